@@ -412,8 +412,8 @@ def _bytes_of_targets(
     If targets depend on the size of the style, each of the `style_shares` is counted as a style of the
     largest size. Each region has targets of its own. If there are several regions or a protected part,
     each region has a mask at every style tap as well. A protected part adds the content picture and a
-    map of how much of it is kept, both of the canvas' shape, and, at the tap whose content loss protects
-    it, the content's features and a weight for each position.
+    map of how much of it is kept, both of the canvas' shape, and, at the tap whose content loss
+    protects it, the content's features and a weight for each position.
     """
     terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)

@@ -50,7 +50,7 @@ class Cut:
         return -(-self.side // self.core)
 
     def origin(self, index: Index) -> Index:
-        """Return the first pixel of window `index`, a multiple of 16; the window lies in the picture."""
+        """Return the first pixel of window `index`, a multiple of 16. The window is in the picture."""
         return jnp.clip(index * self.core - self.halo, 0, self.side - self.window)
 
 
