@@ -51,38 +51,54 @@ def features_in_bucket(seed, height, width, shape=(16, 24), channels=2):
 
 
 @pytest.mark.parametrize("channels", [2, 3])  # three: the first layer
-@pytest.mark.parametrize("padding", sized_layers.PADDED)
-def test_every_padding_pads_at_the_real_border(x64, padding, channels):
+def test_every_padding_pads_at_the_real_border(x64, channels):
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, channels, 2)))
-    inside = jax.jit(
-        lambda x, size: sized_layers.convolve_sized(
-            padding, x, kernel, None, lax.Precision.HIGHEST, size
-        )
-    )
+
+    @jax.jit
+    def inside(x, size):
+        rest = kernel, None, lax.Precision.HIGHEST, size
+        return [sized_layers.convolve_sized(pad, x, *rest) for pad in sized_layers.PADDED]
+
+    plain = jax.jit(lambda x: [pad(x, kernel) for pad in sized_layers.PADDED])
     for size in SIZES:
         alone, wide, real = features_in_bucket(sum(size), *size, channels=channels)
-        found = inside(wide, real)[:, : size[0], : size[1]]
-        assert relative(found, padding(alone, kernel)) < CLOSE, size
+        for found, expected in zip(inside(wide, real), plain(alone), strict=True):
+            assert relative(found[:, : size[0], : size[1]], expected) < CLOSE, size
 
 
 @pytest.mark.parametrize("ceil", [False, True])
-@pytest.mark.parametrize("pool", sized_layers.POOLED)
-def test_every_pooling_pools_what_exists(x64, pool, ceil):
-    inside = jax.jit(lambda x, size: sized_layers.pooled(pool, x, ceil, size))
+def test_every_pooling_pools_what_exists(x64, ceil):
+    pools = list(sized_layers.POOLED)
+
+    def inside(x, size):
+        x = cut(x, size)
+        return [sized_layers.pooled(pool, x, ceil, size) for pool in pools]
+
+    @jax.jit
+    def with_gradients(x, cotangents, size=None):
+        def of(x):
+            return [pool(x, ceil) for pool in pools] if size is None else inside(x, size)
+
+        found, pull = jax.vjp(of, x)
+        # The gradient of each pooling, with those of the others left out.
+        masks = [
+            [c if j == i else 0 * c for j, c in enumerate(cotangents)] for i in range(len(pools))
+        ]
+        return found, [pull(mask)[0] for mask in masks]
+
     for size in SIZES if ceil else SIZES[:-1]:
         alone, wide, real = features_in_bucket(sum(size), *size)
-        expected, pull = jax.vjp(lambda x: pool(x, ceil), alone)
-        found, pull_wide = jax.vjp(lambda x, real=real: cut(inside(cut(x, real), real), real), wide)
-        h, w = expected.shape[1:3]
-        assert relative(found[:, :h, :w], expected) < CLOSE, size
-        assert not np.any(found[:, h:]) and not np.any(found[:, :, w:]), size
+        h, w = ((side + ceil) // 2 for side in size)
         # Garbage in the cotangent of the padding changes nothing either.
-        cotangent = np.full(found.shape, np.pi)
-        cotangent[:, :h, :w] = np.random.default_rng(1).normal(size=expected.shape)
-        (gradient,) = pull_wide(jnp.asarray(cotangent))
-        (expected,) = pull(jnp.asarray(cotangent[:, :h, :w]))
-        assert relative(gradient[:, : size[0], : size[1]], expected) < CLOSE, size
-        assert not np.any(gradient[:, size[0] :]) and not np.any(gradient[:, :, size[1] :]), size
+        cotangents = np.random.default_rng(1).normal(size=(len(pools), 1, 8, 12, 2))
+        found = with_gradients(wide, list(cotangents), real)
+        expected = with_gradients(alone, list(cotangents[:, :, :h, :w]))
+        for one, other in zip(found[0], expected[0], strict=True):
+            assert relative(one[:, :h, :w], other) < CLOSE, size
+            assert not np.any(one[:, h:]) and not np.any(one[:, :, w:]), size
+        for one, other in zip(found[1], expected[1], strict=True):
+            assert relative(one[:, : size[0], : size[1]], other) < CLOSE, size
+            assert not np.any(one[:, size[0] :]) and not np.any(one[:, :, size[1] :]), size
 
 
 @pytest.mark.parametrize(
