@@ -24,6 +24,7 @@ HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "quality", HERE / "quality.md"
 RECORD = HERE.parent / "benchmarks" / "results" / "quality-cpu.json"
 OURS = "default"  # the recipe that the others are held against
+ENOUGH = 10  # pairs, below which the page warns that they are too few
 CELL = 256  # longer side of the pictures on a sheet, in pixels
 
 Json = dict[str, Any]
@@ -238,6 +239,7 @@ def _unmeasured(rows: Sequence[Json]) -> str:
     absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if not pairs_of(rows, name))
     parts = [
         "## What is not measured\n",
+        *([f"- More pairs: {len(rows)} decide nothing."] if len(rows) < ENOUGH else []),
         f"- Canvases of other sizes than {max(rows[0]['size'])} px.",
         "- Seconds, and pictures of equal seconds: the cores were shared.",
         "- Pictures painted on a GPU, with bfloat16 or tensorfloat32.",
