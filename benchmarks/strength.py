@@ -95,7 +95,7 @@ def row_of(
         "differences": _short([np.abs(one - two).mean() for one, two in pairwise(every)]),
         "ratings": {name: _short([one[name] for one in ratings]) for name in (*STYLE, *CONTENT)},
     }
-    return row | {"way": _short(way(row))}
+    return row | {"way": _short(list(way(row)))}
 
 
 def painted(
