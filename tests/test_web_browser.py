@@ -200,7 +200,7 @@ def test_two_visitors_wait_for_each_other_also_on_a_phone(visit):
 
 def named(control):
     """Return the accessible name of a control, as a screen reader would say it."""
-    found = re.search(r'- \w+ "([^"]+)"', control.aria_snapshot())
+    found = re.match(r"""- '?\w+ "([^"]+)\"""", control.aria_snapshot())
     return found and found[1]
 
 
