@@ -45,6 +45,11 @@ class Entry(NamedTuple):
 
 
 ENTRIES: dict[str, Entry] = {
+    "astronaut_renoir": Entry(
+        "People",
+        f"stylize astronaut.png renoir.png {SMALL} --protect face.png:0.6",
+        "Among Renoir's dancers, her face protected by a mask.",
+    ),
     "astronaut_instant": Entry(
         "People",
         "instant astronaut.png impression --size 384",
