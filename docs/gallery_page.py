@@ -334,9 +334,19 @@ def main() -> None:
         step.add_argument("folder", type=Path)
     painting.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args()
+    try:
+        _run(given)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _run(given: argparse.Namespace) -> None:
     if given.step == "pictures":
         prepare(given.folder, given.debian)
     elif given.step == "paint":
+        unknown = sorted(set(given.names) - set(ENTRIES))
+        if unknown:
+            raise ValueError(f"`NAME`: no picture {unknown[0]!r}; there are {', '.join(ENTRIES)}")
         paint(given.names or list(ENTRIES), given.folder.resolve())
     else:
         sheets(given.folder)
