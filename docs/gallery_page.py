@@ -226,8 +226,8 @@ apt-get install lomiri-wallpapers-16.04 gcompris-qt-data
 python -m docs.gallery_page pictures pictures && cd pictures
 ```
 
-All were painted with the smallest number of updates, `--quality draft`, and at a small size, so that
-they are quick to try: `--quality good` and `--size 1024` bring out more. Here they are JPEGs of at most
+`stylize` painted with the smallest number of updates, `--quality draft`, and at a small size, so that
+its pictures are quick to try: `--quality good` and `--size 1024` bring out more. Here they are JPEGs of at most
 40 kB.
 """
 
