@@ -45,6 +45,11 @@ class Entry(NamedTuple):
 
 
 ENTRIES: dict[str, Entry] = {
+    "astronaut_renoir": Entry(
+        "People",
+        f"stylize astronaut.png renoir.png {SMALL} --protect face.png:0.6",
+        "Among Renoir's dancers, her face protected by a mask.",
+    ),
     "astronaut_instant": Entry(
         "People",
         "instant astronaut.png impression --size 384",
@@ -221,8 +226,8 @@ apt-get install lomiri-wallpapers-16.04 gcompris-qt-data
 python -m docs.gallery_page pictures pictures && cd pictures
 ```
 
-All were painted with the smallest number of updates, `--quality draft`, and at a small size, so that
-they are quick to try: `--quality good` and `--size 1024` bring out more. Here they are JPEGs of at most
+`stylize` painted with the smallest number of updates, `--quality draft`, and at a small size, so that
+its pictures are quick to try: `--quality good` and `--size 1024` bring out more. Here they are JPEGs of at most
 40 kB.
 """
 
@@ -329,9 +334,19 @@ def main() -> None:
         step.add_argument("folder", type=Path)
     painting.add_argument("names", nargs="*", metavar="NAME")
     given = parser.parse_args()
+    try:
+        _run(given)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _run(given: argparse.Namespace) -> None:
     if given.step == "pictures":
         prepare(given.folder, given.debian)
     elif given.step == "paint":
+        unknown = sorted(set(given.names) - set(ENTRIES))
+        if unknown:
+            raise ValueError(f"`NAME`: no picture {unknown[0]!r}; there are {', '.join(ENTRIES)}")
         paint(given.names or list(ENTRIES), given.folder.resolve())
     else:
         sheets(given.folder)

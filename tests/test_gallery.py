@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -162,3 +163,18 @@ def test_a_jpeg_is_written_as_large_as_allowed(tmp_path):
     assert 15_000 < (tmp_path / "a.jpg").stat().st_size <= 30_000
     with pytest.raises(ValueError, match=r"b\.jpg does not fit into 100 bytes"):
         gallery_page.write_jpeg(Image.fromarray(noise), tmp_path / "b.jpg", 100)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["pictures", "out", "--debian", "nowhere"], "pip install|apt-get install"),
+        (["paint", "out", "wavy"], "`NAME`: no picture 'wavy'; there are"),
+    ],
+)
+def test_bad_arguments_are_one_line(words, said, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["gallery_page", *words])
+    with pytest.raises(SystemExit, match="2"):
+        gallery_page.main()
+    assert re.search(said, capsys.readouterr().err)
