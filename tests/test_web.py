@@ -85,7 +85,7 @@ def test_what_the_recipe_decides_is_left_out():
     given = {
         "photo": "photo.jpg",
         "styles": [["a.jpg", 1]],
-        "strength": 0.5,
+        "strength": 0.85,
         "quality": "",
         "size": None,
     }

@@ -23,6 +23,7 @@ from nst_jax.app.web import limits
 from nst_jax.controls.finishing import COLORS
 from nst_jax.feed_forward import style_names
 from nst_jax.recipes.presets import DEFAULT, PRESETS, QUALITIES
+from nst_jax.recipes.strength import OWN
 
 OUTPUT = "picture.png"  # name of the result on the command line that the page shows
 
@@ -37,7 +38,7 @@ class Settings:
       recipe: name of the recipe.
       quality: "draft", "good" or "best"; None leaves the number of updates to the recipe.
       steps: number of updates; None leaves it to recipe and quality.
-      strength: from 0 to 1; 0.5 is the recipe's own.
+      strength: from 0 to 1; `recipes.strength.OWN` is the recipe's own.
       size: longer side of the result in px, or what the recipe's own rule measures; None is the
         recipe's.
       colors: whose colours the result has; None is the recipe's.
@@ -53,7 +54,7 @@ class Settings:
     recipe: str = "default"
     quality: str | None = None
     steps: int | None = None
-    strength: float = 0.5
+    strength: float = OWN
     size: int | None = None
     colors: str | None = None
     realism: float = 0.0
@@ -208,7 +209,7 @@ def stylize_words(settings: Settings) -> list[str]:
         "--recipe": settings.recipe if settings.recipe != "default" else None,
         "--quality": settings.quality,
         "--steps": settings.steps,
-        "--strength": f"{settings.strength:g}" if settings.strength != 0.5 else None,
+        "--strength": f"{settings.strength:g}" if settings.strength != OWN else None,
         "--size": settings.size,
         "--colors": settings.colors,
         "--realism": f"{settings.realism:g}" if settings.realism else None,
@@ -229,17 +230,16 @@ def stylize_words(settings: Settings) -> list[str]:
 def instant_words(settings: Settings) -> list[str]:
     """Return the words of the command line that paints these settings by a single pass.
 
-    The strength of the page has its middle where the recipe has its own; a single pass has nothing
-    beyond the style itself, so its strength grows to 1 up to there. Masks and recipe have no part
-    in it.
+    A single pass has nothing beyond the style itself, so its strength is 1 where that of the page is
+    the recipe's own, and above. Masks and recipe have no part in it.
 
     Example:
-      >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.25, size=256)
+      >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=256)
       >>> command_line(instant_words(one))
-      'nst-jax instant cat.jpg sea.jpg --strength 0.5 --size 256 -o picture.png'
+      'nst-jax instant cat.jpg sea.jpg --strength 0.4 --size 256 -o picture.png'
     """
     words = ["instant", settings.photo, *_style_words(settings)]
-    strength = min(1.0, 2 * settings.strength)
+    strength = min(1.0, settings.strength / OWN)
     if strength < 1 and not settings.is_named:
         words += ["--strength", f"{strength:g}"]
     if settings.size is not None:
