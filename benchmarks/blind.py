@@ -28,7 +28,6 @@ import nst_jax as nst
 from benchmarks import gallery
 from benchmarks.gallery import Gallery
 from benchmarks.problems import Pair
-from nst_jax.images import sheets
 
 CELL = 384  # longer side of each picture on a sheet, in pixels
 
@@ -78,7 +77,7 @@ def lay_out(
     for number, pair in enumerate(shuffled, 1):
         painted, named = found[pair]
         originals = [gallery.found(name, pictures) for name in pair]
-        drawn[f"sheet-{number:02}"] = sheets.captioned(
+        drawn[f"sheet-{number:02}"] = nst.images.sheets.captioned(
             [*originals, *(one.image for one in painted.values())],
             ["the photograph", "the style", *painted],
             columns=max(2, -(-(len(painted) + 2) // 2)),

@@ -170,10 +170,14 @@ def front_panels(entry: Json) -> list[Panel]:
 
 def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]:
     """Return the panels of each figure, by name, and a text for each figure without a record."""
-    found, missing = {}, []
+    found: dict[str, list[Panel]] = {}
+    missing = []
     by_kind: dict[str, dict[str, Json]] = {}
     for entry in entries:
         if entry["case"] == "gpu":  # a table of single measurements, of which no figure is drawn
+            continue
+        if entry["case"] == "quality":  # measured apart from the others, so none is missed
+            found[f"quality-{_kind(entry)}"] = front_panels(entry)
             continue
         by_kind.setdefault(_kind(entry), {})[entry["case"]] = entry
     for kind, cases in by_kind.items():
@@ -184,7 +188,6 @@ def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]
             ("engine-floor", ("engine",), lambda c: distance_panels(c["engine"])),
             ("scaling", ("step", "batch"), scaling_panels),
             ("memory", ("memory",), lambda c: memory_panels(c["memory"])),
-            ("quality", ("quality",), lambda c: front_panels(c["quality"])),
         ):
             if any(case in cases for case in needed):
                 found[f"{name}-{kind}"] = panels(cases)

@@ -483,6 +483,7 @@ def test_the_committed_records_make_every_figure():
         "engine",
         "scaling",
         "memory",
+        "quality",
     }
 
 
