@@ -55,6 +55,11 @@ ENTRIES: dict[str, Entry] = {
         "instant astronaut.png impression --size 384",
         "By one pass, in one of the 26 styles; a face stays a face.",
     ),
+    "chelsea_lion": Entry(
+        "Animals",
+        f"stylize chelsea.png lion.png {SMALL}",
+        "A cat in the wash of Dürer's lion.",
+    ),
     "moose_region": Entry(
         "Animals",
         f"stylize moose.png summertime.png {SMALL} --region animal.png:lion.png",
@@ -227,8 +232,8 @@ python -m docs.gallery_page pictures pictures && cd pictures
 ```
 
 `stylize` painted with the smallest number of updates, `--quality draft`, and at a small size, so that
-its pictures are quick to try: `--quality good` and `--size 1024` bring out more. Here they are JPEGs of at most
-40 kB.
+its pictures are quick to try: `--quality good` and `--size 1024` bring out more. Here they are JPEGs of
+at most 40 kB.
 """
 
 
