@@ -160,6 +160,7 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     )
 
 
+@pytest.mark.slow
 def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
     write_pictures(tall=(60, 41), wide=(33, 60))
     words = ["photo.png", "tall.png", "wide.png", "--styles", "art.png", "--recipe", "tiny"]
