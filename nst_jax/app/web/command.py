@@ -32,7 +32,7 @@ def web(chosen: dict[str, Any]) -> int:
     print_lines(f"nst-jax web: {address}", "Ctrl-C ends it.")
     if host in EVERYWHERE:
         print_lines(
-            "From other devices, open this address with the name or number of this machine."
+            "From other devices, open it with the IP address of this machine instead of 127.0.0.1."
         )
     if chosen["browser"]:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
@@ -131,5 +131,4 @@ def _listen(host: str, port: int | None) -> socket.socket:
             found.close()
             reason = getattr(error, "strerror", None) or error
             name = "host" if isinstance(error, socket.gaierror) else "port"
-    value = host if name == "host" else port
-    raise ValueError(f"`{name}`: cannot listen at {host!r}, {value}: {reason}; choose another")
+    raise ValueError(f"`{name}`: cannot listen at {host}:{number}: {reason}; choose another")
