@@ -92,6 +92,11 @@ ENTRIES: dict[str, Entry] = {
         f"stylize mountain.png auvers.png {DRAFT}",
         "Thick strokes, the orange roofs as a path.",
     ),
+    "autumn_snow": Entry(
+        "Landscapes",
+        f"stylize autumn.png snow.png {SMALL}",
+        "Autumn as a quiet winter print.",
+    ),
     "stream_summertime": Entry(
         "Landscapes",
         f"stylize stream.png summertime.png {SMALL}",
