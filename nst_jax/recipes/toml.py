@@ -74,6 +74,7 @@ def to_toml(recipe: Recipe) -> str:
       enlarge = "bicubic"
       pyramid_levels = 0
       one_pyramid = false
+      content_detail = false
       <BLANKLINE>
       [descent.optimizer]
       kind = "KerasAdam"
