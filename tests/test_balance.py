@@ -29,7 +29,7 @@ def test_balances_by_hand(name, expected):
 
 
 # Their style losses compare no Gram matrices.
-OTHER_UNITS = ("default", "crowsonkb", "sliced-wasserstein", "nnst")
+OTHER_UNITS = ("default", "crowsonkb", "sliced-wasserstein", "nnst", "strotss")
 
 
 @pytest.mark.parametrize("name", recipes.PRESETS)
