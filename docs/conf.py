@@ -76,12 +76,16 @@ NAVIGATION = {
     "Use it": [
         "command-line",
         "python",
+        "web",
+        "gallery",
         "instant",
         "controls",
         "texture",
         "dream",
         "train",
         "export",
+        "films",
+        "reference/notebooks",
     ],
     "How to": [
         "print",
@@ -91,9 +95,10 @@ NAVIGATION = {
         "own-optimizer",
         "own-recipe",
         "service",
+        "reference/examples",
     ],
     "Reference": ["recipes", "losses", "reference/commands", "api"],
-    "What it promises": ["speed", "scaling", "raters", "reliability"],
+    "What it promises": ["speed", "scaling", "raters", "quality", "reliability"],
     "Behind it": ["design", "reference/contributing", "reference/benchmark-notes"],
 }
 

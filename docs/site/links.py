@@ -15,6 +15,8 @@ PAGES = {
     "../CONTRIBUTING.md": "reference/contributing.md",
     "../README.md": "index.md",
     "../benchmarks/NOTES.md": "reference/benchmark-notes.md",
+    "../examples/README.md": "reference/examples.md",
+    "../notebooks/README.md": "reference/notebooks.md",
     "lessons/GALLERY_HEADER.rst": "how-it-works/index.rst",
     "../nst_jax/__init__.py": "reference/nst_jax.rst",
 }

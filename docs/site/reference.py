@@ -18,11 +18,16 @@ from docs.site import links
 PACKAGES = (
     "nst_jax", "nst_jax.recipes", "nst_jax.losses", "nst_jax.optimizers", "nst_jax.controls",
     "nst_jax.images", "nst_jax.vgg", "nst_jax.weights", "nst_jax.scaling", "nst_jax.checkpoints",
-    "nst_jax.feed_forward", "nst_jax.dreams", "nst_jax.raters", "nst_jax.export",
+    "nst_jax.feed_forward", "nst_jax.dreams", "nst_jax.raters", "nst_jax.figures", "nst_jax.export",
 )  # fmt: skip
 
 # Documents outside `docs` that have a page: the path from `docs`, and the page.
-DOCUMENTS = {"../CONTRIBUTING.md": "contributing", "../benchmarks/NOTES.md": "benchmark-notes"}
+DOCUMENTS = {
+    "../CONTRIBUTING.md": "contributing",
+    "../benchmarks/NOTES.md": "benchmark-notes",
+    "../examples/README.md": "examples",
+    "../notebooks/README.md": "notebooks",
+}
 
 
 def write(docs: Path) -> None:
