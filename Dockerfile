@@ -14,7 +14,8 @@ RUN python -m venv /opt/nst-jax \
 # Only the installed program: no sources, no cache of pip.
 FROM python:3.11-slim
 COPY --from=build /opt/nst-jax /opt/nst-jax
-RUN useradd --create-home --uid 1000 painter && mkdir /pictures && chown painter /pictures
+RUN useradd --create-home --uid 1000 painter && mkdir /pictures && chown painter /pictures \
+ && mkdir --mode=1777 /tmp/cache
 # Compiled programs are kept here, also for a user of another number, who has no home in the image. A volume
 # at this place keeps them for the next container.
 ENV XDG_CACHE_HOME=/tmp/cache PATH=/opt/nst-jax/bin:$PATH

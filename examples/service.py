@@ -124,7 +124,7 @@ class Worker:
         self._paint, self._most = paint, limit + 1
         self._count, self._open, self._lock = 0, True, threading.Lock()
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="painter")
+        self._thread = threading.Thread(target=self._work, name="painter", daemon=True)
         self._thread.start()
 
     @property

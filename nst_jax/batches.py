@@ -423,13 +423,16 @@ def _resized(
         for content, style in pairs
     }
     canvas_shapes = {content: found[-1].shape for (content, _), found in scales.items()}
+    # The rule of a recipe may give a style another size beside each content.
     style_shapes = {
-        style: found[-1].style_shapes[: len(sides[style])] for (_, style), found in scales.items()
+        pair: found[-1].style_shapes[: len(sides[pair[1]])] for pair, found in scales.items()
     }
     resized_contents = {i: resize(contents[i], shape, recipe) for i, shape in canvas_shapes.items()}
     resized_styles = {
-        i: tuple(resize(*pair, recipe) for pair in zip(styles[i], shapes, strict=True))
-        for i, shapes in style_shapes.items()
+        (style, shapes): tuple(
+            resize(*one, recipe) for one in zip(styles[style], shapes, strict=True)
+        )
+        for style, shapes in dict.fromkeys((pair[1], found) for pair, found in style_shapes.items())
     }
     of_regions = {
         pair: found[-1].style_shapes[len(sides[pair[1]]) :] for pair, found in scales.items()
@@ -441,7 +444,7 @@ def _resized(
     return {
         (content, style): prepare.Prepared(
             resized_contents[content],
-            resized_styles[style],
+            resized_styles[style, style_shapes[content, style]],
             found,
             photo=resized_contents[content],
             region_styles=region_styles[of_regions[content, style]],
@@ -456,7 +459,7 @@ def _resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Image:
 
 
 # The numbers of a recipe that may be arrays [n] have keys that begin with one of these.
-SWEPT = ("terms.", "descent.optimizer.", "pictures.realism")
+SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures.realism")
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
@@ -500,7 +503,8 @@ def _count(
         if np.ndim(leaf) > 1 or not name.startswith(SWEPT):
             raise ValueError(
                 f"`recipe`: `{name}` may not be an array of shape {list(np.shape(leaf))}; "
-                "a sweep is an array [n] in `terms` or `descent.optimizer`, or `realism`"
+                "a sweep is an array [n] in `terms` or `descent.optimizer`, or of learning rates, "
+                "or `realism`"
             )
         sizes[f"recipe.{name}"] = len(leaf)
     counts = {size for size in sizes.values() if size != 1}
@@ -513,14 +517,14 @@ def _count(
 
 
 def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
-    """Return the members in groups that can share a compiled loop: canvases of one shape in each.
+    """Return the members in groups that can share a compiled loop.
 
-    With a loss that matches positions, the styles of a group have the same shapes too.
+    The canvases of a group have one shape at each scale. With a loss that matches positions, their
+    styles have the same shapes too.
     """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
-        styles = member.prepared.scales[-1].style_shapes if recipe.terms.matched else ()
-        groups[member.prepared.content.shape, styles].append(member)
+        groups[prepare.shapes_of(member.prepared.scales, recipe)].append(member)
     return list(groups.values())
 
 

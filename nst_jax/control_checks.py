@@ -7,7 +7,7 @@ from nst_jax._compile import Jitted
 from nst_jax._types import Shape
 from nst_jax.controls.given import Given
 from nst_jax.controls.regions import Controls
-from nst_jax.losses import ContentLoss, StyleLoss, Variation
+from nst_jax.losses import ContentLoss, JointContentLoss, StyleLoss, Variation
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.targets import totals_at_taps
 
@@ -21,7 +21,7 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 
     None if the recipe has none. Content losses need not leave out positions.
     """
-    others = (ContentLoss, Variation)
+    others = (ContentLoss, JointContentLoss, Variation)
     named = recipe.terms.named_losses.items()
     whole = (name for name, loss in named if not (isinstance(loss, others) or loss.additive))
     return next(whole, None)

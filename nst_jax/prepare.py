@@ -6,7 +6,7 @@ The Python functions and the command line both use this module, so the network g
 both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -135,6 +135,16 @@ def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule | 
     # The original must be large enough as well, since enlarging it adds no detail.
     _checks.image_shape(argument, (*old, 3), smallest=SMALLEST)
     return new
+
+
+def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
+    """Return a key that is equal for pictures whose shapes let one compiled program paint them.
+
+    Pictures that end at one shape may begin at different ones, if coarser scales are rounded from the
+    sizes of the originals.
+    """
+    styles = tuple(one.style_shapes for one in scales) if recipe.terms.matched else ()
+    return tuple(one.shape for one in scales), styles
 
 
 def scales_of(

@@ -43,7 +43,9 @@ def shallow(recipe=recipes.GRAM, *, steps=4, **terms):
         "style_taps": ("relu1_1", "relu2_1"),
         "style_layer_weights": (1e-1, 1e-2),
     }
-    if getattr(recipe.terms.style_loss, "parts", ()):  # these have weights of their own, the taps none
+    if getattr(
+        recipe.terms.style_loss, "parts", ()
+    ):  # these have weights of their own, the taps none
         taps["style_layer_weights"] = recipe.terms.style_layer_weights
     return replace(
         recipe,

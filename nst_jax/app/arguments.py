@@ -215,6 +215,11 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
     """
     layers = style_layers(chosen)
     weights = {layer.tap: layer.weight for layer in layers if layer.weight is not None}
+    if weights and getattr(recipe.terms.style_loss, "parts", None):
+        raise ValueError(
+            "`style_layer`: the style loss of this recipe has weights for its parts, not for layers; "
+            "set `terms.style_taps` and `terms.style_layer_weights` with `--set`"
+        )
     if weights:
         recipe = recipe.replace(
             {
@@ -223,6 +228,11 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
             }
         )
     own = tuple(layer.tap for layer in layers if layer.file is not None)
+    if own and recipe.terms.matched:
+        raise ValueError(
+            "`style_layer`: the style loss of this recipe compares all layers together, so none can "
+            "have a picture of its own; omit the picture, or choose another recipe"
+        )
     known = {part.tap for part in recipe.terms.style_parts}
     for tap in own:
         if tap not in known:

@@ -556,6 +556,12 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     """Return the checked job of the sweep that the options describe."""
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
+    for name in ("style_weight", "ratio"):
+        if chosen["strength"] is not None and chosen[name] is not None:
+            raise ValueError(
+                f"`strength`: sets the style weight, as does `--{name.replace('_', '-')}`; give one of "
+                "the two"
+            )
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
     recipe = _recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]

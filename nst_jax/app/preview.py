@@ -61,8 +61,8 @@ class Preview(AbstractContextManager):
         self._facts: dict[str, Any] = {}
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
-        self._pool.shutdown(cancel_futures=True)
+        self.close()  # waits while a preview is being written
+        self._pool.shutdown(wait=False, cancel_futures=True)
         if self.written and not self._accepted:
             self._outputs.picture.unlink(missing_ok=True)
 

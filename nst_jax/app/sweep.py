@@ -265,6 +265,10 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
     """For each set of n of N layers, multiply its layers' weights by N / n, all other weights by 0."""
     terms = recipe.terms
+    if getattr(terms.style_loss, "parts", ()):
+        raise ValueError(
+            "`layers`: the style loss of this recipe reads all layers together; sweep something else"
+        )
     weights: list[Any] = []
     for tap, weight in zip(terms.style_taps, terms.style_layer_weights, strict=True):
         factors = [len(terms.style_taps) / len(taps) if tap in taps else 0.0 for taps in chosen]

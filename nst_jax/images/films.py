@@ -31,7 +31,7 @@ LONGEST_HOLD = (
 class Writable(Protocol):
     """A binary file object, as far as a film needs one."""
 
-    def write(self, data: bytes, /) -> Any:
+    def write(self, data: bytes | memoryview[int], /) -> Any:
         """Write all of these bytes."""
 
 
@@ -227,7 +227,7 @@ class Film(AbstractContextManager):
             with tempfile.TemporaryDirectory() as folder:
                 whole = Path(folder, f"film.{kind}")
                 write(whole)
-                path.write(whole.read_bytes())
+                writing.write_all(path, whole.read_bytes())
             return
         with _files.atomic(Path(path)) as part:
             write(part)
@@ -258,7 +258,7 @@ class _Store:
     """Frames in a temporary file."""
 
     def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        self._file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by `close`)
         self._end = 0
         self._unused: list[_Place] = []  # places of forgotten frames, which new ones may take
 
@@ -269,8 +269,7 @@ class _Store:
         unused = next((one for one in self._unused if one.shape == frame.shape), None)
         place = _Place(self._end, frame.shape) if unused is None else unused
         self._file.seek(place.start)
-        self._file.write(frame.tobytes())
-        self._file.flush()  # a full disk is noticed here
+        writing.write_all(self._file, frame.tobytes())  # without a buffer, to notice a full disk
         if unused is None:
             self._end += place.size
         else:

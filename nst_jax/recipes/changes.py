@@ -36,7 +36,11 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
             f"`learning_rate`: the optimizer of recipe {recipe.name!r} is {type(optimizer).__name__}, "
             f"which has no learning rate; recipes whose optimizer has one: {', '.join(others)}"
         )
-    return recipe.replace(descent__optimizer__learning_rate=rate)
+    changed = recipe.replace(descent__optimizer__learning_rate=rate)
+    if (last := recipe.descent.last_learning_rate) is None:
+        return changed
+    # The rate of the last scale keeps its ratio to that of the others.
+    return changed.replace(last_learning_rate=rate * (last / optimizer.learning_rate))
 
 
 def with_strength(recipe: Recipe, strength: float) -> Recipe:

@@ -16,6 +16,8 @@ pictures differ much less above it than below it. A dial with the own weight at 
 several times as large in its lower half as in its upper half.
 """
 
+import numpy as np
+
 from nst_jax import _checks
 
 # Fitted to the pairs of benchmarks/results/strength-cpu.json that the recipe `default` painted, and
@@ -46,6 +48,11 @@ def factor_of(strength: float) -> float:
       >>> strength.factor_of(0.0), strength.factor_of(strength.OWN)
       (0.003, 1.0)
     """
+    if np.ndim(strength):
+        raise TypeError(
+            "`strength`: expected one number, got an array; for a sweep, set `style_weight` to an "
+            "array of the recipe's own, multiplied by `factor_of` of each strength"
+        )
     _checks.number("strength", strength, least=0)
     if strength > 1:
         raise ValueError(

@@ -80,7 +80,7 @@ def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
 
 def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis: int) -> Array:
     first = lax.slice_in_dim(x, 0, 1, axis=axis)
-    second = lax.slice_in_dim(x, 1, 2, axis=axis)
+    second = lax.slice_in_dim(x, 1, 2, axis=axis) if x.shape[axis] > 1 else first
     before = jnp.where(distance == 1, second, first)
     after = lax.dynamic_index_in_dim(x, side - 1 - distance, axis, keepdims=True)
     wide = jnp.concatenate([before, x, jnp.zeros_like(before)], axis)

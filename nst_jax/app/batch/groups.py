@@ -27,7 +27,12 @@ MOST_PICTURES = 8  # largest number of pictures in a group, for each device that
 
 # Pytree paths of the recipe numbers that may differ between pictures that are alike begin with one of
 # these.
-VARIABLE = (".terms.", ".descent.optimizer.", ".pictures.realism")
+VARIABLE = (
+    ".terms.",
+    ".descent.optimizer.",
+    ".descent.last_learning_rate",
+    ".pictures.realism",
+)
 
 
 class Entry(NamedTuple):
@@ -93,13 +98,13 @@ def alike_of(entries: Sequence[Entry], bucket: int | None = None) -> list[Alike]
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
-        last = entry.scales[-1]
-        styles = last.style_shapes if entry.recipe.terms.matched else ()
         # A picture with controls is painted alone: its styles and masks are its own.
         alone = None if entry.controls is None else entry.number
         steps = tuple(scale.steps for scale in entry.scales)
-        shape = last.shape if bucket is None else (bucket, steps)
-        found[shape, styles, structure_of(entry.recipe), alone].append(entry)
+        shapes = (
+            prepare.shapes_of(entry.scales, entry.recipe) if bucket is None else (bucket, steps)
+        )
+        found[shapes, structure_of(entry.recipe), alone].append(entry)
     return [Alike(same, _varying(same)) for same in found.values()]
 
 

@@ -83,8 +83,9 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return buckets.plan_bucket(recipe, scales, **options)
-    shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
-    scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
+    if not recipe.terms.matched:  # a loss that matches positions takes all styles, also equal ones
+        shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
+        scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     return plan_scales(recipe, scales, **options)
 
 
