@@ -11,9 +11,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import optimizers, recipes
+from nst_jax import optimizers, prepare, recipes
 from nst_jax.images import resizing
-from nst_jax.recipes import starts
+from nst_jax.recipes import sizes, starts
 from tests import small
 
 ADAM = optimizers.Adam(learning_rate=0.02, eps=1e-3)
@@ -403,3 +403,22 @@ def test_what_cannot_be_swept_is_refused(params, contents, styles):
     pictures = replace(FAST.pictures, start=blend)
     with pytest.raises(ValueError, match="`pictures.start.ratio` may not be an array"):
         nst.stylize_many(params, contents, styles, recipe=replace(FAST, pictures=pictures))
+
+
+def test_a_style_has_its_own_size_beside_each_content(params, styles):
+    recipe = replace(FAST, pictures=replace(FAST.pictures, style_size=sizes.LikeContent()))
+    mixed = [small.picture("chelsea", 24, 32), small.picture("chelsea", 20, 20)]
+    images = nst.stylize_many(params, mixed, styles[:1], recipe=recipe)
+    for image, content in zip(images, mixed, strict=True):
+        assert_allclose(image, single(params, content, styles[0], recipe), **SAME)
+
+
+def test_canvases_that_begin_at_other_sizes_are_not_painted_together():
+    last = prepare.Scale((32, 48), ((20, 20),), 1)
+    one = (prepare.Scale((16, 24), ((20, 20),), 1), last)
+    other = (prepare.Scale((17, 24), ((20, 21),), 1), last)
+    assert prepare.shapes_of(one, FAST) != prepare.shapes_of(other, FAST)
+    # The sizes of styles matter only to a loss that matches positions.
+    styled = (one[0]._replace(style_shapes=((20, 21),)), last)
+    assert prepare.shapes_of(one, FAST) == prepare.shapes_of(styled, FAST)
+    assert prepare.shapes_of(one, recipes.NNST) != prepare.shapes_of(styled, recipes.NNST)

@@ -127,7 +127,7 @@ BAD = {
     "a size": (["photo.png", "--size", "tiny"], ["`--size`", "expected a number of pixels"]),
     "a tile": (["photo.png", "--tile", "99"], ["`--tile`", "multiple of 16"]),
     "a precision": (["photo.png", "--precision", "half"], ["`--precision`"]),
-    "a format": (["photo.png", "-o", "out.gif"], ["`--output`", ".gif"]),
+    "a format": (["photo.png", "-o", "out.bmp"], ["`--output`", ".bmp"]),
     "an interval": (["photo.png", "--every", "0"], ["`--every`", "expected 1 or more"]),
     "two photos": (["photo.png", "leaves.png"], ["leaves.png", "--help"]),
 }

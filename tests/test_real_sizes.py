@@ -288,3 +288,13 @@ def test_updates_are_those_of_the_picture_alone(x64, params64, name):
     # Rounding errors grow from update to update.
     np.testing.assert_allclose(totals_found[:6], totals[:6], rtol=1e-9)
     assert relative(found[:height, :width], expected) < 1e-8
+
+
+def test_features_of_one_line_are_padded(x64):
+    kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, 2, 2)))
+    alone, wide, real = features_in_bucket(0, 1, 1)
+    line = wide[:, :1, :3]  # an array of one line, with padding beside it
+    for pad in sized_layers.PADDED:
+        rest = kernel, None, lax.Precision.HIGHEST, real
+        found = sized_layers.convolve_sized(pad, line, *rest)
+        assert relative(found[:, :1, :1], pad(alone, kernel)) < CLOSE

@@ -14,6 +14,7 @@ from nst_jax.app.introduction import weight_line
 from nst_jax.recipes import strength
 from nst_jax.recipes.balance import balance
 from nst_jax.recipes.changes import with_strength
+from tests.shell import caller, refused, write_pictures
 
 RECORD = Path(measured.__file__).parent / "results" / "strength-cpu.json"
 STOPS = np.linspace(0, 1, 11)
@@ -135,3 +136,16 @@ def test_the_page_says_what_strengths_mean():
         expected = strength.factor_of(float(value))
         assert factor == f"{expected:.3g}"
         assert weight == f"{balance(recipes.GRAM) * expected:.3g}:1"
+
+
+def test_an_array_of_strengths_is_refused(as_users_do):
+    with pytest.raises(TypeError, match="`strength`: expected one number, got an array"):
+        strength.factor_of(np.array([0.2, 0.8]))
+
+
+@pytest.mark.parametrize("flag", ["--style-weight", "--ratio"])
+def test_a_sweep_of_the_weight_has_no_strength(tmp_path, monkeypatch, capsys, flag):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(photo=(40, 50), art=(40, 40))
+    call = caller(capsys, "sweep", "photo.png", "art.png")
+    refused(call(flag, "1,2", "--strength", "0.3"), "sets the style weight, as does", flag)

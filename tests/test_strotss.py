@@ -17,9 +17,11 @@ from nst_jax.correspondence import unit_of
 from nst_jax.images import resizing
 from nst_jax.losses import places
 from nst_jax.recipes import changes, filters, schedules, sizes, toml
+from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.vgg.taps import feature_shape
 from nst_jax.weights import read_info
 from tests import small
+from tests.shell import caller, refused, write_pictures
 
 STROTSS = recipes.STROTSS
 TAPS = ("relu1_1", "relu2_1")
@@ -402,3 +404,39 @@ def test_the_estimate_of_memory_is_within_a_fifth_of_what_xla_counts(params):
     )
     estimate = nst.estimate_memory(shape, recipe=plain, platform="cpu")
     assert estimate.total == pytest.approx(counted, rel=0.2)
+
+
+def test_a_learning_rate_keeps_the_ratio_of_the_last_one():
+    changed = with_learning_rate(STROTSS, 2 * STROTSS.descent.optimizer.learning_rate)
+    assert changed.descent.last_learning_rate == 2 * STROTSS.descent.last_learning_rate
+    rates = STROTSS.descent.optimizer.learning_rate * np.array([1.0, 3.0])
+    swept = with_learning_rate(STROTSS, rates)
+    assert_allclose(swept.descent.last_learning_rate, [0.001, 0.003], rtol=1e-12)
+    assert with_learning_rate(recipes.TF, 0.5).descent.last_learning_rate is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "--style-layer relu1_1=1",
+            "has weights for its parts",
+        ),
+        (
+            "--style-layer relu1_1=art.png",
+            "compares all layers together",
+        ),
+    ],
+)
+def test_layers_have_no_weights_and_no_pictures(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(photo=(40, 50), art=(40, 40))
+    call = caller(capsys, "stylize", "photo.png", "art.png", "--recipe", "strotss")
+    refused(call(*words.split()), said)
+
+
+def test_layers_are_not_swept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(photo=(40, 50), art=(40, 40))
+    call = caller(capsys, "sweep", "photo.png", "art.png", "--recipe", "strotss")
+    refused(call("--layers", "single"), "reads all layers together")

@@ -31,7 +31,7 @@ LONGEST_HOLD = (
 class Writable(Protocol):
     """A binary file object, as far as a film needs one."""
 
-    def write(self, data: bytes | memoryview[int], /) -> Any:
+    def write(self, data: bytes | memoryview, /) -> Any:
         """Write all of these bytes."""
 
 
