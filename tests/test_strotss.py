@@ -18,6 +18,7 @@ from nst_jax.images import resizing
 from nst_jax.losses import places
 from nst_jax.recipes import changes, filters, schedules, sizes, toml
 from nst_jax.recipes.changes import with_learning_rate
+from nst_jax.recipes.strength import factor_of
 from nst_jax.vgg.taps import feature_shape
 from nst_jax.weights import read_info
 from tests import small
@@ -348,7 +349,7 @@ def test_the_recipe_as_toml_and_in_a_picture():
 
 def test_strength_changes_the_weight_of_the_style():
     found = changes.with_strength(STROTSS, 0.75)
-    assert_allclose(found.terms.style_weight, 10)
+    assert_allclose(found.terms.style_weight, STROTSS.terms.style_weight * factor_of(0.75))
     assert found.terms.search_content == STROTSS.terms.search_content
 
 
