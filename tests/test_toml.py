@@ -53,7 +53,13 @@ def variants():
     ]
     for group, field, named in groups:
         for name, thing in named.items():
-            yield f"{field} {name}", changed(group, **{field: thing})
+            others = {}
+            if isinstance(thing, losses.JointContentLoss):  # it needs a style loss that matches
+                others["style_loss"] = losses.RELAXED_TRANSPORT
+            parts = getattr(others.get("style_loss", thing), "parts", ())
+            if parts:  # each has a weight
+                others["style_layer_weights"] = (1.0,) * len(parts)
+            yield f"{field} {name}", changed(group, **{field: thing}, **others)
 
     adam = optimizers.Adam(carry=True)
     yield "carried moments", changed("descent", optimizer=adam)

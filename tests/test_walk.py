@@ -92,6 +92,9 @@ def test_a_newer_field_is_recorded_where_it_is_set():
         region_growth=2,
         search_content=0.5,
         last_style_loss=losses.GRAM_PAPER,
+        content_against_style=16.0,
+        last_learning_rate=0.01,
+        content_detail=True,
     )
     found, walked = provenance.of_recipe(set_all), walk.walk(set_all)
     assert list(found) == [item.key for item in walked if "." in item.key]
