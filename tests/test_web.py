@@ -11,6 +11,7 @@ from PIL import Image
 
 from nst_jax import images
 from nst_jax.app import cli
+from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web import archive, limits, settings
 from nst_jax.app.web.painting import PictureWork
 from nst_jax.app.web.queue import Queue
@@ -579,6 +580,16 @@ def test_a_run_paused_on_the_page_is_bit_for_bit_that_of_its_command(tmp_path, m
             queue.pause(run)
 
     run.add_picture = add_and_pause
+
+    def pause_and_go_on(watch):
+        queue.pause(run)
+        assert watch.stopped()
+        queue.go_on(run)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MeasuringWatch, "stop_if_asked", pause_and_go_on)
+        assert queue.paint_next() and (run.state, queue.place(run)) == (RunState.WAITING, 0)
     assert queue.paint_next()
     assert run.state is RunState.PAUSED and run.progress.step == paused[0] < 4
     queue.go_on(run)
