@@ -11,6 +11,7 @@ from PIL import Image
 
 from nst_jax import images
 from nst_jax.app import cli
+from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web import archive, limits, settings
 from nst_jax.app.web.painting import PictureWork
 from nst_jax.app.web.queue import Queue
@@ -136,7 +137,11 @@ def test_a_gallery_style_is_only_painted_by_a_single_pass():
     [
         ("-rf.png", "rf.png"),
         ("C:\\photos\\cat.PNG", "cat.png"),
-        ("..", "picture.png"),
+        ("..", "my_picture.png"),
+        ("Picture.JPG", "my_Picture.jpg"),
+        ("step_00001.png", "my_step_00001.png"),
+        ("VIEW_a.png", "my_VIEW_a.png"),
+        ("steps.png", "steps.png"),
         ("a b;rm.jpg", "a_b_rm.jpg"),
         ("été.webp", "t.webp"),
         ("x" * 300 + ".png", "x" * 60 + ".png"),
@@ -146,6 +151,23 @@ def test_a_gallery_style_is_only_painted_by_a_single_pass():
 )
 def test_names_of_uploads_are_safe_on_a_command_line(name, expected):
     assert limits.safe_name(name) == expected
+
+
+def test_names_of_uploads_differ_by_more_than_capitals():
+    assert limits.safe_name("Cat.png", {"cat.png", "CAT_2.png"}) == "Cat_3.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("`style`: '/srv/my pictures/a.png' is empty", "style: 'a.png' is empty"),
+        ('in "/usr/lib/x.py", line 3', 'in "x.py", line 3'),
+        ("no space at C:\\Users\\me\\cache", "no space at cache"),
+        ("1/2 of a / b at https://example.org/help", "1/2 of a / b at https://example.org/help"),
+    ],
+)
+def test_messages_show_no_path(text, expected):
+    assert limits.without_paths(text) == expected
 
 
 # --- The queue ------------------------------------------------------------------------------------
@@ -218,7 +240,39 @@ def test_a_run_is_stopped_wherever_it_is(tmp_path):
     assert painting.state is RunState.STOPPED and not queue.paint_next()
 
 
-def test_a_failure_ends_one_run_only(tmp_path):
+def test_a_run_that_is_to_go_on_while_it_pauses_keeps_its_place(tmp_path):
+    class Late(Steps):
+        def paint(self, run):
+            finished = super().paint(run)
+            if not finished:
+                queue.go_on(run)  # as a click while the position is saved
+            return finished
+
+    queue = Queue()
+    run = made(tmp_path, Late(3, lambda run, step: queue.pause(run, "why") if step == 1 else None))
+    other = made(tmp_path)
+    queue.add(run)
+    queue.add(other)
+    assert queue.paint_next()
+    assert (run.state, run.why, queue.place(run)) == (RunState.WAITING, "", 0)
+    assert queue.paint_next() and run.state is RunState.DONE and run.work.done == 3
+    assert queue.paint_next() and other.state is RunState.DONE
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_no_exception_ends_the_thread_that_paints(tmp_path, error):
+    def after(run, step):
+        raise error
+
+    queue = Queue()
+    run, other = made(tmp_path, Steps(1, after)), made(tmp_path)
+    queue.add(run)
+    queue.add(other)
+    assert queue.paint_next() and run.state is RunState.FAILED
+    assert queue.paint_next() and other.state is RunState.DONE
+
+
+def test_a_failure_ends_one_run_only(tmp_path, caplog):
     def fail(error):
         def after(run, step):
             raise error
@@ -227,13 +281,14 @@ def test_a_failure_ends_one_run_only(tmp_path):
 
     queue = Queue()
     foreseen = made(tmp_path, Steps(1, fail(Failure("nothing was painted"))))
-    bug = made(tmp_path, Steps(1, fail(RuntimeError(f"in {tmp_path}/photo.jpg"))))
+    bug = made(tmp_path, Steps(1, fail(RuntimeError(f"{tmp_path}/photo.jpg, /opt/lib/x.so"))))
     last = made(tmp_path)
     for run in (foreseen, bug, last):
         queue.add(run)
         queue.paint_next()
     assert (foreseen.state, foreseen.why) == (RunState.FAILED, "nothing was painted")
-    assert (bug.state, bug.why) == (RunState.FAILED, "RuntimeError: in photo.jpg")
+    assert (bug.state, bug.why) == (RunState.FAILED, "RuntimeError: photo.jpg, x.so")
+    assert "/opt/lib/x.so" in caplog.text and "Traceback" in caplog.text
     assert last.state is RunState.DONE
 
 
@@ -313,6 +368,58 @@ def test_a_new_run_ends_the_one_before(tmp_path):
     assert str(tmp_path) not in str(status)
 
 
+def test_a_refused_run_leaves_the_one_before(tmp_path):
+    queue, visitor = Queue(most=1), Visitor(tmp_path)
+    visitor.uploads.add("photo.png", png())
+    visitor.uploads.add("a.png", png(seed=1), "painting")
+    given = {"photo": "photo.png", "styles": [["a.png", 1]]}
+    first = visitor.begin(given, queue, lambda words, folder: Steps(), keep=False)
+    with pytest.raises(ValueError, match="1 runs are waiting"):
+        visitor.begin(given, queue, lambda words, folder: Steps(), keep=False)
+    assert visitor.run is first and first.state is RunState.WAITING and queue.place(first) == 0
+
+
+def test_a_start_replaces_the_one_before(tmp_path):
+    visitor = Visitor(tmp_path)
+    visitor.run = made(tmp_path)
+    for step in (1, 2):
+        path = tmp_path / f"step_{step}.png"
+        path.write_bytes(png())
+        visitor.run.add_picture(step, path)
+        visitor.start_from(step)
+    assert list(visitor.uploads.known) == ["start_2.png"]
+    path.unlink()
+    with pytest.raises(ValueError, match="no longer here"):
+        visitor.start_from(2)
+    assert list(visitor.uploads.known) == ["start_2.png"]
+
+
+def test_an_archive_has_the_files_of_the_command_only(tmp_path):
+    visitor = Visitor(tmp_path)
+    visitor.uploads.add("photo.png", png())
+    visitor.uploads.add("a.png", png(seed=1), "painting")
+    given = {"photo": "photo.png", "styles": [["a.png", 1]]}
+    run = visitor.begin(given, Queue(), lambda words, folder: Steps(), keep=False)
+    for name in ("step_00001.png", ".step_00002.png.0123.part"):
+        (run.folder / name).write_bytes(png())
+    run.add_picture(1, run.folder / "step_00001.png")
+    taken = zipfile.ZipFile(io.BytesIO(archive.archive_of(run, run.picture())))
+    assert sorted(taken.namelist()) == ["a.png", "command.sh", "painted_after_1.png", "photo.png"]
+
+
+@pytest.mark.parametrize("kind", ["stylize", "instant"])
+def test_a_result_larger_than_the_page_allows_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(limits, "LARGEST_SIDE", 40)
+    for name, seed in (("photo.png", 0), ("a.png", 1)):
+        (tmp_path / name).write_bytes(png(seed=seed))
+    job_of = {"stylize": settings.stylize_job_of, "instant": settings.instant_job_of}[kind]
+    words = [kind, "photo.png", "a.png", "-o", "picture.png", "--size"]
+    with pytest.raises(ValueError, match="size: the result would have 48 x 32 px") as caught:
+        job_of([*words, "48"], tmp_path)
+    assert "\n" not in str(caught.value)
+    job_of([*words, "40"], tmp_path)
+
+
 def test_a_run_that_the_command_would_refuse_is_refused_without_paths(tmp_path):
     visitor = Visitor(tmp_path)
     visitor.uploads.add("photo.png", png())
@@ -388,8 +495,9 @@ def test_uploads_are_bounded_and_a_mask_is_replaced(tmp_path, monkeypatch):
         uploads.add("mask_keep.png", b"not a picture", "mask")
     assert images.load(tmp_path / "mask_keep.png").shape == (20, 30, 3)  # the good one stays
     uploads.add("photo.png", png(8, 8))
-    with pytest.raises(ValueError, match="which is the most"):
-        uploads.add("another.png", png(8, 8))
+    for name in ("another.png", "photo.png"):  # a second photo of that name would be kept as well
+        with pytest.raises(ValueError, match="which is the most"):
+            uploads.add(name, png(8, 8))
     uploads.remove("photo.png")
     with pytest.raises(ValueError, match="larger than"):
         uploads.add("another.png", bytes(6000))
@@ -404,6 +512,7 @@ def test_uploads_are_bounded_and_a_mask_is_replaced(tmp_path, monkeypatch):
 NAVIGATION = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
 BY_NAME = {"host": "localhost:8317", "origin": "http://localhost:8317"}
 LOCAL = Guard("127.0.0.1", 8317)
+PORT_80 = Guard("127.0.0.1", 80)
 OPEN = Guard("0.0.0.0", 8317, "secret")
 OWN = {"host": "127.0.0.1:8317"}
 
@@ -418,6 +527,12 @@ OWN = {"host": "127.0.0.1:8317"}
         (LOCAL, "GET", "/", {"host": "127.0.0.1:9999"}, "", 421),
         (LOCAL, "GET", "/", {"host": "192.168.1.5:8317"}, "", 421),
         (LOCAL, "GET", "/", {}, "", 421),
+        (LOCAL, "GET", "/", {"host": "127.0.0.1"}, "", 421),
+        (PORT_80, "POST", "/run", {"host": "[::1]", "origin": "http://[::1]"}, "", None),
+        (PORT_80, "GET", "/", {"host": "localhost:80"}, "", None),
+        (PORT_80, "GET", "/", {"host": "localhost:81"}, "", 421),
+        (PORT_80, "GET", "/", {"host": "evil.example"}, "", 421),
+        (PORT_80, "GET", "/", {}, "", 421),
         (LOCAL, "POST", "/run", OWN | {"origin": "http://evil.example"}, "", 403),
         (LOCAL, "POST", "/run", OWN | {"origin": "null"}, "", 403),
         (LOCAL, "POST", "/run", OWN | {"origin": "http://localhost:8317"}, "", 403),
@@ -465,6 +580,16 @@ def test_a_run_paused_on_the_page_is_bit_for_bit_that_of_its_command(tmp_path, m
             queue.pause(run)
 
     run.add_picture = add_and_pause
+
+    def pause_and_go_on(watch):
+        queue.pause(run)
+        assert watch.stopped()
+        queue.go_on(run)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MeasuringWatch, "stop_if_asked", pause_and_go_on)
+        assert queue.paint_next() and (run.state, queue.place(run)) == (RunState.WAITING, 0)
     assert queue.paint_next()
     assert run.state is RunState.PAUSED and run.progress.step == paused[0] < 4
     queue.go_on(run)
@@ -490,6 +615,17 @@ def test_a_run_paused_on_the_page_is_bit_for_bit_that_of_its_command(tmp_path, m
     assert images.read_metadata(run.picture().path)["finished"]
     # A later run may start from an earlier picture.
     assert visitor.start_from(paused[0]) == f"start_{paused[0]}.png"
+
+
+def test_another_photo_of_the_same_name_has_another_gallery(tmp_path):
+    uploads = Uploads(tmp_path)
+    uploads.add("photo.png", png())
+    first = uploads.gallery("photo.png")
+    first.touch()
+    uploads.remove("photo.png")
+    assert not first.exists()
+    uploads.add("photo.png", png(seed=1))
+    assert uploads.gallery("photo.png") != first
 
 
 def test_an_instant_picture_is_bit_for_bit_that_of_its_command(tmp_path, monkeypatch):

@@ -111,6 +111,17 @@ def said(page, *words):
     until(found)
 
 
+def shown_step(page):
+    """Return after how many updates the picture is that is shown, which is the one that is named."""
+    source, words = page.evaluate(
+        "[document.getElementById('after').dataset.source, "
+        "document.getElementById('earlier-said').textContent]"
+    )
+    step = int(re.search(r"/run/.*/(\d+)\.png", source)[1])
+    assert re.fullmatch(rf"After {step} updates?", words), (source, words)
+    return step
+
+
 def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_path):
     photo = tmp_path / "my photo.png"
     images.save(photo, small.picture("chelsea", 64, 96))
@@ -137,6 +148,7 @@ def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_p
 
     page.click("#paint")
     until(lambda: page.is_enabled("#show-run") and "of 400 updates" in page.inner_text("#said"))
+    until(lambda: shown_step(page) > 0)
     shot(page, "3_painting")
     run = page.locator("#after").get_attribute("data-source").split("/")[2]
     page.click("#pause")

@@ -2,7 +2,11 @@
 
 import http.client
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -59,7 +63,7 @@ class Client:
         answer = connection.getresponse()
         data = answer.read()
         for line in answer.msg.get_all("set-cookie") or []:
-            assert "HttpOnly" in line and "samesite=strict" in line.lower()
+            assert "HttpOnly" in line and "samesite=lax" in line.lower()
             name, _, value = line.partition(";")[0].partition("=")
             self.cookies[name] = value
         connection.close()
@@ -223,7 +227,7 @@ def test_bad_uploads_and_settings_are_one_sentence(server, monkeypatch):
 
 
 def test_two_browsers_have_two_runs_and_a_reload_finds_its_own(server):
-    port, _ = server
+    port, page = server
     first, second = Client(port).with_samples(), Client(port).with_samples()
     with first.watching() as told, second.watching() as told_second:
         assert first.begin()[0] == second.begin()[0] == 200
@@ -252,8 +256,13 @@ def test_two_browsers_have_two_runs_and_a_reload_finds_its_own(server):
         until(lambda: told()["run"]["state"] == "painting")
         first.json("POST", "/run/stop")
         stopped = until(lambda: told()["run"]["state"] == "stopped" and told()["run"])
-        archive = first.ask("GET", f"/run/{stopped['id']}/{stopped['pictures'][-1]}.zip")[1]
+        place = f"/run/{stopped['id']}/{stopped['pictures'][-1]}.zip"
+        archive = first.ask("GET", place)[1]
         assert archive[:2] == b"PK"
+        assert first.ask("GET", "/run/another/film.gif")[0].status == 404
+        visitor = page.visitors.find(first.cookies[f"nst_jax_{port}"])
+        visitor.run.picture().path.unlink()
+        assert first.json("GET", place) == (404, {"error": "there is no such page"})
 
 
 def test_a_dropped_connection_frees_the_device(server, monkeypatch):
@@ -268,6 +277,61 @@ def test_a_dropped_connection_frees_the_device(server, monkeypatch):
     assert visitor.run.why == "nobody was looking" and page.queue.place(visitor.run) is None
     with client.watching() as told:
         assert until(told)["run"]["why"] == "nobody was looking"
+
+
+SERVE = """
+import functools, socket, sys, threading, time, urllib.request
+import uvicorn
+from nst_jax.app import interrupts
+from nst_jax.app.web import command
+from nst_jax.app.web.security import Guard
+
+interrupts.exit_on_interrupt()
+interrupts.raise_on_interrupt()
+uvicorn.Config = functools.partial(uvicorn.Config, loop=sys.argv[1])
+listening = socket.create_server(("127.0.0.1", 0))
+guard = Guard("127.0.0.1", listening.getsockname()[1])
+
+def visit(running):
+    def visiting():
+        while not running.started:
+            time.sleep(0.02)
+        urllib.request.urlopen(command.address_of(guard)).read()
+        print("visited", flush=True)
+    threading.Thread(target=visiting).start()
+
+sys.exit(command.serve(guard, listening, visit))
+"""
+
+
+@pytest.mark.parametrize(
+    ("loop", "number", "code"), [("asyncio", signal.SIGINT, 130), ("auto", signal.SIGTERM, 143)]
+)
+def test_a_signal_deletes_the_pictures_and_gives_its_exit_code(tmp_path, loop, number, code):
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, loop],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "visited\n"
+        assert len(list(tmp_path.glob("nst_jax_web_*/*"))) == 1
+        process.send_signal(number)
+        assert process.wait(SECONDS) == code
+    assert not list(tmp_path.glob("nst_jax_web_*"))
+
+
+def test_tidying_goes_on_after_an_exception(server, monkeypatch, caplog):
+    _, page = server
+    called = []
+
+    def tidy():
+        called.append(time.monotonic())
+        raise OSError("disk")
+
+    monkeypatch.setattr(page.visitors, "tidy", tidy)
+    until(lambda: len(called) >= 2)
+    assert "tidying failed" in caplog.text
 
 
 def test_no_more_pages_of_one_browser_than_are_allowed(server, monkeypatch):

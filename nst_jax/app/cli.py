@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
       0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 141 if nobody reads
-      the picture on standard output. After SIGTERM,
-      `stylize`, `dream`, `demo` and `train` give 143, and after SIGHUP 129; `batch`, `sweep`, and
-      `instant` with several pictures give 130 after either signal.
+      the picture on standard output. After SIGTERM, `stylize`, `dream`, `demo`, `train` and `web` give
+      143, and after SIGHUP 129; `batch`, `sweep`, and `instant` with several pictures give 130 after
+      either signal.
     """
     if argv is not None:
         return _call(argv)

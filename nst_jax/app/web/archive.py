@@ -33,7 +33,11 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
 
 
 def archive_of(run: Run, kept: RunPicture) -> bytes:
-    """Return a ZIP with a picture of a run, the files that its command line reads, and that line."""
+    """Return a ZIP with a picture of a run, the files that its command line reads, and that line.
+
+    Raises:
+      FileNotFoundError: if the picture is no longer kept.
+    """
     said = command_of(run, kept.step)
     script = f"#!/bin/sh\n# {said['where']}\n{said['command']}\n"
     file = io.BytesIO()
@@ -47,12 +51,7 @@ def archive_of(run: Run, kept: RunPicture) -> bytes:
 
 def files_to_take(run: Run) -> list[Path]:
     """Return the files that the command line of a run reads."""
-    pictures = {one.path for one in run.kept}
-    return sorted(
-        path
-        for path in run.folder.iterdir()
-        if path not in pictures and path.name != settings.OUTPUT and path.suffix != ".tmp"
-    )
+    return [run.folder / name for name in sorted(run.files)]
 
 
 def can_film() -> bool:

@@ -2,9 +2,11 @@
 
 import contextlib
 import secrets
+import signal
 import socket
 import threading
 import webbrowser
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nst_jax.app import cache, interrupts
@@ -42,7 +44,7 @@ def web(chosen: dict[str, Any]) -> int:
 
 
 def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
-    """Serve the page on a socket until a signal comes; return the exit code.
+    """Serve the page on a socket until a signal comes; return the exit code, 128 and the signal.
 
     Args:
       guard: decides which requests are served.
@@ -68,27 +70,63 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
         timeout_keep_alive=10,
         timeout_graceful_shutdown=CLOSING_SECONDS,
     )
-    running = _ending_streams(uvicorn.Server, server)(config)
-    if ready is not None:
-        ready(running)
-    threading.Thread(target=queue.serve, name="painter", daemon=True).start()
-    try:
-        running.run(sockets=[listening])
-    except KeyboardInterrupt:
-        return 130
-    finally:
+
+    def close() -> None:
         queue.close()
         visitors.close()
-    return 0
+
+    try:
+        running = _ending_cleanly(uvicorn.Server, server, close)(config)
+        if ready is not None:
+            ready(running)
+        threading.Thread(target=queue.serve, name="painter", daemon=True).start()
+        running.run(sockets=[listening])
+    except KeyboardInterrupt:  # before the server has taken over the signals
+        return 128 + signal.SIGINT
+    finally:
+        close()
+    return 0 if running.signal is None else 128 + running.signal
 
 
-def _ending_streams(server_class: Any, page: Any) -> Any:
-    """Return a class of uvicorn's server that ends the streams of open pages when it shuts down."""
+def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> Any:
+    """Return a class of uvicorn's server that leaves nothing behind when a signal ends it.
+
+    uvicorn raises a signal again after it has shut down. The process would hear that as a second Ctrl-C
+    and end at once, before the visitors' pictures are deleted.
+
+    Args:
+      server_class: uvicorn's.
+      page: its attribute `closing` ends the streams of open pages.
+      close: called as soon as no request is answered any more. The event loop may then still wait for
+        threads that compile.
+    """
 
     class Ending(server_class):
+        signal: int | None = None  # which ended it
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            old: dict[int, Any] = {}
+            if threading.current_thread() is threading.main_thread():
+                for number in interrupts.STOPPING:
+                    # An ignored signal stays ignored, as `nohup` intends.
+                    if signal.getsignal(number) is not signal.SIG_IGN:
+                        old[number] = signal.signal(number, self.handle_exit)
+            try:
+                yield
+            finally:
+                for number, handler in old.items():
+                    signal.signal(number, handler)
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            del frame
+            self.signal = self.signal or sig
+            self.should_exit = True
+
         async def shutdown(self, sockets: Any = None) -> None:
             page.closing = True
             await super().shutdown(sockets)
+            close()
 
     return Ending
 

@@ -137,9 +137,10 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                if not stopped():
-                    raise
-            if run.request is Wish.PAUSE and recorder.last is not None:
+                # `watch` has raised it, by `stopped`. The visitor may have withdrawn the request
+                # since; then the queue gives this run another turn.
+                pass
+            if run.request is not Wish.STOP and recorder.last is not None:
                 position: Checkpoint = shots.checkpoint()
                 notes = {"seconds": list(recorder.seconds)}
                 self._job = replace(job, resume=position._replace(notes=notes))

@@ -3,11 +3,14 @@
 Nothing here knows of HTTP or of jax.
 """
 
+import logging
 import threading
 from collections.abc import Sequence
 
 from nst_jax.app.web import limits
 from nst_jax.app.web.run import ENDED, Failure, Run, RunState, Wish
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Queue:
@@ -106,9 +109,15 @@ class Queue:
             state = RunState.DONE if finished else RunState.PAUSED
         except Failure as failure:
             why = str(failure)
-        except Exception as error:  # one run must not end the thread that paints all
+        except BaseException as error:  # no exception may end the thread that paints all runs
+            if not self._closed:  # at the end, the folders of runs are deleted while they paint
+                LOGGER.exception("a run failed")
             why = f"{type(error).__name__}: {limits.without_paths(str(error), run.folder)}"
         with self._changed:
+            if state is RunState.PAUSED and run.request is Wish.NOTHING:
+                # It was asked to go on after it had begun to pause, so it keeps its place.
+                run.state, run.why = RunState.WAITING, ""
+                return True
             self._line.remove(run)
             if state is RunState.PAUSED and run.request is Wish.STOP:
                 state = RunState.STOPPED

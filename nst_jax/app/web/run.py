@@ -1,7 +1,7 @@
 """One run of a visitor: its state, its progress and its pictures so far."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -60,7 +60,8 @@ class Work(Protocol):
     def paint(self, run: "Run") -> bool:
         """Paint until the end, or until `run.request` is not empty; return whether it is the end.
 
-        Called again, it goes on where it was. It reports by `run.progress` and `run.keep`.
+        Called again, it goes on where it was. It reports by `run.progress` and `run.kept`. A request
+        may be withdrawn before this returns.
 
         Raises:
           Failure: if the run cannot be finished.
@@ -80,6 +81,7 @@ class Run:
       folder: where its inputs and pictures are.
       watched: returns whether a page shows the run, or did until some seconds ago.
       keep: whether it goes on when nobody looks.
+      files: names of the files in `folder` that its command line reads.
       state: where it is on its way.
       why: why it is paused or failed, in one sentence.
       request: what was asked of it while it paints.
@@ -92,6 +94,7 @@ class Run:
     folder: Path
     watched: Callable[[], bool] = lambda: True
     keep: bool = False
+    files: Sequence[str] = ()
     state: RunState = RunState.WAITING
     why: str = ""
     request: Wish = Wish.NOTHING

@@ -8,12 +8,14 @@ cannot change, must not tell of another origin.
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # as `--host`: all addresses of this machine
+HTTP_PORT = 80  # which browsers leave out of an address
 
 # Headers of every answer. Scripts, styles and pictures come from this server only, and the page cannot
 # be shown within another page.
@@ -85,6 +87,8 @@ class Guard:
 
     def _is_own(self, host: str) -> bool:
         """Return whether a header Host names this server."""
+        if self.port == HTTP_PORT and not re.search(r":\d+$", host):
+            host += f":{HTTP_PORT}"
         name, colon, port = host.lower().rpartition(":")
         if not colon or port != str(self.port):
             return False

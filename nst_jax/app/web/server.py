@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,6 +37,7 @@ from nst_jax.recipes.presets import QUALITIES
 
 Answer: TypeAlias = Awaitable[Response]
 
+LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # between two looks at whether there is something new to tell
 BEAT_SECONDS = 5.0  # at the latest, something is sent, by which a lost connection is noticed
@@ -59,6 +61,9 @@ class Server:
         self.closing = False
         self._make_work, self._quick = make_work, QuickPainter()
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        self._archiving = asyncio.Semaphore(1)  # films and archives are held in memory as well
+        # Requests wait here rather than in threads, of which there are few for all requests.
+        self._quick_turn = asyncio.Lock()
         # Cookies of all ports of a host are sent to each of them, so the names tell ports apart.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
 
@@ -102,7 +107,10 @@ class Server:
     async def _tidy(self) -> None:
         while True:
             await asyncio.sleep(TIDY_SECONDS)
-            await asyncio.to_thread(self.visitors.tidy)
+            try:
+                await asyncio.to_thread(self.visitors.tidy)
+            except Exception:
+                LOGGER.exception("tidying failed; it is tried again")
 
     # --- Around every request ---------------------------------------------------------------------
 
@@ -191,7 +199,9 @@ class Server:
 
     @staticmethod
     def _set_cookie(answer: Response, name: str, value: str) -> None:
-        answer.set_cookie(name, value, httponly=True, samesite="strict", path="/")
+        # "lax", so that a link on another site finds the visitor's run; the guard refuses all else of
+        # other sites.
+        answer.set_cookie(name, value, httponly=True, samesite="lax", path="/")
 
     async def page_file(self, request: Request) -> Response:
         """Send the page's script, its look or its icon."""
@@ -280,9 +290,10 @@ class Server:
         name = request.path_params["name"]
         if name not in visitor.uploads.known:
             raise HTTPException(404)
-        output = visitor.folder / f"gallery_{name}.jpg"
-        if not output.exists():
-            await asyncio.to_thread(self._quick.gallery, visitor.folder / name, output)
+        output = visitor.uploads.gallery(name)
+        async with self._quick_turn:
+            if not output.exists():
+                await asyncio.to_thread(self._quick.gallery, visitor.folder / name, output)
         return FileResponse(output, media_type="image/jpeg")
 
     async def instant(self, request: Request, visitor: Visitor) -> Response:
@@ -294,9 +305,14 @@ class Server:
         number = visitor.asked
         output = visitor.folder / "instant.png"
         try:
-            visitor.quick = await asyncio.to_thread(
-                self._quick.paint, words, visitor.folder, output, lambda: visitor.asked == number
-            )
+            async with self._quick_turn:
+                visitor.quick = await asyncio.to_thread(
+                    self._quick.paint,
+                    words,
+                    visitor.folder,
+                    output,
+                    lambda: visitor.asked == number,
+                )
         except Superseded:
             return JSONResponse({"superseded": True})
         return JSONResponse(
@@ -356,7 +372,7 @@ class Server:
     async def run_archive(self, request: Request, visitor: Visitor) -> Response:
         """Send a picture of the run with all that its command line needs."""
         run, kept = self._kept(request, visitor)
-        data = await asyncio.to_thread(archive.archive_of, run, kept)
+        data = await self._archived(archive.archive_of, run, kept)
         return Response(data, media_type="application/zip", headers=_as_download("painting.zip"))
 
     async def run_command(self, request: Request, visitor: Visitor) -> Response:
@@ -367,11 +383,20 @@ class Server:
     async def run_film(self, request: Request, visitor: Visitor) -> Response:
         """Send a film of the run."""
         run, kind = self._run(visitor), request.path_params["kind"]
-        if kind not in archive.FILMS or not archive.can_film() or not run.kept:
+        named = run.folder.name == request.path_params["id"]
+        if kind not in archive.FILMS or not archive.can_film() or not run.kept or not named:
             raise HTTPException(404)
-        data = await asyncio.to_thread(archive.film_of, run, kind)
+        data = await self._archived(archive.film_of, run, kind)
         headers = _as_download(f"painting.{kind}")
         return Response(data, media_type=archive.FILMS[kind], headers=headers)
+
+    async def _archived(self, make: Callable[..., bytes], *given: Any) -> bytes:
+        """Make a film or an archive, one at a time; 404 if one of its files has gone meanwhile."""
+        async with self._archiving:
+            try:
+                return await asyncio.to_thread(make, *given)
+            except FileNotFoundError:
+                raise HTTPException(404) from None
 
     @staticmethod
     def _run(visitor: Visitor) -> Run:

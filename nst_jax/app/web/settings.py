@@ -311,7 +311,7 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
     """Return the job of a command line of `stylize`, whose files are in a folder.
 
     Raises:
-      ValueError: as the command itself would refuse it.
+      ValueError: as the command itself would refuse it, or for a result larger than the page allows.
     """
     chosen = _parsed(_stylize, words[1:], folder)
     if chosen["init"] is not None:
@@ -324,15 +324,20 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
         mask = folder / chosen["protect"].mask
         chosen["protect"] = chosen["protect"]._replace(mask=mask)
     content, styles = chosen.pop("content"), chosen.pop("style")
-    return commands.stylize_job(content, styles, chosen)
+    job = commands.stylize_job(content, styles, chosen)
+    limits.check_side(job.plan.scales[-1].shape)
+    return job
 
 
 def instant_job_of(words: Sequence[str], folder: Path) -> InstantJob:
     """Return the job of a command line of `instant`, whose files are in a folder.
 
     Raises:
-      ValueError: as the command itself would refuse it.
+      ValueError: as the command itself would refuse it, or for a result larger than the page allows.
     """
     chosen = _parsed(_instant, words[1:], folder)
     content, styles = chosen.pop("content"), chosen.pop("style")
-    return single_job(content, styles, chosen)
+    job = single_job(content, styles, chosen)
+    for row in job.rows:
+        limits.check_side(row.shape)
+    return job

@@ -49,7 +49,8 @@ class Uploads:
         """Keep a picture, after it was decoded with the same limits as a file.
 
         Args:
-          name: the name that the browser gave the file; or one of `MASKS`, whose file is replaced.
+          name: the name that the browser gave the file; or, in the role of a mask, one of `MASKS`,
+            whose file is replaced.
           data: all bytes of the file.
           role: what it is for.
 
@@ -60,8 +61,8 @@ class Uploads:
         with self._lock:
             if role not in ROLES:
                 raise ValueError(f"role: expected one of {', '.join(ROLES)}")
-            self._check_room(name, data)
-            is_mask = name in MASKS
+            is_mask = role == "mask" and name in MASKS
+            self._check_room(name, data, replaces=is_mask and name in self.known)
             chosen = name if is_mask else safe_name(name, {*self.known, *MASKS})
             # Under another name first, so that a bad mask does not replace a good one.
             part = self.folder / f"part_{chosen}"
@@ -91,7 +92,9 @@ class Uploads:
     def remove(self, name: str) -> None:
         """Forget a picture; an unknown name is ignored, since it may have been removed already."""
         with self._lock:
-            if self.known.pop(name, None) is not None:
+            if name in self.known:
+                self.gallery(name).unlink(missing_ok=True)
+                del self.known[name]
                 (self.folder / name).unlink(missing_ok=True)
                 self.view(name).unlink(missing_ok=True)
 
@@ -99,18 +102,22 @@ class Uploads:
         """Return the path of a smaller copy of a picture in a format that every browser shows."""
         return self.folder / f"view_{name}.png"
 
+    def gallery(self, name: str) -> Path:
+        """Return the path of a known photo in the 26 styles; another photo of that name has another."""
+        return self.folder / f"gallery_{self.known[name].version}_{name}.jpg"
+
     def _write_view(self, name: str, image: HostImage) -> None:
         height, width = image.shape[:2]
         if max(height, width) > VIEW:
             image = images.bicubic_8bit(image, LongEdge(VIEW).shape(height, width))
         images.save(self.view(name), image)
 
-    def _check_room(self, name: str, data: bytes) -> None:
+    def _check_room(self, name: str, data: bytes, *, replaces: bool) -> None:
         if not data:
             raise ValueError(f"picture: {safe_name(name)!r} is empty; choose another file")
         if len(data) > limits.MOST_BYTES:
             raise ValueError(too_large(name))
-        if len(self.known) >= limits.MOST_PICTURES and name not in self.known:
+        if len(self.known) >= limits.MOST_PICTURES and not replaces:
             raise ValueError(
                 f"picture: you have {limits.MOST_PICTURES} pictures here, which is the most; remove one"
             )

@@ -91,34 +91,46 @@ class Visitor:
                 for name in chosen.files:
                     shutil.copyfile(self.folder / name, folder / name)
                 work = make_work(words, folder)
-                run = Run(work, words, folder, self.is_watching, keep)
-                if self.run is not None:
-                    queue.stop(self.run)
-                    self._before.append(self.run)
-                queue.add(run)
+                run = Run(work, words, folder, self.is_watching, keep, chosen.files)
+                queue.add(run)  # first, since the run before goes on if this one is refused
+                before, self.run = self.run, run
+                if before is not None:
+                    queue.stop(before)
+                    with self._lock:
+                        self._before.append(before)
             except (ValueError, OSError, MemoryError) as error:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise ValueError(limits.without_paths(str(error), folder, self.folder)) from None
-            self.run, self.last_settings = run, dict(given)
+            self.last_settings = dict(given)
         return run
 
     def clear(self) -> None:
         """Delete the pictures of earlier runs that have ended."""
-        for run in [one for one in self._before if one.state in ENDED]:
-            self._before.remove(run)
-            if run is not self.run:
-                shutil.rmtree(run.folder, ignore_errors=True)
+        with self._lock:
+            ended = [one for one in self._before if one.state in ENDED]
+            self._before = [one for one in self._before if one not in ended]
+        for run in ended:
+            shutil.rmtree(run.folder, ignore_errors=True)
 
     def start_from(self, step: int | None) -> str:
         """Keep a picture of the run among the uploads, as the start of another run; return its name.
+
+        It replaces earlier starts.
 
         Raises:
           ValueError: if there is no such picture.
         """
         kept = self.run.picture(step) if self.run is not None else None
-        if kept is None:
+        try:
+            data = None if kept is None else kept.path.read_bytes()
+        except FileNotFoundError:  # it was thinned out a moment ago
+            data = None
+        if kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
-        return self.uploads.add(f"start_{kept.step}.png", kept.path.read_bytes(), "start").name
+        # The page has no means to remove them, and they would use up the visitor's pictures.
+        for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
+            self.uploads.remove(one.name)
+        return self.uploads.add(f"start_{kept.step}.png", data, "start").name
 
     # --- What the page shows ----------------------------------------------------------------------
 

@@ -154,8 +154,16 @@ function setSource(image, source) {
   }
 }
 
+// While the newest picture is shown, the slider moves on to each new one.
+function follow() {
+  const end = isNewest();
+  $("earlier").max = String(Math.max(0, (state.run?.pictures.length ?? 0) - 1));
+  if (end) $("earlier").value = $("earlier").max;
+}
+
 function render() {
   if (!about) return;
+  follow();
   const run = state.run, hasRun = Boolean(run?.pictures.length);
   const view = shown === "run" && hasRun ? "run" : "instant";
   $("show-instant").setAttribute("aria-pressed", String(view === "instant"));
@@ -228,9 +236,6 @@ const capital = text => text[0].toUpperCase() + text.slice(1);
 function renderHome(view) {
   const run = state.run, steps = run?.pictures ?? [];
   $("history").hidden = view !== "run" || steps.length < 2 || Boolean(brushed);
-  const atEnd = isNewest();
-  $("earlier").max = String(Math.max(0, steps.length - 1));
-  if (atEnd) $("earlier").value = $("earlier").max;
   const step = view === "run" ? earlierStep() ?? steps.at(-1) : null;
   if (view === "run") {
     $("earlier-said").textContent = `After ${updates(step)}`;
@@ -421,7 +426,7 @@ function renderShares() {
 let gallerySource = "";
 function renderGallery() {
   if (choice.kind !== "gallery" || !choice.photo) return;
-  const source = `/gallery/${encodeURIComponent(choice.photo)}`;
+  const source = `/gallery/${encodeURIComponent(choice.photo)}?v=${picture(choice.photo)?.version ?? 0}`;
   if (!$("gallery").children.length)
     $("gallery").replaceChildren(...about.styles.map(({name, look}) => {
       const tile = document.createElement("button"), word = document.createElement("span");
@@ -667,7 +672,9 @@ function listen() {
     if (choice.kind === "gallery") renderGallery();
     changed(true, !state.run); // a page that is reloaded goes on showing its run
   });
-  events.onerror = () => problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
+  events.onerror = () => problem(events.readyState === EventSource.CLOSED
+    ? "This page is not kept up to date; close some of its tabs and reload it."
+    : "The connection to nst-jax is lost. Is it still running? This page tries again.");
   events.onopen = () => problem("");
 }
 
