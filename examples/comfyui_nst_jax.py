@@ -110,7 +110,7 @@ class NstJaxStylize:
                 "image": ("IMAGE",),
                 "style_image": ("IMAGE",),
                 "recipe": (list(nst.recipes.PRESETS), {"default": "default"}),
-                "strength": ("FLOAT", {"default": 0.5, "min": 0.0, "max": 1.0, "step": 0.05}),
+                "strength": ("FLOAT", {"default": 0.85, "min": 0.0, "max": 1.0, "step": 0.05}),
                 "size": SIZE,
                 "seed": ("INT", {"default": 0, "min": 0, "max": 2**32 - 1}),
             },

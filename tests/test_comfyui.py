@@ -107,7 +107,7 @@ def test_options_reach_the_verbs(calls):
     options = calls[2][2]
     assert options["steps"] == 7 and options["size"] == "as-is"
     factor = options["recipe"].terms.style_weight / nst.recipes.GRAM.terms.style_weight
-    assert factor == pytest.approx(10.0)
+    assert factor == pytest.approx(nst.recipes.strength.factor_of(0.75))
 
 
 def test_what_other_nodes_may_pass(calls):
