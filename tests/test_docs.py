@@ -309,7 +309,10 @@ QUICK = ["--steps", "2", "--style-layer", "relu1_1=1", "--content-layer", "relu1
 SMALLER = {
     "stylize": [*QUICK, "--size", "48"],
     "batch": [*QUICK, "--size", "48"],
-    "sweep": ["--size", "48", "--steps", "2", "--set", "terms.style_taps=relu1_1"],
+    "sweep": [
+        *("--size", "48", "--steps", "2"),
+        *("--set", "terms.style_taps=relu1_1", "--set", "terms.style_layer_weights=1"),
+    ],
     "instant": ["--size", "48"],
     "plan": ["--memory", "999GB"],
 }
