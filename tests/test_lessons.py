@@ -57,10 +57,11 @@ def at_most(verb, **limits):
     return lambda *arguments, **options: verb(*arguments, **{**options, **limits})
 
 
+# The build of the documentation runs all lessons at their own sizes.
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, marks=() if number(path) == 3 else pytest.mark.slow, id=path.stem)
+        pytest.param(path, marks=() if number(path) == 3 else pytest.mark.long, id=path.stem)
         for path in LESSONS
     ],
 )

@@ -127,7 +127,7 @@ def test_features_are_those_of_the_picture_alone(x64, params64, padding, pool, c
         assert not np.any(found[h:]) and not np.any(found[:, w:]), tap
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(16, 16), (17, 30)])
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
 def test_features_of_the_smallest_pictures_to_the_deepest_tap(x64, params64, padding, size):
@@ -185,7 +185,7 @@ def test_losses_and_gradient_are_those_of_the_picture_alone(x64, params64):
     check_recipe(params64, of_one_tap(recipes.GRAM), [(35, 49)], (44, 31))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["default", "crowsonkb", "gatys-2016"])
 def test_losses_and_gradient_of_recipes_of_other_kinds(x64, params64, name):
     check_recipe(params64, of_one_tap(recipes.PRESETS[name]), [(35, 49)], (44, 31))
