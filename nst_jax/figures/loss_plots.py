@@ -23,7 +23,7 @@ _LINES = (
     "--",
     "-.",
     ":",
-)  # dashes differ too, so that lines can be told apart without colours
+)  # dashes differ too, so that lines differ without colours
 
 
 class LoggedRun(NamedTuple):
@@ -172,7 +172,7 @@ def _panels_of_one(run: LoggedRun) -> dict[str, _Lines]:
 
 def _panels_of_several(runs: Sequence[LoggedRun]) -> dict[str, _Lines]:
     names = [run.name for run in runs]
-    # Two files of one name are told apart by a number.
+    # A number distinguishes files of the same name.
     names = [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
         for place, name in enumerate(names)

@@ -1,4 +1,4 @@
-"""The page over HTTP: its files, what it asks, and what it is told while a run paints (Starlette)."""
+"""The HTTP server of the page (Starlette): its files, its requests, its events while a run paints."""
 
 import asyncio
 import json
@@ -242,11 +242,11 @@ class Server:
         async def stream() -> AsyncIterator[str]:
             visitor.came()
             try:
-                told, at = "", 0.0
+                sent, at = "", 0.0
                 while not self.closing:
                     text = json.dumps(visitor.status(self.queue))
-                    if text != told:
-                        told, at = text, time.monotonic()
+                    if text != sent:
+                        sent, at = text, time.monotonic()
                         yield f"data: {text}\n\n"
                     elif time.monotonic() - at > BEAT_SECONDS:
                         at = time.monotonic()

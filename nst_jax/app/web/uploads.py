@@ -31,7 +31,7 @@ class Upload(NamedTuple):
     version: int  # grows when its file is replaced
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the page is told of it."""
+        """Return the description that the page receives, as JSON values."""
         return self._asdict() | {"size": [self.shape[1], self.shape[0]]}
 
 

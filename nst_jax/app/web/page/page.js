@@ -636,19 +636,19 @@ $("brush-done").onclick = trying(async () => {
   render();
 });
 
-// --- What the server tells -------------------------------------------------------------------------
+// --- What the server sends -------------------------------------------------------------------------
 
-function receive(told) {
+function receive(received) {
   const before = state;
-  state = told;
-  const run = told.run;
+  state = received;
+  const run = received.run;
   if (run && before.run?.id !== run.id) { commandOf = ""; $("earlier").value = $("earlier").max; if (busy() || run.pictures.length) shown = "run"; }
   if (run && run.state !== previousState) {
     previousState = run.state;
     announce({waiting: "The painting waits for its turn.", painting: "Painting.", paused: "Paused.", stopped: "Stopped.",
               done: "The painting is finished.", failed: `The painting failed: ${run.why}`}[run.state] ?? "");
   } else if (run?.state === "painting" && run.total && run.step) announce(`${Math.floor(4 * run.step / run.total) * 25} percent painted.`);
-  const known = new Set(told.pictures.map(one => one.name));
+  const known = new Set(received.pictures.map(one => one.name));
   if (choice.photo && !known.has(choice.photo)) choice.photo = null;
   for (const name of Object.keys(choice.styles)) if (!known.has(name)) delete choice.styles[name];
   choice.photo ??= ofRole("photo")[0]?.name ?? null;
