@@ -138,7 +138,7 @@ def _pairs(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder in which `quality` keeps its pictures; those in it are rated and not painted again. "
-    "No seconds are measured then.",
+    "Seconds are those of the processor then.",
 )
 @click.option(
     "--no-paint", is_flag=True, help="With --keep: rate what is there, and paint nothing."
