@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _silence_xla()
     code = _call(None)
     if code:
-        # A run that ended early may have a thread that is still compiling; a return from here would wait
-        # for it.
+        # A run that ended early may have a thread that is still compiling, and then Python's clean-up
+        # might crash.
         interrupts.exit_at_once(code)
     return code
 
