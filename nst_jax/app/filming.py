@@ -43,7 +43,7 @@ class Filming:
         Args:
           step: the number of updates after which the canvas looked like this.
           image: the canvas, [h, w, 3] in [0, 1], of any size.
-          last: whether this is the last picture of a run that ends before its last update.
+          last: whether this is the last picture of the run, which may end before its last update.
         """
         if self._film is None or self._full or step <= self._seen:
             return
