@@ -143,9 +143,8 @@ def exit_at_once(code: int) -> NoReturn:
     """
     _files.remove_unfinished()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(
-            OSError, ValueError, AttributeError
-        ):  # the stream is closed, or nobody reads it
+        # A stream may be None or closed, or a pipe that nobody reads.
+        with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
 

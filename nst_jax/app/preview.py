@@ -1,6 +1,6 @@
 """The preview of a run: a picture that is shown until the run has painted something.
 
-It has the same content and styles, but a feed-forward network paints it, which takes about a second.
+It has the same content and styles, but it is painted in a single pass of a feed-forward network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ from nst_jax.scaling import capacity
 LARGEST = 384  # longest side of a preview in px; painting a larger one would take too long
 
 # Seconds for which a run without `--every` waits for its preview. They suffice to paint it, but not to
-# compile its programs, which happens in the first run only: later runs load the compiled programs. The run
-# waits before it is planned, since planning at the same time would slow the preview down.
+# compile its programs, which happens in the first run only: later runs load the compiled programs. The
+# run waits before it is planned, since planning at the same time would slow the preview down.
 PATIENCE = 1.5
 
 
@@ -82,8 +82,9 @@ class Preview(AbstractContextManager):
     ) -> None:
         """Begin to paint the preview, if the run should have one.
 
-        If the preview would replace an existing picture, it is written only by `accept`. Otherwise it is
-        written now; with `--every`, this method waits until it is written, else for at most `PATIENCE`.
+        If the preview would replace an existing picture, it is written only by `accept`. Otherwise it
+        is written now; with `--every`, this method waits until it is written, else for at most
+        `PATIENCE`.
 
         Args:
           content: the content picture.
@@ -116,8 +117,9 @@ class Preview(AbstractContextManager):
             return False
         if outputs.every is not None:
             return True
-        # Without `--every`, there is a preview only for somebody who watches the terminal, and only on a
-        # CPU: on an accelerator, compiling the preview's programs would take longer than the run itself.
+        # Without `--every`, there is a preview only for somebody who watches the terminal, and only on
+        # a CPU: on an accelerator, compiling the preview's programs would take longer than the run
+        # itself.
         looked_at = self._display.is_live and not outputs.picture.exists()
         return looked_at and capacity.platform_of() == "cpu"
 
@@ -182,7 +184,8 @@ def _painted(
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(programs=kept)
     with ThreadPoolExecutor(1) as reader:
-        network = reader.submit(lambda: painter.arbitrary)  # reads the weights while this thread resizes
+        # A second thread reads the weights while this one resizes the pictures.
+        network = reader.submit(lambda: painter.arbitrary)
         rule = given_styles.style_rule(None)
         # Pillow resizes the pictures, since jax would first have to compile a program for each size.
         resized = [

@@ -20,7 +20,8 @@ from nst_jax.images.writing import BinaryWriter, write_all
 # have the same one, 128 + 13.
 BROKEN_PIPE = 141
 NAME = "standard input"  # name of the picture that is read from there, in messages and settings
-DEFAULT_FORMAT = "png"  # format of the picture on standard output, if the option `suffix` names none
+# Format of the picture on standard output, if the option `suffix` names none.
+DEFAULT_FORMAT = "png"
 # Options whose values cannot be `-`, since a stream cannot be read again or contain several files.
 FILES_ONLY = ("checkpoint", "log", "frames")
 
@@ -56,13 +57,13 @@ def with_streams(
         such as "jpg", or None for `DEFAULT_FORMAT`.
 
     Returns:
-      The exit code of the command; but `BROKEN_PIPE` if nobody reads the result from standard output, and
-      1 if it cannot be written there.
+      The exit code of the command; but `BROKEN_PIPE` if nobody reads the result from standard output,
+      and 1 if it cannot be written there.
 
     Raises:
-      ValueError: if two pictures are `-`; if standard input is needed but is a terminal, closed or empty;
-        if standard output is needed but is a terminal or closed; and for options that cannot be `-` or
-        cannot be used with an output to `-`.
+      ValueError: if two pictures are `-`; if standard input is needed but is a terminal, closed or
+        empty; if standard output is needed but is a terminal or closed; and for options that cannot be
+        `-` or cannot be used with an output to `-`.
     """
     _check_options(chosen)
     to_output = chosen["output"] == STANDARD
@@ -167,8 +168,8 @@ def _copy(picture: Path, output: BinaryWriter) -> str | None:
     """Copy a picture file to standard output, and remove the file.
 
     Returns:
-      None if the file was copied or does not exist; "" if nobody reads standard output; an error message
-      if standard output cannot be written. In the last case the file is kept.
+      None if the file was copied or does not exist; "" if nobody reads standard output; an error
+      message if standard output cannot be written. In the last case the file is kept.
     """
     try:
         data = picture.read_bytes()
@@ -190,8 +191,8 @@ def _copy(picture: Path, output: BinaryWriter) -> str | None:
 def _claimed_output() -> Iterator[BinaryWriter]:
     """Context manager: reserve standard output for the picture, and yield it as a binary file.
 
-    Meanwhile all text that is printed goes to standard error, even what libraries in C write directly to
-    the file descriptor of standard output.
+    Meanwhile all text that is printed goes to standard error, even what libraries in C write directly
+    to the file descriptor of standard output.
     """
     stream: Any = sys.stdout
     with redirect_stdout(sys.stderr):

@@ -1,8 +1,8 @@
 """The names that other programs, and people who guess, give to the options of this program.
 
 For a misspelt option, the known option with the most similar spelling is suggested. For an option with
-quite another name, such as `--mask`, that would be a wrong suggestion. So such names are listed here, each
-with what is probably meant.
+quite another name, such as `--mask`, that would be a wrong suggestion. So such names are listed here,
+each with what is probably meant.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,8 +13,8 @@ class Meaning(NamedTuple):
     """What is probably meant by a name that is not the name of an option.
 
     Attributes:
-      options: the options of this program that do what is meant, the likeliest first. A command may have
-        only some of them, or none.
+      options: the options of this program that do what is meant, the likeliest first. A command may
+        have only some of them, or none.
       note: a hint for the user that is printed after the options, or alone if the command has none of
         them; may be empty.
     """

@@ -17,7 +17,8 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # longest pause in seconds between two checks of whether arrays are computed
-TELLING_SHARE = 0.05  # when this share of measuring is done, the time left can be estimated
+# The time left is shown when this share of measuring is done; earlier it could not be estimated well.
+TELLING_SHARE = 0.05
 
 
 def _nothing() -> None:
@@ -31,8 +32,8 @@ class PollingWatch(measuring.Watch):
         """Make a watch.
 
         Args:
-          look: is called every few hundredths of a second while the watch waits. An error that it raises
-            ends the waiting.
+          look: is called every few hundredths of a second while the watch waits. An error that it
+            raises ends the waiting.
         """
         self._look = look
 
@@ -57,8 +58,8 @@ class MeasuringWatch(PollingWatch):
     Pieces of the targets are measured by the thread that made this watch, or by other threads.
 
     Attributes:
-      timed: the number of arithmetic operations, and the seconds, of all pieces that were measured by the
-        thread that made this watch.
+      timed: the number of arithmetic operations, and the seconds, of all pieces that were measured by
+        the thread that made this watch.
       stopped: a function that returns whether the run shall end.
     """
 

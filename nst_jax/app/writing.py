@@ -92,14 +92,15 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
 
 
 def dpi_of(rule: SizeRule, content: tuple[float, float] | None) -> Any:
-    """Return the resolution (horizontal and vertical, in dots per inch) that a result's file states.
+    """Return the resolution in dots per inch that a result's file states.
 
-    The resolution of the content is kept, although the number of pixels changes: the resolution says how
-    finely a picture is to be printed, and the number of pixels says how large the print is then.
+    The resolution of the content is kept, although the number of pixels changes: the resolution says
+    how finely a picture is to be printed, and the number of pixels says how large the print is then.
 
     Args:
-      rule: the size rule of the result. If the rule is a size of paper, its `dpi` is returned.
-      content: the resolution that the content's file states, or None. It is returned for other rules.
+      rule: the size rule of the result. If it is a size of paper, its `dpi`, one number, is returned.
+      content: the (horizontal, vertical) resolution that the content's file states, or None. This is
+        returned for all other rules.
     """
     return getattr(rule, "dpi", content)
 
