@@ -14,7 +14,8 @@ from nst_jax.recipes import starts, toml
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.precision import precision_named
 
-# The words that `--init` accepts in place of a file, and the class of the start that each stands for.
+# The words that `--init` accepts in place of a file, each with the class that makes this initial
+# picture.
 START_NAMES = {
     "content": starts.FromContent,
     "style": starts.FromStyle,
@@ -26,8 +27,8 @@ START_NAMES = {
 
 LARGEST_RECIPE = 2**20  # bytes; a larger file is refused, since a recipe file has only about 2000
 
-# Flags that set one value of the recipe, and the key under which recipe files have this value. A new
-# flag of this sort needs a line here and an attribute of `Changes`.
+# The flags that set a single value of the recipe, each with the key of this value in recipe files. A
+# new flag that sets a single value needs a line here and an attribute of `Changes`.
 KEYS = {
     "content_weight": "terms.content_weight",
     "style_weight": "terms.style_weight",
@@ -79,7 +80,7 @@ class Changes(NamedTuple):
 
 
 def recipe_of(changes: Changes) -> Recipe:
-    """Return the recipe that the flags choose, with all their changes applied, checked.
+    """Return the recipe that the flags describe, after checking it.
 
     Raises:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a number out of range,
@@ -114,7 +115,14 @@ def recipe_of(changes: Changes) -> Recipe:
 
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
-    """Return the recipe with its value at `key` replaced by the value of a flag."""
+    """Return the recipe with one value replaced.
+
+    Args:
+      recipe: the recipe to change.
+      flag: the Python name of the flag, for error messages.
+      key: the key of the value in recipe files.
+      value: the value of the flag.
+    """
     if flag == "learning_rate":  # this function's error lists the recipes with a learning rate
         return variants.with_learning_rate(recipe, value)
     value = _CONVERSIONS[flag](value) if flag in _CONVERSIONS else value
@@ -141,7 +149,7 @@ _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
-    """Return the share of each style in their blend, or an empty tuple if no style has a share.
+    """Return the share of each style in the blend of all, or an empty tuple if no shares were typed.
 
     Args:
       styles: the path of each style, and its share if one was typed, else None.
@@ -167,7 +175,7 @@ def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
     """Return what `--content-layer` sets in a recipe, as a dict from recipe keys to values.
 
     Args:
-      kind: "content", the first word of the recipe keys.
+      kind: the kind of the layers, "content", which is a part of the recipe keys and of the flag.
       chosen: texts NAME=WEIGHT, or NAME for the weight 1. If there are none, the dict is empty.
     """
     if not chosen:
@@ -265,7 +273,7 @@ def tap_files(chosen: Sequence[str]) -> dict[str, Path]:
 
 
 def tap_weights(chosen: Sequence[str], argument: str) -> dict[str, float]:
-    """Return the weights of layers as a dict from the layers' names to numbers.
+    """Return the weights that texts give to layers of the network, as a dict from names to numbers.
 
     Args:
       chosen: texts NAME=WEIGHT, or NAME for the weight 1.
@@ -292,7 +300,7 @@ def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
 
 
 def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
-    """Return the optimiser with this name, its default step lengths converted to `coordinates`.
+    """Return the optimiser with a name, with its default step lengths converted to `coordinates`.
 
     Args:
       name: a name in `optimizers.OPTIMIZERS`, in upper or lower case.
@@ -341,7 +349,7 @@ def named_or_read(text: str) -> Recipe:
 def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_RECIPE + 1)  # limited: a file such as /dev/zero never ends
+            data = file.read(LARGEST_RECIPE + 1)  # not all: a file such as /dev/zero never ends
     except FileNotFoundError:
         raise ValueError(f"`recipe`: there is no file '{path}'; check the path") from None
     except OSError as error:
@@ -401,7 +409,7 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return the start (initial picture) that the flags describe, and the picture file read for it.
+    """Return the start (initial picture) that two flags describe, and the picture read from a file.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.

@@ -31,6 +31,9 @@ def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
     An existing checkpoint file is never overwritten by a run that does not resume from it, because the
     file may be hours of work.
 
+    Args:
+      outputs: the files that the run writes, and the options for writing them.
+
     Raises:
       ValueError: if `--resume` or `--checkpoint-every` is given without `--checkpoint`, if the file
         exists and `--resume` is not given, if only some of the processes that paint together see the
@@ -166,7 +169,7 @@ class CheckpointWriter:
         try:
             if cluster.is_first():
                 checkpoints.save(self._path, checkpoint)
-        except ValueError as error:  # the path was checked before the run, but cannot be used now
+        except ValueError as error:  # the path was valid before the run, but is not any more
             raise OSError(f"cannot write '{self._path}': {error}") from error
         self._step, self._written = shot.step, self._clock()
         self._pause = max(SECONDS, PAUSE * (self._written - start))

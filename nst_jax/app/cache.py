@@ -1,7 +1,8 @@
 """JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
-The cache saves programs from being compiled again at the next start. Jax itself writes and reads
-compiled programs; the module `nst_jax.app.programs` writes and reads programs that are only traced.
+With the cache, programs that were compiled once need not be compiled again when the command line is
+started again. Jax itself writes and reads the compiled programs; the module `nst_jax.app.programs` does
+so with programs that are traced, but not compiled.
 """
 
 import glob
@@ -61,7 +62,7 @@ def set_cache(wanted: bool) -> str:
 
 
 def _check_owner(folder: Path) -> None:
-    """Raise PermissionError if another user could put programs into a folder, which would be run."""
+    """Raise PermissionError if another user could write to a folder from which programs are run."""
     if not hasattr(os, "getuid"):  # Windows keeps users' folders apart by other means
         return
     found = folder.stat()

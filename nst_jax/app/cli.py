@@ -25,7 +25,7 @@ from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: if set, tracebacks of unexpected errors are shown
 PLATFORMS = "JAX_PLATFORMS"  # environment variable: the platforms that jax uses, such as cpu
-PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: "strict" forbids to mix dtypes
+PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: "strict" forbids mixing dtypes
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of environment variables on how jax allocates GPU memory
 # Name of the class `nst_jax.scaling.capacity.OutOfMemory`. An error is compared with this name, since
 # importing the class would import jax, which is slow.
@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _silence_xla()
     code = _call(None)
     if code:
-        # A run that ended early may have a thread that is still compiling, and then Python's clean-up
-        # might crash.
+        # A run that ended early may have a thread that is still compiling. Then Python's clean-up,
+        # which `exit_at_once` leaves out, might crash.
         interrupts.exit_at_once(code)
     return code
 

@@ -23,7 +23,7 @@ from nst_jax import _files
 AUTO = "auto"  # value of `--cluster` with which jax finds the other processes by itself
 
 JOIN_SECONDS = 300  # time limit for all processes to join the cluster
-HEARTBEAT_SECONDS = 2  # from one heartbeat of a process to its next
+HEARTBEAT_SECONDS = 2  # seconds from one heartbeat of a process to its next one
 LOST_SECONDS = 30  # a process that gives no heartbeat for so many seconds counts as lost
 
 # Prefixes of keys in the key-value store that jax shares between the processes: one for heartbeats, one
@@ -181,7 +181,7 @@ class PeerMonitor(AbstractContextManager):
 
     @contextmanager
     def saving(self, save: Callable[[], Any]) -> Iterator[None]:
-        """Context manager: if another process is lost within it, call `save` before this one ends."""
+        """Context manager: while it is active, the monitor calls `save` before it ends this process."""
         self._save = save
         try:
             yield
@@ -189,7 +189,11 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Make the end of the monitor's context tell all other processes to stop, for this reason."""
+        """Make the monitor tell all other processes to stop when its context ends.
+
+        Args:
+          reason: why they have to stop, in words that they show to the user.
+        """
         self._interruption = reason
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:

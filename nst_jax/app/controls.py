@@ -1,8 +1,8 @@
 """The masks and styles of regions and of protected parts, read from the files that options name.
 
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
-content. Both are called controls. Together with transparent parts of the pictures they are checked
-here.
+content. Both are called controls. They are also checked here, together with the transparent parts of
+pictures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,11 +117,11 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
 
 
 def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
-    """Return the options of regions and protection for one of many pictures that are painted.
+    """Return the options of regions and protection for one picture, when many are painted.
 
-    An option may name a folder in place of a mask or a map. Then the folder's file for this picture is
-    the one with the name of the content (for the map of the style: with the name of the style).
-    Suffixes may differ.
+    An option may name a folder in place of a mask or a map. The mask of the picture is then the file in
+    this folder that has the same name as the content, up to the suffix. (The map of a style has the
+    same name as the style.)
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -229,7 +229,7 @@ def check_alone(chosen: Mapping[str, Any]) -> None:
 
 
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse regions and protection that do not go with a recipe, before any picture is decoded.
+    """Refuse regions and protection that a recipe cannot have, before any picture is decoded.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.

@@ -169,7 +169,8 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
 class DreamRecorder(Recorder):
     """Receives the snapshots of a dream: writes files and shows progress.
 
-    In place of losses, it shows and embeds the excitement of each tap (layer), which a dream maximises.
+    In place of losses, it shows and embeds the excitement of each layer (how strongly the layer
+    responds to the picture), which a dream maximises.
     """
 
     def _words(self, shot: dreaming.DreamShot) -> str:
@@ -198,7 +199,7 @@ class DreamRecorder(Recorder):
 
 
 def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
-    """Return what is embedded in the picture of a dream: its settings, inputs, device and versions."""
+    """Return what is embedded in the picture of a dream: its settings, inputs, weights and device."""
     settings, recipe = job.settings, job.plan.recipe
     facts = provenance.of_run(
         recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights

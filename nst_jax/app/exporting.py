@@ -58,7 +58,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> Entry:
-    """Return the entry of `MODELS` with a name, or a new entry for the path of a style file."""
+    """Return the entry of `MODELS` for a model's name, or an entry for the path of a style file."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():

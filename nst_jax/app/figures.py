@@ -1,4 +1,4 @@
-"""The commands `plot`, `gram` and `features`: figures for teaching, from one's own pictures."""
+"""The work of the commands `plot`, `gram` and `features`, which draw figures for teaching."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -29,7 +29,7 @@ class Filming:
         """
         self._path, self._stride = outputs.film, outputs.film_stride(total)
         self._overwrite, self._total, self._say = outputs.overwrite, total, say
-        self._seen = -1  # number of updates before the newest frame; -1 if there is no frame yet
+        self._seen = -1  # number of updates at the newest frame; -1 if there is no frame yet
         self._full = False  # whether a frame could not be stored, as when the disk is full
         self._film: films.Film | None = None
         if self._path is not None:
@@ -38,7 +38,8 @@ class Filming:
     def see(self, step: int, image: Any, *, last: bool = False) -> None:
         """Add a picture to the film, if a frame is due.
 
-        Due are the first picture, one after every `Outputs.film_stride` updates, and the last picture.
+        A frame is due for the first picture, after every `Outputs.film_stride` updates, and for the
+        last picture.
 
         Args:
           step: the number of updates after which the canvas looked like this.

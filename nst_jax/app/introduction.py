@@ -31,8 +31,7 @@ def introduce(
       device: "platform" and "kind" of the device; None if other processes paint.
       weights: "family", "encoding" and "digest" of the weights.
       lines: the texts of further lines, which differ between commands, by the lines' titles.
-      recipes: all recipes that are used, each once. If a recipe's source used other weights, a note
-        says so, see `family_note`.
+      recipes: all recipes that are used, each once. `family_note` may give a note on each.
       notes: further notes, shown last.
     """
     shown = {} if device is None else {"device": device_words(device)}
@@ -46,13 +45,16 @@ def introduce(
 
 
 def device_words(device: Mapping[str, str]) -> str:
-    """Return a device's platform and kind as text, such as "gpu (NVIDIA H100)", or "cpu" if equal."""
+    """Return a device's platform and kind as text, such as "gpu (NVIDIA H100)".
+
+    If both are the same word, as on a CPU, it is not repeated.
+    """
     kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
     return f"{device['platform']}{kind}"
 
 
 def family_note(recipe: Recipe, family: str) -> str:
-    """Return a note if the source of a recipe used other weights than this run does, else "".
+    """Return a note if the program that a recipe reproduces used other weights than this run, else "".
 
     Args:
       recipe: a recipe.
@@ -111,9 +113,9 @@ def style_scale_notes(
 def weight_line(recipe: Recipe) -> dict[str, str]:
     """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
 
-    The line says how many times larger the style weight is, relative to the content weight; which value
-    of `--strength` would give this factor; and the balance of style to content, if the recipe's losses
-    have one (see `nst_jax.recipes.balance`).
+    The line says how many times larger than in the preset the style weight is, relative to the content
+    weight; which value of `--strength` gives this factor, if one does; and the balance of style to
+    content, if the recipe's losses have one (see `nst_jax.recipes.balance`).
 
     Returns:
       A dict from the title of the line to its text; it is empty if the weights do not differ.
@@ -134,9 +136,11 @@ def weight_line(recipe: Recipe) -> dict[str, str]:
 
 
 def finishing_lines(recipe: Recipe) -> dict[str, str]:
-    """Return lines on how results are finished after painting, by title.
+    """Return lines on two options of a recipe that change the colours or the edges of results.
 
-    There is one line if their colours are changed, and one if `realism` keeps them closer to the photo.
+    Returns:
+      A dict from titles to texts: with "colors" unless results keep the colours of the style, and with
+      "realism" unless it is 0.
     """
     pictures, found = recipe.pictures, {}
     if pictures.colors != "style":

@@ -1,6 +1,6 @@
 """The log of a run: a text file with one JSON object in each line, written during the run.
 
-The second of these lines is shown in two parts, since it is long:
+In this example, the second line is shown in two parts, since it is long:
 
     {"event": "start", "compile_seconds": ..., ...}
     {"event": "step", "step": 0, "scale": 0, "total": ..., "content": ..., "style": ..., "tv": ...,
@@ -16,9 +16,8 @@ pixels in [0, 1], for the picture and for the content at the picture's size. If 
 
 A run that is resumed from a checkpoint writes its log anew. The lines up to the checkpoint are written
 from the losses in the checkpoint, so that every update has exactly one line, whatever the log contained
-when the run stopped.
-The first line of a resumed run's log has `"resumed_at"`, the number of updates in the checkpoint, and
-the seconds of later lines continue from those of the checkpoint.
+when the run stopped. The first line of a resumed run's log has `"resumed_at"`, the number of updates in
+the checkpoint, and the seconds of later lines continue from those of the checkpoint.
 """
 
 import json

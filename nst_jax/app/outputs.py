@@ -10,8 +10,8 @@ from nst_jax import _checks, _files, images, painting
 from nst_jax._types import Shape
 from nst_jax.images import films
 
-# Number of updates from one frame to the next if `--every` is not given: the default of `every` in the
-# function `nst_jax.paint`.
+# Number of updates from one picture in the folder of frames to the next, if `--every` is not given. It
+# is the default of the argument `every` of `nst_jax.paint`.
 EVERY = inspect.signature(painting.paint).parameters["every"].default
 
 STANDARD = Path("-")  # means standard input or output; a file with this name is typed as `./-`
@@ -93,7 +93,7 @@ class Outputs:
 
 
 def default_name(content: Path, styles: Iterable[Path], ending: str = "") -> Path:
-    """Return the name of a result if the user names no file, such as `photo_painting.png`.
+    """Return the name that a result gets if the user names no file, such as `photo_painting.png`.
 
     Args:
       content: path of the content.
@@ -105,7 +105,7 @@ def default_name(content: Path, styles: Iterable[Path], ending: str = "") -> Pat
 
 
 def result_path(output: Path | None, default: Path) -> Path:
-    """Return where the result goes.
+    """Return the path to which the result is written.
 
     Args:
       output: the value of `--output`: the path of a file, which is returned; the path of a folder, in

@@ -22,10 +22,10 @@ BROKEN_PIPE = 141
 NAME = "standard input"  # name of the picture that is read from there, in messages and settings
 # Format of the picture on standard output, if the option `suffix` names none.
 DEFAULT_FORMAT = "png"
-# Options whose values cannot be `-`, since a stream cannot be read again or contain several files.
+# Options whose values cannot be `-`, since standard output cannot be read again or take several files.
 FILES_ONLY = ("checkpoint", "log", "frames")
 
-# The bytes from standard input, while a command runs one of whose pictures is `-`; otherwise None.
+# The bytes from standard input, while a command runs that reads a picture `-`; at other times None.
 _given: bytes | None = None
 
 

@@ -32,7 +32,7 @@ _GPU = "a GPU is used if jax finds one, and JAX_PLATFORMS=cpu keeps to the CPU"
 # (TensorFlow), and titu1994/Neural-Style-Transfer (Keras).
 # Each key is several names with spaces between them, written without dashes in front.
 _MEANINGS = {
-    # Colours, parts of the picture, realism.
+    # Options for colours, for parts of the picture, and for realism.
     "color colors colour colours colorize preserve-color preserve-colors preserve-colour "
     "preserve-colours keep-color keep-colors keep-colour keep-colours original-color original-colors "
     "original-colour original-colours color-convert-type color-transfer match-color match-colors "
@@ -45,14 +45,14 @@ _MEANINGS = {
     ),
     "exclude ignore keep-face": Meaning(("--protect",)),
     "realistic realism photorealism photo-realism photorealistic matting": Meaning(("--realism",)),
-    # The numbers of updates and of pixels.
+    # Options for the numbers of updates and of pixels.
     "iterations iters iter num-iter num-iters num-iterations n-iter max-iter max-iterations "
     "initial-iterations num-steps n-steps epochs updates": Meaning(("--steps",)),
     "width height image-size img-size imsize max-size end-scale resolution": Meaning(("--size",)),
     "min-scale": Meaning(("--set",), "its key is descent.schedule.smallest"),
     "style-scale style-scales style-scale-fac": Meaning(("--style-scale", "--style-size")),
     "seamless tileable tiling": Meaning(("--tile-seamless", "--tile")),
-    # What is minimised, and how.
+    # Options for the losses, the optimiser and the network.
     "alpha style-strength intensity": Meaning(("--strength",)),
     "beta": Meaning(("--style-weight",)),
     "style-weights": Meaning(("--style-weight",), _SHARES),
@@ -67,7 +67,7 @@ _MEANINGS = {
     "model-file model-weights network vgg": Meaning(("--weights",)),
     "preset config": Meaning(("--recipe",)),
     "random-seed": Meaning(("--seed",)),
-    # Pictures and files.
+    # Options for pictures and other files.
     "content content-image content-img style-image style-img style-imgs": Meaning(note=_PICTURES),
     "style": Meaning(("--styles",), _PICTURES),
     "initial init-image init-img-type": Meaning(("--init",)),
@@ -78,7 +78,7 @@ _MEANINGS = {
     "checkpoint-iterations": Meaning(("--checkpoint-every", "--every")),
     "checkpoint-output": Meaning(("--frames",)),
     "verbose": Meaning(("--log",)),
-    # Devices.
+    # Options for devices and their precision.
     "gpu gpus cuda cpu no-gpu no-cuda multidevice-strategy": Meaning(("--devices",), _GPU),
     "backend": Meaning(note=_GPU),
     "fp16 half": Meaning(("--precision",)),

@@ -26,7 +26,10 @@ def _nothing() -> None:
 
 
 class PollingWatch(measuring.Watch):
-    """Waits in short pauses, between which Python runs the handlers of signals."""
+    """Waits until arrays are computed, in short pauses, so that Python can run handlers of signals.
+
+    Without pauses, a handler would run only after the wait.
+    """
 
     def __init__(self, look: Callable[[], Any] = _nothing) -> None:
         """Make a watch.
@@ -46,16 +49,16 @@ class PollingWatch(measuring.Watch):
         for array in jax.tree.leaves(arrays):
             while not array.is_ready():
                 self._look()
-                # A pause is at most a hundredth of the time waited so far, so that the end of a short
-                # computation is noticed soon enough.
+                # A pause is about a hundredth of the time waited so far, within limits, so that the end
+                # of a short computation is noticed soon.
                 time.sleep(min(LONGEST_PAUSE, max(1e-4, (time.monotonic() - begun) / 100)))
         super().wait(arrays)
 
 
 class MeasuringWatch(PollingWatch):
-    """Times and shows how a run's targets are computed (measured), and stops this if the run shall end.
+    """Times the computing of a run's targets (measuring), shows its progress, and can stop it.
 
-    Pieces of the targets are measured by the thread that made this watch, or by other threads.
+    The targets are measured in pieces, some by the thread that made this watch, some by other threads.
 
     Attributes:
       timed: the number of arithmetic operations, and the seconds, of all pieces that were measured by
