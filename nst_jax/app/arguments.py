@@ -143,7 +143,7 @@ def _tile(text: str) -> int | str:
 _CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
     "style_scale": list,
-    "precision": lambda name: precision_named(name).name,  # ValueError if the name is unknown
+    "precision": lambda name: precision_named(name).name,  # raises if the name is unknown
     "tile": _tile,
 }
 
@@ -358,13 +358,14 @@ def _text_of(path: Path) -> str:
     if len(data) > LARGEST_RECIPE:
         raise ValueError(f"`recipe`: '{path}' is too large for a recipe, which is a TOML file")
     try:
-        return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        return data.decode("utf-8-sig")  # skips the byte order mark with which some editors begin
     except UnicodeDecodeError:
         raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is a TOML file") from None
 
 
 # A recipe key and `=` after a space within the value of one `--set`, as in
-# `terms.style_weight=1 terms.tv_weight=2`: probably a second setting, which would be read as text.
+# `terms.style_weight=1 terms.tv_weight=2`. It is probably meant as a second setting, but would be read
+# as a part of the first value.
 SECOND_KEY = re.compile(r"\s((?:pictures|network|terms|descent)\.[\w.]+)\s*=")
 
 

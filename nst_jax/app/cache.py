@@ -43,7 +43,7 @@ def use_cache() -> str:
             _check_owner(folder)
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(f"'{place}' may not be written to")
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+    except (OSError, RuntimeError) as error:  # a RuntimeError: no home directory is known
         return f"compiled programs are not kept: {error}"
     keep_programs_in(place)
     return ""
@@ -63,7 +63,7 @@ def set_cache(wanted: bool) -> str:
 
 def _check_owner(folder: Path) -> None:
     """Raise PermissionError if another user could write to a folder from which programs are run."""
-    if not hasattr(os, "getuid"):  # Windows keeps users' folders apart by other means
+    if not hasattr(os, "getuid"):  # on Windows, where other means keep users' folders apart
         return
     found = folder.stat()
     if found.st_uid != os.getuid():

@@ -77,7 +77,7 @@ def _allocate_gpu_memory_on_demand() -> None:
 def _allow_promotion() -> None:
     """Let jax mix dtypes even if the environment forbids it.
 
-    The strict setting is meant for a user's own code, not for this program.
+    Users set `JAX_NUMPY_DTYPE_PROMOTION` to "strict" for their own code, not for this program.
     """
     if PROMOTION in os.environ:
         os.environ[PROMOTION] = "standard"
@@ -90,7 +90,7 @@ def _silence_xla() -> None:
     XLA tries needs too much memory. An error that ends a run is raised as an exception, which is shown
     in any case. The environment variable must be set before jax is imported, since jax reads it then.
     """
-    os.environ.setdefault(shared.XLA_LOGS, "3")  # level 3: only errors that end the process
+    os.environ.setdefault(shared.XLA_LOGS, "3")  # level 3 shows only errors that end the process
 
 
 def _call(argv: Sequence[str] | None) -> int:

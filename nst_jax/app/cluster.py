@@ -154,11 +154,12 @@ def reserved_by_first(path: Path, argument: str) -> Iterator[None]:
 class PeerMonitor(AbstractContextManager):
     """Ends this process when another process of the cluster is lost.
 
-    Otherwise this process might wait forever for data from the lost one. A thread of every process
-    writes a heartbeat, a number that it counts up, into jax's key-value store, and reads the heartbeats
-    of the other processes. Without a monitor, a process would wait until jax notices the loss after a
-    minute or more, and jax would then end the process from C++, where nothing can be saved. jax notices
-    a loss earlier only if the lost process is the first one, which hosts the store.
+    A thread of every process writes a heartbeat, a number that it counts up, into jax's key-value
+    store, and reads the heartbeats of the other processes.
+
+    Without a monitor, a process would wait for data from the lost one until jax notices the loss, which
+    takes a minute or more. Then jax would end the process from C++, where nothing can be saved. jax
+    notices a loss earlier only if the lost process is the first one, which hosts the store.
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:
@@ -211,8 +212,8 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            # The store ends when the first process does, so the other processes get time to read the
-            # reason.
+            # If this is the first process, jax's key-value store ends with it. So the other processes
+            # get time to read the reason.
             time.sleep(2 * HEARTBEAT_SECONDS)
 
     def _watch(self) -> None:

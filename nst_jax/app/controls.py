@@ -305,13 +305,13 @@ def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
 def _opaque_part(
     mask: np.ndarray | None, opacity: np.ndarray | None
 ) -> Float[np.ndarray, "h w"] | None:
-    """Return the mask of a style times the style's opacity, at the size of the opacity.
+    """Return the mask of a style times the style's opacity: which pixels count, [h, w] in [0, 1].
 
     If only one of the two is given, it is returned as it is; None if neither is.
 
     Args:
-      mask: which pixels of the style count, in [0, 1].
-      opacity: the style's alpha channel, in [0, 1].
+      mask: the mask that the user gave, [h', w'] in [0, 1], or None. It is resized to the opacity.
+      opacity: the style's alpha channel, [h, w] in [0, 1], or None if the style is opaque.
     """
     if mask is None or opacity is None:
         return opacity if mask is None else mask

@@ -69,7 +69,7 @@ def _found(model: str) -> Entry:
 def _signature(described: list[Mapping[str, Any]]) -> str:
     """Return the names and shapes of a program's inputs or outputs as text.
 
-    Arrays in a dictionary, which have names such as "params/conv1_1", are not listed but counted.
+    The arrays of a dictionary, whose names contain a "/", are not listed but counted.
 
     Args:
       described: for each array, a mapping with its "name" and its "shape".

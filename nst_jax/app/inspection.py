@@ -73,8 +73,8 @@ def describe_weights(weights: Path | None) -> None:
     """Verify a weights file and print its description.
 
     Args:
-      weights: path of the file; None is the file of VGG-19 in use. Then the package's other weights
-        files are listed too.
+      weights: path of the file. None means the file of VGG-19 that runs use; in this case the other
+        weights files of the package are listed too.
 
     Raises:
       ValueError: if the file is damaged, or for a network that this version does not know.

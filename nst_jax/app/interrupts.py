@@ -162,7 +162,7 @@ def _end_at_once(number: int, frame: Any = None) -> NoReturn:
 
 def _show_cursor() -> None:
     if os.isatty(2):
-        os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
+        os.write(2, b"\x1b[?25h")  # shows the cursor, which a progress bar hides
 
 
 def _end_after(work: Callable[[], Any], number: int) -> NoReturn:

@@ -48,7 +48,8 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
     """
     path, colon, share = text.rpartition(":")
     try:
-        if not (path and colon) or (folder / text).exists():  # a file name may contain a colon
+        # There is no share if there is no colon, or if the colon is a part of a file's name.
+        if not (path and colon) or (folder / text).exists():
             return folder / parse_path(text), None
         return folder / parse_path(path), float(share)
     except (ValueError, OSError):  # `share` is no number, or `text` cannot be a file name
@@ -71,7 +72,7 @@ class RegionFiles(NamedTuple):
 
     mask: Path  # picture that is white where the region is in the content
     style: Path  # the style picture of the region
-    style_mask: Path | None = None  # picture that is white where the style counts; None: everywhere
+    style_mask: Path | None = None  # picture that is white where `style` counts; None: all of it
     weight: float = 1.0  # weight of the region's style loss, relative to those of other regions
 
     @property
@@ -346,7 +347,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
             found = re.match(r"`([\w ]+)((?:\[\d+\])?(?:\.\w+)?)`", str(error))
-            if found is None:  # not an error about an argument
+            if found is None:  # the message does not begin with an argument
                 raise
             typed = {param.name: as_typed(param) for param in self.params}
             name = typed.get(found[1], found[1]) + (found[2] or "")

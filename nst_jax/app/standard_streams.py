@@ -198,7 +198,7 @@ def _claimed_output() -> Iterator[BinaryWriter]:
     with redirect_stdout(sys.stderr):
         try:
             number = stream.fileno()
-        except (OSError, AttributeError):  # a Python object without a file descriptor, as in tests
+        except (OSError, AttributeError):  # the stream has no file descriptor, as in tests
             yield stream.buffer
             return
         stream.flush()

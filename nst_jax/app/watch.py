@@ -28,7 +28,7 @@ def _nothing() -> None:
 class PollingWatch(measuring.Watch):
     """Waits until arrays are computed, in short pauses, so that Python can run handlers of signals.
 
-    Without pauses, a handler would run only after the wait.
+    If it waited in a single call of jax, no handler could run until this call ends.
     """
 
     def __init__(self, look: Callable[[], Any] = _nothing) -> None:
