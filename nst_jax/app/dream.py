@@ -127,7 +127,7 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
       display: where progress is shown.
 
     Returns:
-      How the run ended. If it was interrupted after its first snapshot, the newest picture has been
+      How the run ended. If it was interrupted when there was a picture already, the newest one has been
       written.
     """
     facts = of_dream(job, weights)

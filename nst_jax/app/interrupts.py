@@ -316,7 +316,11 @@ class Interrupts(AbstractContextManager):
             time.sleep(1)  # the listener's thread has the lock, and is about to end this process
 
     def defer(self) -> None:
-        """From now on only record a first signal, since there is now something that can be saved."""
+        """From now on, let a first signal not end the run but only be recorded.
+
+        The run calls this method as soon as there is something to save. It looks at `signal` from time
+        to time, and saves its work before it ends.
+        """
         if self._deferred:
             return
         # This is set first: the handler of a signal that comes now must not wait for the lock, which

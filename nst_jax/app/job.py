@@ -102,8 +102,9 @@ def picture_job(
 
     Raises:
       ValueError: if a picture would become too small, or the result too large for its file format; if
-        the recipe has shares for another number of styles; if the devices cannot be used; or if the run
-        does not fit into memory even in the smallest tiles.
+        the recipe has shares for another number of styles; if regions or protection do not suit the
+        pictures or the recipe; if the devices cannot be used; or if the run does not fit into memory
+        even in the smallest tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
     recipe = checkpoints.with_choices_of(recipe, resume)

@@ -32,7 +32,7 @@ PARTS = (
 def device_facts(plan: Plan) -> dict[str, str]:
     """Return the "platform" and the "kind" of the device for which a plan is made.
 
-    If this is another device than this process has, only the platform is known, and it is the kind too.
+    If this process does not have this device, only the platform is known, and "kind" repeats it.
     """
     return provenance.device() if plan.here else {"platform": plan.platform, "kind": plan.platform}
 

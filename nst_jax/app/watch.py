@@ -76,7 +76,7 @@ class MeasuringWatch(PollingWatch):
         """Make a watch that belongs to the calling thread.
 
         Args:
-          compiling: the clock of the run, which has recorded when this thread waited for another one.
+          compiling: the clock of the run, which records when this thread waits for another one.
           display: where progress is shown.
           operations: number of arithmetic operations of measuring the targets of all scales of the run.
           clock: returns the time in seconds; tests pass their own function.
