@@ -20,7 +20,7 @@ from nst_jax.weights.params import load_params, read_info
 
 # The type of an entry of `MODELS`: a function that makes a model from the values of the command's
 # options, and the names of the options that this function reads.
-Entry: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
+ModelEntry: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
 
 
 def export(model: str, chosen: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
         )
 
 
-def _found(model: str) -> Entry:
+def _found(model: str) -> ModelEntry:
     """Return the entry of `MODELS` for a model's name, or an entry for the path of a style file."""
     if model in MODELS:
         return MODELS[model]
@@ -118,7 +118,7 @@ def _styles26(chosen: Mapping[str, Any]) -> Model:
 
 
 # The models that can be exported, by the names that the command accepts.
-MODELS: Mapping[str, Entry] = {
+MODELS: Mapping[str, ModelEntry] = {
     "arbitrary": (_arbitrary, ()),
     "styles26": (_styles26, ()),
     "features": (_features, ("recipe", "values", "taps", "weights")),
