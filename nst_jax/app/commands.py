@@ -64,7 +64,7 @@ def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
 
 
 def _recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
-    """Return the recipe that the options describe; it blends the styles by the shares given for each."""
+    """Return the recipe that the options describe, which blends the styles by their shares."""
     return arguments.recipe_of(_changes(chosen | {"style_shares": arguments.shares_of(styles)}))
 
 
@@ -433,7 +433,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse to plan unless pictures or `--shape` are given, but not `--shape` with pictures or sizes."""
+    """Refuse a plan with neither pictures nor `--shape`, or with `--shape` and pictures or sizes."""
     if chosen["shape"] is None:
         if content is None or not styles:
             missing = "content" if content is None else "style"

@@ -57,7 +57,7 @@ class Entry(NamedTuple):
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
-        """Sizes and digests of all styles, as in `seen`: first of `styles`, then of the regions' styles.
+        """Sizes and digests of all styles, as in `seen`: of `styles`, then of the regions' styles.
 
         They have the order of `style_shapes` in each of `scales`.
         """

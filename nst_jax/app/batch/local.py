@@ -430,7 +430,8 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # By these metadata a later batch sees that this program wrote the sheet, and replaces it.
+                # By these metadata a later batch sees that this program wrote the sheet, and replaces
+                # the sheet.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:
@@ -525,7 +526,7 @@ def _bucket_words(parts: Sequence[Group]) -> str:
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:
-    """Return a note on styles that `--style-scale` makes larger than their files; empty if there are none."""
+    """Return a note on the styles that `--style-scale` makes larger than their files, if there are any."""
     names: dict[str, None] = {}
     for entry in entries:
         if entry.recipe.pictures.style_scale is None:
@@ -543,7 +544,7 @@ def _enlarged(entries: Sequence[Entry]) -> list[str]:
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
-    """Return a note for each result with a number in its name because another row has the plain name."""
+    """Return a note for each result whose name has a number, since another row has the plain name."""
     notes = []
     for entry in entries:
         blended = entry.recipe.terms.blended_styles(entry.styles)

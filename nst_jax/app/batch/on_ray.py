@@ -202,8 +202,8 @@ def _paint_blocks(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # -1 means no limit: a block whose actor dies every time must not stop the other blocks.
     context.max_errored_blocks = -1
-    # A block has several groups, so that its actor can read ahead. But if there are enough groups, there
-    # are at least 4 blocks per device, so that the devices finish at about the same time.
+    # A block has several groups, so that its actor can read ahead. But if there are enough groups,
+    # there are at least 4 blocks per device, so that the devices finish at about the same time.
     block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
     blocks = math.ceil(len(groups) / block_size)
     resources: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(

@@ -174,7 +174,7 @@ def is_manifest(path: Path) -> bool:
 
 
 def is_pattern(word: Path) -> bool:
-    """Return whether a word is a pattern such as 'photos/*.jpg', and not the name of a file or folder."""
+    """Return whether a word is a pattern such as 'photos/*.jpg', and not itself an existing path."""
     return glob.has_magic(str(word)) and not _exists(word)
 
 
