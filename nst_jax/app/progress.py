@@ -74,7 +74,7 @@ class Display:
         self.console.print(printable(text, self.console.encoding), markup=False)
 
     def notes(self, texts: Iterable[str]) -> None:
-        """Print notes, one a line."""
+        """Print notes, each on a line of its own that begins with "note:"."""
         for text in texts:
             self.say(f"note: {text}")
 

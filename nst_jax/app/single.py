@@ -412,7 +412,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the canvas before this process ends because another process is lost."""
+        """Save the canvas; called before this process ends because another process was lost."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):

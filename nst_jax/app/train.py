@@ -233,7 +233,10 @@ class _Recorder:
     # --- Progress
 
     def _time(self, report: TrainingReport) -> None:
-        """Time the updates, except the first, which includes compiling; announce the time left once."""
+        """Time the updates after the first, and print, once, how long compiling took and the rest takes.
+
+        The first update is not timed, since it includes compiling.
+        """
         if self._pace is None or (not self._announced and report.step - self._pace[0] >= TIMED):
             np.asarray(report.loss)  # waits until the update is done
             if self._pace is not None:

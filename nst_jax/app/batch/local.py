@@ -526,7 +526,7 @@ def _bucket_words(parts: Sequence[Group]) -> str:
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:
-    """Return a note on the styles that `--style-scale` makes larger than their files, if there are any."""
+    """Return a note on the styles that `--style-scale` makes larger than their files, or no note."""
     names: dict[str, None] = {}
     for entry in entries:
         if entry.recipe.pictures.style_scale is None:

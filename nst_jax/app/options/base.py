@@ -18,8 +18,8 @@ STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "auto"
 FILM_SECONDS = 8.0  # default length of a film, in seconds; a test compares it with `films.SECONDS`
 DEMO_SIZE = "256"  # size of `demo` in pixels, which takes about a minute on two CPU cores
-# Defaults of `sweep`; the size is in pixels. The recipe is that of Gatys et al. 2015, so that the ratios
-# of content to style weight in that paper can be given to `--ratio`: a ratio depends on the losses.
+# Defaults of `sweep`; the size is in pixels. The recipe is that of Gatys et al. 2015, so that the
+# ratios of content to style weight in that paper can be given to `--ratio`: they depend on the losses.
 SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
 
 RECIPES = "the recipe's"  # what help texts state as an option's default if the recipe decides on it

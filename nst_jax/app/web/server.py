@@ -44,7 +44,8 @@ LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page s
 # sending that a connection is lost.
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
-UPLOADS_AT_ONCE = 3  # uploads are held in memory until they are complete
+# Most uploads that are received at a time, since an upload is held in memory until it is complete.
+UPLOADS_AT_ONCE = 3
 
 
 class Server:

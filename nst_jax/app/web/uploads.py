@@ -111,7 +111,7 @@ class Uploads:
     def view(self, name: str) -> Path:
         """Return the path of the copy of a picture that the page shows.
 
-        The copy is smaller, and a PNG file, which every browser can show.
+        The copy is at most `VIEW` px large, and a PNG file, which every browser can show.
         """
         return self.folder / f"view_{name}.png"
 
