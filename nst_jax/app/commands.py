@@ -272,9 +272,7 @@ class _Asked(NamedTuple):
     """What the options of `stylize` ask for, before the pictures are read."""
 
     recipe: Recipe
-    init: (
-        Any  # the start that `--init` names: a rule, or the pixels of a file; None if none is named
-    )
+    init: Any  # the start that `--init` names: a rule or an image [h, w, 3]; None without `--init`
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs
 
@@ -466,7 +464,7 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
 
 def batch(contents: Sequence[Path], chosen: Chosen) -> int:
-    """Paint the pictures of a batch that are not finished yet, and print what failed."""
+    """Paint the unfinished pictures of a batch, print what failed, and return the exit code."""
     with_ray = chosen["runner"] == "ray"
     with ExitStack() as resources:
         if with_ray:
@@ -560,7 +558,7 @@ def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint the canvases of a sweep, write them as a grid, and print which of them failed."""
+    """Paint the canvases of a sweep, write them as a grid, and return the exit code."""
     planned = _sweep_job(content, styles, chosen)
     loaded, info, display = _load(chosen)
     painted: dict[int, Any] = {}
@@ -626,7 +624,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
 
 
 def train(paintings: Sequence[Path], chosen: Chosen) -> int:
-    """Train a network on paintings and photos, and print how that ended."""
+    """Train a network on paintings and photos, print how that ended, and return the exit code."""
     recipe = arguments.recipe_of(_changes({**chosen, "steps": None, "learning_rate": None}))
     outputs = training.TrainOutputs.of(
         chosen["output"],

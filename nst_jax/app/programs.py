@@ -125,7 +125,10 @@ class Ahead(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """Begin the work; return a function that waits for its result, or raises its exception."""
+        """Begin the work; return a function that waits for it to end and returns what it returns.
+
+        If the work raises an exception, the function raises the same.
+        """
         future = self._pool.submit(work)
 
         def result() -> Any:

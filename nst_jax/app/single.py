@@ -529,7 +529,7 @@ class Recorder:
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
-        """Return, as text, how it shows that a run painted nothing, and what to try."""
+        """Return, as text, what shows that a run painted nothing, and what to try."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
 

@@ -3,9 +3,9 @@
 A sweep has one or two axes; an axis is a setting of the recipe with its values. In the recipe, the
 setting becomes an array with one number for each canvas, so that one program, under `vmap`, paints many
 canvases. (If sets of style layers are swept, the weight of each layer becomes an array.) The canvases
-are painted in groups of equal size. This size is the largest divisor of the number of canvases up to
-which painting more of them together is faster. A group that does not fit into memory is divided
-further.
+are painted in groups of equal size, so that all groups run the same program. The size is the largest
+divisor of the number of canvases up to which larger groups are faster. A group that does not fit into
+memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,10 +54,8 @@ TITLES = {
     "ratio": "content weight / style weight",
 }
 
-SETS = (
-    "cumulative",
-    "single",
-)  # words for which `layer_sets` makes the sets of style layers itself
+# Words that may be given to `--layers` in place of names of layers; `layer_sets` explains them.
+SETS = ("cumulative", "single")
 
 
 class Axis(NamedTuple):

@@ -25,8 +25,8 @@ def update_cost(scale: Scale) -> int:
 class CompileClock(AbstractContextManager):
     """Counts the seconds for which tracing and compiling block the thread that made the clock.
 
-    The durations come from jax's own monitoring events. Use it as a context manager. The time in which
-    the thread waits for another one counts too, see `waiting`.
+    The durations come from jax's own monitoring events. Use the clock as a context manager. Time in
+    which the thread waits for another thread counts too, see `waiting`.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count the time in it, during which this thread waits for another one."""
+        """Context manager: count the time of its block, during which this thread waits for another."""
         start = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Train a network: write its file and samples, show progress, save the best network if stopped."""
+"""Train a network: show progress, write samples, and write the best network, also after Ctrl-C."""
 
 import shutil
 import signal
@@ -60,7 +60,14 @@ class TrainOutputs:
     def of(
         cls, style: Path, checkpoint: Path | None, *, samples: bool, resume: bool
     ) -> "TrainOutputs":
-        """Return the outputs; a missing checkpoint path, and that of samples, derive from `style`."""
+        """Return the outputs, with missing paths made from the path of the network's file.
+
+        Args:
+          style: path of the network's file.
+          checkpoint: path of the checkpoint; None makes it from `style`.
+          samples: whether there is a picture of samples, whose path is made from `style`.
+          resume: whether to resume from the checkpoint, if that file exists.
+        """
         return cls(
             style=style,
             checkpoint=style.with_suffix(f".checkpoint{SUFFIX}")
@@ -207,9 +214,8 @@ class _Recorder:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
         self._first = run.step  # number of updates done before this process began
-        self._saved = (
-            time.monotonic()
-        )  # when the checkpoint was written last, or the training began
+        # When the checkpoint was written last; before that, when the training began.
+        self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
         # Number of the first update that this process made, and when it was done.
         self._pace: tuple[int, float] | None = None
@@ -233,7 +239,7 @@ class _Recorder:
     # --- Progress
 
     def _time(self, report: TrainingReport) -> None:
-        """Time the updates after the first, and print, once, how long compiling took and the rest takes.
+        """Measure how long updates take, and print once how long the rest of the training takes.
 
         The first update is not timed, since it includes compiling.
         """

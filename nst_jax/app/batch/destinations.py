@@ -88,7 +88,7 @@ def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
 def check_destinations(
     files: Iterable[tuple[ManifestRow, Path]], *, more: Sequence[Path], inputs: Iterable[Path]
 ) -> None:
-    """Refuse results that cannot be written, or that would overwrite an input or another file.
+    """Refuse results that cannot be written, or would overwrite an input or another file of the batch.
 
     Args:
       files: rows, each with the path of its result.

@@ -1,8 +1,8 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
 Pictures are alike if one compiled program can paint them. For that, their canvases must have the same
-shape (and their styles too, if the style loss compares positions), or all canvases lie in square arrays
-of one size, called a bucket. And their recipes may differ only in names and in the numbers that
+shape (and their styles too, if the style loss compares positions), or all canvases lie in buckets:
+square arrays of the same side. And their recipes may differ only in names and in the numbers that
 `VARIABLE` lists. A group consists of pictures that are alike, and is planned and painted together.
 """
 

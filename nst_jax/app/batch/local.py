@@ -61,17 +61,16 @@ class PaintedPicture(NamedTuple):
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
     losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
-    broke_at: int | None  # number of updates after which losses were not finite, or None
+    broke_at: int | None  # number of updates after which losses were not finite; None if all were
     stalled: bool  # whether no update changed the losses of the picture
-    seconds: (
-        float  # duration of painting the picture's group, divided by the number of its pictures
-    )
+    # Duration of painting the group of the picture, divided by the number of pictures in the group.
+    seconds: float
 
 
 class BatchEnding(NamedTuple):
     """How a batch ended."""
 
-    records: list[Record]  # of all rows that ended
+    records: list[Record]  # the records of all rows that ended
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     problem: str  # why the result manifest lacks records; empty if it lacks none
 

@@ -38,7 +38,7 @@ RETRIES = 3  # how often a block of groups is tried again, at most, after its ac
 # blocks, the work is divided less evenly among the actors, and with `--overwrite` more is painted again
 # after an actor died.
 MOST_GROUPS = 8
-ACCELERATORS = ("GPU", "TPU")  # Ray's names of these resources
+ACCELERATORS = ("GPU", "TPU")  # accelerators on which batches are painted, as Ray names them
 
 
 def check_installed() -> None:

@@ -27,9 +27,8 @@ from nst_jax import _files, _locks, images
 from nst_jax.app import outputs, writing
 from nst_jax.images import reading
 
-LISTING = (
-    "results"  # how the result manifest's file name begins; a shard appends "-2-of-8" or the like
-)
+# How the file name of the result manifest begins; for a shard, text such as "-2-of-8" follows.
+LISTING = "results"
 
 # Settings of a finished picture that may differ from the requested ones, since they change pictures
 # only by rounding errors.

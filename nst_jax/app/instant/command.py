@@ -295,9 +295,8 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
     styles = dict.fromkeys(row.style for row in shown)
     down = {path: index for index, path in enumerate(contents)}
     across = {style: index for index, style in enumerate(styles)}
-    blank = np.ones(
-        (1, 1, 3), np.float32
-    )  # takes the place of the picture of a style that has none
+    # A white pixel takes the place of the picture of a style that has no picture.
+    blank = np.ones((1, 1, 3), np.float32)
     drawn = sheets.contact_sheet(
         [local.thumbnail(path) for path in down],
         [local.thumbnail(style.paths[0]) if style.seen else blank for style in across],

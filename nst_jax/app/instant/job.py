@@ -95,7 +95,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class InstantJob:
-    """The checked rows and options of the command.
+    """The checked rows and options of the command `instant`.
 
     Attributes:
       rows: the pictures to paint.

@@ -296,9 +296,8 @@ cache = cache_for(
     "keep compiled programs in the user's cache folder, so that later starts are quicker"
 )
 
-XLA_LOGS = (
-    "TF_CPP_MIN_LOG_LEVEL"  # environment variable: the least level of messages that XLA prints
-)
+# Environment variable with the least level of the messages that XLA prints.
+XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:

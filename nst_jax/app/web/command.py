@@ -17,9 +17,8 @@ from nst_jax.app.web.security import EVERYWHERE, LOOPBACK, Guard
 from nst_jax.app.web.visitors import Visitors
 
 PORT = 8317  # the port if no `--port` is given; if it is in use, a free one is taken
-CLOSING_SECONDS = (
-    1  # how long the server, when it ends, waits for connections of open pages to close
-)
+# How long the server, when it ends, waits until the connections of open pages are closed.
+CLOSING_SECONDS = 1
 
 
 def web(chosen: dict[str, Any]) -> int:
@@ -85,7 +84,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
             ready(running)
         threading.Thread(target=queue.serve, name="painter", daemon=True).start()
         running.run(sockets=[listening])
-    except KeyboardInterrupt:  # before the server has taken over the signals
+    except KeyboardInterrupt:  # Ctrl-C came before the server handled signals itself
         return 128 + signal.SIGINT
     finally:
         close()

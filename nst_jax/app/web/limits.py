@@ -23,11 +23,12 @@ FORGOTTEN_SECONDS = 2 * 3600.0  # time after which the pictures of a visitor who
 STALLED_SECONDS = 30.0  # longest time for which an upload may send nothing before it is refused
 
 LONGEST_NAME = 60  # most characters of the name of an uploaded file, without its suffix
-# Beginnings of the names that the server itself gives to files beside uploads and in archives.
+# Matches, at their beginning, the names that the server itself gives to files beside uploads and in
+# archives.
 OWN_NAMES = re.compile(
     r"(picture|instant)$|(painted_after|step|view|part|gallery)_", re.ASCII | re.IGNORECASE
 )
-# The beginning of an absolute path: a slash or backslash, but not those in the https:// of an address.
+# The beginning of an absolute path: perhaps a drive, and a slash that is not one of those in https://.
 _PATH = r"(?<![\w./\\])(?!(?<=:)//)(?:[A-Za-z]:)?[/\\]"
 _QUOTED_PATH = re.compile(rf"(['\"]){_PATH}([^'\"]+)\1")
 _BARE_PATH = re.compile(rf"{_PATH}([^\s'\",;:()]+)")
@@ -69,8 +70,9 @@ def safe_name(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
 def check_side(shape: Shape) -> None:
     """Check that a result is not larger than the page allows.
 
-    It is not enough to check the size that a visitor chooses, since a recipe may take it for another
-    side than the longer one, such as the shorter side. And if no size is chosen, the recipe decides.
+    It is not enough to check the size that a visitor chooses. A recipe may take it for something else
+    than the longer side, such as the side of a square of the same area. And if the visitor chooses no
+    size, the recipe decides.
 
     Args:
       shape: height and width of the result.

@@ -118,9 +118,9 @@ class PictureWork:
             recorder.run = run
 
             def stopped() -> bool:
-                # Before the first picture, a pause ends the turn here, and the next turn begins anew.
-                # Afterwards a pause waits for the next picture, since a checkpoint can only be made
-                # when a picture is done.
+                # Before the first picture of this turn, a pause ends the turn at once, and the next
+                # turn begins where this one began. Afterwards a pause waits for the next picture, since
+                # a checkpoint can be made only when a picture is done.
                 asked = run.request is not Wish.NOTHING
                 return run.request is Wish.STOP or (asked and recorder.last is None)
 

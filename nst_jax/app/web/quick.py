@@ -27,7 +27,7 @@ class QuickPicture(NamedTuple):
 
     path: Path
     words: list[str]  # the words of the command line that paints it
-    seconds: float  # how long it took to paint and to write
+    seconds: float  # how long it took, from reading the inputs to writing the picture
 
 
 class Superseded(Exception):

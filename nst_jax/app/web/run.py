@@ -47,16 +47,14 @@ class Progress(NamedTuple):
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all
     loss: float | None = None  # the total loss
-    shares: Mapping[
-        str, float
-    ] = {}  # maps a term of the loss to its share of the total, from 0 to 1
+    shares: Mapping[str, float] = {}  # share of each term of the loss in the total, from 0 to 1
     left: str = ""  # the time left, in words
 
 
 class RunPicture(NamedTuple):
     """A picture of a run, in a file."""
 
-    step: int  # number of updates after which it shows the canvas
+    step: int  # number of updates after which the picture shows the canvas
     path: Path
 
 

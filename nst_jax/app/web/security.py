@@ -1,9 +1,9 @@
 """Which requests are served: those of this page at this address, with the token if there is one.
 
 Otherwise a page of another origin, open in the visitor's browser, could make the browser send requests
-to this server, even to one that listens only at 127.0.0.1. It could also do so under a host name of its
-own that it lets point to 127.0.0.1 (DNS rebinding). So the header Host must be an address of this
-server. And the headers Origin and Sec-Fetch-Site, which browsers set and scripts cannot change, must
+to this server, even if the server listens only at 127.0.0.1. Such a page could also use a host name of
+its own that points to 127.0.0.1 (DNS rebinding). So the header Host must be an address of this server.
+And the headers Origin and Sec-Fetch-Site, which browsers set and scripts cannot change, must
 not name another origin.
 """
 

@@ -286,7 +286,7 @@ class Server:
         return JSONResponse(found.as_json())
 
     async def picture(self, request: Request, visitor: Visitor) -> Response:
-        """Send the copy of a picture that the page shows; or, for the method DELETE, delete it."""
+        """Send the copy of a picture that the page shows; for the method DELETE, delete the picture."""
         name = request.path_params["name"]
         if request.method == "DELETE":
             await asyncio.to_thread(visitor.uploads.remove, name)
@@ -307,7 +307,7 @@ class Server:
         return FileResponse(output, media_type="image/jpeg")
 
     async def instant(self, request: Request, visitor: Visitor) -> Response:
-        """Paint a picture by a single pass; if a visitor has several such requests, only the newest."""
+        """Paint a picture by a single pass; of a visitor's waiting requests, serve only the newest."""
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
         words = settings.instant_words(chosen)

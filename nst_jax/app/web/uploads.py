@@ -40,7 +40,7 @@ class Uploads:
     """The pictures of one visitor."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep pictures in a folder, which exists."""
+        """Make an empty collection that keeps its pictures in `folder`, which must exist."""
         self.folder = folder
         self.known: dict[str, Upload] = {}
         self._lock = threading.Lock()

@@ -24,24 +24,22 @@ class Visitor:
     """One browser: its pictures, its run, and how many of its tabs show the page."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a visitor whose files are kept in a folder, which exists."""
+        """Make a visitor whose files are kept in `folder`, which must exist."""
         self.folder = folder
         self.uploads = Uploads(folder)
         self.run: Run | None = None
         self.quick: QuickPicture | None = None
         self.asked = 0  # number of the newest request for an instant picture
         self.streams = 0  # number of open pages
-        self.last_settings: dict[str, Any] | None = (
-            None  # the settings with which the run was begun
-        )
+        # The settings with which the run was begun; None if there is no run.
+        self.last_settings: dict[str, Any] | None = None
         self._clock = clock
         self._seen = clock()
         self._runs = 0
         self._lock = threading.Lock()
-        self._beginning = threading.Lock()  # held for seconds, while a run is planned
-        self._before: list[
-            Run
-        ] = []  # earlier runs; `clear` deletes their folders when they have ended
+        self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
+        # Earlier runs; when they have ended, `clear` deletes their folders.
+        self._before: list[Run] = []
 
     # --- Who looks --------------------------------------------------------------------------------
 
@@ -69,7 +67,7 @@ class Visitor:
         self._seen = self._clock()
 
     def away(self) -> float:
-        """Return the seconds since the last sign of the visitor; 0 while a page is open."""
+        """Return the seconds since the visitor closed a page or sent a request; 0 if a page is open."""
         return 0.0 if self.streams else self._clock() - self._seen
 
     def is_watching(self) -> bool:
@@ -138,9 +136,7 @@ class Visitor:
         kept = self.run.picture(step) if self.run is not None else None
         try:
             data = None if kept is None else kept.path.read_bytes()
-        except (
-            FileNotFoundError
-        ):  # `Run.add_picture` has just deleted it, since there were too many
+        except FileNotFoundError:  # `Run.add_picture` has just deleted it to make room
             data = None
         if kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
@@ -223,7 +219,7 @@ class Visitors:
                     self._forget(secret)
 
     def close(self) -> None:
-        """Delete all pictures."""
+        """Delete the pictures of all visitors."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _is_busy(self, visitor: Visitor) -> bool:
