@@ -61,7 +61,8 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
-        self._staged: float | None = None  # when `stage` was called first, or last printed a line
+        # When `stage` printed its last line; before that, when it was called first; at first None.
+        self._staged: float | None = None
 
     @property
     def is_live(self) -> bool:

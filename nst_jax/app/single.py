@@ -140,7 +140,7 @@ def begun_painting(
     Args:
       params: the weights.
       job: the checked job.
-      every: the numbers of updates between one snapshot and the next, one after the other.
+      every: yields the number of updates from one snapshot to the next.
       compiled: the compiled functions, from `programs.kept_in`.
       begin: starts work, such as compiling for the next scale, in another thread; None does all work
         in this thread. See `painting.paint_planned`.

@@ -73,7 +73,7 @@ class CompileClock(AbstractContextManager):
 
     @property
     def seconds(self) -> float:
-        """The seconds counted so far."""
+        """The seconds of tracing, compiling and waiting so far."""
         return sum(end - start for start, end in self._spans)
 
 
@@ -86,7 +86,7 @@ class Lap(NamedTuple):
     def spread(self, count: int) -> list[float]:
         """Return when each of the lap's `count` canvases was done, if all took equally long.
 
-        Times are in seconds, counted as `begun`.
+        Times are in seconds, counted from the same moment as `begun`.
         """
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
@@ -113,7 +113,7 @@ class Stopwatch:
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
-        """End a lap and return it; the next one begins."""
+        """End the current lap, begin the next one, and return the lap that ended."""
         wall, others = self._clock(), self._compiling.seconds + self._measuring()
         before = self._last or (wall, others)
         self._last = wall, others

@@ -217,7 +217,8 @@ class _Recorder:
         # When the checkpoint was written last; before that, when the training began.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
-        # Number of the first update that this process made, and when it was done.
+        # Number of the first update that this process made, and when the update was done, by
+        # `time.perf_counter`; None before that.
         self._pace: tuple[int, float] | None = None
         self._announced = self._rescued = False
         self._warned: set[Path] = set()

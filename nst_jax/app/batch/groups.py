@@ -70,7 +70,11 @@ class Entry(NamedTuple):
 
 
 def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]:
-    """Return the regions' styles among the files that regions and protection name, keyed by role."""
+    """Return the styles of the regions among the files that regions and protection name.
+
+    Args:
+      masked: maps the role of each file, such as "region_1_style", to the file's size and digest.
+    """
     return [one for role, one in masked.items() if re.fullmatch(r"region_\d+_style", role)]
 
 

@@ -65,7 +65,8 @@ class BatchJob(Job):
         Args:
           platform: "cpu", "gpu" or "tpu".
         """
-        known: dict[int, Recipe] = {}  # by the id of the recipe, since many entries share a recipe
+        # Resolved recipes by the id of the recipe before, since many entries share a recipe.
+        known: dict[int, Recipe] = {}
 
         def resolved(entry: Entry) -> Entry:
             if not isinstance(entry.recipe.network.precision, Auto):

@@ -47,7 +47,7 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Loaded(NamedTuple):
-    """An entry, and its content and styles as read from their files."""
+    """An entry, and what was read from its files: content, styles, regions and protection."""
 
     entry: Entry
     content: images.Picture
@@ -215,10 +215,10 @@ def _paint_together(
 def _opacities(
     loaded: Sequence[Loaded], contents: int, styles: int, recipe: Recipe
 ) -> tuple[list[Any] | None, list[Any] | None]:
-    """Return the opacities of the contents and of the styles; None for contents, or styles, all opaque.
+    """Return the opacities of the contents, and those of the styles; each is None if all are opaque.
 
-    If the losses of the recipe cannot leave out transparent parts, both are None, and transparent parts
-    count as white.
+    If the losses of the recipe cannot leave out transparent parts, both are None as well, so that
+    transparent parts count as white.
 
     Args:
       loaded: the entries of the group.
@@ -525,7 +525,7 @@ def _bucket_words(parts: Sequence[Group]) -> str:
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:
-    """Return a note on the styles that `--style-scale` makes larger than their files, or no note."""
+    """Return a note on the styles that `--style-scale` enlarges beyond their pixels, or no note."""
     names: dict[str, None] = {}
     for entry in entries:
         if entry.recipe.pictures.style_scale is None:
@@ -543,7 +543,7 @@ def _enlarged(entries: Sequence[Entry]) -> list[str]:
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
-    """Return a note for each result whose name has a number, since another row has the plain name."""
+    """Return a note for each result whose name got a number to differ from that of another result."""
     notes = []
     for entry in entries:
         blended = entry.recipe.terms.blended_styles(entry.styles)

@@ -89,7 +89,8 @@ def paint_on_ray(
       weights: description of the weights file.
       batch: the batch without its finished pictures.
       display: where to show progress.
-      report: called with the record of each row: when an actor returns it, or at the end if none did.
+      report: called with the record of each row: when an actor returns the record, or at the end if no
+        actor did.
     """
     import ray
 

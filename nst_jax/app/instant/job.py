@@ -127,12 +127,12 @@ class InstantJob:
 
     @property
     def content_rule(self) -> SizeRule:
-        """The size rule of contents."""
+        """The rule that gives the size of a result from the size of its content."""
         return given_styles.content_rule(self.size)
 
     @property
     def style_rule(self) -> SizeRule:
-        """The size rule of style pictures."""
+        """The rule by which style pictures are resized before the network reads them."""
         return given_styles.style_rule(self.style_size)
 
 

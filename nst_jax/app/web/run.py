@@ -80,7 +80,7 @@ class Work(Protocol):
 
 @dataclass
 class Run:
-    """A run that a visitor has begun.
+    """A run: the painting of one picture by optimisation, which a visitor has begun.
 
     Attributes:
       work: what the run does with its turn on the device.

@@ -119,7 +119,7 @@ class Server:
     # --- Around every request ---------------------------------------------------------------------
 
     def _guarded(self, application: Any) -> Any:
-        """Return the application, but refuse what the guard refuses, and add headers to all answers."""
+        """Wrap an application: refuse what the guard refuses, and add headers to all answers."""
 
         async def call(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "lifespan":
@@ -395,7 +395,7 @@ class Server:
         return JSONResponse(archive.command_of(run, kept.step))
 
     async def run_film(self, request: Request, visitor: Visitor) -> Response:
-        """Send a film of the run."""
+        """Send a film of the run's pictures, in the format that the path names."""
         run, kind = self._run(visitor), request.path_params["kind"]
         named = run.folder.name == request.path_params["id"]
         if kind not in archive.FILMS or not archive.can_film() or not run.kept or not named:

@@ -261,7 +261,7 @@ def _style_words(settings: Settings) -> list[str]:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """Return words as one line to be typed."""
+    """Return the words of a command as one line that can be typed into a shell."""
     return shlex.join([PROGRAM, *words])
 
 
@@ -279,7 +279,7 @@ def frames_words(words: Sequence[str], step: int) -> list[str]:
 
 
 def frame_name(step: int) -> str:
-    """Return the path, as in "frames/step_00040.png", of the picture after `step` updates."""
+    """Return the path of the picture after `step` updates, such as "frames/step_00040.png"."""
     return f"frames/step_{step:05d}.png"
 
 

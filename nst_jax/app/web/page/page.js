@@ -155,7 +155,7 @@ function setSource(image, source) {
   }
 }
 
-// Move the slider of earlier pictures to its end when a picture is new, if it was at its end before.
+// Keep the slider of earlier pictures at its end when a new picture comes, unless it was moved away.
 function follow() {
   const end = isNewest();
   $("earlier").max = String(Math.max(0, (state.run?.pictures.length ?? 0) - 1));
