@@ -55,7 +55,7 @@ MOST_WARNINGS = 20  # most failures printed after a batch; the result manifest l
 Chosen: TypeAlias = dict[str, Any]
 
 
-# --- What several commands do ---------------------------------------------------------------------
+# --- Shared by several commands -------------------------------------------------------------------
 
 
 def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:

@@ -52,7 +52,7 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})  # no static arguments
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # stands for no static arguments
 
 Say = Callable[[str], None]
 

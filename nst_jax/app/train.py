@@ -328,7 +328,7 @@ class _Recorder:
         sheet = sheets.contact_sheet(list(contents), paintings, cells, style_labels=names)
         self._try(path, lambda place: write_picture(place, sheet))
 
-    # --- The end
+    # --- The end of the training
 
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the best network, and return how the training ended.

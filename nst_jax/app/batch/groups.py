@@ -25,8 +25,8 @@ from nst_jax.scaling.chunk_size import worthwhile_chunk
 
 MOST_PICTURES = 8  # largest number of pictures in a group for each device that shares the group
 
-# Pytree paths of the recipe numbers that may differ between pictures that are alike begin with one of
-# these.
+# Pictures that are alike may differ in some numbers of their recipes: in those whose path in the pytree
+# begins with one of these texts.
 VARIABLE = (
     ".terms.",
     ".descent.optimizer.",

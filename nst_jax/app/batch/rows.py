@@ -383,7 +383,7 @@ def _check_columns(names: Sequence[str], path: Path, where: str = "") -> None:
             )
 
 
-# --- Cells ----------------------------------------------------------------------------------------
+# --- Cells of a manifest --------------------------------------------------------------------------
 
 
 def _row(number: int, cells: Cells, path: Path) -> ManifestRow:

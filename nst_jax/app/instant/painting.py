@@ -189,7 +189,7 @@ def _paint_together(
         yield PaintedRow(row, image, content.alpha, content.dpi, seconds)
 
 
-# --- What is embedded -----------------------------------------------------------------------------
+# --- Embedded metadata ----------------------------------------------------------------------------
 
 
 def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Limits on what a visitor of the page may ask of this machine, safe file names, and safe messages."""
+"""Limits on what a visitor may ask of this machine; safe names for files; messages without paths."""
 
 import re
 from pathlib import Path

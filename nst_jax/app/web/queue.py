@@ -26,7 +26,7 @@ class Queue:
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
 
-    # --- What visitors ask ------------------------------------------------------------------------
+    # --- Requests of visitors ---------------------------------------------------------------------
 
     def add(self, run: Run) -> None:
         """Put a new run, or a paused run that shall go on, at the end of the line.

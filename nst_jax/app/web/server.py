@@ -116,7 +116,7 @@ class Server:
             except Exception:
                 LOGGER.exception("tidying failed; it is tried again")
 
-    # --- Around every request ---------------------------------------------------------------------
+    # --- For every request ------------------------------------------------------------------------
 
     def _guarded(self, application: Any) -> Any:
         """Wrap an application: refuse what the guard refuses, and add headers to all answers."""
@@ -419,7 +419,7 @@ class Server:
         return visitor.run
 
     def _kept(self, request: Request, visitor: Visitor) -> tuple[Run, RunPicture]:
-        """Return the run and its picture that a request names; answer 404 if one is not there."""
+        """Return the run and its picture that a request names; answer 404 if either is missing."""
         run = visitor.run
         kept = None if run is None else run.picture(request.path_params["step"])
         if run is None or kept is None or run.folder.name != request.path_params["id"]:

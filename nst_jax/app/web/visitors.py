@@ -41,7 +41,7 @@ class Visitor:
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
 
-    # --- Who looks --------------------------------------------------------------------------------
+    # --- Open pages -------------------------------------------------------------------------------
 
     def came(self) -> None:
         """Record that a page was opened, which is kept up to date from now on.
@@ -136,7 +136,7 @@ class Visitor:
         kept = self.run.picture(step) if self.run is not None else None
         try:
             data = None if kept is None else kept.path.read_bytes()
-        except FileNotFoundError:  # `Run.add_picture` has just deleted it to make room
+        except FileNotFoundError:  # `Run.add_picture` has just deleted the file to make room
             data = None
         if kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")

@@ -140,7 +140,7 @@ const undo = trying(async () => {
   render();
 });
 
-// --- Showing ---------------------------------------------------------------------------------------
+// --- Showing the state -----------------------------------------------------------------------------
 
 function show(what) {
   if (shown !== what) $("earlier").value = $("earlier").max;
@@ -278,7 +278,7 @@ async function showCommand(view, step) {
   }
 }
 
-// --- Shelves ---------------------------------------------------------------------------------------
+// --- Photos and paintings to choose from -----------------------------------------------------------
 
 const shelves = {};
 function renderShelves() {
@@ -679,7 +679,7 @@ function listen() {
   events.onopen = () => problem("");
 }
 
-// --- Beginning -------------------------------------------------------------------------------------
+// --- Start of the page -----------------------------------------------------------------------------
 
 function fill() {
   $("recipe").append(...about.recipes.map(one => new Option(`${one.name} (${one.steps} updates)`, one.name)));
