@@ -246,7 +246,8 @@ class Recorder:
         # `last` is set first, so that `rescue` can write the snapshot if the log or the display fails.
         is_first, self.last = self.last is None, shot
         self._totals.append(np.asarray(shot.history.total))
-        # The first snapshot of a resumed run is the checkpoint itself, before anything is compiled.
+        # The first snapshot of a resumed run is the checkpoint itself, which comes before anything is
+        # compiled, so the duration of compiling is taken at the second snapshot.
         if self._first_compile is None and (not is_first or self.job.resume is None):
             self._first_compile = self.compiling.seconds
         if is_first:
@@ -293,8 +294,8 @@ class Recorder:
     def _write(self, shot: Shot) -> None:
         """Write the snapshot into the folder of frames, and as the picture so far, if either is due.
 
-        A frame is due every `outputs.stride` updates and at the end; the picture every `outputs.every`
-        updates before the end. If `outputs.every` is set, `outputs.stride` equals it.
+        A frame is due every `outputs.stride` updates and at the end; the picture so far is due every
+        `outputs.every` updates before the end. If `outputs.every` is set, `outputs.stride` equals it.
         """
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):

@@ -32,7 +32,8 @@ class CompileClock(AbstractContextManager):
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self._spans: list[tuple[float, float]] = []
-        self.waits: list[tuple[float, float]] = []  # when this thread waited for another one
+        # Start and end of each time in which this thread waited for another, by `time.perf_counter`.
+        self.waits: list[tuple[float, float]] = []
         self._open = True
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 

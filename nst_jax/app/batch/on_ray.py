@@ -150,7 +150,7 @@ class PackedGroup(NamedTuple):
 class ActorInputs(NamedTuple):
     """What is sent to every actor."""
 
-    params: Params  # as NumPy arrays
+    params: Params  # the weights, as NumPy arrays
     weights: WeightsInfo
     batch: BatchJob  # the job without its entries, which are in `groups`
     groups: tuple[PackedGroup, ...]

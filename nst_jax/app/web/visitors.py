@@ -77,7 +77,7 @@ class Visitor:
     # --- Runs -------------------------------------------------------------------------------------
 
     def begin(self, given: Any, queue: Queue, make_work: MakeWork, *, keep: bool) -> Run:
-        """Check settings, and put a run that paints them into the queue; stop the visitor's last run.
+        """Check settings, put a run that paints them into the queue, and stop the previous run.
 
         Args:
           given: the settings as the page sent them, decoded from JSON.
@@ -101,7 +101,7 @@ class Visitor:
                     shutil.copyfile(self.folder / name, folder / name)
                 work = make_work(words, folder)
                 run = Run(work, words, folder, self.is_watching, keep, chosen.files)
-                # The last run is stopped only after this, since it goes on if this run is refused.
+                # The previous run is stopped only after this, since it goes on if this run is refused.
                 queue.add(run)
                 before, self.run = self.run, run
                 if before is not None:
