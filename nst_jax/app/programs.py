@@ -3,9 +3,9 @@
 JAX's compilation cache finds a compiled program by its lowered form. So every start of the command line
 would have to trace and lower the program first, which for large pictures takes longer than loading the
 compiled program. Therefore the traced program is kept as well, as `jax.export` writes it (StableHLO,
-without pickles). It is found by a key, the hash of all that tracing depends on: the code of this
-package, the versions of the packages that it calls, jax's settings, and the structure, shapes and types
-of the arguments.
+without pickles). The kept program is found by a key, the hash of all that tracing depends on: the code
+of this package, the versions of the packages that it calls, jax's settings, and the structure, shapes
+and types of the arguments.
 """
 
 import hashlib

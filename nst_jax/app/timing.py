@@ -109,7 +109,8 @@ class Stopwatch:
         measuring: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._compiling, self._clock, self._measuring = compiling, clock, measuring
-        # (clock, seconds of compiling and measuring) at the end of the last lap
+        # At the end of the last lap: the time by the clock, and the seconds of compiling and measuring
+        # so far. None before the first lap.
         self._last: tuple[float, float] | None = None
         self.elapsed = elapsed
 

@@ -82,8 +82,8 @@ class Group(NamedTuple):
     """Pictures that are alike, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    # For each leaf of the recipe, whether it differs among all pictures that are alike to these, those in
-    # other groups included.
+    # For each leaf of the recipe, whether its value differs between pictures that are alike, of which
+    # some may be in other groups.
     varying: tuple[bool, ...]
     # The scales of the bucket in whose arrays the canvases lie; None if each canvas is an array itself.
     arrays: tuple[prepare.Scale, ...] | None = None
