@@ -35,7 +35,10 @@ def _shortened(name: str) -> str:
 
 
 def url_in(path: PathLike) -> str | None:
-    """Return the URL that was given as a path, even if `Path` made `/` of its `//`; else None."""
+    """Return the URL that a user gave in place of a path; None if the path contains no URL.
+
+    If `Path` has turned the `//` after the scheme into `/`, the result has `//` again.
+    """
     found = re.search(r"(?:^|/)((?:https?|ftp|s3|gs|file):)/+(.+)", os.fspath(path), re.IGNORECASE)
     return f"{found[1]}//{found[2]}" if found else None
 
@@ -82,16 +85,17 @@ def atomic(path: Path) -> Iterator[Path]:
             _unfinished.discard(part)
 
 
-_unfinished: set[Path] = set()  # temporary files that this process writes, and its lock files
+# The temporary files that this process is writing, and its lock files, for `remove_unfinished`.
+_unfinished: set[Path] = set()
 
 
 def mark_unfinished(path: Path) -> None:
-    """Let `remove_unfinished` remove a file, too."""
+    """Add a file to those that `remove_unfinished` removes."""
     _unfinished.add(path)
 
 
 def remove_unfinished() -> None:
-    """Remove temporary and lock files of this process; call it only if it ends right after that."""
+    """Remove temporary and lock files of this process; to be called just before the process ends."""
     for path in tuple(_unfinished):
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -185,6 +189,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
 
 
 def _remove_unless_locked(part: Path) -> None:
+    """Remove a temporary file unless a process that is writing it has locked it."""
     with part.open("r+b") as file:
         if _locks.lock(file.fileno()):
             # Removed before the lock is released: a process that has just created the file, but has not
@@ -193,7 +198,7 @@ def _remove_unless_locked(part: Path) -> None:
 
 
 def _target(part: Path) -> str | None:
-    """Return the (shortened) name of the file that a temporary file will replace; else None."""
+    """Return the (shortened) name of the file that a temporary file replaces; None for other files."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
 
@@ -203,7 +208,7 @@ def _target(part: Path) -> str | None:
 
 @contextmanager
 def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
-    """Context manager: within it, no other process can reserve the same file.
+    """Context manager: reserve a file, so that no other process can reserve it within the block.
 
     An empty file `.NAME.lock` beside the file is locked, and removed at the end. If a process is
     killed, that file stays, but is not locked any more. Nothing is reserved if `path` is a pipe, a
@@ -247,7 +252,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
 
 
 def in_use(path: PathLike, argument: str) -> str:
-    """Return the message that another process has reserved a file."""
+    """Return the error message for a file that another process has reserved, see `reserved`."""
     return (
         f"`{argument}`: '{path}' is in use by another run that has not ended; wait for it, or "
         "choose another place"

@@ -40,8 +40,9 @@ def check_additive(argument: str, loss: Loss) -> None:
       loss: any loss; the losses of the package, and those with `additive=False`, are not evaluated.
 
     Raises:
-      ValueError: if added zeros (for a `Variation`, a mask that is True everywhere) change the sums, or
-        the sums over two halves do not add up to those over the whole.
+      ValueError: if the sums change when positions with zeros are added to the features (for a
+        `Variation`, when a mask that is True everywhere is given), or if the sums over two halves of
+        the features do not add up to the sums over all of them.
 
     Example:
       >>> import jax.numpy as jnp
@@ -70,10 +71,12 @@ def _not_additive(loss: Loss) -> str:
     if isinstance(loss, (MatchingLoss, JointContentLoss)):
         return "it compares positions of a whole picture"
     try:
-        with jax.ensure_compile_time_eval():  # the caller may be tracing
+        with (
+            jax.ensure_compile_time_eval()
+        ):  # gives values even if the caller is being traced by JAX
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
-        # The loss cannot use these features. If it is faulty, a run will raise the error again.
+        # The loss cannot use these features. If the loss is faulty, a run will raise the error again.
         return ""
     if missed := _missed([with_zeros], whole):
         what = (
@@ -131,7 +134,12 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
 
 
 def _missed(parts: Sequence[Any], whole: Any) -> str:
-    """Return a phrase that says how the sum of the parts differs from the whole, or "" if equal."""
+    """Return a phrase that says how the sum of the parts differs from the whole, or "" if equal.
+
+    Args:
+      parts: pytrees of sums over parts of the data.
+      whole: the pytree of the sums over all data.
+    """
     structures = {jax.tree.structure(tree) for tree in (*parts, whole)}
     *added, wanted = (jax.tree.leaves(tree) for tree in (*parts, whole))
     if len(structures) > 1:

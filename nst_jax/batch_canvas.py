@@ -177,8 +177,9 @@ class BatchCanvas:
     ) -> tuple[Resized, dict[str, Any]]:
         """Return a picture at a scale, and the further arguments with which `Measuring` measures it.
 
-        In a bucket, the picture lies at the top left of an array, and the further argument is `size`,
-        its real (height, width). Otherwise there is none.
+        In a bucket (an array that is larger than its picture, see `scaling.buckets`), the picture lies
+        at the top left, and the further argument is `size`, its real (height, width). Without a bucket,
+        there is no further argument.
 
         Args:
           picture: [h, w, 3] at its final size.
