@@ -31,7 +31,7 @@ def instant(
     `stylize` optimises each picture in many updates; here a network that was trained once maps the
     content to the result. If the style is a picture, Magenta's network for arbitrary styles paints,
     which transfers palette and grain more than strokes. If the style is a name or number, Magenta's
-    network of 26 fixed styles paints, whose results resemble these styles more closely.
+    network of 26 styles paints; it knows only these, and shows them more strongly.
 
     Args:
       content: [h, w, 3] float in [0, 1], or uint8; or the path of a picture.
