@@ -157,7 +157,8 @@ def _array_hint(value: Any) -> str:
 
 
 def _is_list(value: Any) -> bool:
-    return type(value) in (list, tuple)  # not a named tuple, such as `Targets`
+    # The exact types: a named tuple, such as `Targets`, is not meant as a list of numbers.
+    return type(value) in (list, tuple)
 
 
 def _is_pillows(value: Any) -> bool:
@@ -191,9 +192,9 @@ def number(
     Args:
       argument: the caller's name for the value, used in messages.
       value: the value to check.
-      above: the number must be greater; None sets no bound.
-      least: the number must be greater or equal; None sets no bound.
-      below: the number must be less; None sets no bound.
+      above: the value must be greater than this number; None sets no bound.
+      least: the value must be this number or greater; None sets no bound.
+      below: the value must be less than this number; None sets no bound.
 
     Raises:
       TypeError: if the value is not a number or an array of real numbers.

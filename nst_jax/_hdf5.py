@@ -100,7 +100,8 @@ def opened(source: Source) -> Iterator[h5py.File]:
             raise source.foreign()
         if not verified and (problem := rehearsal_problem(source.path)):
             raise source.damaged(problem)
-        # No lock, since some network disks support none, and files are never changed in place.
+        # HDF5 must not lock the file: some network disks support no locks, and no lock is needed, since
+        # this package never changes a file in place.
         with h5py.File(source.path, "r", locking=False) as file:
             _check_envelope(source, file)
             yield file
@@ -150,7 +151,7 @@ def _check_bytes(source: Source) -> bool:
             elif stated:
                 same = _crc32(file, length - LAST_LINE_LENGTH) == int(stated[1], 16)
             else:
-                return False  # from an older version or another program
+                return False  # the file is from an older version or from another program
     except OSError as error:
         raise source.damaged(error) from error
     if not same:
@@ -218,7 +219,9 @@ def rehearsal_problem(path: Path) -> str:
 def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
     """Do what `rehearsal_problem` does; the properties of the file let the cache notice a new file."""
     if not sys.executable or getattr(sys, "frozen", False):
-        return ""  # Python is embedded: `sys.executable` is empty, or would start another program
+        # Python is embedded in another program, so `sys.executable` is empty or would start that
+        # program.
+        return ""
     seconds = REHEARSAL_SECONDS + size / REHEARSAL_RATE
     places = os.pathsep.join(place or os.getcwd() for place in sys.path)
     limit = str(int(seconds) + 10)
@@ -265,7 +268,7 @@ def _check_envelope(source: Source, file: h5py.File) -> None:
 def attribute(file: h5py.File, name: str) -> str | int | None:
     """Return an attribute of a file; None if it is missing or neither a string nor an integer."""
     value = file.attrs.get(name)
-    if isinstance(value, bytes):  # a string of fixed length
+    if isinstance(value, bytes):  # h5py returns strings of fixed length as bytes
         return value.decode("utf-8", "replace")
     if isinstance(value, str):
         return value
@@ -287,7 +290,7 @@ def all_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
                 raise ForeignStorage(f"has dataset '{name}' stored in other files")
             found[name] = item
 
-    file.visititems(visit)  # which does not follow links to other files
+    file.visititems(visit)  # this does not follow links to other files
     return found
 
 
@@ -394,7 +397,8 @@ class _NeverFailing(io.RawIOBase):
         rest = memoryview(data).cast("B")
         length = len(rest)
         with self._keeping_errors():
-            while rest and self._error is None:  # a disk that fills up takes only a part
+            # In a loop, since a disk that fills up may take only a part of the bytes at first.
+            while rest and self._error is None:
                 rest = rest[self._file.write(rest) :]
         return length
 
@@ -402,7 +406,8 @@ class _NeverFailing(io.RawIOBase):
         view, count = memoryview(buffer).cast("B"), 0
         with self._keeping_errors():
             count = self._file.readinto(view)
-        view[count:] = bytes(len(view) - count)  # zeros in place of bytes that were not written
+        # Zeros take the place of bytes that could not be read, because their writing failed before.
+        view[count:] = bytes(len(view) - count)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
@@ -412,7 +417,7 @@ class _NeverFailing(io.RawIOBase):
         return size or 0
 
     def append_checksum(self) -> None:
-        """Append the line with the checksum; HDF5 must have closed the file before."""
+        """Append the line with the checksum of all bytes before it; HDF5 must have closed the file."""
         with self._keeping_errors():
             length = self._file.seek(0, io.SEEK_END)
             checksum = _crc32(self._file, length)

@@ -47,7 +47,7 @@ def _control_group_memory() -> int | None:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
         except (OSError, ValueError):
             continue
-        # Without a limit, version 2 writes "max", and version 1 a huge number.
+        # If there is no limit, version 2 of control groups states "max", and version 1 a huge number.
         if all(word.isdigit() for word in words):
             return max(0, int(words[0]) - int(words[1]) + _numbers(CGROUP / stat).get(freeable, 0))
     return None

@@ -94,7 +94,8 @@ class KeptContent(NamedTuple):
     """
 
     content: Float[Array, "*batch h w 3"]
-    share: Float[Array, "*batch h w 3"]  # 0 to 1, the same in all channels
+    # The share of the content in each pixel, from 0 to 1, the same in all channels.
+    share: Float[Array, "*batch h w 3"]
 
 
 class Targets(NamedTuple):
@@ -109,7 +110,7 @@ class Targets(NamedTuple):
     style: dict[str, Any]
     # The content picture, if the recipe has a `matting_weight` or a `losses.JointContentLoss`.
     photo: Image | None = None
-    guides: Guides | None = None  # None if nothing is masked
+    guides: Guides | None = None  # None if there are no regions, protected or transparent parts
     kept: KeptContent | None = None  # None if nothing is protected
     # The real (height, width) of the canvas, if canvas and content lie at the top left of larger
     # arrays; None if they fill their arrays.
@@ -181,7 +182,7 @@ class Checkpoint(NamedTuple):
 
     step: int  # updates so far, over all scales
     scale: int  # index of the scale of the canvas; 0 is the coarsest
-    arrays: Mapping[str, Any]  # the leaves of the run's `State` by name
+    arrays: Mapping[str, Any]  # the leaves of the run's `State`, see `checkpoints.named_leaves`
     history: Losses  # losses of all canvases so far, arrays [step + 1]
     facts: Mapping[str, Any]  # what the run depends on, see `provenance.of_identity`
     scales: Sequence[Mapping[str, Any]]  # all scales of the run, see `provenance.of_scales`

@@ -196,7 +196,8 @@ class SingleCanvas:
         """
         if not self.plan.fits_beside_next(scale):
             return None
-        # Copied, since the loop donates the state while the other thread works.
+        # The optimiser's state is copied, since the loop donates its buffers to further updates while
+        # the other thread still reads it.
         before = self.hand_over(scale, state)
         before = before._replace(opt_state=jax.tree.map(jnp.array, before.opt_state))
         return begin(partial(self._compile_ahead, scale + 1, before))

@@ -131,7 +131,7 @@ def find_matches(
 
 
 def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
-    """Return how many matches a canvas of this (height, width) has; None if its loss has none."""
+    """Return how many matches a canvas of this (height, width) has; None if the loss needs none."""
     loss = recipe.terms.style_loss
     if not isinstance(loss, MatchingLoss) or loss.number is None:
         return None

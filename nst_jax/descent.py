@@ -103,7 +103,8 @@ def descend(
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = position or Position()
     wanted = 1 if state is None else 0
-    next_measured: Callable[[], Any] | None = None  # waits for the targets of the next scale
+    # If the next scale is being prepared: the function that waits for its targets and returns them.
+    next_measured: Callable[[], Any] | None = None
     measured: Any = None
     before: Handover | None = None
     while True:

@@ -332,7 +332,7 @@ class DreamCanvas:
         state, found = self._programs.ascend(
             self._formed, state, self._ascent, self._keys[scale], steps, measured.guide
         )
-        # Copied, since a view would keep the whole array [CAPACITY] in memory.
+        # The values are copied, since a view of them would keep the whole array [CAPACITY] in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
     def hand_over(self, scale: int, state: DreamState) -> Image:
@@ -347,8 +347,8 @@ class DreamCanvas:
     def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
         """Begin to make the next octave's picture and programs; return a function that waits for them.
 
-        If there is no next octave, or memory cannot hold both octaves at once, nothing is begun and
-        None is returned.
+        The returned function gives the result of `measure` at the next octave. If there is no next
+        octave, or memory cannot hold both octaves at once, nothing is begun and None is returned.
         """
         if not self.plan.fits_beside_next(scale):
             return None

@@ -354,9 +354,9 @@ def _over_regions(
     """
 
     def of_region(sums: Any, total: Scalar, target: Any, share: Scalar) -> Scalar:
-        # A region that is left out has the share 0. Its distance has no meaning and may be infinite or
-        # NaN, and so may be the gradient. The first `where` keeps that from the gradient, the second
-        # one from the value.
+        # A region that is empty at this tap has the share 0. Its distance has no meaning and may be
+        # infinite or NaN, and so may be the gradient of the distance. The first `where` keeps such
+        # numbers out of the gradient, the second one out of the value.
         sums = jax.tree.map(lambda x: jnp.where(share > 0, x, lax.stop_gradient(x)), sums)
         distance = part.loss.distance(part.loss.statistic(sums, total), target, extent)
         return jnp.where(share > 0, share * distance, 0)

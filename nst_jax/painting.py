@@ -68,7 +68,7 @@ class Stalled(_NoResult):
 
 def remedy_for_stalled(recipe: Recipe) -> str:
     """Return, as a phrase for a message, what to change if a run's losses end as they began."""
-    if recipe.descent.optimizer.guarded:  # the optimiser undid all its updates
+    if recipe.descent.optimizer.guarded:  # such an optimiser has undone all its updates
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
 

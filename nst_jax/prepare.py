@@ -34,7 +34,7 @@ class Scale(NamedTuple):
     """One scale (resolution) of a coarse-to-fine run: its sizes, and its number of updates."""
 
     shape: Shape  # (height, width) of the canvas
-    style_shapes: tuple[Shape, ...]  # (height, width) of each style picture, then of each region's
+    style_shapes: tuple[Shape, ...]  # (height, width) of each style, then of each region's style
     steps: int  # number of updates
     regions: int = 1  # number of regions with styles of their own, plus 1 for the default style
     protected: bool = False  # whether a part of the content is protected
@@ -48,7 +48,7 @@ class Prepared(NamedTuple):
     scales: tuple[Scale, ...]  # coarse to fine
     photo: Image  # the content in its own colours
     region_styles: tuple[StyleImage, ...] = ()  # the styles of the regions, like `styles`
-    controls: Controls | None = None  # regions, protected and transparent parts; None without any
+    controls: Controls | None = None  # regions, protected, transparent parts; None: there are none
 
 
 def final_shapes(
@@ -337,7 +337,10 @@ def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
 
 
 def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
-    """Return the controls of a run, if it has any, with their masks at one scale."""
+    """Return a run's regions, protected and transparent parts with their masks resized to one scale.
+
+    None if the run has no such controls.
+    """
     if prepared.controls is None:
         return None
     return regions.resized_controls(prepared.controls, scale.shape, scale.style_shapes)

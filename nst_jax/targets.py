@@ -480,6 +480,8 @@ def controlled_style(
 ) -> tuple[dict[str, Any], Guides]:
     """Return the targets of the style loss for all regions, stacked, and the masks of the canvas.
 
+    The first region is that of the default style, the blend of the styles.
+
     Args:
       sums: what `sum_style` returns for each style, then for each region's style.
       shapes: (height, width) of each of these styles. Static.

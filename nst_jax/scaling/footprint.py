@@ -211,7 +211,7 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
     Args:
       old: (height, width) of the picture as it was read.
       new: (height, width) of the resized picture.
-      resize: the filter, a value of `filters.FILTERS`.
+      resize: the filter, a value of `recipes.filters.FILTERS`.
     """
     if old == new:
         return _bytes_of_picture(old)  # nothing is resized, but the picture is copied to the device

@@ -138,7 +138,7 @@ def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruc
 
 
 def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> MatchingCosts:
-    """Return what a style loss that compares positions costs beside the network.
+    """Return what a style loss that compares positions costs in addition to the network's passes.
 
     Args:
       shape: (height, width) of the canvas.
@@ -160,9 +160,9 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
 
 
 def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
-    """Return what a content loss that reads all content taps together costs beside the network.
+    """Return what a content loss costs in addition to the network's passes.
 
-    It costs nothing more if the recipe has another content loss.
+    Only a loss that reads all content taps together costs something here; for others, all costs are 0.
     """
     loss = recipe.terms.content_loss
     if not isinstance(loss, JointContentLoss):

@@ -163,7 +163,7 @@ class Plan:
 
     @property
     def fits(self) -> bool | None:
-        """Whether the predicted memory fits; None if the available memory is not known."""
+        """Whether the predicted memory fits into the available memory; None if that is not known."""
         return None if self.available is None else fits(self.footprint, self.available)
 
     @property

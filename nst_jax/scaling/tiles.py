@@ -252,7 +252,8 @@ def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
     # `down` is negative only for tiles below the picture, whose windows are moved up to the picture's
-    # end. They contribute nothing, but a negative index would count from the end.
+    # end. These tiles contribute nothing to any sum, but a negative index would count from the end of
+    # the array.
     return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
@@ -457,8 +458,8 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
     """Return the assembled features with those of one tile's core written at their place."""
-    # All crops have the same length, so those at the picture's end may overlap. The features there are
-    # written more than once, each time with the same values.
+    # All cores are cut with the same size, so those at the picture's end may overlap the cores before
+    # them. The features there are written more than once, each time with the same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)
