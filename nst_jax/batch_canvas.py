@@ -94,7 +94,8 @@ class BatchCanvas:
         # several devices share each picture, else on one device.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._shapes = [scale.shape for scale in plan.scales]
-        # For each member the number of the update, over all scales, at which it diverged; or -1.
+        # For each member the number of the update, over all scales, at which its losses stopped being
+        # finite; -1 as long as they are finite.
         self._broke_at = np.full(len(self._members), -1)
         # One array [members, steps] of total losses for each call of `run`.
         self._totals: list[np.ndarray] = []

@@ -64,7 +64,7 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
     """Return the target of one or several styles, each measured in all rotations that the loss uses.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       styles: pictures [h, w, 3] in [0, 1], of any sizes.
       recipe: a recipe whose style loss is a `MatchingLoss`; `turns` of the loss are the rotations.
 
@@ -114,7 +114,7 @@ def find_matches(
     """Return the index of the nearest neighbour in the style for each position of the canvas.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       start: the canvas as an image [h, w, 3] at the beginning of a scale.
       content: the content, of the same size.
       target: what `measure_styles` returned.
@@ -150,7 +150,7 @@ def distances(
     """Return the unweighted style loss of a canvas by tap, or by the parts of the loss.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       image: the canvas as an image [h, w, 3].
       found: the features of the canvas at the style taps.
       target: what `measure_styles` returned.
@@ -188,7 +188,7 @@ def content_distance(
     """Return the unweighted content loss of a canvas, for a loss that reads all content taps together.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       image: the canvas as an image [h, w, 3].
       found: the features of the canvas at the content taps.
       photo: the content picture, of the same size.

@@ -367,9 +367,9 @@ def _over_regions(
 
 # --- Sums over a picture --------------------------------------------------------------------------
 
-Selection: TypeAlias = Callable[
-    [str, FeatureMap], FeatureMap
-]  # (tap, its features) -> the part of the features to sum over
+# A function that takes the name of a tap and features (or a mask) there, and returns the part of these
+# over which sums go: all of it for a whole picture, or the core of a tile.
+Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 
 def _everything(tap: str, features: FeatureMap) -> FeatureMap:
@@ -394,7 +394,7 @@ def _sums(
 
     Args:
       measured: the losses and taps.
-      params: the weights.
+      params: the weights of the network.
       image: [h, w, 3], the picture, or the window of a tile.
       content: features of the content by tap, for the whole picture.
       guides: the masks of regions, for the whole picture; None if there are none.

@@ -235,7 +235,7 @@ def of_identity(
     A run may resume a checkpoint only if this dictionary equals the one in the checkpoint.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       pictures: maps each role (`"content"`, `"style"`, ...) to its picture [h, w, 3], before resizing.
       recipe: the recipe that is run; its `steps` are left out.
       init: the picture or function that replaces the recipe's start; None if none was given.

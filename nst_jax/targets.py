@@ -156,7 +156,7 @@ def measure_content(
     """Compute the content's features [h', w', c] at the recipe's content taps.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       content: [h, w, 3] in [0, 1].
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices; None is one device.
@@ -202,7 +202,7 @@ def measure_style(
     """Compute the style's statistics at the recipe's style taps.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       style: [h', w', 3] in [0, 1].
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices. The same devices then share the style
@@ -227,7 +227,7 @@ def sum_style(
     """Return the sums over the positions of a style from which its statistics are computed.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       style: [h', w', 3] in [0, 1].
       recipe: as in `measure`.
       masks: the masks T of the style at the taps; a position then counts T² times.
@@ -332,7 +332,7 @@ def add_style_tile(
     that of `sum_style`.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       style: [h, w, 3] in [0, 1], which `recipe.network.tile` cuts into tiles.
       sums: the sums over the tiles before this one.
       index: number of the tile.

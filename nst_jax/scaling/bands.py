@@ -124,7 +124,7 @@ def with_padding(tree: Any, bands: Bands | None) -> Any:
     Args:
       tree: a pytree of arrays. Those of shape [..., height, w, 3] count as pictures; arrays of other
         shapes are replicated.
-      bands: the bands; with None, the tree is returned unchanged.
+      bands: how the pictures are cut into bands; with None, the tree is returned unchanged.
     """
     if bands is None:
         return tree
@@ -154,7 +154,7 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
     Args:
       tree: a pytree of arrays. Those of shape [..., padded_height, w, 3] count as pictures; arrays of
         other shapes are constrained to be replicated.
-      bands: the bands; with None, the tree is returned unchanged.
+      bands: how the pictures are cut into bands; with None, the tree is returned unchanged.
     """
     if bands is None:
         return tree
@@ -205,7 +205,10 @@ def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
     rows = band.shape[0]
 
     def fetched(wanted: int, direction: int) -> list[Array]:
-        """Return `wanted` rows from above (`direction` 1) or below (-1), in parts, nearest first."""
+        """Return `wanted` rows of the bands above (`direction` 1) or below (-1) this device's band.
+
+        The result has one part for each of these bands, the nearest band first.
+        """
         parts = []
         for hop in range(1, -(-wanted // rows) + 1):
             lines = min(rows, wanted - (hop - 1) * rows)
@@ -226,7 +229,7 @@ def map_bands(
     Args:
       function: a function of pytrees of arrays; it may call `with_neighbours` and sum over the axis
         `BANDS`.
-      bands: the bands of the picture.
+      bands: how the picture is cut into bands.
       split: for each argument, whether the first axis of its arrays is distributed over the devices;
         if not, every device has the whole arrays.
       split_out: whether the first axis of the result's arrays is distributed over the devices.

@@ -71,7 +71,7 @@ def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) 
     """Return the bytes that each device can allocate, given the memory `total`.
 
     An accelerator has all of `total` to itself. CPU devices that share a picture are simulated and have
-    one memory together, so each gets an equal part of `total`. None if `total` is None.
+    one memory together, so each gets an equal part of `total`. The result is None if `total` is None.
     """
     if total is None or mesh is None or platform != "cpu":
         return total

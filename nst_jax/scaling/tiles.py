@@ -280,7 +280,7 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
       features: the features of the window at the tap.
       grid: how the picture is cut.
       index: number of the tile.
-      tap: the tap.
+      tap: name of the tap (layer) at which the features are.
     """
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, features.shape[-1])
@@ -295,7 +295,7 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
       grid: how the picture is cut.
       index: number of the tile.
-      tap: the tap.
+      tap: name of the tap (layer) at which the features are.
     """
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, whole.shape[-1])
@@ -312,7 +312,7 @@ def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part
       whole: [h', w', n], such as masks, of the size of the whole picture's features at the tap.
       grid: how the picture is cut.
       index: number of the tile.
-      tap: the tap.
+      tap: name of the tap (layer) at which the features are.
     """
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, whole.shape[-1])
