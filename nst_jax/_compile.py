@@ -229,8 +229,9 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     keep_programs_in(place)
 
 
-# JAX writes to disk only programs that took at least this many seconds to compile. Its default, 1.0,
-# leaves out many small programs, which load in a third of their compile time and take a few kB each.
+# JAX writes to disk only programs that took at least this many seconds to compile. With JAX's default
+# of 1.0, many small programs would be left out. They load in a third of their compile time and take a
+# few kB each.
 LEAST_SECONDS = 0.0
 
 

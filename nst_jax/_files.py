@@ -243,9 +243,8 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
             raise ValueError(in_use(path, argument))
         if locked is None or _locks.is_at(descriptor, lock):
             break
-        os.close(
-            descriptor
-        )  # the process that held the lock removed the file after it was opened here
+        # The process that held the lock removed the lock file after this process opened it. Try again.
+        os.close(descriptor)
     _unfinished.add(lock)
     try:
         yield

@@ -382,7 +382,7 @@ class _NeverFailing(io.RawIOBase):
         """Context manager: keep an error of the block instead of raising it."""
         try:
             yield
-        except BaseException as error:  # Ctrl-C, too, must be raised only after HDF5 is done
+        except BaseException as error:  # even Ctrl-C must be raised only after HDF5 is done
             self._error = self._error or error
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

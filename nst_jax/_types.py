@@ -16,9 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
 
-StyleImage: TypeAlias = Float[
-    Array, "*batch h_style w_style 3"
-]  # an Image whose size may differ from that of the canvas
+# An Image whose size may differ from that of the canvas.
+StyleImage: TypeAlias = Float[Array, "*batch h_style w_style 3"]
 
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
 
@@ -74,13 +73,14 @@ class Guides(NamedTuple):
     `controls.regions`.
     """
 
-    masks: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
-    totals: dict[
-        str, Array
-    ]  # style tap -> [r + 1], sum of T² over positions; 1 for an empty region
-    shares: dict[
-        str, Array
-    ]  # style tap -> [r + 1], weights of the regions' style losses; they sum to 1; 0 if one is empty
+    # Style tap -> [h', w', r + 1], T of each region, that of the default style first.
+    masks: dict[str, Array]
+    # Style tap -> [r + 1], the sum of T² over the positions of each region, by which its sums are
+    # divided; 1 for an empty region.
+    totals: dict[str, Array]
+    # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
+    # at a tap sum to 1.
+    shares: dict[str, Array]
     # For the additional content loss that keeps protected parts like the content: its tap -> [h', w',
     # 1], the square root of the weight of each position. (Features are multiplied by it before the loss
     # squares their differences.) The dictionary is empty if nothing is protected.
@@ -182,7 +182,7 @@ class Checkpoint(NamedTuple):
 
     step: int  # updates so far, over all scales
     scale: int  # index of the scale of the canvas; 0 is the coarsest
-    arrays: Mapping[str, Any]  # the leaves of the run's `State`, see `checkpoints.named_leaves`
+    arrays: Mapping[str, Any]  # name -> leaf of the run's `State`; see `checkpoints.named_leaves`
     history: Losses  # losses of all canvases so far, arrays [step + 1]
     facts: Mapping[str, Any]  # what the run depends on, see `provenance.of_identity`
     scales: Sequence[Mapping[str, Any]]  # all scales of the run, see `provenance.of_scales`

@@ -71,9 +71,8 @@ def _not_additive(loss: Loss) -> str:
     if isinstance(loss, (MatchingLoss, JointContentLoss)):
         return "it compares positions of a whole picture"
     try:
-        with (
-            jax.ensure_compile_time_eval()
-        ):  # gives values even if the caller is being traced by JAX
+        # This context gives concrete values even if JAX is tracing the caller.
+        with jax.ensure_compile_time_eval():
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
         # The loss cannot use these features. If the loss is faulty, a run will raise the error again.

@@ -206,7 +206,10 @@ class BatchCanvas:
         return found
 
     def _real_sizes(self, scale: int) -> RealSizes | None:
-        """Return the real size of each member's canvas; None if all canvases fill their arrays."""
+        """Return the (height, width) of each member's canvas inside its larger array, for a bucket.
+
+        None without a bucket, since canvases then fill their arrays.
+        """
         if not self.plan.in_bucket:
             return None
         shapes = [member.prepared.scales[scale].shape for member in self._members]
@@ -454,7 +457,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
     """
     take = np.asarray(indices)
     return recipes.with_numbers(
-        # An array of length one is shared by all members.
+        # The remainder lets all members share an array of length one.
         recipes.as_arrays(recipe.bare()),
         lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
     )

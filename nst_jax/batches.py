@@ -94,9 +94,9 @@ class PaintedBatch(NamedTuple):
     losses: dict[int, Losses]
     # Only the pictures that diverged -> number of the update after which the losses were not finite.
     broken: dict[int, int]
-    stalled: set[
-        int
-    ]  # pictures whose last losses equal their first ones at every scale (resolution)
+    # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
+    # first.
+    stalled: set[int]
 
 
 def stylize_many(

@@ -13,10 +13,8 @@ from nst_jax.prepare import Scale
 # The types of three values that a `Canvas` makes and gets back. The loop `descend` only passes them on,
 # and does not look inside.
 LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamState` of a dream
-Values: TypeAlias = Any  # the losses of consecutive canvases; in a dream, the values it maximises
-Handover: TypeAlias = (
-    Any  # what a scale leaves to the next one: an image, or an `optimize.Handover`
-)
+Values: TypeAlias = Any  # losses of consecutive canvases; in a dream, the values that are maximised
+Handover: TypeAlias = Any  # what a scale leaves to the next: an image, or an `optimize.Handover`
 
 # Type of the argument `ahead` of `descend`: a function of the scale's index and the state. It returns a
 # function that waits for the result, or None.

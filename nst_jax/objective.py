@@ -232,9 +232,9 @@ class _Measured(NamedTuple):
     style_parts: tuple[StylePart, ...]
     variation: Variation
     network: vgg.Network
-    held_tap: str | None = (
-        None  # tap of the content loss that holds protected parts near the content
-    )
+    # The tap of the content loss that keeps protected parts like the content; None if nothing is
+    # protected.
+    held_tap: str | None = None
 
     @classmethod
     def of(cls, terms: Terms, network: vgg.Network, guides: Guides | None) -> "_Measured":
@@ -482,7 +482,8 @@ def _device_sums(
 ) -> Sums:
     """Return the sums over a whole picture, added up over devices that each compute one band."""
     slab = tiles.slab(band, grid)
-    if grid.count_per_device == 1:  # avoids `_tiled_sums`, whose gradient computes each tile again
+    # A single tile needs no `_tiled_sums`, whose gradient computes each tile a second time.
+    if grid.count_per_device == 1:
         first = grid.first()
         window = tiles.window(slab, grid, first)
         sums = _window_sums(measured, grid, params, content, guides, window, first)

@@ -278,7 +278,7 @@ class Handover(NamedTuple):
     """What a scale leaves to the next one."""
 
     image: Image  # the unclipped image from which the next scale starts
-    opt_state: Any = None  # the optimiser's state, if the optimiser carries it
+    opt_state: Any = None  # the optimiser's state, if it is carried to the next scale; else None
 
 
 def hand_over(image: Image, state: State, recipe: Recipe) -> Handover:

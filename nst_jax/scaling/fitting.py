@@ -79,7 +79,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     Args:
       recipe: the recipe to vary.
       longest: longest side of the canvas and all styles, in px.
-      platform: the device's platform.
+      platform: "cpu", "gpu" or "tpu".
     """
     candidates = [with_network(recipe, tile=0)]
     if platform != "cpu" and not recipe.network.remat:
@@ -93,7 +93,10 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
 
 
 def history_of(recipe: Recipe) -> int | None:
-    """Return how many pairs of step and gradient change a recipe's L-BFGS keeps; else None."""
+    """Return the length of the history of a recipe's L-BFGS; None for other optimisers.
+
+    The history consists of pairs: a step, and the change of the gradient that it made.
+    """
     return getattr(recipe.descent.optimizer, "history", None)
 
 

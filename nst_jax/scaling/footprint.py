@@ -282,7 +282,7 @@ def _work(
     """
     each = _bytes_each(recipe)
     if recipe.network.padding is not layers.zero_padded:
-        # The padded input, and the result before its outermost ring is cropped.
+        # Two more arrays exist: the padded input, and the result before its outermost ring is cropped.
         padded = layer.positions * (into + out) * each
         plain = replace(recipe, network=replace(recipe.network, padding=layers.zero_padded))
         return padded + _work(layer, into, out, plain, on_cpu, direct=direct)
@@ -369,7 +369,8 @@ def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     return pooled + kept * (layer.tapped > 0 or on_cpu)
 
 
-# Number of copies of a layer's features that XLA holds while it makes their Gram matrix.
+# Number of copies of a layer's features that XLA holds at the same time while it computes their Gram
+# matrix.
 HELD_FOR_GRAM = 3
 
 
@@ -459,7 +460,7 @@ def _bytes_of_targets(
     if isinstance(terms.style_loss, losses.MatchingLoss):
         found += matching_costs(shape, styles, recipe).target_bytes
     if isinstance(terms.content_loss, losses.JointContentLoss):
-        found += _bytes_of_picture(shape)  # `Targets.photo`
+        found += _bytes_of_picture(shape)  # the content picture, which `Targets.photo` keeps
     return found
 
 

@@ -54,7 +54,9 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
       >>> distance_cost(WASSERSTEIN_RELATIVE, 8, 8, 64).operations // (2 * 64**3)  # 64x64 products
       40
     """
-    if loss.additive:  # sums over positions have the same shapes for any number of positions
+    # The sums of an additive loss have the same shapes for any number of positions, and so has all that
+    # is computed from them. One position then has the same cost, and the cache is used more often.
+    if loss.additive:
         height = width = 1
     return _cached(_distance_cost, loss, height, width, channels)
 

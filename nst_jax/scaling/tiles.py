@@ -215,10 +215,12 @@ def _on_grid(side: int) -> int:
 class Crop(NamedTuple):
     """Where the features of a core are along one axis of an array; a line is a row or a column."""
 
-    start: Index  # first line in the features of the whole picture
-    inside: Index  # first line in the features of the window
-    length: int  # number of lines
-    owned: Bool[Array, " length"]  # False for lines of the last core that belong to the core before
+    start: Index  # index of the core's first line in the features of the whole picture
+    inside: Index  # index of the core's first line in the features of the tile's window
+    length: int  # number of lines of the core
+    # Which lines belong to this core. False for the first lines of the last core if they belong to the
+    # core before: all cores are cut with the same length, so these two may overlap.
+    owned: Bool[Array, " length"]
 
 
 def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
