@@ -81,9 +81,9 @@ class Guides(NamedTuple):
     # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
     # at a tap sum to 1.
     shares: dict[str, Array]
-    # For the additional content loss that keeps protected parts like the content: its tap -> [h', w',
-    # 1], the square root of the weight of each position. (Features are multiplied by it before the loss
-    # squares their differences.) The dictionary is empty if nothing is protected.
+    # The additional content loss that keeps protected parts like the content has a weight for each
+    # position. Its tap -> [h', w', 1], the square roots of these weights: features are multiplied by
+    # them before the loss squares differences. The dictionary is empty if nothing is protected.
     held: dict[str, Array]
 
 

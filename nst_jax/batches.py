@@ -180,12 +180,11 @@ def stylize_many(
         updates after the previous call. `done` and `total` are numbers of evaluations of the losses:
         each chunk has one for the start and one for each update. An exception that `progress` raises
         ends the run.
-      chunk: largest number of pictures painted at once. At least one picture for each device (with
-        `bands`, for each group of devices that share a picture) is painted at once all the same.
-        Default: as many as fit into memory by `estimate_memory`, or all pictures if the available
-          memory
-        is not known. Fewer pictures than this largest number are painted at once if all chunks then
-        have the same size, and that size is at least half of the largest number.
+      chunk: largest number of pictures painted at once, but never less than one for each device (with
+        `bands`, for each group of devices that share a picture). By default, it is the number that fits
+        into memory by `estimate_memory`, or the number of all pictures if the available memory is not
+        known. Chunks get fewer pictures than this largest number if all chunks then have the same size,
+        and that size is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of `bands`.
       bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
