@@ -88,8 +88,7 @@ def searched(start: Image, content: Image, share: Scalar | float) -> Image:
 
     It is share · content + (1 - share) · (start + detail), where the detail is the finest of the
     content: the content minus a copy of the content that was halved and enlarged again. At the
-      beginning of a
-    scale (resolution), the canvas was enlarged just before, so it has no such detail of its own.
+    beginning of a scale (resolution), the canvas was enlarged just before and has no such detail.
 
     Args:
       start: the canvas at the beginning of a scale, as an image [h, w, 3].

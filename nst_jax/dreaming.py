@@ -78,10 +78,9 @@ def dream(
 
     Gradient ascent changes the picture so that the mean square of the activations at some taps (layers)
     grows: patterns that the network finds in the picture become stronger. The ascent begins with a
-      small
-    copy of the picture and goes on to larger ones, called octaves; what the steps added to one octave
-    is enlarged and added to the next. With a guide (a second picture), the activations are pulled
-    towards those activations of the guide that match them best.
+    small copy of the picture and goes on to larger ones, called octaves; what the steps added to one
+    octave is enlarged and added to the next. With a guide (a second picture), the activations are
+    pulled towards those activations of the guide that match them best.
 
     Args:
       params: weights from `nst_jax.load_params`.
