@@ -238,7 +238,8 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
         return f"HDF5 had not read it after {seconds:.0f} s"
     except OSError:  # no process can be started
         return ""
-    # The exit code after a Python exception is 1; this process will get the same exception.
+    # The exit code 1 means a Python exception. It is not reported here, since this process gets the
+    # same exception when it reads the file.
     return "" if child.returncode in (0, 1) else "HDF5 crashes when it reads it"
 
 

@@ -151,7 +151,7 @@ class State(NamedTuple):
     opt_state: Any  # state of the optimiser's optax transformation
     # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
     broke_at: Int[Array, "*batch"]
-    # The average of all canvases kept at this scale, weighted more the later they are; None if
+    # The average of all canvases kept at this scale, in which later canvases have more weight; None if
     # `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
     # For each position of the canvas the index of its match in the style, if the style loss finds

@@ -232,8 +232,9 @@ class BatchCanvas:
             arrays = sharding.replicate((content, styles, controls), mesh)
             pictures = (*prepared.styles, *prepared.region_styles)
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
-            # `pieces` measures nothing twice that has the same name. The names here are the identities
-            # of the arrays, since members that share a picture or a mask share its array.
+            # `pieces` measures a picture only once if it is given again under the same name. The names
+            # here are made of the identities of arrays, since members that share a picture or a mask
+            # share its array.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             shares = _shares(self._measuring_recipe, place)
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
