@@ -287,7 +287,10 @@ def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "outpu
 
 
 def check_matplotlib(argument: str) -> None:
-    """Raise a ValueError if matplotlib is not installed; its message begins with the name `argument`."""
+    """Raise a ValueError if matplotlib is not installed.
+
+    `argument` is the name of the caller's argument that asks for a plot; the message begins with it.
+    """
     if find_spec("matplotlib") is None:
         raise ValueError(
             f"`{argument}`: plots need matplotlib; install it by `pip install 'nst-jax[plots]'`"
