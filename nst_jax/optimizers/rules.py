@@ -121,8 +121,8 @@ class KerasAdam:
       b1: decay of the running mean m.
       b2: decay of the running mean v.
       eps: added to sqrt(v).
-      counted: a number that is added to t. It reproduces programs that had made this many updates with
-        the same optimiser, of something else, before the run; m and v start at 0 nevertheless.
+      counted: a number that is added to t. It reproduces programs that had used the same optimiser for
+        this many updates of another array before the run; m and v start at 0 nevertheless.
 
     References:
       Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, section 2.
