@@ -296,5 +296,5 @@ def parties(recipe: Recipe) -> dict[str, str]:
 
 
 def _weighs(weight: Any) -> bool:
-    """Return whether a weight is not 0; for an array of weights to sweep, whether any of them is not."""
+    """Return whether a weight is not 0; for an array of weights (a sweep), whether any is not 0."""
     return bool(np.any(np.asarray(weight) != 0))

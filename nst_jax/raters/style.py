@@ -46,8 +46,8 @@ def style_vector_distance(
     Args:
       predictor: weights from `feed_forward.load_arbitrary`.
       picture: [h, w, 3] sRGB in [0, 1].
-      style: [h_style, w_style, 3] sRGB in [0, 1]. Its strokes should be about as large in px as those
-        of `picture`, as if both have the same longer side.
+      style: [h_style, w_style, 3] sRGB in [0, 1]. Resize it beforehand to about the size of `picture`,
+        such as to the same longer side, so that detail is equally fine in both.
       side: side in px of the square; None compares the pictures without reducing them. Static.
 
     Returns:
@@ -160,7 +160,7 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
 
 
 def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array, " c"]]:
-    """Return a factor R [c, c] of the covariance of features [h, w, c], and the mean [c] of the features.
+    """Return a factor R [c, c] of the covariance of features [h, w, c], and the features' mean [c].
 
     R is upper triangular, and RᵀR is the covariance.
     """
