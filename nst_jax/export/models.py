@@ -64,8 +64,8 @@ class Model:
     """What is exported to one file: programs, and the weights that they share.
 
     Attributes:
-      name: the name of the model on the command line, such as `"styles26"`.
-      summary: a sentence that says what the programs do.
+      name: a short name, such as `"styles26"`, for the metadata of the file and for messages.
+      summary: a phrase that says what the programs do.
       programs: the programs by name. The first is the main one, which is written by default in formats
         with one program in a file.
       weights: the arrays that the programs need, by name, such as `"conv1_1/kernel"`.
@@ -118,7 +118,7 @@ def with_weights(params: Params, weights: Weights) -> Params:
 
 
 def of_weights(info: WeightsInfo) -> dict[str, Any]:
-    """Return what the metadata of an exported file says about the weights file that `info` describes."""
+    """Return what the metadata of an exported file says about the file from which the weights came."""
     return {
         "origin": info.origin,
         "licence": info.licence,
