@@ -128,7 +128,7 @@ def save(
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return the programs to write, by name: that named `program`, or the default of the format `to`."""
+    """Return the programs to write, by name: the one named `program`, or the default of `to`."""
     if program is None:
         main = next(iter(model.programs))
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)

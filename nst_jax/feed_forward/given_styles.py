@@ -52,9 +52,7 @@ class ParsedStyle(NamedTuple):
     If the style has neither pictures nor a trained network, it is a mixture of the 26 styles.
     """
 
-    pictures: tuple[
-        Any, ...
-    ]  # the style pictures [h, w, 3], resized; empty for other kinds of styles
+    pictures: tuple[Any, ...]  # the resized style pictures [h, w, 3]; empty if there are none
     # The weight of each picture in the mixture, or of each style of the network (the 26 styles are
     # those of one network); float32, with the sum 1.
     shares: np.ndarray

@@ -33,9 +33,7 @@ from nst_jax.vgg.precision import FLOAT32, Precision
 # Numbers of channels of features that have the picture's height and width, half of it, and a quarter of
 # it. They can be multiplied by a factor, the width of the network.
 CHANNELS = (32, 64, 128)
-BLOCKS = (
-    5  # number of residual blocks, whose features have a quarter of the picture's height and width
-)
+BLOCKS = 5  # number of residual blocks, all at a quarter of the picture's height and width
 DIVISOR = 4  # the network halves both sides twice, so pictures are padded to a multiple of 4 px
 SMALLEST = 16  # smallest side of a picture in px
 
@@ -69,9 +67,7 @@ class StyleNetwork:
 ENCODER = ("encode1", "encode2", "encode3")
 DECODER = ("decode1", "decode2", "decode3")
 GAMMA, BETA = "gamma", "beta"
-BLOCK = (
-    "block"  # the name of a residual block is this word and the block's number, such as "block1"
-)
+BLOCK = "block"  # residual blocks are named "block1", "block2" and so on
 
 
 class StyledConvolution(nn.Module):

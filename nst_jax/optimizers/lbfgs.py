@@ -245,9 +245,7 @@ class TorchLBFGSState(NamedTuple):
     # n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
-    move: (
-        PyTree  # the last move that was computed, even if the canvas was not moved; t * d in torch
-    )
+    move: PyTree  # the last move that was computed, even if it was not made; t * d in torch
     gradient: PyTree  # the last gradient that exceeded `tolerance_grad` somewhere
 
 

@@ -158,9 +158,8 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
 
 # --- Self-similarity ------------------------------------------------------------------------------
 
-ROWS = (
-    512  # number of positions that are compared with all positions at once; limits the memory used
-)
+# Number of positions that are compared with all positions at a time; it limits the memory used.
+ROWS = 512
 
 
 def self_similarity_divergence(
