@@ -246,7 +246,7 @@ class Convolution2D(nn.Module):
 def instance_norm(
     x: FeatureMap, gamma: PerChannel, beta: PerChannel, *, epsilon: float = EPSILON
 ) -> FeatureMap:
-    """Shift and scale each channel of each picture to the mean `beta` and the standard deviation `gamma`.
+    """Scale and shift each channel of each picture to mean `beta` and standard deviation `gamma`.
 
     The mean and the standard deviation that a channel has before are computed over all positions of one
     picture, in float32, or in the dtype of `x` if that has more bits.
@@ -311,7 +311,7 @@ def normalized(
 
 
 def _over_pixels(values: Array, x: Array) -> Array:
-    """Reshape `values`, [c] or [*batch, c], so that they broadcast with features `x` [*batch, h, w, c]."""
+    """Reshape numbers, [c] or [*batch, c], so that they broadcast with features [*batch, h, w, c]."""
     if values.ndim == 1:
         return values.reshape(*(1,) * (x.ndim - 1), -1)
     return values[..., None, None, :]

@@ -80,11 +80,13 @@ def strip_for(
 
 
 def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
-    """Return the estimated bytes that a picture needs in one piece, including content and result.
+    """Return the bytes of memory that painting a picture in one piece takes, by estimate.
+
+    The content and the result are included, the network's weights are not.
 
     Args:
-      layers: the table of the network's layers.
-      shape: (height, width) of the picture, px.
+      layers: the network's layers, in their order.
+      shape: (height, width) in px of the picture.
       itemsize: number of bytes of one activation.
     """
     return _with_workspace(_peak(layers, 0, shape, itemsize)) + 2 * _bytes_of_picture(shape)
@@ -98,14 +100,15 @@ def bytes_in_strips(
     itemsize: int = 4,
     shared: bool = True,
 ) -> int:
-    """Return the estimated bytes of the device's memory that a picture needs in strips.
+    """Return the bytes of the device's memory that painting a picture in strips takes, by estimate.
 
     Args:
-      layers: the table of the network's layers.
-      shape: (height, width) of the picture, px.
+      layers: the network's layers, in their order.
+      shape: (height, width) in px of the picture.
       strip: number of rows of a strip.
       itemsize: number of bytes of one activation.
-      shared: whether device and host share one memory; then the arrays on the host count too.
+      shared: whether the device and the host share one memory, as on a CPU. If so, the arrays that the
+        host holds are added.
     """
     most = 0.0
     for one in passes_of(layers):

@@ -40,7 +40,7 @@ class LoggedRun(NamedTuple):
     steps: np.ndarray  # [n] number of updates after which the losses of each line were computed
     scales: (
         np.ndarray
-    )  # [n] index of the scale (size of the canvas) at that time; 0 is the coarsest
+    )  # [n] index of the scale (size of the canvas) of each line; 0 is the coarsest
     # Name of a loss -> its values [n], NaN where the value was not finite. The names are "total",
     # "content", "style", "tv" (total variation) and, if the recipe has this loss, "matting". The values
     # include the weights of the losses, so that all others add up to the total.
