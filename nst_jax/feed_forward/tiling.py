@@ -290,7 +290,9 @@ def paint_in_strips(
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
-    rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # makes as many strips, but of equal height
+    # With strips of `strip` rows, the last one could be much lower than the others. So the number of
+    # rows is reduced as far as it is possible with the same number of strips.
+    rows = -(-x.shape[0] // -(-x.shape[0] // strip))
     rows = -(-rows // DIVISOR) * DIVISOR
     painter = _Painter(layers, params, conditions, precision_on(precision), report)
     return painter.paint(x, rows)[:height, :width]
