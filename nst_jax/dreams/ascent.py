@@ -351,7 +351,7 @@ def _best_matches(
 
 
 def _shares(ascent: Ascent) -> dict[str, Any]:
-    """Return the weight of each tap, divided by the sum of all weights."""
+    """Return by tap the weight of each tap in `ascent`, divided by the sum of all weights."""
     whole = reduce(operator.add, ascent.weights)
     return {tap: weight / whole for tap, weight in zip(ascent.taps, ascent.weights, strict=True)}
 

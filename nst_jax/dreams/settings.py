@@ -79,7 +79,7 @@ class DreamSettings:
 
     @property
     def updates(self) -> int:
-        """Number of steps over all octaves."""
+        """Number of steps of the whole dream, at all octaves together."""
         return self.steps * self.octaves
 
     def scales(self, content: Shape, guide: Shape | None) -> tuple[Scale, ...]:

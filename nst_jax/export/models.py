@@ -101,7 +101,10 @@ def named_weights(layers: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def nested_weights(weights: Weights) -> dict[str, Any]:
-    """Return named arrays as nested dictionaries: the inverse of `named_weights`."""
+    """Return arrays with names such as `"conv1_1/kernel"` as nested dictionaries.
+
+    This is the inverse of `named_weights`.
+    """
     found: dict[str, Any] = {}
     for name, array in weights.items():
         *path, last = name.split("/")

@@ -216,7 +216,8 @@ def step_model(
     return Model(
         name="step",
         summary=f"one update of the optimiser of the recipe {recipe.name!r}",
-        open_in_onnx=False,  # jax2onnx cannot convert guarded L-BFGS with symbolic sizes
+        # jax2onnx cannot convert the update rule `optimizers.LBFGS` for symbolic sizes.
+        open_in_onnx=False,
         programs=programs,
         weights=_weights_down_to(params, recipe.terms.taps),
         facts={

@@ -207,7 +207,7 @@ class TrainingCheckpoint(NamedTuple):
 
     @property
     def step(self) -> int:
-        """Number of updates so far."""
+        """Number of updates that the training had made when this checkpoint was taken."""
         return int(self.arrays["step"])
 
 

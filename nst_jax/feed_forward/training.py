@@ -268,17 +268,20 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best_step(self) -> int:
-        """Number of updates after which the held-out loss was least; 0 if it was never measured."""
+        """Number of updates after which the loss on the photos held out was least.
+
+        It is 0 before this loss was first measured.
+        """
         return self.updates[int(np.argmin(self.held_out))] if self.updates else 0
 
     @property
     def best(self) -> StyleNetwork:
-        """The network that had the least held-out loss so far."""
+        """The network that had the least loss on the photos held out so far."""
         return self._named(self._best)
 
     @property
     def present(self) -> StyleNetwork:
-        """The network after the latest update."""
+        """The network as it is after the latest update, which need not be the best one."""
         return self._named(self._host(self._state.network))
 
     def _named(self, leaves: Mapping[str, Any]) -> StyleNetwork:
@@ -441,8 +444,9 @@ def train(
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: before any long work, if an argument or all photos but one cannot be used; or later,
-        if all photos to train on turn out to be damaged or nearly uniform.
+      ValueError: if the value of an argument cannot be used, or if fewer than two photos can be used,
+        both before any long work; or later, if all photos to train on turn out to be damaged or nearly
+        uniform.
       TrainingDiverged: if a loss is not finite.
       OutOfMemory: if the device runs out of memory.
 

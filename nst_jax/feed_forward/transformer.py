@@ -177,7 +177,10 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
 
 
 def kernel_shapes(layers: TransformerLayers) -> dict[str, tuple[int, ...]]:
-    """Return each kernel's shape by its name in weights files, such as `"transformer/expand1"`."""
+    """Return the shapes of the kernels of all layers, by their names in weights files.
+
+    Such a name is `"transformer/expand1"`.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3
     for layer in layers:
@@ -214,7 +217,15 @@ def painted(
 
 
 def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array, "n h w 3"]]:
-    """Check pictures [*batch, h, w, 3]; return the batch's shape, and the pictures as [n, h, w, 3]."""
+    """Check pictures, and combine the axes of their batch to a single axis.
+
+    Args:
+      argument: the caller's name for the pictures, shown in error messages.
+      images: the pictures, [*batch, h, w, 3].
+
+    Returns:
+      The shape of the batch, and the pictures as [n, h, w, 3].
+    """
     _checks.array(argument, images, "the order is (params, pictures, condition)")
     _checks.image_shape(argument, images.shape, smallest=SMALLEST)
     _checks.floating(argument, images.dtype)

@@ -151,7 +151,7 @@ def _features_of(
 
 
 def _colored(share: Float[np.ndarray, "h w"]) -> HostImage:
-    """Return values in [0, 1] as colours of the scale `_COLORS`, a picture [h, w, 3]."""
+    """Return a picture [h, w, 3] that shows values in [0, 1] by the colours of the scale `_COLORS`."""
     place = np.clip(share, 0, 1) * (len(_COLORS) - 1)
     knots = np.arange(len(_COLORS))
     channels = [np.interp(place, knots, _COLORS[:, channel] / 255) for channel in range(3)]

@@ -172,7 +172,9 @@ def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
       period: number of px after which a pattern repeats.
     """
     length = lines.shape[-1]
-    window = np.hanning(length + 2)[1:-1]  # without the zeros at its ends
+    # Without this Hann window, the jump between the two ends of a line would add energy at all
+    # frequencies. The zeros at the window's ends are left out, since they would waste two pixels.
+    window = np.hanning(length + 2)[1:-1]
     waves = jnp.fft.rfft(
         (lines - jnp.mean(lines, axis=-1, keepdims=True)) * jnp.asarray(window, lines.dtype)[None]
     )

@@ -215,4 +215,4 @@ def self_similarity_divergence(
     # `ROWS` positions at a time, since the inner products of all pairs of positions of a picture of
     # 512 px would take gigabytes of memory.
     mean = jnp.mean(lax.map(divergence, (x, c), batch_size=min(ROWS, len(x))))
-    return jnp.maximum(mean, 0)  # a divergence is negative only by rounding
+    return jnp.maximum(mean, 0)  # a Kullback-Leibler divergence can be negative only by rounding

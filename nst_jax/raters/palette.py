@@ -11,7 +11,7 @@ from nst_jax.losses import at_least_float32
 from nst_jax.raters.style import AnyStyle
 from nst_jax.vgg.precision import FLOAT32
 
-QUANTILES = 4096  # number of quantiles at which distributions of colours are compared
+QUANTILES = 4096  # number of quantiles at which two distributions of numbers are compared
 
 
 def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:

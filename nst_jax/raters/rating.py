@@ -33,7 +33,8 @@ from nst_jax.vgg.network import Network, features
 from nst_jax.vgg.precision import FLOAT32
 from nst_jax.vgg.taps import BLOCKS, SMALLEST, layer_of, resolve_tap, resolve_taps
 
-AnyContent: TypeAlias = Float[Array | np.ndarray, "h_content w_content 3"]  # of any size
+# A content picture, sRGB in [0, 1]; its size may differ from that of the picture that is rated.
+AnyContent: TypeAlias = Float[Array | np.ndarray, "h_content w_content 3"]
 
 # --- The record -----------------------------------------------------------------------------------
 
