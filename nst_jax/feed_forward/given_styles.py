@@ -1,7 +1,8 @@
 """Checks of the styles that callers give to `nst_jax.instant`, and the sizes of its pictures.
 
-A style can be given as pictures, as some of 26 fixed styles by name, or as a trained network. Here it
-is checked, its files are read, and its pictures are resized, so that `instant_painter` can paint.
+A style can be given as pictures, as some of 26 fixed styles by name, or as a trained network. The
+functions here check the style, read its files, and resize its pictures. After that, `instant_painter`
+can paint in this style.
 """
 
 import os
@@ -43,7 +44,7 @@ class Trained(NamedTuple):
     """A network that `nst_jax.train` trained, and the digest of its weights."""
 
     network: johnson.StyleNetwork
-    digest: str  # the digest that the network's file states, or one of the weights alone
+    digest: str  # digest in the network's file; for a network in memory, one of its weights
 
 
 class ParsedStyle(NamedTuple):

@@ -1,6 +1,7 @@
 """Painting by feed-forward networks: each picture by the network that can paint its style.
 
-`nst_jax.instant` uses it, and so does an optimisation whose start is such a picture.
+`nst_jax.instant` uses this module. So does a style transfer by optimisation, if it starts from a
+picture that such a network has painted.
 
 Each network is a pure function of weights, contents and conditions. A condition is an array [k] that
 says in which style the network paints one picture. For the network `arbitrary`, whose styles are given
@@ -69,7 +70,7 @@ class Request(NamedTuple):
 
 
 def chosen_precision(name: str) -> Precision:
-    """Return the precision with this name; "auto" is float32 on a CPU, else tensorfloat32."""
+    """Return the precision named `name`; "auto" is float32 on a CPU, tensorfloat32 elsewhere."""
     found = precision_named(name)
     if isinstance(found, Auto):
         return FLOAT32 if capacity.platform_of() == "cpu" else TENSORFLOAT32

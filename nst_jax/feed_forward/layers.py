@@ -248,8 +248,8 @@ def instance_norm(
 ) -> FeatureMap:
     """Scale and shift each channel of each picture to mean `beta` and standard deviation `gamma`.
 
-    The mean and the standard deviation that a channel has before are computed over all positions of one
-    picture, in float32, or in the dtype of `x` if that has more bits.
+    For this, the mean and standard deviation of the input `x` are computed for each channel, over all
+    positions of one picture, in float32 or in the dtype of `x` if that has more bits.
 
     Args:
       x: features [*batch, h, w, c].

@@ -38,7 +38,7 @@ class LoggedRun(NamedTuple):
     # The log's line with the event "start": the recipe, sizes and settings. Empty if there is none.
     facts: Mapping[str, Any]
     steps: np.ndarray  # [n] number of updates after which the losses of each line were computed
-    scales: np.ndarray  # [n] index of the scale (size of the canvas) there; 0 is the coarsest
+    scales: np.ndarray  # [n] index of the scale (canvas size) at each line; 0 is the coarsest
     # Name of a loss -> its values [n], NaN where the value was not finite. The names are "total",
     # "content", "style", "tv" (total variation) and, if the recipe has this loss, "matting". The values
     # include the weights of the losses, so that all others add up to the total.

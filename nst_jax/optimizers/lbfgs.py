@@ -37,8 +37,8 @@ class Memory(NamedTuple):
       Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, section 7.2.
     """
 
-    moves: PyTree  # s of each pair: leaves [history, ...]
-    changes: PyTree  # y of each pair: leaves [history, ...]
+    moves: PyTree  # s of each pair, stacked: leaves [history, ...]
+    changes: PyTree  # y of each pair, stacked: leaves [history, ...]
     inverse: Float[Array, " history"]  # 1 / (y . s) of each pair
     # Number of pairs that were ever stored; of these, the buffers still have the last `history` ones.
     kept: Int[Array, ""]

@@ -258,7 +258,8 @@ class DecayedSGD:
     """Gradient descent with a learning rate that decays, and without momentum.
 
     In update t, counted from 0, the learning rate is `learning_rate * decay^(t / decay_steps)`. The
-    exponent is not rounded. So the rate is that of Keras' schedule `ExponentialDecay` by default.
+    exponent is not rounded, as in Keras' schedule `ExponentialDecay` with its default
+    `staircase=False`.
 
     Attributes:
       learning_rate: the learning rate in the first update.
