@@ -27,7 +27,7 @@ class FileFormat(NamedTuple):
     """What `save` needs to know about a file format.
 
     Attributes:
-      needs: the names under which the packages are imported that write files of this format.
+      needs: the packages that write files of this format, by the names under which they are imported.
       open_sizes: whether a file can take pictures of any size, by symbolic sizes.
       one_program: whether a file has only one program of a model; if not, it can have all of them.
     """

@@ -46,7 +46,7 @@ def features_model(
     network: Network | None = None,
     info: WeightsInfo | None = None,
 ) -> Model:
-    """Describe the layers of VGG-19 up to the last of some taps (layers), for `save`.
+    """Describe VGG-19, from its first layer to the deepest of some taps (layers), for `save`.
 
     The model has one program, `features(weights, images)`, which returns the activations by tap for a
     single picture [h, w, 3].

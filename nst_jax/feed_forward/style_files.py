@@ -13,7 +13,7 @@ facts and the other datasets are:
   training's state, and `best/<name>` the parameters of the network that had the least loss on the
   photos held out. The facts are the other fields of `TrainingCheckpoint`.
 
-Reading these files executes nothing that is in them, as unpickling a file would.
+A file from a stranger can be read safely: nothing in it is executed, unlike with Python's pickles.
 """
 
 import json
@@ -200,8 +200,8 @@ class TrainingCheckpoint(NamedTuple):
     # the first measurement there is no update, so this value is the held-out loss instead.
     training: list[float]
     recent: list[float]  # the training loss of each update since the latest measurement
-    # All that the training depends on, to refuse to resume another training from this checkpoint; see
-    # `training_job.identity_of`.
+    # All that the training depends on (see `training_job.identity_of`). A training whose facts differ
+    # from these cannot be resumed from this checkpoint.
     facts: Mapping[str, Any]
     notes: Mapping[str, Any] = {}  # further JSON values, which the caller may add
 

@@ -1,8 +1,8 @@
 """The names of the 26 styles of the network `styles26`, and functions that find a style by its name.
 
-The network's weights, which come with the package, have no names of styles. The names here were chosen
-by looking at the pictures that the network paints. They say what these pictures look like, and not on
-which painting the network was trained for a style, since this is not known.
+The network's weights, which come with the package, do not include names of the styles. So the names
+here were chosen by looking at the pictures that the network paints. On which paintings the network was
+trained is not known.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ NAMES = tuple(LOOKS)
 
 
 def is_name(style: Any) -> bool:
-    """Return whether a value is the name or the number (0 to 25, or as text) of one of the 26 styles.
+    """Return whether a value is the name of one of the 26 styles, or its number as an integer or text.
 
     Example:
       >>> is_name("mosaic"), is_name("Waves"), is_name(25), is_name("25"), is_name(26)

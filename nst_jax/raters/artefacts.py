@@ -202,7 +202,7 @@ def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
 
 
 def speckle(picture: AnyImage) -> Scalar:
-    """Return how many single pixels stand out: the mean difference of a picture from its median filter.
+    """Return how strongly single pixels stand out: the mean difference of a picture from its median.
 
     The median is that of 3 x 3 px around each pixel, for each channel by itself. It leaves straight
     edges and even slopes as they are, and removes dots and lines of one pixel.

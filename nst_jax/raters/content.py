@@ -114,9 +114,10 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
 
     At each pixel, let x be the gradient of the picture's luma, and c the gradient of the photograph's
     luma. The value is the mean squared cosine of the angle between x and c, weighted by the length
-    of c: mean(|c| cos²(x, c)) / mean(|c|). So an edge counts as much if its contrast is inverted in the
-    picture, and its strength in the picture hardly matters. The squared cosine is computed as
-    <x, c>² / (|x|² + e²) / (|c|² + e²), where e = 1/255 makes it nearly 0 in areas without edges.
+    of c: mean(|c| cos²(x, c)) / mean(|c|). So an edge whose contrast is inverted in the picture counts
+    as much as any other edge, and the strength of an edge in the picture hardly matters. The squared
+    cosine is computed as <x, c>² / (|x|² + e²) / (|c|² + e²), where e = 1/255 makes it nearly 0 in
+    areas without edges.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least as large as the filter: `8 * deviation + 2` px on each

@@ -15,7 +15,7 @@ QUANTILES = 4096  # number of quantiles at which two distributions of numbers ar
 
 
 def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
-    """Convert a picture to OKLab, a colour space whose distances match differences that people see.
+    """Convert a picture to OKLab, a colour space in which equal distances look about equally large.
 
     Args:
       image: [*batch, h, w, 3] sRGB; values outside [0, 1] are clipped.
