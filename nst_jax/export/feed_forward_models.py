@@ -1,7 +1,7 @@
 """The feed-forward networks as models to export: each is described as a `Model` for `save`.
 
-A program is a function of the weights and of input arrays that a file contains. Its `shares` are the
-weights of the styles in a mixture.
+An exported file contains programs, which are functions of the network's weights and of input arrays.
+The input `shares` of some programs says how much of each style is in a mixture of styles.
 """
 
 from collections.abc import Callable
@@ -110,8 +110,9 @@ def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model
 def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
     """Describe the network of 26 fixed styles, for `save`.
 
-    The model has one program, `stylize(weights, content, shares)`, where `shares` [26] are the weights
-    of the styles in a mixture; their sum must be 1.
+    The model has one program, `stylize(weights, content, shares)`, where `weights` are those of the
+    network, and `shares` [26] says how much of each style is in a mixture of styles; the sum of the
+    shares must be 1.
 
     Args:
       params: weights from `nst_jax.feed_forward.load_styles26`.
@@ -148,8 +149,8 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
 def trained_model(style: ReadStyle) -> Model:
     """Describe a network that `nst_jax.train` trained, for `save`.
 
-    The model has one program, `stylize(weights, content, shares)`, where `shares` [styles] are the
-    weights of the network's styles in a mixture.
+    The model has one program, `stylize(weights, content, shares)`, where `weights` are those of the
+    network, and `shares` [styles] says how much of each of its styles is in a mixture of styles.
 
     Args:
       style: the trained network with its facts and digest, as

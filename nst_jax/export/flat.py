@@ -1,8 +1,8 @@
 """Programs in the form that ONNX and TensorFlow Lite need.
 
-In files of these formats, all inputs and outputs of a program are single arrays, whereas a `Program` of
-this package may take and return dictionaries of arrays; and the weights are constants of the program,
-whereas here they are an argument.
+In files of these formats, all inputs and outputs of a program are single arrays, and the weights are
+constants of the program. A `Program` of this package, in contrast, may take and return dictionaries of
+arrays, and takes the weights as an argument.
 """
 
 from collections.abc import Callable, Mapping

@@ -17,7 +17,7 @@ from nst_jax.export.encodings import CODES, SCALES, TABLE, decoded_weights
 from nst_jax.export.flat import FlatProgram, flattened_program
 from nst_jax.export.models import Program, Specs
 
-OPSET = 18  # version of ONNX' set of operators that the file uses; runtimes since 2023 support it
+OPSET = 18  # version of ONNX's set of operators that the file uses; runtimes since 2023 support it
 
 
 def write_onnx(
@@ -42,7 +42,7 @@ def write_onnx(
     import onnx
 
     # The program is converted with decoded weights (float32). Afterwards, `_store` replaces them by the
-    # encoded arrays, and adds operators that decode these. If JAX' program decoded them instead,
+    # encoded arrays, and adds operators that decode these. If JAX's program decoded them instead,
     # jax2onnx would compute parts of the decoding during the conversion, and write these results into
     # the file as well, which would become larger.
     weights = {key: np.asarray(array) for key, array in decoded_weights(stored).items()}

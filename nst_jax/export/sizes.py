@@ -90,7 +90,7 @@ def _is_shape(value: Any) -> bool:
 
 @contextmanager
 def any_size_allowed(name: str) -> Iterator[None]:
-    """Context manager that turns JAX' error for impossible symbolic sizes into an understandable one.
+    """Context manager that turns JAX's error for impossible symbolic sizes into an understandable one.
 
     JAX raises an error if a program is traced for symbolic sizes, and what the program computes depends
     on which of two sizes is larger.

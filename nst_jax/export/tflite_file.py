@@ -1,6 +1,6 @@
 """Files of TensorFlow Lite: one program with its weights.
 
-JAX' own jax2tf converts the program to TensorFlow, and TensorFlow's converter writes the file.
+JAX's own jax2tf converts the program to TensorFlow, and TensorFlow's converter writes the file.
 """
 
 import json

@@ -362,7 +362,7 @@ class _Painter:
         return x
 
     def _pass(self, one: Pass, x: np.ndarray, rows: int, full: int) -> np.ndarray:
-        """Make one pass over all strips, and store the norm of the pass' last layer, if it has a norm.
+        """Make one pass over all strips, and store the norm of the pass's last layer, if it has a norm.
 
         Args:
           one: the pass.

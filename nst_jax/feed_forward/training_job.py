@@ -234,7 +234,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
-    """Return all that the result of a training depends on, without device and number of updates.
+    """Return all that a training's result depends on, except its device and its number of updates.
 
     A training may be resumed from a checkpoint only if this dictionary equals that in the checkpoint.
 

@@ -152,9 +152,9 @@ class StyleTransformer(nn.Module):
 
 
 def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
-    """Return features `y` of a layer, converted to float32 if it is the last layer and they have less.
+    """Return features `y` of a layer; convert those of the last layer to float32 if they have less.
 
-    So the picture has all its bits, even if activations are stored in bfloat16.
+    So the picture that the last layer makes has all bits, even if activations are stored in bfloat16.
     """
     return at_least_float32(y) if layer.final else y
 
@@ -177,10 +177,7 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
 
 
 def kernel_shapes(layers: TransformerLayers) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the kernels of all layers, by their names in weights files.
-
-    Such a name is `"transformer/expand1"`.
-    """
+    """Return the shape of each layer's kernel, by its name, such as `"transformer/expand1"`."""
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3
     for layer in layers:

@@ -96,7 +96,7 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
 )
 
 # The taps (layers) at which Gram matrices and Gaussians are compared by default. The recipe `default`
-# reads none of these taps, so comparing at them does not favour it as much.
+# reads none of these taps, so these raters favour it less than they would at taps that it reads.
 TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
 STRUCTURE = "relu3_1"  # the tap at which the rater `self_similarity` compares features
