@@ -66,7 +66,7 @@ class Pass(NamedTuple):
     """Which layers are computed in one pass over all strips of a picture.
 
     Attributes:
-      first: index of the first layer that is computed; its input are the features that were kept last.
+      first: index of the first layer that is computed; its input is the features that were kept last.
       last: index of the last layer that is computed. The mean and variance of its convolved features
         are measured, for the layer's instance norm.
       kept: whether the features of the last layer are kept on the host, so that the next pass starts
@@ -79,7 +79,10 @@ class Pass(NamedTuple):
 
 
 def passes_of(layers: TransformerLayers) -> list[Pass]:
-    """Return the passes over all strips that painting with a network needs.
+    """Return the passes over all strips in which a network paints a picture.
+
+    Each pass computes some of the network's layers, for one strip after another; the docstring of the
+    module says why several passes are needed.
 
     Args:
       layers: the network's layers, in their order.

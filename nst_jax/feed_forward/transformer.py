@@ -77,7 +77,7 @@ Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n _"], Float[Array, "n 
 def transformer_layers(
     contract: tuple[int, int, int], expand: tuple[int, int], *, blocks: int, contract_normed: bool
 ) -> TransformerLayers:
-    """Return the layers of a network.
+    """Return the layers of a style transfer network of Magenta's architecture.
 
     Args:
       contract: numbers of channels of the three convolutions that shrink the picture.
