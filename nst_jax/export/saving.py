@@ -1,4 +1,4 @@
-"""`save`, which writes a model as a StableHLO, ONNX or TensorFlow Lite file, and its checks."""
+"""Export of a model to a StableHLO, ONNX or TensorFlow Lite file: `save`, and what it checks before."""
 
 from collections.abc import Mapping
 from importlib import util

@@ -66,9 +66,9 @@ class TrainingReport(NamedTuple):
 class _Programs(NamedTuple):
     """The compiled functions of a training."""
 
-    step: Any  # `train_step`
-    losses: Any  # `crop_losses`
-    paint: Any  # `stylize_trained`
+    step: Any  # the compiled `train_step`
+    losses: Any  # the compiled `crop_losses`
+    paint: Any  # the compiled `stylize_trained`
 
 
 _PROGRAMS = _Programs(
@@ -276,7 +276,7 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best(self) -> StyleNetwork:
-        """The network that had the least loss on the photos held out so far."""
+        """Of the networks measured so far, that with the least loss on the photos held out."""
         return self._named(self._best)
 
     @property

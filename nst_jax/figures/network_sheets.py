@@ -25,7 +25,7 @@ STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 # Side of a Gram matrix on a sheet, in px. The taps have 64, 128, 256 or 512 channels, all of which
 # divide 512, so that every entry of a matrix is a square of whole pixels.
 GRAM_CELL = 512
-MAP_CELL = 192  # longer side of a feature map on a sheet, in px, at most
+MAP_CELL = 192  # upper limit of the longer side of a feature map on a sheet, in px
 MAPS = 48  # default of the largest number of feature maps on a sheet
 
 # sRGB colours, in 0..255, for values at equal distances from the least value to the greatest; colours
