@@ -231,7 +231,7 @@ class PhotoCrops:
         return tuple(self._damaged.values())
 
     def _crop(self, number: int) -> Crop:
-        """Return crop number `number`.
+        """Return the crop with the number `number`; all crops of a training are counted from 0.
 
         In each epoch (`count` crops), every photo that is trained on gives one crop. The order of the
         photos is random, and another one in each epoch.

@@ -44,7 +44,7 @@ class Trained(NamedTuple):
     """A network that `nst_jax.train` trained, and the digest of its weights."""
 
     network: johnson.StyleNetwork
-    digest: str  # digest in the network's file; for a network in memory, one of its weights
+    digest: str  # digest of the network's file, or of the weights if the network is in memory
 
 
 class ParsedStyle(NamedTuple):
@@ -234,12 +234,12 @@ def checked_picture(argument: str, value: Any) -> HostImage:
 
 
 def content_rule(size: Size) -> sizes.SizeRule:
-    """Return the rule for the size of contents: that of the recipe `default`, changed by `size`."""
+    """Return the size rule for contents; None for `size` gives that of the recipe `default`."""
     return sizes.with_size(DEFAULT.pictures.size, size, argument="size")
 
 
 def style_rule(style_size: Size) -> sizes.SizeRule:
-    """Return the rule for the size of style pictures: `STYLE_SIZE`, changed by `style_size`."""
+    """Return the size rule for style pictures; None for `style_size` gives `STYLE_SIZE`."""
     return sizes.with_size(STYLE_SIZE, style_size, argument="style_size")
 
 
@@ -258,12 +258,12 @@ def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
 
 
 def resized_content(image: HostImage, size: Size, *, argument: str = "content") -> Resized:
-    """Resize a content to the size that the recipe `default` with the option `size` would give it."""
+    """Resize a content [h, w, 3] to `size`; None gives the size of the recipe `default`."""
     return _resized(image, content_rule(size), argument)
 
 
 def resized_style(image: HostImage, style_size: Size, *, argument: str = "style") -> Resized:
-    """Resize a style picture as the option `style_size` says; None is `STYLE_SIZE`."""
+    """Resize a style picture [h, w, 3] to `style_size`; None is `STYLE_SIZE`."""
     return _resized(image, style_rule(style_size), argument)
 
 
