@@ -42,10 +42,10 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 
     With F the features as an [h * w, c] matrix, these are the sum of its rows, and FᵀF.
 
-    `products`, the precision that a style loss may be given, is not used: the matrix product FᵀF always
-    uses all bits of float32. For the covariance is S - m mᵀ, and if S were rounded more coarsely than m,
-    as in tensorfloat32, it would have negative eigenvalues where features hardly vary. For bfloat16
-    features all bits take no more time, since products of two of them are exact in float32.
+    `products`, the precision that a style loss is given, is not used: the matrix product FᵀF always
+    uses all bits of float32. If S were rounded more coarsely than m, as in tensorfloat32, the
+    covariance S - m mᵀ would have negative eigenvalues where features hardly vary. For bfloat16
+    features this takes no more time, since a product of two bfloat16 numbers is exact in float32.
     """
     del products
     return Moments(
