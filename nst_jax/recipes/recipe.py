@@ -93,7 +93,8 @@ class Pictures:
 class StylePart(NamedTuple):
     """One style loss at one tap: a term of the total style loss."""
 
-    name: str  # the key of the part's target in `Targets.style`, and of its value in `Losses.style_layers`
+    # The key of the part's target in `Targets.style`, and of its value in `Losses.style_layers`.
+    name: str
     tap: str  # name of the layer that the loss reads, such as "relu1_1"
     loss: losses.StyleLoss
 
@@ -214,9 +215,9 @@ class Terms:
 
     @property
     def style_parts(self) -> tuple[StylePart, ...]:
-        """One `StylePart` for each tap of the style loss, then one for each of the second style loss.
+        """One `StylePart` for each tap of the style loss, then for each tap of the second style loss.
 
-        They are empty if the style loss is a `losses.MatchingLoss`, which has no loss for a single tap.
+        The tuple is empty if the style loss is a `losses.MatchingLoss`, which reads all taps together.
         """
         loss = self.style_loss
         if isinstance(loss, losses.MatchingLoss):
@@ -272,13 +273,13 @@ class Terms:
 
     @property
     def content_loss_by_tap(self) -> losses.ContentLoss:
-        """The content loss, for a caller that knows it to be a `ContentLoss`: one that reads one tap."""
+        """The content loss, for callers that know it to be a `ContentLoss`, which reads one tap."""
         assert isinstance(self.content_loss, losses.ContentLoss)
         return self.content_loss
 
     @property
     def statistic_loss(self) -> losses.StyleLoss:
-        """The style loss, for a caller that knows it to be a `StyleLoss`: one that compares statistics."""
+        """The style loss, for callers that know it to be a `StyleLoss`, which compares statistics."""
         assert isinstance(self.style_loss, losses.StyleLoss)
         return self.style_loss
 
@@ -566,9 +567,9 @@ def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
 def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
     """Return the recipe with every number as an array of `dtype`, for calls of compiled programs.
 
-    Without this cast, `jit` would compile a program anew for a 3 in place of 3.0, and for a NumPy number
-    in place of a Python number, since these have different types. Sizes and numbers of updates become
-    floats, too, so whole numbers have to be read from the recipe before the cast.
+    Without this cast, `jit` would compile a program anew for a 3 in place of 3.0, and for a NumPy
+    number in place of a Python number, since these have different types. Sizes and numbers of updates
+    become floats, too, so whole numbers have to be read from the recipe before the cast.
     """
 
     def convert(number: Any) -> jax.Array:
