@@ -370,9 +370,9 @@ JCJOHNSON = Recipe(
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
         variation=losses.HALF_SQUARE_VARIATION,
-        # The weight is 1e-3 for the source's pixels, which are from 0 to 256, and squares of pixels grow
-        # by 256². The source adds the gradient of the variation to the gradient of its loss, but prints
-        # the loss without the variation.
+        # The weight is 1e-3 for the source's pixels, which are from 0 to 256; their squares are 256²
+        # times as large as here. The source adds the gradient of the variation to the gradient of its
+        # loss, but prints the loss without the variation.
         tv_weight=1e-3 * 256**2,
     ),
     descent=Descent(
