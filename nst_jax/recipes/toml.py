@@ -53,8 +53,8 @@ def to_toml(recipe: Recipe) -> str:
     """Return a recipe as TOML text, with every choice and every number.
 
     Floats are written with so many digits that reading them gives the same bits. A choice, such as that
-    of an optimiser, a loss or a size rule, is written as the name of the chosen value; or, if this value
-    has numbers of its own, as a table of these numbers with the name under the key `kind`.
+    of an optimiser, a loss or a size rule, is written as the name of the chosen value; or, if this
+    value has numbers of its own, as a table of these numbers with the name under the key `kind`.
 
     Args:
       recipe: a recipe without arrays, whose functions and dataclasses all have names in `walk.CHOICES`.
