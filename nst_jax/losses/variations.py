@@ -3,11 +3,10 @@
 For each pixel, dy is the pixel below minus the pixel itself, and dx is the pixel to its right minus the
 pixel itself. Sums are over pixels and colour channels. The functions have these arguments in common:
 
-Args:
-  image: a picture [*batch, h, w, 3].
-  where: a mask [h, w], or None. The differences of a pixel where the mask is False are left out.
-  size: int32 [2], or None. If given, it is the (height, width) in px of a picture that lies at the top
-    left of `image` with zeros around it, and the sums are those of this picture alone.
+- `image`: a picture [*batch, h, w, 3].
+- `where`: a mask [h, w], or None. The differences of a pixel where the mask is False are left out.
+- `size`: int32 [2], or None. If given, it is the (height, width) in px of a picture that lies at the
+  top left of `image` with zeros around it, and the sums are those of this picture alone.
 """
 
 from collections.abc import Callable
