@@ -39,8 +39,8 @@ LEAST_MEAN_SQUARE = 1e-10
 class RelativeSums(NamedTuple):
     """The sums over positions and channels from which `CONTENT_RELATIVE` is computed."""
 
-    differences: Scalar  # sum(dF²)
-    content: Scalar  # sum(F²)
+    differences: Scalar  # sum of the squared differences of features, canvas minus content
+    content: Scalar  # sum of the squared features of the content
 
 
 def relative_squares(canvas: FeatureMap, content: FeatureMap) -> RelativeSums:
@@ -61,8 +61,8 @@ def _ratio(sums: RelativeSums, count: Count) -> Scalar:
 class DifferencePowers(NamedTuple):
     """The sums over positions and channels from which `CONTENT_GRADIENT_SCALED` is computed."""
 
-    squares: Scalar  # sum(dF²)
-    absolutes: Scalar  # sum|dF|
+    squares: Scalar  # sum of the squared differences of features, canvas minus content
+    absolutes: Scalar  # sum of the absolute values of these differences
 
 
 def difference_powers(canvas: FeatureMap, content: FeatureMap) -> DifferencePowers:

@@ -186,9 +186,9 @@ class RelativeGaussianTarget(NamedTuple):
     root: Float[Array, "c c"]  # square root of the same covariance
 
 
-# The multiple of I that is added to both covariances after they are divided by the style's mean square.
-# It keeps the gradient finite where a channel of the canvas does not vary, and outweighs the rounding
-# errors of covariances.
+# The multiple of I that `wasserstein_relative` adds to both covariances, after it has divided them by
+# the mean square of the style's features. It keeps the gradient finite where a channel of the canvas
+# does not vary, and outweighs the rounding errors of covariances.
 RELATIVE_PART = 1e-3
 
 

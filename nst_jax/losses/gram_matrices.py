@@ -62,7 +62,8 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
     """
-    # `_gram` is a `custom_vjp` object, which cannot be pickled; this plain function around it can be.
+    # `_gram` is a `custom_vjp` object, which cannot be pickled. So losses refer to this plain function,
+    # which can be pickled.
     return _gram(features, products)
 
 

@@ -277,8 +277,8 @@ class Extent(NamedTuple):
     update.
     """
 
-    positions: Count  # M, the number of positions of the features
-    pixels: Count  # P, the number of pixels of the picture
+    positions: Count  # M, the number of positions of the canvas' features at the tap of the loss
+    pixels: Count  # P, the number of pixels of the canvas
     step: Int[Array, "*batch"] | int = 0  # the update's number at this scale (resolution), from 0
 
 

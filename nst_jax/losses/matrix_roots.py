@@ -26,7 +26,7 @@ from nst_jax._types import Scalar
 
 Matrix: TypeAlias = Float[Array, "c c"]
 
-ROUNDS = 12  # default number of iterations
+ROUNDS = 12  # default number of Newton-Schulz iterations
 
 # The smallest eigenvalue of A / |A| for whose root `scaled_roots` converges by default. Smaller
 # eigenvalues are lost in any case, since float32 rounds the entries of A.

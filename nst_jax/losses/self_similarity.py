@@ -50,8 +50,9 @@ def _every(side: int) -> slice:
 def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n n"]:
     """Return 1 - cos of the angle between each two of n vectors [n, c].
 
-    The distance of a vector of zeros to each vector is 1. So, nearly, is that of a vector shorter than
-    1e-6: it is not divided by its length, so its products with other vectors stay close to 0.
+    A vector of zeros has the distance 1 to every vector. A vector shorter than 1e-6 has nearly the
+    distance 1 to every vector: since it is not divided by its length, its inner products with other
+    vectors stay close to 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -109,11 +110,13 @@ def self_similarity_distance(
 
 
 def self_similarity_on_grid(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return `self_similarity_distance` of two pictures' features [*batch, h, w, c] at one tap.
+    """Return the self-similarity loss of two pictures, given their features at one tap (layer).
 
-    The positions of a regular grid, at most 32 x 32, are compared, so that memory does not grow with
-    the picture. The source of the loss does otherwise: it draws 1024 positions anew in each update, and
-    concatenates the features of all taps, as `transport.self_similarity_at_places` does.
+    `canvas` and `content` are these features, [*batch, h, w, c]. `self_similarity_distance` defines the
+    loss. Only the positions of a regular grid, at most 32 x 32, are compared, so that memory does not
+    grow with the picture. The source, nkolkin13/STROTSS, differs:
+    it draws 1024 positions anew in each update, and compares the features of all taps together, as
+    `transport.self_similarity_at_places` does.
     """
     return self_similarity_distance(
         *(grid_of_positions(at_least_float32(features)) for features in (canvas, content))

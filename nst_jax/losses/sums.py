@@ -1,7 +1,7 @@
-"""Sums and means over the positions of features [h, w, c], each of the h * w places being one position.
+"""Small functions for sums over the positions of features [h, w, c], of which there are h * w.
 
-The functions count positions, weight them by a mask, and turn a sum over them into a mean, a half, or
-the loss itself.
+They count positions, multiply features by a mask, choose a dtype in which sums are accurate, and turn a
+sum over positions into a statistic or a loss.
 """
 
 from typing import Any, TypeAlias

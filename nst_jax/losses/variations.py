@@ -117,9 +117,9 @@ def nine_point_differences(
 def _differences(
     image: Image, where: Mask, size: RealSize | None
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Return dy [*batch, h - 1, w, 3] and dx [*batch, h, w - 1, 3], as in the module's docstring.
+    """Return the differences of each pixel to the pixel below, and to the pixel on its right.
 
-    They are 0 where the mask `where` is False and, if `size` is given, where one of the two pixels is
+    Their shapes are [*batch, h - 1, w, 3] and [*batch, h, w - 1, 3]. They are 0 where the mask `where` is False and, if `size` is given, where one of the two pixels is
     outside the picture of this size.
     """
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
@@ -171,18 +171,20 @@ def _nine_point_mean(sums: DifferenceSums, shape: tuple[Any, Any]) -> Scalar:
 # the same as `tf.image.total_variation`. It grows with the size of the picture and with its contrast.
 TOTAL_VARIATION = Variation(absolute_differences, _down_plus_right, sized=True)
 
-# mean(dy²) + mean(dx²), which does not grow with the size of the picture.
+# mean(dy²) + mean(dx²), with dy and dx as for `TOTAL_VARIATION`. It does not grow with the size of the
+# picture.
 MEAN_VARIATION = Variation(squared_differences, _mean_down_plus_mean_right, sized=True)
 
-# sum(dy²) + sum(dx²), the formula in the text of TensorFlow's tutorial.
+# sum(dy²) + sum(dx²), with dy and dx as for `TOTAL_VARIATION`: the formula in the text of TensorFlow's
+# tutorial, whose code computes `TOTAL_VARIATION`.
 SQUARE_VARIATION = Variation(squared_differences, _down_plus_right, sized=True)
 
-# Half the sum of dy² + dx² over the pixels that have a pixel below and one to the right:
-# jcjohnson/neural-style, whose code contains only the gradient of this loss.
+# Half the sum of dy² + dx² over the pixels that have both a pixel below and one to the right: the
+# variation of jcjohnson/neural-style, whose code contains only the gradient of this loss.
 HALF_SQUARE_VARIATION = Variation(squared_gradients, half, sized=True)
 
-# The sum of (dy² + dx²)^1.25 over the pixels that have a pixel below and one to the right:
-# keras-team/keras-io, examples/generative/neural_style_transfer.py.
+# The sum of (dy² + dx²)^1.25 over the pixels that have both a pixel below and one to the right: the
+# variation of keras-team/keras-io, examples/generative/neural_style_transfer.py.
 POWER_VARIATION = Variation(powered_gradients, unchanged, sized=True)
 
 # 2 (mean(dx²) / 3 + mean(dy²) / 3 + (mean(d↘²) + mean(d↙²)) / 12), where d↘ and d↙ are the differences

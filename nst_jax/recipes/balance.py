@@ -95,7 +95,9 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     ones = jnp.ones((channels, channels))
     extent = Extent(height * width, shape[0] * shape[1])
     loss = recipe.terms.statistic_loss.distance(ones, jnp.zeros_like(ones), extent)
-    return float(loss) * channels**2  # dG is 1 everywhere, so S is 1 / N²
+    # The matrix of ones and that of zeros differ by dG = 1 everywhere, so S is 1 / N², where N is the
+    # number of channels.
+    return float(loss) * channels**2
 
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:

@@ -34,12 +34,12 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
-      ValueError: for unknown taps and choices of colours, choices of colours that do not fit together,
-        more or fewer layer weights than taps, negative or non-finite weights, style shares that are all
-        0, fewer than one update, numbers outside the range of a size rule, a start, an optimiser or a
-        schedule, a rule for the canvas' size that is meant for styles, clipping with an optimiser that
-        undoes bad updates, a loss that is declared additive and is not, tiles with a loss that is not
-        additive or with borders that wrap, a tile size that does not suit the network.
+      ValueError: for unknown taps or words; for more or fewer layer weights than taps; for weights that
+        are negative or not finite, and style shares that are all 0; for fewer than one update; for
+        numbers that a size rule, a start, an optimiser or a schedule does not allow; for a loss that is
+        declared additive and is not; for a tile size that does not suit the network; and for values
+        that exclude each other, such as clipping with an optimiser that undoes bad updates, or tiles
+        with a loss that is not additive. The message names the value.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
@@ -207,7 +207,8 @@ def _check_shares(shares: Any) -> None:
     for share in shares:
         _checks.number("style_shares", share, least=0, below=LARGEST_SHARE)
     if len({np.size(share) for share in shares} - {1}) > 1:
-        return  # a sweep with arrays of different lengths, which `stylize_many` refuses
+        # Arrays of different lengths, which cannot be added. `stylize_many` refuses such a sweep.
+        return
     if not np.all(sum(np.asarray(share) for share in shares) > 1 / LARGEST_SHARE):
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
@@ -265,7 +266,8 @@ def _check_pictures(pictures: Pictures) -> None:
                 f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
                 f"`recipe.replace({name}=...)` makes one from a number"
             )
-        # Only this package's rules are checked, since numbers in a user's own rule need not be pixels.
+        # Only the numbers of this package's rules are checked, since those of a user's own rule may be
+        # something else than pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)

@@ -15,7 +15,7 @@ from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.vgg import layers
 
-CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the five style taps
+CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the five `STYLE_TAPS`
 
 # The layer weights of Gatys' code for its five style taps.
 GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
@@ -108,7 +108,7 @@ GATYS_PYTORCH = Recipe(
         optimizer=optimizers.TorchLBFGS(tolerance_grad=1e-5),
         coordinates=vgg.CAFFE_BGR,
         # The source tests `n_iter <= 500` only between L-BFGS steps of 20 evaluations each, and so
-        # makes 26 such steps.
+        # makes 26 such steps: 520 evaluations.
         steps=520,
     ),
 )
@@ -123,7 +123,8 @@ GATYS_PYTORCH_800 = replace(
     name="gatys-pytorch-800",
     source=f"{GATYS_PYTORCH.source}, second pass; start it from the result of the first",
     pictures=replace(GATYS_PYTORCH.pictures, size=sizes.ShortEdge(800, sizes.truncated)),
-    # The source loops "while n_iter <= 200" over L-BFGS steps of 20 evaluations, and so makes 11 steps.
+    # The source loops "while n_iter <= 200" over L-BFGS steps of 20 evaluations, and so makes 11 steps:
+    # 220 evaluations.
     descent=replace(GATYS_PYTORCH.descent, steps=220),
 )
 
@@ -152,7 +153,8 @@ TF = Recipe(
         # The notebook makes three updates as a trial, then 10 x 100 with the same optimiser and image.
         steps=1003,
     ),
-    # The source truncates the final picture to 8 bits; here it is rounded, as in every recipe.
+    # A departure: the source truncates the final picture to 8 bits; here it is rounded to 8 bits, as
+    # with every recipe.
 )
 
 
@@ -212,7 +214,8 @@ COURSERA_TF2 = Recipe(
         resize=filters.pillow_bicubic,
         start=starts.Jitter(0.25),
     ),
-    # The course feeds RGB in [0, 1] to a network that was trained on BGR in 0..255 minus the mean.
+    # The course feeds RGB in [0, 1] to a network that was trained on BGR from 0 to 255 minus the mean
+    # colour, and so does this recipe.
     network=vgg.Network(pixels=vgg.RAW),
     terms=Terms(
         content_taps=("relu5_4",),

@@ -17,7 +17,7 @@ from nst_jax.vgg.taps import SMALLEST
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class OneScale:
-    """All updates are made at the final size."""
+    """A single scale: all updates are made at the final size of the canvas."""
 
     from_originals: ClassVar[bool] = False
 
@@ -175,7 +175,10 @@ class Halvings:
 
 
 def _counts(weights: list[float], steps: int) -> list[int]:
-    """Divide `steps` updates among scales in proportion to weights, with at least one for each."""
+    """Return the number of updates at each scale: `steps` divided in proportion to `weights`.
+
+    Each scale gets at least one update. There must be at least as many updates as scales.
+    """
     scales = len(weights)
     ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(scales)]
     # Each scale gets at least one update, so that even a short run reaches the final size. First each

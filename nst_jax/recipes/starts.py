@@ -78,7 +78,7 @@ class Noise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class WhiteNoise:
-    """Uniform noise in [0, 1), independent in every channel of every pixel."""
+    """Noise that is uniform in [0, 1) and independent in each channel of each pixel."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style
@@ -152,7 +152,7 @@ class Blend:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Jitter:
-    """The content plus uniform noise in [-amplitude, amplitude), clipped to [0, 1]."""
+    """The content plus uniform noise in [-amplitude, amplitude); the sum is clipped to [0, 1]."""
 
     amplitude: float = 0.25
 

@@ -222,7 +222,8 @@ def _parsed(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         end = f"at the end, line {len(text.splitlines())}"
         raise _Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
-    except (ValueError, RecursionError):  # more digits or deeper nesting than Python allows
+    except (ValueError, RecursionError):
+        # Raised for numbers with more digits, and lists with deeper nesting, than Python allows.
         raise _Refused(
             "is no TOML of a recipe: a number too long, or lists nested too deep"
         ) from None
@@ -273,9 +274,9 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
     for name in table:
         if name in names:
             continue
-        # In a table that may have a `kind`, an unknown key that exists in another table of a recipe is
-        # no misspelling, but belongs to another kind: so no single key is suggested. In other tables,
-        # the full key of that other table's key is suggested.
+        # The unknown name may be a key of another table of a recipe. If this table may have a `kind`,
+        # such as "Adam", the name then probably belongs to another kind, such as "LBFGS", and all keys
+        # of this table are listed. Otherwise the full key in the other table is suggested.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
@@ -340,7 +341,16 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
 
 
 def _scalar(declared: Any, value: Any, key: str) -> Any:
-    """Return a string, truth value or number unchanged; refuse it if its type is not `declared`."""
+    """Return a string, truth value or number unchanged, if it has the type that the field declares.
+
+    Args:
+      declared: the type, a key of `WORDS`. A whole number is accepted as a float, too.
+      value: the value as `tomllib` reads it.
+      key: the full key of the field, for error messages.
+
+    Raises:
+      _Refused: for a value of another type, and for a float that is not finite.
+    """
     kinds = (int, float) if declared is float else declared
     if not isinstance(value, kinds) or (isinstance(value, bool) and declared is not bool):
         raise _Refused(f"`{key}`: expected {WORDS[declared]}, got {reprlib.repr(value)}")
@@ -352,7 +362,8 @@ def _scalar(declared: Any, value: Any, key: str) -> Any:
 def _finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number too large for a float
+    except OverflowError:
+        # `math.isfinite` raises it for a whole number that is too large for a float.
         return False
 
 

@@ -210,7 +210,7 @@ def walk(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def walk_item(item: Item) -> Iterator[Item]:
-    """Yield an item and, recursively, the fields of its value."""
+    """Yield an item, then the fields of its value and, recursively, the fields of their values."""
     yield item
     for part in parts_of(item):
         yield from walk_item(part)
@@ -361,7 +361,9 @@ SHORT.maxtuple = SHORT.maxlist = 8
 
 
 def short_value(item: Item) -> str:
-    """Return an item's value as short text, such as a name, a number, or an array's dtype and shape.
+    """Return the value of a field as short text, for `Recipe.__repr__`.
+
+    The text is a name, a number, the name of a dataclass with its fields, or an array's type and shape.
 
     Example:
       >>> import numpy as np
