@@ -71,7 +71,7 @@ def masked_moment_sums(
 
 
 def mean_moments(sums: Moments, count: Count) -> Moments:
-    """Return sums over positions, divided by `count`, the number of positions: m and S."""
+    """Return the mean m and the second moment S of features, from their sums over `count` positions."""
     return jax.tree.map(lambda total: total / as_float(count), sums)
 
 
@@ -131,8 +131,9 @@ class GaussianTarget(NamedTuple):
     """What `wasserstein_absolute` needs to know about a style; computed once, before the updates."""
 
     mean: Float[Array, " c"]  # mean of the features over positions
-    covariance: Float[Array, "c c"]  # with 1e-4 or more times I added; see `_regular_covariance`
-    root: Float[Array, "c c"]  # square root of `covariance`
+    # Covariance of the features, plus I times 1e-4 or more; see `_regular_covariance`.
+    covariance: Float[Array, "c c"]
+    root: Float[Array, "c c"]  # matrix square root of `covariance`
 
 
 # The multiple of I that is added to both covariances, as in crowsonkb's code, so that they have roots.
@@ -176,14 +177,14 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 class RelativeGaussianTarget(NamedTuple):
     """What `wasserstein_relative` needs to know about a style; computed once, before the updates.
 
-    `trace` and `root` are those of the style's covariance after it was divided by `size` and 1e-3 or
-    more times I was added; see `_regular_covariance`.
+    `trace` and `root` are those of one matrix: the covariance of the style's features divided by
+    `size`, plus I times 1e-3 or more; see `_regular_covariance`.
     """
 
     mean: Float[Array, " c"]  # mean of the features over positions, not divided by anything
     size: Float[Array, ""]  # mean square of the features
-    trace: Float[Array, ""]  # trace of the covariance that the class's docstring describes
-    root: Float[Array, "c c"]  # square root of the same covariance
+    trace: Float[Array, ""]  # trace of the matrix that the class's docstring describes
+    root: Float[Array, "c c"]  # square root of the matrix that the class's docstring describes
 
 
 # The multiple of I that `wasserstein_relative` adds to both covariances, after it has divided them by
@@ -206,10 +207,11 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
 def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent: Extent) -> Scalar:
     """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
-    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where first I times
-    1e-3 of the style's mean square is added to both covariances C and C_s. The loss is 0 for equal
-    Gaussians. For a canvas whose features are all 0 it would be exactly 1 without this addition. Both
-    hold at every tap and for every set of network weights, so losses at different taps are comparable.
+    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of I is
+    first added to both covariances C and C_s: 1e-3 times the mean square of the style's features. The
+    loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1 without
+    this addition. Both hold at every tap and for every set of network weights, so losses at different
+    taps are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
     iterations yield the inverse root together with the root, so the backward pass needs no iterations.
@@ -252,12 +254,14 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     return matrix + added * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
-# The difference of means and of covariances, each relative to the style: see `mean_and_covariance`.
+# The squared differences of means and of covariances of features, each divided by a square of the
+# style's features: see `mean_and_covariance`.
 MEAN_AND_COVARIANCE = StyleLoss(
     moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums
 )
 
-# The same differences as gradient-scaled squares: see `mean_and_covariance_gradient_scaled`.
+# The gradient-scaled squares of the differences of means and of covariances of features: see
+# `mean_and_covariance_gradient_scaled`.
 MEAN_AND_COVARIANCE_GRADIENT_SCALED = StyleLoss(
     moment_sums,
     mean_moments,
@@ -265,7 +269,8 @@ MEAN_AND_COVARIANCE_GRADIENT_SCALED = StyleLoss(
     masked_sums=masked_moment_sums,
 )
 
-# The squared Wasserstein-2 distance divided by the number of channels: see `wasserstein_absolute`.
+# The squared Wasserstein-2 distance of Gaussians, divided by the number of channels: see
+# `wasserstein_absolute`.
 WASSERSTEIN_ABSOLUTE = StyleLoss(
     moment_sums,
     mean_moments,
@@ -274,7 +279,8 @@ WASSERSTEIN_ABSOLUTE = StyleLoss(
     masked_sums=masked_moment_sums,
 )
 
-# The squared Wasserstein-2 distance relative to the style: see `wasserstein_relative`.
+# The squared Wasserstein-2 distance of Gaussians, relative to the style's features: see
+# `wasserstein_relative`.
 WASSERSTEIN_RELATIVE = StyleLoss(
     moment_sums,
     mean_moments,

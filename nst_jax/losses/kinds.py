@@ -191,16 +191,17 @@ class MatchingLoss(NamedTuple):
 
 
 class MatchingCosts(NamedTuple):
-    """The memory and arithmetic of a `MatchingLoss` or a `JointContentLoss`, without the network's."""
+    """The memory and the arithmetic that a `MatchingLoss` or a `JointContentLoss` takes.
+
+    What the network takes is not included.
+    """
 
     target_bytes: int  # memory of the target, which lasts for a whole scale
     update_bytes: int = 0  # memory for the loss and its gradient in one update
     update_operations: float = 0.0  # number of additions and multiplications in one update
     measure_bytes: int = 0  # memory while the target is computed, not counting the target itself
     match_bytes: int = 0  # memory while `MatchingLoss.matches` runs
-    match_operations: float = (
-        0.0  # number of additions and multiplications in `MatchingLoss.matches`
-    )
+    match_operations: float = 0.0  # additions and multiplications in `MatchingLoss.matches`
 
 
 AnyStyleLoss: TypeAlias = StyleLoss | MatchingLoss

@@ -59,15 +59,19 @@ TAP_COPIES = 2
 
 
 def hypercolumn_shape(shape: Shape) -> Shape:
-    """Return how many rows and how many columns of hypercolumns a picture of `shape` has.
+    """Return how many rows and how many columns of hypercolumns a picture has.
 
-    `shape` is the (height, width) of the picture in px.
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. `shape` is
+    the (height, width) of the picture in px.
     """
     return max(1, shape[0] // COARSER), max(1, shape[1] // COARSER)
 
 
 def hypercolumn_count(shape: Shape) -> int:
-    """Return the number of hypercolumns of a picture whose (height, width) in px is `shape`."""
+    """Return how many hypercolumns a picture has: vectors with the features of all taps at one place.
+
+    `shape` is the (height, width) of the picture in px.
+    """
     down, across = hypercolumn_shape(shape)
     return down * across
 
@@ -75,7 +79,9 @@ def hypercolumn_count(shape: Shape) -> int:
 def hypercolumn_vectors(
     features: Features, shape: Shape, products: lax.Precision
 ) -> Float[Array, "n channels"]:
-    """Return the hypercolumns of a picture as vectors, one in each row of the result.
+    """Return the hypercolumns of a picture as the rows of a matrix.
+
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
 
     Args:
       features: features of the picture at each style tap.
@@ -90,6 +96,8 @@ def all_hypercolumns(
     pictures: Sequence[Features], shapes: Sequence[Shape], products: lax.Precision
 ) -> dict[str, Float[Array, "n channels"]]:
     """Return the target of `NEAREST_HYPERCOLUMNS`: the hypercolumns of all pictures of the style.
+
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
 
     Args:
       pictures: for each picture, its features at each style tap.
@@ -109,8 +117,9 @@ def hypercolumn_matches(
 ) -> Int[Array, " n"]:
     """Return for each hypercolumn of a picture the index of the nearest hypercolumn of the style.
 
-    First the mean of the picture's hypercolumns is subtracted from each of them, and likewise the mean
-    of the style's. The nearest hypercolumn is then the one at the smallest angle.
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. First the
+    mean of the picture's hypercolumns is subtracted from each of them, and likewise the mean of the
+    style's hypercolumns. The nearest hypercolumn is then the one at the smallest angle.
 
     Args:
       features: features of the picture at each style tap.
@@ -131,6 +140,8 @@ def distance_to_matches(
     products: lax.Precision,
 ) -> dict[str, Scalar]:
     """Return the mean cosine distance of the canvas' hypercolumns to their matches, as a sum over taps.
+
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
 
     Args:
       features: features of the canvas at each style tap.
@@ -170,7 +181,8 @@ def hypercolumn_costs(
     down, across = hypercolumn_shape(shape)
     count, others = down * across, sum(map(hypercolumn_count, shapes))
     channels = sum(one.shape[-1] for one in features.values())
-    # Multiplications in the two matrix products per tap by which `hypercolumns` interpolates.
+    # The number of multiplications in the matrix products, two for each tap, by which `hypercolumns`
+    # interpolates.
     resizing = sum(
         down * one.shape[1] * one.shape[2] * (one.shape[0] + across) for one in features.values()
     )
@@ -178,7 +190,7 @@ def hypercolumn_costs(
     return MatchingCosts(
         target_bytes=4 * others * channels,
         update_bytes=UPDATE_COPIES * rows,
-        # A multiplication and an addition each, once for the loss and once for its gradient.
+        # With each multiplication goes an addition, and the gradient takes as many as the loss.
         update_operations=4.0 * resizing,
         # The hypercolumns of the single pictures, which exist beside the concatenated ones.
         measure_bytes=4 * others * channels,
@@ -250,7 +262,7 @@ def distance_to_nearest(
 def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Array, "n c"]:
     """Return the vectors at every `stride`th row and column of features [h, w, c].
 
-    `first` is the index of the first row and that of the first column, both below `stride`.
+    `first` has the indices of the first row and of the first column to return, both below `stride`.
     """
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))
     return features[rows][:, columns].reshape(-1, features.shape[-1])

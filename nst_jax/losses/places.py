@@ -46,9 +46,9 @@ def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array
 
 
 def grid_stride(shape: Shape) -> int:
-    """Return how many pixels apart the grid's rows and columns are in a picture of (height, width).
+    """Return how many pixels apart the rows of the grid of `random_places` are, and its columns.
 
-    The grid is the one that `random_places` describes.
+    `shape` is the (height, width) of the picture in px.
     """
     return max(1, math.isqrt(shape[0] * shape[1] // GRID**2))
 

@@ -173,9 +173,8 @@ def ranks(values: Float[Array, "d m"]) -> Ranks:
     size = ordered.shape[-1]
     place = lax.broadcasted_iota(jnp.int32, ordered.shape, 1)
     starts = jnp.where(ordered[:, 1:] != ordered[:, :-1], place[:, 1:], size)
-    ends = lax.cummin(
-        starts, axis=1, reverse=True
-    )  # for each place, the first place of the next run
+    # For each place, the first place of the next run.
+    ends = lax.cummin(starts, axis=1, reverse=True)
     ends = jnp.concatenate([ends, jnp.full_like(place[:, :1], size)], axis=1)
     middle = (place + (ends - 1)).astype(values.dtype) / 2
     return Ranks(_as_floats(ordered, values.dtype), _first_places(ordered, given), middle)
@@ -254,8 +253,8 @@ def blended_quantiles(
       ordered: for each picture, rows of numbers in ascending order.
       counts: for each picture, the number of valid numbers in its rows.
       shares: weights of the pictures, which sum to 1.
-      places: as in `quantiles`.
-      size: as in `quantiles`.
+      places: indices in an ordered row of `size` numbers, which may be fractional; see `quantiles`.
+      size: the length of the row in which `places` are indices.
 
     Returns:
       The means, [d, m].

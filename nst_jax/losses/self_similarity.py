@@ -41,7 +41,7 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
 def _every(side: int) -> slice:
     """Return the slice of at most `GRID` evenly spaced indices among `side` rows or columns.
 
-    As many rows or columns are left out before the first index as after the last one, give or take one.
+    As many rows or columns are left out before the first index as after the last one, or one less.
     """
     stride = -(-side // GRID)
     return slice((side - 1) % stride // 2, None, stride)
@@ -114,9 +114,9 @@ def self_similarity_on_grid(canvas: FeatureMap, content: FeatureMap) -> Scalar:
 
     `canvas` and `content` are these features, [*batch, h, w, c]. `self_similarity_distance` defines the
     loss. Only the positions of a regular grid, at most 32 x 32, are compared, so that memory does not
-    grow with the picture. The source, nkolkin13/STROTSS, differs:
-    it draws 1024 positions anew in each update, and compares the features of all taps together, as
-    `transport.self_similarity_at_places` does.
+    grow with the picture. The source, nkolkin13/STROTSS, differs: it draws 1024 positions anew in each
+    update, and compares the features of all taps together, as `transport.self_similarity_at_places`
+    does.
     """
     return self_similarity_distance(
         *(grid_of_positions(at_least_float32(features)) for features in (canvas, content))

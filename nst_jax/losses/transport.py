@@ -38,7 +38,7 @@ COLOUR_BASIS = np.array(
     )
 )
 
-# Squared distances of colours are replaced by this number if they are less, since the gradient of their
+# Squared distances of colours that are less than this are replaced by this, since the gradient of their
 # square root would be infinite at 0.
 CLOSEST = 1e-5
 
@@ -52,9 +52,9 @@ def relaxed_transport(
 
     The earth mover's distance is the least cost of a transport that empties one set and fills the
     other. If the transport only has to empty the first set, each of its vectors goes to the nearest
-    vector of the second set, and the cost is the mean distance to the nearest. Likewise for filling the
-    second set. The larger of these two costs, which is returned, is a lower bound of the earth mover's
-    distance.
+    vector of the second set, and the cost is the mean distance to the nearest. If it only has to fill
+    the second set, the cost is likewise the mean distance to the nearest vector of the first. The
+    larger of these two costs, which is returned, is a lower bound of the earth mover's distance.
 
     The matrix of all distances only serves to find the indices of the nearest vectors. It is not kept
     for the gradient; see the module `neighbours`.
@@ -90,7 +90,8 @@ def mean_and_spread(
 ) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
     """Return the mean and the covariance of a set of vectors [n, c].
 
-    The covariance is divided by n, not by n - 1.
+    The covariance is the sum of the products of deviations from the mean, divided by n and not by
+    n - 1.
     """
     mean = jnp.mean(rows, axis=0)
     away = rows - mean[None]
@@ -166,9 +167,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 
 # --- The style loss -------------------------------------------------------------------------------
 
-PLACES = (
-    1024  # largest number of places of the canvas and of the content that are read in one update
-)
+# Largest number of places at which canvas and content are read in one update.
+PLACES = 1024
 
 # Each style is read at the beginning of a scale, in `DRAWS` draws of at most `PLACES_OF_STYLE` random
 # places. A draw has no place twice, but different draws may have the same place.
@@ -333,7 +333,7 @@ def self_similarity_at_places(
 
     Args:
       canvas: features of the canvas by tap, after the canvas itself under the key `PIXELS`.
-      content: the same of the content.
+      content: features of the content by tap, after the content itself under the key `PIXELS`.
       shape: (height, width) of canvas and content in px.
       step: number of the update, which determines the random places.
       unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.

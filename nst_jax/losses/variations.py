@@ -22,8 +22,8 @@ from nst_jax.losses.kinds import Mask, Variation
 from nst_jax.losses.squares import absolute, scaled_by_gradient
 from nst_jax.losses.sums import as_float, half, unchanged
 
-# The (height, width) of the array of all dy is that of the picture minus `DOWN`, since the last row has
-# no pixel below; that of the array of all dx is the picture's minus `RIGHT`.
+# The array of all dy is smaller than the picture by `DOWN`, a (height, width), since the last row has no
+# pixels below; the array of all dx is smaller by `RIGHT`.
 DOWN, RIGHT = np.array([1, 0], np.int32), np.array([0, 1], np.int32)
 
 # A pair of sums over the pixels of a picture: (sum|dy|, sum|dx|), or (sum(dy²), sum(dx²)), or the two
@@ -64,15 +64,15 @@ def difference_sums(
 def squared_gradients(image: Image, where: Mask = None, size: RealSize | None = None) -> Scalar:
     """Return the sum of dy² + dx² over all pixels that have both a pixel below and one to the right.
 
-    dy and dx are the differences to these pixels. The module's docstring explains the arguments.
+    dy and dx are the differences to these two pixels. The module's docstring explains the arguments.
     """
     return jnp.sum(_gradient_squares(image, where, size), axis=(-1, -2, -3))
 
 
 def powered_gradients(image: Image, where: Mask = None, size: RealSize | None = None) -> Scalar:
-    """Return the sum of (dy² + dx²)^1.25 over all pixels that have both a pixel below and one right.
+    """Return the sum of (dy² + dx²)^1.25 over all pixels with both a pixel below and one to the right.
 
-    dy and dx are the differences to these pixels. The module's docstring explains the arguments.
+    dy and dx are the differences to these two pixels. The module's docstring explains the arguments.
     """
     return jnp.sum(_gradient_squares(image, where, size) ** 1.25, axis=(-1, -2, -3))
 
@@ -100,8 +100,9 @@ def nine_point_differences(
     diagonal = jnp.square(falling) + jnp.square(rising)
     if where is not None:
         diagonal = jnp.where(where[:-1, :-1, None], diagonal, 0)
-    # Two neighbours along the border give their difference in both diagonal directions, since each
-    # is repeated beyond the border beside the other: hence the factor 2 of `crossing`.
+    # `crossing` is the sum over the diagonals that cross the border. Each pair of neighbours along the
+    # border occurs twice in it, since each of the two pixels is repeated beyond the border and is then
+    # diagonal to the other: hence the factor 2.
     if size is None:
         rows, columns = right[..., (0, -1), :, :], down[..., :, (0, -1), :]
     else:
@@ -119,8 +120,9 @@ def _differences(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """Return the differences of each pixel to the pixel below, and to the pixel on its right.
 
-    Their shapes are [*batch, h - 1, w, 3] and [*batch, h, w - 1, 3]. They are 0 where the mask `where` is False and, if `size` is given, where one of the two pixels is
-    outside the picture of this size.
+    The shapes are [*batch, h - 1, w, 3] and [*batch, h, w - 1, 3]. The differences are 0 where the mask
+    `where` is False and, if `size` is given, where one of the two pixels is outside the picture of this
+    size.
     """
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
     right = image[..., :, 1:, :] - image[..., :, :-1, :]
@@ -133,7 +135,10 @@ def _differences(
 
 
 def _gradient_squares(image: Image, where: Mask, size: RealSize | None) -> Array:
-    """Return dy² + dx², [*batch, h - 1, w - 1, 3], of the pixels with a pixel below and one right."""
+    """Return dy² + dx² of each pixel that has both a pixel below and one to the right.
+
+    The result has the shape [*batch, h - 1, w - 1, 3].
+    """
     down, right = _differences(image, where, size)
     squares = jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
     return squares if size is None else cut(squares, size - DOWN - RIGHT)

@@ -91,8 +91,8 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
       The recipe with another number of updates, `descent.steps`.
 
     Raises:
-      ValueError: for another word, or for a recipe from another source, whose number of updates is that
-        of its source.
+      ValueError: for another word, and for a published recipe, whose number of updates is that of its
+        source.
 
     Example:
       >>> from nst_jax import recipes
@@ -188,7 +188,7 @@ def with_options(
     colors: str | None = None,
     realism: Any = None,
 ) -> Recipe:
-    """Return a checked recipe, with the options of a run in place of its own values.
+    """Return a recipe with some values replaced by the options of a run, and check it.
 
     An option that is None changes nothing.
 
@@ -231,8 +231,9 @@ def with_options(
 def tile_of(tile: int | str) -> int | None:
     """Return the value of `vgg.Network.tile` for the option `tile` of a run.
 
-    "auto" becomes None, which computes a picture in tiles only if it does not fit in memory; "off"
-    becomes 0, which never does. A number, the side of a tile in px, is returned unchanged.
+    "auto" becomes None: then a picture is computed in tiles only if it does not fit in memory. "off"
+    becomes 0: then a picture is never computed in tiles. A number, the side of a tile in px, is
+    returned unchanged.
 
     Raises:
       ValueError: for another string.

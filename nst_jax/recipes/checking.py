@@ -1,6 +1,7 @@
-"""Checks of a recipe before it runs: of its values, and whether they go with each other and with a run.
+"""Checks of a recipe before it runs: whether its values are allowed, and whether they fit a run.
 
-A run may have several styles, tiles, or a bucket; the functions' docstrings say what these require.
+A run may have several styles, or tiles, or pictures that lie in larger arrays; each function's
+docstring says what it requires of the recipe.
 """
 
 from collections.abc import Iterable
@@ -219,7 +220,10 @@ LARGEST_SHARE = 1e30
 
 
 def check_style_scale(pictures: Pictures, count: int) -> None:
-    """Refuse `style_scale` factors that are neither a single one nor one for each of `count` styles."""
+    """Refuse `style_scale` unless it has a single factor or as many factors as there are styles.
+
+    `count` is the number of styles.
+    """
     factors = pictures.style_scale or (1.0,)
     if len(factors) not in (1, count):
         raise ValueError(
@@ -365,8 +369,8 @@ def _check_descent(descent: Descent) -> None:
         raise TypeError(f"`content_detail`: expected True or False, got {descent.content_detail!r}")
 
 
-# Names of the fields of optimisers that are the decay of a running mean per update: a number from 0 to
-# below 1.
+# Names of the fields of optimisers that contain the decay of a running mean per update, which must be at
+# least 0 and below 1.
 DECAYS = ("alpha", "b1", "b2")
 
 
@@ -438,7 +442,7 @@ MOST_RATIO, MOST_SCALES = 0.25, 16
 
 
 def check_not_cut(recipe: Recipe) -> None:
-    """Refuse a recipe with tiles whose losses cannot be computed tile by tile (`Recipe.divisible`).
+    """Refuse tiles for a recipe whose losses cannot be computed tile by tile (see `Recipe.divisible`).
 
     Raises:
       ValueError: if the recipe has tiles, and a loss is not additive (not computed from sums over

@@ -322,7 +322,7 @@ UDACITY_EXERCISE = replace(
 # --- PyTorch, Torch -------------------------------------------------------------------------------
 
 # Versions: the tutorial is run with each release of PyTorch, so its libraries are today's. In early
-# releases, the `tolerance_grad` of L-BFGS was 1e-5 and not 1e-7; a run reaches neither.
+# releases, the `tolerance_grad` of L-BFGS was 1e-5 and not 1e-7; a run reaches neither tolerance.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
@@ -335,7 +335,7 @@ PYTORCH_TUTORIAL = Recipe(
         resize=filters.pillow_bilinear,
     ),
     # The source's "conv_4" is the fourth convolution, conv2_2. The source's losses read features before
-    # the ReLU, which the taps "preact..." are.
+    # the ReLU, as the taps do whose names begin with "preact".
     terms=Terms(
         content_taps=("preact2_2",),
         style_taps=("preact1_1", "preact1_2", "preact2_1", "preact2_2", "preact3_1"),

@@ -38,7 +38,7 @@ def _added_later(default: Any, *, static: bool = False) -> Any:
 
 _Style = TypeVar("_Style")
 
-# The style layers of most published methods: the first convolution of each block, after its ReLU.
+# The style layers of many published methods: the first convolution of each block, after its ReLU.
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
 FIFTHS = (0.2,) * 5  # equal layer weights for the five `STYLE_TAPS`, which sum to 1
@@ -102,9 +102,9 @@ class StylePart(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class SecondStyle:
-    """A second style loss beside `Terms.style_loss`, which may read other taps than the first.
+    """A second style loss beside `Terms.style_loss`, which may read other taps than that loss.
 
-    `Terms` has the formula of the total loss with both.
+    `Terms` has the formula of the total loss with both style losses.
 
     Attributes:
       taps: names of the taps (layers) that the second loss reads. Static.
@@ -156,8 +156,8 @@ class Terms:
     of the style that matches it. Some of these losses look for the matches only once for each scale
     (resolution), before its first update: at the coarsest scale for the positions of the content, and
     at each later scale for the positions of a mixture of content and canvas. `search_content` is the
-    content's share in this mixture. Before mixing, the canvas gets the finest detail of the content;
-    see `correspondence.searched`. `last_style_loss`, if it is not None, takes the place of `style_loss`
+    content's share in this mixture. Before mixing, the finest detail of the content is added to the
+    canvas; see `correspondence.searched`. `last_style_loss`, if it is not None, takes the place of `style_loss`
     at the last scale. If a style loss has parts that are not taps (`losses.MatchingLoss.parts`),
     `style_layer_weights` has a weight for each part.
 
@@ -478,8 +478,8 @@ class Recipe:
     def resolved(self, platform: str | None = None) -> "Recipe":
         """Return the recipe with a fixed precision of computation in place of an automatic one.
 
-        If `network.precision` is `AUTO`, it becomes the precision that the recipe has on a platform: on
-        a CPU another than on an accelerator.
+        If `network.precision` is `AUTO`, it becomes the precision in which the recipe is computed on
+        the given platform; this precision differs between CPUs and accelerators.
 
         Args:
           platform: JAX's name of the platform, such as "gpu"; None is that of JAX's default device.

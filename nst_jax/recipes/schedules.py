@@ -181,8 +181,9 @@ def _counts(weights: list[float], steps: int) -> list[int]:
     """
     scales = len(weights)
     ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(scales)]
-    # Each scale gets at least one update, so that even a short run reaches the final size. First each
-    # scale but the last is moved to end late enough for this, then early enough.
+    # `ends` are the numbers of updates up to the end of each scale. So that each scale gets an update,
+    # and even a short run reaches the final size, they are raised where scales up to there would get
+    # none, then lowered where scales after that would get none.
     ends = [max(end, i + 1) for i, end in enumerate(ends)]
     ends = [min(end, steps - (scales - 1 - i)) for i, end in enumerate(ends)]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]

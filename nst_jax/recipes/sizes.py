@@ -143,7 +143,7 @@ class Exact:
         return int(self.height), int(self.width)
 
     def resized(self, pixels: int) -> "Exact":
-        """Return a rule whose longer side is `pixels`, with the aspect ratio of this rule."""
+        """Return the rule for sizes whose longer side is `pixels`, with this rule's aspect ratio."""
         long = max(self.height, self.width)
         return Exact(round(self.height * pixels / long), round(self.width * pixels / long))
 
@@ -446,7 +446,7 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
 
     numbers = range(SMALLEST, LARGEST + 1)
     found = bisect.bisect_left(numbers, shape[0] * shape[1], key=area)
-    # The rule `content` may be a user's own, which gives a canvas of that area for no number.
+    # The rule `content` may be a user's own, for which no number gives a canvas of that area.
     return rule.resized(numbers[found] if found < len(numbers) else max(shape))
 
 

@@ -152,7 +152,7 @@ class Blend:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Jitter:
-    """The content plus uniform noise in [-amplitude, amplitude); the sum is clipped to [0, 1]."""
+    """The content plus uniform noise in [-amplitude, amplitude); this sum is clipped to [0, 1]."""
 
     amplitude: float = 0.25
 
@@ -263,8 +263,8 @@ def same_start(start: Any, seed: int) -> Any:
     """Return a start that draws the same noise for all canvases of a batch.
 
     Args:
-      start: a start, the picture to start from, or None for the start of the recipe. `SeededBlend`,
-        `Instant`, a picture and None use no key and are returned unchanged.
+      start: a start, or a picture to start from, or None. `SeededBlend`, `Instant`, a picture and None
+        are returned unchanged, since they use no random key.
       seed: the whole number from which the key for the noise is made.
     """
     if not callable(start) or isinstance(start, (SeededBlend, Instant)):

@@ -155,7 +155,7 @@ class Item(NamedTuple):
 
 
 def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
-    """Yield the fields of a dataclass in their order, without the fields of the dataclasses in it.
+    """Yield the fields of a dataclass in their order, without the fields of dataclasses inside it.
 
     Args:
       record: an instance of a dataclass, such as a recipe.
@@ -238,7 +238,7 @@ def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def with_field(record: Any, key: str, value: Any) -> Any:
-    """Return a copy of a dataclass with another value at a full key."""
+    """Return a copy of a dataclass with another value at a full key, such as "descent.steps"."""
     name, _, rest = key.partition(".")
     return replace(
         record, **{name: with_field(getattr(record, name), rest, value) if rest else value}
@@ -354,7 +354,7 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
-# Makes the text of values that `short_value` does not treat by itself: a `repr` with limited lengths.
+# `short_value` uses this, a `repr` with limited lengths, for values for which it has no rule.
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 60
 SHORT.maxtuple = SHORT.maxlist = 8
