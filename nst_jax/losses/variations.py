@@ -22,8 +22,8 @@ from nst_jax.losses.kinds import Mask, Variation
 from nst_jax.losses.squares import absolute, scaled_by_gradient
 from nst_jax.losses.sums import as_float, half, unchanged
 
-# The array of all dy is smaller than the picture by `DOWN`, a (height, width), since the last row has no
-# pixels below; the array of all dx is smaller by `RIGHT`.
+# The array of all dy is smaller than the picture by `DOWN`, a (height, width), since the last row has
+# no pixels below it; the array of all dx is smaller by `RIGHT`.
 DOWN, RIGHT = np.array([1, 0], np.int32), np.array([0, 1], np.int32)
 
 # A pair of sums over the pixels of a picture: (sum|dy|, sum|dx|), or (sum(dy²), sum(dx²)), or the two

@@ -369,8 +369,8 @@ def _check_descent(descent: Descent) -> None:
         raise TypeError(f"`content_detail`: expected True or False, got {descent.content_detail!r}")
 
 
-# Names of the fields of optimisers that contain the decay of a running mean per update, which must be at
-# least 0 and below 1.
+# Names of the fields of optimisers that contain the decay of a running mean per update, which must be
+# at least 0 and below 1.
 DECAYS = ("alpha", "b1", "b2")
 
 

@@ -14,8 +14,8 @@ from nst_jax.vgg import layers
 
 # How many times larger a difference of colours is in the pixels of the embedded network than in those
 # of torchvision's. The embedded network (the one whose weights are in this package) reads pixels on a
-# scale from 0 to 255. torchvision's network reads pixels on a scale from 0 to 1, divided by the standard
-# deviation of ImageNet's pixels; here its mean over the channels is used.
+# scale from 0 to 255. torchvision's network reads pixels on a scale from 0 to 1, divided by the
+# standard deviation of ImageNet's pixels; here its mean over the channels is used.
 GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 
 # The source runs on torchvision's weights, whose features are smaller than those of the weights in this

@@ -157,9 +157,11 @@ class Terms:
     (resolution), before its first update: at the coarsest scale for the positions of the content, and
     at each later scale for the positions of a mixture of content and canvas. `search_content` is the
     content's share in this mixture. Before mixing, the finest detail of the content is added to the
-    canvas; see `correspondence.searched`. `last_style_loss`, if it is not None, takes the place of `style_loss`
-    at the last scale. If a style loss has parts that are not taps (`losses.MatchingLoss.parts`),
-    `style_layer_weights` has a weight for each part.
+    canvas; see `correspondence.searched`.
+
+    `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. If a style
+    loss has parts that are not taps (`losses.MatchingLoss.parts`), `style_layer_weights` has a weight
+    for each part.
 
     `content_against_style`, if it is not None, is the weight α of the content against one part of the
     style loss at the coarsest scale; α halves from each scale to the next. At each scale,
