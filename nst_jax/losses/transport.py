@@ -193,7 +193,7 @@ def vectors_at(
     """Return the colour and the features at each place as one vector.
 
     Args:
-      features: features by tap, after the picture itself under the key `PIXELS`.
+      features: features by tap, preceded by the picture itself under the key `PIXELS`.
       places: [n, 2], the (row, column) of each place in px.
       share: the number by which features, but not colours, are multiplied.
       between: whether features are interpolated between positions; see `many_taps.sampled`.
@@ -214,7 +214,7 @@ def style_at_places(
     """Return the target of the style loss: vectors of the styles at random places, and their moments.
 
     Args:
-      pictures: for each style, its features by tap, after the picture itself under the key `PIXELS`.
+      pictures: for each style, its features by tap, preceded by the picture itself under the key `PIXELS`.
       shapes: (height, width) of each style in px.
       products: the precision of matrix products.
       unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
@@ -251,7 +251,7 @@ def transport_distances(
     """Return the three terms of STROTSS' style loss, by their names in `PARTS`.
 
     Args:
-      features: features of the canvas by tap, after the canvas itself under the key `PIXELS`.
+      features: features of the canvas by tap, preceded by the canvas itself under the key `PIXELS`.
       shape: (height, width) of the canvas in px.
       style: the result of `style_at_places`.
       matches: not used; the nearest vectors are sought anew in each update.
@@ -332,8 +332,8 @@ def self_similarity_at_places(
     loss, see `self_similarity.self_similarity_distance`.
 
     Args:
-      canvas: features of the canvas by tap, after the canvas itself under the key `PIXELS`.
-      content: features of the content by tap, after the content itself under the key `PIXELS`.
+      canvas: features of the canvas by tap, preceded by the canvas itself under the key `PIXELS`.
+      content: features of the content by tap, preceded by the content itself under the key `PIXELS`.
       shape: (height, width) of canvas and content in px.
       step: number of the update, which determines the random places.
       unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.

@@ -203,7 +203,7 @@ NNST = Recipe(
         pyramid_levels=8,
         one_pyramid=True,
         enlarge=filters.bilinear,
-        # 200 updates each at 64, 128, 256 and 512 px, and in the final pass at 512 px.
+        # These are 200 updates each at 64, 128, 256 and 512 px, and in the final pass at 512 px.
         steps=1000,
         schedule=Halvings(smallest=64, passes=2),
     ),
@@ -256,7 +256,7 @@ STROTSS = Recipe(
         pyramid_levels=5,
         enlarge=filters.bilinear,
         content_detail=True,
-        # 250 updates each at 64, 128, 256 and 512 px.
+        # These are 250 updates each at 64, 128, 256 and 512 px.
         steps=1000,
         schedule=Halvings(smallest=64),
     ),

@@ -237,7 +237,10 @@ class PixelCount:
 
 
 def _of_area(area: int, height: int, width: int) -> Shape:
-    """Return the (height, width) with this area, in square px, and the proportions of the picture."""
+    """Return the (height, width) of a picture resized to `area`, a number of pixels.
+
+    `height` and `width` are the present sides of the picture, whose aspect ratio is kept.
+    """
     rows = max(1, round(math.sqrt(area * height / width)))
     return rows, max(1, round(width / height * rows))
 

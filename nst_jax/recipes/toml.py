@@ -36,9 +36,11 @@ HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )
 
-BASE = "base"  # the key of a file whose value is the name of the preset that the file changes
+# The key in a file for the name of the preset that the file changes, as in `base = "tf"`.
+BASE = "base"
 
-KIND = "kind"  # the key of a table whose value is the name of the table's dataclass, such as "Adam"
+# The key in a table for the name of the dataclass that the table describes, as in `kind = "Adam"`.
+KIND = "kind"
 
 NONE = "none"  # the string that stands for None in a file, since TOML has no literal for None
 

@@ -217,7 +217,7 @@ def walk_item(item: Item) -> Iterator[Item]:
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield the full keys of all fields that an instance of a dataclass may have.
+    """Yield the full keys, such as "descent.steps", of all fields that a dataclass may have.
 
     A field may have one of several dataclasses as its value, such as one of the optimisers: the keys of
     the fields of each of these are yielded.
@@ -246,7 +246,7 @@ def with_field(record: Any, key: str, value: Any) -> Any:
 
 
 def full_key(record: Any, name: str) -> str:
-    """Return the full key of a field, given this key or only the end of it.
+    """Return the full key of a field, such as "descent.steps", given this key or only its end.
 
     Args:
       record: an instance of a dataclass that has the field itself or in a dataclass in it, such as a
