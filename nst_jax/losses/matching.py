@@ -190,7 +190,8 @@ def hypercolumn_costs(
     return MatchingCosts(
         target_bytes=4 * others * channels,
         update_bytes=UPDATE_COPIES * rows,
-        # With each multiplication goes an addition, and the gradient takes as many as the loss.
+        # There are as many additions as multiplications, and the gradient takes as many of both as the
+        # loss: hence 4 times the number of multiplications.
         update_operations=4.0 * resizing,
         # The hypercolumns of the single pictures, which exist beside the concatenated ones.
         measure_bytes=4 * others * channels,

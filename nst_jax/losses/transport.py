@@ -214,7 +214,8 @@ def style_at_places(
     """Return the target of the style loss: vectors of the styles at random places, and their moments.
 
     Args:
-      pictures: for each style, its features by tap, preceded by the picture itself under the key `PIXELS`.
+      pictures: for each style, its features by tap, preceded by the picture itself under the key
+        `PIXELS`.
       shapes: (height, width) of each style in px.
       products: the precision of matrix products.
       unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.

@@ -101,8 +101,8 @@ def nine_point_differences(
     if where is not None:
         diagonal = jnp.where(where[:-1, :-1, None], diagonal, 0)
     # `crossing` is the sum of the squared differences of neighbours along the border. It is added twice
-    # for the diagonals that cross the border: each pixel of such a pair of neighbours is repeated beyond
-    # the border, and is there diagonal to the other pixel of the pair.
+    # for the diagonals that cross the border: each pixel of such a pair of neighbours is repeated
+    # beyond the border, and is there diagonal to the other pixel of the pair.
     if size is None:
         rows, columns = right[..., (0, -1), :, :], down[..., :, (0, -1), :]
     else:

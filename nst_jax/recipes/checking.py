@@ -35,12 +35,12 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
-      ValueError: for unknown taps or words; for more or fewer layer weights than taps; for weights that
-        are negative or not finite, and style shares that are all 0; for fewer than one update; for
-        numbers that a size rule, a start, an optimiser or a schedule does not allow; for a loss that is
-        declared additive and is not; for a tile size that does not suit the network; and for values
-        that exclude each other, such as clipping with an optimiser that undoes bad updates, or tiles
-        with a loss that is not additive. The message names the value.
+      ValueError: for unknown taps, or unknown words such as one for `colors`; for more or fewer layer
+        weights than taps; for weights that are negative or not finite, and style shares that are all 0;
+        for fewer than one update; for numbers that a size rule, a start, an optimiser or a schedule
+        does not allow; for a loss that is declared additive and is not; for a tile size that does not
+        suit the network; and for values that exclude each other, such as clipping with an optimiser
+        that undoes bad updates, or tiles with a loss that is not additive. The message names the value.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""

@@ -127,8 +127,8 @@ HISTOGRAM = Recipe(
     ),
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
-        # The source's "conv4_2" is the output of the convolution without its bias; here the bias is
-        # added, which makes no difference to the loss of features of canvas minus content.
+        # The source's "conv4_2" is the output of the convolution without its bias. Here the bias is
+        # included, but it cancels in the difference of the features of canvas and content.
         content_taps=("preact4_2",),
         content_loss=losses.CONTENT_HALF_OVER_ROOT,
         content_weight=5.0,

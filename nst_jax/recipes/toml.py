@@ -225,7 +225,8 @@ def _parsed(text: str) -> dict[str, Any]:
         end = f"at the end, line {len(text.splitlines())}"
         raise _Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
     except (ValueError, RecursionError):
-        # Raised for numbers with more digits, and lists with deeper nesting, than Python allows.
+        # `tomllib` raises these errors for numbers with more digits, and for lists with deeper nesting,
+        # than Python allows.
         raise _Refused(
             "is no TOML of a recipe: a number too long, or lists nested too deep"
         ) from None
