@@ -46,9 +46,10 @@ def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array
 
 
 def grid_stride(shape: Shape) -> int:
-    """Return how many pixels apart the rows of the grid of `random_places` are, and its columns.
+    """Return the distance in px between neighbouring rows of the grid of `random_places`.
 
-    `shape` is the (height, width) of the picture in px.
+    The distance between neighbouring columns is the same. `shape` is the (height, width) of the picture
+    in px.
     """
     return max(1, math.isqrt(shape[0] * shape[1] // GRID**2))
 
