@@ -76,7 +76,7 @@ def mean_moments(sums: Moments, count: Count) -> Moments:
 
 
 def covariance(moments: Moments) -> Matrix:
-    """Return the covariance C = S - m mᵀ [c, c], given the mean m [c] and the second moment S [c, c]."""
+    """Return the covariance C = S - m mᵀ, [c, c], given the mean m and the second moment S."""
     return moments.second - jnp.outer(moments.first, moments.first)
 
 
@@ -141,7 +141,7 @@ ABSOLUTE_PART = 1e-4
 
 
 def gaussian_target(style: Moments) -> GaussianTarget:
-    """Return the mean of a style, its covariance plus 1e-4 I, and the matrix square root of this sum."""
+    """Return a style's mean, its covariance plus 1e-4 I, and the matrix square root of this sum."""
     matrix = _regular_covariance(style, 1.0, ABSOLUTE_PART)
     return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])
 

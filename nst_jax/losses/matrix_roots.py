@@ -102,7 +102,8 @@ def scaled_roots(
 def _scales(rounds: int, smallest: float) -> np.ndarray:
     """Return the factor by which Z Y is multiplied in each round of `scaled_roots`.
 
-    The factors are made for eigenvalues of Z Y between `smallest` and 1 before the first round.
+    Z and Y are the matrices of the iteration in the module's docstring. The factors are made for
+    eigenvalues of Z Y that are between `smallest` and 1 before the first round.
     """
     # The factors are those of Chen and Chow, named in `scaled_roots`. In each round, `least` is the
     # lower bound of the square roots of the eigenvalues.

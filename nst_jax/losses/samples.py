@@ -157,11 +157,14 @@ class Ranks(NamedTuple):
     middle: Float[Array, "d m"]
 
     def as_given(self, at_first_places: Float[Array, "d m"]) -> Float[Array, "d m"]:
-        """Return, for each number in the given order, the entry at the first place of its run.
+        """Bring what was computed for sorted rows back into the given order of the numbers.
 
         Args:
-          at_first_places: an array over the places of the sorted rows, of which only the entries at the
-            first place of each run are read.
+          at_first_places: what was computed for each place of the sorted rows. Only the entry at the
+            first place of each run of equal numbers is read.
+
+        Returns:
+          For each number, in the given order, the entry at the first place of its run.
         """
         return jnp.take_along_axis(at_first_places, self.first, axis=1, mode="promise_in_bounds")
 

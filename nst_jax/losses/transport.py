@@ -197,6 +197,9 @@ def vectors_at(
       places: [n, 2], the (row, column) of each place in px.
       share: the number by which features, but not colours, are multiplied.
       between: whether features are interpolated between positions; see `many_taps.sampled`.
+
+    Returns:
+      The vectors, one in each row.
     """
     found = sampled(
         list(features.values()), places, [shrink_of(name) for name in features], between=between

@@ -54,9 +54,10 @@ def squared_differences(
 def difference_sums(
     image: Image, where: Mask = None, size: RealSize | None = None
 ) -> tuple[DifferenceSums, DifferenceSums]:
-    """Return two pairs of sums: that of `squared_differences`, then that of `absolute_differences`.
+    """Return the pairs (sum(dy²), sum(dx²)) and (sum|dy|, sum|dx|).
 
-    The module's docstring explains the arguments.
+    dy and dx are the differences to the pixels below and right. The module's docstring explains the
+    arguments.
     """
     return squared_differences(image, where, size), absolute_differences(image, where, size)
 

@@ -268,7 +268,7 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
       *more: further keys that are allowed, besides the fields of `kind`.
     """
     if all(name in declared_fields(kind) for name in table):
-        # A return at once, since what follows is slow, and a batch may read thousands of tables.
+        # The usual case ends here, since what follows is slow, and a batch may read thousands of tables.
         return
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]
@@ -485,7 +485,7 @@ def _typed(text: str, annotation: Any) -> Any:
 
 
 def _value(text: str) -> Any:
-    """Return the value that the text is in TOML; or the text itself if it is not TOML."""
+    """Return the value for which the text stands in TOML, or the text itself if it is not TOML."""
     try:
         found = _parsed(f"value = {text}")
     except _Refused:
