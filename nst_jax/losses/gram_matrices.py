@@ -122,7 +122,7 @@ def masked_gram(
 
 
 def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean(dG²), where dG = canvas - style.
+    """Return mean(dG²), where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
     This is the style loss of Gatys' code and of TensorFlow's tutorial.
     """
@@ -131,10 +131,10 @@ def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean(dG²) / 4, where dG = canvas - style: the loss E of the first paper on style transfer.
+    """Return mean(dG²) / 4, where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    The paper writes the loss as sum(dR²) / (4 N² M²), with the difference dR of raw Gram matrices, N
-    channels and M positions.
+    This is the loss E of the paper named below, which writes it as sum(dR²) / (4 N² M²), with the
+    difference dR of raw Gram matrices (sums over positions), N channels and M positions.
 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.
@@ -143,10 +143,10 @@ def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean((dG / N)²), where dG = canvas - style and N is the number of channels.
+    """Return mean((dG / N)²), where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    The sources divide the raw Gram matrix (a sum over M positions) by N M, and take the mean square of
-    the differences.
+    N is the number of channels, c. The sources divide the raw Gram matrix (a sum over M positions) by
+    N M, and take the mean square of the differences.
 
     References:
       jcjohnson/neural-style; ProGamerGov/neural-style-pt; PyTorch's tutorial.
@@ -155,10 +155,11 @@ def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean(dG²) M / N, where dG = canvas - style, with M positions and N channels.
+    """Return mean(dG²) M / N, where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    This loss grows with the size of the picture. The source writes it as mean(dR²) / (N M), with the
-    difference dR of raw Gram matrices.
+    M is the number of positions and N that of channels, c; so the loss grows with the size of the
+    picture. The source writes it as mean(dR²) / (N M), with the difference dR of raw Gram matrices
+    (sums over positions).
 
     References:
       udacity/deep-learning-v2-pytorch, style-transfer.
@@ -168,11 +169,12 @@ def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return sum(dG²) (M / P)² / 36, where dG = canvas - style, with M positions and P pixels.
+    """Return sum(dG²) (M / P)² / 36, where dG = canvas - style.
 
-    The source writes it as sum(dR²) / (4 · 3² · P²), with the difference dR of raw Gram matrices. The
-    source thus divides by the number of channels (3) and of pixels (P) of the picture, not by those of
-    channels and of positions (M) of the features.
+    `canvas` and `style` are mean Gram matrices [c, c]. M is the number of positions, P that of pixels.
+    The source writes the loss as sum(dR²) / (4 · 3² · P²), with the difference dR of raw Gram matrices
+    (sums over positions). The source thus divides by the numbers of channels (3) and of pixels (P) of
+    the picture, and not by those of channels and of positions (M) of the features.
 
     References:
       keras-team/keras-io, examples/generative/neural_style_transfer.py.
@@ -184,7 +186,8 @@ def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_gradient_scaled(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return sum(dG²) / (sum|dG| + 1e-8), where dG = canvas - style.
 
-    See `squares.gradient_scaled_square` for the purpose of the denominator.
+    `canvas` and `style` are mean Gram matrices [c, c]. See `squares.gradient_scaled_square` for the
+    purpose of the denominator.
 
     References:
       crowsonkb/style-transfer-pytorch, style_transfer/style_transfer.py, `StyleLoss`.

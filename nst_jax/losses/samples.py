@@ -115,7 +115,7 @@ def _as_integers(values: Array) -> Array:
 
 
 def _as_floats(integers: Array, dtype: Any) -> Array:
-    """Return the floating-point numbers that `_as_integers` mapped to these integers: its inverse."""
+    """Map integers from `_as_integers` back to floating-point numbers of type `dtype`."""
     return lax.bitcast_convert_type(_flipped(integers), dtype)
 
 

@@ -92,5 +92,8 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return w(f), in the module's docstring, for the factor f of the style weight."""
+    """Return how far a picture has changed for a factor of the style weight: 0 is the photo.
+
+    This is w(f) in the module's docstring.
+    """
     return float(1 / (1 + (HALF / factor) ** STEEPNESS))
