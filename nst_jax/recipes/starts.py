@@ -31,7 +31,7 @@ Start: TypeAlias = Callable[[Image, StyleImage, Array], Image]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FromContent:
-    """The content picture itself is the initial canvas."""
+    """The initial canvas is the content picture itself."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
@@ -62,7 +62,7 @@ class Blank:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Noise:
-    """Normal white noise with the style's mean and standard deviation in each channel.
+    """The initial canvas is normal white noise with the style's mean and deviation in each channel.
 
     The noise is clipped to [0, 1]. The canvas has the style's colours from the beginning; if it started
     from grey noise, it would need many updates to get them.
@@ -78,7 +78,7 @@ class Noise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class WhiteNoise:
-    """Noise that is uniform in [0, 1) and independent in each channel of each pixel."""
+    """The initial canvas is noise, uniform in [0, 1) and independent in each channel of each pixel."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style
@@ -88,7 +88,7 @@ class WhiteNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MeanNoise:
-    """ImageNet's mean colour plus normal noise of a small `deviation`, as in neural-style.
+    """The initial canvas is ImageNet's mean colour plus weak normal noise, as in neural-style.
 
     neural-style and its ports make this canvas in the pixels that their network reads, in which black
     and white differ by `white` and not by 1. The result is divided by `white`, and not clipped.
@@ -111,7 +111,7 @@ class MeanNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StyleMeanNoise:
-    """The style's mean colour plus normal noise of a small `deviation`, used to synthesise textures.
+    """The initial canvas is the style's mean colour plus weak normal noise; it is used for textures.
 
     Attributes:
       deviation: standard deviation of the noise, where black is 0 and white is 1.
@@ -127,7 +127,7 @@ class StyleMeanNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StyleMeanDetail:
-    """The style's mean colour plus the finest detail of the content, as in the program STROTSS.
+    """The initial canvas is the style's mean colour plus the content's finest detail, as in STROTSS.
 
     The finest detail is the finest level of the content's Laplacian pyramid; see
     `images.resizing.finest_detail`.
@@ -141,7 +141,7 @@ class StyleMeanDetail:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Blend:
-    """`(1 - ratio) * content + ratio * noise`, with the noise of the start `Noise`."""
+    """The initial canvas is `(1 - ratio) * content + ratio * noise`, with noise as of `Noise`."""
 
     ratio: float = 0.6
 
@@ -152,7 +152,10 @@ class Blend:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Jitter:
-    """The content plus uniform noise in [-amplitude, amplitude); this sum is clipped to [0, 1]."""
+    """The initial canvas is the content plus uniform noise in [-amplitude, amplitude).
+
+    The canvas is clipped to [0, 1].
+    """
 
     amplitude: float = 0.25
 
@@ -165,8 +168,9 @@ class Jitter:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SeededBlend:
-    """`(1 - ratio) * content + ratio * noise`, with the noise of Coursera's TensorFlow 1 notebook.
+    """The initial canvas is that of Coursera's TensorFlow 1 notebook, a mixture of content and noise.
 
+    It is `(1 - ratio) * content + ratio * noise`.
     Content and noise are in pixels from 0 to 255 with ImageNet's mean colour subtracted; the noise is
     uniform in [-amplitude, amplitude). It is drawn by NumPy's legacy generator, seeded with `seed`,
     after two normal numbers, since the notebook draws two such numbers before it. The argument `key` is
@@ -207,10 +211,11 @@ class SeededBlend:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Instant:
-    """The content as painted by the feed-forward network of `nst_jax.instant`, as a head start.
+    """The initial canvas is the content as `nst_jax.instant` paints it, by a feed-forward network.
 
-    The network needs all styles and their shares, but a start is given only the first style. So the run
-    paints this picture itself and does not call this start; a call raises a TypeError.
+    So the run has a head start. The network needs all styles and their shares, but a start is given
+    only the first style. Therefore the run paints this picture itself and does not call this start; a
+    call raises a TypeError.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
