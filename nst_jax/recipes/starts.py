@@ -170,11 +170,11 @@ class Jitter:
 class SeededBlend:
     """The initial canvas is that of Coursera's TensorFlow 1 notebook, a mixture of content and noise.
 
-    It is `(1 - ratio) * content + ratio * noise`.
-    Content and noise are in pixels from 0 to 255 with ImageNet's mean colour subtracted; the noise is
-    uniform in [-amplitude, amplitude). It is drawn by NumPy's legacy generator, seeded with `seed`,
-    after two normal numbers, since the notebook draws two such numbers before it. The argument `key` is
-    not used. This start is not traceable, since NumPy draws the noise on the host.
+    The mixture is `(1 - ratio) * content + ratio * noise`. Content and noise are in pixels from 0 to
+    255 with ImageNet's mean colour subtracted; the noise is uniform in [-amplitude, amplitude). The
+    noise is drawn by NumPy's legacy generator, seeded with `seed`, after two normal numbers, since the
+    notebook draws two such numbers before its noise. The argument `key` is not used. This start is not
+    traceable, since NumPy draws the noise on the host.
     """
 
     ratio: float = 0.6
