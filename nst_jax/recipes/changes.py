@@ -63,6 +63,7 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
       The recipe with another `style_weight`, or another `search_content`.
 
     Raises:
+      TypeError: if `strength` is an array.
       ValueError: if `strength` is not between 0 and 1.
 
     Example:
