@@ -46,7 +46,10 @@ IN_FLIGHT = 2
 
 
 class TrainingDiverged(RuntimeError):
-    """Raised if a loss of a training is not finite; `Training.best` has the best network until then."""
+    """Raised if a loss of a training is not finite.
+
+    `Training.best` has the best network until then, if the training had a finite loss before.
+    """
 
 
 # --- The training -----------------------------------------------------------------------------------
@@ -219,9 +222,14 @@ class Training(Iterator[TrainingReport]):
 
     def _check_finite(self, loss: Any, step: int) -> None:
         if not np.isfinite(np.asarray(loss)):
+            best = (
+                f"the best network is that after {self.best_step} updates"
+                if self._best
+                else "there is no network to keep, as none was measured before"
+            )
             raise TrainingDiverged(
-                f"the loss is not finite at update {step}; the best network is that after "
-                f"{self.best_step} updates: try a smaller `learning_rate` or smaller weights"
+                f"the loss is not finite at update {step}; {best}: try a smaller `learning_rate` or "
+                "smaller weights"
             )
 
     def _measure(self) -> float:
@@ -276,7 +284,15 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best(self) -> StyleNetwork:
-        """Of the networks measured so far, that with the least loss on the photos held out."""
+        """Of the networks measured so far, that with the least loss on the photos held out.
+
+        Raises:
+          RuntimeError: if no network was measured yet, or none with a finite loss.
+        """
+        if not self._best:
+            raise RuntimeError(
+                "there is no best network yet: the loss on the photos was not measured"
+            )
         return self._named(self._best)
 
     @property
