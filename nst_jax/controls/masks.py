@@ -207,7 +207,7 @@ def _dilated(masks: Float[Array, "h w n"], radius: int) -> Float[Array, "h w n"]
 
 
 def _pooled(masks: Float[Array, "h w n"], ceil: bool) -> Float[Array, "h2 w2 n"]:
-    """Return the largest value of each 2 x 2 window, with the same windows as the network's poolings."""
+    """Return the largest value in each of the 2 x 2 windows that the network's poolings have."""
     odd = [side % 2 for side in masks.shape[:2]]
     if not ceil:
         height, width = (side - rest for side, rest in zip(masks.shape[:2], odd, strict=True))

@@ -23,7 +23,7 @@ from nst_jax.vgg.taps import TAPS
 
 
 class Controls(NamedTuple):
-    """What a caller gave for one canvas, at one size, as JAX arrays: an argument of traced functions."""
+    """What a caller gave for one canvas, at one size, as JAX arrays that traced functions can take."""
 
     masks: Float[Array, "*batch h w r"]  # masks of the r regions, without that of the default style
     weights: Float[
@@ -136,8 +136,8 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
     """Return, for each style, how much each pixel of the content belongs to it.
 
     Several default styles (a blend) have the same pixels. Transparent pixels belong to no style. If
-    regions cover the whole content, all opaque pixels belong to the default style as well, so that
-    their mean colour exists; this style is then not painted anyway.
+    regions cover the whole content, all opaque pixels belong to the default style as well, so that the
+    mean of these pixels' colours can be computed; the default style is then not painted anyway.
 
     Returns:
       For each entry of `controls.style_masks`, [h, w] in [0, 1], or None if all pixels count alike.
@@ -232,10 +232,11 @@ def held_tap(taps: Sequence[str]) -> str:
 
 
 def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Any]:
-    """Return, by tap, the square root of each position's weight in the content loss for protected parts.
+    """Return square roots of the weights of positions in the content loss for protected parts.
 
-    The result is [h', w', 1] at a single tap, that of `held_tap`, or empty if nothing is protected. A
-    weight is the amount of protection times the mask of the protected part, resized to the tap.
+    The result has [h', w', 1] for a single tap, that of `held_tap`, or is empty if nothing is
+    protected. A weight is the amount of protection times the mask of the protected part, resized to the
+    tap.
     """
     if controls.protect is None:
         return {}
