@@ -256,9 +256,9 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
 
 
 def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
-    """Return the gradient of max pooling: a window's gradient `g` goes to the member that `index` names.
+    """Return the gradient of max pooling, which at the member named by `index` is that of its window.
 
-    All other members get 0. Of equal maxima, the first gets the gradient, as in torch; autodiff of
+    It is 0 at all other members. Of equal maxima, the first gets the gradient, as in torch; autodiff of
     `jnp.maximum` would divide it among them.
     """
     n, height, width, channels = g.shape
@@ -328,7 +328,7 @@ def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
 
 
 def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Return the mean of each 2 x 2 window; with `ceil`, border windows average the pixels they have."""
+    """Return the mean of each 2 x 2 window; with `ceil`, that of a border window's existing pixels."""
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     return _sum_of_windows(x, ceil) / _sum_of_windows(ones, ceil)
 
