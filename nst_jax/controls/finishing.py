@@ -135,7 +135,7 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return how many rows of a filtered picture are computed at once, from these and further rows."""
+    """Return the number of rows in each strip of a picture that is filtered; all rows if it is small."""
     return min(height, max(2 * filter_radius(height, width), MOST_PIXELS // width))
 
 
@@ -235,10 +235,9 @@ def finished(
       colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma,
         "palette" moves its colours to the palette of the styles; the others change no colours here.
       space: the space in which chroma is exchanged, a key of `color.CHROMA_SPACES`.
-      kept: the protected parts of the content, or None. Where a pixel is fully
-        protected, the losses do not see the canvas, so it may still be the noise from which it started.
-        Filters, which read the pixels around each pixel, therefore get the image with the protected
-        parts mixed in.
+      kept: the protected parts of the content, or None. Where a pixel is fully protected, the losses do
+        not see the canvas, so it may still be the noise from which it started. Filters, which read the
+        pixels around each pixel, therefore get the image with the protected parts mixed in.
       opacity: how much each pixel of the content counts in the mean and covariance of "palette",
         [h, w] in [0, 1], 0 for transparent pixels. None: all count alike.
 

@@ -248,7 +248,7 @@ class BatchControls(NamedTuple):
     style_opacity: Any = None  # of all styles, or several values, one for each entry of `styles`
 
     def lengths(self) -> dict[str, int]:
-        """Return how many values were given, for each control with several, such as "protect.mask"."""
+        """Return, by the names of the controls that have several values, how many values they have."""
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
         for index, region in enumerate(regions):

@@ -31,7 +31,7 @@ def box_sums(planes: Planes, radius: int) -> Planes:
 
     Args:
       planes: [h, w, ...].
-      radius: half the side of the window without its central pixel, in pixels; 0 or more.
+      radius: distance from a pixel to the farthest row and column of its window, in pixels; 0 or more.
 
     Returns:
       The sums, of the same shape as `planes`.

@@ -1,4 +1,4 @@
-"""Check masks of pictures, resize them, and make masks of the features at the network's taps of them.
+"""Check and resize masks of pictures, and make masks of the network's features from them.
 
 A mask is [h, w] in [0, 1]: 1 for pixels inside the part of the picture that it marks, 0 for pixels
 outside, and values between at soft edges. A mask has the proportions of its picture, and is resized
@@ -19,7 +19,7 @@ from nst_jax._types import Shape
 from nst_jax.images.resizing import antialiased_masks
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# The ways to make the mask of a tap, by name, and what each of them counts as inside.
+# Name of a way to make a mask of the features at a tap -> the positions that it counts as inside.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",

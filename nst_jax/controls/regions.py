@@ -23,12 +23,14 @@ from nst_jax.vgg.taps import TAPS
 
 
 class Controls(NamedTuple):
-    """What a caller gave for one canvas, at one size, as JAX arrays that traced functions can take."""
+    """The regions, protected part and opacities of one canvas as JAX arrays, at its current size.
+
+    Unlike the values in `given.Given`, these can be arguments of traced functions.
+    """
 
     masks: Float[Array, "*batch h w r"]  # masks of the r regions, without that of the default style
-    weights: Float[
-        Array, "*batch r1"
-    ]  # weights of the r + 1 style losses, the default style's first
+    # Weights of the r + 1 style losses, that of the default style first.
+    weights: Float[Array, "*batch r1"]
     # A mask [h', w'] for each default style (several are blended), then for each region's style. None:
     # all pixels of that style count.
     style_masks: tuple[Any, ...]
@@ -43,10 +45,10 @@ class Controls(NamedTuple):
 
 
 def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Return what a caller gave as arrays, with masks resized to their pictures' current sizes.
+    """Return the controls that a caller gave as arrays, resized to the given sizes.
 
     Args:
-      given: the checked values, from `given.checked_controls`.
+      given: the controls, from `given.checked_controls`.
       canvas: (height, width) of the canvas.
       styles: (height, width) of each default style, then of each region's style.
     """
@@ -191,7 +193,7 @@ def guides_of(
     style_totals: Mapping[str, Float[Array, " r1"]],
     held: Mapping[str, Array],
 ) -> Guides:
-    """Return the masks of a canvas, with the sums and weights that the loop needs beside them.
+    """Return the masks of a canvas with sums and weights that are computed from them before the loop.
 
     A region that is empty at a tap, in the canvas or in its style, has weight 0 there.
 
@@ -200,7 +202,7 @@ def guides_of(
       weights: weights of the regions' style losses, [r + 1].
       style_totals: by tap, the sum of T² over each region's style, [r + 1]. Only whether a sum is 0
         matters, so for a style without a mask it may be any positive number.
-      held: weights for protected parts, from `held_at`.
+      held: square roots of weights in the content loss for protected parts, from `held_at`.
     """
     totals = {tap: total(mask) for tap, mask in at_taps.items()}
     shares = {}

@@ -1,4 +1,4 @@
-"""From a file's bytes to sRGB pixels: EXIF orientation, colour profiles, modes, depth, transparency.
+"""Decode a file's bytes to sRGB pixels, whatever its orientation, colour profile, depth or opacity.
 
 `decoded` returns the pixels, and a note (one line of text) for every conversion that may surprise the
 user.
@@ -259,7 +259,7 @@ def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
     found = opened.info.get("dpi") or _exif_resolution(opened)
     try:
         across, down = (float(one) for one in found or ())
-    except (TypeError, ValueError, ZeroDivisionError):  # damaged or missing
+    except (TypeError, ValueError, ZeroDivisionError):  # it is damaged or missing
         return None
     if not all(1 < one <= MOST_DPI for one in (across, down)):  # 1 stands for "not known"
         return None
@@ -326,8 +326,8 @@ def memory_of(opened: PilImage.Image) -> int:
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
-    """Return the most bytes that decoding takes for each pixel, as measured and rounded up."""
-    most = 25  # the float32 array takes 12, Pillow's picture 4, and the conversion 9
+    """Return the most bytes per pixel that decoding this picture takes, as measured and rounded up."""
+    most = 25  # the float32 array that is returned takes 12, Pillow's picture 4, the conversion 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
     if opened.mode.startswith("I") or opened.mode == "F":
@@ -336,8 +336,8 @@ def _bytes_per_pixel(opened: PilImage.Image) -> int:
         most += 12
     if _orientation(opened, []) in _TURNS:
         most += 4
-    if opened.format in ("WEBP", "AVIF", "JPEG2000", "HEIF"):  # their decoders keep a copy
-        most += 10
+    if opened.format in ("WEBP", "AVIF", "JPEG2000", "HEIF"):
+        most += 10  # the decoders of these formats keep a copy of the picture
     return most
 
 
@@ -372,7 +372,8 @@ def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF may raise any kind of error; the pixels may still be intact
-        opened.info[_EXIF_IS_UNREADABLE] = True  # a second attempt would find no EXIF and not raise
+        # A second call of `getexif` would find no EXIF and raise no error, so the error is recorded.
+        opened.info[_EXIF_IS_UNREADABLE] = True
     if _EXIF_IS_UNREADABLE in opened.info:
         notes.append("unreadable EXIF ignored")
         return 1
@@ -419,7 +420,7 @@ def _from_deep_grey(
     # Samples are rounded to 8 bits only after the conversion by gamma: near black, one 8-bit level of
     # the samples may span several levels of sRGB.
     levels = np.empty(values.shape, np.uint8)
-    for row, samples in zip(levels, values / white, strict=True):  # by rows, to save memory
+    for row, samples in zip(levels, values / white, strict=True):  # row by row, to save memory
         row[:] = np.rint((samples if gamma is None else _gamma_to_srgb(samples, gamma)) * 255)
     grey = PilImage.fromarray(levels)
     key = image.info.get("transparency")
@@ -449,7 +450,7 @@ def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) 
     """Return 16-bit colours, given by their high and low bytes, converted to sRGB in mode RGB."""
     table = np.rint(255 * _gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
-    for row, below in zip(found, np.asarray(low), strict=True):  # by rows, to save memory
+    for row, below in zip(found, np.asarray(low), strict=True):  # row by row, to save memory
         row[:] = table[row.astype(np.uint16) << 8 | below]
     return PilImage.fromarray(found)
 

@@ -24,9 +24,8 @@ Frame = UInt8[np.ndarray, "h w 3"]  # one picture of a film
 # the seconds for which each is shown, and `text` is the metadata to embed, or None.
 Writer = Callable[[Path, Sequence[Frame], Sequence[float], str | None], None]
 
-VIDEO_RATE = (
-    25  # frames per second of an MP4; a frame that is shown for longer is stored repeatedly
-)
+# Frames per second of an MP4. A frame that is shown for longer is stored repeatedly.
+VIDEO_RATE = 25
 
 _SAMPLED_FRAMES = 12  # largest number of frames from which the palette of a GIF is chosen
 _SAMPLED_PIXELS = 100_000  # about how many pixels are taken from these frames together
@@ -124,7 +123,7 @@ def _write_mp4(
         stream = container.add_stream("libx264", rate=Fraction(VIDEO_RATE))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "preset": "medium"}
-        # A file that does not state its coding of colours makes players guess it from the picture's
+        # The coding of colours is stated, since players would otherwise guess it from the picture's
         # size.
         stream.colorspace, stream.color_range = Colorspace.ITU709, ColorRange.MPEG
         stream.color_primaries, stream.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
@@ -211,7 +210,9 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         if size == 1:  # 1 stands for a size of 64 bits, which follows
             size, header = int.from_bytes(view[8:16]), 16
         if size < header:
-            return  # 0 stands for a box up to the file's end, never the comment's; others are damage
+            # A size of 0 stands for a box up to the end of the file, which never has the comment. Other
+            # sizes below that of the header are damage.
+            return
         yield bytes(view[4:8]), view[header:size]
         view = view[size:]
 

@@ -1,4 +1,4 @@
-"""Films of a process: frames kept without filling memory, and written as GIF, WebP, APNG or MP4."""
+"""Make a film of a process: collect frames without filling memory, and write GIF, WebP, APNG or MP4."""
 
 import io
 import tempfile

@@ -18,9 +18,8 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 def ends_early(data: bytes) -> bool:
     """Return whether a JPEG's data go on after its first end marker, up to another end marker.
 
-    The other end marker must be the end of the file.
-
-    Padding, further pictures or a video may follow an intact picture, and do not count as its data.
+    This other end marker must be at the end of the file. Padding, further pictures or a video may
+    follow an intact picture, and do not count as its data.
     """
     end = _end_from(data, 2)
     if end is None or not data[end:-2].strip(b"\0\xff"):

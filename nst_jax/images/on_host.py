@@ -13,7 +13,7 @@ from jaxtyping import Float
 from nst_jax._types import HostImage, Shape
 from nst_jax.images.resizing import antialiased, bilinear, enlarge, keys_cubic, torch_bicubic
 
-LANCZOS_LOBES = 3  # the filter is 0 for pixels at a larger distance
+LANCZOS_LOBES = 3  # the Lanczos filter is 0 at distances of more pixels than this
 
 # A function of an array of distances, in pixels, that returns the weights of pixels at these distances.
 Kernel = Callable[[np.ndarray], np.ndarray]
@@ -90,7 +90,7 @@ def at_scale_on_host(image: Any, shape: Shape) -> HostImage:
 
 
 def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
-    """Return the weight of each old row, or column, in each new one. Those of a new one sum to 1."""
+    """Return, for each new row (or column), the weights of the old ones, which sum to 1."""
     if new == old:
         return np.eye(new)
     ratio = old / new

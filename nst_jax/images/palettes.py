@@ -1,4 +1,4 @@
-"""Give the result of style transfer colours from the palette of its style, in OKLab.
+"""Recolour the result of a style transfer with the palette of its style, in OKLab.
 
 The new picture has the lightness L of the result and the hues of the content photograph: the axes a and
 b of the photograph's colours are moved to the mean and covariance of the style's, and smoothed except
@@ -29,10 +29,8 @@ SHARPNESS = 10.0  # how fast a pixel's weight in that filter falls with its diff
 class Palette(NamedTuple):
     """What `recoloured` needs to know of the colours of one or several styles, in OKLab."""
 
-    least: Float[
-        Array, "*batch 3"
-    ]  # the smallest L, the smallest a and the smallest b of all pixels
-    most: Float[Array, "*batch 3"]  # the largest L, the largest a and the largest b of all pixels
+    least: Float[Array, "*batch 3"]  # the smallest value of each of L, a and b in all pixels
+    most: Float[Array, "*batch 3"]  # the largest value of each of L, a and b in all pixels
     mean: Float[Array, "*batch 3"]  # of L, a and b
     covariance: Float[Array, "*batch 3 3"]  # of L, a and b
 

@@ -168,7 +168,7 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
 
 
 def has_settings(path: Source) -> bool:
-    """Return whether `save` embedded metadata in this picture file, which may have damaged pixels."""
+    """Return whether `save` embedded metadata in a picture file, even if its pixels are damaged."""
     try:
         data, _, words = contents_of(path, "path")
         with decoding.opened_picture(data, words, "path", verified=False) as opened:

@@ -58,7 +58,7 @@ def finest_detail(image: Float[Array, "h w 3"]) -> Resized:
 def enlarge(image: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
     """Enlarge an image to (height, width) bicubically; values outside [0, 1] are not clipped.
 
-    It is the filter that brings the picture being optimised from one scale to the next, finer one.
+    With this filter, the picture being optimised is brought from one scale to the next, finer one.
     """
     return _resized(image, shape, "cubic", antialias=True)
 

@@ -74,12 +74,12 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
         with suppress(FileNotFoundError):
-            path.lstat()  # raises an OSError if the name is too long, as the temporary one may not be
+            path.lstat()  # raises an OSError if the name is too long; the temporary one may be shorter
         if probe:
             # `os.access` does not detect read-only file systems, so a file is created as a test.
             part = _files.temporary_path(path.resolve())  # `save` writes to such a path first
             part.touch()
-            part.unlink(missing_ok=True)  # another run may have removed it as a leftover of a run
+            part.unlink(missing_ok=True)  # another run may have taken it for a leftover
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(

@@ -44,7 +44,7 @@ def _convolve(
 
 @jax.jit
 def transpose(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "3 3 o i"]:
-    """Return the kernel of the transposed convolution: spatially flipped, with channels swapped."""
+    """Return the kernel of the transposed convolution: flipped, with the two channel axes swapped."""
     return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
@@ -162,7 +162,7 @@ def zero_padded(
 ) -> Convolved:
     """Convolve features with zeros beyond the border, as every published VGG-19 does.
 
-    The arguments are those of `conv3x3`, for all paddings.
+    The arguments of this and of all other paddings are those of `conv3x3`.
     """
     return conv3x3(x, kernel, forms, products)
 
@@ -256,10 +256,10 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
 
 
 def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
-    """Return the gradient of max pooling, which at the member named by `index` is that of its window.
+    """Return the gradient of max pooling with respect to its input, given that of its result, `g`.
 
-    It is 0 at all other members. Of equal maxima, the first gets the gradient, as in torch; autodiff of
-    `jnp.maximum` would divide it among them.
+    The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
+    maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would divide it.
     """
     n, height, width, channels = g.shape
     members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes: n h 2 w 2 c
@@ -328,7 +328,10 @@ def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
 
 
 def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Return the mean of each 2 x 2 window; with `ceil`, that of a border window's existing pixels."""
+    """Return the mean of each 2 x 2 window.
+
+    With `ceil`, a border window may have fewer than four pixels; the mean is that of the pixels it has.
+    """
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     return _sum_of_windows(x, ceil) / _sum_of_windows(ones, ceil)
 

@@ -36,7 +36,7 @@ TAPS = tuple(
 
 
 def resolve_tap(name: str, *, argument: str = "taps") -> str:
-    """Return this package's name for a tap, given that or an unambiguous name from the literature.
+    """Return this package's name for a tap, given this name or an unambiguous one from the literature.
 
     Args:
       name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
@@ -84,7 +84,7 @@ def halvings(layer: str) -> int:
 
 
 def halved(side: int, times: int, ceil: bool) -> int:
-    """Return the length of a side after `times` poolings; `ceil`: halves are rounded up, else down."""
+    """Return the length of a side after `times` poolings, which round halves up (`ceil`) or down."""
     for _ in range(times):
         side = (side + ceil) // 2
     return side

@@ -189,7 +189,8 @@ class _Dialect(NamedTuple):
     name: str
     family: str
     encoding: str  # encoding of the converted file, unless the caller requests another
-    keys: Callable[[str], dict[str, str]]  # layer -> {"kernel": name in the file, ...}
+    # A function of a layer's name that returns the names in the file of its parts, such as "kernel".
+    keys: Callable[[str], dict[str, str]]
     axes: tuple[int, int, int, int]  # argument of `transpose` that makes kernels [3, 3, in, out]
 
 

@@ -49,16 +49,14 @@ VARIABLE = "NST_JAX_WEIGHTS"  # environment variable with the path of a weights 
 
 EMBEDDED = "embedded weights"  # what messages call a weights file that comes with the package
 
-EMBEDDED_NAME = (
-    "vgg19_imagenet.h5"  # name of the file of VGG-19's weights that comes with the package
-)
+# Name of the file of VGG-19's weights that comes with the package.
+EMBEDDED_NAME = "vgg19_imagenet.h5"
 
-# Digest that this file must have, as the module's docstring defines it.
+# Digest that this file (`EMBEDDED_NAME`) must have, as the module's docstring defines it.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-EMBEDDED_CHECKSUM = (
-    0xBBB749CA  # CRC-32 of this file, which does not state it itself, as newer files do
-)
+# CRC-32 of the same file, which does not state it itself, as newer weights files do.
+EMBEDDED_CHECKSUM = 0xBBB749CA
 
 
 # Name of a dataset, such as "conv1_1/kernel" -> the array that is stored.
@@ -84,9 +82,8 @@ class Architecture(NamedTuple):
 # Endings of the names of datasets that are needed to decode kernels, and are no parameters themselves.
 TABLES = ("/centres", "/scales")
 
-VGG19 = (
-    "vgg19"  # value of the attribute `network` for VGG-19; assumed of files without the attribute
-)
+# Value of the attribute `network` for VGG-19. Files without the attribute are taken to have it.
+VGG19 = "vgg19"
 
 
 class WeightsInfo(NamedTuple):

@@ -55,7 +55,7 @@ class _Storage(NamedTuple):
 
     key: str  # name of the storage in the file
     dtype: str  # as NumPy writes it, such as "<f4"
-    length: int  # in numbers, not bytes
+    length: int  # how many numbers it has
 
     @property
     def size(self) -> int:
@@ -92,9 +92,8 @@ def _count(value: object) -> int:
 
 
 def _counts(values: object) -> tuple[int, ...]:
-    if not isinstance(
-        values, tuple
-    ):  # `_check_opcodes` limits the size of tuples, not that of lists
+    # A list is refused: `_check_opcodes` limits the sizes of tuples, but not those of lists.
+    if not isinstance(values, tuple):
         raise TypeError(f"a tensor has a {type(values).__name__} where a tuple is expected")
     return tuple(map(_count, values))
 
@@ -203,7 +202,7 @@ LARGEST_PICKLE = 2**20  # bytes; the pickle that describes VGG-19's tensors has 
 # busy for hours, since Python hashes a tuple by hashing all values in it, at any depth.
 LARGEST_TUPLE = 128
 
-# Opcodes that make a tuple, that store a value in the memo, and that fetch one from it.
+# Three sets of opcodes: those that make a tuple, store a value in the memo, and fetch a value from it.
 _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
@@ -302,9 +301,10 @@ def _too_large(path: Path) -> Refusal:
 
 
 def _tensors(path: Path, loaded: object) -> dict[str, _Tensor]:
-    """Return the tensors by name of a state dict, which is what `loaded` should be.
+    """Return the tensors of a state dict by name, ignoring other values in it.
 
-    Other values in the state dict are ignored.
+    Raises:
+      Refusal: if `loaded`, what the file contains, is no dictionary.
     """
     if not isinstance(loaded, dict):
         came = type(loaded).__name__.lstrip("_")
@@ -330,7 +330,7 @@ def _stored_arrays(
 
 
 def zip_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return the arrays by name of a file that torch 1.6 or later wrote.
+    """Return, by name, the arrays of a file that torch 1.6 or later wrote.
 
     The format is a zip file of a pickle, which describes tensors, and the storages.
     """
@@ -372,7 +372,7 @@ _LEGACY_PROTOCOL = 1001  # the version of this format, which is its second pickl
 
 
 def legacy_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return the arrays by name of a file in the format that torch wrote before 1.6.
+    """Return, by name, the arrays of a file in the format that torch wrote before 1.6.
 
     The format is a sequence of five pickles (magic number, protocol, facts about the system, the saved
     object, the keys of the storages), followed by the storages.
