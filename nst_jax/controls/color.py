@@ -214,7 +214,8 @@ def cholesky_map(own: Matrix, wanted: Matrix) -> Matrix:
     return _over(other, lower)
 
 
-# Name of a linear map of colours -> function of (covariance A, covariance B) that returns its matrix.
+# Name of a linear map of colours -> function of (covariance of the colours, wanted covariance) that
+# returns the matrix of the map.
 MAPS: Mapping[str, Callable[[Matrix, Matrix], Matrix]] = MappingProxyType(
     {"transport": transport_map, "cholesky": cholesky_map, "pca": pca_map}
 )

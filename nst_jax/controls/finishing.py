@@ -135,7 +135,7 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return the number of rows in each strip of a picture that is filtered; all rows if it is small."""
+    """Return the number of rows in each strip in which a picture is filtered; all rows if few."""
     return min(height, max(2 * filter_radius(height, width), MOST_PIXELS // width))
 
 

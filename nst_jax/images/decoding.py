@@ -534,7 +534,7 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
         outputMode="RGB",
         flags=_BLACK_TO_BLACK,
     )
-    assert converted is not None  # only a conversion in place returns None
+    assert converted is not None  # `profileToProfile` returns None only if it converts in place
     return converted
 
 

@@ -114,7 +114,8 @@ def as_text(metadata: Mapping[str, Any] | None) -> str | None:
     if metadata is None:
         return None
     try:
-        # ASCII only, with JSON's escapes for other characters, so that every format can store the text.
+        # The text is ASCII, with JSON's escapes for other characters, so that every format can store
+        # it.
         return json.dumps(metadata, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(

@@ -264,7 +264,7 @@ class _Place:
 
 
 class _Store:
-    """A temporary file of frames; the space of a frame that is dropped is used again."""
+    """Keeps frames in a temporary file, and uses the space of dropped frames again."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by `close`)

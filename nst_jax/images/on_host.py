@@ -95,10 +95,10 @@ def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
         return np.eye(new)
     ratio = old / new
     width = max(ratio, 1.0) if how.widens else 1.0
-    place = (np.arange(new) + 0.5) * ratio - 0.5
+    positions = (np.arange(new) + 0.5) * ratio - 0.5
     if not how.widens:
-        place = np.clip(place, 0, old - 1)
-    found = how.kernel(np.abs(place[:, None] - np.arange(old)[None, :]) / width)
+        positions = np.clip(positions, 0, old - 1)
+    found = how.kernel(np.abs(positions[:, None] - np.arange(old)[None, :]) / width)
     return found / found.sum(axis=1, keepdims=True)
 
 
@@ -107,10 +107,10 @@ def _torch_weights(new: int, old: int) -> Float[np.ndarray, "new old"]:
     found = np.zeros((new, old))
     if new == old:
         return np.eye(new)
-    place = (np.arange(new) + 0.5) * (old / new) - 0.5
-    first = np.floor(place)
+    positions = (np.arange(new) + 0.5) * (old / new) - 0.5
+    first = np.floor(positions)
     for offset in range(-1, 3):
         lines = np.clip(first + offset, 0, old - 1).astype(int)
-        weights = keys_cubic(np.abs(place - first - offset), a=-0.75)
+        weights = keys_cubic(np.abs(positions - first - offset), a=-0.75)
         np.add.at(found, (np.arange(new), lines), weights)
     return found

@@ -94,14 +94,14 @@ def _bicubic_along(image: Array, length: int, axis: int) -> Array:
     old = image.shape[axis]
     if old == length:
         return image
-    place = (np.arange(length) + 0.5) * (old / length) - 0.5
-    first = np.floor(place)
+    positions = (np.arange(length) + 0.5) * (old / length) - 0.5
+    first = np.floor(positions)
     lines = [1] * image.ndim
     lines[axis] = length
 
     def taken(offset: int) -> Array:
         index = np.clip(first + offset, 0, old - 1).astype(np.int32)
-        weight = keys_cubic(np.abs(place - first - offset)).reshape(lines)
+        weight = keys_cubic(np.abs(positions - first - offset)).reshape(lines)
         return jnp.take(image, index, axis=axis, mode="clip") * jnp.asarray(weight, image.dtype)
 
     return taken(-1) + taken(0) + taken(1) + taken(2)

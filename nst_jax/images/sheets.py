@@ -24,7 +24,7 @@ _PAPER, _INK = (255, 255, 255), (64, 64, 64)  # RGB of the background and of tex
 
 
 class _Tile(NamedTuple):
-    """A picture on a sheet, and the caption under it; "" for none."""
+    """A picture on a sheet, and the caption that is drawn under it; "" for no caption."""
 
     picture: PilImage.Image
     caption: str = ""
@@ -80,7 +80,7 @@ def contact_sheet(
     style_labels: Sequence[str] | None = None,
     cell: int = CELL,
 ) -> HostImage:
-    """Draw a table of thumbnails with a row for each content, a column for each style, and results.
+    """Draw a table of thumbnails: contents on the left, styles at the top, and results in the cells.
 
     Args:
       contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.

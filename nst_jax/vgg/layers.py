@@ -259,7 +259,8 @@ def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     """Return the gradient of max pooling with respect to its input, given that of its result, `g`.
 
     The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
-    maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would divide it.
+    maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would divide it among
+    them.
     """
     n, height, width, channels = g.shape
     members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes: n h 2 w 2 c

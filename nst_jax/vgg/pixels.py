@@ -15,7 +15,7 @@ class Pixels:
     `encode` computes `(image * scale - shift) / spread`, and reverses the channels if `bgr`.
 
     Attributes:
-      name: its name in recipe files and in `Params.pixels`.
+      name: name of the convention in recipe files and in `Params.pixels`.
       scale: the number by which sRGB in [0, 1] is multiplied first.
       shift: the numbers that are then subtracted from the channels, in RGB order.
       spread: the numbers by which the channels are divided at last, in RGB order.

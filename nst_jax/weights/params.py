@@ -67,7 +67,7 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 class Architecture(NamedTuple):
-    """A network's parameters, and its weights file that comes with the package (the embedded file)."""
+    """Names and shapes of a network's parameters, and its weights file in the package (embedded)."""
 
     name: str  # value of the attribute `network` in the network's weights files
     title: str  # what messages call the network

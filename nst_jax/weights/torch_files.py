@@ -80,8 +80,9 @@ class _Tensor(NamedTuple):
         )
 
 
-# Error messages state the type of an unexpected value, and its value only if it is an integer: lists
-# that each contain the previous list twice take a few bytes in a file, and gigabytes as text.
+# Error messages state the type of an unexpected value, and the value itself only if it is an integer:
+# as text, a value may take gigabytes that takes few bytes in a file, such as lists that each contain
+# the previous list twice.
 
 
 def _count(value: object) -> int:
