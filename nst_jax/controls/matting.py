@@ -85,7 +85,9 @@ def laplacian_product(picture: AnyImage, photo: AnyImage, epsilon: float = EPSIL
 
 
 def matting_energy(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON) -> Scalar:
-    """Return xᵀLx, summed over the channels of a picture x; its gradient with respect to x is 2Lx.
+    """Return xᵀLx for a picture x and a photograph's matting Laplacian L, summed over channels.
+
+    The gradient of this sum with respect to x is 2Lx.
 
     Args:
       picture: the picture x, [h, w, 3], at least 3 px on each side.

@@ -23,7 +23,8 @@ RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inver
 # A style counts as grey if all entries of the covariance of its a and b are smaller than this.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
-SHARPNESS = 10.0  # how fast a pixel's weight in that filter falls with its difference in lightness
+# How fast a pixel's weight in the filter that smooths a and b falls with its difference in lightness.
+SHARPNESS = 10.0
 
 
 class Palette(NamedTuple):

@@ -227,7 +227,7 @@ def _check_agrees(path: Path, format: str | None) -> None:
 
 
 def write_all(file: BinaryWriter, data: bytes) -> None:
-    """Write all bytes; an unbuffered file object may take only some of them at once."""
+    """Write all bytes, in several calls if an unbuffered file object takes only some at once."""
     rest = memoryview(data)
     while rest:
         written: Any = file.write(rest)

@@ -47,15 +47,15 @@ def convolve_sized(
     products: lax.Precision,
     size: RealSize,
 ) -> Convolved:
-    """Convolve features of a real size as `padding` would convolve these features alone.
+    """Convolve features that fill only a part of `x` as `padding` would convolve this part alone.
 
     Args:
       padding: one of `PADDED`.
-      x: the features, [n, h, w, c], zero outside the real size.
+      x: [n, h, w, c]; the features are at the top left, and all else is zero.
       kernel: as in `conv3x3`.
       forms: as in `conv3x3`.
       products: as in `conv3x3`.
-      size: the real (height, width) of the features.
+      size: the (height, width) of the features, called their real size.
 
     Returns:
       [n, h, w, o], with arbitrary values outside the real size.
@@ -134,13 +134,13 @@ POOLED: dict[Pool, Correction | None] = {
 def pooled(
     pool: Pool, x: FeatureMap, ceil: bool, size: RealSize, *, after_relu: bool = True
 ) -> Pooled:
-    """Pool features of a real size as `pool` would pool these features alone.
+    """Pool features that fill only a part of `x` as `pool` would pool this part alone.
 
     Args:
       pool: one of `POOLED`.
-      x: the features, [n, h, w, c], with even h and w; zero outside the real size.
+      x: [n, h, w, c] with even h and w; the features are at the top left, and all else is zero.
       ceil: whether the last row and column of odd sides of the real size are pooled or dropped.
-      size: the real (height, width) of the features.
+      size: the (height, width) of the features, called their real size.
       after_relu: whether `x` is the result of a ReLU. If not, the ReLU is applied here, as by
         `pool_relu`.
 

@@ -27,9 +27,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-PATCH = 4  # number of results along each side of a patch
+PATCH = 4  # side of a patch: the square of results that are computed together
 
-WINDOW = 6  # number of input pixels along each side of the square that a patch is computed from
+WINDOW = 6  # side of a window: the square of input pixels from which a patch is computed
 
 
 # The method multiplies polynomials by multiplying their values at the points 0, ±NEAR, ±FAR and
@@ -77,12 +77,12 @@ PRODUCTS = np.array(
 
 
 # With fewer channels, the transformations take as much time as the saved multiplications would.
-LEAST_CHANNELS = 128  # least number of input channels, and least number of output channels
-LEAST_OF_LARGER = 256  # least value of the larger of these two numbers
+LEAST_CHANNELS = 128  # both numbers of channels, in and out, must be at least this
+LEAST_OF_LARGER = 256  # the larger one of the numbers of channels in and out must be at least this
 
 # For layers with less work than this, compiling the Winograd convolution takes more time than it saves
 # in a run of one minute.
-LEAST_WORK = 2**26  # height * width * channels in * channels out
+LEAST_WORK = 2**26  # smallest value of height * width * channels in * channels out
 
 
 def pays(height: int, width: int, channels_in: int, channels_out: int) -> bool:
@@ -135,14 +135,14 @@ def convolve(
     down, across = -(-height // PATCH), -(-width // PATCH)  # numbers of patches
     below, right = PATCH * down - height + 1, PATCH * across - width + 1
     padded = jnp.pad(x, ((0, 0), (1, below), (1, right), (0, 0)))
-    # The comments below name the axes of arrays: n pictures, `down` and `across` patches, w pixels of a
-    # row, i input channels, o output channels; 6 stands for the positions along one side of a window,
-    # and 4 for those along one side of a patch.
+    # The comments below give shapes: n pictures, `down` times `across` patches, w pixels in a row, i
+    # input channels, o output channels, 6 positions along one side of a window, 4 along one side of a
+    # patch.
     rows = [_strided_lines(padded, start, down, axis=1) for start in range(WINDOW)]
-    half = lax.optimization_barrier(_transform(PIXELS, rows, axis=0))  # axes: 6 n down w i
+    half = lax.optimization_barrier(_transform(PIXELS, rows, axis=0))  # [6, n, down, w, i]
     columns = [_strided_lines(half, start, across, axis=3) for start in range(WINDOW)]
     windows = _transform(PIXELS, columns, axis=1).astype(transformed.dtype)
-    windows = lax.optimization_barrier(windows)  # axes: 6 6 n down across i
+    windows = lax.optimization_barrier(windows)  # [6, 6, n, down, across, i]
     products = lax.dot_general(
         windows.reshape(WINDOW**2, n * down * across, channels),
         transformed,
@@ -153,9 +153,9 @@ def convolve(
     products = lax.optimization_barrier(products)
     products = products.reshape(WINDOW, WINDOW, n, down, across, -1)
     half = _transform(PRODUCTS, list(products), axis=0)
-    half = lax.optimization_barrier(half)  # axes: 4 6 n down across o
+    half = lax.optimization_barrier(half)  # [4, 6, n, down, across, o]
     y = _transform(PRODUCTS, [half[:, start] for start in range(WINDOW)], axis=1)
-    y = y.transpose(2, 3, 0, 4, 1, 5)  # axes: n down 4 across 4 o
+    y = y.transpose(2, 3, 0, 4, 1, 5)  # [n, down, 4, across, 4, o]
     return y.reshape(n, PATCH * down, PATCH * across, -1)[:, :height, :width].astype(dtype)
 
 

@@ -52,10 +52,10 @@ EMBEDDED = "embedded weights"  # what messages call a weights file that comes wi
 # Name of the file of VGG-19's weights that comes with the package.
 EMBEDDED_NAME = "vgg19_imagenet.h5"
 
-# Digest that this file (`EMBEDDED_NAME`) must have, as the module's docstring defines it.
+# Digest that the file `EMBEDDED_NAME` must have, as the module's docstring defines it.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-# CRC-32 of the same file, which does not state it itself, as newer weights files do.
+# CRC-32 of the file `EMBEDDED_NAME`, which does not state it itself, as newer weights files do.
 EMBEDDED_CHECKSUM = 0xBBB749CA
 
 

@@ -116,7 +116,7 @@ class _RebuildTensor:
 class _RebuildParameter:
     """Replaces `torch._utils._rebuild_parameter`: a parameter becomes the `_Tensor` of its values."""
 
-    __slots__ = ()  # as in `_RebuildTensor`
+    __slots__ = ()  # without attributes, so that no pickle can change it; see `_RebuildTensor`
 
     def __call__(self, tensor: object, *_: object) -> _Tensor:
         if not isinstance(tensor, _Tensor):
@@ -127,7 +127,7 @@ class _RebuildParameter:
 class _MakeDictionary:
     """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
-    __slots__ = ()  # as in `_RebuildTensor`
+    __slots__ = ()  # without attributes, so that no pickle can change it; see `_RebuildTensor`
 
     def __call__(self, *pairs: object) -> OrderedDict:
         if not pairs:
@@ -196,7 +196,9 @@ class _Unpickler(pickle.Unpickler):
 
 # --- Opcodes --------------------------------------------------------------------------------------
 
-LARGEST_PICKLE = 2**20  # bytes; the pickle that describes VGG-19's tensors has about 3,000 bytes
+# Largest size in bytes of a pickle that is loaded. The one that describes VGG-19's tensors has about
+# 3,000.
+LARGEST_PICKLE = 2**20
 
 # Largest size of a tuple: the number of values in it and in the tuples inside it, plus one for each
 # tuple. Tuples that torch writes have sizes under 30. Without a limit, a small file could keep Python
