@@ -26,10 +26,10 @@ def regions_of_maps(
 ) -> list[Region]:
     """Return the regions that two colour-coded maps describe.
 
-    A colour marks a part of the content in the content's map, and in the style's map the part of the
-    style picture that is the style of that part of the content. A colour of the content's map defines a
-    region if it covers at least 1/200 of the map; other pixels, such as those of smoothed edges, belong
-    to the region of the nearest colour.
+    Where the content's map has some colour, the content gets the style of those parts of the style
+    picture where the style's map has the same colour. A colour of the content's map defines a region if
+    it covers at least 1/200 of the map; other pixels, such as those of smoothed edges, belong to the
+    region of the nearest colour.
 
     Args:
       content_map: [h, w, 3] in [0, 1], drawn over the content in plain colours.

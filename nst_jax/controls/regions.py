@@ -23,7 +23,7 @@ from nst_jax.vgg.taps import TAPS
 
 
 class Controls(NamedTuple):
-    """The regions, protected part and opacities of one canvas as JAX arrays, at its current size.
+    """The regions, protected part and opacities for a canvas of one size, as JAX arrays.
 
     Unlike the values in `given.Given`, these can be arguments of traced functions.
     """

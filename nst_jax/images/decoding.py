@@ -103,7 +103,8 @@ def opened_picture(
       The opened picture, whose pixels are not decoded yet.
 
     Raises:
-      ValueError: for any error, even one that is raised inside the `with` block; in one line.
+      ValueError: in place of any error, even one that is raised inside the `with` block; its message
+        has one line.
     """
     formats = _readable()
     try:

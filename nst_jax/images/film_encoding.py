@@ -219,8 +219,9 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 # --- Colours of a GIF -----------------------------------------------------------------------------
 
-# Thresholds of ordered dithering (Bayer, 1973), between -1/2 and 1/2, as an 8x8 matrix. It is built in
-# two steps: each entry of the 2x2 pattern is replaced by the matrix so far, times 4, plus that entry.
+# Thresholds of ordered dithering (Bayer, 1973): an 8x8 matrix of numbers between -1/2 and 1/2. A 2x2
+# pattern is enlarged to 4x4 and then to 8x8. Each time, the larger matrix has a block for each entry of
+# the pattern: four times the smaller matrix, plus the entry.
 _PATTERN = np.array([[0, 2], [3, 1]])
 _BAYER = np.block([[4 * _PATTERN + step for step in row] for row in _PATTERN])
 _BAYER = np.block([[4 * _BAYER + step for step in row] for row in _PATTERN])

@@ -1,7 +1,7 @@
 """Verify the checksums of a PNG's chunks, and find text and EXIF that follow the pixels in the file.
 
-Pillow verifies no checksums of the pixels and of what follows them. To find text or EXIF that follows
-the pixels, it would decode them all.
+Pillow does not verify the checksums of the pixels, nor of the chunks that follow them. To find text or
+EXIF that follows the pixels, it would decode all pixels.
 """
 
 import io

@@ -203,7 +203,7 @@ def _check_file_object(file: Any) -> None:
 
 
 def _suffix_of(format: str | None) -> str:
-    """Return the suffix, such as ".jpg", that stands for `format`, a name or suffix of a format."""
+    """Return the suffix, such as ".jpg", of a format that is given by its name or by its suffix."""
     if format is None:
         raise ValueError(
             f"`format`: is missing; a file object has no suffix, so name one of {', '.join(FORMATS)}"
