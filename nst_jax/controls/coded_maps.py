@@ -88,7 +88,7 @@ def _levels(argument: str, picture: Any) -> np.ndarray:
 
 
 def _nearest(picture: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each pixel the index of the nearest colour, and the distance to it."""
+    """Return for each pixel the index of the nearest colour, and the distance to this colour."""
     best = np.zeros(picture.shape[:2], np.int32)
     least = np.full(picture.shape[:2], np.inf)
     for index, colour in enumerate(colours):

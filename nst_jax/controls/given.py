@@ -55,7 +55,7 @@ class Protect:
 
 
 class Given(NamedTuple):
-    """The regions, protected part and opacities that a caller gave, checked, as NumPy arrays."""
+    """The regions, protected part and opacities that a caller gave, checked, with masks in NumPy."""
 
     regions: tuple[Region, ...] = ()
     protect: Protect | None = None

@@ -256,7 +256,7 @@ def kept_of(content: Float[Array, "h w 3"], controls: Controls) -> KeptContent |
 
 
 def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[Array, "h w 3"]:
-    """Return a picture with the content mixed in where it is protected.
+    """Return a picture with the content mixed in at protected pixels.
 
     The losses are those of this mixture, (1 - k) canvas + k content, where k is the share of the
     content in a pixel. So the gradient with respect to the canvas is 1 - k times that with respect to

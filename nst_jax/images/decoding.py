@@ -260,7 +260,7 @@ def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
     found = opened.info.get("dpi") or _exif_resolution(opened)
     try:
         across, down = (float(one) for one in found or ())
-    except (TypeError, ValueError, ZeroDivisionError):  # it is damaged or missing
+    except (TypeError, ValueError, ZeroDivisionError):  # the resolution is damaged or missing
         return None
     if not all(1 < one <= MOST_DPI for one in (across, down)):  # 1 stands for "not known"
         return None
@@ -388,7 +388,8 @@ def _split_alpha(
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
     """Return a picture's colours in mode L, RGB, CMYK or LAB, and its opacity (None if opaque)."""
     if image.mode in ("P", "PA") or "transparency" in image.info:
-        # Such a file may declare an entry of its palette, or one colour, to be transparent.
+        # A picture with a palette may declare an entry of the palette transparent, other pictures one
+        # colour.
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode in ("RGBA", "RGBa", "LA", "La"):
         image = image.convert("RGBA" if image.mode.startswith("RGB") else "LA")

@@ -151,7 +151,7 @@ def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]
 
 
 def _neighbours(old: int, new: int) -> tuple[Any, Any, Any]:
-    """Return, along one axis, the two old pixels between which each new pixel lies, and its distance.
+    """Find, along one axis, the two old pixels between which each new pixel lies.
 
     Args:
       old: length of the axis before resizing.
@@ -161,7 +161,7 @@ def _neighbours(old: int, new: int) -> tuple[Any, Any, Any]:
       Three arrays [new]: the indices of the first and of the second old pixel, and the distance of the
       new pixel from the first one, 0 to 1. Where an old pixel would be outside, it is the border pixel.
     """
-    # The quotient is computed first, as in Pillow's C code, so that rounding errors are the same.
+    # `old / new` is computed first, as in Pillow's C code, so that rounding errors are the same.
     positions = np.arange(new) * (old / new) - 0.5
     first = np.floor(positions)
     index = first.astype(np.int64)

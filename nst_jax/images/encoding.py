@@ -1,4 +1,4 @@
-"""From pixels to a file's bytes: one writer per format, the sRGB profile, and metadata as text.
+"""Encode pictures as the bytes of a file: one writer per format, the sRGB profile, metadata as text.
 
 Files contain nothing but the picture, the profile and, if they are given, its resolution and metadata.
 The metadata is in PNG a text chunk named `nst_jax`, in other formats an EXIF description that starts

@@ -33,9 +33,10 @@ _REFINEMENTS = 10  # number of k-means iterations by which a palette is improved
 
 
 class _LaterPictures:
-    """All frames but the first as Pillow's pictures, each made when it is needed, to save memory.
+    """Yields all frames but the first as Pillow's pictures, each made only when it is needed.
 
-    Pillow may go through them several times; the pictures are then made again.
+    So the frames need not be in memory together. Pillow may iterate several times; the pictures are
+    then made again.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ LARGEST_SIDE = {"gif": 65535, "webp": 16383, "mp4": 16384}
 
 
 def missing_for(kind: str) -> str | None:
-    """Return a message that says what to install before a format can be written; None if nothing."""
+    """Return a message that says what to install for a format; None if nothing is missing."""
     if kind == "mp4" and find_spec("av") is None:
         return (
             "MP4 needs PyAV; install it by `pip install 'nst-jax[film]'`, or choose .gif or .webp"
@@ -184,7 +185,7 @@ _COMMENT = ((b"moov", 0), (b"udta", 0), (b"meta", 4), (b"ilst", 0), (b"\xa9cmt",
 
 
 def is_mp4(data: bytes) -> bool:
-    """Return whether a file's bytes begin as `_write_mp4` begins a film."""
+    """Return whether a file's bytes begin like those of the MP4 films that `_write_mp4` writes."""
     return data[4:12] == b"ftypisom"
 
 

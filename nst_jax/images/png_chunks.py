@@ -57,7 +57,7 @@ def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
 
 
 def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
-    """Return the text and EXIF that follow the pixels, as Pillow would put them into `info`."""
+    """Return the text and EXIF that follow the pixels, under the keys that Pillow uses in `info`."""
     kinds = [chunk.kind for chunk in chunks]
     after = chunks[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]

@@ -301,7 +301,7 @@ _max_of_positive.defvjp(_positive_forward, _max_backward)
 
 
 def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
-    """Make sides even: crop the last row or column of odd sides, or with `ceil` add one of `fill`."""
+    """Make odd sides even: crop the last row or column, or with `ceil` add one filled with `fill`."""
     height, width = x.shape[1:3]
     # The new sides are written as products with 2, since sides may be symbolic (see `jax.export`): JAX
     # knows that `height // 2 * 2` is even, but not that `height - height % 2` is.

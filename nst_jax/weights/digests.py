@@ -12,7 +12,7 @@ import numpy as np
 
 
 def digest_of(head: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """Return a digest of named arrays together with a description of them.
+    """Return one digest that covers named arrays and a description of them.
 
     Args:
       head: the description: JSON values that the digest shall cover, such as a format's name and

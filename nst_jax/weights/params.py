@@ -67,7 +67,10 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 class Architecture(NamedTuple):
-    """Names and shapes of a network's parameters, and its weights file in the package (embedded)."""
+    """Names and shapes of a network's parameters, and facts about the embedded file of its weights.
+
+    The embedded file of a network's weights is the one that comes with the package.
+    """
 
     name: str  # value of the attribute `network` in the network's weights files
     title: str  # what messages call the network
@@ -261,7 +264,7 @@ def save_params(
 
 
 def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
-    """Write a weights file from arrays that have the form in which they are to be stored.
+    """Write a weights file from arrays that are encoded already.
 
     Args:
       path: path of the file to write.
