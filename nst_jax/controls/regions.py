@@ -101,7 +101,7 @@ def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
 
 
 class Reach(NamedTuple):
-    """The options with which `masks.at_taps` makes masks of taps. All are static under `jit`."""
+    """Options of `masks.at_taps`, which makes masks of the features at taps; static under `jit`."""
 
     reach: str = "inside"
     growth: int = 3
@@ -137,9 +137,10 @@ def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
 def content_parts(controls: Controls) -> tuple[Any, ...]:
     """Return, for each style, how much each pixel of the content belongs to it.
 
-    Several default styles (a blend) have the same pixels. Transparent pixels belong to no style. If
-    regions cover the whole content, all opaque pixels belong to the default style as well, so that the
-    mean of these pixels' colours can be computed; the default style is then not painted anyway.
+    If several default styles are blended, the same pixels belong to each of them. Transparent pixels
+    belong to no style. If regions cover the whole content, all opaque pixels belong to the default
+    style as well, so that the mean of these pixels' colours can be computed; the default style is then
+    not painted anyway.
 
     Returns:
       For each entry of `controls.style_masks`, [h, w] in [0, 1], or None if all pixels count alike.
