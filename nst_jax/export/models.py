@@ -96,7 +96,10 @@ def picture_of(sides: tuple[str, ...], sizes: Sizes) -> jax.ShapeDtypeStruct:
 
 
 def named_weights(layers: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the arrays in nested dictionaries by name, such as `"conv1_1/kernel"`, as NumPy arrays."""
+    """Return the arrays of nested dictionaries as one flat dictionary of NumPy arrays.
+
+    Each is named by its path in the nested dictionaries, such as `"conv1_1/kernel"`.
+    """
     return {name: np.asarray(leaf) for name, leaf in named_leaves(dict(layers)).items()}
 
 

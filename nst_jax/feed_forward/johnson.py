@@ -233,14 +233,14 @@ def module_of(params: LayerParams) -> Johnson:
 
 
 def expected_shapes(params: LayerParams) -> Any:
-    """Return the shapes and dtypes that the parameters of a network must have, to check a file.
+    """Return the shapes and dtypes that parameters should have, for comparison with those of a file.
 
     Args:
       params: parameters that may be wrong, from which `module_of` finds the network's numbers of
         styles, channels and residual blocks.
 
     Returns:
-      A pytree of `jax.ShapeDtypeStruct` with the structure of the parameters.
+      A pytree of `jax.ShapeDtypeStruct`, structured as the right parameters are.
     """
     return _shapes(module_of(params))
 

@@ -553,8 +553,9 @@ class Recipe:
 
 MOST_DIFFERENCES = 12  # largest number of values that `Recipe.__repr__` shows
 
-# The keys at which `Recipe.replace` accepts a size such as 256, each with a function that returns the
-# size rule from which `sizes.with_size` makes the new rule.
+# The keys at which `Recipe.replace` accepts a size, such as 256, in place of a size rule. Each has a
+# function that returns the rule that the recipe has now; `sizes.with_size` makes another rule from this
+# one and the size.
 SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
     "pictures.size": lambda pictures: pictures.size,
     "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,

@@ -205,7 +205,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class _Refused(ValueError):
-    """The error for a text or value that cannot be used, inside this module.
+    """Raised inside this module for a text or a value that cannot be used.
 
     The public functions catch it and raise a ValueError, whose message also names their argument.
     """

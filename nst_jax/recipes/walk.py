@@ -86,7 +86,7 @@ def declared_type(annotation: Any) -> tuple[Any, bool]:
 
 
 def choice_of(declared: Any) -> Choice | None:
-    """Return the `Choice` of a type from `declared_type`; None if values of the type have no names."""
+    """Return the entry of `CHOICES` for a type that `declared_type` returned; None if there is none."""
     return next((choice for choice in CHOICES if choice.type == declared), None)
 
 
