@@ -344,7 +344,7 @@ class AsIs:
 # What a caller may give as the size of a picture; `with_size` says what each form means.
 Size: TypeAlias = int | np.integer | str | SizeRule | None
 
-# The words of text such as "long:512" -> the rule that each stands for.
+# Word before the colon in a size such as "long:512" -> the rule that it stands for.
 _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 
 # Name of a paper format -> its sides in millimetres, the longer one first. The formats are those of ISO
@@ -391,7 +391,7 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
       The rule to use.
 
     Raises:
-      TypeError: if `size` is neither a number, nor text, nor a size rule.
+      TypeError: if `size` is neither None, nor a whole number, nor text, nor a size rule.
       ValueError: if `size` is text of another form, or a number is not between 16 and 65536 px.
 
     Example:
