@@ -64,11 +64,11 @@ class DreamSettings:
       octaves: number of octaves, which are the sizes at which the picture is painted, one after
         another. The last octave has the final size.
       octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
-      recipe: the settings that a dream has in common with a style transfer, in the record of a style
-        transfer: the size rule and the resizing filter of the picture, and the network. The taps of the
-        dream are the content taps of this recipe, and its size rule for styles is that of the guide.
-        The recipe is used to plan memory, tiles and precision, and to compute the guide's features in
-        the way in which a style transfer computes those of its content.
+      recipe: the settings that a dream has in common with a style transfer, as a `Recipe`: the size
+        rule and the resizing filter of the picture, and the network. The taps of the dream are the
+        content taps of this recipe, and its size rule for styles is that of the guide. The recipe is
+        used to plan memory, tiles and precision, and to compute the guide's features in the way in
+        which a style transfer computes those of its content.
     """
 
     ascent: Ascent
@@ -91,7 +91,7 @@ class DreamSettings:
 
         Returns:
           A `Scale` for each octave: the (height, width) of the picture there, the final size of the
-          guide, and the number of steps. It is the record that the loop in `nst_jax.descent` takes.
+          guide, and the number of steps. The loop in `nst_jax.descent` takes this tuple.
 
         Raises:
           ValueError: if a side of the picture or of the guide, or of the picture at an octave, is
@@ -210,7 +210,7 @@ def _weights_of(taps: Any) -> dict[str, float]:
     if isinstance(taps, Mapping):
         found = dict(taps)
     elif isinstance(taps, (list, tuple)):
-        # Refuses a tap that is given twice, before the names become the keys of a dict.
+        # This call refuses a tap that is given twice, before the names become the keys of a dict.
         vgg.resolve_taps(taps)
         found = dict.fromkeys(taps, 1.0)
     else:
