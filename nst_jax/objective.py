@@ -1,6 +1,11 @@
 """The losses to minimise (`losses_of`), computed from sums over a picture.
 
-The sums are taken over the whole picture at once, or tile by tile, which takes less memory.
+The sums are taken over the whole picture at once, or tile by tile, which takes less memory. The core of
+a tile is the part of the picture that it contributes to sums; its window is the core with a halo, the
+margin of pixels around it on which the core's features depend. If several devices share a picture, each
+computes one band of it.
+
+A tap is a layer whose features a loss reads. Guides are the masks of regions with styles of their own.
 """
 
 import operator
@@ -54,8 +59,9 @@ class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     # Tap -> three kinds of sums: that of the content loss; those of the style losses, by name; and that
-    # of the content loss over protected parts. The first and the third are None at taps that these
-    # losses do not read. With guides, the sums of a style loss are stacked: one entry for each region.
+    # of the additional content loss over protected parts. The first and the third are None at taps that
+    # these two content losses do not read. With guides, the sums of a style loss are stacked, with one
+    # entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
@@ -209,14 +215,15 @@ def _with_matting(found: Losses, image: Image, targets: Targets, terms: Terms) -
 def _matting(image: Image, photo: Image | None) -> Scalar:
     """Return the matting energy of an image, divided by its number of pixels.
 
-    It is computed on the whole image, even where the network sees tiles.
+    See `nst_jax.controls.matting`. The energy is computed on the whole image, even if the network
+    computes the image in tiles.
     """
     if photo is None:
         raise ValueError(
             "`targets`: have no photo for `matting_weight`; measure them with the same recipe"
         )
-    # `checkpoint` computes the energy again for the gradient, so that the many windows it is made from
-    # need not be kept in memory during the network's pass.
+    # `checkpoint` computes the energy a second time for the gradient. So the many windows of pixels
+    # from which it is computed need not stay in memory while the network computes.
     energy = jax.checkpoint(matting_energy)(image, photo)
     return energy / (image.shape[0] * image.shape[1])
 
@@ -401,7 +408,7 @@ def _sums(
       of_image: selects the part of the image's features over which the sums go.
       of_content: selects the same part of the content's features.
       of_masks: selects the same part of a mask.
-      where: which pixels of the image the variation loss counts, [h, w]; None: all.
+      where: [h, w], True for the pixels of the image that the variation loss counts; None: all pixels.
       size: the real (height, width) of the picture, if it lies at the top left of a larger array.
     """
     products = measured.network.precision_on().products
@@ -439,9 +446,10 @@ def _sums(
 
 
 def _wrapped(image: Image) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
-    """Return a picture with its first row and column repeated at the end, and a mask of its own pixels.
+    """Return a picture with its first row and column repeated at the end, and a mask.
 
-    The last row and column then have neighbours below and to the right: those at the opposite border.
+    In this picture, the original last row and column have neighbours below and to the right, too: the
+    pixels at the opposite border. The mask is True for the original pixels.
     """
     height, width, _ = image.shape
     rows, columns = jnp.arange(height + 1) < height, jnp.arange(width + 1) < width
@@ -458,7 +466,7 @@ def _window_sums(
     window: Image,
     index: Index,
 ) -> Sums:
-    """Return the sums over the core of one tile: the tile's window without its halo."""
+    """Return the sums over the core of one tile, given the pixels of the tile's window."""
     return _sums(
         measured,
         params,

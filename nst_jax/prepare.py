@@ -184,9 +184,9 @@ def scales_of(
       The scales, coarse to fine.
 
     Raises:
-      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the number of
-        styles differs from the number of the recipe's style shares, or of its factors in `style_scale`,
-        if it has several of these.
+      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the recipe
+        has several style shares, or several factors in `style_scale`, and another number of styles is
+        given.
     """
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles) + len(region_styles))
@@ -258,7 +258,8 @@ def prepare_pictures(
       content: [h, w, 3] in [0, 1], or uint8.
       style: one such picture, or a list or tuple of several.
       recipe: the recipe whose size rules, filter and schedule apply.
-      given: regions, protected and transparent parts, from `controls.given.checked_controls`.
+      given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
+        there are none.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
@@ -302,16 +303,16 @@ def prepared_of(
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
-    Only some pixels count when the colours of content and style are measured. Of a style, these are the
-    pixels that count in its statistics: not the transparent ones, and of a region's style not those
-    outside its mask. Of the content, these are the pixels that get this style: a region's style gets
-    the colours that the content has in this region.
+    To recolour a style, its colours are compared with those of the content. Only some pixels count in
+    this: of the style, those that count in its statistics (not the transparent ones, and of a region's
+    style not those outside its mask); of the content, those that get this style (not the transparent
+    ones, and for a region's style only those in the region).
 
     Args:
       content: [h, w, 3] at its final size.
       styles: each style [h', w', 3] at its final size.
       scales: the scales of the run.
-      recipe: the recipe whose `pictures.colors` apply.
+      recipe: the recipe whose `pictures.colors` applies.
       region_styles: the style of each region at its final size.
       controls: regions, protected and transparent parts; None if there are none.
     """
@@ -486,7 +487,8 @@ def starting_image(
       key: a random key, for starts that draw noise.
 
     Returns:
-      [h, w, 3] float32 in [0, 1], of the content's shape.
+      [h, w, 3], of the content's shape, in [0, 1]; but a start that adds noise or detail may give
+      values a little outside this range.
 
     Raises:
       ValueError: if a start function returns another shape than the content's, or if an image is not

@@ -28,8 +28,7 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# The values of a recipe that are recorded: those whose key, such as "terms.style_weight", begins with
-# one of these.
+# A value of a recipe is recorded if its key, such as "terms.style_weight", begins with one of these.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
 # The record of a run without regions, protected and transparent parts.
@@ -79,7 +78,7 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
-    """Yield the key and the recorded value of each of a recipe's values that a record contains."""
+    """Yield key and value, as plain data, of those items of a recipe that a record contains."""
     for item in items:
         value = item.value
         if _left_out(item):

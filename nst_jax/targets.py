@@ -1,6 +1,11 @@
 """The targets that a canvas is compared with (`measure`), and the functions that compute parts of them.
 
-Targets are the features of the content and the statistics of the style, at the layers that losses read.
+The canvas is the picture that is optimised. Targets are the features of the content and the statistics
+of the style, at the taps: the layers that losses read.
+
+In large pictures, features are computed in tiles. The core of a tile is the part of the picture that it
+contributes; its window is the core with a halo, the margin of pixels around it on which the core's
+features depend. If several devices share a picture, each computes one band of it.
 """
 
 from collections.abc import Sequence
@@ -78,10 +83,10 @@ def measure(
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side, if the
-        recipe has several style shares and another number of styles is given, or if tiles or bands are
-        used with a loss that is not additive, or `size` or `style_sizes` with a recipe for which
-        `recipes.check_in_bucket` raises an error.
+      ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side; if the
+        recipe has several style shares and another number of styles is given; if tiles or bands are
+        used with a loss that is not additive; or if `size` or `style_sizes` is given with a recipe for
+        which `recipes.check_in_bucket` raises an error.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -169,7 +174,7 @@ def measure_content(
     if size is not None:
         return vgg.features(params, content, taps, network=network, size=size)
     # On several devices, the content is cut into the same tiles as the canvas. The halo of these tiles
-    # (how far the network sees beyond a tile) depends on all taps that the canvas is read at.
+    # depends on all taps at which losses read the canvas.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -235,7 +240,7 @@ def sum_style(
       size: as in `measure_style`.
 
     Returns:
-      Style tap, or part of a loss that has parts -> its sums.
+      A dictionary: name of a style loss at a tap (`StylePart.name`) -> its sums.
     """
     terms, network = recipe.terms, recipe.network
     if size is not None:
@@ -295,7 +300,7 @@ def _style_sums(
     grid: Grid,
     index: Index,
 ) -> dict[str, Any]:
-    """Return the sums over the core of one tile of a style: the tile's window without its halo."""
+    """Return the sums over the core of one tile of a style."""
     taps, window = recipe.terms.every_style_tap, tiles.window(style, grid, index)
     found = vgg.features(params, window, taps, network=recipe.network)
     cores = {tap: tiles.core(found[tap], grid, index, tap) for tap in taps}
@@ -357,8 +362,8 @@ def statistics_of(
       shape: (height, width) of the style, from which the number of positions follows; it may be a
         traced array.
       recipe: as in `measure`.
-      totals: for masked sums, the sum of T² at each tap, by which they are divided in place of the
-        number of positions.
+      totals: for a style with a mask, the sum of T² at each tap, where T is the value of the mask at a
+        position. The sums are divided by it in place of the number of positions. None: no mask.
     """
 
     def statistic(part: StylePart) -> Statistic:
@@ -445,7 +450,9 @@ class MaskedTaps(NamedTuple):
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
-    held: dict[str, Array]  # see `Guides.held`
+    # Tap of the content loss that keeps protected parts like the content -> [h', w', 1], the square
+    # roots of the weights of positions in this loss. Empty if there is no such loss.
+    held: dict[str, Array]
 
 
 def reach_of(recipe: Recipe) -> Reach:
@@ -493,7 +500,8 @@ def controlled_style(
     totals = style_totals(found, recipe)
     statistics = []
     for each, shape, mask, of_style in zip(sums, shapes, found.styles, totals, strict=True):
-        # Where a style is empty, its sums are divided by 1 instead of 0; its region then has no share.
+        # If the mask of a style is 0 everywhere at a tap, its sums are divided by 1 instead of 0. The
+        # share of its region in the style loss at this tap is 0, so the result does not matter.
         safe = mask and {tap: jnp.where(one > 0, one, 1) for tap, one in of_style.items()}
         statistics.append(statistics_of(each, shape, recipe, safe))
     blended = blend(statistics[:own], recipe.terms.style_shares, recipe.terms)
@@ -523,7 +531,7 @@ def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str
     """Return the sum of T² over the style of each region, by tap: [r + 1], the default style first.
 
     T is the value of the style's mask at a position. If several styles are blended to the default
-    style, the smallest of their sums is returned, so that it is 0 if any of these styles is empty.
+    style, the smallest of their sums is returned, so that it is 0 if any of these sums is 0.
 
     Args:
       totals: what `style_totals` returns.
@@ -547,8 +555,9 @@ def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array]
     has no position.
 
     Returns:
-      Style tap -> [r + 1], the sum over the canvas for each region, that of the default style first;
-      and style tap -> [r + 1], the sum over the style of each region.
+      Two dictionaries, with arrays [r + 1] by style tap, where r is the number of regions with styles
+      of their own; the region of the default style comes first. The first dictionary has the sum over
+      the canvas for each region, the second the sum over each region's style.
     """
     found = measure_masks(controls, recipe)
     own = len(controls.style_masks) - controls.regions + 1
@@ -559,8 +568,9 @@ def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array]
 def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the targets of several canvases, or of several regions, stacked along a new first axis.
 
-    Where the size of a target depends on its style picture, smaller arrays are filled up with zeros at
-    the end of each axis. Losses with such targets store in them how many of their entries are valid.
+    The size of some targets depends on their style pictures. To be stacked, smaller arrays are then
+    filled up with zeros at the end of each axis. Losses with such targets store in the targets how many
+    of their entries are valid.
 
     Args:
       targets: the targets of the style loss for each canvas or region.
