@@ -89,7 +89,7 @@ def losses_of(
       recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
         only the gradient with respect to the image is defined. If the precision is `AUTO`, the platform
         of JAX's default device decides on it when the function is traced.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
       step: number of the update, for style losses that make random choices in each update; others do
         not depend on it.
       matches: `State.matches`, for style losses that find matches in the style once for each scale;
@@ -408,7 +408,7 @@ def _sums(
       of_image: selects the part of the image's features over which the sums go.
       of_content: selects the same part of the content's features.
       of_masks: selects the same part of a mask.
-      where: [h, w], True for the pixels of the image that the variation loss counts; None: all pixels.
+      where: [h, w], True for the pixels of the image that the variation loss counts; None means all.
       size: the real (height, width) of the picture, if it lies at the top left of a larger array.
     """
     products = measured.network.precision_on().products

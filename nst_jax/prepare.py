@@ -218,8 +218,8 @@ def scales_up_to(
       style_shapes: (height, width) of each style at that scale.
       recipe: the recipe whose schedule applies.
       originals: (height, width) of the content and of each style before any resizing. A schedule may
-        compute the sizes of all scales from these, so that each size is rounded only once. None: the
-        final sizes are used for this.
+        compute the sizes of all scales from these, so that each size is rounded only once. If None, the
+        schedule computes them from the final sizes.
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
@@ -383,7 +383,7 @@ class Finisher:
         Args:
           prepared: the pictures of the run.
           recipe: the recipe of the run.
-          realism: a number that takes the place of the recipe's `pictures.realism`; None: the recipe's.
+          realism: a number in place of the recipe's `pictures.realism`; None means the recipe's number.
         """
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)

@@ -62,8 +62,8 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
     Returns:
       A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
       the name of a function or class, in the order of the recipe's fields. The key
-      `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has no effect
-      otherwise. A field marked `ADDED_LATER` is left out while it has its default, so that the records
+      `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has an effect
+      only then. A field marked `ADDED_LATER` is left out while it has its default, so that the records
       of runs that do not use it stay as they were before it was added.
 
     Example:

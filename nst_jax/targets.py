@@ -43,7 +43,8 @@ from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
 
 # The masks of one style at the taps. Style tap -> T, [h', w'], the value of the mask at each position
-# of the features; in sums, a position counts T² times. None: every position counts once.
+# of the features; in sums, a position counts T² times. None means
+# that every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 
@@ -70,13 +71,13 @@ def measure(
       style: [h', w', 3] in [0, 1]; or a list of such pictures: those that are blended with the weights
         `terms.style_shares` of the recipe, then one for each tap in `terms.tap_styles`.
       recipe: taps, losses and network settings.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
       controls: regions, protected and transparent parts, from `nst_jax.controls.controls_of`; None if
         there are none. Where there are regions, `style` is a list that ends with their styles.
       size: int32 [2], the (height, width) of the content, if it lies at the top left of a larger array;
         see `nst_jax.features`. The targets are then for canvases that lie in such an array, too.
       style_sizes: for each style its int32 [2] (height, width), if the styles lie at the top left of
-        larger arrays; None: the styles fill their arrays.
+        larger arrays; None means that the styles fill their arrays.
 
     Returns:
       `Targets`, to be passed to `step` and `run`.
@@ -164,10 +165,11 @@ def measure_content(
       params: the weights of the network.
       content: [h, w, 3] in [0, 1].
       recipe: as in `measure`.
-      bands: how the canvas is distributed over several devices; None is one device.
-      held: a further tap, whose content loss keeps protected parts like the content; None: no such tap.
-      size: the real (height, width) of the content, if it lies at the top left of a larger array; None:
-        it fills the array.
+      bands: how the canvas is distributed over several devices; None means one device.
+      held: a further tap, whose content loss keeps protected parts like the content; None if there is
+        no such tap.
+      size: the real (height, width) of the content, if it lies at the top left of a larger array; None
+        means that it fills the array.
     """
     network = recipe.network
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
@@ -212,8 +214,8 @@ def measure_style(
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices. The same devices then share the style
         picture: each computes one band of it, whose height follows from the style's height.
-      size: the real (height, width) of the style, if it lies at the top left of a larger array; None:
-        it fills the array.
+      size: the real (height, width) of the style, if it lies at the top left of a larger array; None
+        means that it fills the array.
     """
     sums = sum_style(params, style, recipe, bands=bands, size=size)
     shape = (style.shape[0], style.shape[1]) if size is None else size
@@ -273,7 +275,7 @@ def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[s
 
     Args:
       found: the features of a style, or of one tile of it, by tap.
-      masks: the masks of the same positions; None: every position counts once.
+      masks: the masks of the same positions; None means that every position counts once.
       recipe: as in `measure`.
     """
     products = recipe.network.precision_on().products
@@ -363,7 +365,8 @@ def statistics_of(
         traced array.
       recipe: as in `measure`.
       totals: for a style with a mask, the sum of T² at each tap, where T is the value of the mask at a
-        position. The sums are divided by it in place of the number of positions. None: no mask.
+        position. The sums are divided by it in place of the number of positions. None means that the
+        style has no mask.
     """
 
     def statistic(part: StylePart) -> Statistic:

@@ -136,9 +136,9 @@ def settings_of(
       taps: the taps (layers) whose activations are maximised: a name such as `"relu4_4"`, a list of
         names, or a dict from names to weights.
       guided: whether the dream has a guide.
-      size: final size of the picture, as in `nst_jax.stylize`; None is `SIZE`, longer side 512 px.
-      guide_size: size of the guide, in the same forms as `size`; None is `GUIDE_SIZE`, longer side
-        224 px.
+      size: final size of the picture, as in `nst_jax.stylize`; None means `SIZE`, longer side 512 px.
+      guide_size: size of the guide, in the same forms as `size`; None means `GUIDE_SIZE`, longer
+        side 224 px.
       steps: number of steps at each octave.
       step_size: standard deviation of the change of the pixel values in one step, where black and white
         differ by 1.
@@ -146,7 +146,7 @@ def settings_of(
       octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
       jitter: largest number of pixels by which the picture is shifted along each axis before a step;
         the shift is random.
-      precision: name of the network's precision, such as `"float32"`; None is `"auto"`.
+      precision: name of the network's precision, such as `"float32"`; None means `"auto"`.
       tile: side in px of the tiles in which the picture is computed; `"off"` computes it whole, and
         `"auto"` or None decides by the memory.
 

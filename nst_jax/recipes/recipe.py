@@ -55,8 +55,8 @@ class Pictures:
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
       start: the function that makes the initial canvas; see `nst_jax.recipes.starts`.
       style_scale: factors by which both sides of the styles are multiplied after the size rule: one
-        factor for all styles, or one for each. Larger styles give larger strokes. None is a factor
-        of 1.
+        factor for all styles, or one for each. Larger styles give larger strokes. None means the
+        factor 1.
       colors: whose colours a result has, one of `nst_jax.controls.COLORS`. Static.
         "style": the style's colours.
         "content": before the run, the colours of the styles are changed to have the mean and covariance
