@@ -5,7 +5,8 @@ a tile is the part of the picture that it contributes to sums; its window is the
 margin of pixels around it on which the core's features depend. If several devices share a picture, each
 computes one band of it.
 
-A tap is a layer whose features a loss reads. Guides are the masks of regions with styles of their own.
+A tap is a layer whose features a loss reads. Guides are the masks of a canvas at the taps, for regions
+with styles of their own and for protected parts.
 """
 
 import operator

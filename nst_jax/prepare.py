@@ -48,7 +48,7 @@ class Prepared(NamedTuple):
     scales: tuple[Scale, ...]  # coarse to fine
     photo: Image  # the content in its own colours
     region_styles: tuple[StyleImage, ...] = ()  # the styles of the regions, like `styles`
-    controls: Controls | None = None  # regions, protected, transparent parts; None: there are none
+    controls: Controls | None = None  # regions, protected, transparent parts; None if none
 
 
 def final_shapes(
@@ -113,7 +113,10 @@ def enlarged_styles(
 def notes_on_enlarged_styles(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe
 ) -> list[str]:
-    """Return a line for users on each style that `enlarged_styles` names, with the same arguments."""
+    """Return a line of text for users about each style that `enlarged_styles` finds.
+
+    The arguments are those of `enlarged_styles`.
+    """
     notes = []
     for index in enlarged_styles(originals, shapes, recipe):
         (height, width), (h, w) = originals[index], shapes[index]
@@ -240,8 +243,9 @@ def scales_up_to(
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
     """Return a style's (height, width) at a scale whose canvas is `ratio` times the final one.
 
-    The result is rounded from `original`, the size before any resizing, or if that is None from
-    `shape`, the size at the final scale. No side is under 16 px.
+    It is computed from `original`, the size before any resizing, so that it is rounded only once. If
+    `original` is None, it is computed from `shape`, the size at the final scale. No side of the result
+    is under 16 px.
     """
     height, width = round(shape[0] * ratio), round(shape[1] * ratio)
     if original is not None:

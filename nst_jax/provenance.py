@@ -1,9 +1,9 @@
 """Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
 A record says what a result depends on: recipe, pictures, sizes, weights, versions, device. It consists
-of strings, numbers, lists and dictionaries, and contains neither times nor paths.
-Repeating a run with the same device and packages therefore gives the same record, unless a different
-amount of available memory led to other tiles.
+of strings, numbers, lists and dictionaries, and contains neither times nor paths. So repeating a run
+with the same device and packages gives the same record, unless a different amount of available memory
+leads to other tiles.
 """
 
 import hashlib
@@ -105,7 +105,10 @@ def _left_out(item: Item) -> bool:
 
 
 def _is(value: Any, default: Any) -> bool:
-    """Return whether a value is the default: the same object, or an equal plain value of its type."""
+    """Return whether a value is the default: the same object, or an equal number or string.
+
+    Values of different types, such as 1 and 1.0, are not equal here.
+    """
     plain = type(value) is type(default) and isinstance(value, (bool, int, float, str))
     return value is default or (plain and bool(value == default))
 

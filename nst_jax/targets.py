@@ -43,8 +43,7 @@ from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
 
 # The masks of one style at the taps. Style tap -> T, [h', w'], the value of the mask at each position
-# of the features; in sums, a position counts T² times. None means
-# that every position counts once.
+# of the features; in sums, a position counts T² times. None means that every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 
@@ -75,7 +74,7 @@ def measure(
       controls: regions, protected and transparent parts, from `nst_jax.controls.controls_of`; None if
         there are none. Where there are regions, `style` is a list that ends with their styles.
       size: int32 [2], the (height, width) of the content, if it lies at the top left of a larger array;
-        see `nst_jax.features`. The targets are then for canvases that lie in such an array, too.
+        see `nst_jax.features`. The resulting targets are for canvases in an array of the same size.
       style_sizes: for each style its int32 [2] (height, width), if the styles lie at the top left of
         larger arrays; None means that the styles fill their arrays.
 
@@ -212,8 +211,9 @@ def measure_style(
       params: the weights of the network.
       style: [h', w', 3] in [0, 1].
       recipe: as in `measure`.
-      bands: how the canvas is distributed over several devices. The same devices then share the style
-        picture: each computes one band of it, whose height follows from the style's height.
+      bands: how the canvas is distributed over several devices; None means one device. The same devices
+        share the style picture: each computes one band of it, whose height follows from the style's
+        height.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -237,7 +237,8 @@ def sum_style(
       params: the weights of the network.
       style: [h', w', 3] in [0, 1].
       recipe: as in `measure`.
-      masks: the masks T of the style at the taps; a position then counts T² times.
+      masks: the masks T of the style at the taps; a position counts T² times. None means that every
+        position counts once.
       bands: as in `measure_style`.
       size: as in `measure_style`.
 
@@ -448,7 +449,7 @@ class MaskedTaps(NamedTuple):
     """The masks of a canvas and of its styles at the taps.
 
     T is the value of a mask at a position of the features. r is the number of regions with styles of
-    their own; the default style has the first region.
+    their own; one more region, the first, is that of the default style.
     """
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
@@ -533,8 +534,9 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
 def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str, Array]:
     """Return the sum of T² over the style of each region, by tap: [r + 1], the default style first.
 
-    T is the value of the style's mask at a position. If several styles are blended to the default
-    style, the smallest of their sums is returned, so that it is 0 if any of these sums is 0.
+    r is the number of regions with styles of their own. T is the value of the style's mask at a
+    position. If several styles are blended to the default style, the smallest of their sums is
+    returned, so that it is 0 if any of these sums is 0.
 
     Args:
       totals: what `style_totals` returns.
@@ -571,9 +573,9 @@ def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array]
 def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the targets of several canvases, or of several regions, stacked along a new first axis.
 
-    The size of some targets depends on their style pictures. To be stacked, smaller arrays are then
-    filled up with zeros at the end of each axis. Losses with such targets store in the targets how many
-    of their entries are valid.
+    The sizes of some targets depend on the style pictures. So that all have the same size, smaller
+    arrays are filled up with zeros at the end of each axis. Losses with such targets store in the
+    targets how many of their entries are valid.
 
     Args:
       targets: the targets of the style loss for each canvas or region.

@@ -358,7 +358,7 @@ def _shares(ascent: Ascent) -> dict[str, Any]:
 
 
 def _factors(image: Image, ascent: Ascent) -> dict[str, Any]:
-    """Return 1 / (number of activations) for each tap; `_sums` times these factors are means."""
+    """Return 1 / (number of activations) for each tap, by which a sum is multiplied to give a mean."""
     found = {}
     for tap in ascent.taps:
         height, width = vgg.feature_shape(

@@ -147,8 +147,8 @@ def settings_of(
       jitter: largest number of pixels by which the picture is shifted along each axis before a step;
         the shift is random.
       precision: name of the network's precision, such as `"float32"`; None means `"auto"`.
-      tile: side in px of the tiles in which the picture is computed; `"off"` computes it whole, and
-        `"auto"` or None decides by the memory.
+      tile: side in px of the tiles in which the picture is computed. With `"off"`, it is computed as a
+        whole; with `"auto"` or None, in tiles only if it does not fit in memory.
 
     Returns:
       The settings.

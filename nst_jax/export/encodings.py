@@ -3,9 +3,9 @@
 Only the larger kernels are stored in fewer bits than float32. The exported programs first decode the
 weights, and then compute in float32. There are two ways to store a kernel in 8 bits. If it has at most
 256 different values, it is stored as indices into a table of these values, which loses nothing. Any
-other kernel is rounded: each number of the kernel is stored as a whole number from -127 to 127. Times
-the scale of its output channel, which is stored, too, this gives the number approximately. In
-TensorFlow Lite files, TensorFlow's own converter encodes the weights instead.
+other kernel is rounded: a scale is stored for each output channel, and each number of the kernel is
+stored as a whole number from -127 to 127. The product of this whole number and the scale is near the
+original number. In TensorFlow Lite files, TensorFlow's own converter encodes the weights instead.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,9 @@ ENCODINGS = ("float32", "float16", "int8")
 KERNEL = "kernel"  # last part of the names of kernels, such as "conv1_1/kernel"
 LEAST = 1024  # kernels with fewer entries stay in float32, since encoding them would save little
 
-# Last parts of the names of the arrays in which a kernel is stored in 8 bits. The codes are indices
-# into the table of the kernel's values or, if there are scales, multiples of these.
+# Last parts of the names of the arrays in which a kernel is stored in 8 bits: codes and a table, or
+# codes and scales. Beside a table of the kernel's values, the codes are indices into this table. Beside
+# scales, they are the whole numbers by which the scales are multiplied.
 CODES, TABLE, SCALES = "codes", "centres", "scales"
 
 

@@ -129,9 +129,10 @@ def save(
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return the programs to write, by name: the one named `program`.
+    """Return a dictionary of the programs to write, by name.
 
-    If `program` is None, these are those that `save` writes by default in the format `to`.
+    It has the program named `program` or, if that is None, those that `save` writes by default in the
+    format `to`.
     """
     if program is None:
         main = next(iter(model.programs))

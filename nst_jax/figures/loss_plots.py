@@ -190,7 +190,7 @@ def _panels_of_one(run: LoggedRun) -> dict[str, _Lines]:
 
 def _panels_of_several(runs: Sequence[LoggedRun]) -> dict[str, _Lines]:
     names = [run.name for run in runs]
-    # Runs are named after their files. A number is added where files in several folders have one name.
+    # Runs are named after their files. A number is added where files have the same name.
     names = [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
         for place, name in enumerate(names)

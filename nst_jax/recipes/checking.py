@@ -46,7 +46,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
-    if type(recipe.pictures.realism) is int:  # so that the record of a run has 0.0
+    if type(recipe.pictures.realism) is int:  # so that records have 0.0, never 0
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
@@ -189,7 +189,7 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-MOST_GROWTH = 64  # largest `region_growth`, a number of rows and columns of a tap's features
+MOST_GROWTH = 64  # largest `region_growth`, by how many positions a mask at a tap is extended
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:
@@ -370,8 +370,8 @@ def _check_descent(descent: Descent) -> None:
         raise TypeError(f"`content_detail`: expected True or False, got {descent.content_detail!r}")
 
 
-# Names of the fields of optimisers that contain the decay of a running mean per update, which must be
-# at least 0 and below 1.
+# Names of optimisers' fields that have the decay of a running mean per update. Such a decay must be at
+# least 0 and below 1.
 DECAYS = ("alpha", "b1", "b2")
 
 

@@ -214,7 +214,8 @@ NNST = Recipe(
 # --- Relaxed transport ----------------------------------------------------------------------------
 
 # The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose taps (layers) have the same
-# names and numbers of channels; relu4_3 and relu5_3 are followed by another convolution in their block.
+# names and numbers of channels. In VGG-19, another convolution of the same block follows after relu3_3,
+# relu4_3 and relu5_3, which are the ends of their blocks in VGG-16.
 # The source's vectors consist of colours, which are numbers from 0 to 1, and of features, and its
 # moment loss compares means of features and of their products. So the features have to be as large as
 # with torchvision's weights. They are divided by `correspondence.unit_of`, which is 57.6 for the
@@ -224,8 +225,8 @@ NNST = Recipe(
 # The losses compare canvas and style at random places (positions of a grid). In the source's code, all
 # places of a scale (resolution) come from the scale's first grid, although the code draws new grids;
 # and the rows and the columns of the places are shuffled separately. `losses.random_places` does what
-# the code seems meant to do. In the source, a scale hands on the
-# canvas before its last update; here it hands on the canvas after it. The source resizes the levels of
+# the code seems meant to do. In the source, each scale starts from the canvas before the last update of
+# the scale before; here it starts from the canvas after that update. The source resizes the levels of
 # its pyramid with torch's `align_corners=True`; here they are resized with half-pixel centres, which is
 # `align_corners=False`. The source resizes its files bilinearly, without antialiasing, to each scale;
 # here the pictures of every scale are made from those of the final size, antialiased.

@@ -31,7 +31,7 @@ def _static(default: Any) -> Any:
 def _added_later(default: Any, *, static: bool = False) -> Any:
     """Declare a field that is left out of the records of runs while it has its default value.
 
-    `_types.ADDED_LATER` says why.
+    So the record of a run that does not use the field is the same as before the field was added.
     """
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
@@ -41,7 +41,7 @@ _Style = TypeVar("_Style")
 # The style layers of many published methods: the first convolution of each block, after its ReLU.
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
-FIFTHS = (0.2,) * 5  # equal layer weights for the five `STYLE_TAPS`, which sum to 1
+FIFTHS = (0.2,) * 5  # equal layer weights, with the sum 1, for the five `STYLE_TAPS`
 
 
 @jax.tree_util.register_dataclass
@@ -406,7 +406,7 @@ class Recipe:
       pictures: how the pictures are prepared before painting, and how results are finished.
       network: how VGG-19 is computed. Static.
       terms: the losses that are minimised, and their weights.
-      descent: the optimiser, and the number and sizes of its updates.
+      descent: the optimiser, the number of updates, and the sizes of the canvas at which they are made.
 
     Example:
       >>> from nst_jax import recipes
