@@ -235,9 +235,9 @@ def with_options(
 def tile_of(tile: int | str) -> int | None:
     """Return the value of `vgg.Network.tile` for the option `tile` of a run.
 
-    "auto" becomes None: then a picture is computed in tiles only if it does not fit in memory. "off"
-    becomes 0: then a picture is never computed in tiles. A number, the side of a tile in px, is
-    returned unchanged.
+    "auto" becomes None, with which a picture is computed in tiles only if it does not fit in memory.
+    "off" becomes 0, with which a picture is never computed in tiles. A number, the side of a tile in
+    px, is returned unchanged.
 
     Raises:
       ValueError: for another string.

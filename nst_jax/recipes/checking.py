@@ -370,8 +370,8 @@ def _check_descent(descent: Descent) -> None:
         raise TypeError(f"`content_detail`: expected True or False, got {descent.content_detail!r}")
 
 
-# Names of optimisers' fields that have the decay of a running mean per update. Such a decay must be at
-# least 0 and below 1.
+# Names of the optimisers' fields whose value is the decay of a running mean per update. Such a decay
+# must be at least 0 and below 1.
 DECAYS = ("alpha", "b1", "b2")
 
 
@@ -467,8 +467,8 @@ def check_not_cut(recipe: Recipe) -> None:
 def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = False) -> None:
     """Refuse a recipe whose losses would be wrong for a picture that lies in a bucket.
 
-    A bucket is a larger array with padding around the picture, in which pictures of different sizes run
-    the same compiled program.
+    A bucket is a larger array with padding beside the picture. In buckets of the same size, pictures of
+    different sizes can be painted by the same compiled program.
 
     Args:
       recipe: the recipe, of which the losses and the network are checked.

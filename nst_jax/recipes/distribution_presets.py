@@ -151,7 +151,8 @@ HISTOGRAM = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=1.0, b1=0.9, b2=0.999, eps=1e-8),
-        # The source optimises pixels in the order RGB, not BGR, but Adam treats each channel alike.
+        # The source optimises pixels in the order RGB, not BGR. The result is the same, since Adam
+        # treats each channel alike.
         coordinates=vgg.CAFFE_BGR,
         steps=1000,
     ),

@@ -45,7 +45,7 @@ class Choice(NamedTuple):
 
     @property
     def has_keys(self) -> bool:
-        """Whether a name in `named` stands for a dataclass. Its fields then have full keys, too."""
+        """Whether some names stand for dataclasses, whose fields have full keys of their own."""
         return any(isinstance(thing, type) for thing in self.named.values())
 
     def name_of(self, value: Any) -> str | None:
