@@ -1,9 +1,9 @@
 """The losses to minimise (`losses_of`), computed from sums over a picture.
 
 The sums are taken over the whole picture at once, or tile by tile, which takes less memory. The core of
-a tile is the part of the picture that it contributes to sums; its window is the core with a halo, the
-margin of pixels around it on which the core's features depend. If several devices share a picture, each
-computes one band of it.
+a tile is the part of the picture over which the tile's sums are taken. Its window is the core with a
+halo: the margin of pixels around the core on which the core's features depend. If several devices share
+a picture, each computes one band of it.
 
 A tap is a layer whose features a loss reads. Guides are the masks of a canvas at the taps, for regions
 with styles of their own and for protected parts.
@@ -347,7 +347,15 @@ def _total(
     shape: tuple[Count, Count],
     terms: Terms,
 ) -> Losses:
-    """Return the `Losses` made of weighted content and style losses and the sums of the variation."""
+    """Return the `Losses`, given the weighted losses of content and style.
+
+    Args:
+      content: the weighted content loss.
+      layers: the weighted style losses by name.
+      variation: the sums of the variation loss, which is computed and weighted here.
+      shape: (height, width) of the picture.
+      terms: the recipe's terms, for the variation loss and its weight.
+    """
     style = reduce(operator.add, layers.values())
     tv = terms.tv_weight * terms.variation.value(variation, shape)
     return Losses(content + style + tv, content, style, tv, layers)

@@ -83,7 +83,7 @@ def final_shapes(
 
 
 def style_rule_words(recipe: Recipe, index: int = 0) -> str:
-    """Return the size rule of the style with this index, and its factor, as text for messages."""
+    """Return a style's size rule and its factor in `style_scale` as text, given the style's index."""
     pictures = recipe.pictures
     factor = pictures.scale_of_style(index)
     times = "" if factor == 1 else f", times {factor:g}"
@@ -344,7 +344,7 @@ def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
 def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
     """Return a run's regions, protected and transparent parts with their masks resized to one scale.
 
-    None if the run has no such controls.
+    The result is None if the run has no regions, protected or transparent parts.
     """
     if prepared.controls is None:
         return None

@@ -3,9 +3,9 @@
 The canvas is the picture that is optimised. Targets are the features of the content and the statistics
 of the style, at the taps: the layers that losses read.
 
-In large pictures, features are computed in tiles. The core of a tile is the part of the picture that it
-contributes; its window is the core with a halo, the margin of pixels around it on which the core's
-features depend. If several devices share a picture, each computes one band of it.
+The features of a large picture may be computed in tiles. The core of a tile is the part of the picture
+whose features the tile gives. Its window is the core with a halo: the margin of pixels around the core
+on which the core's features depend. If several devices share a picture, each computes one band of it.
 """
 
 from collections.abc import Sequence
@@ -314,7 +314,7 @@ def _style_sums(
 
 
 def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
-    """Return the sums over no positions: zeros, of the shapes that `sum_style` returns."""
+    """Return zeros of the shapes of the sums that `sum_style` returns, to which sums can be added."""
     terms, precision = recipe.terms, recipe.network.precision_on()
 
     def zeros(part: StylePart) -> Any:

@@ -79,8 +79,8 @@ class DreamState(NamedTuple):
 
     # Number of steps so far at this octave; -1 before the excitement of the start has been computed.
     step: Int[Array, "*batch"]
-    # The last picture, in [0, 1], of which the excitement was computed and found to be finite. Before the
-    # first step, the start.
+    # The last picture, in [0, 1], of which the excitement was computed and found to be finite. Before
+    # the first step, the start.
     canvas: Float[Array, "*batch h w 3"]
     # The excitement of `canvas`. If `broke_at` is not -1, it is that of a later picture, which was
     # rejected because this excitement is not finite.

@@ -85,7 +85,7 @@ class Pictures:
     realism: float = _added_later(0.0)
 
     def scale_of_style(self, index: int) -> float:
-        """Return the factor of the size of a style, by the style's index in the list of styles."""
+        """Return the factor of a style's size in `style_scale`, given the style's index."""
         factors = self.style_scale or (1.0,)
         return float(factors[index if len(factors) > 1 else 0])
 

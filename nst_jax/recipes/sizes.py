@@ -143,7 +143,7 @@ class Exact:
         return int(self.height), int(self.width)
 
     def resized(self, pixels: int) -> "Exact":
-        """Return the rule for sizes whose longer side is `pixels`, with this rule's aspect ratio."""
+        """Return the rule for the size with the same aspect ratio whose longer side is `pixels` px."""
         long = max(self.height, self.width)
         return Exact(round(self.height * pixels / long), round(self.width * pixels / long))
 
@@ -269,7 +269,7 @@ class Paper:
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def resized(self, pixels: int) -> "Paper":
-        """Return the rule for the same paper at the resolution at which its longer side is `pixels`."""
+        """Return the rule for the same paper at another resolution: its longer side is `pixels` px."""
         short = max(1, round(self.short * pixels / self.long))
         return Paper(pixels, short, max(SMALLEST, round(self.dpi * pixels / self.long)))
 
