@@ -226,7 +226,7 @@ def scales_up_to(
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
-        at least 16 px on each side.
+      at least 16 px on each side.
     """
     schedule, total, scales = recipe.descent.schedule, int(recipe.descent.steps), []
     content, styles = (shape, style_shapes) if originals is None else originals
@@ -468,7 +468,7 @@ def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None
 
     Returns:
       [h, w, 3] float32 in the optimiser's coordinates, or None if the canvas is to be made from the
-        image that `starting_image` returns.
+      image that `starting_image` returns.
     """
     chosen = recipe.pictures.start if init is None else init
     if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:

@@ -31,7 +31,7 @@ from nst_jax.weights.params import WeightsInfo, digest
 # A value of a recipe is recorded if its key, such as "terms.style_weight", begins with one of these.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
-# The record of a run without regions, protected and transparent parts.
+# What is recorded of regions, protected and transparent parts, for a run that has none of them.
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 # Packages whose versions are recorded, beside Python's and the version of nst_jax.

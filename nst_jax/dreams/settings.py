@@ -210,8 +210,8 @@ def _weights_of(taps: Any) -> dict[str, float]:
     if isinstance(taps, Mapping):
         found = dict(taps)
     elif isinstance(taps, (list, tuple)):
-        # This call raises an error for a tap that is given twice. Below, the names become keys of a dict,
-        # which would hide the repetition.
+        # This call raises an error for a tap that is given twice. Below, the names become keys of a
+        # dict, which would hide the repetition.
         vgg.resolve_taps(taps)
         found = dict.fromkeys(taps, 1.0)
     else:

@@ -42,7 +42,7 @@ class LoggedRun(NamedTuple):
     scales: np.ndarray  # [n] index of the scale (canvas size) at each line; 0 is the coarsest
     # Name of a loss -> its values [n], NaN where the value was not finite. The names are "total",
     # "content", "style", "tv" (total variation) and, if the recipe has this loss, "matting". The values
-    # include the weights of the losses, so that all others add up to the total.
+    # include the weights of the losses, so the total is the sum of the other losses.
     losses: Mapping[str, np.ndarray]
     # Name of a style tap (layer) -> its part of the style loss [n], including its weight.
     taps: Mapping[str, np.ndarray]
@@ -237,8 +237,8 @@ def _title_of(run: LoggedRun) -> str:
 def _plain(text: str) -> str:
     """Return text in a form that matplotlib shows unchanged.
 
-    In the text as it is, `$` would begin a formula, and a curve whose name begins with `_` would be
-    left out of the legend.
+    matplotlib takes `$` for the beginning of a formula, and leaves curves whose names begin with `_` out
+    of the legend. So `$` is escaped, and a space is put before `_`.
     """
     return " " * text.startswith("_") + text.replace("$", r"\$")
 

@@ -457,8 +457,9 @@ class Recipe:
           recipe as follows. At the last scale, `terms.last_style_loss` (unless None) has become its
           style loss, and `descent.last_learning_rate` (unless None) its optimiser's learning rate. With
           `descent.one_pyramid`, its `descent.pyramid_levels` is the number for the scale. Its weights
-          are those that `terms.content_against_style` gives at the scale. These four fields have their
-          defaults. If they have their defaults in this recipe already, this recipe is returned.
+          are those that `terms.content_against_style` gives at the scale. The fields `last_style_loss`,
+          `last_learning_rate`, `one_pyramid` and `content_against_style` have their defaults. If these
+          four have their defaults in this recipe already, this recipe itself is returned.
         """
         terms, descent = self.terms.at(scale), self.descent
         if terms.last_style_loss is not None:
