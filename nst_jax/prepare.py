@@ -174,7 +174,7 @@ def scales_of(
     region_styles: Sequence[Shape] = (),
     protected: bool = False,
 ) -> tuple[Scale, ...]:
-    """Return the scales of a run on pictures of these original sizes.
+    """Return the scales of a run, given the original sizes of its pictures.
 
     Args:
       content: (height, width) of the content, before any resizing.

@@ -34,7 +34,7 @@ GROUPS = ("pictures.", "network.", "terms.", "descent.")
 # What is recorded of regions, protected and transparent parts, for a run that has none of them.
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
-# Packages whose versions are recorded, beside Python's and the version of nst_jax.
+# The packages whose versions are recorded, in addition to the versions of Python and nst_jax.
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 

@@ -237,8 +237,8 @@ def _title_of(run: LoggedRun) -> str:
 def _plain(text: str) -> str:
     """Return text in a form that matplotlib shows unchanged.
 
-    matplotlib takes `$` for the beginning of a formula, and leaves curves whose names begin with `_` out
-    of the legend. So `$` is escaped, and a space is put before `_`.
+    matplotlib takes `$` for the beginning of a formula, and leaves curves whose names begin with `_`
+    out of the legend. So `$` is escaped, and a space is put before a `_` at the beginning.
     """
     return " " * text.startswith("_") + text.replace("$", r"\$")
 
