@@ -110,7 +110,8 @@ def _created_part(target: Path) -> Iterator[Path]:
       target: the file to be replaced, which need not exist.
 
     Yields:
-      The path of the new file. If `target` exists, only the new file's owner can read and write it.
+      The path of the new file. If `target` exists, the new file can be read and written only by
+      the user who owns the new file.
     """
     mode = 0o600 if target.exists() else 0o666
     while True:
@@ -163,14 +164,14 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
-PROTECTED = "it is write-protected"  # the reason in the error that `atomic` raises
+PROTECTED = "it is write-protected"  # the reason that `atomic` gives when it refuses such a file
 
 
 def is_protected(path: Path) -> bool:
-    """Return whether a file must not be replaced because it cannot be written.
+    """Return whether a file must not be replaced because it is write-protected.
 
-    A rename needs no permission for the file that it replaces, and root may write anything. So a file
-    without any write permission counts as protected for root too.
+    This has to be checked, since a rename needs no permission for the file that it replaces. Root may
+    write to any file; even so, a file without any write permission counts as protected for root too.
     """
     return path.is_file() and not (os.access(path, os.W_OK) and path.stat().st_mode & 0o222)
 

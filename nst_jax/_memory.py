@@ -30,7 +30,10 @@ def of_this_machine() -> int | None:
 
 
 def _system_memory() -> int | None:
-    """Return the bytes that the operating system reports as available, or as installed; else None."""
+    """Return the bytes that Linux reports as available; on other systems, the bytes of all memory.
+
+    None means that the system does not tell this.
+    """
     found = _numbers(MEMINFO)
     if "MemAvailable" in found:
         return found["MemAvailable"] * 1024
@@ -41,7 +44,7 @@ def _system_memory() -> int | None:
 
 
 def _control_group_memory() -> int | None:
-    """Return the bytes that the control group at `CGROUP` can still use; None if it states no limit."""
+    """Return the bytes that the control group at `CGROUP` can still use; None if no limit is found."""
     for limit, used, stat, freeable in CGROUPS:
         try:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
@@ -54,7 +57,10 @@ def _control_group_memory() -> int | None:
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """Return the numbers of a file whose lines are `name number` or `name: number unit`, by name."""
+    """Read a file with lines `name number` or `name: number unit` into a dictionary name -> number.
+
+    The dictionary is empty if the file cannot be read.
+    """
     try:
         lines = [line.split() for line in path.read_text("ascii").splitlines()]
     except (OSError, ValueError):
