@@ -56,11 +56,11 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 def masked_moment_sums(
     features: FeatureMap, mask: PositionMask, products: lax.Precision = lax.Precision.HIGHEST
 ) -> Moments:
-    """Return the sums of `moment_sums`, with each position counted T² times for a mask T [h, w].
+    """Return the same sums as `moment_sums`, but with each position counted T² times.
 
-    For features f at a position, the sums are those of T² f and T² f fᵀ. If the features were
-    multiplied by T first, as `gram_matrices.masked_gram` does, the first sum would be that of T f, and
-    its quotient by the sum of T² would not be a mean of f.
+    T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
+    T² f and T² f fᵀ. If the features were multiplied by T first, as `gram_matrices.masked_gram` does,
+    the first sum would be that of T f; divided by the sum of T², it would not be a mean of f.
     """
     del products  # for the reason in the docstring of `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
@@ -80,8 +80,8 @@ def covariance(moments: Moments) -> Matrix:
     return moments.second - jnp.outer(moments.first, moments.first)
 
 
-# The least mean square of the style's features by which losses divide. All features of a black style
-# may be 0 at a tap; without this bound, the loss would divide by 0 then.
+# Losses divide by the mean square of the style's features, but by no less than this number. Without
+# this bound they would divide by 0 for a black style, all of whose features may be 0 at a tap.
 LEAST_SQUARE = 1e-10
 
 
@@ -240,7 +240,9 @@ ROUNDING = 4
 
 
 def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> Matrix:
-    """Return the covariance divided by `size`, plus I times `part`, or times more if that is too small.
+    """Return the covariance divided by `size`, plus I times `part`, or plus a larger multiple of I.
+
+    The larger multiple is added if `part` is too small, as follows.
 
     Where features hardly vary, the covariance S - m mᵀ consists of rounding errors, and may have
     negative eigenvalues, whose square roots do not exist. So the multiple of I must exceed these

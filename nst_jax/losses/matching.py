@@ -118,8 +118,9 @@ def hypercolumn_matches(
     """Return for each hypercolumn of a picture the index of the nearest hypercolumn of the style.
 
     A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. First the
-    mean of the picture's hypercolumns is subtracted from each of them, and likewise the mean of the
-    style's hypercolumns. The nearest hypercolumn is then the one at the smallest angle.
+    mean of the picture's hypercolumns is subtracted from each of them, and the mean of the style's
+    hypercolumns from each of the style's. The nearest hypercolumn is then the one at the smallest
+    angle.
 
     Args:
       features: features of the picture at each style tap.
@@ -139,7 +140,7 @@ def distance_to_matches(
     step: Any,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
-    """Return the mean cosine distance of the canvas' hypercolumns to their matches, as a sum over taps.
+    """Return the mean cosine distance of the canvas' hypercolumns to their matches, split by tap.
 
     A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
 
@@ -224,15 +225,16 @@ def distance_to_nearest(
     """Return for each tap the mean cosine distance of the canvas' vectors to the style's nearest ones.
 
     At each tap, every s-th row and column of features is read. The stride s is 1 if the longer side of
-    the canvas' features has less than 128 positions; otherwise 64 to 95 of its positions are read. The
-    first row and the first column to read are drawn at random in each update, and are the same for
-    canvas and style. Before vectors are compared, the mean of the canvas' vectors is subtracted from
-    each of them, and likewise the mean of the style's.
+    the canvas' features has less than 128 positions. For a longer side, s is such that 64 to 95
+    positions along this side are read. The first row and the first column to read are drawn at random
+    in each update, and are the same for canvas and style. Before vectors are compared, the mean of the
+    canvas' vectors is subtracted from each of them, and the mean of the style's vectors from each of
+    the style's.
 
-    Departures from the source: at taps with at most 64 rows and columns, its code compares, apparently
-    by mistake, the vectors of the tap before; here the vectors of the tap itself are compared, all of
-    them. And for some values of the random first row or column its code reads one more row or column;
-    here their number is always the same.
+    There are two departures from the source's code. At a tap with at most 64 rows and columns, that
+    code compares, apparently by mistake, the vectors of the preceding tap; here all vectors of the tap
+    itself are compared. For some values of the random first row or column, that code reads one more row
+    or column; here their number is always the same.
 
     Args:
       features: features of the canvas at each style tap.

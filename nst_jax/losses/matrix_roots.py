@@ -28,7 +28,7 @@ Matrix: TypeAlias = Float[Array, "c c"]
 
 ROUNDS = 12  # default number of Newton-Schulz iterations
 
-# The smallest eigenvalue of A / |A| for whose root `scaled_roots` converges by default. Smaller
+# The smallest eigenvalue of A / |A| whose root `scaled_roots` computes accurately by default. Smaller
 # eigenvalues are lost in any case, since float32 rounds the entries of A.
 SMALLEST = 1e-7
 

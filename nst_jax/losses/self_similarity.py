@@ -18,10 +18,9 @@ GRID = 32  # the largest number of positions along each side of the features tha
 # A vector whose squared length is at most this counts as a vector of zeros, which has no direction.
 SHORTEST = 1e-12
 
-# The distances from a position to all positions are divided by their sum. This number bounds the
-# divisor from below: it is the least mean distance, and the least sum is n times as large. Without the
-# bound, the distances between equal features, which are rounding errors of some 1e-7 in float32, would
-# become as large as true distances.
+# The distances from a position to all n positions are divided by their sum, or by n times this number
+# if the sum is less. Without this bound, the distances between equal features, which are rounding
+# errors of some 1e-7 in float32, would become as large as true distances.
 LEAST = 1e-4
 
 

@@ -157,7 +157,7 @@ def _add_group(
       directions: the directions of the group, one in each row.
 
     Returns:
-      The new totals, and None in place of the result of each step that `lax.scan` would stack.
+      The new totals; and None, since there is no result of a single group for `lax.scan` to collect.
     """
     total, gradient = before
     size = features.shape[0]

@@ -18,8 +18,8 @@ PositionMask: TypeAlias = Float[Array, "h w"]
 
 
 # A number of positions. It is an int, or a symbolic size (see `jax.export`), or a scalar array of
-# floats. The array is the sum of T² over a mask T, or the number of positions of a picture in a larger
-# array, of which only the larger array's size is known when the program is compiled.
+# floats. It is an array in two cases: as the sum of T² over a mask T; and for a picture that lies in a
+# larger array, since the number of its positions is known only when the compiled program runs.
 Count: TypeAlias = Any
 
 

@@ -38,8 +38,8 @@ COLOUR_BASIS = np.array(
     )
 )
 
-# Squared distances of colours that are less than this are replaced by this, since the gradient of their
-# square root would be infinite at 0.
+# A squared distance of two colours that is less than this number is replaced by it, since the gradient
+# of the square root would be infinite at 0.
 CLOSEST = 1e-5
 
 # --- Distances of two sets of vectors -------------------------------------------------------------
@@ -307,9 +307,9 @@ def transport_costs(
     )
 
 
-# The memory for the loss and its gradient is the sum of these three multiples: of the memory of all
-# vectors, of the matrix of all distances, and of the covariance. The numbers were found from the memory
-# that XLA reports.
+# The memory for the loss and its gradient is the sum of three terms: the memory of all vectors times
+# `VECTOR_COPIES`, that of the matrix of all distances times `MATRIX_COPIES`, and that of the covariance
+# times `COVARIANCE_COPIES`. The numbers were found from the memory that XLA reports.
 VECTOR_COPIES = 3
 MATRIX_COPIES = 2
 COVARIANCE_COPIES = 2
@@ -357,8 +357,7 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
     count = number_of_places(shape, PLACES)
     channels = sum(one.shape[-1] for one in features.values())
     return MatchingCosts(
-        # The features of the content are not counted here, since they are counted for all content
-        # losses alike.
+        # `scaling.footprint` counts the features of the content, as for every other content loss.
         target_bytes=0,
         update_bytes=4 * count * (4 * count + 2 * channels),
         # One matrix product for the distances of the canvas, one for those of the content, and two for
