@@ -32,7 +32,7 @@ def _quarter_of_mean(total: Scalar, count: Count) -> Scalar:
 
 
 # `CONTENT_RELATIVE` is mean(dF²) / mean(F²), where mean(F²) is replaced by this number if it is less.
-# Otherwise, content features that are all 0 would cause a division by 0.
+# Without this bound, content features that are all 0 would cause a division by 0.
 LEAST_MEAN_SQUARE = 1e-10
 
 

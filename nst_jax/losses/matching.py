@@ -118,9 +118,8 @@ def hypercolumn_matches(
     """Return for each hypercolumn of a picture the index of the nearest hypercolumn of the style.
 
     A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. First the
-    mean of the picture's hypercolumns is subtracted from each of them, and the mean of the style's
-    hypercolumns from each of the style's. The nearest hypercolumn is then the one at the smallest
-    angle.
+    hypercolumns of the picture and those of the style are centred: the mean of either set is subtracted
+    from each vector in the set. Of the centred vectors, the nearest is the one at the smallest angle.
 
     Args:
       features: features of the picture at each style tap.
@@ -227,9 +226,9 @@ def distance_to_nearest(
     At each tap, every s-th row and column of features is read. The stride s is 1 if the longer side of
     the canvas' features has less than 128 positions. For a longer side, s is such that 64 to 95
     positions along this side are read. The first row and the first column to read are drawn at random
-    in each update, and are the same for canvas and style. Before vectors are compared, the mean of the
-    canvas' vectors is subtracted from each of them, and the mean of the style's vectors from each of
-    the style's.
+    in each update, and are the same for canvas and style. Before they are compared, the vectors of the
+    canvas and those of the style are centred: the mean of either set is subtracted from each vector in
+    the set.
 
     There are two departures from the source's code. At a tap with at most 64 rows and columns, that
     code compares, apparently by mistake, the vectors of the preceding tap; here all vectors of the tap

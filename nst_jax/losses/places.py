@@ -19,8 +19,8 @@ Places: TypeAlias = Int[Array, "n 2"]  # (row, column) of n places, in pixels of
 SEED = 0
 
 # `random_places` chooses among the places of a grid. In a square picture with at least this many rows,
-# the grid has from this many to twice as many rows, and as many columns. In a smaller square picture,
-# the grid has all rows and columns.
+# the grid has at least this many rows and fewer than twice as many, and as many columns as rows. In a
+# smaller square picture, the grid has all rows and columns of the picture.
 GRID = 128
 # The position of the grid is drawn anew at random after this number of updates.
 REDRAWN_EVERY = 10

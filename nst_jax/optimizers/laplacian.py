@@ -31,8 +31,9 @@ def decompose(picture: Float[Array, "h w 3"], levels: int) -> Levels:
     """Return the Laplacian pyramid of a picture.
 
     The picture is reduced to half its height and width, the result is reduced to half again, and so on.
-    Each level but the last is a difference: of one of these pictures, and the next smaller one enlarged
-    to the same size. The last level is the smallest picture itself. Pictures are reduced and enlarged
+    So there is a series of pictures, of which the given picture is the first. Each level but the last
+    is a difference: a picture of the series minus the next smaller one, which is first enlarged to the
+    same size. The last level is the smallest picture itself. Pictures are reduced and enlarged
     bilinearly, without antialiasing. Half of an odd side is rounded down, but a side has 1 px at least.
 
     Args:
@@ -79,11 +80,11 @@ def collapse(levels: Levels) -> Float[Array, "h w 3"]:
 def over_pyramid(
     rule: optax.GradientTransformationExtraArgs, levels: int, height: int | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """Return an optax transformation of a canvas that updates the levels of its pyramid by `rule`.
+    """Return an optax transformation that applies `rule` to the levels of the canvas' pyramid.
 
-    The transformation is for a canvas [h, w, 3] of pixels. It converts the gradient with respect to the
-    pixels into the gradient with respect to the levels of the Laplacian pyramid, calls `rule` with this
-    gradient, and converts the move of the levels that `rule` returns into a move of the pixels.
+    The canvas is an array of pixels [h, w, 3]. The transformation converts the gradient with respect to
+    the pixels into the gradient with respect to the levels of the Laplacian pyramid, calls `rule` with
+    this gradient, and converts the move of the levels that `rule` returns into a move of the pixels.
 
     Args:
       rule: an optax transformation whose parameters and gradients are the levels of the pyramid, a

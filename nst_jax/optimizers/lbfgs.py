@@ -133,8 +133,8 @@ def _newton_direction(
 ) -> tuple[PyTree, Memory]:
     """Return the quasi-Newton direction -H g, and the memory with its field `scale` updated.
 
-    It is computed by the two-loop recursion over the pairs, from the newest pair to the oldest one and
-    back (Nocedal and Wright, algorithm 7.4).
+    The direction is computed by the two-loop recursion over the pairs, from the newest pair to the
+    oldest one and back (Nocedal and Wright, algorithm 7.4).
 
     Args:
       memory: the memory that `_remember` returned.
@@ -213,7 +213,8 @@ class TorchLBFGS:
 
     Attributes:
       learning_rate: factor of every move.
-      tolerance_grad: the canvas stays as it is if no entry of the gradient is larger than this.
+      tolerance_grad: the canvas stays as it is if no entry of the gradient exceeds this number in
+        absolute value.
       tolerance_change: the canvas stays as it is if the product of the gradient and the direction is
         above minus this number.
       history: number of pairs in memory; each takes 24 bytes per pixel in float32. Static.
@@ -301,12 +302,12 @@ class LBFGS:
     A move is the quasi-Newton direction, shortened if its root mean square exceeds a limit, the trust
     radius. Each update evaluates the loss once, for the canvas after the last move. This canvas is kept
     if its loss and gradient are finite and its loss is at most `1 + slack` times the loss of the last
-    kept canvas. Then the radius doubles, up to `largest_radius`. Otherwise the move is undone, which
-    brings back the last kept canvas, and the next move is at most a quarter as long. So a bad move
-    costs one evaluation, the loss of the kept canvas rises by at most the fraction `slack` in one
-    update, and nothing diverges. Style transfer needs this in its first moves, where L-BFGS without
-    such a guard overshoots. A move is undone by subtracting it, so recipes that clip the canvas after
-    every update cannot use this rule.
+    kept canvas. If the canvas is kept, the radius doubles, up to `largest_radius`. If it is not kept,
+    the move is undone, which brings back the last kept canvas, and the next move is at most a quarter
+    as long. So a bad move costs one evaluation, the loss of the kept canvas rises by at most the
+    fraction `slack` in one update, and nothing diverges. Style transfer needs this in its first moves,
+    where L-BFGS without such a guard overshoots. A move is undone by subtracting it, so recipes that
+    clip the canvas after every update cannot use this rule.
 
     Attributes:
       radius: root mean square of the first move over all numbers of the canvas, in the units of the

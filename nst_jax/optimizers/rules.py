@@ -39,9 +39,9 @@ class Optimizer(Protocol):
         ...
 
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
-        """Return whether the canvas is kept whose loss and gradient the last `update` was given.
+        """Return whether to keep the canvas whose loss and gradient were given to the last `update`.
 
-        `opt_state` is the state of the optax transformation after that update.
+        `opt_state` is the state of the optax transformation that the last `update` returned.
         """
         ...
 

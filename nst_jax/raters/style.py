@@ -26,7 +26,8 @@ AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]
 
 PictureFeatures: TypeAlias = Float[Array, "h w c"]  # VGG-19's features of a picture at one tap
 
-StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # those of a style at the same tap
+# VGG-19's features of a style picture at the same tap.
+StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]
 
 
 # --- Style vectors --------------------------------------------------------------------------------

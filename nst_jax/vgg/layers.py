@@ -63,8 +63,8 @@ def conv3x3(
     Args:
       x: the features, [n, h, w, i].
       kernel: the layer's weights, [3, 3, i, o].
-      forms: forms of the kernel, computed once before a loop by `network.with_forms`. None: the
-        transposed kernel is computed here.
+      forms: forms of the kernel, computed once before a loop by `network.with_forms`. If None, this
+        function computes the transposed kernel itself.
       products: the precision of products that the convolution requests from the device.
 
     Returns:
@@ -149,8 +149,8 @@ Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 # and convolves them.
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 
-# A function of (features, `ceil`) that pools 2 x 2 windows. If `ceil`, the last row or column of an odd
-# side is pooled by itself, else it is dropped.
+# A function of (features, `ceil`) that pools 2 x 2 windows. If `ceil` is True, the last row or column
+# of an odd side is pooled by itself; if it is False, that row or column is dropped.
 Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
 
 

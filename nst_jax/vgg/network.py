@@ -66,13 +66,14 @@ def with_forms(
     shape: tuple[int, int] | None = None,
     precision: Precision = FLOAT32,
 ) -> Params:
-    """Return the parameters down to the deepest tap, with the forms of kernels that a loop needs.
+    """Return the weights of the layers down to the deepest tap, with the forms that a loop needs.
 
     A form is an array that is computed from a kernel: the kernel transposed for the gradient and, on a
     CPU, transformed for Winograd convolution where that is faster. This function computes the forms
-    once, before a loop of updates. Otherwise XLA would flip and transpose 80 MB of kernels in every
-    update, which for a picture of 48 px took longer than the convolutions. A kernel's two forms for
-    Winograd convolution, plain and transposed, together take 8 times the memory of the kernel.
+    once, before a loop of updates. If they were not computed before, XLA would flip and transpose 80 MB
+    of kernels in every update, which for a picture of 48 px took longer than the convolutions. A
+    kernel's two forms for Winograd convolution, plain and transposed, together take 8 times the memory
+    of the kernel.
 
     Args:
       params: weights, with or without forms.
@@ -134,7 +135,10 @@ def _on_cpu(params: Params) -> bool:
 
 
 def _winograd_pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
-    """Return whether Winograd convolution is faster for a layer, for a picture of (height, width)."""
+    """Return whether Winograd convolution is faster for a layer if the picture has this shape.
+
+    `name` and `kernel` are those of the layer; `shape` is the (height, width) of the picture in px.
+    """
     times = halvings(name)
     return winograd.pays(shape[0] >> times, shape[1] >> times, *kernel.shape[2:])
 
@@ -151,7 +155,7 @@ class Network:
       ceil: whether pooling keeps the last row and column of odd sides (Caffe) or drops them (torch,
         Keras).
       padding: `zero_padded`, `replicate_padded`, `replicate_first`, `reflect_padded` or `wrap_padded`.
-        With the last, the result is a texture that can be repeated side by side without seams.
+        With `wrap_padded`, the result is a texture that can be repeated side by side without seams.
       pixels: the pixel convention of the network's input; None means the convention of the weights,
         which is right unless a published recipe deliberately uses another one.
       precision: precision of products and activations, one of those in `nst_jax.vgg.precision`; with
@@ -329,12 +333,12 @@ def features(
       size: int32 [2], the (height, width) of the pictures, if they lie at the top left of larger
         arrays, whose sides must be multiples of 16 px. The size is a value at runtime, so nothing is
         compiled for another size. Pixels outside the pictures have no influence, even if they are NaN.
-        None: the pictures fill their arrays.
+        None means that the pictures fill their arrays.
 
     Returns:
       Activations [*batch, h', w', c] by the names in `taps`, in the dtype of `images` unless the
-      network's precision sets another dtype. With `size`, they are zero outside the activations that
-      pictures of this size have alone.
+      network's precision sets another dtype. With `size`, the activations of the pictures are at the
+      top left of these arrays, and all else is zero.
 
     Raises:
       TypeError: if `images` is not an array, or `taps` is not a list of strings.
@@ -387,7 +391,7 @@ def measured(
     Raises:
       TypeError: if `images` is not an array.
       ValueError: if `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`,
-        also for what `features` then refuses.
+        also in the cases that `features` lists for `size`.
     """
     network = Network() if network is None else network
     _checks.array("images", images, "the order is features(params, images, taps)")

@@ -27,7 +27,7 @@ class Precision:
     Attributes:
       name: name of the precision in arguments and recipe files.
       products: the precision that convolutions and Gram matrices request from the device.
-      activations: name of the dtype of the network's activations; None means that of the pictures.
+      activations: name of the dtype of the network's activations; None means the pictures' dtype.
     """
 
     name: str

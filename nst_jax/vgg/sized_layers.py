@@ -107,9 +107,9 @@ def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
 
 # --- Pooling --------------------------------------------------------------------------------------
 
-# A function of the number of existing pixels in each window of a pooling. At the real border, two or
-# three of a window's four pixels may be zeros beyond the border; multiplied by the function's value,
-# the result of pooling all four is that of pooling only the pixels that exist.
+# At the real border, two or three of a window's four pixels may be zeros beyond the border. A
+# correction is a function from the number of existing pixels in a window to a factor. The result of
+# pooling all four pixels, multiplied by this factor, is the result of pooling only the existing ones.
 Correction: TypeAlias = Callable[[Array], Array]
 
 
@@ -139,7 +139,8 @@ def pooled(
     Args:
       pool: one of `POOLED`.
       x: [n, h, w, c] with even h and w; the features are at the top left, and all else is zero.
-      ceil: whether the last row and column of odd sides of the real size are pooled or dropped.
+      ceil: whether the last row or column of an odd side of the real size is pooled by itself; if not,
+        it is dropped.
       size: the (height, width) of the features, called their real size.
       after_relu: whether `x` is the result of a ReLU. If not, the ReLU is applied here, as by
         `pool_relu`.

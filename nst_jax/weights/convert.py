@@ -86,17 +86,17 @@ def convert(
       destination: the weights file to write; an existing file is replaced once the new one is complete.
       encoding: `"float32"`, `"float16"` or `"codes"`; None stores codes as codes, and everything
         else as float32.
-      family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own; None decides by the
-        names of the layers.
-      pixels: name of the pixel convention, a key of `vgg.PIXELS`; None means that of the family, which
-        must then be one of `FAMILIES`.
+      family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own. None means that the names
+        of the layers decide.
+      pixels: name of the pixel convention, a key of `vgg.PIXELS`. None means the convention of the
+        family, which is known only for the two families in `FAMILIES`.
 
     Returns:
       What `read_info` returns for the new file.
 
     Raises:
       ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that imports
-        more than tensors; an option is unknown or missing; `destination` cannot be written.
+        more than tensors; an option is unknown or missing; `destination` cannot be written to.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP
@@ -189,7 +189,8 @@ class _Dialect(NamedTuple):
     name: str
     family: str
     encoding: str  # encoding of the converted file, unless the caller requests another
-    # A function of a layer's name that returns the names in the file of its parts, such as "kernel".
+    # A function of a layer's name. It returns a dictionary from the layer's parts, such as "kernel", to
+    # the names of their arrays in the file.
     keys: Callable[[str], dict[str, str]]
     axes: tuple[int, int, int, int]  # argument of `transpose` that makes kernels [3, 3, in, out]
 
@@ -289,9 +290,10 @@ def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArra
 def _origin_and_licence(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> tuple[str, str]:
-    """Return a file's origin and licence: those in `KNOWN`, or else an origin made from the file.
+    """Return a file's origin and licence: those in `KNOWN` if the file is known.
 
-    That origin lists the arrays that are not part of the converted file.
+    For any other file, the origin is made from the file's name, its digest and the names of its arrays
+    that the converted file leaves out, and the licence is said not to be stated.
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -55,7 +55,7 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 # Digest that the file `EMBEDDED_NAME` must have, as the module's docstring defines it.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-# CRC-32 of the file `EMBEDDED_NAME`, which does not state it itself, as newer weights files do.
+# CRC-32 of the file `EMBEDDED_NAME`. Newer weights files state it themselves, but this file does not.
 EMBEDDED_CHECKSUM = 0xBBB749CA
 
 
@@ -237,7 +237,7 @@ def save_params(
 
     Raises:
       ValueError: the weights do not fit VGG-19 or the encoding, or are not finite; the encoding or
-        the pixel convention is unknown; or `path` cannot be written.
+        the pixel convention is unknown; or `path` cannot be written to.
 
     Example:
       >>> import tempfile
@@ -273,7 +273,7 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
         other than VGG-19 also `network`.
 
     Raises:
-      ValueError: `path` cannot be written.
+      ValueError: `path` cannot be written to.
     """
     attributes: dict[str, str | int] = {
         "format": WEIGHTS_FORMAT.name,
@@ -383,7 +383,7 @@ def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str,
 
 
 def digest(params: Params) -> str:
-    """Return the digest that weights have, or would have, in a weights file of encoding "float32"."""
+    """Return the digest that a weights file of the encoding "float32" with these weights would have."""
     return _digest(params.family, params.pixels, _as_datasets(params))
 
 

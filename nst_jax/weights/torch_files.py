@@ -80,9 +80,9 @@ class _Tensor(NamedTuple):
         )
 
 
-# Error messages state the type of an unexpected value, and the value itself only if it is an integer:
-# as text, a value may take gigabytes that takes few bytes in a file, such as lists that each contain
-# the previous list twice.
+# Error messages state the type of an unexpected value, and the value itself only if it is an integer. A
+# value of another type may take few bytes in a file, but gigabytes as text: for example, a list that
+# contains another list twice, which contains another list twice, and so on.
 
 
 def _count(value: object) -> int:
