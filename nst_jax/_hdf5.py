@@ -44,7 +44,7 @@ class Format(NamedTuple):
     """A file format, and the advice in error messages about files that do not conform to it."""
 
     name: str  # value of the attribute `format` in its files
-    version: int  # value of the attribute `version`
+    version: int  # value of the attribute `version` in its files
     noun: str  # what messages call such a file, e.g. "weights file"
     if_damaged: str  # advice for a damaged file
     if_foreign: str  # advice for a file of another format; `{name}` becomes the file's name
@@ -185,9 +185,9 @@ def _crc32(file: IO[bytes], length: int) -> int:
 REHEARSAL_SECONDS = 60.0
 REHEARSAL_RATE = 10e6  # bytes per second of a slow disk
 
-# The program of the other process. While HDF5 loops, Python's handler of Ctrl-C would not run, so the
-# system's default handler replaces it, which ends the process at once. The limit of CPU time ends the
-# process even if its parent was killed.
+# The program of the other process in a rehearsal. Python's handler of Ctrl-C would not run while HDF5
+# loops. So it is replaced by the system's default handler, which ends the process at once. The limit of
+# CPU time ends the process even if its parent was killed.
 _REHEARSAL = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -30,7 +30,7 @@ def of_this_machine() -> int | None:
 
 
 def _system_memory() -> int | None:
-    """Return the bytes that Linux reports as available; on other systems, the bytes of all memory.
+    """Return the bytes of memory that Linux reports as available; on other systems, of all memory.
 
     None means that the system does not tell this.
     """

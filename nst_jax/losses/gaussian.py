@@ -177,14 +177,14 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 class RelativeGaussianTarget(NamedTuple):
     """What `wasserstein_relative` needs to know about a style; computed once, before the updates.
 
-    `trace` and `root` are those of one matrix: the covariance of the style's features divided by
-    `size`, plus I times 1e-3 or more; see `_regular_covariance`.
+    `trace` and `root` are those of the matrix C_s / size + e I, where C_s is the covariance of the
+    style's features, and e is 1e-3 or more; see `_regular_covariance`.
     """
 
     mean: Float[Array, " c"]  # mean of the features over positions, not divided by anything
     size: Float[Array, ""]  # mean square of the features
-    trace: Float[Array, ""]  # trace of the matrix that the class's docstring describes
-    root: Float[Array, "c c"]  # square root of the matrix that the class's docstring describes
+    trace: Float[Array, ""]  # trace of C_s / size + e I
+    root: Float[Array, "c c"]  # square root of C_s / size + e I
 
 
 # The multiple of I that `wasserstein_relative` adds to both covariances, after it has divided them by
@@ -256,8 +256,8 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     return matrix + added * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
-# The squared differences of means and of covariances of features, each divided by a square of the
-# style's features: see `mean_and_covariance`.
+# The squared differences of means and of covariances of features, relative to the style's features: see
+# `mean_and_covariance`.
 MEAN_AND_COVARIANCE = StyleLoss(
     moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums
 )

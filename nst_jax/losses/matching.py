@@ -181,8 +181,8 @@ def hypercolumn_costs(
     down, across = hypercolumn_shape(shape)
     count, others = down * across, sum(map(hypercolumn_count, shapes))
     channels = sum(one.shape[-1] for one in features.values())
-    # The number of multiplications in the matrix products, two for each tap, by which `hypercolumns`
-    # interpolates.
+    # The number of multiplications with which `hypercolumns` interpolates. For each tap, it computes
+    # two matrix products: one resizes the height, the other the width.
     resizing = sum(
         down * one.shape[1] * one.shape[2] * (one.shape[0] + across) for one in features.values()
     )

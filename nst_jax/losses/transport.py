@@ -51,10 +51,11 @@ def relaxed_transport(
     """Return the relaxed earth mover's distance of two sets of vectors, by the cosine distance.
 
     The earth mover's distance is the least cost of a transport that empties one set and fills the
-    other. If the transport only has to empty the first set, each of its vectors goes to the nearest
-    vector of the second set, and the cost is the mean distance to the nearest. If it only has to fill
-    the second set, the cost is likewise the mean distance to the nearest vector of the first. The
-    larger of these two costs, which is returned, is a lower bound of the earth mover's distance.
+    other. If the transport only has to empty the first set, each vector of the first set goes to the
+    nearest vector of the second set. If it only has to fill the second set, each vector of the second
+    set comes from the nearest vector of the first set. In both cases the cost is the mean of these
+    distances. The larger of the two costs, which is returned, is a lower bound of the earth mover's
+    distance.
 
     The matrix of all distances only serves to find the indices of the nearest vectors. It is not kept
     for the gradient; see the module `neighbours`.
@@ -65,8 +66,9 @@ def relaxed_transport(
       products: the precision of the inner products.
 
     Returns:
-      A scalar: the larger of two means, that over `vectors` of the cosine distance to the nearest one
-      of `others`, and that over `others` of the cosine distance to the nearest one of `vectors`.
+      A scalar: the larger of two means. One is the mean over `vectors` of the cosine distance to the
+      nearest one of `others`; the other is the mean over `others` of the cosine distance to the nearest
+      one of `vectors`.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,7 +1,7 @@
 """The Laplacian pyramid of a picture, and optimisers that update the levels of a pyramid.
 
-The canvas is the picture that is optimised. It is the sum of the levels of its pyramid, each enlarged
-to the size of the canvas: a linear map A from the levels z to the pixels A z, which `collapse`
+The canvas, the picture that is optimised, is the sum of the levels of its pyramid, each enlarged to the
+size of the canvas. This sum is a linear map A from the levels z to the pixels A z, which `collapse`
 computes. An optimiser that updates the levels is given the gradient Aᵀ g, where g is the gradient with
 respect to the pixels. If it moves the levels by u, the pixels move by A u. So if its update depends
 only on gradients, as that of Adam does, the optimiser never needs the levels z. It only keeps its own

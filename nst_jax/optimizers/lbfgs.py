@@ -346,8 +346,8 @@ class LBFGS:
 class LBFGSState(NamedTuple):
     """The state of the optax transformation that `lbfgs` makes.
 
-    The kept canvas is the last one that was good enough; the proposed canvas, whose loss the next
-    update is given, is the kept canvas plus `move`.
+    The kept canvas is the last one that was good enough. The proposed canvas is the kept canvas plus
+    `move`; its loss is given to the next update.
     """
 
     count: Int[Array, ""]  # type: ignore[assignment]  # number of evaluations so far

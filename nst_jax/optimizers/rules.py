@@ -1,4 +1,4 @@
-"""Update rules: how an optimiser changes the canvas, the picture that is optimised, by its gradient.
+"""Update rules: how an optimiser uses the loss's gradient to change the canvas (the picture optimised).
 
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves of the pytree, so
 changing a number recompiles nothing. Its method `transformation` makes an optax transformation from

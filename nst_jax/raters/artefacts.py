@@ -26,7 +26,7 @@ ROUNDING = 1 / 255**2 / 12
 class Border(NamedTuple):
     """How the border of a picture differs from the pixels inside it; `border` returns this record."""
 
-    # Euclidean length of the difference of the mean colours [3], which are sRGB in [0, 1].
+    # Euclidean length of the difference of two mean colours [3]: that of the border, and that inside.
     mean: Scalar
     # ln(variance of the border / variance inside); a variance is the sum of those of three channels.
     variance: Scalar
@@ -116,9 +116,9 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
 
     A peak consists of the frequencies up to 1/64 cycle per px away from its centre (in a small picture,
     of the two nearest frequencies on either side), so that a pattern is found even if its strength
-    changes across the picture. The mean energy of the peak is compared with the mean energy
-    of the frequencies just below the peak and with that of the frequencies just above it, both over a
-    range of 1/32 cycle per px. (Above the peak at 1/2 cycle per px, there are no frequencies.)
+    changes across the picture. The mean energy of the peak is compared with the mean energy of the
+    frequencies just below the peak and with that of the frequencies just above it, both over a range of
+    1/32 cycle per px. (Above the peak at 1/2 cycle per px, there are no frequencies.)
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
@@ -209,8 +209,8 @@ def speckle(picture: AnyImage) -> Scalar:
     edges and even slopes as they are, and removes dots and lines of one pixel.
 
     Args:
-      picture: [h, w, 3] sRGB in [0, 1], at least 3 px on each side. There is no difference for its
-        outermost pixels, which only count as neighbours of other pixels.
+      picture: [h, w, 3] sRGB in [0, 1], at least 3 px on each side. Its outermost pixels are not
+        compared with their medians; they only count as neighbours of other pixels.
 
     Returns:
       A scalar in [0, 1]: the mean of the absolute differences over pixels and channels.

@@ -4,7 +4,8 @@ A style vector is predicted by the feed-forward network `arbitrary`. Gram matric
 the features' mean and covariance, are computed from VGG-19's features of the two pictures at one tap
 (layer). The distance of two Gram matrices, or of two Gaussians, is divided by a measure of the size of
 the style picture's own Gram matrix or Gaussian, so that values at different taps can be compared. The
-result is 0 if both are equal, and 1 for a picture whose features are all zero.
+result is 0 if the two Gram matrices or Gaussians are equal, and 1 for a picture whose features are all
+zero.
 """
 
 import math

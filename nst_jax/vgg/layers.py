@@ -356,8 +356,8 @@ def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
 def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Return 0.78 times the L2 norm of each 2 x 2 window; the gradient of a window of zeros is 0.
 
-    With `ceil`, the squares of a border window are averaged over the pixels that it has, and the mean
-    is multiplied by four, as in torch's `LPPool2d`.
+    With `ceil`, a border window may have fewer than four pixels. The mean square of the pixels that it
+    has, times four, then takes the place of the sum of squares, as in torch's `LPPool2d`.
     """
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     norm = _norm_of_windows(_fit_to_windows(x, ceil, 0.0))

@@ -118,7 +118,7 @@ def with_forms(
 
 @jax.jit
 def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
-    """Transpose kernels in one program, so that none is compiled for each shape of a kernel."""
+    """Transpose all kernels in one program, instead of one program for each shape of a kernel."""
     return {name: transpose(kernel) for name, kernel in kernels.items()}
 
 
@@ -249,9 +249,9 @@ class Trunk(nn.Module):
     """The convolutional layers of VGG-19, down to the deepest of `taps`, as a Flax module.
 
     A call passes the activations at each tap to `measure`, and returns its results by tap. With `size`,
-    the pictures have this (height, width) and lie at the top left of larger arrays; the activations are
-    zero outside those of the pictures. With `network.remat`, only the results of `measure` and the
-    output of each block are stored for the gradient.
+    the pictures have this (height, width) and lie at the top left of larger arrays; their activations
+    lie at the top left, too, with zeros around them. With `network.remat`, only the results of
+    `measure` and the output of each block are stored for the gradient.
     """
 
     taps: tuple[str, ...]
@@ -375,7 +375,7 @@ def measured(
     """Compute given functions of the network's activations at some taps.
 
     The functions are called inside the network. So with `network.remat`, the activations need not be
-    stored for the gradient; those that `features` returns must be.
+    stored for the gradient. (The activations that `features` returns have to be stored.)
 
     Args:
       params: weights from `nst_jax.load_params`.

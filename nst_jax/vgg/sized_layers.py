@@ -80,7 +80,7 @@ def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
     The frame is the rows and columns just beyond the real border. It consists of copies of the border
     pixels or, if `mirrored` and no side has only 1 px, of the pixels next to the border pixels.
     """
-    # How far from the border the row or column is that is copied beyond the border.
+    # Which row or column is copied beyond the border: 0 for the one at the border, 1 for the next one.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 

@@ -8,8 +8,8 @@ saves more time than the transformations take if a layer has many channels and t
 see `pays`. The rounding error is about four times that of the direct convolution: 1.2e-6 of the result
 in float32, 1e-2 with bfloat16 products.
 
-The code consists of few large operations, since many small ones would take long to compile, with
-barriers between them. Without the barriers, XLA would compute the transformations again wherever their
+The code consists of few large operations, since many small ones would take long to compile. Between the
+operations there are barriers. Without them, XLA would compute the transformations again wherever their
 results are read.
 
 References:

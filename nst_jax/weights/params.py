@@ -85,7 +85,7 @@ class Architecture(NamedTuple):
 # Endings of the names of datasets that are needed to decode kernels, and are no parameters themselves.
 TABLES = ("/centres", "/scales")
 
-# Value of the attribute `network` for VGG-19. Files without the attribute are taken to have it.
+# Value of the attribute `network` for VGG-19, which is also assumed for files without the attribute.
 VGG19 = "vgg19"
 
 

@@ -30,7 +30,7 @@ class Refusal(ValueError):
 
 def refusal(path: Path, problem: str) -> Refusal:
     """Return the error that refuses the file at `path`, with a message of one line."""
-    # `problem` may contain names from the file, which may be long, and have line breaks and other
+    # `problem` may contain names from the file. These may be long, and may have line breaks and other
     # characters that control a terminal.
     line = "".join(map(_printable, " ".join(problem.split())))
     if len(line) > LONGEST_PROBLEM:
@@ -335,7 +335,8 @@ def _stored_arrays(
 def zip_arrays(path: Path) -> dict[str, StoredArray]:
     """Return, by name, the arrays of a file that torch 1.6 or later wrote.
 
-    The format is a zip file of a pickle, which describes tensors, and the storages.
+    Such a file is a zip archive. It contains a pickle that describes the tensors, and the storages with
+    the numbers of the tensors.
     """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -371,7 +372,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 # number that torch calls its magic number.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
-_LEGACY_PROTOCOL = 1001  # the version of this format, which is its second pickle
+_LEGACY_PROTOCOL = 1001  # the version of this format, which a file states in its second pickle
 
 
 def legacy_arrays(path: Path) -> dict[str, StoredArray]:
