@@ -35,7 +35,7 @@ LIKE = 0.75
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
-    """Return the error for an unknown name; it suggests the nearest known name, or else lists all.
+    """Return the error for an unknown name; it suggests a similar known name, or lists all known names.
 
     Args:
       argument: the caller's name for the value.

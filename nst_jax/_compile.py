@@ -200,9 +200,10 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
 
     Args:
       folder: the folder, which is created if it does not exist; None leaves the setting as it is.
-      programs: for how many shapes each of this package's functions stays compiled in memory, where
-        one shape takes some 50 MB; those used least recently are dropped. Initially 64. None leaves
-        the number as it is. A picture painted at several resolutions uses one shape for each.
+      programs: for how many shapes each of this package's functions stays compiled in memory; when
+        there are more, the one used least recently is dropped. The number is 64 at first; None leaves
+        it as it is. One shape takes some 50 MB. A picture painted at several resolutions uses one shape
+        for each resolution.
 
     Raises:
       TypeError: if an argument is of another type.

@@ -15,7 +15,7 @@ from nst_jax.losses.sums import Count, as_float, half, unchanged
 
 
 def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return the sum over h, w and c of the squared differences of features [*batch, h, w, c]."""
+    """Return the sum over h, w and c of (canvas - content)², given features [*batch, h, w, c]."""
     return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3))
 
 

@@ -136,7 +136,8 @@ class GaussianTarget(NamedTuple):
     root: Float[Array, "c c"]  # matrix square root of `covariance`
 
 
-# The multiple of I that is added to both covariances, as in crowsonkb's code, so that they have roots.
+# `wasserstein_absolute` adds this multiple of I to the covariances of canvas and style, as crowsonkb's
+# code does, so that they have roots.
 ABSOLUTE_PART = 1e-4
 
 
@@ -187,9 +188,9 @@ class RelativeGaussianTarget(NamedTuple):
     root: Float[Array, "c c"]  # square root of C_s / size + e I
 
 
-# The multiple of I that `wasserstein_relative` adds to both covariances, after it has divided them by
-# the mean square of the style's features. It keeps the gradient finite where a channel of the canvas
-# does not vary, and outweighs the rounding errors of covariances.
+# `wasserstein_relative` divides the covariances of canvas and style by the mean square of the style's
+# features, and then adds this multiple of I to both of them. The addition keeps the gradient finite
+# where a channel of the canvas does not vary, and outweighs the rounding errors of covariances.
 RELATIVE_PART = 1e-3
 
 
@@ -210,8 +211,8 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of I is
     first added to both covariances C and C_s: 1e-3 times the mean square of the style's features. The
     loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1 without
-    this addition. Both hold at every tap and for every set of network weights, so losses at different
-    taps are comparable.
+    this addition. These two values are the same at every tap and for every set of network weights, so
+    losses at different taps are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
     iterations yield the inverse root together with the root, so the backward pass needs no iterations.

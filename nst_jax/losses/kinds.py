@@ -139,9 +139,9 @@ class StyleLoss(NamedTuple):
 class MatchingLoss(NamedTuple):
     """A style loss that compares positions of the canvas with positions of the style.
 
-    The loss reads the features of all style taps together, and those of whole pictures: it cannot be
-    computed in tiles or in bands. Several styles are compared as one set of positions, to which a style
-    contributes all of its positions; their relative weights cannot be chosen.
+    The loss reads the features of whole pictures, at all style taps together, so it cannot be computed
+    in tiles or in bands. Several styles are treated as one set of positions, which has all positions of
+    each style; the weights of the styles cannot be chosen.
 
     Each style is turned into the orientations that `turns` lists, and each turned picture counts as a
     picture of the style. Below, "features by tap" are a dictionary: tap -> features [h, w, c].
@@ -241,8 +241,8 @@ class Variation(NamedTuple):
     Attributes:
       sums: function of (picture [*batch, h, w, 3], mask [h, w] that is True for the pixels to include,
         or None for all pixels); returns a pytree of sums over pixels of functions of dy and dx. For
-        each pixel, dy and dx are the differences to the pixel below and to the pixel to the right;
-        those of a pixel where the mask is False are left out.
+        each pixel, dy and dx are the differences to the pixel below and to the pixel to the right. The
+        differences dy and dx of a pixel where the mask is False are left out.
       value: function of (the result of `sums`, (h, w) of the whole picture as ints or scalar arrays);
         returns the loss, a scalar.
       additive: whether `sums` really returns sums over pixels: if a picture is cut into two halves, and

@@ -129,7 +129,7 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
     """Return the relaxed earth mover's distance of two sets of colours.
 
     The cost of moving one colour to another is their cosine distance plus sqrt(d² / 3), where d is
-    their Euclidean distance. Both distances are taken in a basis whose first axis is that of the greys.
+    their Euclidean distance. Both distances are taken in a basis whose first axis is the axis of greys.
     `relaxed_transport` explains the relaxed earth mover's distance.
 
     Args:
@@ -310,8 +310,8 @@ def transport_costs(
 
 
 # The memory for the loss and its gradient is the sum of three terms: the memory of all vectors times
-# `VECTOR_COPIES`, that of the matrix of all distances times `MATRIX_COPIES`, and that of the covariance
-# times `COVARIANCE_COPIES`. The numbers were found from the memory that XLA reports.
+# `VECTOR_COPIES`, the memory of the matrix of all distances times `MATRIX_COPIES`, and the memory of
+# the covariance times `COVARIANCE_COPIES`. The numbers were found from the memory that XLA reports.
 VECTOR_COPIES = 3
 MATRIX_COPIES = 2
 COVARIANCE_COPIES = 2

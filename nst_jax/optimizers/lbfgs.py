@@ -140,8 +140,8 @@ def _newton_direction(
       memory: the memory that `_remember` returned.
       gradient: the gradient g.
       change: the change y of the gradient that was given to `_remember`.
-      fresh: whether `_remember` kept its pair. If so, `scale` is computed from this pair; if not, it
-        stays as it is.
+      fresh: whether `_remember` kept its pair. If so, `scale` is computed from this pair; if not,
+        `scale` stays as it is.
       guess: the linear map P, which `Guess` describes.
     """
     history = memory.inverse.shape[0]

@@ -28,7 +28,7 @@ class Optimizer(Protocol):
     guarded: ClassVar[bool]
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
-        """Make the optax transformation of the rule; its parameters are the canvas.
+        """Make the optax transformation that updates a canvas by this rule.
 
         The function `update` of the transformation must accept further arguments by name. It always
         gets `value`, the loss of the canvas. If several devices share the canvas, it gets `height`, the

@@ -28,7 +28,7 @@ class Border(NamedTuple):
 
     # Euclidean length of the difference of two mean colours [3]: that of the border, and that inside.
     mean: Scalar
-    # ln(variance of the border / variance inside); a variance is the sum of those of three channels.
+    # ln(variance of the border / variance inside), where each is the sum of three channels' variances.
     variance: Scalar
 
 

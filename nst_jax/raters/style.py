@@ -95,7 +95,7 @@ def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
     """Return the relative distance of two Gram matrices: |G - G_style| / |G_style|.
 
     G is the Gram matrix of the picture, [c, c]: the mean over positions of the products of all pairs of
-    feature maps. G_style is that of the style. |.| is the Frobenius norm.
+    feature maps. G_style is the Gram matrix of the style. |.| is the Frobenius norm.
 
     Args:
       picture: features of the picture at one tap (layer), [h, w, c].

@@ -256,7 +256,7 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
 
 
 def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
-    """Return the gradient of max pooling with respect to its input, given that of its result, `g`.
+    """Turn the gradient `g` for the result of max pooling into the gradient for its input.
 
     The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
     maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would divide it among
@@ -331,7 +331,7 @@ def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
 def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Return the mean of each 2 x 2 window.
 
-    With `ceil`, a border window may have fewer than four pixels; the mean is that of the pixels it has.
+    With `ceil`, a border window may have fewer than four pixels; the mean is taken over those it has.
     """
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     return _sum_of_windows(x, ceil) / _sum_of_windows(ones, ceil)
@@ -342,9 +342,9 @@ def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
     return a + b + c + d
 
 
-# Factors by which crowsonkb's style-transfer-pytorch multiplies the results of average pooling and of
-# L2 pooling, respectively, so that activations are about as large as after max pooling, with which the
-# network was trained.
+# crowsonkb's style-transfer-pytorch multiplies the results of average pooling by the first of these
+# factors, and the results of L2 pooling by the second. This makes activations about as large as after
+# max pooling, with which the network was trained.
 AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 

