@@ -159,7 +159,7 @@ def _like(target: Path, part: Path) -> int | None:
 
 def reason_of(error: BaseException) -> str:
     """Return why reading or writing failed, as text: the system's reason, or the error's message."""
-    if isinstance(error, MemoryError):  # has no message if the memory allocator raised it
+    if isinstance(error, MemoryError):  # it has no message if the memory allocator raised it
         return "there is too little memory"
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 

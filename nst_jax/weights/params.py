@@ -97,7 +97,7 @@ class WeightsInfo(NamedTuple):
     family: str  # where the weights come from, such as "vgg19-caffe"
     pixels: str  # the pixel convention with which they were trained, a key of `vgg.PIXELS`
     encoding: str  # how kernels are stored, one of `quantization.ENCODINGS`
-    digest: str  # as the file states it; verified only when the weights are read
+    digest: str  # the digest that the file states; verified only when the weights are read
     origin: str  # where the weights come from, as free text
     licence: str  # the terms under which the weights may be used, as free text
     parameters: int  # number of entries in all kernels and other parameters

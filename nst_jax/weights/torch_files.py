@@ -54,7 +54,7 @@ class _Storage(NamedTuple):
     """A sequence of numbers in a file, of which tensors are views: what torch calls a storage."""
 
     key: str  # name of the storage in the file
-    dtype: str  # as NumPy writes it, such as "<f4"
+    dtype: str  # the numbers' dtype as NumPy writes it, such as "<f4"
     length: int  # how many numbers it has
 
     @property
@@ -69,7 +69,8 @@ class _Tensor(NamedTuple):
     storage: _Storage
     offset: int  # position of the first number in the storage; in numbers, not bytes
     shape: tuple[int, ...]
-    strides: tuple[int, ...]  # in numbers, not bytes
+    # For each axis, the distance in the storage of neighbouring entries; in numbers, not bytes.
+    strides: tuple[int, ...]
 
     def array(self, read: Callable[[_Storage], bytes]) -> np.ndarray:
         """Return the tensor as an array; NumPy raises an error if it would exceed the storage."""
@@ -136,7 +137,7 @@ class _MakeDictionary:
         if not isinstance(items, list):
             raise TypeError(f"a dictionary is made from a {type(items).__name__}")
         found = OrderedDict(items)
-        items.clear()  # or else a pickle could fill the memory with copies of one long list
+        items.clear()  # without this, a pickle could fill memory with copies of one long list
         return found
 
 
