@@ -29,9 +29,10 @@ def inside(size: RealSize, shape: Shape) -> Bool[Array, "h w"]:
 
 
 def cut(x: Array, size: RealSize) -> Array:
-    """Return `x`, an array [*batch, h, w, c], with everything outside the real size set to zero.
+    """Return `x`, an array [*batch, h, w, c], with everything outside the picture in it set to zero.
 
-    Even NaN becomes zero. The gradient with respect to `x` is exactly zero outside the real size, too.
+    The picture is at the top left and has the (height, width) `size`. Even NaN becomes zero outside it.
+    The gradient with respect to `x` is exactly zero there, too.
     """
     height, width = x.shape[-3:-1]
     mask = inside(size, (height, width)).reshape(*[1] * (x.ndim - 3), height, width, 1)

@@ -3,7 +3,8 @@
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels, such as BGR with the mean subtracted, occur only in
 `vgg`, in the canvases (pictures being optimised, `State.canvas`) of recipes that optimise in network
-pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe.
+pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe. A recipe has
+every choice and number of a style transfer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,6 +103,8 @@ class Targets(NamedTuple):
     """What the canvas (the picture being optimised) is compared with.
 
     Targets are computed before the optimisation loop begins, once for each scale (resolution level).
+    Content taps are the taps that the content loss reads, and style taps those that the style loss
+    reads.
     """
 
     content: Features  # content tap -> features of the content picture

@@ -1,8 +1,9 @@
 """Style losses that compare Gaussians: the mean and the covariance of features over positions.
 
 Notation: the features at a tap (a layer that the loss reads) have N channels. m, C and S = C + m mᵀ are
-the mean, the covariance and the second moment of the canvas' features over positions; m_s, C_s and S_s
-are those of the style's features. The trace of S, divided by N, is the mean square of the features.
+the mean, the covariance and the second moment, over positions, of the features of the canvas (the
+picture that is optimised); m_s, C_s and S_s are those of the style's features. The trace of S, divided
+by N, is the mean square of the features.
 
 Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C): the means and
 the second moments of several styles can be averaged, but their covariances cannot.

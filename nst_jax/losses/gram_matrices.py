@@ -3,7 +3,7 @@
 Notation: the features at a tap (a layer's output that a loss reads) have N channels and M = h * w
 positions; the picture has P pixels. F is the features as an [M, N] matrix. R = FᵀF is the raw Gram
 matrix, a sum over positions, and G = R / M is the mean over positions. dR and dG are the differences of
-R and of G between canvas and style.
+R and of G between the canvas (the picture that is optimised) and the style.
 
 Every Gram loss here, except the gradient-scaled one, is sum(dG²) times a factor, which differs from
 source to source. Some sources use R, which grows with the picture; they first resize the style to the

@@ -2,7 +2,7 @@
 
 `ContentLoss`, `StyleLoss` and `Variation` are computed from sums over the positions of one tap (a layer
 whose output a loss reads) or over pixels. `JointContentLoss` and `MatchingLoss` read all taps together
-and compare single positions.
+and compare single positions. The canvas, whose losses are computed, is the picture that is optimised.
 """
 
 from collections.abc import Callable, Sequence

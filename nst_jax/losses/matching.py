@@ -1,8 +1,9 @@
 """Style losses that compare each position of the canvas with the most similar position of the style.
 
-These are the two losses of Neural Neighbor Style Transfer (NNST), `NEAREST_HYPERCOLUMNS` and
-`NEAREST_BY_TAP`. Both compare each feature vector of the canvas with its match: the vector of the
-style at the smallest angle to it. They need the features of all style taps (layers), of whole pictures.
+The canvas is the picture that is optimised. The losses are the two of Neural Neighbor Style Transfer
+(NNST), `NEAREST_HYPERCOLUMNS` and `NEAREST_BY_TAP`. Both compare each feature vector of the canvas with
+its match: the vector of the style at the smallest angle to it. They need the features of whole pictures
+at all style taps (the layers that the style loss reads).
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;

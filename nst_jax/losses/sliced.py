@@ -1,10 +1,10 @@
 """The sliced Wasserstein-2 loss: it projects features on random directions and compares them sorted.
 
-The features at M positions are M points in a space of C dimensions, one for each channel. Projected on
-one direction they are M numbers. The Wasserstein-2 distance of these numbers to the style's numbers is
-found by sorting both sets of numbers. Two distributions of points whose projections agree on all
-directions are equal. Losses of Gram matrices and of Gaussians, in contrast, compare only first and
-second moments.
+The features of the canvas (the picture that is optimised) at M positions are M points in a space of C
+dimensions, one for each channel. Projected on one direction they are M numbers. The Wasserstein-2
+distance of these numbers to the style's numbers is found by sorting both sets of numbers. Two
+distributions of points whose projections agree on all directions are equal. Losses of Gram matrices and
+of Gaussians, in contrast, compare only first and second moments.
 """
 
 from functools import partial

@@ -2,9 +2,9 @@
 
 Both losses read vectors at random places of a picture. A vector is the colour at one place, followed by
 the features of all taps (layers) at this place. The style loss compares two sets of vectors, those of
-the canvas and those of the style, by relaxed optimal transport, by their moments and by their colours.
-The content loss compares how alike the places of a picture are to each other: it is small if places
-that are alike in the content are alike in the canvas, too.
+the canvas (the picture that is optimised) and those of the style, by relaxed optimal transport, by
+their moments and by their colours. The content loss compares how alike the places of a picture are to
+each other: it is small if places that are alike in the content are alike in the canvas, too.
 
 References:
   Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",
@@ -172,8 +172,9 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 # Largest number of places at which canvas and content are read in one update.
 PLACES = 1024
 
-# Each style is read at the beginning of a scale, in `DRAWS` draws of at most `PLACES_OF_STYLE` random
-# places. A draw has no place twice, but different draws may have the same place.
+# Each style is read at the beginning of a scale (resolution), in `DRAWS` draws of at most
+# `PLACES_OF_STYLE` random places. A draw has no place twice, but different draws may have the same
+# place.
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 

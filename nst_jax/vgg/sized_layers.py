@@ -99,7 +99,11 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
 
 
 def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
-    """Return the real (height, width) of a tap's features, given the real `size` of the picture."""
+    """Return the real (height, width) of the features at a tap (a point where activations are read).
+
+    `size` is the real (height, width) of the picture, and `ceil` says whether poolings keep the last
+    row or column of an odd side.
+    """
     for _ in range(halvings(layer_of(tap))):
         size = halved_size(size, ceil)
     return size
