@@ -73,9 +73,9 @@ def self_similarity_distance(
     """Return how much the similarities among n positions differ between canvas and content.
 
     D is the [n, n] matrix of `cosine_distances` between the positions of a picture, with each column
-    divided by the sum of the column. The loss is sum(|D_canvas - D_content|) / n: the L1 distance
-    between a column of one matrix and the same column of the other, which is from 0 to 2, averaged over
-    the columns. The loss does not change if all features are multiplied by a positive number. It
+    divided by the sum of the column. The loss is sum(|D_canvas - D_content|) / n. This is the mean
+    over columns of the L1 distance, from 0 to 2, between a column of one matrix and the same column of
+    the other. The loss does not change if all features are multiplied by a positive number. It
     depends on which parts of a picture are alike, not on what they look like.
 
     Departure from the source: a column whose sum is less than `LEAST` times n is divided by `LEAST`

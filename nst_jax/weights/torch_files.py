@@ -197,8 +197,8 @@ class _Unpickler(pickle.Unpickler):
 
 # --- Opcodes --------------------------------------------------------------------------------------
 
-# Largest size in bytes of a pickle that is loaded. The one that describes VGG-19's tensors has about
-# 3,000.
+# Largest size in bytes of a pickle that is loaded. The pickle that describes VGG-19's tensors has about
+# 3,000 bytes.
 LARGEST_PICKLE = 2**20
 
 # Largest size of a tuple: the number of values in it and in the tuples inside it, plus one for each
@@ -362,7 +362,7 @@ def zip_arrays(path: Path) -> dict[str, StoredArray]:
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     """Read one file of a zip archive, unless it is compressed.
 
-    Torch compresses none, and what a compressed file expands to may be too large for memory.
+    Torch compresses no file, and what a compressed file expands to may be too large for memory.
     """
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
