@@ -27,7 +27,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it has more than `LONGEST_NAME` bytes, its beginning and a digest."""
+    """Return a file's name, or if it has over `LONGEST_NAME` bytes, its beginning and its digest."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name

@@ -180,7 +180,8 @@ class Snapshot(NamedTuple):
     losses: Losses
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
     scale: int  # index of the scale; 0 is the coarsest
-    broke_at: int  # number of the update, over all scales, whose losses were not finite, or -1
+    # Number of the update, counted over all scales, whose losses were not finite; -1 if there is none.
+    broke_at: int
 
 
 class Checkpoint(NamedTuple):

@@ -38,7 +38,7 @@ def decompose(picture: Float[Array, "h w 3"], levels: int) -> Levels:
 
     Args:
       picture: the picture, [h, w, 3].
-      levels: number of times that the picture is halved; with 0, it is the only level.
+      levels: number of times that the picture is halved; with 0, the only level is the picture itself.
 
     Returns:
       The levels, fine to coarse: `levels + 1` arrays [h', w', 3].

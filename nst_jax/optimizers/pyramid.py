@@ -1,7 +1,7 @@
 """A first approximation of the inverse Hessian for L-BFGS: a sum over the levels of an image pyramid.
 
 L-BFGS corrects this approximation by what it learns of the loss. Beginning with a pyramid instead of
-the identity makes it change coarse structure of the picture sooner.
+the identity makes L-BFGS change coarse structure of the picture sooner.
 """
 
 from functools import partial

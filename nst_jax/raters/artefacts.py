@@ -26,7 +26,7 @@ ROUNDING = 1 / 255**2 / 12
 class Border(NamedTuple):
     """How the border of a picture differs from the pixels inside it; `border` returns this record."""
 
-    # Euclidean length of the difference of two mean colours [3]: that of the border, and that inside.
+    # Euclidean length of the difference between the border's mean colour [3] and the one inside.
     mean: Scalar
     # ln(variance of the border / variance inside), where each is the sum of three channels' variances.
     variance: Scalar

@@ -409,9 +409,10 @@ def _digest(family: str, pixels: str, datasets: Datasets) -> str:
 def _check_digest(
     source: _hdf5.Source, info: WeightsInfo, datasets: Datasets, architecture: Architecture
 ) -> None:
-    """Refuse datasets whose digest is not that which the file states.
+    """Refuse datasets whose digest differs from the one that their file states.
 
-    For an embedded file, refuse them also if their digest is not that which `architecture` states.
+    The datasets of an embedded file are also refused if their digest differs from the one that
+    `architecture` states.
     """
     digest = _digest(info.family, info.pixels, datasets)
     if digest != info.digest:
