@@ -164,7 +164,7 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
-PROTECTED = "it is write-protected"  # the reason that `atomic` gives when it refuses such a file
+PROTECTED = "it is write-protected"  # the reason that `atomic` gives for refusing to replace a file
 
 
 def is_protected(path: Path) -> bool:

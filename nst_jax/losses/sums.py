@@ -62,12 +62,12 @@ def mean_over_positions(sums: Array, count: Count) -> Array:
 
 
 def half(total: Scalar, size: object) -> Scalar:
-    """Return half of a sum. The size that a loss passes, such as the number of terms, is not used."""
+    """Return half of `total`. Losses also pass `size`, such as the number of terms; it is not used."""
     del size
     return total / 2
 
 
 def unchanged(total: Scalar, size: object) -> Scalar:
-    """Return a sum unchanged. The size that a loss passes, such as the number of terms, is not used."""
+    """Return `total`. Losses also pass `size`, such as the number of terms; it is not used."""
     del size
     return total
