@@ -31,9 +31,9 @@ def of_this_machine() -> int | None:
 
 
 def _system_memory() -> int | None:
-    """Return the bytes of memory that Linux reports as available; on other systems, of all memory.
+    """Return how many bytes of memory Linux reports as available.
 
-    None means that the system does not tell this.
+    On other systems, return how many bytes are installed; None if the system tells neither number.
     """
     found = _numbers(MEMINFO)
     if "MemAvailable" in found:

@@ -81,9 +81,9 @@ def precision_named(name: Any) -> AnyPrecision:
     """Return a precision by name.
 
     Args:
-      name: `"float32"`, `"tensorfloat32"`, `"bfloat16"`, or `"auto"`: float32 on a CPU, and on an
-        accelerator what the recipe's `network.accelerator_precision` says, which is bfloat16 in the
-        recipe `default` and tensorfloat32 in published recipes.
+      name: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`. `"auto"` stands for float32 on a
+        CPU. On an accelerator it stands for the recipe's `network.accelerator_precision`, which is
+        bfloat16 in the recipe `default` and tensorfloat32 in published recipes.
 
     Returns:
       The precision; `AUTO` for `"auto"`.
