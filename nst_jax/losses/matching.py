@@ -196,8 +196,8 @@ def hypercolumn_costs(
         update_operations=4.0 * resizing,
         # The hypercolumns of the single pictures, which exist beside the concatenated ones.
         measure_bytes=4 * others * channels,
-        # The style's vectors at unit length; the canvas' vectors as they are and with their mean
-        # subtracted; one block of cosines.
+        # The memory of the style's vectors at unit length, of the canvas' vectors (once as they are,
+        # and once with their mean subtracted), and of one block of cosines.
         match_bytes=4 * others * channels + 2 * rows + 4 * min(max(BLOCK, others), count * others),
         match_operations=2.0 * resizing + 2.0 * count * others * channels,
     )
