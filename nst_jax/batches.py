@@ -32,6 +32,7 @@ from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
+from nst_jax.scaling.bucket_choice import chosen_buckets, typical_costs
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import AnyMesh, Devices
 
@@ -172,7 +173,10 @@ def stylize_many(
         pictures of all sizes up to it share one compiled loop for each scale. Losses and updates are
         those of the pictures alone; pixels of the array that are not the picture's take time, but
         change nothing. Refused for what cannot be exact, such as losses that are no sums over
-        positions, regions and tiles. `"off"`: each shape has a compiled loop of its own.
+        positions, regions and tiles. `"off"`: each shape has a compiled loop of its own. `"auto"`:
+        pictures lie in arrays of several shapes, chosen by `nst_jax.scaling.bucket_choice` so that
+        compiling and painting take the least time together, as far as typical times of the platform
+        say; what cannot be exact there, or does not fit into memory, fills its own arrays.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
@@ -214,8 +218,8 @@ def stylize_many(
     styles = _with_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
-    side = buckets.checked_bucket(bucket)
-    if side is not None and plan is not None:
+    chosen = buckets.checked_bucket(bucket)
+    if chosen is not None and plan is not None:
         raise ValueError(
             "`bucket`: cannot be used with a `plan`, which is for canvases of one shape"
         )
@@ -227,16 +231,15 @@ def stylize_many(
         init=init,
         key=key,
         given=BatchControls(regions, protect, opacity, style_opacity),
-        on_host=side is not None,
+        on_host=_resizes_on_host(chosen, contents, recipe),
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
     device = capacity.device_of(params)
     _warn_of_enlarged(styles, members, recipe)
-    if side is not None:
-        plans = plan_in_buckets(
-            side, members, recipe, mesh=mesh, device=device, chunk=chunk, bands=bands > 1
-        )
+    if chosen is not None:
+        plan_them = plan_by_cost if chosen == buckets.AUTO else partial(plan_in_buckets, chosen)
+        plans = plan_them(members, recipe, mesh=mesh, device=device, chunk=chunk, bands=bands > 1)
     elif plan is None:
         plans = [
             plan_members(some, recipe, mesh=mesh, device=device, chunk=chunk)
@@ -258,6 +261,14 @@ def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
     if not pictures:
         return styles
     return [[*blended, *pictures] for blended in _lists(styles)]
+
+
+def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> bool:
+    """Return whether pictures are resized on the host, since some of them may lie in buckets."""
+    if bucket != buckets.AUTO:
+        return bucket is not None
+    sizes = {image.shape for image in _checks.images("contents", contents)}
+    return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, (), controlled=False)
 
 
 def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) -> None:
@@ -594,6 +605,62 @@ def plan_in_buckets(
         }
         found.append((buckets.plan_bucket(recipe, bucket.scales, **options), own))
     return found
+
+
+def plan_by_cost(
+    members: list[Member],
+    recipe: Recipe,
+    *,
+    mesh: AnyMesh | None = None,
+    device: Any = None,
+    chunk: int | None = None,
+    bands: bool = False,
+) -> list[tuple[Plan, list[Member]]]:
+    """Plan the run of members in the buckets that `chosen_buckets` chooses; return plans and members.
+
+    Members that cannot be exact in a bucket fill their arrays.
+
+    Args:
+      members: the pictures of the batch.
+      recipe: the recipe of all pictures.
+      mesh: as in `plan_in_buckets`.
+      device: as in `plan_in_buckets`.
+      chunk: as in `plan_in_buckets`.
+      bands: as in `plan_in_buckets`.
+
+    Raises:
+      ValueError: if there is too little memory even for tiles.
+    """
+    can = [
+        not bands
+        and buckets.can_lie_in_bucket(
+            recipe,
+            member.prepared.scales,
+            controlled=member.prepared.controls is not None,
+        )
+        for member in members
+    ]
+    some = [member for member, possible in zip(members, can, strict=True) if possible]
+    alone = [member for member, possible in zip(members, can, strict=True) if not possible]
+    options: dict[str, Any] = {"mesh": mesh, "device": device}
+    platform = capacity.platform_of(device)
+    found = chosen_buckets(
+        [member.prepared.scales for member in some],
+        recipe,
+        typical_costs(platform),
+        platform,
+        fits=lambda arrays: buckets.fits_in_bucket(recipe, arrays, **options),
+    )
+    options |= {"chunk": chunk}
+    plans = [plan_members(same, recipe, **options) for same in _by_shape(alone, recipe)]
+    for bucket in found:
+        own = [some[index] for index in bucket.runs]
+        if bucket.exact:
+            plans.append(plan_members(own, recipe, **options))
+        else:
+            arrays, count = bucket.scales, len(own)
+            plans.append((buckets.plan_bucket(recipe, arrays, pictures=count, **options), own))
+    return plans
 
 
 # --- Painting -------------------------------------------------------------------------------------

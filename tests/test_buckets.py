@@ -85,8 +85,8 @@ def test_a_bucket_has_the_scales_of_the_recipe():
         (32, ValueError, "a picture of 48 px .* does not fit into 32 px; give 48 or more"),
         (50, ValueError, "expected a multiple of 16 px, got 50; 48 is the nearest"),
         (0, ValueError, "expected a multiple of 16 px, got 0; 16 is the nearest"),
-        ("some", ValueError, 'expected "off" or a number of pixels such as 256'),
-        (48.0, TypeError, 'expected "off" or a number of pixels'),
+        ("some", ValueError, 'expected "auto", "off" or a number of pixels such as 256'),
+        (48.0, TypeError, 'expected "auto", "off" or a number of pixels'),
     ],
 )
 def test_buckets_that_cannot_be_used(as_users_do, params, styles, bucket, error, message):
@@ -156,7 +156,7 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     assert [scale.shape for scale in formed[0].scales] == [(32, 32), (48, 48)]
     assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
     assert local._bucket_words(formed).startswith(
-        "12 shapes in squares of 48 px: 1 program for each scale; 30% more pixels"
+        "12 shapes in arrays of 48x48 px: 1 program for each scale; 30% more pixels"
     )
 
 
@@ -167,9 +167,9 @@ def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
     before = len(batch_canvas._run_many._programs)
     code, _, err = call("batch", *words, "-o", "together", "--bucket", 64)
     assert code == 0, err
-    assert "3 shapes in squares of 64 px: 1 program for each scale" in " ".join(err.split())
+    assert "3 shapes in arrays of 64x64 px: 1 program for each scale" in " ".join(err.split())
     assert len(batch_canvas._run_many._programs) == before + 1
-    assert call("batch", *words, "-o", "apart")[0] == 0
+    assert call("batch", *words, "-o", "apart", "--bucket", "off")[0] == 0
     for name in ("photo", "tall", "wide"):
         found, expected = (pixels(f"{folder}/{name}_art.png") for folder in ("together", "apart"))
         assert found.shape == expected.shape
@@ -183,7 +183,7 @@ def test_buckets_that_batch_refuses(call, here):
     words = ["batch", "photo.png", "--styles", "art.png", "--recipe", "tiny", "-o", "out"]
     refused(call(*words, "--bucket", 50), "`--bucket`", "multiple of 16 px, got 50; 48 is")
     refused(call(*words, "--bucket", 32), "`--bucket`", "40 px", "give 48 or more")
-    refused(call(*words, "--bucket", "large"), "`--bucket`", '"off" or a number of pixels')
+    refused(call(*words, "--bucket", "large"), "`--bucket`", '"auto", "off" or a number of pixels')
     refused(call(*words, "--bucket", 64, "--devices", 2, "--bands", 2), "`--bucket`", "--bands 2")
     refused(call(*words, "--bucket", 64, "--recipe", "nnst"), "`--bucket`", "no sum over positions")
     refused(call(*words, "--bucket", 64, "--tile", 128), "`--bucket`", "tiles")

@@ -507,16 +507,20 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     )
 
 
-def _checked_bucket(chosen: Chosen) -> int | None:
-    """Return the side of the buckets of a batch; None if each shape has programs of its own."""
-    side = buckets.checked_bucket(chosen["bucket"])
-    if side is not None:
-        for name, unset in (("runner", "local"), ("bands", 1)):
-            if chosen[name] != unset:
+def _checked_bucket(chosen: Chosen) -> buckets.Chosen:
+    """Return the side of the buckets of many pictures, "auto", or None if there are none.
+
+    Where pictures cannot lie in buckets, "auto" is None.
+    """
+    bucket = buckets.checked_bucket(chosen["bucket"])
+    for name, unset in (("runner", "local"), ("bands", 1)):
+        if bucket is not None and chosen.get(name, unset) != unset:
+            if bucket != buckets.AUTO:
                 raise ValueError(
                     f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one"
                 )
-    return side
+            bucket = None
+    return bucket
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path) -> None:

@@ -198,7 +198,7 @@ class DeviceCount(click.ParamType):
 
 
 class BucketSide(click.ParamType):
-    """Type of a number of pixels, or a word such as "off". Words and numbers are checked later."""
+    """Type of a number of pixels, or the word "auto" or "off". Words and numbers are checked later."""
 
     name = "bucket"
 

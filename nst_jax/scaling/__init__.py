@@ -7,6 +7,7 @@ from nst_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from nst_jax.scaling import (
         bands,
+        bucket_choice,
         buckets,
         capacity,
         chunk_size,
@@ -27,6 +28,7 @@ else:
         __name__,
         (
             "bands",
+            "bucket_choice",
             "buckets",
             "capacity",
             "chunk_size",
@@ -51,6 +53,7 @@ __all__ = [
     "OutOfMemory",
     "Plan",
     "bands",
+    "bucket_choice",
     "buckets",
     "capacity",
     "chunk_size",

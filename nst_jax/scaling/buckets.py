@@ -7,7 +7,7 @@ and save programs to compile.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,26 +21,32 @@ from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.vgg.taps import SMALLEST
 
 OFF = "off"  # each shape of canvas has programs of its own
+AUTO: Literal["auto"] = "auto"  # whatever takes the fewest seconds; see `bucket_choice`
 
+Chosen: TypeAlias = (
+    int | Literal["auto"] | None
+)  # side of a bucket in px, `AUTO`, or None for `OFF`
 Scales = tuple[Scale, ...]  # of one run, coarse to fine
 
 
-def checked_bucket(bucket: Any) -> int | None:
-    """Return the side of a bucket in px, or None for "off".
+def checked_bucket(bucket: Any) -> Chosen:
+    """Return the side of a bucket in px, "auto", or None for "off".
 
     Raises:
       TypeError: if it is neither text nor a whole number.
       ValueError: if it is another text, or no multiple of 16 px.
 
     Example:
-      >>> checked_bucket("off"), checked_bucket(256)
-      (None, 256)
+      >>> checked_bucket("off"), checked_bucket("auto"), checked_bucket(256)
+      (None, 'auto', 256)
     """
-    if isinstance(bucket, str) and bucket == OFF:
-        return None
+    if isinstance(bucket, str) and bucket in (OFF, AUTO):
+        return None if bucket == OFF else AUTO
     if isinstance(bucket, bool) or not isinstance(bucket, (int, np.integer)):
         kind = ValueError if isinstance(bucket, str) else TypeError
-        raise kind(f'`bucket`: expected "off" or a number of pixels such as 256, got {bucket!r}')
+        raise kind(
+            f'`bucket`: expected "auto", "off" or a number of pixels such as 256, got {bucket!r}'
+        )
     side = int(bucket)
     if side < SMALLEST or side % SMALLEST:
         nearest = max(SMALLEST, round(side / SMALLEST) * SMALLEST)
@@ -67,6 +73,15 @@ def check_run_in_bucket(
         )
 
 
+def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool) -> bool:
+    """Return whether `check_run_in_bucket` accepts a run on devices that share no canvas."""
+    try:
+        check_run_in_bucket(recipe, scales, controlled=controlled)
+    except ValueError:
+        return False
+    return True
+
+
 class Bucket(NamedTuple):
     """The arrays of a bucket at each scale, and the runs that it holds."""
 
@@ -74,6 +89,7 @@ class Bucket(NamedTuple):
     # the arrays of styles, and the number of updates.
     scales: Scales
     runs: tuple[int, ...]  # their indices
+    exact: bool = False  # whether all canvases have the shape of these arrays, without any padding
 
 
 def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket]:
@@ -104,7 +120,7 @@ def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket
     if longest > side:
         raise ValueError(
             f"`bucket`: a picture of {longest} px on the longer side does not fit into {side} px; give "
-            f"{_rounded_up(longest)} or more, or a smaller `size`"
+            f"{rounded_up(longest)} or more, or a smaller `size`"
         )
     alike: dict[tuple[int, ...], list[int]] = {}
     for index, scales in enumerate(runs):
@@ -115,7 +131,8 @@ def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket
     ]
 
 
-def _rounded_up(side: int, step: int = SMALLEST) -> int:
+def rounded_up(side: int, step: int = SMALLEST) -> int:
+    """Return the smallest multiple of `step` that is not less than `side`."""
     return -(-side // step) * step
 
 
@@ -127,9 +144,9 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
         largest = max(max(scales[index].shape) for scales in runs)
         # A schedule may have another number of scales for a square of this side.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
-        canvas = side if index == len(runs[0]) - 1 else _rounded_up(max(largest, planned))
+        canvas = side if index == len(runs[0]) - 1 else rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)
-        style = _rounded_up(styles, canvas)
+        style = rounded_up(styles, canvas)
         found.append(Scale((canvas, canvas), ((style, style),), first.steps))
     return tuple(found)
 
@@ -154,6 +171,15 @@ def plan_bucket(recipe: Recipe, arrays: Scales, **options: Any) -> Plan:
             'pictures in tiles do not lie in buckets; use a smaller bucket and `size`, or "off"'
         )
     return replace(plan, in_bucket=True)
+
+
+def fits_in_bucket(recipe: Recipe, arrays: Scales, **options: Any) -> bool:
+    """Return whether `plan_bucket` finds enough memory for the arrays of a bucket."""
+    try:
+        plan_bucket(recipe, arrays, **options)
+    except ValueError:
+        return False
+    return True
 
 
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:

@@ -40,7 +40,7 @@ class BatchJob(Job):
       sheet: path of the contact sheet; None draws no sheet.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       bucket: side in px of the square arrays in which all pictures lie; None: each shape of canvas has
-        programs of its own.
+        programs of its own; "auto": whatever takes the fewest seconds.
       mesh: the devices that share the pictures; None is one device.
     """
 
@@ -51,7 +51,7 @@ class BatchJob(Job):
     overwrite: bool | None = None
     sheet: Path | None = None
     chunk: int | None = None
-    bucket: int | None = None
+    bucket: buckets.Chosen = None
     mesh: Mesh | None = None
 
     @property
@@ -187,7 +187,7 @@ def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
 
 
 def inspected(
-    drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool, bucket: int | None = None
+    drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool, bucket: buckets.Chosen = None
 ) -> tuple[list[Entry], list[results.Record]]:
     """Read sizes and digests of all input files, and find out which rows can be painted.
 
@@ -262,16 +262,17 @@ def _argument_of(role: str, row: ManifestRow) -> str:
     return "region" if row.location else "regions"
 
 
-def _refusal(entry: Entry, mesh: Mesh | None, bucket: int | None) -> str:
+def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
     """Return why a picture does not fit into memory or into a bucket; empty if it does."""
     try:
-        if bucket is None:
+        # Of buckets that are chosen by cost, only those are chosen that fit.
+        if bucket is None or bucket == buckets.AUTO:
             plan_scales(entry.recipe, entry.scales, mesh=mesh)
             return ""
         controlled = entry.controls is not None
         buckets.check_run_in_bucket(entry.recipe, entry.scales, controlled=controlled)
-        ((arrays, _),) = buckets.buckets_of(bucket, [entry.scales], entry.recipe)
-        buckets.plan_bucket(entry.recipe, arrays, mesh=mesh)
+        (own,) = buckets.buckets_of(bucket, [entry.scales], entry.recipe)
+        buckets.plan_bucket(entry.recipe, own.scales, mesh=mesh)
     except ValueError as error:
         return str(error)
     return ""
@@ -330,7 +331,7 @@ def batch_job(
     anywhere: bool = False,
     mesh: Mesh | None = None,
     here: bool = True,
-    bucket: int | None = None,
+    bucket: buckets.Chosen = None,
     **options: Any,
 ) -> BatchJob:
     """Make the checked job of a batch.

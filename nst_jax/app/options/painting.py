@@ -260,11 +260,12 @@ _progress_files = all_of(
 _bucket = memory(
     "--bucket",
     type=parsing.BucketSide(),
-    default="off",
-    metavar="off|PIXELS",
+    default="auto",
+    metavar="auto|off|PIXELS",
     help="side of a square, a multiple of 16, in which each picture lies while it is painted: pictures "
     "of all shapes up to this size share their compiled programs, with the same results; the rest of "
-    "the square takes time. off: each shape has programs of its own (default: off)",
+    "the square takes time. auto: rectangles, so that compiling and painting take the least time "
+    "together. off: each shape has programs of its own (default: auto)",
 )
 
 _files_of_batch = all_of(
