@@ -1,14 +1,16 @@
 """`stylize_many(..., bucket=)`: pictures of several sizes in arrays of one size, by one program."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batch_canvas, controls, images, optimizers, recipes, vgg
+from nst_jax import batch_canvas, batches, controls, images, optimizers, prepare, recipes, vgg
 from nst_jax.app.batch import groups, local
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
@@ -55,6 +57,11 @@ def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compi
     before = compilations()
     nst.stylize_many(params, others, styles, recipe=recipe, bucket=48)
     assert compilations() == before  # other sizes in a bucket compile nothing
+    # Tiny pictures cost less than compiling, so by cost they lie in the same arrays.
+    by_cost = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket="auto")
+    assert compilations() == before
+    for one, other in zip(by_cost, found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.long
@@ -65,6 +72,33 @@ def test_published_recipes_in_a_bucket(params, styles, name):
     alone = nst.stylize_many(params, contents(), styles, recipe=recipe)
     for one, other in zip(found, alone, strict=True):
         assert float(jnp.mean(jnp.abs(one - other))) < 1e-4
+
+
+def test_by_cost_pictures_of_one_shape_are_painted_as_without_a_bucket(params, styles):
+    recipe = small.shallow(
+        content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
+    )
+    pictures = contents(((33, 20), (33, 20)))
+    expected = nst.stylize_many(params, pictures, styles, recipe=recipe, steps=2)
+    found = nst.stylize_many(params, pictures, styles, recipe=recipe, steps=2, bucket="auto")
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_by_cost_what_no_bucket_holds_fills_its_arrays(params):
+    members = [
+        batch_canvas.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
+        for index, run in enumerate(RUNS)
+    ]
+    controlled = members[0].prepared._replace(controls=object())
+    mixed = [members[0]._replace(prepared=controlled), *members[1:]]
+    for some, recipe, expected in (
+        (members, two_scales(), [(True, (0, 1, 2))]),
+        (mixed, two_scales(), [(False, (0,)), (True, (1, 2))]),
+        (members, two_scales(recipes.HISTOGRAM), [(False, (0,)), (False, (1,)), (False, (2,))]),
+    ):
+        plans = batches.plan_by_cost(some, recipe)
+        found = [(plan.in_bucket, tuple(one.place for one in own)) for plan, own in plans]
+        assert found == expected
 
 
 RUNS = [scales_of(shape, [(40, 33)], two_scales()) for shape in SHAPES]
@@ -155,6 +189,8 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     assert {group.scales for group in formed} == {formed[0].arrays}
     assert [scale.shape for scale in formed[0].scales] == [(32, 32), (48, 48)]
     assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
+    (one,) = {group.arrays for group in groups.form_groups(entries, "cpu", bucket="auto")}
+    assert [scale.shape for scale in one] == [(32, 32), (48, 48)]  # by cost it is the same
     assert local._bucket_words(formed).startswith(
         "12 shapes in arrays of 48x48 px: 1 program for each scale; 30% more pixels"
     )
@@ -177,6 +213,64 @@ def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
         assert difference.mean() < 0.1 and difference.max() <= 3
     # Finished pictures are those of any bucket: nothing is painted again.
     assert "all 3 pictures are finished" in call("batch", *words, "-o", "together")[2]
+
+
+@pytest.mark.slow
+def test_batch_chooses_few_programs_for_many_shapes(call, here):
+    shapes = [(60, 40 + 3 * number) for number in range(6)]
+    shapes += [(width, height) for height, width in shapes]
+    write_pictures(**{f"p{number}": shapes[number % 12] for number in range(24)})
+    before = len(batch_canvas._run_many._programs)
+    words = [*(f"p{number}.png" for number in range(24)), "--styles", "art.png", "--recipe", "tiny"]
+    code, _, err = call("batch", *words, "-o", "chosen")
+    assert code == 0, err
+    assert "12 shapes" in err and "for each scale" in err
+    assert len(batch_canvas._run_many._programs) - before <= 3  # the recipe has one scale
+    assert len(list(here.glob("chosen/p*.png"))) == 24
+
+
+def test_by_cost_transparent_pictures_are_painted_alone(call, here):
+    write_pictures(tall=(60, 41), wide=(33, 60))
+    rgba = np.dstack([pixels("wide.png"), np.full((33, 60), 255, np.uint8)])
+    rgba[:10, :, 3] = 0
+    Image.fromarray(rgba).save("wide.png")
+    words = ["photo.png", "tall.png", "wide.png", "--styles", "art.png", "--recipe", "tiny"]
+    code, _, err = call("batch", *words, "-o", "out", "--steps", 1)
+    assert code == 0, err
+    assert len(list(here.glob("out/*.png"))) == 3
+    refused_row = call("batch", *words, "-o", "other", "--steps", 1, "--bucket", 64)
+    assert refused_row[0] == 1 and "transparent parts are not possible" in refused_row[2]
+
+
+def test_sweeps_and_plans_of_pictures_in_a_bucket(call, here):
+    words = ["photo.png", "art.png", "--recipe", "tiny", "--bucket", 64]
+    code, out, err = call("plan", *words)
+    assert code == 0, err
+    assert "1 shape in arrays of 64x64 px: 1 program for each scale" in " ".join(out.split())
+    plain, wide = (
+        json.loads(call("plan", *words[:-1], bucket, "--json")[1]) for bucket in ("off", 64)
+    )
+    assert plain["bucket"] is None and plain["scales"] == wide["scales"]
+    assert [scale["size"] for scale in wide["bucket"]] == [[64, 64]]
+    assert wide["memory"]["activations"] > plain["memory"]["activations"]
+    assert wide["operations"] > plain["operations"]
+    refused(call("plan", *words[:-1], 32), "`--bucket`", "give 48 or more")
+    refused(call("sweep", *words[:-1], 50, "--ratio", "1,2"), "`--bucket`", "multiple of 16")
+    refused(
+        call("sweep", *words, "--ratio", "1,2", "--devices", 2, "--bands", 2),
+        "`--bucket`",
+        "--bands 2",
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_in_a_bucket_is_that_without(call, here):
+    words = ["sweep", "photo.png", "art.png", "--recipe", "tiny", "--ratio", "1,100"]
+    assert call(*words, "-o", "plain.png")[0] == 0
+    code, _, err = call(*words, "-o", "wide.png", "--bucket", 64)
+    assert code == 0 and "1 shape in arrays of 64x64 px" in " ".join(err.split())
+    difference = np.abs(pixels("plain.png").astype(int) - pixels("wide.png").astype(int))
+    assert difference.mean() < 0.1 and difference.max() <= 3
 
 
 def test_buckets_that_batch_refuses(call, here):

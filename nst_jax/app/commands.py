@@ -393,13 +393,22 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         )
         decoding = [*(glance.memory for glance in seen), *[0] * len(others)]
         files = memory_of_files([*shapes, *others], decoding, scales[-1], recipe)
-        planned = plan_scales(recipe, scales, files=files, unread=True, **options)
+        options |= {"files": files, "unread": True}
+        planned = plan_scales(recipe, scales, **options)
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
+    bucket, real = buckets.checked_bucket(chosen["bucket"]), None
+    if bucket is not None and bucket != buckets.AUTO:  # by cost, one picture fills its arrays
+        real = planned.scales
+        controlled = real[-1].regions > 1 or real[-1].protected
+        bands = planned.devices > 1
+        buckets.check_run_in_bucket(recipe, real, controlled=controlled, bands=bands)
+        (own,) = buckets.buckets_of(bucket, [real], recipe)
+        planned = buckets.plan_bucket(recipe, own.scales, **options)
     if chosen["as_json"]:
-        print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
+        print_lines(*json.dumps(plans.facts(planned, real), indent=2).split("\n"))
     else:
-        print_lines(*plans.text(planned).split("\n"))
+        print_lines(*plans.text(planned, real).split("\n"))
 
 
 def _check_planned(
@@ -572,6 +581,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
     paths += _tap_files(chosen)
     check_devices(chosen)
+    bucket = _checked_bucket(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
@@ -589,6 +599,8 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         chunk=chosen["chunk"],
         devices=chosen["devices"],
         bands=chosen["bands"],
+        # All canvases have one shape, so that by cost they fill their arrays.
+        bucket=None if bucket == buckets.AUTO else bucket,
         seed=_seed(chosen, recipe),
         init=None if init_file is None else init,
         init_file=init_file,

@@ -1,6 +1,5 @@
 """Run a batch in this process: one thread reads ahead, one writes results, the calling one paints."""
 
-import math
 import re
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
 from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce
-from nst_jax.app.plan_report import memory_line, precision_words
+from nst_jax.app.plan_report import bucket_line, memory_line, precision_words
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
@@ -553,23 +552,10 @@ def _introduce(
 
 
 def _bucket_words(parts: Sequence[Group]) -> str:
-    """Return one line on the arrays in which the pictures lie: how many programs, and added pixels."""
-    shapes = {entry.scales[-1].shape for group in parts for entry in group.entries}
-    arrays = sorted({group.scales[-1].shape for group in parts if group.arrays}, reverse=True)
-    real = sum(math.prod(one.scales[-1].shape) for group in parts for one in group.entries)
-    computed = sum(len(group.entries) * math.prod(group.scales[-1].shape) for group in parts)
-    programs, share = len(set(map(_program_of, parts))), computed / real - 1
-    several = f"{programs} programs" if programs > 1 else "1 program"
-    sizes = f"{len(shapes)} shapes" if len(shapes) > 1 else "1 shape"
-    held = {one.scales[-1].shape for group in parts if group.arrays for one in group.entries}
-    if not held:
-        return f"none, {sizes} in arrays of their own: {several} for each scale"
-    some = "" if held == shapes else f", {len(held)} of them"
-    where = few([f"{width}x{height}" for height, width in arrays])
-    return (
-        f"{sizes}{some} in arrays of {where} px: {several} for each scale; {share:.0%} more pixels to "
-        "compute"
-    )
+    """Return one line on the arrays in which the pictures lie; see `bucket_line`."""
+    pairs = [(entry.scales, group.scales) for group in parts for entry in group.entries]
+    runs, arrays = zip(*pairs, strict=True)
+    return bucket_line(runs, arrays, len(set(map(_program_of, parts))))
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:
