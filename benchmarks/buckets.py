@@ -1,4 +1,4 @@
-"""The cost of painting a picture inside a larger array, and what a folder of many shapes gains by it."""
+"""The cost of painting a picture in a larger array, and what a folder of many shapes gains by it."""
 
 import json
 import os

@@ -19,7 +19,6 @@ from nst_jax.controls import finishing
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.controls.regions import controls_of
 from nst_jax.descent import descend, intervals_of
-from nst_jax.images import on_host as on_host_filters
 from nst_jax.measuring import Watch
 from nst_jax.painting import (
     check_given_plan,
@@ -33,7 +32,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.bucket_choice import chosen_buckets, typical_costs
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, fits_in_bucket, plan_bucket, plan_scales
 from nst_jax.scaling.sharding import AnyMesh, Devices
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -113,11 +112,11 @@ def stylize_many(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
+    bucket: int | str = buckets.OFF,
     every: int | Iterable[int] = optimize.CAPACITY,
     progress: Progress | None = None,
     chunk: int | None = None,
     bands: int = 1,
-    bucket: int | str = buckets.OFF,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -157,6 +156,14 @@ def stylize_many(
       opacity: as in `stylize`; or a batch [n, h, w], or a list with one or None for each content.
       style_opacity: as in `stylize`; or a list with one or None for each entry of `styles`, which for a
         blend is a list.
+      bucket: side in px, a multiple of 16, of the square array in which each canvas lies, so that
+        pictures of all sizes up to it share one compiled loop for each scale. Losses and updates are
+        those of the pictures alone; pixels of the array that are not the picture's take time, but
+        change nothing. Refused for what cannot be exact, such as losses that are no sums over
+        positions, regions and tiles. `"off"`: each shape has a compiled loop of its own. `"auto"`:
+        pictures lie in arrays of several shapes, chosen by `nst_jax.scaling.bucket_choice` so that
+        compiling and painting take the least time together, as far as typical times of the platform
+        say; what cannot be exact there, or does not fit into memory, fills its own arrays.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: called as `progress(done, total)` once the losses of the start are known, after each
@@ -169,14 +176,6 @@ def stylize_many(
         if it makes all chunks equally large and is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of it.
-      bucket: side in px, a multiple of 16, of the square array in which each canvas lies, so that
-        pictures of all sizes up to it share one compiled loop for each scale. Losses and updates are
-        those of the pictures alone; pixels of the array that are not the picture's take time, but
-        change nothing. Refused for what cannot be exact, such as losses that are no sums over
-        positions, regions and tiles. `"off"`: each shape has a compiled loop of its own. `"auto"`:
-        pictures lie in arrays of several shapes, chosen by `nst_jax.scaling.bucket_choice` so that
-        compiling and painting take the least time together, as far as typical times of the platform
-        say; what cannot be exact there, or does not fit into memory, fills its own arrays.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
@@ -361,7 +360,7 @@ def members_of(
     ]
     for one in controls:
         check_controls(one, recipe)
-    resize = _resized_on_host if on_host else prepare.resized
+    resize = prepare.resized_on_host if on_host else prepare.resized
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
     prepared = _recolored(resized, pairs, controls, recipe)
     # A style that is recoloured by its content becomes another picture for each content. So it gets an
@@ -462,11 +461,6 @@ def _resized(
         )
         for (content, style), found in scales.items()
     }
-
-
-def _resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Image:
-    # `jnp.asarray` would compile a copy of this shape.
-    return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 
 
 # The numbers of a recipe that may be arrays [n] have keys that begin with one of these.
@@ -603,7 +597,7 @@ def plan_in_buckets(
             "pictures": len(own),
             "chunk": chunk,
         }
-        found.append((buckets.plan_bucket(recipe, bucket.scales, **options), own))
+        found.append((plan_bucket(recipe, bucket.scales, **options), own))
     return found
 
 
@@ -649,7 +643,7 @@ def plan_by_cost(
         recipe,
         typical_costs(platform),
         platform,
-        fits=lambda arrays: buckets.fits_in_bucket(recipe, arrays, **options),
+        fits=lambda arrays: fits_in_bucket(recipe, arrays, **options),
     )
     options |= {"chunk": chunk}
     plans = [plan_members(same, recipe, **options) for same in _by_shape(alone, recipe)]
@@ -659,7 +653,7 @@ def plan_by_cost(
             plans.append(plan_members(own, recipe, **options))
         else:
             arrays, count = bucket.scales, len(own)
-            plans.append((buckets.plan_bucket(recipe, arrays, pictures=count, **options), own))
+            plans.append((plan_bucket(recipe, arrays, pictures=count, **options), own))
     return plans
 
 

@@ -20,6 +20,8 @@ from nst_jax.vgg import layers
 from tests import small, test_cli
 from tests.shell import pixels, refused, write_pictures
 
+here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
+
 SHAPES = ((48, 40), (40, 48), (37, 45))
 
 
@@ -166,10 +168,109 @@ def test_resizing_on_the_host_is_that_of_the_filters(resize):
         )
 
 
+# --- One picture ----------------------------------------------------------------------------------
+
+
+def one_tap():
+    """Return a recipe of two scales that needs one convolution."""
+    taps = {"content_taps": ("relu1_1",), "style_taps": ("relu1_1",), "style_layer_weights": (1.0,)}
+    return two_scales(**taps)
+
+
+def test_one_picture_in_a_bucket_is_the_one_without(params, styles, compilations):
+    recipe, (content, other) = one_tap(), contents(((37, 45), (48, 38)))
+    found = nst.paint(params, content, styles, recipe=recipe, bucket=48, every=3)
+    shots = list(found)
+    assert [shot.image.shape for shot in shots] == [(20, 24, 3), (39, 48, 3), (39, 48, 3)]
+    assert [scale.shape for scale in found.scales] == [(20, 24), (39, 48)]
+    last = nst.paint(params, content, styles, recipe=recipe).finish()
+    assert float(jnp.max(jnp.abs(shots[-1].image - last.image))) < 0.01
+    assert float(jnp.mean(jnp.abs(shots[-1].image - last.image))) < 1e-4
+    np.testing.assert_allclose(shots[-1].losses.total, last.losses.total, rtol=1e-3)
+    before = compilations()
+    nst.stylize(params, other, styles, recipe=recipe, bucket=48)
+    assert compilations() == before  # another size in a bucket compiles nothing
+    exact = nst.stylize(params, content, styles, recipe=recipe, bucket="auto")
+    np.testing.assert_array_equal(exact, last.image)
+
+
+def test_a_run_in_a_bucket_resumes_in_it_only(params, styles):
+    recipe, (content,) = one_tap(), contents(SHAPES[2:])
+    options = {"recipe": recipe, "bucket": 48, "every": 1}
+    whole = nst.paint(params, content, styles, **options).finish()
+    for updates in (1, 3):  # at the first scale, and at the second one
+        shots = nst.paint(params, content, styles, **options)
+        for _ in range(updates + 1):
+            next(shots)
+        checkpoint = shots.checkpoint()
+        rest = nst.paint(params, content, styles, **options, resume=checkpoint).finish()
+        np.testing.assert_array_equal(rest.image, whole.image)
+        np.testing.assert_array_equal(rest.history.total, whole.history.total)
+    for other in ("off", 64):
+        with pytest.raises(ValueError, match="^`resume`: .* another run: .*bucket was"):
+            nst.paint(params, content, styles, recipe=recipe, bucket=other, resume=checkpoint)
+
+
+def test_a_checkpoint_in_a_bucket_is_read_as_it_was_written(params, styles, tmp_path):
+    recipe, (content,) = one_tap(), contents(SHAPES[2:])
+    shots = nst.paint(params, content, styles, recipe=recipe, bucket=48, every=3)
+    next(shots)
+    nst.checkpoints.save(tmp_path / "run.h5", shots.checkpoint())
+    found = nst.checkpoints.load(tmp_path / "run.h5")
+    assert found.facts == shots.checkpoint().facts
+    assert [scale["size"] for scale in found.scales] == [[32, 32], [48, 48]]
+
+
+def test_a_plan_may_be_that_of_a_bucket(params, styles):
+    recipe, (content,) = one_tap(), contents(SHAPES[2:])
+    plan = nst.plan(content, styles, recipe=recipe, bucket=48)
+    assert plan.scales[-1].shape == (48, 48) and plan.real_scales[-1].shape == (39, 48)
+    exact = nst.plan(content, styles, recipe=recipe, bucket="auto")
+    assert plan.footprint.activations > exact.footprint.activations
+    assert plan.operations > exact.operations and exact.real_scales == exact.scales
+    found = nst.stylize(params, content, styles, plan=plan)
+    expected = nst.stylize(params, content, styles, recipe=recipe, bucket=48)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="^`bucket`: `plan` contains it"):
+        nst.stylize(params, content, styles, plan=plan, bucket=48)
+    with pytest.raises(ValueError, match="^`bucket`: .*stylize_many"):
+        nst.plan(content, styles, recipe=recipe, bucket=48, pictures=2)
+    with pytest.raises(ValueError, match="^`plan`: was made for a canvas of 48x39 px"):
+        nst.stylize(params, contents(SHAPES[:1])[0], styles, plan=plan)
+
+
+def test_one_picture_that_no_bucket_holds_is_refused(params, styles):
+    for message, given in {
+        "regions": {"protect": controls.Protect(_left_half())},
+        "transparent parts": {"opacity": _left_half()},
+        "`style_loss` is no sum": {"recipe": recipes.NNST.replace(size=48)},
+        "tiles": {"tile": 32},
+        "devices": {"devices": 2},
+        "give 48 or more": {"bucket": 32},
+    }.items():
+        options = {"recipe": one_tap(), "bucket": 48, **given}
+        with pytest.raises(ValueError, match=f"^`bucket`: .*{message}"):
+            nst.stylize(params, contents(SHAPES[:1])[0], styles, **options)
+
+
+def test_the_command_paints_in_a_bucket_and_resumes(call, here):
+    words = ["stylize", "photo.png", "art.png", "--recipe", "tiny"]
+    assert call(*words, "-o", "plain.png")[0] == 0
+    code, _, err = call(*words, "-o", "wide.png", "--bucket", 64, "--checkpoint", "run.h5")
+    assert code == 0, err
+    assert "1 shape in arrays of 64x64 px: 1 program for each scale" in " ".join(err.split())
+    plain, wide = pixels("plain.png").astype(int), pixels("wide.png").astype(int)
+    assert plain.shape == wide.shape and np.abs(plain - wide).mean() < 0.1
+    facts = [images.read_metadata(f"{name}.png")["settings"] for name in ("plain", "wide")]
+    assert facts[0] == facts[1]  # the bucket is no part of a picture's settings
+    again = [*words, "-o", "again.png", "--steps", 7, "--checkpoint", "run.h5", "--resume"]
+    refused(call(*again), "`--checkpoint`", "another run", "bucket was")
+    assert call(*again, "--bucket", 64)[0] == 0
+    refused(call(*words, "--bucket", 50), "`--bucket`", "multiple of 16")
+    refused(call(*words, "--bucket", 32), "`--bucket`", "give 48 or more")
+
+
 # --- The command `batch` --------------------------------------------------------------------------
-
-
-here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
 
 
 def entry(number, shape):

@@ -46,7 +46,7 @@ from nst_jax.recipes import GATYS_TEXTURE, starts
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, sharding
-from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_scales
+from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
 
@@ -291,6 +291,7 @@ def _stylize_job(
         resume=resume,
         sized=sized,
         devices=chosen["devices"],
+        bucket=_bucket_of_picture(chosen),
         begun=chosen["begun"],
     )
 
@@ -397,18 +398,13 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         planned = plan_scales(recipe, scales, **options)
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
-    bucket, real = buckets.checked_bucket(chosen["bucket"]), None
-    if bucket is not None and bucket != buckets.AUTO:  # by cost, one picture fills its arrays
-        real = planned.scales
-        controlled = real[-1].regions > 1 or real[-1].protected
-        bands = planned.devices > 1
-        buckets.check_run_in_bucket(recipe, real, controlled=controlled, bands=bands)
-        (own,) = buckets.buckets_of(bucket, [real], recipe)
-        planned = buckets.plan_bucket(recipe, own.scales, **options)
+    bucket = _bucket_of_picture(chosen)
+    if bucket is not None:
+        planned = plan_in_square(recipe, planned.scales, bucket, **options)
     if chosen["as_json"]:
-        print_lines(*json.dumps(plans.facts(planned, real), indent=2).split("\n"))
+        print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:
-        print_lines(*plans.text(planned, real).split("\n"))
+        print_lines(*plans.text(planned).split("\n"))
 
 
 def _check_planned(
@@ -532,6 +528,15 @@ def _checked_bucket(chosen: Chosen) -> buckets.Chosen:
     return bucket
 
 
+def _bucket_of_picture(chosen: Chosen) -> int | None:
+    """Return the side of the bucket of one picture or sweep; None if it fills its arrays.
+
+    So it does by "auto", since canvases of one shape gain nothing by a bucket.
+    """
+    bucket = _checked_bucket(chosen)
+    return None if bucket == buckets.AUTO else bucket
+
+
 def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
     bad = [record for record in records if not record.good]
     for record in bad[:MOST_WARNINGS]:
@@ -581,7 +586,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
     paths += _tap_files(chosen)
     check_devices(chosen)
-    bucket = _checked_bucket(chosen)
+    bucket = _bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
@@ -599,8 +604,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         chunk=chosen["chunk"],
         devices=chosen["devices"],
         bands=chosen["bands"],
-        # All canvases have one shape, so that by cost they fill their arrays.
-        bucket=None if bucket == buckets.AUTO else bucket,
+        bucket=bucket,
         seed=_seed(chosen, recipe),
         init=None if init_file is None else init,
         init_file=init_file,

@@ -141,16 +141,11 @@ def time_line(plan: Plan) -> str | None:
     return f"{line}, by the last {f'{found.runs} runs' if found.runs > 1 else 'run'} here"
 
 
-def text(plan: Plan, real: Scales | None = None) -> str:
-    """Return a plan as a table for people.
-
-    Args:
-      plan: the plan.
-      real: the scales of the picture, if the plan is that of the arrays of a bucket in which it lies.
-    """
+def text(plan: Plan) -> str:
+    """Return a plan as a table for people."""
     device = device_facts(plan)
     kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
-    last = (plan.scales if real is None else real)[-1]
+    last = plan.real_scales[-1]
     lines = {
         "device": f"{device['platform']}{kind}",
         "recipe": plan.recipe.name,
@@ -158,11 +153,13 @@ def text(plan: Plan, real: Scales | None = None) -> str:
         "size": px(last.shape),
         "styles": ", ".join(map(px, last.style_shapes)),
     }
-    if real is not None:
-        lines["bucket"] = bucket_line([real], [plan.scales])
+    if plan.real is not None:
+        lines["bucket"] = bucket_line([plan.real], [plan.scales])
     if plan.devices > 1:
         lines["bands"] = f"on {plan.devices} devices; what follows is of each"
-    lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in plan.scales)
+    lines["scales"] = ", ".join(
+        f"{px(scale.shape)} for {scale.steps}" for scale in plan.real_scales
+    )
     lines["computed"] = ", ".join(plan.savings) or "all at once"
     if plan.saves_memory:
         lines["computed"] += f" ({_reason(plan)})"
@@ -195,8 +192,8 @@ def px(shape: Sequence[int]) -> str:
     return f"{shape[1]}x{shape[0]} px"
 
 
-def facts(plan: Plan, real: Scales | None = None) -> dict[str, Any]:
-    """Return a plan as JSON values, for `plan --json`; the arguments are those of `text`.
+def facts(plan: Plan) -> dict[str, Any]:
+    """Return a plan as JSON values, for `plan --json`.
 
     Sizes are (width, height). Memory is in bytes. With several devices, operations and memory are per
     device, but "files" and "reading" are memory of the machine. "operations" are those of all updates.
@@ -214,8 +211,8 @@ def facts(plan: Plan, real: Scales | None = None) -> dict[str, Any]:
         "remat": recipe.network.remat,
         "history": history_of(recipe),
         "savings": plan.savings,
-        "scales": provenance.of_scales(plan.scales if real is None else real),
-        "bucket": None if real is None else provenance.of_scales(plan.scales),
+        "scales": provenance.of_scales(plan.real_scales),
+        "bucket": None if plan.real is None else provenance.of_scales(plan.scales),
         "updates": plan.updates,
         "memory": {
             **{part: getattr(footprint, part) for part in PARTS},

@@ -38,7 +38,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets, sharding
 from nst_jax.scaling.chunk_size import worthwhile_divisor
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 
@@ -342,7 +342,7 @@ def sweep_job(
         jax.local_devices()[0].platform,
         sharding.pictures_in_parallel(mesh),
     )
-    plan_them = plan_scales if bucket is None else buckets.plan_bucket
+    plan_them = plan_scales if bucket is None else plan_bucket
     return SweepJob(
         content=content,
         styles=tuple(styles),

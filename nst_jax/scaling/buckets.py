@@ -6,7 +6,6 @@ and save programs to compile.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,8 +15,6 @@ from nst_jax._types import Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.capacity import gigabytes
-from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.vgg.taps import SMALLEST
 
 OFF = "off"  # each shape of canvas has programs of its own
@@ -149,37 +146,6 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
         style = rounded_up(styles, canvas)
         found.append(Scale((canvas, canvas), ((style, style),), first.steps))
     return tuple(found)
-
-
-def plan_bucket(recipe: Recipe, arrays: Scales, **options: Any) -> Plan:
-    """Plan the run of pictures that lie in the arrays of a bucket.
-
-    Args:
-      recipe: a checked recipe.
-      arrays: the shapes of the arrays, from `buckets_of`.
-      **options: further arguments of `plan_scales`.
-
-    Raises:
-      ValueError: if there is too little memory for the arrays, so that they would be cut into tiles.
-    """
-    plan = plan_scales(recipe, arrays, **options)
-    if plan.recipe.network.tile:
-        side = max(arrays[-1].shape)
-        available = "" if plan.available is None else f" of {gigabytes(plan.available)}"
-        raise ValueError(
-            f"`bucket`: a picture in {side} px takes {gigabytes(plan.untiled.total)}{available}, and "
-            'pictures in tiles do not lie in buckets; use a smaller bucket and `size`, or "off"'
-        )
-    return replace(plan, in_bucket=True)
-
-
-def fits_in_bucket(recipe: Recipe, arrays: Scales, **options: Any) -> bool:
-    """Return whether `plan_bucket` finds enough memory for the arrays of a bucket."""
-    try:
-        plan_bucket(recipe, arrays, **options)
-    except ValueError:
-        return False
-    return True
 
 
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:

@@ -20,7 +20,7 @@ from nst_jax.recipes import toml
 from nst_jax.recipes.changes import with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity
-from nst_jax.scaling.plan import plan_scales
+from nst_jax.scaling.plan import plan_bucket, plan_scales
 from nst_jax.vgg.precision import Auto
 from nst_jax.weights.params import WeightsInfo
 
@@ -272,7 +272,7 @@ def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
         controlled = entry.controls is not None
         buckets.check_run_in_bucket(entry.recipe, entry.scales, controlled=controlled)
         (own,) = buckets.buckets_of(bucket, [entry.scales], entry.recipe)
-        buckets.plan_bucket(entry.recipe, own.scales, mesh=mesh)
+        plan_bucket(entry.recipe, own.scales, mesh=mesh)
     except ValueError as error:
         return str(error)
     return ""

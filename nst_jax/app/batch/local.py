@@ -38,7 +38,7 @@ from nst_jax.recipes.starts import same_start
 from nst_jax.recipes.walk import name_to_show
 from nst_jax.scaling import buckets, sharding
 from nst_jax.scaling.capacity import OutOfMemory
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, fits_in_bucket, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
 Report = Callable[[Record], None]
@@ -83,7 +83,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     recipe = groups.joint_recipe(entries, group.varying)
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
-        return buckets.plan_bucket(recipe, scales, **options)
+        return plan_bucket(recipe, scales, **options)
     if not recipe.terms.matched:  # a loss that matches positions takes all styles, also equal ones
         shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
@@ -385,7 +385,7 @@ def groups_here(job: BatchJob) -> list[Group]:
         parallel,
         job.bucket,
         costs=partial(rates.known_costs, platform=platform),
-        fits=partial(buckets.fits_in_bucket, mesh=job.mesh),
+        fits=partial(fits_in_bucket, mesh=job.mesh),
     )
 
 

@@ -264,7 +264,7 @@ _FOR_BATCHES = (
 _FOR_SWEEPS = (
     "auto, off: the picture's own shape, since all canvases of a sweep have this one shape"
 )
-_FOR_PLANS = "auto, off: the picture's own shape"
+_FOR_PICTURES = "auto, off: the picture's own shape, which for one picture takes the least time"
 
 
 def _bucket(words: str) -> Decorator:
@@ -434,6 +434,7 @@ stylize = all_of(
     _run,
     _progress_files,
     _devices_of_picture,
+    _bucket(_FOR_PICTURES),
     _cluster,
     _network,
     _learning_rate(),
@@ -537,7 +538,7 @@ plan = all_of(
     _computing,
     _machine,
     _devices_planned,
-    _bucket(_FOR_PLANS),
+    _bucket(_FOR_PICTURES),
     _network,
     pool,
     _cache_of_rates,
