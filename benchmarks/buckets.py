@@ -66,7 +66,7 @@ def measure(plan: Plan) -> Findings:
 # --- One step -------------------------------------------------------------------------------------
 
 
-def _step(params: nst.Params, recipe: nst.Recipe, size: int, plan: Plan) -> Json:
+def _step(params: nst.Params, recipe: Any, size: int, plan: Plan) -> Json:
     content, style = pictures(size)
     core = nst.recipes.as_arrays(recipe.bare())
     formed = nst.vgg.with_forms(

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
-from nst_jax._types import Image, Losses, Params, RealSize, Shape, Snapshot, State, Targets
+from nst_jax._types import Losses, Params, RealSize, Shape, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images import on_host, resizing
@@ -64,7 +64,7 @@ _style_targets = Jitted(style_targets)
 class _Measured(NamedTuple):
     """The resized pictures of one scale, and the targets computed from them."""
 
-    content: Image
+    content: Any  # an `Image`; on the host if it lies in a bucket
     styles: tuple[Any, ...]
     targets: Targets
 
@@ -166,7 +166,7 @@ class SingleCanvas:
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:
         """Make a fresh state whose matches, if the style loss has any, are not found yet."""
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
-        shape, enlarge = measured.content.shape[:2], recipe.descent.enlarge
+        shape, enlarge = self._scales[scale].shape, recipe.descent.enlarge
         if before is None:
             content, style = measured.content, measured.styles[0]
             if self.plan.in_bucket:  # `jnp.asarray` would compile a copy of each shape
