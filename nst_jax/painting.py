@@ -636,8 +636,8 @@ def _identity(
     controls = {} if given is None else given.facts()
     facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
     if plan.in_bucket:
-        # In other arrays, sums are added up in another order, so that the last bits differ. The arrays of
-        # coarser scales and of styles follow from this one.
+        # In other arrays, sums are added up in another order, so that the last bits differ. The arrays
+        # of coarser scales and of styles follow from this one.
         height, width = plan.scales[-1].shape
         facts["bucket"] = f"{width}x{height} px"
     return facts
