@@ -1,6 +1,7 @@
 """The cost of painting a picture in a larger array, and what a folder of many shapes gains by it."""
 
 import json
+import math
 import os
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from PIL import Image
 import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
-from benchmarks.problems import LBFGS, PAIRS, Array, pictures
+from benchmarks.problems import FLOAT32, LBFGS, PAIRS, Array, pictures
 from benchmarks.processes import launched
 
 Json = dict[str, Any]
@@ -52,7 +53,7 @@ def measure(plan: Plan) -> Findings:
     rows = [
         _step(params, recipe, size, plan)
         for size in plan.sizes
-        for recipe in (LBFGS, nst.recipes.DEFAULT.replace(precision="float32"))
+        for recipe in (LBFGS, nst.recipes.DEFAULT.replace(precision=FLOAT32))
     ]
     count = plan.batches[0] if plan.batches else FEWEST
     with tempfile.TemporaryDirectory() as name:
@@ -85,8 +86,8 @@ def _step(params: nst.Params, recipe: Any, size: int, plan: Plan) -> Json:
     seconds, _ = harness.alternate(
         {name: partial(loop.advance, STEPS) for name, loop in loops.items()}, plan.repeats
     )
-    losses = {name: float(loop.state.losses.total) for name, loop in loops.items()}
-    harness.check_equal(losses, "exact")
+    # Rounding errors grow from update to update, so it is the first losses that show equal work.
+    harness.check_equal({name: loop.first for name, loop in loops.items()}, "exact")
     return {
         "what": "step",
         "recipe": recipe.name,
@@ -94,7 +95,8 @@ def _step(params: nst.Params, recipe: Any, size: int, plan: Plan) -> Json:
         "seconds_per_step": {name: harness.per(times, STEPS) for name, times in seconds.items()},
         "time_of_bucket": harness.ratio(seconds["bucket"], seconds["exact"]),
         "compile_seconds": {name: loop.seconds for name, loop in loops.items()},
-        "final_loss": losses["bucket"],
+        "first_loss": {name: loop.first for name, loop in loops.items()},
+        "final_loss": float(loops["bucket"].state.losses.total),
     }
 
 
@@ -106,10 +108,14 @@ class _Loop:
         self.state = jax.jit(nst.init)(content, recipe)
         example = params, self.state, targets, recipe, jnp.asarray(1)
         self._program, self.seconds = harness.compiled(nst.run, *example)
+        self.first = math.nan  # the loss of the first canvas, once it is known
 
     def advance(self, steps: int) -> Any:
         params, targets, recipe = self._arguments
-        self.state, _ = self._program(params, self.state, targets, recipe, jnp.asarray(steps))
+        arguments = params, self.state, targets, recipe, jnp.asarray(steps)
+        self.state, history = self._program(*arguments)
+        if math.isnan(self.first):
+            self.first = float(history.total[0])
         return self.state.losses.total
 
 
