@@ -10,6 +10,7 @@ both.
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -20,6 +21,7 @@ from nst_jax._types import AnyImage, Image, KeptContent, Resized, Shape, StyleIm
 from nst_jax.controls import finishing, regions
 from nst_jax.controls.given import Given
 from nst_jax.controls.regions import Controls
+from nst_jax.images import on_host as on_host_filters
 from nst_jax.images.palettes import Palette
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
@@ -254,7 +256,12 @@ def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
 
 
 def prepare_pictures(
-    content: Any, style: Any, recipe: Recipe, given: Given | None = None
+    content: Any,
+    style: Any,
+    recipe: Recipe,
+    given: Given | None = None,
+    *,
+    on_host: bool = False,
 ) -> Prepared:
     """Check a content and its style, or styles, and resize them as the recipe says.
 
@@ -264,6 +271,7 @@ def prepare_pictures(
       recipe: the recipe whose size rules, filter and schedule apply.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
         there are none.
+      on_host: whether pictures are resized without compiling a program for their sizes.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
@@ -284,13 +292,14 @@ def prepare_pictures(
         protected=given is not None and given.protect is not None,
     )
     shapes = scales[-1].style_shapes
+    resize = resized_on_host if on_host else resized
     return prepared_of(
-        resized(content, scales[-1].shape, recipe),
-        tuple(resized(*pair, recipe) for pair in zip(styles, shapes, strict=False)),
+        resize(content, scales[-1].shape, recipe),
+        tuple(resize(*pair, recipe) for pair in zip(styles, shapes, strict=False)),
         scales,
         recipe,
         region_styles=tuple(
-            resized(*pair, recipe) for pair in zip(others, shapes[len(styles) :], strict=True)
+            resize(*pair, recipe) for pair in zip(others, shapes[len(styles) :], strict=True)
         ),
         controls=given and regions.controls_of(given, scales[-1].shape, shapes),
     )
@@ -356,6 +365,12 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     if image.shape[:2] == shape:
         return jnp.asarray(image)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
+
+
+def resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
+    """Resize a picture as `resized` does, without compiling a program for its size."""
+    # `jnp.asarray` would compile a copy of this shape.
+    return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 
 
 def at_scale(image: Image, shape: Shape) -> Resized:
