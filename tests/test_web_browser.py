@@ -1,5 +1,6 @@
 """The page in Chromium, as a visitor uses it; needs the extra `web`, Playwright and Chromium."""
 
+import contextlib
 import os
 import re
 import socket
@@ -8,7 +9,9 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
@@ -74,9 +77,21 @@ def chromium():
         found.close()
 
 
+@pytest.fixture(scope="module")
+def whole_address():
+    """The address of a page that paints with all layers of a recipe."""
+    yield from served()
+
+
 @pytest.fixture
 def visit(chromium, address):
     """Return a function that opens the page in a browser of its own."""
+    with visiting(chromium, address) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def visiting(chromium, address):
     contexts, errors = [], []
 
     def opened(size=DESKTOP):
@@ -178,16 +193,80 @@ def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_p
     names = zipfile.ZipFile(download.value.path()).namelist()
     assert {"my_photo.png", "starry_night.jpg", "mask_keep.png", "command.sh"} <= set(names)
 
-    # Back to an earlier picture, from which the next run starts.
+    # Back to an earlier picture, by keys; the run goes on from there.
     page.locator("#earlier").focus()
     page.keyboard.press("Home")
     assert page.inner_text("#earlier-said") == "After 0 updates"
-    page.click("#undo")
+    page.focus("#undo")
+    page.keyboard.press("Enter")
+    said(page, "Paused at 0 of 400")
+    assert shown_step(page) == 0 and page.locator("#earlier").get_attribute("max") == "0"
+    until(lambda: page.evaluate("document.activeElement.id") == "go-on")
+    shot(page, "4_undone")
+    page.keyboard.press("Enter")
+    until(lambda: shown_step(page) > 0)
+    # Another painting, with other choices, starts from a picture of this one.
+    page.locator("#strength").fill("0.5")
+    until(lambda: page.is_visible("#other-choices"))
+    page.click("#start-from")
     until(lambda: page.inner_text("#paint") == "Paint on from here")
+    assert "It starts from the picture after" in page.inner_text("#starting")
+    page.click("#paint")
+    until(lambda: page.is_enabled("#show-run") and "of 400 updates" in page.inner_text("#said"))
+    page.click("#stop")
+    said(page, "Stopped")
+    page.locator("#typed").evaluate("details => details.open = true")
+    until(lambda: "One command is not enough" in page.inner_text("#start-note"))
+    assert re.search(
+        r"--frames (start_1_after_\d+)\ncp \1/step_\d+\.png \1\.png\n.*--init \1\.png",
+        page.text_content("#command"),
+    )
     page.locator("#compare").focus()
     page.keyboard.press("End")
     assert page.is_visible("#before")
     shot(page, "4_stopped")
+
+
+def test_the_default_recipe_with_all_its_layers_from_upload_to_film(
+    chromium, whole_address, tmp_path
+):
+    photo, painting = tmp_path / "cat.jpg", tmp_path / "night.png"
+    images.save(photo, small.picture("chelsea", 96, 144))
+    images.save(painting, small.picture("starry_night", 96, 120))
+    with visiting(chromium, whole_address) as visit:
+        page = visit()
+        small_sketch(page, 6)
+        page.set_input_files("#photos input[type=file]", photo)
+        page.set_input_files("#paintings input[type=file]", painting)
+        until(lambda: page.locator("#paintings [data-name='night.png']").count())
+        page.click("#paintings [data-name='starry_night.jpg']")  # a click more takes it away
+        until(lambda: page.locator("#paintings [aria-pressed=true]").count() == 1)
+        page.click("#paint")
+        said(page, "Finished: 6 updates")
+        assert shown_step(page) == 6
+        expected = "nst-jax stylize cat.jpg night.png --steps 6 --size 128 -o picture.png"
+        until(lambda: page.text_content("#command") == expected)
+        shot(page, "7_finished")
+        painted, films = tmp_path / "painted.png", {}
+        with page.expect_download() as download:
+            page.click("#download")
+        download.value.save_as(painted)
+        for kind in ("gif", "webp"):
+            with page.expect_download() as download:
+                page.click(f"#films [data-kind={kind}]")
+            assert download.value.suggested_filename == f"painting.{kind}"
+            films[kind] = Image.open(download.value.path())
+    facts = images.read_metadata(painted)
+    assert facts["finished"] and facts["steps_done"] == 6
+    assert facts["recipe"]["name"] == "default"
+    taps = {f"relu{number}_1" for number in range(1, 6)}
+    assert taps <= facts["losses"]["style_layers"].keys()
+    for film in films.values():
+        assert film.n_frames >= 3 and film.size == (128, 85)
+    last = images.to_uint8(images.load(painted))
+    films["webp"].seek(films["webp"].n_frames - 1)
+    shown = np.asarray(films["webp"].convert("RGB"), float)
+    assert np.abs(shown - last).mean() < 12  # a film ends with the picture, compressed
 
 
 def test_two_visitors_wait_for_each_other_also_on_a_phone(visit):

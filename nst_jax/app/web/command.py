@@ -40,10 +40,10 @@ def web(chosen: dict[str, Any]) -> int:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     interrupts.raise_on_interrupt()
     with cache.mended(lambda line: print_message("note", line)), contextlib.closing(listening):
-        return serve(guard, listening)
+        return serve(guard, listening, warm=True)
 
 
-def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
+def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bool = False) -> int:
     """Serve the page on a socket until a signal comes; return the exit code, 128 and the signal.
 
     Args:
@@ -51,6 +51,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
       listening: the socket.
       ready: called with uvicorn's server before it begins, so that a test can end it; None calls
         nothing.
+      warm: whether the first instant picture is prepared meanwhile, which takes some seconds.
     """
     import uvicorn
 
@@ -80,6 +81,8 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
         if ready is not None:
             ready(running)
         threading.Thread(target=queue.serve, name="painter", daemon=True).start()
+        if warm:  # no daemon, since a process that exits while a thread compiles may crash
+            threading.Thread(target=server.quick.warm, name="warming").start()
         running.run(sockets=[listening])
     except KeyboardInterrupt:  # before the server has taken over the signals
         return 128 + signal.SIGINT

@@ -14,6 +14,7 @@ MOST_VISITORS = 16  # at a time; each has a folder of pictures on this machine
 MOST_STREAMS = 4
 MOST_RUNS = 8  # that wait or paint at a time, of all visitors
 MOST_SNAPSHOTS = 48  # of one run that are kept on disk
+MOST_POSITION_BYTES = 400 * 10**6  # of the positions of one run on disk, some 50 MB each at 512 px
 MOST_STYLES = 4  # mixed in one picture
 MOST_STEPS = 10_000  # updates of one run
 MOST_SETTINGS = 20_000  # bytes of the settings that the page sends

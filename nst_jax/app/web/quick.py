@@ -1,5 +1,7 @@
 """Pictures by a single pass: the instant picture, and a photo in all 26 styles; one at a time."""
 
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +14,7 @@ from nst_jax import images
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import results
 from nst_jax.app.instant.painting import paint_rows, written_with
+from nst_jax.app.web import settings
 from nst_jax.app.web.limits import without_paths
 from nst_jax.app.web.settings import instant_job_of
 from nst_jax.app.writing import write_picture
@@ -71,6 +74,19 @@ class QuickPainter:
                 raise ValueError(without_paths(painted.error or "nothing was painted", folder))
             write_picture(output, painted.image, **written_with(painted, job, painter))
             return QuickPicture(output, list(words), time.perf_counter() - begun)
+
+    def warm(self) -> None:
+        """Do the work with which the page begins, so that its first picture only has to be painted.
+
+        The networks are read then, and the programs for the samples are compiled.
+        """
+        samples = [images.SAMPLES[name] for name in ("chelsea", "starry_night")]
+        with tempfile.TemporaryDirectory(prefix="nst_jax_web_") as name:
+            folder = Path(name)
+            for path in samples:
+                shutil.copyfile(path, folder / path.name)
+            words = ["instant", *(path.name for path in samples), "-o", settings.OUTPUT]
+            self.paint(words, folder, folder / settings.OUTPUT, lambda: True)
 
     def gallery(self, photo: Path, output: Path) -> None:
         """Write a JPEG with a photo in the 26 styles, side by side in one row, in their order."""

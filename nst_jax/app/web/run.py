@@ -30,6 +30,7 @@ class Wish(StrEnum):
     NOTHING = ""
     PAUSE = "pause"
     STOP = "stop"
+    BACK = "back"  # go back to an earlier picture, `Run.back_to`, and pause there
 
 
 class Failure(Exception):
@@ -67,8 +68,11 @@ class Work(Protocol):
           Failure: if the run cannot be finished.
         """
 
+    def go_back(self, step: int) -> None:
+        """Let the next call of `paint` go on from the picture after `step` updates."""
+
     def close(self) -> None:
-        """Free the memory; the run will not go on."""
+        """Free the memory, since the run has ended; after `go_back`, `paint` may be called again."""
 
 
 @dataclass
@@ -85,8 +89,11 @@ class Run:
       state: where it is on its way.
       why: why it is paused or failed, in one sentence.
       request: what was asked of it while it paints.
+      back_to: number of updates of the picture to which it goes back.
       progress: what the page shows.
       kept: its pictures, oldest first.
+      start_lines: command lines, one after the other, that make the picture from which it starts; none
+        if it starts as its recipe says.
     """
 
     work: Work
@@ -98,8 +105,10 @@ class Run:
     state: RunState = RunState.WAITING
     why: str = ""
     request: Wish = Wish.NOTHING
+    back_to: int = 0
     progress: Progress = Progress()
     kept: list[RunPicture] = field(default_factory=list)
+    start_lines: Sequence[str] = ()
     begun: float = field(default_factory=time.time)
 
     def add_picture(self, step: int, path: Path) -> None:
@@ -110,6 +119,13 @@ class Run:
             self.kept = [one for one in self.kept if one not in gone]
             for one in gone:
                 one.path.unlink(missing_ok=True)
+
+    def forget_after(self, step: int) -> None:
+        """Delete the pictures after more than `step` updates."""
+        gone = [one for one in self.kept if one.step > step]
+        self.kept = [one for one in self.kept if one.step <= step]
+        for one in gone:
+            one.path.unlink(missing_ok=True)
 
     def picture(self, step: int | None = None) -> RunPicture | None:
         """Return the picture after so many updates, or the last one; None if there is none."""

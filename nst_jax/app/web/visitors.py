@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from nst_jax.app.web import limits, settings
+from nst_jax.app.web import archive, limits, settings
 from nst_jax.app.web.queue import Queue
 from nst_jax.app.web.quick import QuickPicture
 from nst_jax.app.web.run import ENDED, Run, RunState, Work
@@ -36,6 +36,8 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held for seconds, while a run is planned
+        self._starts = 0  # how many pictures were kept as starts
+        self._start_lines: dict[str, list[str]] = {}  # name of a start -> the commands that make it
         self._before: list[Run] = []  # earlier runs, whose folders are deleted when they have ended
 
     # --- Who looks --------------------------------------------------------------------------------
@@ -91,7 +93,15 @@ class Visitor:
                 for name in chosen.files:
                     shutil.copyfile(self.folder / name, folder / name)
                 work = make_work(words, folder)
-                run = Run(work, words, folder, self.is_watching, keep, chosen.files)
+                run = Run(
+                    work,
+                    words,
+                    folder,
+                    self.is_watching,
+                    keep,
+                    chosen.files,
+                    start_lines=self._start_lines.get(chosen.init or "", ()),
+                )
                 queue.add(run)  # first, since the run before goes on if this one is refused
                 before, self.run = self.run, run
                 if before is not None:
@@ -120,17 +130,21 @@ class Visitor:
         Raises:
           ValueError: if there is no such picture.
         """
-        kept = self.run.picture(step) if self.run is not None else None
+        run = self.run
+        kept = None if run is None else run.picture(step)
         try:
             data = None if kept is None else kept.path.read_bytes()
         except FileNotFoundError:  # it was thinned out a moment ago
             data = None
-        if kept is None or data is None:
+        if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
         # The page has no means to remove them, and they would use up the visitor's pictures.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        return self.uploads.add(f"start_{kept.step}.png", data, "start").name
+        self._starts += 1  # each has a name of its own, which stands for one picture in commands
+        name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
+        self._start_lines = {name: archive.start_lines_of(run, kept, name)}
+        return name
 
     # --- What the page shows ----------------------------------------------------------------------
 

@@ -105,6 +105,7 @@ async function paintInstant(showing) {
 
 // --- Runs ------------------------------------------------------------------------------------------
 
+const ended = () => ["stopped", "done", "failed"].includes(state.run?.state);
 const busy = () => ["waiting", "painting", "pausing"].includes(state.run?.state);
 let saidOnce = "";
 const say = text => { saidOnce = text; renderRunning(); };
@@ -130,14 +131,30 @@ function earlierStep() {
 }
 const isNewest = () => Number($("earlier").value) >= Number($("earlier").max);
 
+// The run itself goes back, and paints on from there with the choices with which it began.
 const undo = trying(async () => {
   const step = earlierStep();
-  if (busy()) await post("/run/stop");
+  receive(await post(`/run/back/${step}`));
+  announce(`Back at the picture after ${updates(step)}. Go on paints on from it.`);
+  $("go-on").focus({preventScroll: true});
+});
+
+// The run ends, and its picture is the start of another one with the choices of now.
+const startFrom = trying(async () => {
+  const step = earlierStep();
+  if (!ended()) receive(await post("/run/stop"));
   choice.init = (await post(`/run/start/${step}`)).name;
   remember();
   announce(`The next painting starts from the picture after ${updates(step)}.`);
   render();
+  $("paint").focus({preventScroll: true});
 });
+
+// Whether other choices were made since the run began; it keeps those with which it began.
+function differs() {
+  const plain = chosen => JSON.stringify(Object.entries({...chosen, init: undefined}).sort());
+  return Boolean(state.settings) && plain(state.settings) !== plain(settings());
+}
 
 // --- Showing ---------------------------------------------------------------------------------------
 
@@ -228,6 +245,10 @@ function renderRunning() {
   $("go-on").hidden = !paused || Boolean(brushed);
   $("stop").hidden = !(active || paused) || Boolean(brushed);
   $("keeping").hidden = !active;
+  const starts = Boolean(choice.init && picture(choice.init)) && !active && !paused;
+  $("starting").hidden = !starts || Boolean(brushed);
+  $("starting-words").textContent = starts ? `It starts from the picture after ${updates(Number(choice.init.match(/\d+(?=\.png$)/)))}, with the choices of now.` : "";
+  $("other-choices").hidden = !((active || paused) && shown === "run" && differs()) || Boolean(brushed);
   if (run) $("keep").checked = run.keep;
 }
 const updates = count => `${count} ${count === 1 ? "update" : "updates"}`;
@@ -241,6 +262,7 @@ function renderHome(view) {
     $("earlier-said").textContent = `After ${updates(step)}`;
     $("earlier").setAttribute("aria-valuetext", `after ${updates(step)}`);
     $("undo").hidden = isNewest();
+    $("start-from").hidden = run.state === "waiting" || choice.init && picture(choice.init) && ended();
   }
   const there = view === "run" ? step !== null : Boolean(instant);
   $("home").hidden = $("typed").hidden = !there || Boolean(brushed);
@@ -265,6 +287,7 @@ async function showCommand(view, step) {
     commandOf = "";
     $("command").textContent = instant.command;
     $("where").textContent = "";
+    $("start-note").hidden = true;
     return;
   }
   const wanted = `${state.run.id}/${step}/${state.run.state}`;
@@ -272,8 +295,10 @@ async function showCommand(view, step) {
   commandOf = wanted;
   const found = await ask(`/run/${state.run.id}/${step}/command`).catch(() => null);
   if (found && commandOf === wanted) {
-    $("command").textContent = found.command;
+    $("command").textContent = [found.start, found.command].filter(Boolean).join("\n");
     $("where").textContent = found.where;
+    $("start-note").hidden = !found.start_note;
+    $("start-note").textContent = found.start_note;
   }
 }
 
@@ -672,9 +697,16 @@ function listen() {
     if (choice.kind === "gallery") renderGallery();
     changed(true, !state.run); // a page that is reloaded goes on showing its run
   });
-  events.onerror = () => problem(events.readyState === EventSource.CLOSED
-    ? "This page is not kept up to date; close some of its tabs and reload it."
-    : "The connection to nst-jax is lost. Is it still running? This page tries again.");
+  events.onerror = async () => {
+    if (events.readyState !== EventSource.CLOSED) {
+      problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
+      return;
+    }
+    // Refused, and the browser does not say why: there are too many tabs, or nst-jax does not know this page.
+    await ask("/about").then(
+      () => problem("This page is not kept up to date; close some of its tabs and reload it."),
+      error => problem(error.message));
+  };
   events.onopen = () => problem("");
 }
 
@@ -704,6 +736,8 @@ $("go-on").onclick = change("go_on");
 $("stop").onclick = change("stop");
 $("keep").onchange = () => change($("keep").checked ? "keep" : "unkeep")();
 $("undo").onclick = undo;
+$("start-from").onclick = startFrom;
+$("no-start").onclick = () => { choice.init = null; remember(); render(); };
 $("copy").onclick = trying(async () => { await navigator.clipboard.writeText($("command").textContent); announce("Copied."); });
 $("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
 $("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
