@@ -28,6 +28,7 @@ pytestmark = [
 ]
 SECONDS = 240  # after which a test that waits fails
 DESKTOP, PHONE = {"width": 1360, "height": 860}, {"width": 390, "height": 844}
+WORDS_OF = settings.stylize_words
 SHOTS = os.environ.get("NST_JAX_SCREENSHOTS")  # a folder, to look at the page with one's own eyes
 
 
@@ -46,14 +47,14 @@ def shot(page, name):
 
 @pytest.fixture(scope="module")
 def address():
-    words_of = settings.stylize_words
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(settings, "stylize_words", lambda c: [*words_of(c), *small.SHALLOW_FLAGS])
+        patched.setattr(settings, "stylize_words", lambda c: [*WORDS_OF(c), *small.SHALLOW_FLAGS])
         yield from served()
 
 
-def served():
-    listening, running = socket.create_server(("127.0.0.1", 0)), []
+def served(port=0):
+    """Yield the address of a server; it ends when the generator does."""
+    listening, running = socket.create_server(("127.0.0.1", port)), []
     guard = Guard("127.0.0.1", listening.getsockname()[1])
     thread = threading.Thread(
         target=command.serve, args=(guard, listening, running.append), daemon=True
@@ -75,12 +76,6 @@ def chromium():
         )
         yield found
         found.close()
-
-
-@pytest.fixture(scope="module")
-def whole_address():
-    """The address of a page that paints with all layers of a recipe."""
-    yield from served()
 
 
 @pytest.fixture
@@ -227,35 +222,31 @@ def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_p
     shot(page, "4_stopped")
 
 
-def test_the_default_recipe_with_all_its_layers_from_upload_to_film(
-    chromium, whole_address, tmp_path
-):
+def test_the_default_recipe_with_all_its_layers_from_upload_to_film(visit, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "stylize_words", WORDS_OF)  # all layers, unlike the other tests
     photo, painting = tmp_path / "cat.jpg", tmp_path / "night.png"
     images.save(photo, small.picture("chelsea", 96, 144))
     images.save(painting, small.picture("starry_night", 96, 120))
-    with visiting(chromium, whole_address) as visit:
-        page = visit()
-        small_sketch(page, 6)
-        page.set_input_files("#photos input[type=file]", photo)
-        page.set_input_files("#paintings input[type=file]", painting)
-        until(lambda: page.locator("#paintings [data-name='night.png']").count())
-        page.click("#paintings [data-name='starry_night.jpg']")  # a click more takes it away
-        until(lambda: page.locator("#paintings [aria-pressed=true]").count() == 1)
-        page.click("#paint")
-        said(page, "Finished: 6 updates")
-        assert shown_step(page) == 6
-        expected = "nst-jax stylize cat.jpg night.png --steps 6 --size 128 -o picture.png"
-        until(lambda: page.text_content("#command") == expected)
-        shot(page, "7_finished")
-        painted, films = tmp_path / "painted.png", {}
+    page = visit()
+    small_sketch(page, 6)
+    page.set_input_files("#photos input[type=file]", photo)
+    page.set_input_files("#paintings input[type=file]", painting)
+    until(lambda: page.locator("#paintings [data-name='night.png'][aria-pressed=true]").count())
+    page.click("#paint")
+    said(page, "Finished: 6 updates")
+    assert shown_step(page) == 6
+    expected = "nst-jax stylize cat.jpg night.png --steps 6 --size 128 -o picture.png"
+    until(lambda: page.text_content("#command") == expected)
+    shot(page, "7_finished")
+    painted, films = tmp_path / "painted.png", {}
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(painted)
+    for kind in ("gif", "webp"):
         with page.expect_download() as download:
-            page.click("#download")
-        download.value.save_as(painted)
-        for kind in ("gif", "webp"):
-            with page.expect_download() as download:
-                page.click(f"#films [data-kind={kind}]")
-            assert download.value.suggested_filename == f"painting.{kind}"
-            films[kind] = Image.open(download.value.path())
+            page.click(f"#films [data-kind={kind}]")
+        assert download.value.suggested_filename == f"painting.{kind}"
+        films[kind] = Image.open(download.value.path())
     facts = images.read_metadata(painted)
     assert facts["finished"] and facts["steps_done"] == 6
     assert facts["recipe"]["name"] == "default"
@@ -306,6 +297,20 @@ def test_the_gallery_shows_the_photo_in_all_styles_and_mixes_some(visit):
     assert page.locator("#shares input[type=range]").count() == 2
     assert page.is_disabled("#paint")
     shot(page, "6_gallery")
+
+
+def test_a_page_says_that_the_server_is_gone_and_that_it_was_started_again(chromium):
+    serving = contextlib.contextmanager(served)
+    with contextlib.ExitStack() as stack:
+        with serving() as address:
+            page = stack.enter_context(visiting(chromium, address))()
+        until(lambda: "connection to nst-jax is lost" in page.inner_text("#problem"))
+        port = int(address.rpartition(":")[2].strip("/"))
+        stack.enter_context(serving(port))
+        until(lambda: "was started again" in page.inner_text("#problem"))
+        page.reload()
+        until(lambda: page.locator("#paintings [aria-pressed=true]").count())
+        said(page, "Instant picture")
 
 
 def test_the_picture_of_the_documents_is_small():

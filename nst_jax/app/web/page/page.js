@@ -69,13 +69,15 @@ function recall() {
   } catch { /* nothing was remembered */ }
 }
 
+// A slider that moves waits until it rests; a click is heard at once.
+const REST = 200; // ms
 let soon;
-function changed(alsoInstant = true, showing = true) {
+function changed(alsoInstant = true, showing = true, wait = 0) {
   remember();
   render();
   if (!alsoInstant) return;
   clearTimeout(soon);
-  soon = setTimeout(trying(() => paintInstant(showing)), 200);
+  soon = setTimeout(trying(() => paintInstant(showing)), wait);
 }
 
 // --- The instant picture ---------------------------------------------------------------------------
@@ -437,7 +439,7 @@ function renderShares() {
       if (choice.kind === "gallery") chip.textContent = name; else chip.style.backgroundImage = `url("${viewOf(name)}")`;
       Object.assign(slider, {type: "range", min: 0, max: 1, step: 0.05, value: styles[name]});
       slider.setAttribute("aria-label", `Share of ${name}`);
-      slider.oninput = () => { (choice.kind === "gallery" ? choice.named : choice.styles)[name] = Number(slider.value); changed(); };
+      slider.oninput = () => { (choice.kind === "gallery" ? choice.named : choice.styles)[name] = Number(slider.value); changed(true, true, REST); };
       row.dataset.style = name;
       row.append(chip, slider, percent);
       return row;
@@ -741,7 +743,7 @@ $("no-start").onclick = () => { choice.init = null; remember(); render(); };
 $("copy").onclick = trying(async () => { await navigator.clipboard.writeText($("command").textContent); announce("Copied."); });
 $("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
 $("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
-for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size"].includes(id)));
+for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size"].includes(id), true, id === "strength" ? REST : 0));
 $("gallery").addEventListener("click", () => renderGallery());
 addEventListener("resize", () => { gallerySource = ""; renderGallery(); if (brushed) moveCursor(); });
 
