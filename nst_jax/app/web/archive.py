@@ -31,7 +31,8 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
     else:
         line = settings.command_line(settings.frames_words(run.words, kept.step))
         name = settings.frame_name(kept.step)
-        where = f"The picture after {kept.step} updates is {name}; {settings.OUTPUT} is finished."
+        count = "1 update" if kept.step == 1 else f"{kept.step} updates"
+        where = f"The picture after {count} is {name}; {settings.OUTPUT} is finished."
     return {
         "command": line,
         "where": where,
