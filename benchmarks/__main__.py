@@ -119,7 +119,7 @@ def _pairs(
     multiple=True,
     callback=_contestants,
     help="What `quality` rates: a recipe, also with a number of updates, such as gram@30, or instant; "
-    "may be repeated.",
+    "may be repeated. For `head_start`: default or gram.",
 )
 @click.option(
     "--pair",
@@ -138,7 +138,7 @@ def _pairs(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder in which `quality` keeps its pictures; those in it are rated and not painted again. "
-    "No seconds are measured then.",
+    "Seconds are those of the processor then.",
 )
 @click.option(
     "--no-paint", is_flag=True, help="With --keep: rate what is there, and paint nothing."
@@ -174,9 +174,13 @@ def main(
         raise click.UsageError("`--plots`: only `report` draws; name that case too")
     if peers and not {"wall", "all"} & set(cases):
         raise click.UsageError("`--peers`: only `wall` reads it; name that case too")
-    if (recipes or pairs or pictures or keep) and not {"quality", "all"} & set(cases):
+    if (pairs or pictures or keep) and not {"quality", "all"} & set(cases):
         raise click.UsageError(
-            "`--recipe`, `--pair`, `--pictures`, `--keep`: only `quality` reads them; name that case"
+            "`--pair`, `--pictures`, `--keep`: only `quality` reads them; name that case"
+        )
+    if recipes and not {"quality", "head_start", "all"} & set(cases):
+        raise click.UsageError(
+            "`--recipe`: only `quality` and `head_start` read it; name one of these cases"
         )
     if no_paint and not keep:
         raise click.UsageError(

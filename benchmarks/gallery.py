@@ -7,6 +7,7 @@ extended by further recipes.
 
 import json
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import nst_jax as nst
 from benchmarks import harness
 from benchmarks.problems import Pair
 
+WARM_UP = 4  # updates, of which each scale of a schedule gets one at least
 INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
 RULE = re.compile(r"(?P<recipe>[a-z0-9-]+)(@(?P<updates>[1-9][0-9]*))?")
 
@@ -25,7 +27,7 @@ class Painted(NamedTuple):
     """A painted picture, and how it came about."""
 
     image: Any  # [h, w, 3] in [0, 1]
-    facts: dict[str, Any]  # updates, final_loss, commit
+    facts: dict[str, Any]  # updates, final_loss, commit, processor_seconds
 
 
 class Contestant(NamedTuple):
@@ -39,16 +41,34 @@ class Contestant(NamedTuple):
     name: str
     recipe: nst.recipes.Recipe | None
 
+    def warm_up(self, params: nst.Params, content: Any, style: Any, size: str) -> None:
+        """Paint a few updates, so that all programs of a pair are compiled."""
+        each = self
+        if self.recipe is not None:
+            steps = min(WARM_UP, int(self.recipe.descent.steps))
+            each = self._replace(recipe=self.recipe.replace(steps=steps))
+        each.paint(params, content, style, size)
+
     def paint(self, params: nst.Params, content: Any, style: Any, size: str) -> Painted:
-        """Paint a pair of pictures; both have their longer side as `size` says, such as `long:256`."""
+        """Paint a pair of pictures; both have their longer side as `size` says, such as `long:256`.
+
+        The processor's seconds, of all its cores together, are those of the whole call. They hardly
+        depend on what else the machine does, unlike the seconds that pass.
+        """
         commit = harness.source()["commit"]
+        before = time.process_time()
         if self.recipe is None:
-            image = nst.instant(content, style, size=size)
-            return Painted(image, {"updates": 0, "final_loss": None, "commit": commit})
-        shots = nst.paint(params, content, style, recipe=self.recipe, size=size, style_size=size)
-        last = shots.finish()
-        loss = float(last.losses.total)
-        return Painted(last.image, {"updates": last.step, "final_loss": loss, "commit": commit})
+            image = np.asarray(nst.instant(content, style, size=size))
+            updates, loss = 0, None
+        else:
+            shots = nst.paint(
+                params, content, style, recipe=self.recipe, size=size, style_size=size
+            )
+            last = shots.finish()
+            image, updates, loss = np.asarray(last.image), last.step, float(last.losses.total)
+        seconds = round(time.process_time() - before, 1)
+        facts = {"updates": updates, "final_loss": loss, "commit": commit}
+        return Painted(image, facts | {"processor_seconds": seconds})
 
     @property
     def parties(self) -> dict[str, str]:

@@ -44,7 +44,7 @@ class Plan:
       compiled: whether to measure peers that take minutes to compile.
       pairs: number of pairs of pictures, for the cases that measure several.
       recipes: what the case `quality` rates: names of recipes, also with a number of updates, such as
-        `gram@30`, and `instant`.
+        `gram@30`, and `instant`. The recipes of the case `head_start`; empty means all that it knows.
       named_pairs: names of content and style of each pair, for the case `quality`; empty means the
         first `pairs` pairs of sample pictures.
       pictures: folder of pictures beside the samples, for the case `quality`. Not recorded.

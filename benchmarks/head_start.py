@@ -1,4 +1,4 @@
-"""Updates and seconds to the loss at which `gram` ends, from the content and from `Instant`."""
+"""Updates and seconds to the loss at which a recipe ends, from the content and from `Instant`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,28 +13,40 @@ from benchmarks.harness import Findings, Plan
 from benchmarks.problems import FLOAT32, Pair
 from benchmarks.time_to_loss import EngineRun, first_at_full_size, warm_up
 
-QUESTION = "Updates and seconds to the loss at which `gram` ends, by what it starts from"
+QUESTION = "Updates and seconds to the loss at which a recipe ends, by what it starts from"
 FULL = Plan(sizes=(256, 512), repeats=1, steps=90, pairs=6)
 QUICK = Plan(sizes=(48,), repeats=1, steps=4)
 
 ALL_PAIRS: tuple[Pair, ...] = tuple(permutations(("chelsea", "starry_night", "gravel"), 2))
-OBJECTIVE = nst.recipes.GRAM.replace(precision=FLOAT32)
+RECIPES = {
+    "default": nst.recipes.DEFAULT.replace(precision=FLOAT32),
+    "gram": nst.recipes.GRAM.replace(precision=FLOAT32),
+}
 CONTENT, INSTANT = "content", "instant"
 STARTS = {CONTENT: nst.recipes.starts.FromContent(), INSTANT: nst.recipes.starts.Instant()}
 
 
 def measure(plan: Plan) -> Findings:
-    """Run `gram` from both starts in turn, on every pair of pictures."""
+    """Run each recipe from both starts in turn, on every pair of pictures."""
+    unknown = set(plan.recipes) - set(RECIPES)
+    if unknown:
+        raise ValueError(
+            f"recipes: expected some of {', '.join(RECIPES)}, got {', '.join(sorted(unknown))}"
+        )
     params = nst.load_params()
     rows = []
-    for size in plan.sizes:
-        recipes = {
-            name: OBJECTIVE.replace(pictures__start=start, steps=plan.steps)
-            for name, start in STARTS.items()
-        }
-        for recipe in recipes.values():
-            warm_up(params, size, recipe.replace(steps=4))
-        rows += [_row(params, pair, size, recipes) for pair in ALL_PAIRS[: plan.pairs]]
+    for name in plan.recipes or RECIPES:
+        for size in plan.sizes:
+            contenders = {
+                start: RECIPES[name].replace(pictures__start=each, steps=plan.steps)
+                for start, each in STARTS.items()
+            }
+            for recipe in contenders.values():
+                warm_up(params, size, recipe.replace(steps=4))
+            rows += [
+                {"recipe": name} | _row(params, pair, size, contenders)
+                for pair in ALL_PAIRS[: plan.pairs]
+            ]
     notes = [
         "one run from each start, both in turn; seconds include measuring the targets and painting the "
         "start, but not compiling, and are interpolated between snapshots",

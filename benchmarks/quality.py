@@ -18,8 +18,6 @@ QUESTION = "What raters say of the pictures of recipes, on one canvas"
 FULL = Plan(sizes=(256,), repeats=1, steps=0, pairs=3, recipes=("default", "gram", "gatys-pytorch"))
 QUICK = Plan(sizes=(96,), repeats=1, steps=2, recipes=("default", "gatys-pytorch"))
 
-WARM_UP = 4  # updates, of which each scale of a schedule gets one at least
-
 Ratings = dict[str, float]
 
 
@@ -32,7 +30,8 @@ def measure(plan: Plan) -> Findings:
     figures are held against theirs. Everything is rounded to 8 bits first.
 
     If the plan names a folder in which pictures are kept, those in it are not painted again, and all of
-    them are rated, also those of contestants that the plan does not name. No seconds are measured then.
+    them are rated, also those of contestants that the plan does not name. Of these, the seconds of the
+    processor are known, for pictures may be painted while the machine does other work.
     """
     pairs = plan.named_pairs or PAIRS[: plan.pairs]
     pictures = {name: gallery.found(name, plan.pictures) for pair in pairs for name in pair}
@@ -64,7 +63,7 @@ def measure(plan: Plan) -> Findings:
     ]
     notes = [
         f"Gram matrices and Gaussians are compared at {', '.join(taps)}, which no recipe here reads",
-        "pictures were kept, and no seconds measured"
+        "pictures were kept, with the processor's seconds, compiled before"
         if kept
         else "seconds are those of `paint`, compiled before",
         "a rater marked * is judge and party: what it measures is near to what the recipe minimises",
@@ -90,6 +89,7 @@ def _fill(
             for pair in pairs:
                 if kept.get(pair, size, each.name) is None:
                     content, style = (pictures[name] for name in pair)
+                    each.warm_up(params, content, style, f"long:{size}")
                     painted = each.paint(params, content, style, f"long:{size}")
                     kept.put(pair, size, each.name, painted)
                     click.echo(f"  {kept.path(pair, size, each.name).stem}", err=True)
@@ -120,10 +120,7 @@ def _timed(
     """Paint a pair in turn by all contestants, and add their seconds to the facts."""
     content, style = (pictures[name] for name in pair)
     for each in named:  # so that all programs are compiled
-        if each.recipe is not None:
-            steps = min(WARM_UP, int(each.recipe.descent.steps))
-            each = each._replace(recipe=each.recipe.replace(steps=steps))
-        each.paint(params, content, style, f"long:{size}")
+        each.warm_up(params, content, style, f"long:{size}")
     work = {
         each.name: partial(each.paint, params, content, style, f"long:{size}") for each in named
     }

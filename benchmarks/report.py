@@ -190,6 +190,7 @@ def _head_start(row: Json) -> Iterator[tuple[str, ...]]:
     for name, figures in row["starts"].items():
         reached = figures["updates"] is not None
         yield (
+            row["recipe"],
             " in the manner of ".join(row["pair"]),
             _size(row),
             name,
@@ -362,7 +363,7 @@ TABLES: dict[str, Table] = {
         _instant,
     ),
     "head_start": (
-        ("pair", "canvas", "start", "first loss", "updates to the level", "s", "last loss / level"),
+        ("recipe", "pair", "canvas", "start", "first loss", "updates to level", "s", "last / level"),
         _head_start,
     ),
     "export": (

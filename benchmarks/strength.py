@@ -26,7 +26,7 @@ FULL = Plan(
 QUICK = Plan(sizes=(96,), repeats=1, steps=2, pairs=1, recipes=("gram",))
 
 # The style weight is the recipe's own times 10 to the power of each of these.
-EXPONENTS = (-2.0, -1.0, 0.0, 1.0)
+EXPONENTS = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
 
 PAIRS: tuple[Pair, ...] = (
     ("chelsea", "starry_night"),

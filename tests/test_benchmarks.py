@@ -74,8 +74,9 @@ def shallow(monkeypatch):
     for module in (step, compile):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
-    for module in (time_to_loss, instant, head_start):
+    for module in (time_to_loss, instant):
         monkeypatch.setattr(module, "OBJECTIVE", cut(nst.recipes.GRAM))
+    monkeypatch.setattr(head_start, "RECIPES", {"gram": cut(nst.recipes.GRAM)})
     monkeypatch.setattr(instant, "TF", cut(nst.recipes.TF))
     stablehlo = {"stablehlo": export.RUNTIMES["stablehlo"]}  # others need much time and memory
     monkeypatch.setattr(export, "RUNTIMES", stablehlo)

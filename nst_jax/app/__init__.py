@@ -1,1 +1,1 @@
-"""The command line `nst-jax`, and everything that only the command line needs."""
+"""The command-line program `nst-jax`, and all modules that only this program needs."""

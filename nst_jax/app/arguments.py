@@ -1,4 +1,4 @@
-"""Turn values of command-line flags into recipes, style shares and initial pictures."""
+"""Turn the values of command-line flags into recipes, shares of styles and initial pictures."""
 
 import os
 import re
@@ -14,6 +14,8 @@ from nst_jax.recipes import starts, toml
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.precision import precision_named
 
+# The words that `--init` accepts in place of a file, each with the class that makes this initial
+# picture.
 START_NAMES = {
     "content": starts.FromContent,
     "style": starts.FromStyle,
@@ -23,10 +25,10 @@ START_NAMES = {
     "instant": starts.Instant,
 }
 
-LARGEST_RECIPE = 2**20  # bytes; a larger file is refused, since a recipe file has about 2000
+LARGEST_RECIPE = 2**20  # bytes; a larger file is refused, since a recipe file has only about 2000
 
-# Flags that set one value of the recipe, and the key of that value. A new flag of this sort needs a
-# line here and in `Changes`.
+# The flags that set a single value of the recipe, each with the key of this value in recipe files. A
+# new flag that sets a single value needs a line here and an attribute of `Changes`.
 KEYS = {
     "content_weight": "terms.content_weight",
     "style_weight": "terms.style_weight",
@@ -47,10 +49,15 @@ KEYS = {
 
 
 class Changes(NamedTuple):
-    """Values of the flags that change a recipe; None or an empty tuple keeps the recipe's own value."""
+    """The values of all flags that choose or change a recipe.
 
-    recipe: str | None = None  # a preset's name, or the path of a recipe file
-    values: tuple[str, ...] = ()  # KEY=VALUE each, applied before all other changes
+    Each attribute has the name of its flag, except `values` (`--set`), `style_shares` (the shares that
+    are typed after the styles) and `learning_rate` (`--lr`). None or an empty tuple means that the flag
+    was not given, so the recipe's own value is kept.
+    """
+
+    recipe: str | None = None  # a preset's name or a recipe file's path; None: the default recipe
+    values: tuple[str, ...] = ()  # texts KEY=VALUE; other flags override them
     size: str | None = None
     style_size: str | None = None
     style_scale: tuple[float, ...] | None = None
@@ -60,8 +67,8 @@ class Changes(NamedTuple):
     tv_weight: float | None = None
     learning_rate: float | None = None
     strength: float | None = None
-    quality: str | None = None  # a key of `QUALITIES`; excludes `steps`
-    style_layer: tuple[str, ...] = ()  # such as "relu1_1=0.2"; replaces all style layers
+    quality: str | None = None  # such as "draft": sets the number of updates, so excludes `steps`
+    style_layer: tuple[str, ...] = ()  # such as "relu1_1=0.2"; see `style_layers`
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
     pool: str | None = None
@@ -73,7 +80,7 @@ class Changes(NamedTuple):
 
 
 def recipe_of(changes: Changes) -> Recipe:
-    """Return the checked recipe with all changes applied.
+    """Return the recipe that the flags describe, after checking it.
 
     Raises:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a number out of range,
@@ -81,9 +88,9 @@ def recipe_of(changes: Changes) -> Recipe:
     """
     recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe)
     if changes.values:
-        if (
-            changes.colors is not None
-        ):  # before the values, which may say how these colours are made
+        # `--colors` is applied before `--set`: this may set `color_map`, which is refused unless the
+        # recipe already has the colours that use it.
+        if changes.colors is not None:
             recipe = _with_flag(recipe, "colors", KEYS["colors"], changes.colors)
         recipe = toml.with_values(recipe, by_key(changes.values))
     if changes.optimizer is not None:
@@ -108,30 +115,44 @@ def recipe_of(changes: Changes) -> Recipe:
 
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
-    """Return the recipe with its value at `key` replaced by the value of a flag."""
-    if flag == "learning_rate":  # this call's error lists recipes with a learning rate
+    """Return the recipe with one value replaced.
+
+    Args:
+      recipe: the recipe to change.
+      flag: the Python name of the flag, for error messages.
+      key: the key of the value in recipe files.
+      value: the value of the flag.
+    """
+    if flag == "learning_rate":  # this function's error lists the recipes with a learning rate
         return variants.with_learning_rate(recipe, value)
-    value = _PLAIN[flag](value) if flag in _PLAIN else value
+    value = _CONVERSIONS[flag](value) if flag in _CONVERSIONS else value
     return toml.with_value(recipe, key, value, argument=flag)
 
 
 def _tile(text: str) -> int | str:
-    """Return `--tile` as recipe files write it: a side in pixels, 0 for off, or "none" for auto."""
+    """Return the value of `--tile` as recipe files write it.
+
+    A number of pixels stays a number, "off" becomes 0, and "auto" becomes "none".
+    """
     tile = variants.tile_of(int(text) if text.isdecimal() else text)
     return toml.NONE if tile is None else tile
 
 
-# Conversions of flags' values to those of recipe files, for flags where the two differ.
-_PLAIN: Mapping[str, Callable[[Any], Any]] = {
+# For each flag whose values are written differently in recipe files: the function that converts a value
+# of the flag to a value of a recipe file.
+_CONVERSIONS: Mapping[str, Callable[[Any], Any]] = {
     "style_shares": list,
     "style_scale": list,
-    "precision": lambda name: precision_named(name).name,  # raises if it is unknown
+    "precision": lambda name: precision_named(name).name,  # raises if the name is unknown
     "tile": _tile,
 }
 
 
 def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
-    """Return the share of each style, or an empty tuple if no style has a share.
+    """Return the share of each style in the blend of all, or an empty tuple if no shares were typed.
+
+    Args:
+      styles: the path of each style, and its share if one was typed, else None.
 
     Raises:
       ValueError: if only some styles have a share, if a share is out of range, or if all are 0.
@@ -151,9 +172,11 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
 
 
 def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return the taps and weights in texts `NAME=WEIGHT`, as a dict from recipe keys to values.
+    """Return what `--content-layer` sets in a recipe, as a dict from recipe keys to values.
 
-    A text without `=WEIGHT` has the weight 1.
+    Args:
+      kind: the kind of the layers, "content", which is a part of the recipe keys and of the flag.
+      chosen: texts NAME=WEIGHT, or NAME for the weight 1. If there are none, the dict is empty.
     """
     if not chosen:
         return {}
@@ -165,21 +188,22 @@ def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
 
 
 class StyleLayer(NamedTuple):
-    """A style layer as `--style-layer` gives it."""
+    """One value of the flag `--style-layer`, parsed."""
 
-    tap: str
-    weight: float | None  # None keeps the recipe's weight
-    file: Path | None  # the style picture of this layer alone; None is the styles of the run
+    tap: str  # the full name of the layer whose activations are compared, such as relu1_1
+    weight: float | None  # weight of the layer's style loss; None keeps the recipe's weight
+    file: Path | None  # a style picture for this layer alone; None: the layer uses the run's styles
 
 
 def style_layers(chosen: Sequence[str]) -> list[StyleLayer]:
-    """Parse texts NAME, NAME=WEIGHT, NAME=FILE or NAME=WEIGHT:FILE; NAME alone has the weight 1.
+    """Parse values of `--style-layer`: NAME, NAME=WEIGHT, NAME=FILE or NAME=WEIGHT:FILE.
 
-    Text that is a number is a weight. (A file with the name 0.5 is given as `./0.5`.)
+    NAME alone has the weight 1. If the text after `=` is a number, it is a weight, even if a file has
+    this name; a file with the name 0.5 can be given as `./0.5`.
 
     Raises:
-      ValueError: for an unknown or repeated layer, a negative weight, and text that is neither a number
-        nor a file.
+      ValueError: for an unknown or repeated layer, for a negative weight, and if the text after `=` is
+        neither a number nor the path of a file.
 
     Example:
       >>> style_layers(["relu1_1=0.5", "relu2_1"])[0]
@@ -208,10 +232,10 @@ def _style_layer(tap: str, name: str, equals: str, text: str) -> StyleLayer:
 
 
 def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
-    """Return the recipe with the style layers that `--style-layer` gives.
+    """Return the recipe with the style layers that the values of `--style-layer` describe.
 
-    If any has a weight, the layers with weights replace all style layers of the recipe. A layer with a
-    picture takes its style from that picture alone.
+    If any of these layers has a weight, those with weights replace all style layers of the recipe. A
+    layer with a picture file takes its style from that picture alone.
     """
     layers = style_layers(chosen)
     weights = {layer.tap: layer.weight for layer in layers if layer.weight is not None}
@@ -244,16 +268,19 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
 
 
 def tap_files(chosen: Sequence[str]) -> dict[str, Path]:
-    """Return the style picture of each layer that `--style-layer` gives one of its own."""
+    """Return, by layer, the style pictures that values of `--style-layer` name for single layers."""
     return {layer.tap: layer.file for layer in style_layers(chosen) if layer.file is not None}
 
 
 def tap_weights(chosen: Sequence[str], argument: str) -> dict[str, float]:
-    """Return the weight of each tap in texts `NAME=WEIGHT` or `NAME`, whose weight is 1.
+    """Return the weights that texts give to layers of the network, as a dict from names to numbers.
+
+    Args:
+      chosen: texts NAME=WEIGHT, or NAME for the weight 1.
+      argument: the caller's name for `chosen`, used in error messages.
 
     Raises:
-      ValueError: naming the argument, for an unknown or repeated tap, and for a weight that is no
-        number or is negative.
+      ValueError: for an unknown or repeated layer, and for a weight that is no number or is negative.
     """
     pairs = [word.partition("=") for word in chosen]
     taps = vgg.resolve_taps([name for name, _, _ in pairs], argument=argument)
@@ -273,13 +300,19 @@ def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
 
 
 def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
-    """Return a named optimiser with its default step lengths in the unit of `coordinates`."""
+    """Return the optimiser with a name, with its default step lengths converted to `coordinates`.
+
+    Args:
+      name: a name in `optimizers.OPTIMIZERS`, in upper or lower case.
+      coordinates: the pixel convention in which the recipe's optimiser updates the canvas.
+    """
     known = {rule.lower(): rule for rule in optimizers.OPTIMIZERS}
     if name.lower() not in known:
         raise _checks.unknown("optimizer", name, optimizers.OPTIMIZERS, "optimizer")
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
-    # The default step lengths are for sRGB in [0, 1], where black and white are 1 apart. In the given
-    # coordinates they are `unit` apart, if the mean spread of the channels is taken for each channel.
+    # The default step lengths are for sRGB in [0, 1], where black and white differ by 1. In the given
+    # coordinates black and white differ by `scale / spread`, which depends on the channel; `unit` is
+    # this difference for the mean of the channels' spreads.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
@@ -288,7 +321,7 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
 
 
 def recipe_file(text: str) -> Path | None:
-    """Return the file that `--recipe` names, or None if it names a preset."""
+    """Return the path in a value of `--recipe`, or None if this value is the name of a preset."""
     separators = filter(None, (os.sep, os.altsep))
     is_path = text.lower().endswith(".toml") or any(mark in text for mark in separators)
     return Path(text) if is_path else None
@@ -316,7 +349,7 @@ def named_or_read(text: str) -> Recipe:
 def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_RECIPE + 1)  # limited: a file such as /dev/zero never ends
+            data = file.read(LARGEST_RECIPE + 1)  # not all: a file such as /dev/zero never ends
     except FileNotFoundError:
         raise ValueError(f"`recipe`: there is no file '{path}'; check the path") from None
     except OSError as error:
@@ -325,21 +358,29 @@ def _text_of(path: Path) -> str:
     if len(data) > LARGEST_RECIPE:
         raise ValueError(f"`recipe`: '{path}' is too large for a recipe, which is a TOML file")
     try:
-        return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        return data.decode("utf-8-sig")  # skips the byte order mark with which some editors begin
     except UnicodeDecodeError:
         raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is a TOML file") from None
 
 
-# A key of a recipe after a space within a value, as in `terms.style_weight=1 terms.tv_weight=2`.
+# A recipe key and `=` after a space within the value of one `--set`, as in
+# `terms.style_weight=1 terms.tv_weight=2`. It is probably meant as a second setting, but would be read
+# as a part of the first value.
 SECOND_KEY = re.compile(r"\s((?:pictures|network|terms|descent)\.[\w.]+)\s*=")
 
 
 def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]:
-    """Parse KEY=VALUE texts into a dict of key to text; of equal keys the last one counts.
+    """Parse texts KEY=VALUE into a dict from keys to values, both of them text.
+
+    If a key occurs several times, its last value counts.
+
+    Args:
+      values: the texts.
+      argument: the caller's name for `values`, used in error messages.
 
     Raises:
-      ValueError: naming the argument, for text without a key or without `=`, and for several settings
-        with spaces between them, which would be read as one.
+      ValueError: for a text without a key or without `=`, and for a text with several settings, with
+        spaces between them, which would be read as a single one.
     """
     found: dict[str, str] = {}
     for value in values:
@@ -353,33 +394,36 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
             raise ValueError(
                 f"`{argument}`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
             )
-        found.pop(key.strip(), None)  # so that a repeated key takes its last place in the order
+        found.pop(key.strip(), None)  # a repeated key moves to the end, as its last value applies
         found[key.strip()] = text.strip()
     return found
 
 
 def with_start(recipe: Recipe, start: Any) -> Recipe:
-    """Return the recipe with `start` as its start, so that a run records it.
+    """Return the recipe with another start (initial picture), so that a run records this start.
 
-    If `start` is a picture or None, the recipe is returned unchanged.
+    Args:
+      recipe: a recipe.
+      start: as `start_of` returns it. If it is a picture or None, the recipe is returned unchanged.
     """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return the start (initial picture) that the flags describe, and the picture file read for it.
+    """Return the start (initial picture) that two flags describe, and the picture read from a file.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.
-      ratio: the value of `--noise-ratio`, or None.
+      ratio: the value of `--noise-ratio`, from 0 (content) to 1 (noise); None if it was not given.
 
     Returns:
       The start: None (the recipe's own), an instance of a class in `START_NAMES`, or an image
-      [h, w, 3]; and the picture that was read from a file, or None.
+      [h, w, 3] in [0, 1]; and, if this image was read from a file, the `Picture` that was read, else
+      None.
 
     Raises:
-      ValueError: for a ratio out of range or without `content+noise`, an unknown name, a file that
-        cannot be read.
+      ValueError: for a ratio out of range or without `--init content+noise`, for an unknown name, and
+        for a file that cannot be read.
     """
     if ratio is not None:
         if text != "content+noise":
@@ -392,7 +436,8 @@ def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture
         return None, None
     if text in START_NAMES:
         return START_NAMES[text](), None
-    # A bare word that is not a file is more likely a misspelt start than a missing picture.
+    # A word without suffix or folder, of which there is no file, is more likely a misspelt key of
+    # `START_NAMES` than the name of a missing picture.
     if not Path(text).exists() and not Path(text).suffix and Path(text).name == text:
         raise _checks.unknown("init", text, START_NAMES, "start or file")
     picture = images.read(text, argument="init")

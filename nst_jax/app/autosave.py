@@ -1,4 +1,4 @@
-"""Checkpoints at the command line: which one a run resumes from, and when a run writes one."""
+"""Checkpoints at the command line: from which one a run resumes, and when a run writes one."""
 
 import math
 import shutil
@@ -18,23 +18,26 @@ from nst_jax.app.job import PictureJob
 from nst_jax.app.outputs import Outputs
 from nst_jax.recipes.recipe import as_arrays
 
-SECONDS = 30.0  # usual time between two checkpoints, if `--checkpoint-every` is not given
+SECONDS = 30.0  # usual seconds from one checkpoint to the next without `--checkpoint-every`
 
-# Without `--checkpoint-every`, the time to the next checkpoint is at least this many times the duration
-# of writing the last one.
+# Without `--checkpoint-every`, the time to the next checkpoint is also at least this many times as long
+# as writing the last one took, so that writing takes at most about a twentieth of the time.
 PAUSE = 20
 
 
 def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
-    """Return the checkpoint that a run resumes from, or None if it starts from its beginning.
+    """Return the checkpoint from which a run resumes, or None if the run starts from its beginning.
 
-    A run that does not resume from an existing checkpoint file never overwrites it, because the file
-    may be hours of work.
+    An existing checkpoint file is never overwritten by a run that does not resume from it, because the
+    file may be hours of work.
+
+    Args:
+      outputs: the files that the run writes, and the options for writing them.
 
     Raises:
       ValueError: if `--resume` or `--checkpoint-every` is given without `--checkpoint`, if the file
-        exists and `--resume` is not given, if only some processes see the file, or if the file is no
-        intact checkpoint.
+        exists and `--resume` is not given, if only some of the processes that paint together see the
+        file, or if the file is no intact checkpoint.
     """
     path = outputs.checkpoint
     if path is None:
@@ -60,7 +63,7 @@ def size_of(job: PictureJob) -> int:
 
 
 def describe(job: PictureJob) -> tuple[str, list[str]]:
-    """Return what is printed before a run about its checkpoint: one line, and a list of notes."""
+    """Return what is printed about a job's checkpoint before the run: one line, and a list of notes."""
     path, every = job.outputs.checkpoint, job.outputs.checkpoint_every
     how_often = f"every {every} updates" if every else f"about every {SECONDS:.0f} s"
     line = f"{path}, up to {amount(size_of(job))}, {how_often}"
@@ -75,12 +78,13 @@ def describe(job: PictureJob) -> tuple[str, list[str]]:
 
 
 def check_disk_space(job: PictureJob) -> None:
-    """Refuse a checkpoint that is larger than the free space on its disk.
+    """Refuse to start a job whose checkpoint would be larger than the free space on its disk.
 
-    A previous checkpoint frees no space, since it is deleted only when the next one is complete.
+    The space of an earlier checkpoint does not count as free, since a checkpoint is deleted only when
+    the next one is complete.
 
     Raises:
-      ValueError: naming the size of the checkpoint and the free space.
+      ValueError: if there is too little space.
     """
     path = job.outputs.checkpoint
     if path is None:
@@ -95,7 +99,11 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return the seconds from the first canvas to each one up to a checkpoint; all 0 if unknown."""
+    """Return when each canvas of a checkpoint's run was painted: seconds since the first canvas.
+
+    There is one number for each canvas up to the checkpoint. All are 0 if the checkpoint has no valid
+    times.
+    """
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
     if not isinstance(recorded, list) or len(recorded) != count:
@@ -105,7 +113,7 @@ def seconds_of(checkpoint: Checkpoint) -> list[float]:
 
 
 class CheckpointWriter:
-    """Writes a run's checkpoints when they are due; writes nothing if there is no `--checkpoint`.
+    """Writes the checkpoints of a run when they are due; without `--checkpoint`, writes nothing.
 
     A checkpoint is due after every `--checkpoint-every` updates, by default about every 30 seconds
     (less often if writing a checkpoint takes long), at the end of each scale, and when the run ends or
@@ -125,7 +133,7 @@ class CheckpointWriter:
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every
         self._ends, self._clock = ends, clock
-        # Number of updates in the newest checkpoint on disk.
+        # Number of updates after which the newest checkpoint on disk was made; None if there is none.
         self._step = None if job.resume is None else job.resume.step
         self._written, self._pause = clock(), SECONDS
 
@@ -137,13 +145,14 @@ class CheckpointWriter:
         *,
         last: bool,
     ) -> None:
-        """Write a checkpoint if one is due and the losses are finite.
+        """Write a checkpoint if one is due and all losses of the newest snapshot are finite.
 
         Args:
           shot: the newest snapshot.
-          checkpoint_now: returns the checkpoint of the present position. The checkpoint may share its
-            arrays with the run, because copies may not fit in memory.
-          seconds: for each canvas so far, the seconds from the first canvas to it, without compilation.
+          checkpoint_now: returns the checkpoint of the run's present position. It may share its arrays
+            with the run, because copies of them may not fit in memory.
+          seconds: for each canvas so far, the seconds from the first canvas to this one, without
+            compilation.
           last: whether the run ends here because it was interrupted; a checkpoint is then due.
 
         Raises:
@@ -160,7 +169,7 @@ class CheckpointWriter:
         try:
             if cluster.is_first():
                 checkpoints.save(self._path, checkpoint)
-        except ValueError as error:  # the path was valid before the run, but no longer is
+        except ValueError as error:  # the path was valid before the run, but is not any more
             raise OSError(f"cannot write '{self._path}': {error}") from error
         self._step, self._written = shot.step, self._clock()
         self._pause = max(SECONDS, PAUSE * (self._written - start))

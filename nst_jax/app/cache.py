@@ -1,6 +1,8 @@
 """JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
-Jax itself writes and reads the compiled programs; the module `programs` writes and reads traced ones.
+With the cache, programs that were compiled once need not be compiled again when the command line is
+started again. Jax itself writes and reads the compiled programs; the module `nst_jax.app.programs` does
+so with programs that are traced, but not compiled.
 """
 
 import glob
@@ -24,11 +26,12 @@ def use_cache() -> str:
     """Let jax keep compiled programs in a folder and load them from there.
 
     A program is found by its code, the versions of jax and its compiler, and the device. The folder is
-    `nst_jax/programs` in the user's cache folder; it may be deleted at any time. Jax's own settings,
-    such as `JAX_COMPILATION_CACHE_DIR`, take precedence.
+    `nst_jax/programs` in the user's cache folder; it may be deleted at any time. If jax's own settings,
+    such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, nothing is changed.
 
     Returns:
-      Why the cache cannot be used; empty if it can be, or if jax's own settings decide.
+      A message that says why the cache cannot be used; an empty text if it can be used, or if jax's own
+      settings decide.
     """
     if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
         return ""
@@ -40,14 +43,18 @@ def use_cache() -> str:
             _check_owner(folder)
         if not os.access(place, os.W_OK | os.X_OK):
             raise PermissionError(f"'{place}' may not be written to")
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home directory
+    except (OSError, RuntimeError) as error:  # a RuntimeError: no home directory is known
         return f"compiled programs are not kept: {error}"
     keep_programs_in(place)
     return ""
 
 
 def set_cache(wanted: bool) -> str:
-    """Switch the cache of compiled programs on or off; return why it cannot be used, else ""."""
+    """Switch the cache of compiled programs on or off.
+
+    Returns:
+      A message that says why the cache cannot be used, if it is wanted but cannot be used, else "".
+    """
     if wanted:
         return use_cache()
     disable_cache()
@@ -55,8 +62,8 @@ def set_cache(wanted: bool) -> str:
 
 
 def _check_owner(folder: Path) -> None:
-    """Refuse a folder in which another user could put programs that this user would run."""
-    if not hasattr(os, "getuid"):  # Windows keeps users' folders apart by other means
+    """Raise PermissionError if another user could write to a folder from which programs are run."""
+    if not hasattr(os, "getuid"):  # on Windows, where other means keep users' folders apart
         return
     found = folder.stat()
     if found.st_uid != os.getuid():
@@ -66,9 +73,10 @@ def _check_owner(folder: Path) -> None:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder for traced programs, in jax's cache.
+    """Return the folder for traced programs, a subfolder of jax's compilation cache.
 
-    None if that cache is off, has no folder, or is at a URL instead of on a local disk.
+    Returns:
+      The folder; None if jax's cache is off, has no folder, or is at a URL instead of on a local disk.
     """
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
@@ -77,7 +85,10 @@ def programs_folder() -> Path | None:
 
 
 def _setting(name: str) -> Any:
-    """Return one of jax's settings by name; type checkers know no attributes of `jax.config`."""
+    """Return one of jax's settings by its name.
+
+    `jax.config.NAME` would do the same, but type checkers do not know these attributes.
+    """
     return getattr(jax.config, name)
 
 
@@ -93,8 +104,9 @@ def disable_cache() -> None:
 
 # --- Damaged entries --------------------------------------------------------------------------------
 
-# How jax warns that an entry of its cache cannot be read or written. Jax then compiles the program, but
-# leaves a damaged entry as it is, so that every start would warn again.
+# Jax's warning that an entry of its cache cannot be read or written, with the program's name and the
+# reason. Jax then compiles the program, but leaves a damaged entry as it is, so that every later start
+# would warn again.
 _WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '(.+?)': (.*)", re.DOTALL
 )
@@ -102,10 +114,11 @@ _WARNING = re.compile(
 
 @contextmanager
 def mended(say: Callable[[str], None]) -> Iterator[None]:
-    """Context manager: delete entries of jax's cache that jax cannot read, so that it makes them anew.
+    """Context manager: delete entries of jax's cache that jax cannot read, so that it writes new ones.
 
     Args:
-      say: receives a line on each entry that jax cannot read, and one if it cannot write entries.
+      say: is called with a line about each program whose entry jax cannot read, and with a line if jax
+        cannot write entries. No line comes twice.
     """
     said = set()
     with warnings.catch_warnings():
@@ -130,11 +143,11 @@ def mended(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _without_entry(name: str) -> str:
-    """Delete a program's entries in jax's cache; return a line that says so.
+    """Delete the entries of a program in jax's cache, and return a line that tells the user.
 
     A program has several entries, such as one for each size of picture. Jax's warning names the program
-    but not the damaged entry, so all are deleted, and made again when they are needed. If the cache is
-    at a URL, nothing is deleted, and the line asks the user to do it.
+    but not the damaged entry, so all are deleted; jax makes them again when they are needed. If the
+    cache is at a URL, nothing is deleted, and the line asks the user to delete the program.
     """
     place = str(_setting("jax_compilation_cache_dir"))
     if "://" in place:
@@ -146,7 +159,7 @@ def _without_entry(name: str) -> str:
 
 
 def without(path: Path) -> str:
-    """Delete a damaged file; return an error message if that fails, else ""."""
+    """Delete a damaged file; return an error message if it cannot be deleted, else ""."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

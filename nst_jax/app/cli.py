@@ -1,7 +1,7 @@
 """The command line: its commands with their help texts, and the exit codes.
 
-The modules `commands` and `inspection` do the work of the commands. They are imported only when a
-command runs, so that `--help` need not wait for the import of jax and much else.
+The work of the commands is done by other modules, most of it by `nst_jax.app.commands`. A command
+imports them only when it runs, so that `--help` need not wait for the import of jax and much else.
 """
 
 import gc
@@ -23,11 +23,13 @@ from nst_jax.app.options import dream as dreaming
 from nst_jax.app.options import web as page
 from nst_jax.app.parsing import StyleShare
 
-DEBUG = "NST_JAX_DEBUG"  # environment variable: show the traceback of an unexpected error
+DEBUG = "NST_JAX_DEBUG"  # environment variable: if set, tracebacks of unexpected errors are shown
 PLATFORMS = "JAX_PLATFORMS"  # environment variable: the platforms that jax uses, such as cpu
-PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: whether jax may mix dtypes
+PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: "strict" forbids mixing dtypes
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of environment variables on how jax allocates GPU memory
-OUT_OF_MEMORY = "OutOfMemory"  # name of an error class, compared by name since importing it is slow
+# Name of the class `nst_jax.scaling.capacity.OutOfMemory`. An error is compared with this name, since
+# importing the class would import jax, which is slow.
+OUT_OF_MEMORY = "OutOfMemory"
 
 
 # --- Exit codes -----------------------------------------------------------------------------------
@@ -37,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-      argv: the words after the program's name; None takes those of this process.
+      argv: the words after the program's name; None takes the words with which this process was
+        started.
 
     Returns:
       0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 141 if nobody reads
@@ -52,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _allow_promotion()
     _silence_xla()
     code = _call(None)
-    if code:  # a run that ended early may have a thread that is still compiling
+    if code:
+        # A run that ended early may have a thread that is still compiling. Then Python's clean-up,
+        # which `exit_at_once` leaves out, might crash.
         interrupts.exit_at_once(code)
     return code
 
@@ -72,7 +77,7 @@ def _allocate_gpu_memory_on_demand() -> None:
 def _allow_promotion() -> None:
     """Let jax mix dtypes even if the environment forbids it.
 
-    The strict setting is meant for a user's own code, not for this program.
+    Users set `JAX_NUMPY_DTYPE_PROMOTION` to "strict" for their own code, not for this program.
     """
     if PROMOTION in os.environ:
         os.environ[PROMOTION] = "standard"
@@ -81,23 +86,23 @@ def _allow_promotion() -> None:
 def _silence_xla() -> None:
     """Keep the messages of XLA from the terminal, unless the environment or `--xla-logs` asks for them.
 
-    XLA reports harmless events as errors: that compiling is slow, or that one of many algorithms it
-    tries needs too much memory. An error that ends a run is raised as an exception, which is shown in
-    any case. The environment variable must be set before jax is imported, since jax reads it then.
+    XLA reports harmless events as errors: that compiling is slow, or that one of many algorithms that
+    XLA tries needs too much memory. An error that ends a run is raised as an exception, which is shown
+    in any case. The environment variable must be set before jax is imported, since jax reads it then.
     """
-    os.environ.setdefault(shared.XLA_LOGS, "3")  # 3: only what ends the process
+    os.environ.setdefault(shared.XLA_LOGS, "3")  # level 3 shows only errors that end the process
 
 
 def _call(argv: Sequence[str] | None) -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line, print an error as one line, and return the exit code."""
     try:
-        begun = time.perf_counter()  # before slow imports
+        begun = time.perf_counter()  # taken here, so that the run's duration includes slow imports
         code = cli.main(args=argv, prog_name=PROGRAM, standalone_mode=False, obj=begun)
     except click.UsageError as error:
         return _fail(messages.usage_message(error), 2)
     except messages.BadInput as error:
         return _fail(error.message, 2)
-    except click.Abort:  # click's name for Ctrl-C
+    except click.Abort:  # click raises it in place of KeyboardInterrupt
         messages.print_lines(f"{PROGRAM}: interrupted", err=True)
         return 130
     except Exception as error:
@@ -106,7 +111,7 @@ def _call(argv: Sequence[str] | None) -> int:
         if problem := _device_problem():
             return _fail(problem, 2)
         first = next(iter(str(error).splitlines()), "")
-        if type(error).__name__ == OUT_OF_MEMORY:  # its message says what to do
+        if type(error).__name__ == OUT_OF_MEMORY:  # the error's message already says what to do
             return _fail(messages.as_flags(first), 1)
         if isinstance(error, MemoryError):
             return _fail("there is too little memory; choose a smaller `--size`", 1)
@@ -117,10 +122,10 @@ def _call(argv: Sequence[str] | None) -> int:
 
 @contextmanager
 def _imports() -> Iterator[None]:
-    """Context manager: import without garbage collection.
+    """Context manager: switch the garbage collector off while modules are imported.
 
-    Collections would take a seventh of the time and find nothing: imports create many objects, all of
-    which stay in use.
+    Collections would take a seventh of the time of the imports and free nothing: imports create many
+    objects, all of which stay in use.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -132,13 +137,13 @@ def _imports() -> Iterator[None]:
 
 
 def _device_problem() -> str:
-    """Return a message if jax finds no device of the platforms that the environment names, else ""."""
+    """Return an error message if jax finds no device of the platforms in `JAX_PLATFORMS`, else ""."""
     chosen = os.environ.get(PLATFORMS)
     if not chosen or "jax" not in sys.modules:
         return ""
     try:
         sys.modules["jax"].devices()
-    except Exception:  # which error jax raises depends on the platform
+    except Exception:  # the class of the error that jax raises depends on the platform
         return (
             f"`{PLATFORMS}`: jax finds no device for {chosen!r}; name a platform that this machine and "
             "its jax have, such as cpu, or unset the variable"

@@ -1,8 +1,8 @@
 """Several processes that paint one picture together, joined by jax's distributed runtime.
 
-All of them run the same program and must make the same calls in the same order. Decisions that depend
-on a process' clock or on a signal to it are therefore exchanged, so that all processes act alike. Only
-the first process writes files.
+All processes run the same program and must make the same calls in the same order. Decisions that depend
+on the clock of one process, or on a signal to it, are therefore exchanged, so that all processes act
+alike. Only the first process writes files.
 """
 
 import os
@@ -20,23 +20,24 @@ from jax.experimental import multihost_utils
 
 from nst_jax import _files
 
-AUTO = "auto"
+AUTO = "auto"  # value of `--cluster` with which jax finds the other processes by itself
 
-JOIN_SECONDS = 300  # time limit for all processes to join
-HEARTBEAT_SECONDS = 2  # from one heartbeat of a process to its next
-LOST_SECONDS = 30  # a process without a heartbeat for so long counts as lost
+JOIN_SECONDS = 300  # time limit for all processes to join the cluster
+HEARTBEAT_SECONDS = 2  # seconds from one heartbeat of a process to its next one
+LOST_SECONDS = 30  # a process that gives no heartbeat for so many seconds counts as lost
 
-# Prefixes of keys in jax's key-value store: for heartbeats, and for the reasons why processes stopped.
-# A process appends its index, as in "nst_jax/alive/3".
+# Prefixes of keys in the key-value store that jax shares between the processes: one for heartbeats, one
+# for the reasons why processes stopped. A process appends its index, as in "nst_jax/alive/3".
 ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"
 
-DONE = "done"  # written in place of a heartbeat by a process that has ended without an error
+DONE = "done"  # what a process that has ended without an error writes in place of a heartbeat
 
-LARGEST_INTEGER = 2**31 - 1  # sent by `from_first` in place of larger integers: jax sends 32 bits
+# What `from_first` sends in place of larger integers, since jax sends 32 bits.
+LARGEST_INTEGER = 2**31 - 1
 
 
 def join(cluster: str) -> None:
-    """Join the processes of a cluster; call it before jax is used for anything else.
+    """Join the other processes of a cluster; to be called before jax is used for anything else.
 
     Args:
       cluster: `"auto"` if jax can find the other processes (SLURM, Open MPI, a TPU pod, Kubernetes), or
@@ -85,15 +86,16 @@ def _parse_address(cluster: str) -> dict[str, Any]:
 
 
 def is_first() -> bool:
-    """Return whether this process is the one that writes files."""
+    """Return whether this process is the first of its cluster, the only one that writes files."""
     return jax.process_index() == 0
 
 
 def from_first(values: Iterable[int]) -> Iterator[int]:
-    """Yield, in every process, the integers that the first process draws from its iterable.
+    """Yield in every process the integers of the first process.
 
-    The other processes draw as many integers from their own iterables, and ignore them. With several
-    processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
+    Each process passes an iterable of its own. The integers of the first process are sent to the
+    others, which draw as many integers from their iterables and ignore them. With several processes, an
+    integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
     """
     if jax.process_count() == 1:
         yield from values
@@ -104,14 +106,14 @@ def from_first(values: Iterable[int]) -> Iterator[int]:
 
 
 def true_in_any(value: bool) -> bool:
-    """Return, in every process, whether the value is true in at least one process."""
+    """Return, in every process, whether `value` is true in at least one process."""
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.process_allgather(np.asarray(value)).any())
 
 
 def same_in_all(value: bool, message: str) -> bool:
-    """Return a value that must be the same in all processes.
+    """Return `value`, after checking that it is the same in all processes.
 
     Raises:
       ValueError: in every process, with `message` as its text, if the values differ.
@@ -123,7 +125,13 @@ def same_in_all(value: bool, message: str) -> bool:
 
 @contextmanager
 def reserved_by_first(path: Path, argument: str) -> Iterator[None]:
-    """Context manager: the first process reserves a file for this run, as `_files.reserved` does.
+    """Context manager: the first process reserves a file, so that no other run can use it meanwhile.
+
+    See `nst_jax._files.reserved`.
+
+    Args:
+      path: path of the file.
+      argument: the caller's name for the path, used in error messages.
 
     Raises:
       ValueError: in every process, if another run has reserved the file.
@@ -144,16 +152,23 @@ def reserved_by_first(path: Path, argument: str) -> Iterator[None]:
 
 
 class PeerMonitor(AbstractContextManager):
-    """Ends this process when another one is lost, since an update may wait for data of the lost one.
+    """Ends this process when another process of the cluster is lost.
 
-    A thread of every process counts up that process' heartbeat in jax's key-value store and reads the
-    heartbeats of the others. Without a monitor, a process would wait until jax notices the loss after a
-    minute or more, and jax would then end the process from C++, where nothing can be saved. jax is
-    quicker only if the first process, which hosts the store, is killed.
+    A thread of every process writes a heartbeat, a number that it counts up, into jax's key-value
+    store, and reads the heartbeats of the other processes.
+
+    Without a monitor, a process would wait for data from the lost one until jax notices the loss, which
+    takes a minute or more. Then jax would end the process from C++, where nothing can be saved. jax
+    notices a loss earlier only if the lost process is the first one, which hosts the store.
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:
-        """Take the function that prints why this process ends; the monitor's thread calls it."""
+        """Make a monitor, which watches while it is used as a context manager.
+
+        Args:
+          report: is called with a line that says why this process ends. It is called in the thread of
+            the monitor.
+        """
         self._report, self._over = report, threading.Event()
         self._save: Callable[[], Any] | None = None
         self._interruption = ""
@@ -167,7 +182,7 @@ class PeerMonitor(AbstractContextManager):
 
     @contextmanager
     def saving(self, save: Callable[[], Any]) -> Iterator[None]:
-        """Within this context, call `save` before the loss of another process ends this one."""
+        """Context manager: while it is active, the monitor calls `save` before it ends this process."""
         self._save = save
         try:
             yield
@@ -175,15 +190,19 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Let the monitor tell the other processes to stop, with this reason, when its context ends."""
+        """Make the monitor tell all other processes to stop when its context ends.
+
+        Args:
+          reason: why they have to stop, in words that they show to the user.
+        """
         self._interruption = reason
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if self._thread is None:
             return
         if isinstance(error, jax.errors.JaxRuntimeError):
-            # Perhaps an exchange of data failed because a process is lost. Then the monitor's thread
-            # notices the loss during this wait, and ends this process with a clearer message.
+            # Perhaps an exchange of data failed because another process is lost. Then the monitor's
+            # thread notices the loss during this wait, and ends this process with a clearer message.
             self._thread.join(LOST_SECONDS + 3 * HEARTBEAT_SECONDS)
         self._over.set()
         self._thread.join()
@@ -193,12 +212,13 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            # The store ends with the first process, so the others get time to read the reason.
+            # If this is the first process, jax's key-value store ends with it. So the other processes
+            # get time to read the reason.
             time.sleep(2 * HEARTBEAT_SECONDS)
 
     def _watch(self) -> None:
         beats = 0
-        # For each process by index: its last heartbeat, and when that heartbeat was first seen.
+        # For each process, by its index: its last heartbeat, and when this heartbeat was first read.
         seen: dict[int, tuple[str | None, float]] = {}
         while not self._over.wait(HEARTBEAT_SECONDS):
             beats += 1
@@ -234,7 +254,8 @@ class PeerMonitor(AbstractContextManager):
 
 
 def _store() -> Any:
-    # Not a public name of jax, but the same in all versions that this package supports.
+    # jax has no public name for the store, but this one is the same in all versions that this package
+    # supports.
     return distributed.global_state.client
 
 
@@ -243,6 +264,6 @@ def _write(key: str, value: str) -> None:
 
 
 def _read(key: str) -> dict[int, str]:
-    """Return the texts that processes have written under `key`, by the index of the process."""
+    """Return the texts that processes have written under the prefix `key`, by index of the process."""
     found = _store().key_value_dir_get(key)
     return {int(name.rpartition("/")[2]): value for name, value in found}

@@ -1,4 +1,9 @@
-"""Regions, protected and transparent parts of a job: read from the files that options name."""
+"""The masks and styles of regions and of protected parts, read from the files that options name.
+
+A region is a part of the content that gets a style of its own; a protected part stays as it is in the
+content. Both are called controls. They are also checked here, together with the transparent parts of
+pictures.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,27 +25,36 @@ from nst_jax.recipes.recipe import Recipe
 
 
 class ReadControls(NamedTuple):
-    """The controls of a job, and the files from which they were read."""
+    """The controls of a run (regions and protection), and the files from which they were read."""
 
     regions: tuple[Region, ...] = ()
     protect: Protect | None = None
-    files: Mapping[str, Picture] = {}  # by role: region_1_mask, region_1_style, protect ...
+    files: Mapping[str, Picture] = {}  # by role: "region_1_mask", "protect" ...
 
     def region_styles(self, styles: Sequence[Picture]) -> list[Picture]:
-        """Return the picture of each region's style: with maps, the run's only style for each."""
+        """Return the style picture of each region.
+
+        With colour-coded maps, all regions are parts of the run's only style.
+
+        Args:
+          styles: the style pictures of the run.
+        """
         if "map_of_style" in self.files:
             return list(styles[:1]) * len(self.regions)
         return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
-        """Return the numbers of the controls for a picture's metadata; empty if there are none."""
+        """Return the weights of regions and the amount of protection, for the metadata of a picture."""
         return numbers_of(self.regions, self.protect)
 
 
 def numbers_of(
     regions: Sequence[Region | RegionFiles], protect: Protect | ProtectFile | None
 ) -> dict[str, Any]:
-    """Return the numbers of regions and protection for a picture's metadata."""
+    """Return the weights of regions and the amount of protection, for the metadata of a picture.
+
+    The dict has the key "regions" if there are regions, and the key "protect" if a part is protected.
+    """
     found: dict[str, Any] = {}
     if regions:
         found["regions"] = [{"weight": region.weight} for region in regions]
@@ -50,7 +64,11 @@ def numbers_of(
 
 
 def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the paths of the files of regions and protection, by the keys of `ReadControls.files`."""
+    """Return the paths of the files of regions and protection, by role as in `ReadControls.files`.
+
+    Args:
+      chosen: the values of the options `regions`, `region_maps` and `protect`.
+    """
     found: dict[str, Path] = {}
     if chosen["region_maps"]:
         found["map_of_content"], found["map_of_style"] = chosen["region_maps"]
@@ -65,7 +83,11 @@ def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the paths of all files that the options name, to check that no result replaces one."""
+    """Return the paths of all files of regions and protection, which no result may replace.
+
+    Args:
+      chosen: the values of the command's options.
+    """
     found = [path for region in chosen.get("regions") or () for path in region.paths]
     found += chosen.get("region_maps") or ()
     protect = chosen.get("protect")
@@ -73,7 +95,10 @@ def files_of(chosen: Mapping[str, Any]) -> list[Path]:
 
 
 def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the options of regions and protection with absolute paths, for another machine."""
+    """Return the options of regions and protection with absolute paths; None if `chosen` is None.
+
+    They are for processes on other machines, whose current folders differ.
+    """
     if chosen is None:
         return None
     regions = [
@@ -92,18 +117,22 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
 
 
 def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
-    """Return the options of regions and protection for one picture of many.
+    """Return the options of regions and protection for one picture, when many are painted.
 
-    Where an option names a folder in place of a mask or a map, the picture's mask is the file in this
-    folder that is named as its content, up to the suffix; a style's map is named as the style.
+    An option may name a folder in place of a mask or a map. The mask of the picture is then the file in
+    this folder that has the same name as the content, up to the suffix. (The map of a style has the
+    same name as the style.)
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
-      content: the path of the content.
-      styles: the paths of the styles.
+      content: the path of the picture's content.
+      styles: the paths of the picture's styles.
+
+    Returns:
+      The options, with paths of files in place of paths of folders.
 
     Raises:
-      ValueError: if a folder has no mask for the picture, or several.
+      ValueError: if a folder has no mask or map for the picture, or several.
     """
     regions = [
         region._replace(mask=_in_folder(region.mask, content, "regions"))
@@ -122,7 +151,10 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
 
 
 def _in_folder(path: Path, picture: Path, argument: str) -> Path:
-    """Return the picture in folder `path` that has the name of another; a path of no folder itself."""
+    """Return the file in folder `path` with the same name as `picture`, whatever the suffix.
+
+    If `path` is not a folder, it is returned as it is.
+    """
     if not path.is_dir():
         return path
     found = [one for one in pictures_in(path, argument=argument) if one.stem == picture.stem]
@@ -140,10 +172,16 @@ def _in_folder(path: Path, picture: Path, argument: str) -> Path:
 
 
 def check_files(chosen: Mapping[str, Any]) -> None:
-    """Refuse masks that many pictures share, if they cannot be read or are no masks.
+    """Check the files of regions and protection that many pictures share, before any is painted.
+
+    Where an option names a folder, the files in this folder are not checked.
+
+    Args:
+      chosen: the values of the options `regions`, `region_maps` and `protect`.
 
     Raises:
-      ValueError: as in `read_controls`.
+      ValueError: naming the option, for a file that cannot be read, a mask that `mask_of` refuses, or
+        an amount out of range.
     """
     for region in chosen.get("regions") or ():
         for path in (region.mask, region.style_mask):
@@ -165,11 +203,12 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
-      styles: the styles of the job; maps are drawn over the only one.
+      styles: the style pictures of the run. With maps, there must be one only, over which the second
+        map is drawn.
 
     Raises:
-      ValueError: naming the option, for a file that is no picture or no mask, for options that exclude
-        each other, and if there are maps and several styles.
+      ValueError: naming the option, for a file that is no picture or no mask, for `regions` beside
+        `region_maps`, and for `region_maps` with several styles.
     """
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     maps, protect = chosen.get("region_maps"), chosen.get("protect")
@@ -184,20 +223,20 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
 
 def check_alone(chosen: Mapping[str, Any]) -> None:
-    """Refuse maps, which have all regions of a picture, beside regions with masks of their own."""
+    """Refuse the option `region_maps`, whose maps contain all regions, beside the option `regions`."""
     if chosen.get("region_maps") and chosen.get("regions"):
         raise ValueError("`region_maps`: has all regions of a picture; omit it, or omit `--region`")
 
 
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse what a run with these options would refuse, before any picture is decoded.
+    """Refuse regions and protection that a recipe cannot have, before any picture is decoded.
 
     Args:
-      chosen: as in `read_controls`.
-      recipe: the recipe.
+      chosen: the values of the options `regions`, `region_maps` and `protect`.
+      recipe: the recipe of the run.
 
     Raises:
-      ValueError: as in `control_checks.check_controls`.
+      ValueError: as in `nst_jax.control_checks.check_controls`.
     """
     named = chosen.get("regions") or chosen.get("region_maps") or ()
     protect: ProtectFile | None = chosen.get("protect")
@@ -208,11 +247,13 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
 
 
 def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list[Shape]:
-    """Return (height, width) of each region's style, before any picture but the maps is decoded.
+    """Return (height, width) of each region's style, without decoding the styles.
+
+    Only maps are decoded, to count the regions in them.
 
     Args:
       chosen: the values of the options `regions` and `region_maps`.
-      styles: (height, width) of the styles of the job.
+      styles: (height, width) of the run's styles.
     """
     if maps := chosen.get("region_maps"):
         _check_one_style(len(styles))
@@ -264,7 +305,14 @@ def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
 def _opaque_part(
     mask: np.ndarray | None, opacity: np.ndarray | None
 ) -> Float[np.ndarray, "h w"] | None:
-    """Return the mask of a style times its opacity, at the size of the style."""
+    """Return the mask of a style times the style's opacity: which pixels count, [h, w] in [0, 1].
+
+    If only one of the two is given, it is returned as it is; None if neither is.
+
+    Args:
+      mask: the mask that the user gave, [h', w'] in [0, 1], or None. It is resized to the opacity.
+      opacity: the style's alpha channel, [h, w] in [0, 1], or None if the style is opaque.
+    """
     if mask is None or opacity is None:
         return opacity if mask is None else mask
     return np.asarray(regions.resized_mask(mask, opacity.shape)) * opacity
@@ -277,7 +325,11 @@ def _protect(named: ProtectFile, files: dict[str, Picture]) -> Protect:
 
 
 def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
-    """Return a picture as a mask [h, w]: white is inside.
+    """Return a picture as a mask [h, w] in [0, 1]: 1 (white) is inside, 0 (black) outside.
+
+    Args:
+      picture: the picture that was read.
+      argument: the name of the option that names its file, used in error messages.
 
     Raises:
       ValueError: naming the file, if it has transparent parts or colours, or is black everywhere.
@@ -302,13 +354,16 @@ def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
     return masks.checked_mask(argument, np.clip(grey, 0, 1))
 
 
-# Up to this difference of a pixel's channels, which are in [0, 1], a picture counts as grey: in a grey
-# picture stored as JPEG, they differ a little.
+# A picture counts as grey if the channels of each pixel, in [0, 1], differ by at most this. In a grey
+# picture that was stored as JPEG, they differ a little.
 COLOURED = 0.1
 
 
 def why_transparent_counts(recipe: Recipe) -> str:
-    """Return why the losses of a recipe cannot leave out transparent parts; empty if they can."""
+    """Return why the style losses of a recipe cannot leave out transparent parts of pictures.
+
+    The text is empty if they can.
+    """
     if style_loss_of_all_positions(recipe) is not None:
         return "the style loss sees all positions together"
     if recipe.terms.tap_styles:
@@ -319,16 +374,21 @@ def why_transparent_counts(recipe: Recipe) -> str:
 def given_of(
     read: ReadControls, content: Picture, styles: Sequence[Picture], recipe: Recipe
 ) -> tuple[Given | None, list[str]]:
-    """Check the controls against the pictures; return them with the opacities, and notes.
+    """Check regions and protection against the pictures, and add the opacities of the pictures.
 
     Args:
       read: regions and protection, from `read_controls`.
-      content: the content; the style loss does not see its transparent parts.
-      styles: the styles; their transparent parts do not count.
-      recipe: the recipe.
+      content: the content picture. The style loss leaves out its transparent parts.
+      styles: the style pictures. Their transparent parts are no part of the style.
+      recipe: the recipe. If its losses cannot leave out parts of a picture, transparent parts count as
+        white instead.
+
+    Returns:
+      The checked controls with the opacities, or None if there are no controls and all pictures are
+      opaque; and notes to show to the user.
 
     Raises:
-      ValueError: as in `controls.given.checked_controls`.
+      ValueError: as in `nst_jax.controls.given.checked_controls`.
     """
     opacities = [style.alpha for style in styles]
     notes = []

@@ -1,4 +1,4 @@
-"""Dream one picture: its job, and the run with the files that it writes."""
+"""The work of the command `dream` (Deep Dream): the job of one picture, and the run that paints it."""
 
 import time
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ from nst_jax.dreams.settings import DreamSettings, settings_of
 from nst_jax.scaling.plan import Plan, memory_of_files
 from nst_jax.weights.params import WeightsInfo
 
-# Options of the command that are arguments of `settings_of` with the same names. An option that is not
-# given is None, and is then left to the default of `settings_of`.
+# Options of the command that are passed to `settings_of` as arguments with the same names. The value of
+# an option that was not given is None; it is not passed, so that the default of `settings_of` holds.
 OPTIONS = (
     "size", "guide_size", "steps", "step_size", "octaves", "octave_scale", "jitter", "precision",
     "tile",
@@ -33,17 +33,20 @@ OPTIONS = (
 
 @dataclass(frozen=True, kw_only=True)
 class DreamJob:
-    """The job of dreaming one picture, with the attributes that `Recorder` reads of every job.
+    """The checked inputs and options of a dream of one picture.
+
+    A dream increases, step by step, what layers of the network find in a picture (Deep Dream). The
+    class has the attributes that `Recorder` reads from every job.
 
     Attributes:
-      content: the picture.
-      guide: the guide, or None.
-      settings: what is maximised and how.
+      content: the picture from which the dream starts.
+      guide: another picture, towards whose features the dream goes; None if there is no guide.
+      settings: what is maximised, and how.
       plan: what was decided about the run before it starts, such as octaves and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
-      seed: seed of the random key from which the shifts are drawn.
+      seed: seed of the random key for the shifts of the picture before each step (jitter).
       begun: when the command began, by `time.perf_counter`.
-      resume: always None, since a dream is too short to be resumed.
+      resume: always None: a dream has no checkpoint, since it is short enough to be repeated.
     """
 
     content: images.Picture
@@ -62,12 +65,12 @@ class DreamJob:
 
     @property
     def inputs(self) -> dict[str, images.Picture]:
-        """The input files by role."""
+        """The input pictures by role: "content" and, if there is one, "guide"."""
         return {"content": self.content} | ({"guide": self.guide} if self.guide else {})
 
 
 def settings_from(chosen: Mapping[str, Any]) -> DreamSettings:
-    """Return the checked settings that the options of the command describe."""
+    """Return the checked settings of a dream, made from the values of the command's options."""
     options = {name: chosen[name] for name in OPTIONS if chosen[name] is not None}
     if tile := options.get("tile"):
         options["tile"] = int(tile) if tile.isdecimal() else tile
@@ -86,15 +89,15 @@ def dream_job(
     """Plan the dream of one picture, and return its job.
 
     Args:
-      content: the picture.
-      guide: the guide, or None.
-      settings: the checked settings.
+      content: the picture from which the dream starts.
+      guide: the picture towards whose features the dream goes, or None.
+      settings: the checked settings of the dream.
       outputs: paths of the files that the run writes.
       **options: other fields of `DreamJob`.
 
     Raises:
-      ValueError: if a picture would become too small, or the result too large for its file format or,
-        even in the smallest tiles, for the memory.
+      ValueError: if a picture would become too small, if the result would be too large for its file
+        format, or if the run does not fit into memory even in the smallest tiles.
     """
     pictures = [content] if guide is None else [content, guide]
     shapes = [picture.image.shape[:2] for picture in pictures]
@@ -115,16 +118,17 @@ def dream_job(
 
 
 def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Display) -> Ending:
-    """Dream a job's picture and write all results that the job requests.
+    """Run the dream of a job, and write all files that the job requests.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       weights: description of the weights file.
       job: a checked job.
       display: where progress is shown.
 
     Returns:
-      How the run ended. If it was interrupted, the last canvas, if there is one, has been written.
+      How the run ended. If it was interrupted when there was a picture already, the newest one has been
+      written.
     """
     facts = of_dream(job, weights)
     _introduce(job, facts, display)
@@ -163,7 +167,11 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
 
 
 class DreamRecorder(Recorder):
-    """Receives the snapshots of a dream: writes files and shows progress. A dream has no log."""
+    """Receives the snapshots of a dream: writes files and shows progress.
+
+    In place of losses, it shows and embeds the excitement of each layer (how strongly the layer
+    responds to the picture), which a dream maximises.
+    """
 
     def _words(self, shot: dreaming.DreamShot) -> str:
         return ", ".join(f"{tap} {float(value):.4g}" for tap, value in shot.excitement.taps.items())
@@ -175,7 +183,7 @@ class DreamRecorder(Recorder):
         del history, last, seconds
 
     def _record_rate(self) -> None:
-        """Record nothing, since recorded rates serve to predict only the time of style transfers."""
+        """Record no speed, since recorded speeds serve to predict the times of style transfers only."""
 
     def _has_stalled(self, shot: dreaming.DreamShot) -> bool:
         if shot.step < self.pace.total:
@@ -191,13 +199,14 @@ class DreamRecorder(Recorder):
 
 
 def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
-    """Return the record of a dream, as it is embedded in its picture."""
+    """Return what is embedded in the picture of a dream: its settings, inputs, weights and device."""
     settings, recipe = job.settings, job.plan.recipe
     facts = provenance.of_run(
         recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     guided = {} if job.guide is None else {"guide_size": facts["style_sizes"][0]}
-    # Leave out what a recipe has but a dream does not: styles, losses and an optimiser.
+    # Below, what belongs to a style transfer but not to a dream is left out of the record: sizes of
+    # styles, scales, and all settings of losses and of the optimiser.
     for name in ("style_sizes", "scales"):
         del facts[name]
     kept = (
@@ -223,7 +232,7 @@ def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
 
 
 def _introduce(job: DreamJob, facts: dict[str, Any], display: Display) -> None:
-    """Show device, weights, taps, sizes, memory and notes before the run."""
+    """Show, before the run, its device, weights, layers, sizes and memory, and notes."""
     plan, pictures = job.plan, job.plan.recipe.pictures
     last, filter_name = plan.scales[-1], facts["filter"]
     lines = {

@@ -1,4 +1,4 @@
-"""The command `export`: a model written as a file of another format."""
+"""The work of the command `export`: writing a model as a file that runs without this package."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,16 +18,21 @@ from nst_jax.feed_forward.style_files import read_style_file
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.weights.params import load_params, read_info
 
-# A function that makes a model from the command's options, and the names of the options that it reads.
-Described: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
+# The type of an entry of `MODELS`: a function that makes a model from the values of the command's
+# options, and the names of the options that this function reads.
+ModelEntry: TypeAlias = tuple[Callable[[Mapping[str, Any]], Model], tuple[str, ...]]
 
 
 def export(model: str, chosen: Mapping[str, Any]) -> None:
-    """Write a model as the options say, and print what the file is.
+    """Write a model to a file, and print a description of this file.
+
+    Args:
+      model: a key of `MODELS`, or the path of a style file that `nst-jax train` wrote.
+      chosen: the values of the command's options.
 
     Raises:
       ValueError: for an unknown model, a damaged style file, options that the model does not use, and
-        whatever `saving.save` refuses.
+        whatever `nst_jax.export.saving.save` refuses.
       OSError: if the disk fails or is full.
     """
     exit_on_signals()
@@ -52,8 +57,8 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
         )
 
 
-def _found(model: str) -> Described:
-    """Return the entry of `MODELS` for a name, or such an entry for the path of a style file."""
+def _found(model: str) -> ModelEntry:
+    """Return the entry of `MODELS` for a model's name, or an entry for the path of a style file."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():
@@ -62,7 +67,13 @@ def _found(model: str) -> Described:
 
 
 def _signature(described: list[Mapping[str, Any]]) -> str:
-    """Return inputs or outputs as text; the arrays of a dictionary are counted, not listed."""
+    """Return the names and shapes of a program's inputs or outputs as text.
+
+    The arrays of a dictionary, whose names contain a "/", are not listed but counted.
+
+    Args:
+      described: for each array, a mapping with its "name" and its "shape".
+    """
     found: dict[str, str] = {}
     counts: dict[str, int] = {}
     for each in described:
@@ -106,7 +117,8 @@ def _styles26(chosen: Mapping[str, Any]) -> Model:
     return styles26_model(load_styles26())
 
 
-MODELS: Mapping[str, Described] = {
+# The models that can be exported, by the names that the command accepts.
+MODELS: Mapping[str, ModelEntry] = {
     "arbitrary": (_arbitrary, ()),
     "styles26": (_styles26, ()),
     "features": (_features, ("recipe", "values", "taps", "weights")),

@@ -1,4 +1,4 @@
-"""The commands `plot`, `gram` and `features`: figures for teaching, from one's own pictures."""
+"""The work of the commands `plot`, `gram` and `features`, which draw figures for teaching."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,12 @@ from nst_jax.weights import params
 
 
 def plot(logs: Sequence[Path], chosen: Mapping[str, Any]) -> None:
-    """Plot the losses in the logs of runs."""
+    """Plot the losses of runs, and write the figure to a file.
+
+    Args:
+      logs: paths of the runs' logs, as `--log` writes them.
+      chosen: the values of the command's options.
+    """
     output = result_path(chosen["output"], Path("losses.png"))
     loss_plots.check_matplotlib("logs")
     loss_plots.check_plot(output, overwrite=chosen["overwrite"], argument="output")
@@ -30,7 +35,12 @@ def plot(logs: Sequence[Path], chosen: Mapping[str, Any]) -> None:
 
 
 def gram(style: Path, chosen: Mapping[str, Any]) -> None:
-    """Draw the Gram matrices of a picture."""
+    """Draw the Gram matrices of a picture, and write them to a file.
+
+    Args:
+      style: path of the picture.
+      chosen: the values of the command's options.
+    """
     taps = resolve_taps(chosen["taps"], argument="taps") if chosen["taps"] else figures.STYLE_TAPS
     output = _checked_output(style, f"{style.stem}_gram.png", "style", chosen)
     picture = _seen(style, "style", chosen)
@@ -39,7 +49,12 @@ def gram(style: Path, chosen: Mapping[str, Any]) -> None:
 
 
 def features(picture: Path, chosen: Mapping[str, Any]) -> None:
-    """Draw the maps of a layer of the network for a picture."""
+    """Draw the feature maps of one layer of the network for a picture, and write them to a file.
+
+    Args:
+      picture: path of the picture.
+      chosen: the values of the command's options.
+    """
     tap = resolve_tap(chosen["tap"], argument="tap")
     output = _checked_output(picture, f"{picture.stem}_{tap}.png", "picture", chosen)
     seen = _seen(picture, "picture", chosen)
@@ -56,7 +71,7 @@ def _checked_output(source: Path, name: str, argument: str, chosen: Mapping[str,
 
 
 def _seen(path: Path, argument: str, chosen: Mapping[str, Any]) -> HostImage:
-    """Return a picture at the size at which the network sees it."""
+    """Return a picture [h, w, 3] in [0, 1], reduced if its longer side exceeds the option `size`."""
     image = images.read(path, argument=argument).image
     height, width = image.shape[:2]
     if max(height, width) <= chosen["size"]:

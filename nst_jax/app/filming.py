@@ -1,4 +1,4 @@
-"""The film of a run: frames are taken while the run paints, and written when it ends."""
+"""The film of a run: its frames are collected while the run paints, and written when the run ends."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,34 +14,37 @@ from nst_jax.images import films
 
 
 class Filming:
-    """Takes the frames of the film of a run; does nothing if there shall be no film."""
+    """Collects the frames of the film of a run and writes the film; does nothing if none is wanted."""
 
     def __init__(
         self, outputs: Outputs, total: int, shape: Shape, say: Callable[[str], Any]
     ) -> None:
-        """Make an empty film.
+        """Start a film without frames.
 
         Args:
-          outputs: the files that the run writes; without a `film`, nothing is done.
+          outputs: the files that the run writes; if `outputs.film` is None, no film is wanted.
           total: the number of updates of the run.
-          shape: height and width of the result, to which all frames are resized.
-          say: shows a line to the user.
+          shape: (height, width) of the result, to which all frames are resized.
+          say: shows a line of text to the user.
         """
         self._path, self._stride = outputs.film, outputs.film_stride(total)
         self._overwrite, self._total, self._say = outputs.overwrite, total, say
-        self._seen = -1  # the number of updates that made the last frame
-        self._full = False  # whether the disk for the frames is full
+        self._seen = -1  # number of updates at the newest frame; -1 if there is no frame yet
+        self._full = False  # whether a frame could not be stored, as when the disk is full
         self._film: films.Film | None = None
         if self._path is not None:
             self._film = films.Film(seconds=outputs.film_seconds, shape=shape)
 
     def see(self, step: int, image: Any, *, last: bool = False) -> None:
-        """Take a frame, if one is due.
+        """Add a picture to the film, if a frame is due.
+
+        A frame is due for the first picture, after every `Outputs.film_stride` updates, and for the
+        last picture.
 
         Args:
-          step: the number of updates that made the picture.
-          image: [h, w, 3] in [0, 1], of any scale.
-          last: whether this is the run's last picture, which the film shows whatever its number.
+          step: the number of updates after which the canvas looked like this.
+          image: the canvas, [h, w, 3] in [0, 1], of any size.
+          last: whether this is the last picture of the run, which may end before its last update.
         """
         if self._film is None or self._full or step <= self._seen:
             return
@@ -51,15 +54,19 @@ class Filming:
                 self._film.add(np.asarray(image))
                 self._seen = step
             except OSError as error:
-                # The painting goes on, since it is worth more than its film.
+                # The error does not end the run, since the painting is worth more than its film.
                 self._full = True
                 self._say(f"note: the film ends after {step} updates: {_files.reason_of(error)}")
 
     def write(self, metadata: Mapping[str, Any] | None) -> Path | None:
-        """Write the film so far, once; return its path, or None if there is no film.
+        """Write the film with all frames so far, and end it: later calls write nothing.
 
         Args:
-          metadata: the settings to embed, or None.
+          metadata: the settings to embed in the file, or None to embed none.
+
+        Returns:
+          The path of the film; None if none was written, since none is wanted, or it has no frames, or
+          it was written before.
 
         Raises:
           OSError: if the film cannot be written.
@@ -78,6 +85,6 @@ class Filming:
         return self._path
 
     def rescue(self, metadata: Mapping[str, Any] | None) -> None:
-        """Try to write the film of a run that failed."""
+        """Write the film of a run that failed; if the film cannot be written, raise nothing."""
         with suppress(OSError):
             self.write(metadata)

@@ -1,10 +1,10 @@
-"""Durations, numbers of bytes and long lists as text for people."""
+"""Durations, numbers of bytes and long lists as text for people to read."""
 
 from collections.abc import Sequence
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as text for people.
+    """Return a duration in seconds as text, in the units that suit its length.
 
     Example:
       >>> duration(3.21), duration(75), duration(4000)
@@ -21,7 +21,11 @@ def duration(seconds: float) -> str:
 
 
 def span(least: float, most: float) -> str:
-    """Return a range of durations as text; as one duration if the two hardly differ.
+    """Return a range of durations as text, or one duration if both ends of the range are about equal.
+
+    Args:
+      least: the shortest duration, in seconds.
+      most: the longest duration, in seconds.
 
     Example:
       >>> span(12, 19), span(50, 52)
@@ -36,7 +40,7 @@ def span(least: float, most: float) -> str:
 
 
 def amount(size: int) -> str:
-    """Return a number of bytes as text for people.
+    """Return a number of bytes as text, in MB or GB.
 
     Example:
       >>> amount(119_600_000), amount(2_400_000_000)
@@ -45,10 +49,15 @@ def amount(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-FEW = 6  # largest number of list items that are printed
+FEW = 6  # number of items of a list that `few` names
 
 
 def few(words: Sequence[str], between: str = ", ") -> str:
-    """Join words; if there are more than `FEW`, name the first ones and count the others."""
+    """Join words to one text; if there are more than `FEW`, name the first ones and count the rest.
+
+    Args:
+      words: the words.
+      between: the text between two words.
+    """
     more = f" and {len(words) - FEW} more" if len(words) > FEW else ""
     return between.join(words[:FEW]) + more

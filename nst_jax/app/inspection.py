@@ -1,6 +1,7 @@
 """The commands that only read or convert files: `info`, `recipes` and `weights`.
 
-Each function imports what it needs, so that `nst-jax info` does not wait for the import of optax.
+Each function imports what it needs when it is called, so that `nst-jax info`, for instance, does not
+have to wait for the import of optax.
 """
 
 import json
@@ -13,7 +14,11 @@ from nst_jax.app.messages import print_lines
 
 
 def print_settings(path: Path, *, as_json: bool) -> None:
-    """Print the settings embedded in a picture, as JSON if `as_json` or if the output is no terminal.
+    """Print the settings embedded in a picture file.
+
+    Args:
+      path: path of the picture.
+      as_json: whether to print JSON; JSON is also printed if standard output is not a terminal.
 
     Raises:
       ValueError: if the picture cannot be read or has no settings embedded.
@@ -30,7 +35,7 @@ def print_settings(path: Path, *, as_json: bool) -> None:
 
 
 def list_recipes() -> None:
-    """Print the main settings and the source of every recipe."""
+    """Print the name, the main settings and the source of each preset, a recipe of this package."""
     from nst_jax.recipes.balance import balance
     from nst_jax.recipes.presets import PRESETS
     from nst_jax.weights.params import read_info
@@ -51,17 +56,29 @@ def list_recipes() -> None:
 
 
 def show_recipe(recipe: str) -> None:
-    """Print a recipe, given by its name or file, as TOML."""
+    """Print a recipe as TOML.
+
+    Args:
+      recipe: the name of a preset, or the path of a recipe file.
+    """
     from nst_jax.app import arguments
     from nst_jax.recipes import toml
 
     text = toml.to_toml(arguments.named_or_read(recipe))
-    # `print_lines` escapes as TOML does, so what is printed is still valid TOML.
+    # `print_lines` escapes some characters, but in the way of TOML, so the printed text is valid TOML.
     print_lines(*text.removesuffix("\n").split("\n"))
 
 
 def describe_weights(weights: Path | None) -> None:
-    """Verify a weights file, by default the one that runs use, and print its description."""
+    """Verify a weights file and print its description.
+
+    Args:
+      weights: path of the file. None means the file of VGG-19 that runs use; in this case the other
+        weights files of the package are listed too.
+
+    Raises:
+      ValueError: if the file is damaged, or for a network that this version does not know.
+    """
     from nst_jax.feed_forward import arbitrary, styles26
     from nst_jax.weights.params import VGG19, embedded_file, load_params, load_params_of, read_info
 
@@ -88,7 +105,14 @@ def describe_weights(weights: Path | None) -> None:
 
 
 def convert_weights(source: Path, destination: Path, *, overwrite: bool, **options: Any) -> None:
-    """Convert a weights file of another program to this package's format; describe the new file."""
+    """Convert a weights file of another program to this package's format, and describe the new file.
+
+    Args:
+      source: path of the file to convert.
+      destination: path of the file to write.
+      overwrite: whether an existing file may be replaced.
+      **options: other arguments of `nst_jax.weights.convert.convert`.
+    """
     from nst_jax import _files
     from nst_jax.app import interrupts, outputs
     from nst_jax.weights import convert

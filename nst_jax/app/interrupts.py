@@ -25,22 +25,25 @@ from nst_jax.app.messages import PROGRAM
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-# Seconds for the main thread to answer the first signal, while there is nothing to save. If it does
-# not answer, the process is ended.
+# Seconds that the main thread gets to answer the first signal, while there is nothing to save. If the
+# main thread has not answered by then, the listener's thread ends the process.
 PATIENCE = 0.5
 # Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
-# destructor. It is raised again after this many seconds, by when the callback has ended.
+# destructor. `_raise_again` raises it once more after this many seconds, when the callback has ended.
 CALLBACK_SECONDS = 0.01
-TIDYING_SECONDS = 1.0  # longest time for removing unfinished files before an immediate end
+# Time limit in seconds for removing unfinished files before the process is ended.
+TIDYING_SECONDS = 1.0
 
-_in_charge = False  # whether this process runs the command line and nothing else
+# Whether this process runs the command line and nothing else, so that its signal handlers may be
+# replaced.
+_in_charge = False
 _listener: "_Listener | None" = None
 
 
 def exit_on_interrupt() -> None:
-    """Make Ctrl-C exit at once, unless this process already ignores or handles it.
+    """Make Ctrl-C exit at once, unless this process already ignores Ctrl-C or has its own handler.
 
-    Call it before slow imports, since imported code might swallow a KeyboardInterrupt.
+    It is called before slow imports, because imported code might catch a KeyboardInterrupt and go on.
     """
     global _in_charge, _listener
     _in_charge = True
@@ -56,8 +59,8 @@ def exit_on_interrupt() -> None:
 def exit_on_signals() -> None:
     """Make SIGTERM and SIGHUP exit as Ctrl-C does: at once, after unfinished files are removed.
 
-    Commands that write only at their end call it. Ignored signals stay ignored. If this process does
-    not run the command line, nothing is changed.
+    Commands that write their files only at the end call this function. Signals that the process ignores
+    stay ignored. If this process does not run the command line, nothing is changed.
     """
     if not _in_charge or threading.current_thread() is not threading.main_thread():
         return
@@ -67,9 +70,11 @@ def exit_on_signals() -> None:
 
 
 def raise_on_interrupt() -> None:
-    """Make Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt, so that finished work is reported.
+    """Make Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt.
 
-    Ignored signals stay ignored. If this process does not run the command line, nothing is changed.
+    Commands that have something to do after an interruption call this function, such as reporting which
+    pictures are finished. Signals that the process ignores stay ignored. If this process does not run
+    the command line, nothing is changed.
     """
     if not _in_charge:
         return
@@ -91,20 +96,24 @@ def _raise(number: int, frame: Any) -> NoReturn:
 def _raise_again(ignored: Any) -> None:
     """Raise KeyboardInterrupt once more in the main thread if Python had to ignore it.
 
-    A signal's handler may run within a callback of the garbage collector (jax has one) or a destructor,
-    where Python can only report an exception. The run would go on as if no signal had come.
+    `exit_on_interrupt` makes Python call this function for every exception that it has to ignore. The
+    handler of a signal may run within a callback of the garbage collector (jax has one) or within a
+    destructor. There Python only prints an exception and goes on, as if no signal had come.
+
+    Args:
+      ignored: what Python passes to `sys.unraisablehook`: the exception that was ignored.
     """
     if not issubclass(ignored.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
-    # From another thread and a little later, when the callback has ended.
+    # Another thread raises KeyboardInterrupt, a little later, when the callback has ended.
     timer = threading.Timer(CALLBACK_SECONDS, _interrupt_main_thread)
     timer.daemon = True
     timer.start()
 
 
 def _interrupt_main_thread() -> None:
-    # Not `_thread.interrupt_main`, which the listener would hear as a second signal.
+    # `_thread.interrupt_main` would do the same, but the listener would take it for a second signal.
     ident = ctypes.c_ulong(threading.main_thread().ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KeyboardInterrupt))
 
@@ -125,16 +134,23 @@ def _say_interrupted() -> None:
 
 
 def exit_at_once(code: int) -> NoReturn:
-    """Exit without Python's clean-up, in which an interrupted jax may crash."""
+    """Remove unfinished files and exit, without the clean-up that Python does at its end.
+
+    In this clean-up jax may crash if it was interrupted.
+
+    Args:
+      code: the exit code.
+    """
     _files.remove_unfinished()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, or a pipe that nobody reads
+        # A stream may be None or closed, or a pipe that nobody reads.
+        with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
 
 
 def _is_hangup(number: int) -> bool:
-    """Return whether a signal is SIGHUP: a shell may send it twice, so a second one is ignored."""
+    """Return whether a signal is SIGHUP, which a shell may send twice; callers ignore a second one."""
     return number == getattr(signal, "SIGHUP", None)
 
 
@@ -146,14 +162,14 @@ def _end_at_once(number: int, frame: Any = None) -> NoReturn:
 
 def _show_cursor() -> None:
     if os.isatty(2):
-        os.write(2, b"\x1b[?25h")  # a progress bar hides the cursor
+        os.write(2, b"\x1b[?25h")  # shows the cursor, which a progress bar hides
 
 
 def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
     """Remove unfinished files and call `work`, then end this process with exit code 128 + `number`.
 
-    The removal and the work may fail or never end, for instance if nobody reads a pipe, so they get
-    only `TIDYING_SECONDS`.
+    The removal and `work` may fail or never end, for instance if nobody reads a pipe to which `work`
+    writes. So they run in a thread of their own, for at most `TIDYING_SECONDS`.
     """
 
     def tidy() -> None:
@@ -165,39 +181,41 @@ def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
         thread = threading.Thread(target=tidy, daemon=True)
         thread.start()
         thread.join(TIDYING_SECONDS)
-    finally:  # also if the thread cannot be started, as while Python itself is exiting
+    finally:  # the process ends even if no thread can be started, as while Python is exiting
         os._exit(128 + number)
 
 
 class _Listener:
-    """A thread that hears the signals for which Python has a handler, whatever the main thread does.
+    """A thread that learns of every stopping signal at once, even while the main thread is busy.
 
-    The second Ctrl-C or SIGTERM ends the process at once. The first one does so if there is nothing
-    to save and the main thread does not answer.
+    Python writes the number of each signal for which it has a handler to a socket, from which this
+    thread reads. The second Ctrl-C or SIGTERM ends the process at once. So does the first one if there
+    is nothing to save and the main thread has not answered within `PATIENCE` seconds.
 
     Attributes:
-      leave: called if the main thread does not answer the first signal. It returns what is to be done
-        before the process is ended, or None if the main thread has answered after all. The attribute
-        itself is None while the main thread may take all the time it needs, as when there is something
-        to save.
+      leave: a function that is called if the main thread has not answered the first signal in time. It
+        returns a function with the work that remains before the process is ended, or None if the main
+        thread has answered meanwhile. While `leave` itself is None, the main thread may take all the
+        time that it needs, for instance to save something.
     """
 
     def __init__(self) -> None:
         self.leave: Callable[[], Callable[[], None] | None] | None = None
         self._first: int | None = None
-        self._ear, self._mouth = socket.socketpair()
-        self._mouth.setblocking(False)
-        signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
-        if hasattr(os, "register_at_fork"):  # a forked child must not report its signals here
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
+        # A forked child must not write the signals that it gets to the socket of this process.
+        if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
 
     def _listen(self) -> None:
         while True:
             try:
-                numbers = self._ear.recv(64)  # a byte for each signal
+                numbers = self._receiver.recv(64)  # one byte for each signal: its number
             except TimeoutError:
-                self._ear.settimeout(None)
+                self._receiver.settimeout(None)
                 self._lose_patience()
                 continue
             for number in numbers:
@@ -207,7 +225,7 @@ class _Listener:
     def _hear(self, number: int) -> None:
         if self._first is None:
             self._first = number
-            self._ear.settimeout(PATIENCE)
+            self._receiver.settimeout(PATIENCE)
         elif not _is_hangup(number):
             _end_at_once(number)
 
@@ -224,24 +242,28 @@ class _Listener:
 class Interrupts(AbstractContextManager):
     """Context manager that turns Ctrl-C, SIGTERM and SIGHUP into a request to stop.
 
-    Before `defer` is called, a signal ends the run at once: `abandon` is called, then the handler that
-    was installed before, and if that returns, KeyboardInterrupt is raised. After `defer`, a signal
-    is only recorded in the attribute `signal`. A second Ctrl-C or SIGTERM ends the process at once.
+    Before `defer` is called, a first signal ends the run at once: `abandon` is called, then the handler
+    that the signal had before, and if this handler returns, KeyboardInterrupt is raised. After `defer`,
+    a first signal is only recorded. A second Ctrl-C or SIGTERM ends the process at once, in either
+    case.
+
+    Attributes:
+      signal: number of the first signal; None if there was none.
     """
 
     def __init__(self, abandon: Callable[[], None], *, alone: bool = True) -> None:
         """Take over the signals.
 
         Args:
-          abandon: called if the run ends before `defer`.
-          alone: False if other processes have to be told when the run ends. Then the main thread has
-            all the time that it needs to answer the first signal.
+          abandon: is called if a signal ends the run before `defer`.
+          alone: whether this process paints alone. If not, it has to tell other processes that the run
+            ends, so its main thread gets all the time that it needs to answer the first signal.
         """
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
-        # Only the thread that takes this lock may end the run on a first signal. It is taken once and
-        # never released: by the thread that ends the run before `defer`, or by `defer`, after which
-        # first signals are only recorded.
+        # Both the main thread and the listener's thread could end the run on a first signal; only the
+        # one that takes this lock may. The lock is taken once and never released: by the thread that
+        # ends the run before `defer`, or by `defer`, after which first signals are only recorded.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
@@ -276,7 +298,10 @@ class Interrupts(AbstractContextManager):
         raise KeyboardInterrupt
 
     def _leave(self) -> Callable[[], None] | None:
-        """Return what the listener's thread does before it ends the process; None if it must not."""
+        """Return the work of the listener's thread before it ends the process; None if it must not.
+
+        It must not end the process if the main thread is ending the run already.
+        """
         if not self._claim.acquire(blocking=False):
             return None
 
@@ -288,13 +313,18 @@ class Interrupts(AbstractContextManager):
 
     def _take_claim(self) -> None:
         while not self._claim.acquire(blocking=False):
-            time.sleep(1)  # the listener's thread has it, and is about to end this process
+            time.sleep(1)  # the listener's thread has the lock, and is about to end this process
 
     def defer(self) -> None:
-        """From here on only record signals, since there is now something that can be saved."""
+        """From now on, let a first signal not end the run but only be recorded.
+
+        The run calls this method as soon as there is something to save. It looks at `signal` from time
+        to time, and saves its work before it ends.
+        """
         if self._deferred:
             return
-        # Set first, so that a signal from here on does not wait for the claim.
+        # This is set first: the handler of a signal that comes now must not wait for the lock, which
+        # this very thread may hold already.
         self._deferred = True
         self._take_claim()
         if _listener is not None:

@@ -1,4 +1,4 @@
-"""Show what a command is about to paint: device, weights, recipe, pictures, memory, notes."""
+"""Show what a command is about to paint: the device, weights, recipe, pictures, memory and notes."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,14 +24,14 @@ def introduce(
     recipes: Iterable[Recipe],
     notes: Iterable[str] = (),
 ) -> None:
-    """Show device and weights, the lines of the command, and then the notes.
+    """Show the device and the weights, then the lines of the command, then notes.
 
     Args:
       display: where the lines and notes are shown.
-      device: platform and kind of the device; None if this process does not paint itself.
-      weights: family, encoding and digest of the weights.
-      lines: texts of further lines, which differ between commands, by their titles.
-      recipes: all recipes that are used, each once; `family_note` may give a note on each.
+      device: "platform" and "kind" of the device; None if other processes paint.
+      weights: "family", "encoding" and "digest" of the weights.
+      lines: the texts of further lines, which differ between commands, by the lines' titles.
+      recipes: all recipes that are used, each once. `family_note` may give a note on each.
       notes: further notes, shown last.
     """
     shown = {} if device is None else {"device": device_words(device)}
@@ -45,13 +45,21 @@ def introduce(
 
 
 def device_words(device: Mapping[str, str]) -> str:
-    """Return a device's platform, followed by its kind if the kind is another word."""
+    """Return a device's platform and kind as text, such as "gpu (NVIDIA H100)".
+
+    If both are the same word, as on a CPU, it is not repeated.
+    """
     kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
     return f"{device['platform']}{kind}"
 
 
 def family_note(recipe: Recipe, family: str) -> str:
-    """Return a note if the recipe's source used weights of another family than `family`, else ""."""
+    """Return a note if the program that a recipe reproduces used other weights than this run, else "".
+
+    Args:
+      recipe: a recipe.
+      family: the family of the weights in use, such as "vgg19-caffe".
+    """
     if family == recipe.family:
         return ""
     remedy = ""
@@ -67,9 +75,15 @@ def family_note(recipe: Recipe, family: str) -> str:
 
 
 def share_words(terms: Terms, count: int) -> list[str]:
-    """Return the part of each of `count` styles as text, such as ", 25%" or ", for relu1_1".
+    """Return for each style what part it has in the run, as text such as ", 25%" or ", for relu1_1".
 
-    The text is empty for a style that is not blended with others.
+    The text is a percentage for styles that are blended, the layer for the style of a single layer, and
+    empty for a style that is not blended with others.
+
+    Args:
+      terms: the losses of the recipe, with the shares of styles and the layers with a style of their
+        own.
+      count: the number of styles.
     """
     own = [f", for {tap}" for tap in terms.tap_styles]
     if (blended := count - len(own)) == 1:
@@ -82,12 +96,12 @@ def share_words(terms: Terms, count: int) -> list[str]:
 def style_scale_notes(
     styles: Sequence[Any], scale: Scale, recipe: Recipe, *, of_regions: Sequence[Shape] = ()
 ) -> list[str]:
-    """Return a note on each style that `style_scale` enlarges beyond the pixels of its file.
+    """Return a note on each style that the recipe's `style_scale` makes larger than its file.
 
     Args:
       styles: the style pictures as they were read.
-      scale: the last scale of the run.
-      recipe: the recipe whose factors apply.
+      scale: the final scale (resolution) of the run, with the sizes of the resized styles.
+      recipe: the recipe, with the factor `style_scale` of each style.
       of_regions: (height, width) of the styles of regions as they were read.
     """
     originals = [*(style.image.shape[:2] for style in styles), *of_regions]
@@ -99,8 +113,12 @@ def style_scale_notes(
 def weight_line(recipe: Recipe) -> dict[str, str]:
     """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
 
-    It has the factor, the value of `--strength` with this factor, and the balance of style to content
-    where the recipe's losses have one.
+    The line says how many times larger than in the preset the style weight is, relative to the content
+    weight; which value of `--strength` gives this factor, if one does; and the balance of style to
+    content, if the recipe's losses have one (see `nst_jax.recipes.balance`).
+
+    Returns:
+      A dict from the title of the line to its text; it is empty if the weights do not differ.
     """
     preset = PRESETS.get(recipe.name)
     if preset is None or not (preset.terms.style_weight and preset.terms.content_weight):
@@ -118,7 +136,12 @@ def weight_line(recipe: Recipe) -> dict[str, str]:
 
 
 def finishing_lines(recipe: Recipe) -> dict[str, str]:
-    """Return a line for each control that gives results other colours or edges than those painted."""
+    """Return lines on two options of a recipe that change the colours or the edges of results.
+
+    Returns:
+      A dict from titles to texts: with "colors" unless results keep the colours of the style, and with
+      "realism" unless it is 0.
+    """
     pictures, found = recipe.pictures, {}
     if pictures.colors != "style":
         extra = {"content": pictures.color_map, "palette": ""}.get(
@@ -131,7 +154,14 @@ def finishing_lines(recipe: Recipe) -> dict[str, str]:
 
 
 def size_words(picture: Any, shape: tuple[int, int], rule: Any, resampling: str) -> str:
-    """Return a line on a picture's old and new size, and the rule and filter of the resizing."""
+    """Return a line with a picture's name, its old and new size, and how it was resized.
+
+    Args:
+      picture: the picture as it was read.
+      shape: its new (height, width).
+      rule: the size rule from which `shape` follows.
+      resampling: the name of the filter for resizing.
+    """
     old = picture.image.shape
     if tuple(old[:2]) == tuple(shape):
         return f"{picture.name}, {px(old)}, not resized ({rule})"

@@ -1,4 +1,7 @@
-"""Jobs, the checked inputs and options of a command: the base class, and the job of one picture."""
+"""Jobs: the checked inputs and options of a command that paints.
+
+Here are the base class of all jobs and the job of painting one picture.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,13 +23,14 @@ from nst_jax.scaling.sharding import Devices
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The options that all commands that paint have in common.
+    """The options that the jobs of all commands that paint have in common.
 
     Attributes:
-      seed: seed of the random key from which the first canvas gets its noise.
+      seed: seed of the random key of a run, for instance for the noise in the first canvas.
       init: the first canvas: a picture [h, w, 3], an instance of a class of `nst_jax.recipes.starts`,
         which makes the first canvas, or None for the recipe's start.
-      init_file: the file from which `init` was read, or None.
+      init_file: the name and digest of the file from which `init` was read; None if `init` is no
+        picture.
       metadata: whether the run's settings are embedded in the result pictures.
     """
 
@@ -38,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureJob(Job):
-    """The job of painting one picture.
+    """The checked inputs and options of a command that paints one picture.
 
     Attributes:
       content: the content picture.
@@ -46,9 +50,9 @@ class PictureJob(Job):
       plan: what was decided about the run before it starts, such as sizes and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
-      controls: regions and protection, as they were read.
-      given: the controls, checked, and the opacities of the pictures; None if there are no controls and
-        all pictures are opaque.
+      controls: regions and protection, as they were read from files.
+      given: the same regions and protection, checked, with the opacities of the pictures; None if there
+        are neither regions nor protection, and all pictures are opaque.
       notes: messages that are printed before the run.
       begun: when the command began, by `time.perf_counter`.
     """
@@ -65,7 +69,7 @@ class PictureJob(Job):
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The input files by role: content, style, style_2, ..., init, region_1_mask ..."""
+        """The input files by role, such as "content", "style", "style_2", "init" or "region_1_mask"."""
         return roles(self.content, self.styles, self.init_file) | dict(self.controls.files)
 
 
@@ -86,19 +90,21 @@ def picture_job(
     Args:
       content: the content picture.
       styles: the style picture, or several to blend.
-      recipe: the recipe with every flag applied.
+      recipe: the recipe, already changed by the flags of the command.
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
-      controls: regions and protection, as they were read; None if there are none.
-      sized: called before the run is planned, which takes some tenths of a second, with the recipe,
-        (height, width) of the result, and the checked controls; None calls nothing.
+      controls: regions and protection, as they were read from files; None if there are none.
+      sized: a function that is called as soon as the size of the result is known, before the run is
+        planned, which takes some tenths of a second. Its arguments are the recipe, (height, width) of
+        the result, and the checked controls. None calls nothing.
       **options: other fields of `PictureJob`.
 
     Raises:
       ValueError: if a picture would become too small, or the result too large for its file format; if
-        the recipe has shares for another number of styles; if the devices cannot be used; or if the run
-        does not fit into memory even in the smallest tiles.
+        the recipe has shares for another number of styles; if regions or protection do not suit the
+        pictures or the recipe; if the devices cannot be used; or if the run does not fit into memory
+        even in the smallest tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
     recipe = checkpoints.with_choices_of(recipe, resume)
@@ -128,8 +134,8 @@ def picture_job(
             recipe,
         ),
         mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
-        # With a checkpoint, scarce memory must not shorten the L-BFGS history: the run may be resumed
-        # on a machine with more memory, and must be the same run there.
+        # With a checkpoint, the L-BFGS history must not be shortened because memory is scarce: the run
+        # may be resumed on a machine with more memory, where the history would not be shortened.
         may_shorten_history=outputs.checkpoint is None,
     )
     return PictureJob(

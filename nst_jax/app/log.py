@@ -1,4 +1,6 @@
-"""The log of a run: a file of JSON lines, one object a line, written during the run.
+"""The log of a run: a text file with one JSON object in each line, written during the run.
+
+In this example, the second line is shown in two parts, since it is long:
 
     {"event": "start", "compile_seconds": ..., ...}
     {"event": "step", "step": 0, "scale": 0, "total": ..., "content": ..., "style": ..., "tv": ...,
@@ -6,16 +8,16 @@
     ...
     {"event": "end", "status": "done", "total_variation": {"picture": ..., "content": ...}, ...}
 
-A run of N updates has N + 1 `step` lines. Line k has the losses of the canvas after k updates, each
-times its weight, and the seconds since line 0, without compilation. A number that is not finite is
-null. `total_variation` is the sum of the absolute differences of neighbouring pixels in [0, 1], for the
-picture and for the content at the picture's size. If the recipe has a `terms.matting_weight`, `step`
-lines also have "matting".
+A run of N updates has N + 1 `step` lines, numbered from 0. Line k has the losses of the canvas after k
+updates, each times its weight, and the seconds since line 0, without compilation. A number that is not
+finite is written as null. `total_variation` is the sum of the absolute differences of neighbouring
+pixels in [0, 1], for the picture and for the content at the picture's size. If the recipe has a
+`terms.matting_weight`, `step` lines also have "matting", the loss with this weight.
 
-A resumed run writes its log anew. The lines up to the checkpoint are written from the losses in the
-checkpoint, so that every update has exactly one line, whatever the log contained when the run stopped.
-The first line of a resumed run's log has `"resumed_at"`, the number of updates in the checkpoint, and
-the seconds of later lines continue from those of the checkpoint.
+A run that is resumed from a checkpoint writes its log anew. The lines up to the checkpoint are written
+from the losses in the checkpoint, so that every update has exactly one line, whatever the log contained
+when the run stopped. The first line of a resumed run's log has `"resumed_at"`, the number of updates in
+the checkpoint, and the seconds of later lines continue from those of the checkpoint.
 """
 
 import json
@@ -32,15 +34,19 @@ from nst_jax.provenance import of_losses
 
 
 class RunLog(AbstractContextManager):
-    """Writes the log of a run; writes nothing if the path is None. Use it as a context manager."""
+    """Context manager that writes the log of a run, or nothing if its path is None.
+
+    Attributes:
+      lines: the number of calls of `write` so far.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.lines = 0
         self._path = path
         self._file: IO[str] | None = None
         if path is not None:
-            # Opened for reading too: if the file is deleted during the run, `__exit__` reads what was
-            # written and writes it anew. A pipe or a terminal can only be written.
+            # The file is opened for reading too: if it is deleted during the run, `__exit__` reads what
+            # was written and writes it anew. A pipe or a terminal is opened for writing only.
             mode = "w" if path.exists() and not path.is_file() else "w+"
             # Line-buffered, so that every line in the file is complete whenever the run stops.
             self._file = path.open(mode, encoding="utf-8", buffering=1)
@@ -53,12 +59,13 @@ class RunLog(AbstractContextManager):
                 if file.readable() and self._path and not _locks.is_at(file.fileno(), self._path):
                     self._write_again(file, self._path)
         except OSError as error:
-            if exception[0] is None:  # otherwise that exception is reported
+            # If the run itself raised an exception, this one must not take its place.
+            if exception[0] is None:
                 raise self._failed(error) from error
 
     @staticmethod
     def _write_again(file: IO[str], path: Path) -> None:
-        """Write a log that was deleted during the run; its text is read from the file still open."""
+        """Write the text of `file`, a log deleted while it was open, to a new file at `path`."""
         file.seek(0)
         path.write_text(file.read(), encoding="utf-8")
 
@@ -66,10 +73,10 @@ class RunLog(AbstractContextManager):
         return OSError(f"cannot write '{self._path}': {_files.reason_of(error)}")
 
     def write(self, event: str, **facts: Any) -> None:
-        """Write one line: the event's name and its facts as a JSON object.
+        """Write one line: a JSON object with the name of an event and the facts about it.
 
         Raises:
-          OSError: naming the file, when it cannot be written; all later calls write nothing.
+          OSError: naming the file, if it cannot be written. After that, all later calls write nothing.
         """
         self.lines += 1
         if self._file is None:
@@ -78,7 +85,7 @@ class RunLog(AbstractContextManager):
             self._file.write(json.dumps({"event": event, **facts}, allow_nan=False) + "\n")
         except OSError as error:
             file, self._file = self._file, None
-            with suppress(OSError):  # closing writes the rest of the line, which fails again
+            with suppress(OSError):  # `close` tries to write the rest, and fails again
                 file.close()
             raise self._failed(error) from error
 
@@ -93,10 +100,12 @@ class RunLog(AbstractContextManager):
         """Write a `step` line for each canvas since the previous snapshot.
 
         Args:
-          history: arrays [n], the losses of n canvases in order.
-          last: number of updates that made the last of these canvases.
-          seconds: for each canvas, the seconds since line 0, without compilation.
-          scale_of: returns the index of the scale of the canvas after a number of updates.
+          history: the losses of n canvases in the order of painting, each an array [n].
+          last: the number of updates after which the last of these canvases was reached.
+          seconds: for each of these canvases, the seconds since the first canvas of the run, without
+            compilation.
+          scale_of: maps the number of updates after which a canvas was reached to the index of its
+            scale (resolution level).
         """
         if self._file is None:
             return

@@ -1,6 +1,6 @@
 """Printing of lines and messages, and the wording of errors about options and arguments.
 
-Built on click. Imports nothing that takes long to load, since even `--help` needs this module.
+The module is built on click. It imports nothing that takes long to load, since even `--help` needs it.
 """
 
 import re
@@ -18,7 +18,7 @@ PROGRAM = "nst-jax"
 
 
 class BadInput(click.ClickException):
-    """An error in the user's input, whose message begins with what is at fault, such as `--size`."""
+    """An error in the user's input, whose message begins with the option or argument as typed."""
 
 
 # --- Printing -------------------------------------------------------------------------------------
@@ -27,18 +27,20 @@ class BadInput(click.ClickException):
 # change the direction of text; line and paragraph separators (Zl, Zp); and surrogates (Cs), with which
 # Python represents bytes of a file name that are not text.
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
-_JOINERS = "\u200c\u200d"  # format characters that several scripts and emoji need
+# Format characters that are not escaped all the same, since several scripts and emoji need them.
+_JOINERS = "\u200c\u200d"
 
 
 def printable(text: str, encoding: str | None = None) -> str:
     r"""Escape, as `\uXXXX`, characters that could make a terminal show something other than the text.
 
-    Names and descriptions come from files of strangers. A line break in them would forge a line, and an
-    escape sequence could rewrite the screen.
+    Printed names and descriptions may come from files of strangers. A line break in them would forge a
+    line of output, and an escape sequence could rewrite the screen.
 
     Args:
-      text: one line.
-      encoding: the output's encoding; characters outside it are escaped too. None is UTF-8.
+      text: the text of one line.
+      encoding: the encoding of the output; characters that it does not have are escaped too. None means
+        UTF-8.
 
     Example:
       >>> print(printable("cat\x1b[2J.png"))
@@ -68,13 +70,18 @@ def _escaped(character: str) -> str:
 
 
 def print_lines(*lines: object, err: bool = False) -> None:
-    """Print lines on standard output or error; each stays one line, whatever it contains.
+    """Print lines on standard output or standard error; each stays one line, whatever it contains.
 
-    What commands print goes through here or `progress.Display`, except help texts, the version, and
-    what `interrupts` writes when a signal ends the process.
+    All text that commands print goes through this function or `progress.Display`, except help texts,
+    the version, and what `interrupts` writes when a signal ends the process.
+
+    Args:
+      *lines: objects that `str` turns into the text of a line.
+      err: whether to print on standard error.
     """
     stream = sys.stderr if err else sys.stdout
-    # Errors of standard error are ignored: it may be a full disk, an unread pipe or a closed terminal.
+    # If standard error cannot be written, nothing is raised: it may be a file on a full disk, a pipe
+    # that nobody reads, or a closed terminal, and there is no other place for a message.
     ignored = (OSError, ValueError) if err else ()
     with suppress(*ignored):
         for line in lines:
@@ -82,14 +89,19 @@ def print_lines(*lines: object, err: bool = False) -> None:
 
 
 def print_message(kind: str, text: str) -> None:
-    """Print one line on standard error, such as "nst-jax: error: ...", if it can be written."""
+    """Print one line such as "nst-jax: error: TEXT" on standard error.
+
+    Args:
+      kind: the kind of the message, such as "error".
+      text: the message.
+    """
     print_lines(f"{PROGRAM}: {kind}: {text}", err=True)
 
 
 # --- Wording --------------------------------------------------------------------------------------
 
 
-# Options that messages of the Python API suggest, by their Python names.
+# Python names of the options that error messages of the Python API suggest to the reader.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
     "protect",
@@ -97,7 +109,7 @@ SUGGESTED = (
 
 
 def as_flags(message: str) -> str:
-    """Return a message with the Python names of options in it replaced by flags as typed.
+    """Return a message with Python names of options replaced by the flags of the command line.
 
     Example:
       >>> as_flags("smaller: `tile` auto or `descent.optimizer.history=5`")
@@ -111,7 +123,7 @@ def as_flags(message: str) -> str:
 
 
 def usage_message(error: click.UsageError) -> str:
-    """Return a message of one line about a command line that click could not parse."""
+    """Return one line that says what is wrong with a command line that click could not parse."""
     path = error.ctx.command_path if error.ctx else PROGRAM
     help_line = f"`{path} --help` lists the options"
     if isinstance(error, click.NoSuchOption):
@@ -129,21 +141,21 @@ def usage_message(error: click.UsageError) -> str:
 
 
 def as_typed(param: click.Parameter) -> str:
-    """Return a parameter's name as it is typed, such as `--size`."""
+    """Return the name of an option or argument as users type it, such as `--size` or `CONTENT`."""
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
     return param.human_readable_name.strip("[].")
 
 
-# How alike two names must be for one to be suggested, from 0 to 1 (as `difflib` measures it).
+# Least similarity, from 0 to 1, of a mistyped name to a known one that is suggested in its place:
+# `difflib.SequenceMatcher.ratio`.
 LIKE = 0.75
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return a question that suggests the nearest known name, or an empty text if none is near.
+    """Return a question that suggests the known name most like `name`, or "" if none is like it.
 
-    The dashes before options are not compared, since they would make short options of any meaning
-    alike.
+    The dashes before options are not compared, since they would make all short options look alike.
     """
     plain = {option.lstrip("-"): option for option in known}
     near = get_close_matches(name.lstrip("-"), plain, n=1, cutoff=LIKE)

@@ -10,10 +10,11 @@ from nst_jax import _checks, _files, images, painting
 from nst_jax._types import Shape
 from nst_jax.images import films
 
-# Number of updates between two frames, if `--every` is not given: the default of `paint`.
+# Number of updates from one picture in the folder of frames to the next, if `--every` is not given. It
+# is the default of the argument `every` of `nst_jax.paint`.
 EVERY = inspect.signature(painting.paint).parameters["every"].default
 
-STANDARD = Path("-")  # stands for standard input or output; a file of this name is `./-`
+STANDARD = Path("-")  # means standard input or output; a file with this name is typed as `./-`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,19 +22,21 @@ class Outputs:
     """The files that a run writes, and when they are written.
 
     Attributes:
-      picture: file of the result.
+      picture: file for the resulting picture.
       overwrite: whether existing files may be replaced.
-      metadata: whether the settings are embedded in pictures.
-      every: number of updates between two writes of `picture` during the run; None writes it only at
-        the end.
-      film: file of the film of the run, or None.
-      film_seconds: the length of the film.
-      film_option: the option that named the film, for messages.
-      frames: folder for a numbered picture of the canvas every `stride` updates, or None.
+      metadata: whether the settings of the run are embedded in pictures and films.
+      every: number of updates from one write of `picture` to the next during the run; None writes it
+        only at the end.
+      film: file for a film of the run, or None.
+      film_seconds: length of the film in seconds.
+      film_option: name of the option that named the film, "film" or "output", for error messages.
+      frames: folder into which a numbered picture of the canvas is written every `stride` updates, or
+        None.
       log: file for the losses of every update, as JSON lines, or None.
       checkpoint: file from which an interrupted run can resume, or None.
-      checkpoint_every: number of updates between two checkpoints; None writes them at time intervals.
-      resume: whether to resume from the checkpoint, if that file exists.
+      checkpoint_every: number of updates from one checkpoint to the next; None writes one after a
+        certain time, see `nst_jax.app.autosave`.
+      resume: whether to resume from `checkpoint`, if this file exists.
     """
 
     picture: Path
@@ -51,18 +54,21 @@ class Outputs:
 
     @property
     def stride(self) -> int | None:
-        """Number of updates between two pictures written during the run; None if none is written."""
+        """Number of updates from one picture written during the run to the next.
+
+        None if no picture is written before the end of the run.
+        """
         if self.every is None and self.frames is not None:
             return EVERY
         return self.every
 
     @property
     def shown(self) -> list[Path]:
-        """The files that show the result: the picture and the film, if there is one."""
+        """The files that show the result: the picture and, if one is wanted, the film."""
         return [self.picture] if self.film is None else [self.picture, self.film]
 
     def film_stride(self, total: int) -> int | None:
-        """Return the number of updates between two frames of the film; None if there is no film.
+        """Return the number of updates from one frame of the film to the next; None without a film.
 
         Args:
           total: the number of updates of the run.
@@ -72,7 +78,14 @@ class Outputs:
         return self.every or max(1, round(total / (films.most_frames(self.film_seconds) - 1)))
 
     def check_fits(self, shape: Shape) -> None:
-        """Refuse, with ValueError, a result that is larger than a file's format allows."""
+        """Check that a result's size is allowed by the formats of the picture and of the film.
+
+        Args:
+          shape: (height, width) of the result.
+
+        Raises:
+          ValueError: if the result is too large.
+        """
         images.check_fits(self.picture, shape, argument="output")
         if self.film is not None:
             kind = films.format_of(self.film, argument=self.film_option)
@@ -80,32 +93,49 @@ class Outputs:
 
 
 def default_name(content: Path, styles: Iterable[Path], ending: str = "") -> Path:
-    """Return the name that a result gets if the user gives none, such as `photo_painting.png`."""
+    """Return the name that a result gets if the user names no file, such as `photo_painting.png`.
+
+    Args:
+      content: path of the content.
+      styles: paths of the styles.
+      ending: text at the end of the name, before the suffix.
+    """
     stems = ["stdin" if path == STANDARD else path.stem for path in (content, *styles)]
     return Path("_".join(stems) + f"{ending}.png")
 
 
 def result_path(output: Path | None, default: Path) -> Path:
-    """Return `output`, or `default` inside it if it is a folder, or `default` alone if it is None."""
+    """Return the path to which the result is written.
+
+    Args:
+      output: the value of `--output`: the path of a file, which is returned; the path of a folder, in
+        which the result gets the name `default`; or None, for which `default` is returned.
+      default: the name of the result if the user names no file.
+    """
     if output is None:
         return default
     return output / default if output.is_dir() else output
 
 
-# Suffixes that are written for films only; .webp is none, since a picture may have it. An output with
-# such a suffix names the film, beside which the picture is written.
+# Suffixes of films. If `--output` has one of them, it names a film, beside which a picture is written.
+# The suffix .webp is not here: films may have it, but so may pictures.
 FILM_SUFFIXES = (".gif", ".apng", ".mp4")
 
 
 def picture_and_film(
     output: Path | None, film: Path | None, default: Path
 ) -> tuple[Path, Path | None, str]:
-    """Return where the picture goes, where the film goes (or None), and which option named the film.
+    """Return the paths of the resulting picture and of the film.
 
     Args:
-      output: the value of `--output`; a film such as out.gif means this film and the picture out.png.
-      film: the value of `--film`.
-      default: the picture's name if no option has one.
+      output: the value of `--output`, or None. If it is the name of a film, such as out.gif, both this
+        film and the picture out.png are written.
+      film: the value of `--film`, or None.
+      default: the name of the picture if no option names it.
+
+    Returns:
+      The path of the picture; the path of the film, or None if there is no film; and the name of the
+      option that names a film, "film" or "output".
 
     Raises:
       ValueError: if both options name a film.
@@ -125,10 +155,15 @@ def picture_and_film(
 
 
 def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
-    """Refuse paths that cannot be written, or that would overwrite an input or another output.
+    """Check that all outputs can be written, without overwriting an input or another output.
+
+    Args:
+      outputs: the files that the run writes.
+      inputs: paths of all files that the run reads.
 
     Raises:
-      ValueError: naming the option that cannot be used, also for an interval below 1 update.
+      ValueError: naming the option with a path that cannot be used, an interval below 1 update, or a
+        film that is too long.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
     refuse_inputs(outputs.picture, inputs, "output")
@@ -171,7 +206,16 @@ def _check_film(outputs: Outputs, inputs: Sequence[Path]) -> None:
 
 
 def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
-    """Refuse an output path that leads to the same file as one of the `inputs`."""
+    """Refuse an output that is the same file as an input or another output.
+
+    Args:
+      path: path of the output.
+      inputs: paths of the inputs and of other outputs.
+      argument: name of the option with the path of the output, used in the error message.
+
+    Raises:
+      ValueError: if `path` leads to the same file as one of the `inputs`.
+    """
     for source in inputs:
         same = path.absolute() == source.absolute()
         if same or (path.exists() and source.exists() and path.samefile(source)):
@@ -181,7 +225,15 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
 
 
 def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
-    """Refuse a folder for frames if another file of the run is in it with the name of a frame."""
+    """Refuse a folder for frames if a frame would overwrite another file of the run.
+
+    Args:
+      folder: the folder for frames, which get names such as step_00100.png.
+      others: paths of the inputs and of other outputs.
+
+    Raises:
+      ValueError: if one of `others` is in the folder and has the name of a frame.
+    """
     for other in others:
         inside = other.absolute().parent.resolve() == folder.absolute().resolve()
         if inside and other.match("step_*.png"):
@@ -192,14 +244,25 @@ def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
 
 
 def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
-    """Refuse a path that cannot be written as a file, or whose file must not be replaced."""
+    """Refuse, with ValueError, a path that cannot be written, or whose file must not be replaced.
+
+    Args:
+      path: path of an output.
+      argument: name of the option with this path, used in the error message.
+      overwrite: whether an existing file may be replaced.
+    """
     if path.exists() and not path.is_dir() and not overwrite:
         raise ValueError(f"`{argument}`: '{path}' exists; choose another name or `--overwrite`")
     _files.check_destination(path, argument=argument)
 
 
 def check_folder(path: Path, argument: str) -> None:
-    """Refuse a folder that cannot be created or written to; its parent must exist."""
+    """Refuse, with ValueError, a folder that cannot be written to, or cannot be created if missing.
+
+    Args:
+      path: path of the folder; its parent folder must exist.
+      argument: name of the option with this path, used in the error message.
+    """
     if not path.exists():
         _files.check_destination(path, argument=argument)
     elif not path.is_dir():

@@ -1,6 +1,6 @@
-"""Parsing of the command line into values, and the layout of its help.
+"""Parsing of the words of a command line into values, and the layout of help texts.
 
-Built on click. Imports nothing that takes long to load, since even `--help` imports this module.
+The module is built on click. It imports nothing that takes long to load, since even `--help` needs it.
 """
 
 import re
@@ -12,11 +12,14 @@ from click.shell_completion import CompletionItem
 
 from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean
 
-StyleShare: TypeAlias = tuple[Path, float | None]  # a style file, and its share if one was given
+StyleShare: TypeAlias = tuple[Path, float | None]  # path of a style, and its share or None
 
 
 def parse_path(text: str) -> Path:
-    """Return a path as typed; `./-` becomes absolute, since only `-` alone is a standard stream.
+    """Return a path that was typed, such that only the text `-` gives `Path("-")`.
+
+    That path means standard input or output. The file `./-`, which `Path` would turn into the same,
+    gets its absolute path.
 
     Example:
       >>> parse_path("-").name, parse_path("./-").is_absolute()
@@ -27,17 +30,17 @@ def parse_path(text: str) -> Path:
 
 
 def parse_style(text: str, folder: Path = Path()) -> StyleShare:
-    """Parse FILE or FILE:SHARE.
+    """Parse a style, typed as FILE or FILE:SHARE.
 
     Args:
-      text: the argument as typed.
-      folder: the folder to which a relative path is relative.
+      text: the text that was typed.
+      folder: the folder from which a relative path starts.
 
     Returns:
-      The path of the style, and its share or None.
+      The path of the style, and its share in a blend of styles, or None if the text has no share.
 
     Raises:
-      ValueError: if what follows the colon is no number, but what comes before it is a file.
+      ValueError: if the text after the last colon is no number, but the text before it is a file.
 
     Example:
       >>> parse_style("wave.jpg:0.7")[1], parse_style("wave.jpg")[1]
@@ -45,10 +48,11 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
     """
     path, colon, share = text.rpartition(":")
     try:
-        if not (path and colon) or (folder / text).exists():  # a file name may contain a colon
+        # There is no share if there is no colon, or if the colon is a part of a file's name.
+        if not (path and colon) or (folder / text).exists():
             return folder / parse_path(text), None
         return folder / parse_path(path), float(share)
-    except (ValueError, OSError):  # not a number, or not a possible file name
+    except (ValueError, OSError):  # `share` is no number, or `text` cannot be a file name
         if _is_file(folder / path):
             raise ValueError(
                 f"`style`: {share!r} is no share of '{path}'; a share is a number, as in '{path}:0.7'"
@@ -64,12 +68,12 @@ def _is_file(path: Path) -> bool:
 
 
 class RegionFiles(NamedTuple):
-    """The files of a region, and the weight of its style loss."""
+    """A region, a part of the content with a style of its own, by the paths of its files."""
 
-    mask: Path
-    style: Path
-    style_mask: Path | None = None
-    weight: float = 1.0
+    mask: Path  # picture that is white where the region is in the content
+    style: Path  # the style picture of the region
+    style_mask: Path | None = None  # picture that is white where `style` counts; None: all of it
+    weight: float = 1.0  # weight of the region's style loss, relative to those of other regions
 
     @property
     def paths(self) -> list[Path]:
@@ -82,14 +86,15 @@ REGION_FORM = "CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT]"
 
 
 def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
-    """Parse CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
+    """Parse a region, typed as CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
 
     Args:
-      text: the value as typed; a last part that is a number is the weight.
-      folder: the folder to which relative paths are relative.
+      text: the text that was typed. If there are more than two parts, and the last one is a number, it
+        is the weight.
+      folder: the folder from which relative paths start.
 
     Raises:
-      ValueError: if there are too few or too many parts.
+      ValueError: if a part is empty, or there are too few or too many parts.
 
     Example:
       >>> found = parse_region("sky.png:wave.jpg:2")
@@ -110,14 +115,19 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
 
 
 class ProtectFile(NamedTuple):
-    """The mask of a protected part, and the amount of protection, from 0 to 1."""
+    """A protected part, which stays as it is in the content, by the path of its mask."""
 
-    mask: Path
-    amount: float = 1.0
+    mask: Path  # picture that is white where the content is protected
+    amount: float = 1.0  # from 0, no protection, to 1, where the content stays as it is
 
 
 def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
-    """Parse MASK or MASK:AMOUNT.
+    """Parse a protected part, typed as MASK or MASK:AMOUNT.
+
+    Args:
+      text: the text that was typed. If the part after the last colon is no number, all of the text is
+        the path of the mask.
+      folder: the folder from which a relative path starts.
 
     Example:
       >>> parse_protect("face.png:0.5").amount, parse_protect("face.png").amount
@@ -131,7 +141,7 @@ def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
 
 
 def as_number(text: str) -> float | None:
-    """Return the number that a text is; None if it is none."""
+    """Return the number that is written in a text; None if the text is not a number."""
     try:
         return float(text)
     except ValueError:
@@ -142,21 +152,21 @@ def as_number(text: str) -> float | None:
 
 
 class FilePath(click.Path):
-    """Type of a path; `-` is a standard stream, where the command takes one."""
+    """Type of a path. `-` means standard input or output, if the command can use it."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         return parse_path(value) if isinstance(value, str) else value
 
 
 class StyleFile(click.ParamType):
-    """Type of an argument FILE or FILE:SHARE, whose value is the pair (path, share or None)."""
+    """Type of a style, typed as FILE or FILE:SHARE. The value is a pair (path, share or None)."""
 
     name = "file"
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Let the shell complete names of files."""
+        """Return an item by which the shell completes names of files when the user presses Tab."""
         del ctx, param
         return [CompletionItem(incomplete, type="file")]
 
@@ -168,7 +178,7 @@ class StyleFile(click.ParamType):
 
 
 class RegionType(click.ParamType):
-    """Type of an option CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT], whose value is a `RegionFiles`."""
+    """Type of a region, typed as in `REGION_FORM`. The value is a `RegionFiles`."""
 
     name = "region"
 
@@ -180,7 +190,7 @@ class RegionType(click.ParamType):
 
 
 class ProtectType(click.ParamType):
-    """Type of an option MASK[:AMOUNT], whose value is a `ProtectFile`."""
+    """Type of a protected part, typed as MASK or MASK:AMOUNT. The value is a `ProtectFile`."""
 
     name = "mask"
 
@@ -189,7 +199,10 @@ class ProtectType(click.ParamType):
 
 
 class DeviceCount(click.ParamType):
-    """Type of a number of devices, or a word such as "all". Words are checked later."""
+    """Type of a number of devices, or a word such as "all".
+
+    The value is an int or the word, which is checked where it is used.
+    """
 
     name = "devices"
 
@@ -198,7 +211,10 @@ class DeviceCount(click.ParamType):
 
 
 class BucketSide(click.ParamType):
-    """Type of a number of pixels, or a word such as "off". Words and numbers are checked later."""
+    """Type of a number of pixels, or a word such as "off".
+
+    The value is an int or the word; both are checked where they are used.
+    """
 
     name = "bucket"
 
@@ -207,7 +223,7 @@ class BucketSide(click.ParamType):
 
 
 class Numbers(click.ParamType):
-    """Type of one number or several separated by commas, whose value is a tuple."""
+    """Type of one or more numbers, separated by commas. The value is a tuple of floats."""
 
     name = "numbers"
 
@@ -221,7 +237,7 @@ class Numbers(click.ParamType):
 
 
 class Shape(click.ParamType):
-    """Type of WIDTHxHEIGHT in pixels, whose value is the pair (height, width)."""
+    """Type of a size, typed as WIDTHxHEIGHT in pixels. The value is the pair (height, width)."""
 
     name = "shape"
     expected = "WIDTHxHEIGHT"
@@ -236,7 +252,10 @@ class Shape(click.ParamType):
 
 
 class ShapeOrAny(Shape):
-    """Type of WIDTHxHEIGHT in pixels or the word "any", whose value is (height, width) or the word."""
+    """Type of a size, typed as WIDTHxHEIGHT in pixels, or the word "any".
+
+    The value is (height, width), or the word.
+    """
 
     expected = "WIDTHxHEIGHT or any"
 
@@ -249,7 +268,7 @@ BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 class ByteCount(click.ParamType):
-    """Type of a number of bytes with a unit, such as 24GB or 16GiB, whose value is an int."""
+    """Type of an amount of memory with a unit, such as 24GB or 16GiB. The value is an int, in bytes."""
 
     name = "bytes"
 
@@ -266,31 +285,40 @@ class ByteCount(click.ParamType):
 
 # --- Options and commands -------------------------------------------------------------------------
 
+# The headings under which help lists options.
 LOOK, SIZE, OUTPUT, MEMORY, EXPERT = "Look", "Size", "Output", "Memory and devices", "Expert"
-OTHER = "Options"  # heading for options without a group, such as --help
-GROUPS = (LOOK, SIZE, OUTPUT, MEMORY, EXPERT, OTHER)  # in the order in which help prints them
+OTHER = "Options"  # heading of options without a group, such as --help
+# All headings, in the order in which help prints them.
+GROUPS = (LOOK, SIZE, OUTPUT, MEMORY, EXPERT, OTHER)
 
 
 class Option(click.Option):
-    """An option that is listed in one group of its command's help."""
+    """An option that its command's help lists in a group, under the heading `group` (of `GROUPS`)."""
 
     def __init__(self, *names: Any, group: str = OTHER, **settings: Any) -> None:
         super().__init__(*names, **settings)
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> Any:
-        """Let click add no `[required]` or `[default: ...]`: the help texts say it in words."""
+        """Return {}, so that click adds no `[required]` or `[default: ...]` to the help text.
+
+        The help texts of this package say both in words.
+        """
         return {}
 
 
 class Command(click.Command):
-    """A command whose help lists options in groups and whose errors name arguments as typed."""
+    """A command whose help lists options in groups, and whose errors name options as they are typed.
+
+    Errors that the Python functions raise name their arguments, such as `style_size`; the command
+    replaces that name by `--style-size`.
+    """
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one section for each group that has options."""
+        """Write the options into the help, in one section for each group that has options."""
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
         for param in self.get_params(ctx):
-            # Positional arguments are left out here: the text above the options explains them.
+            # Only options are listed: the text above them explains positional arguments.
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 sections[getattr(param, "group", OTHER)].append(record)
@@ -303,11 +331,12 @@ class Command(click.Command):
         return _reworded(super().get_help_option(ctx))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        typed = list(args)  # click empties `args`
+        typed = list(args)  # a copy, since click empties `args`
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            # After a single dash, as in `-image_size`, click reads letters, and names the first one.
+            # In `-image_size`, click takes each letter after the single dash for an option, and reports
+            # only the first unknown one. The whole word is reported instead.
             words = (word.partition("=")[0] for word in typed if not word.startswith("--"))
             name = error.option_name
             whole = next((word for word in words if word.startswith(name)), name)
@@ -318,7 +347,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
             found = re.match(r"`([\w ]+)((?:\[\d+\])?(?:\.\w+)?)`", str(error))
-            if found is None:  # not an error about an argument
+            if found is None:  # the message does not begin with an argument
                 raise
             typed = {param.name: as_typed(param) for param in self.params}
             name = typed.get(found[1], found[1]) + (found[2] or "")
@@ -332,11 +361,11 @@ def _reworded(help_option: click.Option | None) -> click.Option | None:
 
 
 class CommandWithLists(Command):
-    """A command whose option `--styles` takes all the words up to the next option."""
+    """A command whose option `--styles` takes all words up to the next option as its values."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # In click an option takes a fixed number of words but may be repeated, so `--styles a b` is
-        # rewritten as `--styles a --styles b`.
+        # In click, an option takes a fixed number of words, but may be given several times. So
+        # `--styles a b` is rewritten as `--styles a --styles b`.
         repeated: list[str] = []
         in_list = False
         for word in args:
@@ -350,12 +379,12 @@ class CommandWithLists(Command):
 
 
 class CommandGroup(click.Group):
-    """A group of commands that suggests the nearest command for an unknown one."""
+    """A group of commands. For an unknown command it suggests the one with the most similar name."""
 
     command_class = Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which the commands are declared."""
+        """Return the names of the commands in the order in which they are declared."""
         return list(self.commands)
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
@@ -369,4 +398,5 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+# So that groups within groups are of this class too.
 CommandGroup.group_class = CommandGroup

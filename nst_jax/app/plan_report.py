@@ -1,4 +1,8 @@
-"""The plan of a run as text and as JSON: memory by part, what saves memory and why, and time."""
+"""The plan of a run as text and as JSON.
+
+A plan says what a run needs before it starts: the memory of each part, what saves memory and why, and
+the time.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +15,11 @@ from nst_jax.scaling.fitting import history_of
 from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.precision import FLOAT32
 
+# The text in place of the time of a run.
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-SHOWN_SHARE = 0.1  # share of a run's time above which computing the targets is mentioned
-# The parts of a run's memory: attributes of `Footprint`, each a number of bytes.
+# If computing the targets takes more than this share of a run's time, its time is mentioned.
+SHOWN_SHARE = 0.1
+# The parts of a run's memory: names of attributes of `nst_jax.scaling.footprint.Footprint`, in bytes.
 PARTS = (
     "weights",
     "activations",
@@ -24,17 +30,20 @@ PARTS = (
 
 
 def device_facts(plan: Plan) -> dict[str, str]:
-    """Return the platform and the kind of the device for which a plan is made."""
+    """Return the "platform" and the "kind" of the device for which a plan is made.
+
+    If this process does not have this device, only the platform is known, and "kind" repeats it.
+    """
     return provenance.device() if plan.here else {"platform": plan.platform, "kind": plan.platform}
 
 
 def precision_line(plan: Plan, resume: Checkpoint | None = None) -> str:
-    """Return one line on a run's precision: its name, and why it is this one.
+    """Return one line with the name of a run's precision, and the reason for this precision.
 
     Args:
       plan: the plan of the run.
-      resume: the checkpoint from which the run resumes, whose precision is kept unless a recipe or a
-        flag sets one; None for a new run.
+      resume: the checkpoint from which the run resumes, or None for a new run. The precision of the
+        checkpoint is kept, unless the recipe or a flag sets another one.
     """
     name = plan.recipe.network.precision.name
     if resume is not None and resume.facts.get("network.precision") == name:
@@ -43,11 +52,11 @@ def precision_line(plan: Plan, resume: Checkpoint | None = None) -> str:
 
 
 def precision_words(name: str, auto_on: str) -> str:
-    """Return the name of a precision, and why it is used.
+    """Return the name of a precision and the reason for it, as text.
 
     Args:
-      name: the precision's name.
-      auto_on: the platform that decided on the precision; empty if the recipe or a flag sets it.
+      name: the name of the precision.
+      auto_on: the platform by which the precision was chosen; empty if the recipe or a flag sets it.
 
     Example:
       >>> precision_words("bfloat16", "gpu")
@@ -62,7 +71,7 @@ def precision_words(name: str, auto_on: str) -> str:
 
 
 def memory_line(plan: Plan) -> str:
-    """Return one line on a run's memory: how much it takes, what saves memory, and why."""
+    """Return one line that says how much memory a run takes, what saves memory, and why it is saved."""
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:
@@ -71,13 +80,16 @@ def memory_line(plan: Plan) -> str:
 
 
 def _reason(plan: Plan) -> str:
-    """Return why memory is saved: what the run would take otherwise, and what is available."""
-    assert plan.usable is not None  # a plan saves memory only if it knows how much is usable
+    """Return why a run saves memory: how much it would take otherwise, and how much is available."""
+    assert plan.usable is not None  # memory is saved only where the available memory is known
     return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} is available"
 
 
 def warning(plan: Plan) -> str:
-    """Return a warning about a run's memory, or an empty text if there is nothing to warn of."""
+    """Return a warning if a run may not fit into memory, or fits only with a shorter L-BFGS history.
+
+    The text is empty if there is no reason for a warning.
+    """
     if plan.shortens_history:
         was, now = history_of(plan.requested), history_of(plan.recipe)
         return (
@@ -93,7 +105,11 @@ def warning(plan: Plan) -> str:
 
 
 def time_line(plan: Plan) -> str | None:
-    """Return one line on a run's duration; None if the speed of runs is not recorded here."""
+    """Return one line on how long a run may take, by the earlier runs on this device.
+
+    Before the first run, the line is `UNKNOWN`. It is None if no speeds of runs are recorded here, see
+    `nst_jax.app.rates`.
+    """
     found = expected(plan)
     if found is None:
         return UNKNOWN if rates_are_kept() else None
@@ -104,7 +120,7 @@ def time_line(plan: Plan) -> str | None:
 
 
 def text(plan: Plan) -> str:
-    """Return a plan as a table for people."""
+    """Return a plan as a table of names and values, for people to read."""
     device = device_facts(plan)
     kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
     last = plan.scales[-1]
@@ -151,11 +167,12 @@ def px(shape: Sequence[int]) -> str:
 
 
 def facts(plan: Plan) -> dict[str, Any]:
-    """Return a plan as JSON values, for `plan --json`.
+    """Return a plan as a dict of JSON values, which `plan --json` prints.
 
-    Sizes are (width, height). Memory is in bytes. With several devices, operations and memory are per
-    device, but "files" and "reading" are memory of the machine. "operations" are those of all updates.
-    None means unknown; only for "history" it means that the optimiser keeps none.
+    Sizes are (width, height) in pixels, memory is in bytes, times are in seconds. With several devices,
+    numbers of operations and memory are those of each device, except that "files" and "reading" are
+    memory of the machine. "operations" is the number for all updates. None means that a value is not
+    known; only for "history", the length of the L-BFGS history, it means that the optimiser keeps none.
     """
     recipe, footprint = plan.recipe, plan.footprint
     found = expected(plan) if plan.here else None

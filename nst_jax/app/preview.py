@@ -1,4 +1,7 @@
-"""The preview of a run: a picture of the same content and styles that a feed-forward network paints."""
+"""The preview of a run: a picture that is shown until the run has painted something.
+
+It has the same content and styles, but it is painted in a single pass of a feed-forward network.
+"""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,34 +25,35 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
 
-LARGEST = 384  # largest side of a preview, px; a larger preview would take too long
+LARGEST = 384  # longest side of a preview in px; painting a larger one would take too long
 
-# Seconds for which a run without `--every` waits for its preview: enough to paint it, but not to
-# compile its programs, which are kept from then on. The run is planned only afterwards, since planning
-# at the same time would slow the preview down.
+# Seconds for which a run without `--every` waits for its preview. They suffice to paint it, but not to
+# compile its programs, which happens in the first run only: later runs load the compiled programs. The
+# run waits before it is planned, since planning at the same time would slow the preview down.
 PATIENCE = 1.5
 
 
 class Preview(AbstractContextManager):
-    """A picture in the result's file until the run writes its first canvas there.
+    """A picture that the file of the result shows until the run writes its first canvas there.
 
-    The first canvas comes when targets are measured and programs compiled, which may take a minute. The
-    preview is painted in a second thread. It never replaces the picture of an earlier run, unless the
-    run itself writes unfinished canvases to this file (`--every`) and is not refused. If it cannot be
-    made, the run goes on without it.
+    The run has its first canvas only when it has computed its targets and compiled its programs, which
+    may take a minute. The preview is painted in a second thread. It never replaces the picture of an
+    earlier run, unless the new run writes unfinished canvases to this file anyway (`--every`) and has
+    been accepted. If the preview cannot be painted or written, the run goes on without it.
 
-    As a context manager, it removes the preview of a run that is refused.
+    The object is a context manager, which at its end removes the preview if the run was not accepted,
+    for instance since it does not fit into memory.
 
     Attributes:
-      written: whether the result's file shows, or showed, the preview.
+      written: whether the preview has been written to the file of the result.
     """
 
     def __init__(self, outputs: Outputs, display: Display) -> None:
-        """Make a preview, which `begin` paints.
+        """Make an object without a picture; `begin` paints the preview.
 
         Args:
-          outputs: where the run writes its results.
-          display: receives a line when the preview is written, or with the reason why it is not.
+          outputs: the files that the run writes.
+          display: shows a line when the preview has been written, or why it cannot be written.
         """
         self.written = False
         self._outputs, self._display = outputs, display
@@ -61,7 +65,7 @@ class Preview(AbstractContextManager):
         self._facts: dict[str, Any] = {}
 
     def __exit__(self, *exception: object) -> None:
-        self.close()  # waits while a preview is being written
+        self.close()  # if the second thread is writing the preview, this waits for it
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self.written and not self._accepted:
             self._outputs.picture.unlink(missing_ok=True)
@@ -76,15 +80,19 @@ class Preview(AbstractContextManager):
         *,
         inputs: Mapping[str, Any],
     ) -> None:
-        """Paint the preview, if the run should have one, and write it unless it replaces a picture.
+        """Begin to paint the preview, if the run should have one.
+
+        If the preview would replace an existing picture, it is written only by `accept`. Otherwise it
+        is written now; with `--every`, this method waits until it is written, else for at most
+        `PATIENCE`.
 
         Args:
           content: the content picture.
           styles: the style pictures.
           recipe: the recipe of the run.
           shape: (height, width) of the result.
-          given: the controls and opacities of the run, checked, or None.
-          inputs: the input files by role, which are embedded in the picture.
+          given: regions, protection and opacities of the run, checked; None if there are none.
+          inputs: the input files by role, whose names and digests are embedded in the preview.
         """
         if not self._is_wanted():
             return
@@ -109,24 +117,34 @@ class Preview(AbstractContextManager):
             return False
         if outputs.every is not None:
             return True
-        # Without `--every`, only for somebody who looks on, and not on an accelerator: there the
-        # preview's own programs would be compiled for longer than the picture takes.
+        # Without `--every`, there is a preview only for somebody who watches the terminal, and only on
+        # a CPU: on an accelerator, compiling the preview's programs would take longer than the run
+        # itself.
         looked_at = self._display.is_live and not outputs.picture.exists()
         return looked_at and capacity.platform_of() == "cpu"
 
     def accept(self, content: images.Picture) -> None:
-        """Keep the preview, now that the run is planned, and write it if it was not written before."""
+        """Keep the preview, since the run has been planned and will start.
+
+        If the preview replaces a picture, it is written now.
+
+        Args:
+          content: the content picture.
+        """
         self._accepted = True
         if self._painted is not None and self._replaces:
             self._show(content)
 
     def _show(self, content: images.Picture) -> None:
-        """Write the preview when it is painted; wait for that, with `--every` however long it takes."""
+        """Write the preview when it is painted, and wait until it is written.
+
+        Without `--every`, the wait ends after `PATIENCE` seconds, and the preview may be written later.
+        """
         shown = self._pool.submit(self._write, content)
         wait([shown], None if self._outputs.every is not None else PATIENCE)
 
     def close(self) -> None:
-        """Write no preview from now on; one that is being written is finished first."""
+        """Make sure that no preview is written from now on; wait if one is being written."""
         with self._lock:
             self._closed = True
 
@@ -166,9 +184,10 @@ def _painted(
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(programs=kept)
     with ThreadPoolExecutor(1) as reader:
-        network = reader.submit(lambda: painter.arbitrary)  # reads the weights meanwhile
+        # A second thread reads the weights while this one resizes the pictures.
+        network = reader.submit(lambda: painter.arbitrary)
         rule = given_styles.style_rule(None)
-        # Resized with Pillow, which is quicker than compiling a program for one picture.
+        # Pillow resizes the pictures, since jax would first have to compile a program for each size.
         resized = [
             images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
             for picture in styles
@@ -176,7 +195,7 @@ def _painted(
         small = images.bicubic_8bit(content.image, shape)
         network.result()
     shapes = tuple(one.shape[:2] for one in resized)
-    # Regions are not previewed: the network gives the whole picture one style.
+    # The preview leaves out regions, since the network paints the whole picture in one style.
     given = None if given is None else given._replace(regions=())
     prepared = prepare.prepared_of(
         jnp.asarray(small),

@@ -1,4 +1,4 @@
-"""`-` in place of a file: a picture from standard input, and the result to standard output."""
+"""The name `-` in place of a file: a picture from standard input, or the result to standard output."""
 
 import io
 import os
@@ -16,25 +16,27 @@ from nst_jax.app.outputs import STANDARD
 from nst_jax.images.sources import BinaryReader, Source, read_to_end
 from nst_jax.images.writing import BinaryWriter, write_all
 
-BROKEN_PIPE = (
-    141  # exit code if nobody reads the result, as of programs that SIGPIPE ends: 128 + 13
-)
-NAME = "standard input"  # of the picture, in messages and in embedded settings
+# Exit code if nobody reads the result from standard output. Programs that the signal SIGPIPE (13) ends
+# have the same one, 128 + 13.
+BROKEN_PIPE = 141
+NAME = "standard input"  # name of the picture that is read from there, in messages and settings
+# Format of the picture on standard output, if the option `suffix` names none.
 DEFAULT_FORMAT = "png"
-# Options that name files which must be files: they are read again, appended to, or hold many pictures.
+# Options whose values cannot be `-`, since standard output cannot be read again or take several files.
 FILES_ONLY = ("checkpoint", "log", "frames")
 
-_given: bytes | None = None  # what standard input had, while a command runs that reads it
+# The bytes from standard input, while a command runs that reads a picture `-`; at other times None.
+_given: bytes | None = None
 
 
 class _StandardInput(io.BytesIO):
-    """The bytes of standard input as a file object with a name."""
+    """A file object with the bytes from standard input, and a name for messages."""
 
     name = NAME
 
 
 def source(path: Path) -> Source:
-    """Return from what a picture is read: the path itself, or what standard input had if it is `-`."""
+    """Return what a picture is read from: its path, or a file object with standard input for `-`."""
     if path != STANDARD or _given is None:
         return path
     return _StandardInput(_given)
@@ -45,19 +47,23 @@ def with_streams(
     inputs: Mapping[str, Sequence[Path]],
     chosen: dict[str, Any],
 ) -> int:
-    """Run a command, of whose pictures one may be `-`, and whose result may go to `-`.
+    """Run a command that may read one picture from standard input and write to standard output.
 
     Args:
-      command: takes the options, and returns the exit code.
-      inputs: the pictures that the command reads, by the name of their argument.
-      chosen: the options; `output` may be `-`, and `suffix` is the format of the result then.
+      command: a function that takes the values of the options, and returns the exit code.
+      inputs: paths of the pictures that the command reads, by the names of its arguments. One of the
+        paths may be `-`.
+      chosen: the values of the options. `output` may be `-`; then `suffix` is the format of the result,
+        such as "jpg", or None for `DEFAULT_FORMAT`.
 
     Returns:
-      The exit code of the command; `BROKEN_PIPE` if nobody reads the result; 1 if it cannot be written.
+      The exit code of the command; but `BROKEN_PIPE` if nobody reads the result from standard output,
+      and 1 if it cannot be written there.
 
     Raises:
-      ValueError: if two pictures are `-`, if standard input is a terminal, closed or empty, if standard
-        output is a terminal or closed, and for options that do not suit `-`.
+      ValueError: if two pictures are `-`; if standard input is needed but is a terminal, closed or
+        empty; if standard output is needed but is a terminal or closed; and for options that cannot be
+        `-` or cannot be used with an output to `-`.
     """
     _check_options(chosen)
     to_output = chosen["output"] == STANDARD
@@ -80,7 +86,7 @@ def _check_options(chosen: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _read_input(inputs: Mapping[str, Sequence[Path]]) -> Iterator[None]:
-    """Context manager: read standard input if a picture is `-`; `source` returns it in this context."""
+    """Context manager: read standard input if a picture is `-`, and keep its bytes for `source`."""
     global _given
     asked = [argument for argument, paths in inputs.items() for path in paths if path == STANDARD]
     if not asked:
@@ -132,13 +138,14 @@ def _check_output(chosen: Mapping[str, Any]) -> None:
 
 
 def _to_output(command: Callable[[dict[str, Any]], int], chosen: dict[str, Any]) -> int:
-    """Run a command into a temporary file, and copy that to standard output, also after a failure.
+    """Run a command that writes to a temporary file, then copy this file to standard output.
 
-    The file lets a run write what it has when it is stopped or fails, as into any other file.
+    The file is copied even if the command fails: a run that is stopped or fails writes the picture that
+    it has so far.
     """
     folder = tempfile.mkdtemp(prefix="nst-jax-")
     picture = Path(folder, f"picture.{chosen['suffix'] or DEFAULT_FORMAT}")
-    _files.mark_unfinished(picture)  # removed also if a second Ctrl-C ends the process at once
+    _files.mark_unfinished(picture)  # so that it is removed if a second Ctrl-C ends the process
     try:
         with _claimed_output() as output:
             code = 1
@@ -158,10 +165,15 @@ def _to_output(command: Callable[[dict[str, Any]], int], chosen: dict[str, Any])
 
 
 def _copy(picture: Path, output: BinaryWriter) -> str | None:
-    """Copy a file, if there is one, and remove it; return what went wrong, "" if nobody reads."""
+    """Copy a picture file to standard output, and remove the file.
+
+    Returns:
+      None if the file was copied or does not exist; "" if nobody reads standard output; an error
+      message if standard output cannot be written. In the last case the file is kept.
+    """
     try:
         data = picture.read_bytes()
-    except FileNotFoundError:  # nothing was painted; or another process of the cluster writes
+    except FileNotFoundError:  # nothing was painted, or another process writes the result
         return None
     try:
         write_all(output, data)
@@ -177,15 +189,16 @@ def _copy(picture: Path, output: BinaryWriter) -> str | None:
 
 @contextmanager
 def _claimed_output() -> Iterator[BinaryWriter]:
-    """Context manager: yield standard output for the picture; all else that is printed goes to stderr.
+    """Context manager: reserve standard output for the picture, and yield it as a binary file.
 
-    That includes what libraries print without Python, by the number of the file.
+    Meanwhile all text that is printed goes to standard error, even what libraries in C write directly
+    to the file descriptor of standard output.
     """
     stream: Any = sys.stdout
     with redirect_stdout(sys.stderr):
         try:
             number = stream.fileno()
-        except (OSError, AttributeError):  # a stream of Python only, as in tests
+        except (OSError, AttributeError):  # the stream has no file descriptor, as in tests
             yield stream.buffer
             return
         stream.flush()
@@ -198,7 +211,7 @@ def _claimed_output() -> Iterator[BinaryWriter]:
 
 
 def _redirect(number: int) -> None:
-    """Let a file number lead to standard error, or nowhere if that is closed."""
+    """Redirect a file descriptor to standard error, or to nowhere if standard error is closed."""
     with suppress(OSError):
         os.dup2(2, number)
         return

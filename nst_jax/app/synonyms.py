@@ -1,7 +1,8 @@
-"""What other programs, and people who guess, call the options of this one.
+"""The names that other programs, and people who guess, give to the options of this program.
 
-A misspelt option is found by its spelling. An option with quite another name, such as `--mask`, is not,
-and the option that is spelt most like it has nothing to do with it. So such names are listed here.
+For a misspelt option, the known option with the most similar spelling is suggested. For an option with
+quite another name, such as `--mask`, that would be a wrong suggestion. So such names are listed here,
+each with what is probably meant.
 """
 
 from collections.abc import Collection, Mapping
@@ -9,11 +10,13 @@ from typing import NamedTuple
 
 
 class Meaning(NamedTuple):
-    """What is probably meant by a name that is no option.
+    """What is probably meant by a name that is not the name of an option.
 
     Attributes:
-      options: the options that do it here, the likeliest first; a command may have some or none.
-      note: what else to say, or what to say where no option does it; may be empty.
+      options: the options of this program that do what is meant, the likeliest first. A command may
+        have only some of them, or none.
+      note: a hint for the user that is printed after the options, or alone if the command has none of
+        them; may be empty.
     """
 
     options: tuple[str, ...] = ()
@@ -27,8 +30,9 @@ _GPU = "a GPU is used if jax finds one, and JAX_PLATFORMS=cpu keeps to the CPU"
 # Most of these names are options of jcjohnson/neural-style (Torch), ProGamerGov/neural-style-pt and
 # crowsonkb/style-transfer-pytorch (PyTorch), anishathalye/neural-style and cysmith/neural-style-tf
 # (TensorFlow), and titu1994/Neural-Style-Transfer (Keras).
+# Each key is several names with spaces between them, written without dashes in front.
 _MEANINGS = {
-    # Colours, parts of the picture, realism.
+    # Options for colours, for parts of the picture, and for realism.
     "color colors colour colours colorize preserve-color preserve-colors preserve-colour "
     "preserve-colours keep-color keep-colors keep-colour keep-colours original-color original-colors "
     "original-colour original-colours color-convert-type color-transfer match-color match-colors "
@@ -41,14 +45,14 @@ _MEANINGS = {
     ),
     "exclude ignore keep-face": Meaning(("--protect",)),
     "realistic realism photorealism photo-realism photorealistic matting": Meaning(("--realism",)),
-    # The numbers of updates and of pixels.
+    # Options for the numbers of updates and of pixels.
     "iterations iters iter num-iter num-iters num-iterations n-iter max-iter max-iterations "
     "initial-iterations num-steps n-steps epochs updates": Meaning(("--steps",)),
     "width height image-size img-size imsize max-size end-scale resolution": Meaning(("--size",)),
     "min-scale": Meaning(("--set",), "its key is descent.schedule.smallest"),
     "style-scale style-scales style-scale-fac": Meaning(("--style-scale", "--style-size")),
     "seamless tileable tiling": Meaning(("--tile-seamless", "--tile")),
-    # What is minimised, and how.
+    # Options for the losses, the optimiser and the network.
     "alpha style-strength intensity": Meaning(("--strength",)),
     "beta": Meaning(("--style-weight",)),
     "style-weights": Meaning(("--style-weight",), _SHARES),
@@ -63,7 +67,7 @@ _MEANINGS = {
     "model-file model-weights network vgg": Meaning(("--weights",)),
     "preset config": Meaning(("--recipe",)),
     "random-seed": Meaning(("--seed",)),
-    # Pictures and files.
+    # Options for pictures and other files.
     "content content-image content-img style-image style-img style-imgs": Meaning(note=_PICTURES),
     "style": Meaning(("--styles",), _PICTURES),
     "initial init-image init-img-type": Meaning(("--init",)),
@@ -74,24 +78,24 @@ _MEANINGS = {
     "checkpoint-iterations": Meaning(("--checkpoint-every", "--every")),
     "checkpoint-output": Meaning(("--frames",)),
     "verbose": Meaning(("--log",)),
-    # Devices.
+    # Options for devices and their precision.
     "gpu gpus cuda cpu no-gpu no-cuda multidevice-strategy": Meaning(("--devices",), _GPU),
     "backend": Meaning(note=_GPU),
     "fp16 half": Meaning(("--precision",)),
 }
 
-# A name without its dashes, with "-" between words -> what is meant.
+# What is meant by each name. The names have no dashes in front, and "-" between their words.
 MEANINGS: Mapping[str, Meaning] = {
     name: meaning for names, meaning in _MEANINGS.items() for name in names.split()
 }
 
 
 def meant_by(name: str, known: Collection[str]) -> str:
-    """Return what to do in place of an option of another program; empty if that is not known.
+    """Return a hint for an option that does not exist here; empty if it is not known what is meant.
 
     Args:
       name: the option as typed, with one dash or two, and with "_" or "-" between its words.
-      known: the options of the command; no other is named.
+      known: the options of the command. Only these are suggested.
 
     Example:
       >>> meant_by("-num_iterations", ["--steps"]), meant_by("--mask", ["--steps"])

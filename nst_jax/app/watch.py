@@ -1,4 +1,8 @@
-"""Waiting for arrays: signals are heard meanwhile, and the measuring of targets is timed and shown."""
+"""Waiting for arrays that jax computes.
+
+Python can run the handlers of signals meanwhile, and the computing of a run's targets (measuring) is
+timed and shown.
+"""
 
 import threading
 import time
@@ -12,8 +16,9 @@ from nst_jax.app.formatting import duration
 from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
-LONGEST_PAUSE = 0.05  # seconds between two looks at whether arrays are computed
-TELLING_SHARE = 0.05  # share of measuring that must be done before a time left is shown
+LONGEST_PAUSE = 0.05  # longest pause in seconds between two checks of whether arrays are computed
+# The time left is shown when this share of measuring is done; earlier it could not be estimated well.
+TELLING_SHARE = 0.05
 
 
 def _nothing() -> None:
@@ -21,17 +26,22 @@ def _nothing() -> None:
 
 
 class PollingWatch(measuring.Watch):
-    """Waits in short pauses, between which Python runs the handlers of signals."""
+    """Waits until arrays are computed, in short pauses, so that Python can run handlers of signals.
+
+    If it waited in a single call of jax, no handler could run until this call ends.
+    """
 
     def __init__(self, look: Callable[[], Any] = _nothing) -> None:
-        """Make a watch that calls `look` every few hundredths of a second while it waits.
+        """Make a watch.
 
-        An error that `look` raises ends the waiting.
+        Args:
+          look: is called every few hundredths of a second while the watch waits. An error that it
+            raises ends the waiting.
         """
         self._look = look
 
     def look(self) -> None:
-        """Call the function that was given as `look`."""
+        """Call the function that was passed as `look` when the watch was made."""
         self._look()
 
     def wait(self, arrays: Any) -> None:
@@ -39,18 +49,21 @@ class PollingWatch(measuring.Watch):
         for array in jax.tree.leaves(arrays):
             while not array.is_ready():
                 self._look()
-                # Short pauses at first, so that at most a hundredth of the time is wasted.
+                # A pause is about a hundredth of the time waited so far, within limits, so that the end
+                # of a short computation is noticed soon.
                 time.sleep(min(LONGEST_PAUSE, max(1e-4, (time.monotonic() - begun) / 100)))
         super().wait(arrays)
 
 
 class MeasuringWatch(PollingWatch):
-    """Times and shows the measuring (computing) of one picture's targets; ends it if the run shall end.
+    """Times the computing of a run's targets (measuring), shows its progress, and can stop it.
+
+    The targets are measured in pieces, some by the thread that made this watch, some by other threads.
 
     Attributes:
-      timed: operations and seconds of what was measured while the thread that made this watch waited
-        for it.
-      stopped: returns whether the run shall end.
+      timed: the number of arithmetic operations, and the seconds, of all pieces that were measured by
+        the thread that made this watch.
+      stopped: a function that returns whether the run shall end.
     """
 
     def __init__(
@@ -60,13 +73,13 @@ class MeasuringWatch(PollingWatch):
         operations: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Make a watch for the thread that calls this.
+        """Make a watch that belongs to the calling thread.
 
         Args:
-          compiling: the clock of the run; it knows when this thread waited for another one.
+          compiling: the clock of the run, which records when this thread waits for another one.
           display: where progress is shown.
-          operations: number of operations of measuring at all scales that this run paints.
-          clock: returns seconds; tests pass their own.
+          operations: number of arithmetic operations of measuring the targets of all scales of the run.
+          clock: returns the time in seconds; tests pass their own function.
         """
         super().__init__(self._see)
         self.timed = Timed(0.0, 0.0)
@@ -74,8 +87,8 @@ class MeasuringWatch(PollingWatch):
         self._compiling, self._display = compiling, display
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
-        self._begun = 0.0  # when this thread began to wait for a piece
-        # Begin and end, by the clock, of each time for which another thread waited for a piece.
+        self._begun = 0.0  # when this thread began to measure the present piece
+        # When measuring began and ended, for each piece that another thread measured.
         self._elsewhere: list[tuple[float, float]] = []
 
     def stop_if_asked(self) -> None:
@@ -112,14 +125,14 @@ class MeasuringWatch(PollingWatch):
 
     @property
     def seconds(self) -> float:
-        """Seconds for which the thread that made this watch was kept waiting by measuring."""
+        """Seconds for which measuring has delayed the thread that made this watch."""
         return self.timed.seconds + self.seconds_elsewhere
 
     @property
     def seconds_elsewhere(self) -> float:
-        """The part of `seconds` in which this thread waited for another one that measured.
+        """The part of `seconds` in which the thread waited for another thread that measured.
 
-        The `CompileClock` of the run counts this part as compiling.
+        The `CompileClock` of the run counts this part as compiling, too.
         """
         return sum(
             max(0.0, min(end, until) - max(begun, since))

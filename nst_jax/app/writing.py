@@ -1,4 +1,4 @@
-"""Write result pictures, whose paths were checked when the job was made."""
+"""Writing of results to paths that were checked before the run, or elsewhere if that fails."""
 
 import os
 import secrets
@@ -18,7 +18,10 @@ from nst_jax.recipes.sizes import SizeRule
 
 
 def write_picture(path: Path, image: Any, **options: Any) -> None:
-    """Write a picture whose path was checked before the run; what fails now is raised as an `OSError`.
+    """Write a picture to a path that was checked before the run.
+
+    The path was valid then, so whatever goes wrong now is the fault of the disk or the memory, and is
+    raised as an `OSError`.
 
     Args:
       path: path of the file.
@@ -35,7 +38,7 @@ def write_picture(path: Path, image: Any, **options: Any) -> None:
 
 
 def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
-    """Write a picture that could not be written to `path` to another folder, under a new name.
+    """Write a picture to another folder, under a new name, since it could not be written to `path`.
 
     Args:
       path: the path to which the picture could not be written.
@@ -43,19 +46,19 @@ def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
       **options: other arguments of `nst_jax.images.save`.
 
     Returns:
-      The new path: in the current folder, else in the folder for temporary files; None if the picture
-      can be written to neither.
+      The new path, in the current folder or, if that fails too, in the folder for temporary files; None
+      if the picture can be written to neither folder.
     """
     return save_elsewhere(path, lambda place: write_picture(place, image, **options))
 
 
 def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
-    """Write a picture by `write_elsewhere`; return a phrase that says where, for an error message.
+    """Write a picture by `write_elsewhere`, and return where, as the end of an error message.
 
     Args:
       path: the path to which the picture could not be written.
       image: [h, w, 3] in [0, 1].
-      what: what the picture is called, such as "the grid".
+      what: what the message calls the picture, such as "the grid".
       **options: other arguments of `nst_jax.images.save`.
     """
     found = write_elsewhere(path, image, **options)
@@ -65,19 +68,20 @@ def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
 
 
 def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
-    """Write a file to another folder under a new name, since its own path cannot be written.
+    """Write a file to another folder, under a new name, since it could not be written to `path`.
 
     Args:
       path: the path to which the file could not be written.
-      save: writes the file to the path that it is given.
+      save: a function that writes the file to the path with which it is called.
 
     Returns:
-      The new path: in the current folder, else in the folder for temporary files; None if `save` fails
-      in both.
+      The new path, in the current folder or, if that fails too, in the folder for temporary files; None
+      if `save` fails in both folders.
     """
     stem = os.fsencode(path.stem)[: _files.LONGEST_NAME].decode(errors="ignore")
     name = f"{stem}-{secrets.token_hex(4)}{path.suffix}"
-    # `gettempdir` looks for a folder by writing to it, so on a full disk the call itself may fail.
+    # `gettempdir` tests folders by writing to them, so on a full disk the call itself may fail.
+    # Therefore these functions are called in the loop, where their errors are suppressed.
     folders: tuple[Callable[[], str], ...] = (os.getcwd, tempfile.gettempdir)
     for folder in folders:
         with suppress(OSError, MemoryError):
@@ -88,16 +92,29 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
 
 
 def dpi_of(rule: SizeRule, content: tuple[float, float] | None) -> Any:
-    """Return the resolution that a result's file states: that of the paper, or else the content's own.
+    """Return the resolution in dots per inch that a result's file states.
 
-    The content's is kept as it is, although the number of pixels changes: the resolution says how
-    finely a picture is to be printed, and the number of pixels how large it is then.
+    The resolution of the content is kept, although the number of pixels changes: the resolution says
+    how finely a picture is to be printed, and the number of pixels says how large the print is then.
+
+    Args:
+      rule: the size rule of the result. If it is a size of paper, its `dpi`, one number, is returned.
+      content: the (horizontal, vertical) resolution that the content's file states, or None. This is
+        returned for all other rules.
     """
     return getattr(rule, "dpi", content)
 
 
 def resized_alpha(alpha: Any, image: AnyImage) -> Any:
-    """Return an alpha channel, [h, w] in [0, 1], resized to the size of `image`; None stays None."""
+    """Return an alpha channel resized to the size of a picture.
+
+    Args:
+      alpha: the alpha channel of the content, [h, w] in [0, 1]; if it is None, None is returned.
+      image: the picture, [h', w', 3].
+
+    Returns:
+      The alpha channel, [h', w'] in [0, 1].
+    """
     height, width = image.shape[:2]
     if alpha is None or alpha.shape == (height, width):
         return alpha
