@@ -160,7 +160,7 @@ class Server:
             visitor = self.visitors.find(request.cookies.get(self._cookie))
             if visitor is None:
                 return _error(
-                    "nst-jax was started again or has forgotten this page, which was away for long; reload it",
+                    "nst-jax was started again, or this page was away for too long; reload it",
                     401,
                 )
             visitor.touch()
