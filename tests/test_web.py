@@ -798,14 +798,16 @@ def test_an_instant_picture_is_bit_for_bit_that_of_its_command(tmp_path, monkeyp
     assert (shell.pixels("picture.png") == shell.pixels("instant.png")).all()
 
 
-def test_a_painter_that_is_warm_compiles_nothing_for_the_first_picture(tmp_path, compilations):
+@pytest.mark.slow
+def test_a_painter_that_is_warm_compiles_nothing_for_the_first_pictures(tmp_path, compilations):
     painter, uploads = QuickPainter(), Uploads(tmp_path)
     painter.warm()
     photo, style = uploads.add_sample("chelsea"), uploads.add_sample("starry_night", "painting")
-    given = {"photo": photo.name, "styles": [[style.name, 1]], "strength": 0.85}
-    words = settings.instant_words(settings.settings_in(given, uploads.known))
     before = compilations()
-    painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
+    for more in ({"strength": 0.85}, {"strength": 0.3}, {"size": 256}):
+        given = {"photo": photo.name, "styles": [[style.name, 1]]} | more
+        words = settings.instant_words(settings.settings_in(given, uploads.known))
+        painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
     assert compilations() == before
 
 

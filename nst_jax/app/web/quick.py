@@ -25,6 +25,11 @@ from nst_jax.vgg.precision import Precision
 TILE = 144  # px, longer side of a picture in the gallery
 
 
+# Options of the pictures that are painted before anybody asks: the first picture of the page; a weaker
+# style, which also needs the style vector of the photo; a smaller size.
+FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
+
+
 class QuickPicture(NamedTuple):
     """A picture by a single pass of a network, in a file."""
 
@@ -78,17 +83,20 @@ class QuickPainter:
             return QuickPicture(output, list(words), time.perf_counter() - begun)
 
     def warm(self) -> None:
-        """Do the work with which the page begins, so that its first picture only has to be painted.
+        """Paint the samples as the page does first, so that networks and programs are ready afterwards.
 
-        The networks are read then, and the programs for the samples are compiled.
+        Programs are compiled for pictures of one size. They stay on disk, so that a later start of the
+        server only reads them.
         """
         samples = [images.SAMPLES[name] for name in ("chelsea", "starry_night")]
         with tempfile.TemporaryDirectory(prefix="nst_jax_web_") as name:
             folder = Path(name)
             for path in samples:
                 shutil.copyfile(path, folder / path.name)
-            words = ["instant", *(path.name for path in samples), "-o", settings.OUTPUT]
-            self.paint(words, folder, folder / settings.OUTPUT, lambda: True)
+            for options in FIRST_OPTIONS:
+                files = [path.name for path in samples]
+                words = ["instant", *files, *options, "-o", settings.OUTPUT]
+                self.paint(words, folder, folder / settings.OUTPUT, lambda: True)
 
     def gallery(self, photo: Path, output: Path) -> None:
         """Write a picture of a photo in the 26 styles, in the order of `NAMES`, side by side in a row.
