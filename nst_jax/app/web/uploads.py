@@ -56,8 +56,8 @@ class Uploads:
           role: what the picture is for, one of `ROLES`.
 
         Raises:
-          ValueError: in one sentence, if the file is no picture, is damaged or too large, if the visitor
-            has too many pictures, or if the disk is full.
+          ValueError: in one sentence, if the file is no picture, is damaged or too large, if the
+            visitor has too many pictures, or if the disk is full.
         """
         with self._lock:
             if role not in ROLES:
