@@ -90,7 +90,7 @@ class Group(NamedTuple):
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
-        """The shapes of the arrays that are painted, coarse to fine."""
+        """The scales at which the group is painted, coarse to fine: the bucket's if there is one."""
         return self.entries[0].scales if self.arrays is None else self.arrays
 
 
