@@ -3,6 +3,7 @@
 `chosen` maps the names of a command's options to their values.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -73,6 +74,19 @@ def begun_display(chosen: Mapping[str, Any]) -> Display:
     # `cache.mended` stays in effect until the command ends.
     click.get_current_context().with_resource(cache.mended(display.say))
     return display
+
+
+def check_weights(chosen: Mapping[str, Any]) -> None:
+    """Refuse a weights file that the user named and that cannot be used.
+
+    Commands call this before they read pictures and plan the run, which may take long. The weights of
+    the package need no such check.
+
+    Raises:
+      ValueError: if the file is missing, damaged, or of another network or version.
+    """
+    if chosen["weights"] is not None or os.environ.get(params.VARIABLE):
+        params.load_params(chosen["weights"])
 
 
 def loaded_weights(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:

@@ -26,6 +26,7 @@ from nst_jax.app.batch import job as batch_job
 from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
+    check_weights,
     chosen_changes,
     chosen_outputs,
     chosen_recipe,
@@ -75,6 +76,7 @@ def demo(chosen: Chosen) -> int:
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")
     check_outputs(outputs, [] if chosen["weights"] is None else [chosen["weights"]])
+    check_weights(chosen)
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     content, style = (images.sample_picture(name) for name in ("chelsea", "starry_night"))
     recipe, begun = arguments.recipe_of(changes), chosen["begun"]
@@ -105,6 +107,7 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     paths += chosen_tap_files(chosen)
     others = [path for path in (chosen_recipe_file(chosen), chosen["weights"]) if path is not None]
     check_outputs(outputs, [*paths, *others])
+    check_weights(chosen)
     pictures = [images.read(source(path), argument="style") for path in paths]
     first = pictures[0].image.shape
     shape = texturing.canvas_shape(chosen["size"], (first[0], first[1]), recipe)
@@ -141,6 +144,7 @@ def _dream(content: Path, chosen: Chosen) -> int:
     outputs = Outputs(**picture_outputs(chosen, default_name(content, [], "_dream")))
     others = [path for path in (chosen["guide"], chosen["weights"]) if path is not None]
     check_outputs(outputs, [content, *others])
+    check_weights(chosen)
     settings = dreams.settings_from(chosen)
     guide = chosen["guide"]
     job = dreams.dream_job(
@@ -272,6 +276,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     wanted = rows.requested_rows(contents, **chosen)
     wanted = rows.with_tap_files(wanted, arguments.tap_files(chosen["style_layer"]))
     controlling.check_files(chosen)
+    check_weights(chosen)
 
     def check(recipe: Recipe) -> None:
         chosen_seed(chosen, recipe)
@@ -368,6 +373,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
     check_outputs(outputs, [content, *paths, *others])
+    check_weights(chosen)
     read = [images.read(path, argument="style") for path in paths]
     return sweeps.sweep_job(
         images.read(content, argument="content"),
@@ -401,6 +407,7 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
     )
     others = [path for path in (chosen_recipe_file(chosen), chosen["weights"]) if path is not None]
     outputs.check([*paintings, *others], overwrite=chosen["overwrite"])
+    check_weights(chosen)
     with ExitStack() as resources:
         resources.enter_context(_files.reserved(outputs.checkpoint, argument="checkpoint"))
         resume = outputs.earlier()

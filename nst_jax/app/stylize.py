@@ -12,6 +12,7 @@ from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
+    check_weights,
     chosen_outputs,
     chosen_recipe,
     chosen_seed,
@@ -85,6 +86,7 @@ def _asked(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> _Aske
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
     check_outputs(outputs, [content, *paths, *chosen_tap_files(chosen), *others])
+    check_weights(chosen)
     return _Asked(recipe, init, init_file, outputs)
 
 
