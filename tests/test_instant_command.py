@@ -287,6 +287,7 @@ def test_a_strange_file_in_the_way_stops_many(call):
         ([], ["`CONTENT`: is missing", "`--list`"]),
         (["photo.png"], ["`STYLE`: is missing", "`--list`"]),
         (["photo.png", "mosiac"], ["there is no style or file 'mosiac'; did you mean 'mosaic'?"]),
+        (["photo.png", "26"], ["there is no style 26; they are numbered 0 to 25"]),
         (["photo.png", "no.png"], ["`STYLE`: there is no file 'no.png'"]),
         (["no.png", "mosaic"], ["`CONTENT`: there is no file 'no.png'"]),
         (["photo.png", "mosaic", "art.png"], ["'mosaic' is one of the 26 styles and 'art.png' is"]),

@@ -202,9 +202,9 @@ def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen
     Ctrl-C stops the run early and saves the picture so far; a second Ctrl-C stops at once.
     """
     with _imports():
-        from nst_jax.app import commands
+        from nst_jax.app import stylize as command
 
-    return commands.stylize(content, style, chosen | {"begun": begun})
+    return command.stylize(content, style, chosen | {"begun": begun})
 
 
 @cli.command(short_help="Paint the texture of a picture, at any size.")

@@ -38,6 +38,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
     exit_on_signals()
     path: Path = chosen["output"]
     outputs.check_file(path, "output", overwrite=chosen["overwrite"])
+    saving.check_suffix(path, chosen["to"], argument="output")
     build, used = _found(model)
     for name in ("recipe", "values", "taps", "weights"):
         if chosen[name] and name not in used:

@@ -56,7 +56,8 @@ class Filming:
             except OSError as error:
                 # The error does not end the run, since the painting is worth more than its film.
                 self._full = True
-                self._say(f"note: the film ends after {step} updates: {_files.reason_of(error)}")
+                ends = f"ends after {self._seen} updates" if self._film.seen else "has no frames"
+                self._say(f"note: the film {ends}: {_files.reason_of(error)}")
 
     def write(self, metadata: Mapping[str, Any] | None) -> Path | None:
         """Write the film with all frames so far, and end it: later calls write nothing.

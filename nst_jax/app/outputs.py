@@ -75,7 +75,9 @@ class Outputs:
         """
         if self.film is None:
             return None
-        return self.every or max(1, round(total / (films.most_frames(self.film_seconds) - 1)))
+        # A very short film shows the result only, so it has no intervals between frames.
+        intervals = max(1, films.most_frames(self.film_seconds) - 1)
+        return self.every or max(1, round(total / intervals))
 
     def check_fits(self, shape: Shape) -> None:
         """Check that a result's size is allowed by the formats of the picture and of the film.
