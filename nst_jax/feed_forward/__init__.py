@@ -13,7 +13,8 @@ and `styles26` are these two networks, and `style_names` has the names of the 26
 paints pictures that are too large for memory strip by strip, and `strip_memory` decides which pictures
 are. `johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes its files, and
 `crops`, `training_step`, `training_job` and `training` train it. `given_styles` checks the styles that
-callers give to `nst_jax.instant`, and `instant_painter` paints in these styles.
+callers give to `nst_jax.instant`, `instant_painter` paints in these styles, and `instant_controls`
+applies colours, realism and protection.
 """
 
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         arbitrary,
         crops,
         given_styles,
+        instant_controls,
         instant_painter,
         johnson,
         layers,
@@ -56,8 +58,8 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         (
-            "arbitrary", "crops", "given_styles", "instant_painter", "johnson", "layers",
-            "strip_memory", "style_files", "style_names", "styles26", "tiling", "training",
+            "arbitrary", "crops", "given_styles", "instant_controls", "instant_painter", "johnson",
+            "layers", "strip_memory", "style_files", "style_names", "styles26", "tiling", "training",
             "training_job", "training_step", "transformer",
         ),
         {
@@ -76,7 +78,7 @@ else:
 
 __all__ = [
     "StyleConditions", "StyleNetwork", "StylePredictor", "StyleTables", "StyleTransformer",
-    "TrainingDiverged", "arbitrary", "crops", "given_styles", "instant_painter", "johnson",
+    "TrainingDiverged", "arbitrary", "crops", "given_styles", "instant_controls", "instant_painter", "johnson",
     "layers", "load_arbitrary", "load_network", "load_styles26", "paint_in_strips",
     "save_network", "strip_for", "strip_memory", "style_files", "style_names", "style_shares",
     "style_vector", "styles26", "stylize_mixture", "stylize_trained", "stylize_with", "tiling",
