@@ -69,8 +69,8 @@ def instant(
       colors: whose colours the result has, as in `stylize`. "content", "luminance" and "palette" need a
         style picture, since they read its pixels.
       realism: from 0 to 1, as in `stylize`: the result brought back to the edges of the content.
-      protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`. With amount 1, its
-        pixels are the content's.
+      protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`. With amount 1,
+        its pixels are the content's.
       opacity: of the content, [h, w] in [0, 1], if it has transparent parts. They have no part in the
         means and covariances of `colors`, but the network sees them.
       style_opacity: likewise of the style picture, or a list with one or None for each picture.
@@ -156,8 +156,8 @@ def instant_many(
         becomes 256 px.
       colors: whose colours the results have; see `instant`.
       realism: from 0 to 1, for all pictures; or n numbers, one for each picture.
-      protect: a `nst_jax.controls.Protect`; its mask may be a batch [n, h, w] or a list of masks, and its
-        amount an array [n].
+      protect: a `nst_jax.controls.Protect`; its mask may be a batch [n, h, w] or a list of masks, and
+        its amount an array [n].
       opacity: of the contents: one for all, or one or None for each in a list; see `instant`.
       style_opacity: of the styles, likewise.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`; see `instant`.

@@ -78,9 +78,9 @@ else:
 
 __all__ = [
     "StyleConditions", "StyleNetwork", "StylePredictor", "StyleTables", "StyleTransformer",
-    "TrainingDiverged", "arbitrary", "crops", "given_styles", "instant_controls", "instant_painter", "johnson",
-    "layers", "load_arbitrary", "load_network", "load_styles26", "paint_in_strips",
-    "save_network", "strip_for", "strip_memory", "style_files", "style_names", "style_shares",
-    "style_vector", "styles26", "stylize_mixture", "stylize_trained", "stylize_with", "tiling",
-    "training", "training_job", "training_step", "transformer",
+    "TrainingDiverged", "arbitrary", "crops", "given_styles", "instant_controls",
+    "instant_painter", "johnson", "layers", "load_arbitrary", "load_network", "load_styles26",
+    "paint_in_strips", "save_network", "strip_for", "strip_memory", "style_files", "style_names",
+    "style_shares", "style_vector", "styles26", "stylize_mixture", "stylize_trained",
+    "stylize_with", "tiling", "training", "training_job", "training_step", "transformer",
 ]  # fmt: skip

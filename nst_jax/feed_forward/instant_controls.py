@@ -1,4 +1,4 @@
-"""The artist's controls in pictures by a single pass: colours, realism, protected and transparent parts.
+"""The artist's controls in pictures by a single pass: colours, realism, protected parts.
 
 A network paints the whole picture in one style, so there are no regions, and nothing is held while it
 paints. What remains is done to the pictures that the network sees, and to the picture that it paints,
