@@ -297,7 +297,8 @@ def test_the_network_sees_recoloured_pictures(content, style):
 
 def test_the_palette_is_that_of_the_styles_by_their_shares(content, style, other):
     blend = nst.instant(content, [style, other], shares=(3, 1), **KEPT)
-    palette = finishing.mixed_palette([style, other], jnp.array([3.0, 1.0]))
+    both = [jnp.asarray(style), jnp.asarray(other)]
+    palette = finishing.mixed_palette(both, jnp.array([3.0, 1.0]))
     found = nst.instant(content, [style, other], shares=(3, 1), colors="palette", **KEPT)
     assert_allclose(found, palettes.recoloured(blend, content, palette, None), atol=1e-5)
 
