@@ -3,8 +3,9 @@
     params = nst_jax.load_params()
     image = nst_jax.stylize(params, content, style)
 
-`content` and `style` are pictures [h, w, 3] in [0, 1]. The public names are imported from their modules
-on first use, so that `import nst_jax` initialises no device and reads no weights.
+`content` is the picture to paint, and `style` the picture in whose manner it is painted: arrays
+[h, w, 3] in [0, 1]. The public names are imported from their modules on first use, so that
+`import nst_jax` initialises no device and reads no weights.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """Checks that public functions make of their arguments, once and before any work.
 
-A function that refuses a value raises TypeError or ValueError. The message gives the argument's name
+To refuse a value, a function here raises TypeError or ValueError. The message gives the argument's name
 (as in the user's call), what was expected, what was given, and unless it is obvious, what to do next.
 """
 
@@ -41,7 +41,7 @@ def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueE
       argument: the caller's name for the value.
       name: the unknown name.
       known: all known names.
-      what: what is named, such as "recipe".
+      what: the kind of thing that the name stands for, such as "recipe".
     """
     known = list(known)
     near = nearest_name(name, known)
@@ -126,6 +126,7 @@ def image(argument: str, value: Any) -> np.ndarray:
 
 
 def _shape_hint(shape: tuple[int, ...]) -> str:
+    """Return a hint for messages: how to make an image [h, w, 3] of an array of this shape; or ""."""
     if len(shape) == 4:
         return "; for a batch use `stylize_many`"
     if len(shape) == 2 or shape[-1:] == (1,):
@@ -138,6 +139,7 @@ def _shape_hint(shape: tuple[int, ...]) -> str:
 
 
 def _grey_hint(shape: tuple[int, ...]) -> str:
+    """Return a hint for messages: how to give a grey picture three channels; "" for other shapes."""
     grey = "; repeat a grey picture three times along a last axis"
     if len(shape) == 2:
         return f"{grey} with `np.stack([image] * 3, axis=-1)`"
@@ -155,7 +157,8 @@ def _array_hint(value: Any) -> str:
 
 
 def _is_list(value: Any) -> bool:
-    return type(value) in (list, tuple)  # not a named tuple, such as `Targets`
+    # The exact types: a named tuple, such as `Targets`, is not meant as a list of numbers.
+    return type(value) in (list, tuple)
 
 
 def _is_pillows(value: Any) -> bool:
@@ -163,6 +166,7 @@ def _is_pillows(value: Any) -> bool:
 
 
 def _check_range(argument: str, array: np.ndarray) -> None:
+    """Refuse pixels that are not finite or not in [0, 1]."""
     low, high = float(np.min(array, initial=np.inf)), float(np.max(array, initial=-np.inf))
     if not np.isfinite([low, high]).all():
         raise ValueError(f"`{argument}`: has NaN or infinite values")
@@ -188,17 +192,19 @@ def number(
     Args:
       argument: the caller's name for the value, used in messages.
       value: the value to check.
-      above: the number must be greater; None sets no bound.
-      least: the number must be greater or equal; None sets no bound.
-      below: the number must be less; None sets no bound.
+      above: the value must be greater than this number; None sets no bound.
+      least: the value must be this number or greater; None sets no bound.
+      below: the value must be less than this number; None sets no bound.
 
     Raises:
       TypeError: if the value is not a number or an array of real numbers.
       ValueError: if a number is not finite, or outside the bounds.
     """
     if (
-        type(value) in (int, float)  # without NumPy, which is slow for the many numbers of a batch
-        and abs(value) < 2**63  # larger numbers, and NaN, are checked below
+        # A quick test for the usual case, since NumPy is slow for the many numbers of a batch. Numbers
+        # of 2^63 and more, and NaN, go on to the checks below.
+        type(value) in (int, float)
+        and abs(value) < 2**63
         and (above is None or value > above)
         and (least is None or value >= least)
         and (below is None or value < below)
@@ -234,7 +240,14 @@ def whole(argument: str, value: Any, *, least: int) -> None:
 
 
 def same_length(argument: str, values: Sized, other: str, others: Sized) -> None:
-    """Refuse `values` unless it is a list or tuple as long as `others`."""
+    """Refuse `values` unless it is a list or tuple as long as `others`.
+
+    Args:
+      argument: the caller's name for `values`, used in messages.
+      values: the value to check.
+      other: the caller's name for `others`, used in messages.
+      others: the values that `values` must match in number.
+    """
     if not isinstance(values, (list, tuple)):
         raise TypeError(
             f"`{argument}`: expected a tuple with one for each of the {len(others)} `{other}`, "
@@ -271,7 +284,11 @@ def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
 
 
 def array(argument: str, value: Any, advice: str) -> None:
-    """Refuse a value without shape and dtype; arrays, tracers and `ShapeDtypeStruct`s pass."""
+    """Refuse a value that is no array, that is, has no shape or dtype.
+
+    Arrays of NumPy and JAX, tracers and `jax.ShapeDtypeStruct`s are accepted. `advice` ends the
+    message.
+    """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(
             f"`{argument}`: expected an array [height, width, 3], got {type(value).__name__}; "
@@ -280,7 +297,10 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse an `init` unless it is None, a picture, or a callable that is not a class."""
+    """Refuse a value as the start of a run unless it is None, a picture, or a start such as `Noise()`.
+
+    Any callable counts as a start, except a class: `Noise` without parentheses is a common mistake.
+    """
     if isinstance(init, type):
         raise TypeError(
             f"`{argument}`: expected a picture or a start, got the class; write `{init.__name__}()`"

@@ -23,8 +23,9 @@ from nst_jax import _checks
 OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "gpu": {
-            # Matrix products come from cuBLAS. By default XLA also compiles tens of Triton kernels for
-            # each product and times them, which was most of the time before a first picture.
+            # Without Triton, XLA takes matrix products from cuBLAS. By default it also compiles tens of
+            # Triton kernels for each product and times them, to choose the fastest. That took most of
+            # the time before the first picture, so it is turned off.
             "xla_gpu_enable_triton_gemm": False,
         },
     }
@@ -41,7 +42,8 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
       platform: JAX's name of the platform, such as "gpu"; None is that of the default device.
 
     Returns:
-      Names and values for the argument `compiler_options` of `jax.jit` and of `compile`. `stylize`,
+      Names and values for the argument `compiler_options` of `jax.jit`, or of the method `compile` of
+      a lowered function. `stylize`,
       `paint` and `stylize_many` use them; a program that the user compiles, such as
       `jax.jit(nst.run)`, gets them only if the user passes them, as in the example.
 
@@ -57,6 +59,7 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
 
 @functools.cache
 def _options(platform: str) -> Mapping[str, Any]:
+    """Return what `compiler_options` returns; cached, since XLA is asked about each option."""
     wanted = OPTIONS.get(platform, {})
     set_by_user = os.environ.get("XLA_FLAGS", "")
     return {
@@ -114,7 +117,7 @@ class Jitted:
         return self._program(arguments, named).lower(*arguments, **named)
 
     def _program(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Return the `jax.jit` for the shapes and dtypes of these arguments."""
+        """Return the `jax.jit` for the shapes and dtypes of these arguments; make it if it is new."""
         by_place = dict(enumerate(arguments))
         static = [by_place.pop(index) for index in self._static_argnums]
         by_name = dict(named)
@@ -135,6 +138,8 @@ class Jitted:
         return program
 
     def _jitted(self) -> Any:
+        """Return a new `jax.jit` of the function, which has compiled nothing yet."""
+
         # Each `jax.jit` gets a new function, since JAX caches compiled programs by function.
         @functools.wraps(self._function)
         def function(*arguments: Any, **named: Any) -> Any:
@@ -161,16 +166,18 @@ def _described(leaf: Any) -> Any:
 
 
 def _free(programs: list[Any]) -> None:
-    """Give the memory of programs back to the system."""
+    """Drop compiled programs and give their memory back to the system; the list is emptied."""
     for program in programs:
         program.clear_cache()
     programs.clear()
     gc.collect()  # programs and their traces refer to each other, so only the collector frees them
-    # The C library keeps freed memory, here some 50 MB a program, until it is asked to return it.
+    # The C library keeps the freed memory, some 50 MB for each program, until it is asked to return it.
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
 
 
+# For how many shapes each `Jitted` function stays compiled; `cache` changes it. At some 50 MB for each
+# shape, 64 shapes of one function take about 3 GB.
 _programs_in_memory = 64
 
 
@@ -222,8 +229,9 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     keep_programs_in(place)
 
 
-# JAX writes to disk only programs that took at least this many seconds to compile. Its default, 1.0,
-# leaves out many small programs, which load in a third of their compile time and take a few kB each.
+# JAX writes to disk only programs that took at least this many seconds to compile. With JAX's default
+# of 1.0, many small programs would be left out. They load in a third of their compile time and take a
+# few kB each.
 LEAST_SECONDS = 0.0
 
 

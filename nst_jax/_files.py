@@ -35,7 +35,10 @@ def _shortened(name: str) -> str:
 
 
 def url_in(path: PathLike) -> str | None:
-    """Return the URL that was given as a path, even if `Path` made `/` of its `//`; else None."""
+    """Return the URL that a user gave in place of a path; None if the path contains no URL.
+
+    If `Path` has turned the `//` after the scheme into `/`, the result has `//` again.
+    """
     found = re.search(r"(?:^|/)((?:https?|ftp|s3|gs|file):)/+(.+)", os.fspath(path), re.IGNORECASE)
     return f"{found[1]}//{found[2]}" if found else None
 
@@ -67,7 +70,7 @@ def atomic(path: Path) -> Iterator[Path]:
             mode = _like(target, part)
             yield part
             with part.open("r+b") as file:
-                # Otherwise a power cut could leave a renamed file without its bytes.
+                # Without this, a power cut could leave a renamed file that lacks its bytes.
                 os.fsync(file.fileno())
             if mode is not None:
                 part.chmod(mode)
@@ -77,21 +80,23 @@ def atomic(path: Path) -> Iterator[Path]:
         raise OSError(error.errno or errno.EIO, reason_of(error), str(path)) from error
     finally:
         if part is not None:
-            with suppress(OSError):  # fails if it was renamed, or if the disk has become read-only
+            # This fails if the file was renamed above, or if the disk has become read-only.
+            with suppress(OSError):
                 part.unlink()
             _unfinished.discard(part)
 
 
-_unfinished: set[Path] = set()  # temporary files that this process writes, and its lock files
+# The temporary files that this process is writing, and its lock files, for `remove_unfinished`.
+_unfinished: set[Path] = set()
 
 
 def mark_unfinished(path: Path) -> None:
-    """Let `remove_unfinished` remove a file, too."""
+    """Add a file to those that `remove_unfinished` removes."""
     _unfinished.add(path)
 
 
 def remove_unfinished() -> None:
-    """Remove temporary and lock files of this process; call it only if it ends right after that."""
+    """Remove temporary and lock files of this process; to be called just before the process ends."""
     for path in tuple(_unfinished):
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -112,14 +117,14 @@ def _created_part(target: Path) -> Iterator[Path]:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # There are no locks here, so the file need not stay open for one; and Windows cannot rename
-            # a file that is open.
+            # The system or the disk has no locks, so the file need not stay open to keep one. It must
+            # be closed on Windows, which cannot rename a file that is open.
             os.close(descriptor)
             yield part
             return
         if _locks.is_at(descriptor, part):
             break
-        os.close(descriptor)  # another process removed it as a leftover before it was locked
+        os.close(descriptor)  # another process removed the file as a leftover before it was locked
     try:
         yield part
     finally:
@@ -144,14 +149,16 @@ def _like(target: Path, part: Path) -> int | None:
     if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
         try:
             os.chown(part, old.st_uid, old.st_gid)
-        except OSError:  # not permitted: `part` may have another group, which gets no permissions
+        except OSError:
+            # The system does not permit it. `part` may have another group, so the group's permissions
+            # are taken away.
             mode &= ~0o070
     return mode
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why reading or writing failed: the system's reason, or else the message."""
-    if isinstance(error, MemoryError):  # raised by the allocator, it has no message
+    """Return why reading or writing failed, as text: the system's reason, or the error's message."""
+    if isinstance(error, MemoryError):  # has no message if the memory allocator raised it
         return "there is too little memory"
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
@@ -180,20 +187,22 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     for folder, written in names.items():
         for part in folder.glob(".*.part"):
             if _target(part) in written:
-                with suppress(OSError):  # if it is gone already, or if it stays, which is harmless
+                # The file may be gone already. If it cannot be removed, that is harmless.
+                with suppress(OSError):
                     _remove_unless_locked(part)
 
 
 def _remove_unless_locked(part: Path) -> None:
+    """Remove a temporary file unless a process that is writing it has locked it."""
     with part.open("r+b") as file:
         if _locks.lock(file.fileno()):
-            # Removed before the lock is released: a process that has just created the file, but has not
-            # locked it yet, then finds it gone when it gets the lock.
+            # The file is removed before its lock is released. So a process that has just created the
+            # file, but has not locked it yet, finds it gone when it gets the lock.
             part.unlink()
 
 
 def _target(part: Path) -> str | None:
-    """Return the (shortened) name of the file that a temporary file will replace; else None."""
+    """Return the (shortened) name of the file that a temporary file replaces; None for other files."""
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
 
@@ -203,7 +212,7 @@ def _target(part: Path) -> str | None:
 
 @contextmanager
 def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
-    """Context manager: within it, no other process can reserve the same file.
+    """Context manager: reserve a file, so that no other process can reserve it within the block.
 
     An empty file `.NAME.lock` beside the file is locked, and removed at the end. If a process is
     killed, that file stays, but is not locked any more. Nothing is reserved if `path` is a pipe, a
@@ -225,7 +234,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
     while True:
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
-        except OSError:  # the disk is full, or the lock file belongs to another user
+        except OSError:  # for example: the disk is full, or the lock file belongs to another user
             yield
             return
         locked = _locks.lock(descriptor)
@@ -234,7 +243,8 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
             raise ValueError(in_use(path, argument))
         if locked is None or _locks.is_at(descriptor, lock):
             break
-        os.close(descriptor)  # its previous holder removed it after it was opened here
+        # The process that held the lock removed the lock file after this process opened it. Try again.
+        os.close(descriptor)
     _unfinished.add(lock)
     try:
         yield
@@ -247,7 +257,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
 
 
 def in_use(path: PathLike, argument: str) -> str:
-    """Return the message that another process has reserved a file."""
+    """Return the error message for a file that another process has reserved, see `reserved`."""
     return (
         f"`{argument}`: '{path}' is in use by another run that has not ended; wait for it, or "
         "choose another place"
@@ -265,7 +275,7 @@ def check_place(path: PathLike, *, argument: str = "path") -> None:
       argument: the caller's name for the path, used in messages.
 
     Raises:
-      ValueError: if the path is refused.
+      ValueError: if the path is refused; the message says why, and what to do.
     """
     path = Path(path)
     try:

@@ -11,9 +11,10 @@ it. HDF5 may hang for ever or crash on a damaged file, so the bytes are checked 
 The line needs no new format version: HDF5 ignores it, so older versions of this package can read the
 file.
 
-A file without this line was written by an older version or by another program. Unless its checksum is
-known from elsewhere (`Source.checksum`), another process reads it first, which can be ended if it
-hangs. To find in advance what makes HDF5 hang would take a second reader of the whole format.
+A file without this line was written by an older version of this package or by another program. Unless
+its checksum is known from elsewhere (`Source.checksum`), such a file is first read by another process,
+which can be ended if it hangs. The alternative, to find in advance what makes HDF5 hang, would take a
+second reader of the whole format.
 """
 
 import functools
@@ -99,7 +100,8 @@ def opened(source: Source) -> Iterator[h5py.File]:
             raise source.foreign()
         if not verified and (problem := rehearsal_problem(source.path)):
             raise source.damaged(problem)
-        # No lock, since some network disks support none, and files are never changed in place.
+        # HDF5 must not lock the file: some network disks support no locks, and no lock is needed, since
+        # this package never changes a file in place.
         with h5py.File(source.path, "r", locking=False) as file:
             _check_envelope(source, file)
             yield file
@@ -114,6 +116,7 @@ def opened(source: Source) -> Iterator[h5py.File]:
 
 
 def _check_readable(source: Source) -> None:
+    """Refuse a path that does not lead to a regular file that can be read and is not empty."""
     path, noun = source.path, source.format.noun
     if not path.exists():
         raise source.error(f"does not exist; {source.if_missing}")
@@ -148,7 +151,7 @@ def _check_bytes(source: Source) -> bool:
             elif stated:
                 same = _crc32(file, length - LAST_LINE_LENGTH) == int(stated[1], 16)
             else:
-                return False  # from an older version or another program
+                return False  # the file is from an older version or from another program
     except OSError as error:
         raise source.damaged(error) from error
     if not same:
@@ -157,6 +160,7 @@ def _check_bytes(source: Source) -> bool:
 
 
 def _last_line(checksum: int) -> bytes:
+    """Return the line with the checksum that follows the HDF5 data."""
     return b"\nCRC-32 of this nst-jax file: %08x\n" % checksum
 
 
@@ -175,8 +179,11 @@ def _crc32(file: IO[bytes], length: int) -> int:
 
 # --- Reading by another process first ---------------------------------------------------------------
 
-REHEARSAL_SECONDS = 60.0  # time limit for starting another process and reading a small file in it
-REHEARSAL_RATE = 10e6  # bytes per second of a slow disk; size / rate is added to the limit
+# A rehearsal means that another process reads a file before this one does, and hangs or crashes in its
+# place. Its time limit in seconds is that for starting the process and reading a small file, plus the
+# file's size divided by the bytes per second of a slow disk.
+REHEARSAL_SECONDS = 60.0
+REHEARSAL_RATE = 10e6
 
 # The program of the other process. While HDF5 loops, Python's handler of Ctrl-C would not run, so the
 # system's default handler replaces it, which ends the process at once. The limit of CPU time ends the
@@ -194,7 +201,7 @@ _hdf5.read_all(path)
 
 
 def rehearsal_problem(path: Path) -> str:
-    """Let another process read an HDF5 file, and return whether that hung or crashed, as text.
+    """Let another process read an HDF5 file; return a phrase on how that process hung or crashed.
 
     Args:
       path: an HDF5 file whose bytes are not verified.
@@ -210,8 +217,11 @@ def rehearsal_problem(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
+    """Do what `rehearsal_problem` does; the properties of the file let the cache notice a new file."""
     if not sys.executable or getattr(sys, "frozen", False):
-        return ""  # Python is embedded: `sys.executable` is empty, or would start another program
+        # Python is embedded in another program, so `sys.executable` is empty or would start that
+        # program.
+        return ""
     seconds = REHEARSAL_SECONDS + size / REHEARSAL_RATE
     places = os.pathsep.join(place or os.getcwd() for place in sys.path)
     limit = str(int(seconds) + 10)
@@ -228,13 +238,15 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
         return f"HDF5 had not read it after {seconds:.0f} s"
     except OSError:  # no process can be started
         return ""
-    # The exit code after a Python exception is 1; this process will get the same exception.
+    # The exit code 1 means a Python exception. It is not reported here, since this process gets the
+    # same exception when it reads the file.
     return "" if child.returncode in (0, 1) else "HDF5 crashes when it reads it"
 
 
 def read_all(path: str) -> None:
-    """Read everything in an HDF5 file that this package might read."""
-    most = max(os.path.getsize(path), 2**26)  # bytes; every reader refuses larger arrays
+    """Read everything in an HDF5 file that this package might read, and drop it."""
+    # Arrays of more bytes than this are skipped, since this package refuses them without reading them.
+    most = max(os.path.getsize(path), 2**26)
     with h5py.File(path, "r", locking=False) as file:
         for name in file.attrs:
             file.attrs[name]
@@ -244,6 +256,7 @@ def read_all(path: str) -> None:
 
 
 def _check_envelope(source: Source, file: h5py.File) -> None:
+    """Refuse a file whose attributes `format` and `version` are not those of the wanted format."""
     if attribute(file, "format") != source.format.name:
         raise source.foreign()
     version, expected = attribute(file, "version"), source.format.version
@@ -256,7 +269,7 @@ def _check_envelope(source: Source, file: h5py.File) -> None:
 def attribute(file: h5py.File, name: str) -> str | int | None:
     """Return an attribute of a file; None if it is missing or neither a string nor an integer."""
     value = file.attrs.get(name)
-    if isinstance(value, bytes):  # a string of fixed length
+    if isinstance(value, bytes):  # h5py returns strings of fixed length as bytes
         return value.decode("utf-8", "replace")
     if isinstance(value, str):
         return value
@@ -278,12 +291,12 @@ def all_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
                 raise ForeignStorage(f"has dataset '{name}' stored in other files")
             found[name] = item
 
-    file.visititems(visit)  # which does not follow links to other files
+    file.visititems(visit)  # this does not follow links to other files
     return found
 
 
 class ForeignStorage(Exception):
-    """A dataset of an HDF5 file is stored in another file."""
+    """Raised when a dataset of an HDF5 file is stored in another file."""
 
 
 def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
@@ -311,12 +324,12 @@ def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
 
 
 def arrays_in(source: Source, file: h5py.File) -> dict[str, np.ndarray]:
-    """Return the datasets that `datasets_in` finds, read as NumPy arrays."""
+    """Read all datasets of a file of this package into NumPy arrays, checked as by `datasets_in`."""
     return arrays_of(datasets_in(source, file))
 
 
 def arrays_of(datasets: Mapping[str, h5py.Dataset]) -> dict[str, np.ndarray]:
-    """Return datasets read as NumPy arrays."""
+    """Read the data of HDF5 datasets into NumPy arrays, under the same names."""
     return {name: np.asarray(item[()]) for name, item in datasets.items()}
 
 
@@ -347,11 +360,12 @@ def created(path: Path) -> Iterator[h5py.File]:
 
 
 class _NeverFailing(io.RawIOBase):
-    """A file that never shows an error to HDF5, which crashes the process if a write fails.
+    """A file object that hides errors from HDF5, since HDF5 crashes the process if a write fails.
 
     The first error is kept, later writes are dropped, and leaving the context manager raises the kept
     error. Dropped writes cannot confuse HDF5, since it reads nothing back from a file that it writes.
-    Building the file in memory would need no such class, but a run may need all the memory there is.
+    If the file were built in memory, this class would not be needed, but a run may need all the memory
+    of the machine.
     """
 
     def __init__(self, path: Path) -> None:
@@ -366,9 +380,10 @@ class _NeverFailing(io.RawIOBase):
 
     @contextmanager
     def _keeping_errors(self) -> Iterator[None]:
+        """Context manager: keep an error of the block instead of raising it."""
         try:
             yield
-        except BaseException as error:  # Ctrl-C, too, must be raised only after HDF5 is done
+        except BaseException as error:  # even Ctrl-C must be raised only after HDF5 is done
             self._error = self._error or error
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -383,7 +398,8 @@ class _NeverFailing(io.RawIOBase):
         rest = memoryview(data).cast("B")
         length = len(rest)
         with self._keeping_errors():
-            while rest and self._error is None:  # a disk that fills up takes only a part
+            # In a loop, since a disk that fills up may take only a part of the bytes at first.
+            while rest and self._error is None:
                 rest = rest[self._file.write(rest) :]
         return length
 
@@ -391,7 +407,8 @@ class _NeverFailing(io.RawIOBase):
         view, count = memoryview(buffer).cast("B"), 0
         with self._keeping_errors():
             count = self._file.readinto(view)
-        view[count:] = bytes(len(view) - count)  # zeros in place of bytes that were not written
+        # Zeros take the place of bytes that could not be read, because their writing failed before.
+        view[count:] = bytes(len(view) - count)
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
@@ -401,7 +418,7 @@ class _NeverFailing(io.RawIOBase):
         return size or 0
 
     def append_checksum(self) -> None:
-        """Append the line with the checksum; HDF5 must have closed the file before."""
+        """Append the line with the checksum of all bytes before it; HDF5 must have closed the file."""
         with self._keeping_errors():
             length = self._file.seek(0, io.SEEK_END)
             checksum = _crc32(self._file, length)
@@ -410,9 +427,10 @@ class _NeverFailing(io.RawIOBase):
 
 
 def set_attributes(file: h5py.File, values: Mapping[str, str | int]) -> None:
-    """Set attributes of a file, strings with a fixed length.
+    """Set attributes of a file; strings are stored with a fixed length.
 
-    HDF5 keeps strings of variable length in a heap, and may loop for ever when it reads a damaged heap.
+    HDF5 would keep strings of variable length in a heap, and may loop for ever when it reads a damaged
+    heap.
 
     Args:
       file: the file from `created`.

@@ -1,4 +1,4 @@
-"""Lazy imports: a package is imported fast, since its public names are imported on first use."""
+"""Lazy imports: importing a package is fast, since its public names are imported on first use."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ def lazy_names(
     """Return the `__getattr__` and `__dir__` of a package whose names are imported on first use.
 
     Args:
-      package: full name, such as `"nst_jax.vgg"`.
+      package: full name of the package, such as `"nst_jax.vgg"`.
       submodules: names of the package's public modules.
       homes: maps a module of the package to the names that the package re-exports from it.
 

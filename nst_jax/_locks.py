@@ -1,8 +1,9 @@
 """Locks between processes. The system releases them when a process ends, however it ends.
 
-A lock is `flock` of an open file, so a file that a killed process leaves behind locks nothing. On a
-network disk other machines see the lock too, if the disk supports locks. Where there are no locks, as
-on Windows and on some network disks, `lock` returns None, and its callers go on without a lock.
+A lock belongs to an open file (the system call `flock`), not to the existence of a file. So a file that
+a killed process leaves behind locks nothing. On a network disk other machines see the lock too, if the
+disk supports locks. Where there are no locks, as on Windows and on some network disks, `lock` returns
+None, and its callers go on without a lock.
 """
 
 import os
@@ -16,11 +17,13 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
     """Lock an open file until it is closed.
 
     Args:
-      descriptor: descriptor of the file, open for writing, as network disks require.
-      wait: whether to wait until nobody else has the lock.
+      descriptor: file descriptor of the file. The file must be open for writing, since network disks
+        require that.
+      wait: whether to wait if another process has the lock.
 
     Returns:
-      True if the file is locked, False if somebody else has the lock, None if there are no locks here.
+      True if this process has the lock now, False if another process has it, None if the system or the
+      disk has no locks.
     """
     if sys.platform == "win32":
         return None
@@ -34,7 +37,7 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
 
 
 def is_at(descriptor: int, path: str | os.PathLike[str]) -> bool:
-    """Return whether an open file is still the one at a path; else it was deleted or replaced."""
+    """Return whether an open file is still the file at a path, and was not deleted or replaced."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")  # where Linux tells how much memory there is
+CGROUP = Path("/sys/fs/cgroup")  # where Linux describes control groups, which limit containers
 # For each version of Linux control groups, 2 and 1: the files with the memory limit and the memory in
 # use; the file of memory statistics, and the key in it for memory in use that can be freed.
 CGROUPS = (
@@ -21,15 +21,16 @@ CGROUPS = (
 def of_this_machine() -> int | None:
     """Return the bytes that can still be allocated; None if that is not known.
 
-    The result is the smaller of two numbers: the memory that the operating system reports as available
-    (outside Linux, all installed memory), and what is left of the memory limit of the control group at
-    `CGROUP`, which in a container is the container's.
+    The result is the smaller of two numbers. One is the memory that the operating system reports as
+    available (outside Linux, all installed memory). The other is what is left of the memory limit of
+    the control group at `CGROUP`; inside a container, this is the container's limit.
     """
     known = [amount for amount in (_system_memory(), _control_group_memory()) if amount is not None]
     return min(known, default=None)
 
 
 def _system_memory() -> int | None:
+    """Return the bytes that the operating system reports as available, or as installed; else None."""
     found = _numbers(MEMINFO)
     if "MemAvailable" in found:
         return found["MemAvailable"] * 1024
@@ -46,7 +47,7 @@ def _control_group_memory() -> int | None:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
         except (OSError, ValueError):
             continue
-        # Without a limit, version 2 writes "max", and version 1 a huge number.
+        # If there is no limit, version 2 of control groups states "max", and version 1 a huge number.
         if all(word.isdigit() for word in words):
             return max(0, int(words[0]) - int(words[1]) + _numbers(CGROUP / stat).get(freeable, 0))
     return None
@@ -66,5 +67,5 @@ def _numbers(path: Path) -> dict[str, int]:
 
 
 def gigabytes(size: float) -> str:
-    """Return a number of bytes in gigabytes, for messages."""
+    """Return a number of bytes as text in gigabytes (10^9 bytes), for messages."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e9:.2g} GB"

@@ -27,9 +27,10 @@ def inside(size: RealSize, shape: Shape) -> Bool[Array, "h w"]:
 
 
 def cut(x: Array, size: RealSize) -> Array:
-    """Return an array [*batch, h, w, c] with zeros outside the real size, whatever was there, even NaN.
+    """Return an array [*batch, h, w, c] with zeros outside the real size, whatever was there before.
 
-    The gradient outside is exactly zero, too.
+    Even NaN becomes zero there. The gradient with respect to `x` is exactly zero outside the real size,
+    too.
     """
     height, width = x.shape[-3:-1]
     mask = inside(size, (height, width)).reshape(*[1] * (x.ndim - 3), height, width, 1)
@@ -37,20 +38,35 @@ def cut(x: Array, size: RealSize) -> Array:
 
 
 def halved_size(size: RealSize, ceil: bool) -> RealSize:
-    """Return a real size after a pooling that keeps (`ceil`) or drops an odd last line."""
+    """Return the real (height, width) after a pooling that halves both sides.
+
+    Args:
+      size: the real (height, width) before the pooling.
+      ceil: whether the pooling keeps the last row or column of an odd side; if not, it drops them.
+    """
     return (size + int(ceil)) // 2
 
 
 def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:
-    """Return height and width as floats, of float32 at least, whose products do not overflow."""
+    """Return height and width as two floating-point scalars, so that numbers of pixels can be computed.
+
+    Args:
+      size: the (height, width).
+      dtype: the type of the arrays that are divided by these numbers. The result has this type, but at
+        least float32, in which the product of height and width does not overflow.
+    """
     wide = jnp.promote_types(dtype, jnp.float32)
     return size[0].astype(wide), size[1].astype(wide)
 
 
 def padded(picture: Any, shape: Shape) -> np.ndarray:
-    """Return a picture [h, w, c] at the top left of an array of zeros of this (height, width).
+    """Return an array of zeros with a picture at its top left.
 
-    It is computed on the host, so that nothing is compiled for the size of the picture.
+    NumPy makes the array on the host, so that JAX compiles nothing for the size of the picture.
+
+    Args:
+      picture: [h, w, c].
+      shape: (height, width) of the array; no side may be smaller than the picture's.
     """
     picture = np.asarray(picture)
     missing = [(0, most - side) for most, side in zip(shape, picture.shape[:2], strict=True)]

@@ -16,22 +16,24 @@ from jaxtyping import Array, Bool, Float, Int
 
 Image: TypeAlias = Float[Array, "*batch h w 3"]  # sRGB in [0, 1]
 
-StyleImage: TypeAlias = Float[
-    Array, "*batch h_style w_style 3"
-]  # an Image whose size may differ from that of the canvas
+# An Image whose size may differ from that of the canvas.
+StyleImage: TypeAlias = Float[Array, "*batch h_style w_style 3"]
 
 Resized: TypeAlias = Float[Array, "*batch h_new w_new 3"]  # an Image after a change of size
 
-FeatureMap: TypeAlias = Float[Array, "*batch h w c"]  # network activations at one tap (layer)
+# The activations of the network at one tap: a place in the network where losses read its features, such
+# as the output of a layer.
+FeatureMap: TypeAlias = Float[Array, "*batch h w c"]
 
 Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 
 # (height, width) in px of a picture at the top left of a larger array; see `nst_jax._real_size`.
 RealSize: TypeAlias = Int[Array, "2"]
 
+# A Gram matrix: for each pair of channels, the products of their features, summed over positions.
 Gram: TypeAlias = Float[Array, "*batch c c"]
 
-Scalar: TypeAlias = Float[Array, "*batch"]
+Scalar: TypeAlias = Float[Array, "*batch"]  # one number; in a batch, one for each picture
 
 Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one tap, e.g. a Gram matrix
 
@@ -63,33 +65,44 @@ ADDED_LATER = "added later"
 
 
 class Guides(NamedTuple):
-    """The masks of a canvas at the taps, for regions with styles of their own; see `controls.regions`.
+    """The masks of a canvas at the taps (layers that losses read), for regions with their own styles.
 
-    There are r + 1 regions: that of the default style, and r others. T is the value of a region's mask
-    at a position; in the sums of a style statistic, the position counts T² times.
+    There are r regions with styles of their own, and the rest of the canvas is one more region, with
+    the default style. T is the value of a region's mask at a position of the features, from 0 to 1. In
+    the sums from which a style statistic is computed, the position counts T² times. See
+    `controls.regions`.
     """
 
-    masks: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
-    totals: dict[
-        str, Array
-    ]  # style tap -> [r + 1], sum of T² over positions; 1 for an empty region
-    shares: dict[
-        str, Array
-    ]  # style tap -> [r + 1], weights of the regions' style losses, of sum 1; 0 for an empty region
-    # Tap -> [h', w', 1], square root of the weight of each position in the content loss that holds
-    # protected parts near the content. Empty if nothing is protected.
+    # Style tap -> [h', w', r + 1], T of each region, that of the default style first.
+    masks: dict[str, Array]
+    # Style tap -> [r + 1], the sum of T² over the positions of each region, by which its sums are
+    # divided; 1 for an empty region.
+    totals: dict[str, Array]
+    # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
+    # at a tap sum to 1.
+    shares: dict[str, Array]
+    # The additional content loss that keeps protected parts like the content has a weight for each
+    # position. Its tap -> [h', w', 1], the square roots of these weights: features are multiplied by
+    # them before the loss squares differences. The dictionary is empty if nothing is protected.
     held: dict[str, Array]
 
 
 class KeptContent(NamedTuple):
-    """The content of a canvas, and how much of it each pixel keeps; see `controls.with_kept`."""
+    """The content picture, and how much of it each pixel of the canvas keeps, for protected parts.
+
+    `controls.with_kept` mixes the two.
+    """
 
     content: Float[Array, "*batch h w 3"]
-    share: Float[Array, "*batch h w 3"]  # 0 to 1, the same in all channels
+    # The share of the content in each pixel, from 0 to 1, the same in all channels.
+    share: Float[Array, "*batch h w 3"]
 
 
 class Targets(NamedTuple):
-    """What the canvas is compared with, computed before the loop, once per scale (resolution level)."""
+    """What the canvas (the picture being optimised) is compared with.
+
+    Targets are computed before the optimisation loop begins, once for each scale (resolution level).
+    """
 
     content: Features  # content tap -> features of the content picture
     # Style tap -> target of the style loss, e.g. the style's Gram matrix. With `guides`, the targets of
@@ -97,9 +110,10 @@ class Targets(NamedTuple):
     style: dict[str, Any]
     # The content picture, if the recipe has a `matting_weight` or a `losses.JointContentLoss`.
     photo: Image | None = None
-    guides: Guides | None = None  # None if nothing is masked
+    guides: Guides | None = None  # None if there are no regions, protected or transparent parts
     kept: KeptContent | None = None  # None if nothing is protected
-    # The real size of the canvas, if canvas and content lie in a larger array; None: they fill it.
+    # The real (height, width) of the canvas, if canvas and content lie at the top left of larger
+    # arrays; None if they fill their arrays.
     size: RealSize | None = None
 
 
@@ -116,7 +130,9 @@ class Losses(NamedTuple):
     tv: Scalar
     # Style tap, or part of a style loss that has parts -> its weighted loss.
     style_layers: dict[str, Scalar]
-    matting: Scalar | None = None  # None if the recipe has no `matting_weight`
+    # The matting energy: how far the picture is from being a locally affine function of the content's
+    # colours. None if the recipe has no `matting_weight`.
+    matting: Scalar | None = None
 
 
 class State(NamedTuple):
@@ -135,7 +151,7 @@ class State(NamedTuple):
     opt_state: Any  # state of the optimiser's optax transformation
     # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
     broke_at: Int[Array, "*batch"]
-    # The average of all canvases kept at this scale, weighted more the later they are; None if
+    # The average of all canvases kept at this scale, in which later canvases have more weight; None if
     # `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
     # For each position of the canvas the index of its match in the style, if the style loss finds
@@ -144,14 +160,17 @@ class State(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What `paint` yields after every interval of updates. Its arrays stay valid: none is donated."""
+    """What `paint` yields after every interval of updates.
+
+    The arrays stay valid while the run goes on: none of their buffers is donated to later updates.
+    """
 
     step: int  # updates so far, over all scales
-    # The canvas as an image [h, w, 3], clipped to [0, 1], or the average of the canvases at this scale
-    # if `recipe.descent.average_decay` is set.
+    # The canvas as a finished image [h, w, 3], clipped to [0, 1]. If `recipe.descent.average_decay` is
+    # set, the average of the canvases at this scale takes the place of the canvas.
     image: Image
-    # Scalar losses of the canvas, never of an average; if `broke_at` is not -1: not finite, of a
-    # rejected canvas.
+    # Scalar losses of the canvas itself, even if `image` is an average. If `broke_at` is not -1, they
+    # are those of a rejected canvas, and not finite.
     losses: Losses
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
     scale: int  # index of the scale; 0 is the coarsest
@@ -163,7 +182,7 @@ class Checkpoint(NamedTuple):
 
     step: int  # updates so far, over all scales
     scale: int  # index of the scale of the canvas; 0 is the coarsest
-    arrays: Mapping[str, Any]  # the leaves of the run's `State` by name
+    arrays: Mapping[str, Any]  # name -> leaf of the run's `State`; see `checkpoints.named_leaves`
     history: Losses  # losses of all canvases so far, arrays [step + 1]
     facts: Mapping[str, Any]  # what the run depends on, see `provenance.of_identity`
     scales: Sequence[Mapping[str, Any]]  # all scales of the run, see `provenance.of_scales`
@@ -180,7 +199,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-Shape = tuple[int, int]  # height, width
+Shape = tuple[int, int]  # (height, width), in px for pictures
 
 AnyImage: TypeAlias = Float[Array | np.ndarray, "*batch h w 3"]  # an Image, on a device or the host
 

@@ -1,3 +1,3 @@
-"""The version of the package; the build reads it, and results record it."""
+"""The version of the package. The build reads it, and painted pictures and checkpoints record it."""
 
 __version__ = "0.1.0"

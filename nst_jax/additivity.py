@@ -40,8 +40,9 @@ def check_additive(argument: str, loss: Loss) -> None:
       loss: any loss; the losses of the package, and those with `additive=False`, are not evaluated.
 
     Raises:
-      ValueError: if added zeros (for a `Variation`, a mask that is True everywhere) change the sums, or
-        the sums over two halves do not add up to those over the whole.
+      ValueError: if the sums change when positions with zeros are added to the features (for a
+        `Variation`, when a mask that is True everywhere is given), or if the sums over two halves of
+        the features do not add up to the sums over all of them.
 
     Example:
       >>> import jax.numpy as jnp
@@ -70,10 +71,11 @@ def _not_additive(loss: Loss) -> str:
     if isinstance(loss, (MatchingLoss, JointContentLoss)):
         return "it compares positions of a whole picture"
     try:
-        with jax.ensure_compile_time_eval():  # the caller may be tracing
+        # This context gives concrete values even if JAX is tracing the caller.
+        with jax.ensure_compile_time_eval():
             whole, with_zeros, halves = jax.device_get(jax.jit(partial(_probe, loss))())
     except Exception:
-        # The loss cannot use these features. If it is faulty, a run will raise the error again.
+        # The loss cannot use these features. If the loss is faulty, a run will raise the error again.
         return ""
     if missed := _missed([with_zeros], whole):
         what = (
@@ -105,14 +107,15 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
     A `Variation` gets a mask that is True everywhere instead of the added zeros.
     """
     random = np.random.default_rng(0)
-    channels = 3 if isinstance(loss, Variation) else 64  # those of a picture or of relu1_1
+    channels = 3 if isinstance(loss, Variation) else 64  # of a picture, or of features at relu1_1
     shape = (2, 4, 6, channels)
     canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)
     if isinstance(loss, Variation):
         first = jnp.arange(4)[:, None] < jnp.full(6, 2)[None]
-        # Each half also gets the line beyond the cut, with a mask that leaves out the differences that
-        # start from that line. Differences across the cut belong to the upper half; from the line above
-        # it, the lower half learns that it does not begin at the picture's border.
+        # The picture is cut between its second and third row. Each half also gets the next row beyond
+        # the cut, and a mask that leaves out the differences that start from this row. Differences
+        # across the cut belong to the upper half. The lower half needs the row above the cut so that it
+        # does not take the cut for the picture's border.
         halves = loss.sums(canvas[:3], first[:3]), loss.sums(canvas[1:], ~first[1:])
         return loss.sums(canvas, None), loss.sums(canvas, jnp.full((4, 6), True)), halves
     pictures = (canvas, other) if isinstance(loss, ContentLoss) else (canvas,)
@@ -131,7 +134,12 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
 
 
 def _missed(parts: Sequence[Any], whole: Any) -> str:
-    """Return a phrase that says how the sum of the parts differs from the whole, or "" if equal."""
+    """Return a phrase that says how the sum of the parts differs from the whole, or "" if equal.
+
+    Args:
+      parts: pytrees of sums over parts of the data.
+      whole: the pytree of the sums over all data.
+    """
     structures = {jax.tree.structure(tree) for tree in (*parts, whole)}
     *added, wanted = (jax.tree.leaves(tree) for tree in (*parts, whole))
     if len(structures) > 1:
@@ -143,6 +151,6 @@ def _missed(parts: Sequence[Any], whole: Any) -> str:
         found = sum(np.asarray(term, np.float64) for term in terms)
         error = np.max(np.abs(found - np.asarray(leaf, np.float64)), initial=0)
         largest = np.max(np.abs(np.asarray(leaf, np.float64)), initial=0)
-        if not error <= TOLERANCE * largest:  # also true for NaN
+        if not error <= TOLERANCE * largest:  # unlike `error > ...`, true for NaN as well
             return f"an error of {error:.3g}, where the largest of the sums is {largest:.3g}"
     return ""

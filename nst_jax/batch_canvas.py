@@ -1,4 +1,4 @@
-"""Several canvases of a batch, optimised at once by a `vmap` of the loop for one canvas."""
+"""The canvases of a batch: several pictures that are optimised at once, by a `vmap` of one loop."""
 
 from dataclasses import replace
 from functools import partial
@@ -28,7 +28,8 @@ from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.targets import blend, stacked_targets, style_targets
 from nst_jax.vgg.network import with_forms
 
-# `vmap` axis of each leaf of the recipe; None: the leaf is one number, the same for all pictures.
+# The `vmap` axis of each leaf of the recipe: 0 if the leaf is an array with one number for each
+# picture; None if the leaf is a single number, which all pictures share.
 Axes: TypeAlias = tuple[int | None, ...]
 
 RealSizes: TypeAlias = Int[np.ndarray, "n 2"]  # the real (height, width) of each canvas in a bucket
@@ -39,16 +40,20 @@ class Member(NamedTuple):
 
     place: int  # index of the picture in the result
     content: int  # index of its content picture; members with the same index share its features
-    style: int  # index of its style picture, or of its list of blended style pictures
-    prepared: prepare.Prepared  # its resized pictures and its scales
-    key: Array  # random key of its start
+    # Index of its style picture, or of its list of blended style pictures. Members with the same index
+    # share the statistics of these pictures.
+    style: int
+    prepared: prepare.Prepared  # its resized content and styles, its controls, and its scales
+    key: Array  # random key for a start that draws noise
 
 
 class BatchWeights(NamedTuple):
-    """The weights in the two versions that a batch needs: to compute targets, and for the loop."""
+    """The weights in the two versions that a batch needs: one computes targets, one runs the loop."""
 
-    measuring: Params  # as loaded, to compute features of contents and statistics of styles
-    loop: Params  # with the forms that `with_forms` adds, copied to all devices of the plan
+    measuring: Params  # as loaded; for the features of contents and the statistics of styles
+    # With the transposed and Winograd kernels that `with_forms` adds, which make the updates faster;
+    # copied to all devices of the plan.
+    loop: Params
 
     @classmethod
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
@@ -62,7 +67,10 @@ class BatchWeights(NamedTuple):
 
 
 class BatchCanvas:
-    """The canvases of a chunk (pictures painted at once); implements `descent.Canvas`."""
+    """The canvases of a chunk (the pictures that are painted at once); implements `descent.Canvas`.
+
+    Arrays of the chunk have the pictures as their first axis.
+    """
 
     def __init__(
         self,
@@ -75,28 +83,36 @@ class BatchCanvas:
         self.plan, self._weights, self._init = plan, weights, init
         self._watch = Watch() if watch is None else watch
         self._count = len(members)
-        # The devices must get equally many members, so the last member is repeated as often as needed.
+        # All devices must get the same number of members, so the last member is repeated as often as
+        # needed. The results of these copies are dropped at the end.
         extra = sharding.round_up(self._count, plan.mesh) - self._count
         self._members = members + members[-1:] * extra
         indices = [member.place for member in self._members]
         here = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
-        # The recipe on the devices that compute targets: on all devices of the plan if several share
-        # each picture, else on one.
+        # The recipe's numbers on the devices that compute targets: on all devices of the plan if
+        # several devices share each picture, else on one device.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._shapes = [scale.shape for scale in plan.scales]
+        # For each member the number of the update, over all scales, at which its losses stopped being
+        # finite; -1 as long as they are finite.
         self._broke_at = np.full(len(self._members), -1)
-        self._totals: list[np.ndarray] = []  # total losses, [members, steps] of each `run`
-        self._image: Image | None = None  # the images with which the current scale started
+        # One array [members, steps] of total losses for each call of `run`.
+        self._totals: list[np.ndarray] = []
+        # The images with which the current scale started, [members, h, w, 3].
+        self._image: Image | None = None
 
     def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
-        """Return what `recipe`, by default the one on the devices that paint, is at a scale."""
+        """Return `recipe` with the values that hold at one scale, such as its style loss.
+
+        None stands for the recipe on the devices that paint.
+        """
         return (self._recipe if recipe is None else recipe).at(scale, self._shapes)
 
     def measure(self, scale: int) -> Targets:
-        """Compute the targets of a scale and return those of all members, stacked.
+        """Compute the targets of all members at a scale, stacked along a first axis.
 
-        Each content and each style is measured once, however many members share it.
+        Each content and each style is measured only once, even if several members have it.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
@@ -115,12 +131,14 @@ class BatchCanvas:
                 picture = sharding.replicate(picture, mesh)
                 contents[member.content] = pieces.content(picture, **real)
                 photos[member.content] = pieces.photo(picture)
-            # In a bucket, contents of several sizes may need one style in several sizes.
+            # In a bucket, contents differ in size, and for each of them the recipe's size rule may give
+            # the same style another size. So the sizes belong to the key there.
             name = (member.style, here.style_shapes) if self.plan.in_bucket else member.style
             if name not in styles and self.plan.in_bucket:
                 styles[name] = self._statistics_in_bucket(scale, member, pieces)
             if name not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
+                # A loss that matches positions has finished targets, not statistics to be blended.
                 if isinstance(recipe.terms.style_loss, MatchingLoss):
                     styles[name] = pieces.styles(pictures)
                     continue
@@ -134,10 +152,11 @@ class BatchCanvas:
             if self.plan.in_bucket:
                 name = (name, member.prepared.scales[scale].style_shapes)
             found = styles[name]
-            if isinstance(recipe.terms.style_loss, MatchingLoss):  # no shares, so nothing to blend
+            if isinstance(recipe.terms.style_loss, MatchingLoss):  # `found` is the target already
                 of_members.append(found)
                 continue
-            # The target of a single style does not depend on its share, so all its members share it.
+            # The target of a single style does not depend on its share, so all members with this style
+            # use the same target. A blend has a target for each member, since shares may be swept.
             known = (name,) if len(found) == 1 else (name, place)
             if known not in targets:
                 targets[known] = _style_targets(
@@ -157,12 +176,16 @@ class BatchCanvas:
     def _at_scale(
         self, picture: Image, shape: Shape, array: Shape
     ) -> tuple[Resized, dict[str, Any]]:
-        """Return a picture at a scale and, if it lies in a bucket, the argument `size` of `Measuring`.
+        """Return a picture at a scale, and the further arguments with which `Measuring` measures it.
+
+        In a bucket (an array that is larger than its picture, see `scaling.buckets`), the picture lies
+        at the top left, and the further argument is `size`, its real (height, width). Without a bucket,
+        there is no further argument.
 
         Args:
           picture: [h, w, 3] at its final size.
-          shape: its (height, width) at the scale.
-          array: (height, width) of the bucket.
+          shape: the (height, width) of the picture at the scale.
+          array: the (height, width) of the bucket's array at the scale; ignored without a bucket.
         """
         if not self.plan.in_bucket:
             return prepare.at_scale(picture, shape), {}
@@ -170,7 +193,7 @@ class BatchCanvas:
         return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
 
     def _statistics_in_bucket(self, scale: int, member: Member, pieces: Measuring) -> list[Any]:
-        """Return the statistics of each of a member's styles, which lie in arrays of one size."""
+        """Return the statistics of each style of a member, for styles that lie in a bucket's arrays."""
         shapes, (array,) = (
             member.prepared.scales[scale].style_shapes,
             self.plan.scales[scale].style_shapes,
@@ -183,14 +206,20 @@ class BatchCanvas:
         return found
 
     def _real_sizes(self, scale: int) -> RealSizes | None:
-        """Return the real size of each member's canvas; None if they fill their arrays."""
+        """Return the (height, width) of each member's canvas inside its larger array, for a bucket.
+
+        None without a bucket, since canvases then fill their arrays.
+        """
         if not self.plan.in_bucket:
             return None
         shapes = [member.prepared.scales[scale].shape for member in self._members]
         return np.asarray(shapes, np.int32)
 
     def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
-        """Compute the targets of members with regions, protected or transparent parts, stacked."""
+        """Compute the targets of members that have regions, protected or transparent parts.
+
+        The targets of all members are stacked along a first axis.
+        """
         mesh, found = band_mesh(self.plan.mesh), []
         for place, member in enumerate(self._members):
             prepared, here = member.prepared, member.prepared.scales[scale]
@@ -203,8 +232,9 @@ class BatchCanvas:
             arrays = sharding.replicate((content, styles, controls), mesh)
             pictures = (*prepared.styles, *prepared.region_styles)
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
-            # Pictures and masks are named by the identities of their arrays. Members that share a
-            # picture have the same array, so it is measured once.
+            # `pieces` measures a picture only once if it is given again under the same name. The names
+            # here are made of the identities of arrays, since members that share a picture or a mask
+            # share its array.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             shares = _shares(self._measuring_recipe, place)
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
@@ -259,14 +289,20 @@ class BatchCanvas:
             )
         if exact is None:
             return state
-        # A copy for each field: the loop donates the state, and no buffer can be donated twice.
+        # The exact canvases replace those that `init` made from rounded images. Each field gets a copy
+        # of its own: the loop donates the state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Return the images of a coarser scale, each resized from its real size to the next one.
+        """Return the images of the coarser scale, resized for a scale and laid into its arrays.
 
-        It is done on the host: nothing is compiled for the sizes of the pictures.
+        Each picture is cut out at its real size and resized to its real size at `scale`. NumPy does
+        that on the host, so that nothing is compiled for the sizes of the pictures.
+
+        Args:
+          scale: index of the scale to which the images are resized.
+          images: the images of the scale before, [members, h, w, 3], in the arrays of that scale.
         """
         descent, array = self.plan.recipe.descent, self.plan.scales[scale].shape
         found = []
@@ -281,7 +317,7 @@ class BatchCanvas:
         return jnp.asarray(np.stack(found))
 
     def _contents(self, scale: int) -> Image:
-        """Return the contents of all members at a scale."""
+        """Return the contents of all members at a scale, [members, h, w, 3]."""
         shape = self.plan.scales[scale].shape
         pictures = {
             member.content: prepare.at_scale(member.prepared.content, shape)
@@ -290,9 +326,10 @@ class BatchCanvas:
         return jnp.stack([pictures[member.content] for member in self._members])
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the members' starting images and their exact canvases; see `prepare.exact_canvas`.
+        """Return the images [members, h, w, 3] from which the members start, and their exact canvases.
 
-        Instead of canvases, None is returned if the start is not defined in the canvas' coordinates.
+        The exact canvases are starts in the optimiser's coordinates, which a conversion from images
+        would round; see `prepare.exact_canvas`. They are None for a start that is defined as an image.
         """
         images: list[Any] = []
         canvases: list[np.ndarray] = []
@@ -302,7 +339,7 @@ class BatchCanvas:
             at_scale: Any = on_host.at_scale_on_host if self.plan.in_bucket else prepare.at_scale
             content = at_scale(member.prepared.content, scale.shape)
             style = at_scale(member.prepared.styles[0], scale.style_shapes[0])
-            if self.plan.in_bucket:  # `jnp.asarray` would compile a copy of each shape
+            if self.plan.in_bucket:  # `jnp.asarray` would compile a copying program for each shape
                 content, style = jax.device_put((content, style))
             shares = _shares(self._recipe, place)
             init = instant_painter.resolved_start(member.prepared, recipe, self._init, shares)
@@ -334,7 +371,10 @@ class BatchCanvas:
         return state, None
 
     def stalled(self) -> list[bool]:
-        """Return for each picture of a finished run whether nothing was painted; see `has_stalled`."""
+        """Return for each picture, after its last update, whether the run painted nothing in it.
+
+        `descent.has_stalled` decides that from the total losses of all updates.
+        """
         totals = np.concatenate(self._totals, axis=1)[: self._count]
         return [has_stalled(one, self.plan.scales) for one in totals]
 
@@ -347,12 +387,20 @@ class BatchCanvas:
         return optimize.hand_over(image, state, self._at(scale))
 
     def _images(self, scale: int, state: State, *, clipped: bool) -> Image:
-        """Return the canvases of a finished scale as images, and record which of them diverged."""
+        """Return the canvases at the end of a scale as images, and record which of them diverged.
+
+        Args:
+          scale: index of the scale.
+          state: the state after its last update.
+          clipped: True returns the results, clipped to [0, 1]; False returns what the next scale starts
+            from, see `optimize.canvas_image`.
+        """
         bands = self.plan.bands(scale)
         recipe = self._at(scale)
         found = _picture_many(state, recipe, bands, axes=_axes_of(recipe), clipped=clipped)
         whole = self._broke_at < 0
-        # A picture that diverged at a coarser scale keeps its canvas of that scale, enlarged.
+        # A picture that diverged at a coarser scale keeps the last finite canvas of that scale, which
+        # was enlarged when this scale started.
         image = found if whole.all() else _choose(whole, found, self._image)
         broken = sharding.to_host(state.broke_at, self.plan.mesh)
         before = sum(one.steps for one in self.plan.scales[:scale])
@@ -360,7 +408,12 @@ class BatchCanvas:
         return image
 
     def results(self, state: State) -> tuple[list[Image], list[Losses], list[int]]:
-        """Return the images, their losses, and the update at which each diverged (-1 if it did not)."""
+        """Return the results of a finished run, one entry for each picture of the chunk.
+
+        Returns:
+          The finished images [h, w, 3]; their last losses, as scalars; and the number of the update,
+          over all scales, at which each picture diverged, -1 for pictures that did not.
+        """
         self._watch.wait(state.step)
         mesh, count = self.plan.mesh, self._count
         last = len(self.plan.scales) - 1
@@ -379,10 +432,13 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Image) -> Image:
-        """Return the picture of one member as it is returned; see `prepare.Finisher`."""
+        """Return the painted image of one member with realism, colours and protected parts applied.
+
+        `prepare.Finisher` does that. `place` is the index of the member in the chunk.
+        """
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)
-        if realism.ndim:  # of a sweep; an array of length one is shared by all members
+        if realism.ndim:  # a sweep; the remainder lets all members share an array of length one
             realism = realism[member.place % len(realism)]
         shares = _shares(self._measuring_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
@@ -391,39 +447,47 @@ class BatchCanvas:
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
-    """Return the recipe for the pictures at `indices`, with every number an array.
+    """Return the recipe of a batch with the numbers for some of its pictures only, as JAX arrays.
 
-    In the recipe of a sweep, a number may be an array with one entry for each picture. Of such an array
-    the entries at `indices` are taken.
+    In the recipe of a sweep, a number may be an array with one entry for each picture of the batch.
+    From such an array, the entries of the wanted pictures are taken.
+
+    Args:
+      recipe: the recipe of the whole batch.
+      indices: the wanted pictures, by their indices in the batch.
     """
     take = np.asarray(indices)
     return recipes.with_numbers(
-        # An array of length one is shared by all members.
+        # The remainder lets all members share an array of length one.
         recipes.as_arrays(recipe.bare()),
         lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
     )
 
 
 def _axes_of(recipe: Recipe) -> Axes:
-    """Return the `vmap` axis of each number of a recipe: 0 for an array with an entry for each picture.
+    """Return the `vmap` axis of each number of a recipe, in the order of its pytree leaves.
 
-    The recipe is that of one scale, which may have other numbers than that of the run.
+    The axis is 0 for an array with an entry for each picture, and None for a single number. The recipe
+    must be the one of a scale (`Recipe.at`), since it may have other leaves than the recipe of the run.
     """
     return tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(recipe))
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return one member's style shares: the weights by which its styles are blended."""
+    """Return the weights by which the styles of the member with index `place` are blended."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )
 
 
 def _tree(axes: Axes, recipe: Recipe) -> Recipe:
+    """Return the `vmap` axes from `_axes_of` as a pytree with the structure of the recipe."""
     return jax.tree.unflatten(jax.tree.structure(recipe), axes)
 
 
 # --- Compiled functions ---------------------------------------------------------------------------
+#
+# A function `_x_many` does for all canvases of a chunk what `x` in `nst_jax.optimize` does for one.
 
 _enlarge = Jitted(optimize.enlarged, static_argnums=(1, 2, 3))
 _style_targets = Jitted(style_targets)
@@ -431,11 +495,15 @@ _style_targets = Jitted(style_targets)
 
 @Jitted
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
+    """Return the images `found` where `whole` is True, and elsewhere the images `before`, clipped."""
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 
 
 def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None) -> Array:
-    """Copy canvases from the host to the devices that share the batch."""
+    """Copy canvases [members, h, w, 3] from the host to the devices that share the batch.
+
+    With `bands`, they are padded and distributed by band.
+    """
     if bands is None:
         return distribute(jnp.array(sharding.split(canvases, mesh)), None)
     return _padded_many(sharding.split(canvases, mesh), bands, mesh=mesh)

@@ -1,4 +1,8 @@
-"""`stylize_many`: many pictures at once, by a `vmap` over canvases, targets and recipe numbers."""
+"""`stylize_many`: paint many pictures at once.
+
+The optimisation loop of one picture is mapped by `jax.vmap` over the canvases (the pictures being
+optimised), over their targets, and over numbers of the recipe that differ between the pictures.
+"""
 
 import warnings
 from collections import defaultdict
@@ -35,17 +39,19 @@ from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import AnyMesh, Devices
 
+# Type of the argument `progress`: a function of the evaluations done so far and of their total number.
 Progress: TypeAlias = Callable[[int, int], None]
 
 
 class PicturesDiverged(RuntimeWarning):
     """Warning that the losses of some pictures of a batch stopped being finite.
 
-    This is no error, since the other pictures are good, and a sweep may well contain numbers with which
-    the losses diverge.
+    It is not raised as an error, since the other pictures of the batch are good. A sweep over numbers
+    of a recipe may well contain numbers with which the losses diverge.
 
     Attributes:
-      pictures: maps the index of a picture to the number of the update whose losses were not finite.
+      pictures: maps the index of each such picture in the batch to the number of the update after which
+        its losses were not finite.
     """
 
     def __init__(self, pictures: dict[int, int]):
@@ -61,10 +67,10 @@ class PicturesDiverged(RuntimeWarning):
 
 
 class PicturesStalled(RuntimeWarning):
-    """Warning that the losses of some pictures of a batch end as they began: nothing was painted there.
+    """Warning that some pictures of a batch end with the losses they began with: nothing was painted.
 
     Attributes:
-      pictures: the indices of the pictures.
+      pictures: the indices of these pictures in the batch.
     """
 
     def __init__(self, pictures: Iterable[int]):
@@ -80,13 +86,17 @@ class PicturesStalled(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The results of a batch, by the index of the picture (`Member.place`)."""
+    """The results of a batch. Each key is the index of a picture in the batch (`Member.place`)."""
 
-    images: dict[int, Image]
-    # Scalars on the host. For the pictures in `broken` they are not the losses of `images`.
+    images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
+    # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
+    # not finite here, whereas its entry in `images` is its last canvas with finite losses.
     losses: dict[int, Losses]
-    broken: dict[int, int]  # only pictures that diverged: number of the update at which they did
-    stalled: set[int]  # pictures whose losses end as they began at every scale
+    # Only the pictures that diverged -> number of the update after which the losses were not finite.
+    broken: dict[int, int]
+    # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
+    # first.
+    stalled: set[int]
 
 
 def stylize_many(
@@ -120,21 +130,25 @@ def stylize_many(
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
-    n contents are paired with n styles; a single content or style is used for all. Numbers of the
-    recipe (weights, per-layer weights, learning rate) may be arrays [n], which makes a sweep. Canvases
-    of one shape share a compiled loop, whatever the sizes of their styles. If not all of them fit into
-    memory at once, they are painted in chunks, one after another; a smaller last chunk compiles its own
-    loop.
+    Content number i is painted in style number i, for n contents and n styles; a single content or a
+    single style is used for all pictures. Numbers of the recipe (weights, per-layer weights, learning
+    rate) may be arrays [n] with one value for each picture: such a call is a sweep. Canvases of the
+    same shape share one compiled optimisation loop, whatever the sizes of their styles (except with a
+    style loss that matches positions, for which the styles must have equal shapes too). If the canvases
+    do not all fit into memory at once, they are painted in chunks, one chunk after another. If the last
+    chunk is smaller than the others, another loop is compiled for it.
 
     Args:
       params: weights from `nst_jax.load_params`.
       contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes.
-      styles: like `contents`; an entry that is a list of images is a blend, as in `stylize`.
-      recipe: as in `stylize`; numbers of its `terms` and `descent.optimizer`, and `realism`, may be
-        arrays [n].
+      styles: like `contents`. Within a sequence, an entry may also be a list of images: the styles that
+        are blended for one picture, as in `stylize`.
+      recipe: as in `stylize`, except that the numbers in its `terms` and `descent.optimizer`, the last
+        learning rate, and `pictures.realism` may be arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
-      style_scale: as in `stylize`; one number, or one for each style of every blend.
+      style_scale: as in `stylize`; one number, or as many numbers as each blend has styles. All
+        pictures get the same numbers.
       tap_styles: as in `stylize`, for every picture.
       steps: as in `stylize`.
       precision: as in `stylize`.
@@ -145,40 +159,47 @@ def stylize_many(
         such as `Noise()`; default: the recipe's start.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
         `jax.random.key(0)`.
-      devices: devices that share the pictures: `"all"`, a number, or a list of `jax.Device`; default:
-        the one that holds the weights. Each device paints its own pictures, unless `bands` is over 1.
-      plan: a plan from `nst_jax.plan(..., pictures=n)`, for canvases of one shape. It contains
-        `recipe`, the arguments from `size` to `realism`, `devices`, `chunk` and `bands`, so these must
-        not be given as well.
+      devices: devices among which the pictures are divided: `"all"`, a number, or a list of
+        `jax.Device`; default: the one that holds the weights. Each device paints whole pictures, unless
+        `bands` is more than 1.
+      plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape. It contains
+        `recipe`, `size` and all further arguments up to `realism` (of `tap_styles` only the layers),
+        `devices`, `chunk` and `bands`. So none of these may be given as well, except `tap_styles`,
+        whose pictures must be. Default: new plans are made.
       regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
         list of n masks of any sizes, its weight an array [n].
       protect: as in `stylize`; mask and amount may be batches, too.
-      opacity: as in `stylize`; or a batch [n, h, w], or a list with one or None for each content.
-      style_opacity: as in `stylize`; or a list with one or None for each entry of `styles`, which for a
-        blend is a list.
+      opacity: as in `stylize`; or a batch [n, h, w]; or a list with an opacity or None for each
+        content.
+      style_opacity: as in `stylize`; or a list that has for each entry of `styles` an opacity or None,
+        and for an entry that is a blend a list of these.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
-      progress: called as `progress(done, total)` once the losses of the start are known, after each
-        interval, at the end of each scale, and at the latest every 256 updates. Both numbers count
-        evaluations: in each chunk, one for the start and one per update. An exception that it raises
+      progress: a function that is called as `progress(done, total)` once the losses of the start are
+        known, after each interval that `every` gives, at the end of each scale, and at the latest 256
+        updates after the previous call. `done` and `total` are numbers of evaluations of the losses:
+        each chunk has one for the start and one for each update. An exception that `progress` raises
         ends the run.
-      chunk: largest number of pictures painted at once, though at least one for each device (with
-        `bands`, for each group of devices that share a picture); default: as many as fit into memory by
-        `estimate_memory`, or all if the available memory is not known. A smaller number is taken
-        if it makes all chunks equally large and is at least half of the largest number.
+      chunk: largest number of pictures painted at once, but never less than one for each device (with
+        `bands`, for each group of devices that share a picture). By default, it is the number that fits
+        into memory by `estimate_memory`, or the number of all pictures if the available memory is not
+        known. Chunks get fewer pictures than this largest number if all chunks then have the same size,
+        and that size is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
-        number of `devices` must be a multiple of it.
-      bucket: side in px, a multiple of 16, of the square array in which each canvas lies, so that
-        pictures of all sizes up to it share one compiled loop for each scale. Losses and updates are
-        those of the pictures alone; pixels of the array that are not the picture's take time, but
-        change nothing. Refused for what cannot be exact, such as losses that are no sums over
-        positions, regions and tiles. `"off"`: each shape has a compiled loop of its own.
+        number of `devices` must be a multiple of `bands`.
+      bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
+        Pictures of all sizes up to this side then share one compiled loop for each scale. Each picture
+        gets the losses and updates that it would get without the array; the rest of the array takes
+        time, but changes nothing. What would not be exact in a larger array is refused: losses that are
+        no sums over positions, regions, and tiles, among others. `"off"`, the default: each shape of
+        canvas has a compiled loop of its own.
 
     Returns:
-      [n, h, w, 3] float32 in [0, 1] if all canvases have one shape, else a list of n images. If the
-      losses of a picture stop being finite, its last finite canvas is returned, enlarged if it is of a
-      coarser scale, and a `PicturesDiverged` warning names the picture. If the losses of a picture end
-      as they began at every scale, so that nothing was painted, a `PicturesStalled` warning names it.
+      [n, h, w, 3] float32 in [0, 1] if all canvases have the same shape, else a list of n images
+      [h, w, 3]. If the losses of a picture stop being finite, its last canvas with finite losses is
+      returned, enlarged to the final size if that happened at a coarser scale, and a `PicturesDiverged`
+      warning names the picture. If at every scale the last losses of a picture equal the first ones, so
+      that nothing was painted, a `PicturesStalled` warning names the picture.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -254,14 +275,17 @@ def stylize_many(
 
 
 def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
-    """Return the argument `styles` with further pictures at the end of each of its blends."""
+    """Return the argument `styles` with `pictures` (those of `tap_styles`) appended to each entry."""
     if not pictures:
         return styles
     return [[*blended, *pictures] for blended in _lists(styles)]
 
 
 def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) -> None:
-    """Warn of styles that `style_scale` enlarges, each once, at its largest size."""
+    """Warn of styles that `style_scale` enlarges beyond their own pixels.
+
+    A style that several pictures have in different sizes is named once, in the largest of these.
+    """
     if recipe.pictures.style_scale is None:
         return
     largest: dict[int, Member] = {}
@@ -271,24 +295,28 @@ def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) ->
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # If styles are recoloured, `members_of` counts content 0 with all styles, then content 1 ...;
-        # the remainder is the style's own number.
+        # If styles are recoloured, `members_of` gives a style another index for each content: the
+        # content's index times the number of blends, plus the index of the blend in `styles`. The
+        # remainder of the division is the index in `styles`.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         warn_of_enlarged(originals, shapes, recipe, stacklevel=3)
 
 
 def _style_sides(member: Member) -> int:
+    """Return the sum of the longer sides of a picture's styles at the final scale, in px."""
     return sum(max(shape) for shape in member.prepared.scales[-1].style_shapes)
 
 
 def _check_only_in_plan(**given: Any) -> None:
+    """Refuse arguments that a plan already contains; `given` has them by name, None if not given."""
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
 
 
 def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
+    """Return the plan that the caller gave; refuse it if it was not made for these pictures."""
     if plan.pictures != len(members):
         raise ValueError(
             f"`plan`: is for {plan.pictures} pictures and {len(members)} were given; make it with "
@@ -302,7 +330,8 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
     for member in members:
         scales = member.prepared.scales
         unlike = [a for a, b in zip(scales, plan.scales, strict=False) if a.shape != b.shape]
-        # Targets of a matching loss are as large as the styles, so the styles must fit as well.
+        # The sizes of the styles need not be those of the plan, except with a loss that matches
+        # positions: its targets are as large as the styles, so the plan's memory depends on them.
         if plan.recipe.terms.matched or unlike or len(scales) != len(plan.scales):
             check_plan_fits(plan, scales)
     return plan
@@ -325,16 +354,21 @@ def members_of(
 
     Args:
       contents: as in `stylize_many`.
-      styles: as in `stylize_many`.
-      recipe: the checked recipe of all pictures.
-      init: as in `stylize_many`; only checked here.
+      styles: as in `stylize_many`, with the pictures of `tap_styles` appended to each entry.
+      recipe: the recipe of all pictures, with the options of the call and already checked.
+      init: as in `stylize_many`; it is only checked here, and used when the batch is painted.
       key: as in `stylize_many`.
-      given: regions, protected and transparent parts, as in `stylize_many`.
-      on_host: whether pictures are resized without compiling a program for their sizes.
+      given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
+        if none of these is given.
+      on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
+
+    Returns:
+      The members of the batch, in the order of the pictures.
 
     Raises:
-      TypeError: as in `stylize_many`.
-      ValueError: as in `stylize_many`.
+      TypeError: if an argument is of the wrong type.
+      ValueError: if an argument cannot be used, or the numbers of contents, styles and recipe values do
+        not fit together.
     """
     _checks.start_or_image("init", init)
     _checks.random_key("key", key)
@@ -353,8 +387,9 @@ def members_of(
     resize = _resized_on_host if on_host else prepare.resized
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
     prepared = _recolored(resized, pairs, controls, recipe)
-    # A style that is recoloured by its content becomes another picture for each content. So it gets an
-    # index for each pair of content and style, and is measured for each pair.
+    # A style that gets the colours of its content becomes another picture for each content. So each
+    # pair of content and style then has an index of its own (`Member.style`), since `BatchCanvas`
+    # measures styles with the same index only once.
     recolors = finishing.recolors(recipe.pictures.colors)
     seen = {
         (content, style): content * len(styles) + style if recolors else style
@@ -372,10 +407,17 @@ def _recolored(
     given: Sequence[Given | None],
     recipe: Recipe,
 ) -> list[prepare.Prepared]:
-    """Return what is prepared of each picture, with its controls, and recoloured if the recipe says so.
+    """Return the prepared arrays of each picture of the batch, with their colours as the recipe says.
 
-    Pictures with the same content and styles share recoloured styles, unless they have transparent
-    parts or regions, which decide on the pixels whose colours count, and may differ between them.
+    Pictures with the same content and styles share one recoloured copy. A picture with regions or
+    transparent parts gets its own copy: these decide which pixels' colours count, and they may differ
+    from picture to picture.
+
+    Args:
+      resized: (index of a content, index of an entry of the styles) -> this pair at its sizes.
+      pairs: the key in `resized` of each picture of the batch.
+      given: the checked regions, protected and transparent parts of each picture; None: it has none.
+      recipe: the recipe of all pictures.
     """
     known: dict[tuple[int, int], prepare.Prepared] = {}
     found = []
@@ -405,10 +447,19 @@ def _resized(
     recipe: Recipe,
     resize: Callable[[np.ndarray, Shape, Recipe], Any],
 ) -> dict[tuple[int, int], prepare.Prepared]:
-    """Return each pair of a content and a style, given by their indices, at its sizes.
+    """Resize contents and styles to their final sizes; return the prepared arrays of each pair.
 
-    The sizes of all pairs are checked before the first picture is resized, and each picture is resized
-    once for each size. All pairs have the same regions' styles: those of `given`.
+    The sizes of all pairs are checked before the first picture is resized. A picture that several pairs
+    need in the same size is resized once.
+
+    Args:
+      contents: pictures [h, w, 3].
+      styles: for each entry of the styles, the list of pictures [h', w', 3] that it blends.
+      pairs: pairs (index of a content, index of an entry of the styles).
+      given: the checked regions, protected and transparent parts; None: there are none. The regions'
+        styles are the same for all pictures of a batch, so those of one picture are enough.
+      recipe: the recipe whose size rules apply.
+      resize: the function that resizes a picture to a (height, width) with the recipe's filter.
     """
     others = [] if given is None else [region.style for region in given.regions]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
@@ -423,7 +474,8 @@ def _resized(
         for content, style in pairs
     }
     canvas_shapes = {content: found[-1].shape for (content, _), found in scales.items()}
-    # The rule of a recipe may give a style another size beside each content.
+    # The recipe's size rule may derive the size of a style from that of its content, so one style can
+    # have several sizes.
     style_shapes = {
         pair: found[-1].style_shapes[: len(sides[pair[1]])] for pair, found in scales.items()
     }
@@ -454,16 +506,22 @@ def _resized(
 
 
 def _resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Image:
-    # `jnp.asarray` would compile a copy of this shape.
+    """Do what `prepare.resized` does, without compiling anything for the size of the picture."""
+    # `jnp.asarray` in place of `jax.device_put` would compile a program that copies arrays of this
+    # shape.
     return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 
 
-# The numbers of a recipe that may be arrays [n] have keys that begin with one of these.
+# The numbers of a recipe that may be arrays [n], so that each picture of a batch has its own: those
+# whose path of attributes in the recipe begins with one of these.
 SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures.realism")
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
-    """Return each entry of `styles` as a list of images: one, or several that are blended."""
+    """Return each entry of the argument `styles` as a list of images, checked.
+
+    A list of one image is a single style, a longer list is a blend.
+    """
     found = _lists(styles)
     for index, blended in enumerate(found):
         try:
@@ -475,6 +533,7 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def _lists(styles: Any) -> list[list[np.ndarray]]:
+    """Do what `_blends` does, without checking the number of images against the recipe."""
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
         return [
             _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
@@ -488,12 +547,21 @@ def _count(
     recipe: Recipe,
     several: Mapping[str, int],
 ) -> int:
-    """Return the number of pictures: the length that all lists and arrays of more than one item have.
+    """Return the number of pictures of a batch.
 
-    It is 1 if there are none. `several` has the numbers of masks, weights and amounts by name.
+    It is the length that all lists and arrays with more than one item have, and 1 if every list or
+    array has a single item.
+
+    Args:
+      contents: the content pictures.
+      styles: the entries of the styles, each a list of pictures that are blended.
+      recipe: the recipe, in which a number may be an array with an item for each picture.
+      several: name -> number of items, for the controls (masks, weights, amounts) that are given as
+        lists or arrays with an item for each picture.
 
     Raises:
-      ValueError: if these lengths differ, or if the recipe has an array where no sweep is possible.
+      ValueError: if lengths of more than one item differ, or if a number of the recipe is an array and
+        may not be one.
     """
     sizes = {"contents": len(contents), "styles": len(styles), **several}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
@@ -517,10 +585,10 @@ def _count(
 
 
 def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
-    """Return the members in groups that can share a compiled loop.
+    """Return the members in groups, each of which can share a compiled loop.
 
-    The canvases of a group have one shape at each scale. With a loss that matches positions, their
-    styles have the same shapes too.
+    Within a group, all canvases have the same shape at each scale. With a style loss that matches
+    positions, all styles have the same shapes as well, since the shapes of its targets depend on them.
     """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
@@ -529,7 +597,10 @@ def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
 
 
 def _by_structure(members: Sequence[Member]) -> list[list[Member]]:
-    """Split members into those with and those without controls, whose targets differ in structure."""
+    """Split members into those with controls (regions, protected or transparent parts) and the others.
+
+    The targets of the two differ in their pytree structure, so they cannot be stacked in one batch.
+    """
     kinds: dict[bool, list[Member]] = defaultdict(list)
     for member in members:
         kinds[member.prepared.controls is not None].append(member)
@@ -544,10 +615,23 @@ def plan_members(
     device: Any = None,
     chunk: int | None = None,
 ) -> tuple[Plan, list[Member]]:
-    """Plan the run of members whose canvases have one shape; return the plan and the members."""
+    """Plan the run of members whose canvases all have the same shape.
+
+    Args:
+      members: pictures of the batch, with equal shapes of their canvases.
+      recipe: the recipe of all pictures, already checked.
+      mesh: the devices among which the pictures are divided; None is one device.
+      device: the device that holds the weights; None is the first local device.
+      chunk: largest number of pictures painted at once; None: as many as fit into memory.
+
+    Returns:
+      The plan, and `members` unchanged.
+    """
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
-    if not recipe.terms.matched:  # else all members have styles of the same shapes already
+    # The plan must foresee the memory for styles of all shapes. With a loss that matches positions, all
+    # members have styles of the same shapes already, see `_by_shape`.
+    if not recipe.terms.matched:
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     count = len(members)
     plan = plan_scales(recipe, scales, mesh=mesh, device=device, pictures=count, chunk=chunk)
@@ -564,20 +648,23 @@ def plan_in_buckets(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of members whose canvases lie in square arrays; return plans with their members.
+    """Plan the run of members whose canvases lie in square arrays, see `nst_jax.scaling.buckets`.
 
     Args:
-      side: of the arrays at the final scale, in px; a multiple of 16.
-      members: the pictures of the batch.
-      recipe: the recipe of all pictures.
-      mesh: the devices that share the pictures; None is one device.
-      device: the device that holds the weights.
-      chunk: largest number of pictures painted at once.
-      bands: whether several devices share each picture.
+      side: side of the square arrays at the final scale, in px; a multiple of 16.
+      members: the pictures of the batch, of any sizes up to `side`.
+      recipe: the recipe of all pictures, already checked.
+      mesh: the devices among which the pictures are divided; None is one device.
+      device: the device that holds the weights; None is the first local device.
+      chunk: largest number of pictures painted at once; None: as many as fit into memory.
+      bands: whether several devices share each picture, which is refused.
+
+    Returns:
+      For each bucket its plan and the members that are painted in it.
 
     Raises:
-      ValueError: if a picture is larger than the bucket, if it cannot be exact in one, or if there is
-        too little memory for the arrays.
+      ValueError: if a picture is larger than `side`, if the recipe or its controls prevent a bucket, or
+        if there is too little memory for the arrays.
     """
     controlled = any(member.prepared.controls is not None for member in members)
     runs = [member.prepared.scales for member in members]
@@ -612,22 +699,27 @@ def paint_batch(
 
     Args:
       params: as in `stylize_many`.
-      plans: pairs of a plan and its members, whose canvases have one shape.
+      plans: pairs of a plan and the members that are painted by it. The canvases of these members have
+        the same shape, or lie in arrays of the same shape (if `Plan.in_bucket` is True).
       init: as in `stylize_many`.
       intervals: numbers of updates between calls of `progress`, from `nst_jax.descent.intervals_of`.
       progress: as in `stylize_many`.
       watch: waits until arrays are computed, and may end the run by an exception; with None, the run
         just waits.
+
+    Returns:
+      The results of all pictures.
     """
     watch = Watch() if watch is None else watch
     painted = PaintedBatch({}, {}, {}, set())
-    # At most `CAPACITY` updates without a call of `progress`, which can end the run by an exception.
+    # An exception in `progress` is how a caller ends the run, so `progress` must be called often
+    # enough: at the latest after `CAPACITY` updates.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
     plans = [(plan, some) for plan, members in plans for some in _by_structure(members)]
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
     done = 0
     for plan, members in plans:
-        weights = BatchWeights.of(params, plan)  # made once for all chunks
+        weights = BatchWeights.of(params, plan)  # made here, so that all chunks share these arrays
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
             canvas = BatchCanvas(weights, plan, chunk, init, watch)
@@ -652,7 +744,9 @@ def paint_batch(
 def _report(
     progress: Progress, watch: Watch, before: int, total: int, state: State, evaluations: int
 ) -> None:
-    watch.wait(state.step)  # `progress` must report finished updates only
+    """Call `progress` for a chunk; `before` is the number of evaluations of the chunks before."""
+    # JAX computes asynchronously, and `progress` must report only updates that are finished.
+    watch.wait(state.step)
     progress(before + evaluations, total)
 
 
@@ -661,7 +755,17 @@ def _painted_chunk(
     intervals: Iterator[int],
     report: Callable[[State, int], None] | None,
 ) -> tuple[list[Image], list[Losses], list[int]]:
-    """Paint a chunk; return images, losses and the update at which each diverged (-1 if it did not)."""
+    """Paint a chunk, the pictures that are painted at once.
+
+    Args:
+      canvas: the canvases of the chunk.
+      intervals: numbers of updates between two calls of `report`.
+      report: called with the state and the number of evaluations so far in this chunk; or None.
+
+    Returns:
+      For each picture its image, its losses, and the number of the update at which it diverged; -1 if
+      it did not diverge.
+    """
     for position in descend(canvas, canvas.plan.scales, intervals, at_scale_ends=True):
         state, step = position.state, position.step
         assert state is not None
@@ -669,5 +773,6 @@ def _painted_chunk(
             report(state, step + 1)
         if step == canvas.plan.updates:
             return canvas.results(state)
-        del position, state  # so that the next scale can use the memory of a finished one
+        # Without references to the arrays of a finished scale, the next scale can use their memory.
+        del position, state
     raise AssertionError("the last position is the one after all updates")

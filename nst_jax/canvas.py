@@ -25,13 +25,17 @@ from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.network import with_forms
 
-# A function that starts the work it is given, possibly in another thread, and returns a function that
-# waits for the result of the work.
+# A function that starts some work, given as a function without arguments, possibly in another thread.
+# It returns a function that waits until the work is done and returns its result.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
 class Programs(NamedTuple):
-    """The compiled functions of a run; the command line replaces some by programs cached on disk."""
+    """The compiled functions of a run; the command line replaces some by programs cached on disk.
+
+    `measuring` has the functions that compute targets. The others are the functions of `optimize` with
+    these names (`enlarge` is `optimize.enlarged`).
+    """
 
     measuring: measuring.MeasuringPrograms
     init: Callable[..., Any]
@@ -57,15 +61,15 @@ PROGRAMS = Programs(
 
 
 class _Measured(NamedTuple):
-    """The resized pictures of one scale, and the targets computed from them."""
+    """The resized pictures of one scale (resolution), and the targets computed from them."""
 
-    content: Image
-    styles: tuple[Any, ...]
+    content: Image  # [h, w, 3]
+    styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then those of the regions
     targets: Targets
 
 
 class SingleCanvas:
-    """The canvas of one picture; implements `descent.Canvas`."""
+    """The canvas of one picture: the picture that is optimised. Implements `descent.Canvas`."""
 
     def __init__(
         self,
@@ -124,10 +128,14 @@ class SingleCanvas:
         return state
 
     def _number_of_matches(self, scale: int) -> int | None:
+        """Return how many matches the style loss needs at a scale; None if it needs none."""
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:
-        """Make a fresh state whose matches, if the style loss has any, are not found yet."""
+        """Make a fresh state of a scale, without the matches that some style losses need.
+
+        The arguments are those of `start`.
+        """
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
         shape, enlarge = measured.content.shape[:2], recipe.descent.enlarge
         if before is None:
@@ -152,7 +160,8 @@ class SingleCanvas:
             )
         if exact is None:
             return state
-        # A copy for each field: the loop donates the state, and no buffer can be donated twice.
+        # The exact canvas replaces the one that `init` made from a rounded image. Each field gets a
+        # copy of its own: the loop donates the state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})
 
@@ -163,7 +172,7 @@ class SingleCanvas:
         state, losses = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), steps, bands=bands
         )
-        # Copied, since a view would keep the whole array [CAPACITY] in memory.
+        # The losses are copied, since a view of them would keep the whole array [CAPACITY] in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
 
     def hand_over(self, scale: int, state: State) -> Handover:
@@ -177,23 +186,39 @@ class SingleCanvas:
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
         """Begin to make the next scale's targets and programs; return a function that waits for them.
 
-        The function returns the result of `measure`. If there is no next scale, or memory cannot hold
-        both scales at once, nothing is begun and None is returned.
+        The returned function gives the result of `measure` at the next scale. If there is no next
+        scale, or memory cannot hold both scales at once, nothing is begun and None is returned.
+
+        Args:
+          begin: a function that starts given work, possibly in another thread.
+          scale: index of the scale that is being painted.
+          state: the current state at this scale.
         """
         if not self.plan.fits_beside_next(scale):
             return None
-        # Copied, since the loop donates the state while the other thread works.
+        # The optimiser's state is copied, since the loop donates its buffers to further updates while
+        # the other thread still reads it.
         before = self.hand_over(scale, state)
         before = before._replace(opt_state=jax.tree.map(jnp.array, before.opt_state))
         return begin(partial(self._compile_ahead, scale + 1, before))
 
     def _compile_ahead(self, scale: int, before: Handover) -> _Measured:
-        """Call `measure` for a scale; compile its programs by calling them, the loop for 0 steps."""
+        """Measure the targets of a scale, and compile the programs of the scale ahead of their use.
+
+        The programs are compiled by calling them, with a loop of 0 steps.
+
+        Args:
+          scale: index of the scale to prepare.
+          before: an early result of the scale before it, of the right shapes and types.
+
+        Returns:
+          The result of `measure` at the scale.
+        """
         measured, bands = self.measure(scale), self.plan.bands(scale)
         state = self._unmatched(scale, measured, before)
         if (count := self._number_of_matches(scale)) is not None:
-            # Zeros in place of matches: a search takes long, and matches of an unfinished canvas would
-            # be of no use.
+            # Zeros take the place of the matches: to search for matches takes long, and those of an
+            # unfinished canvas would be of no use.
             state = state._replace(matches=jnp.zeros(count, jnp.int32))
         state, _ = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), 0, bands=bands
@@ -202,7 +227,10 @@ class SingleCanvas:
         return measured
 
     def fresh_state(self, scale: int) -> State:
-        """Return shapes and dtypes of a state at a scale, without the rows that pad it for bands."""
+        """Return the shapes and dtypes of a state at a scale, as a `State` of `jax.ShapeDtypeStruct`s.
+
+        The rows of padding that a canvas shared by several devices has are not included.
+        """
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         fresh = jax.eval_shape(optimize.init, canvas, self._at(scale))
         if (count := self._number_of_matches(scale)) is None:
@@ -210,7 +238,12 @@ class SingleCanvas:
         return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
-        """Return the snapshot at a position; `pieces` are the losses since the previous snapshot."""
+        """Return the snapshot at a position of the run.
+
+        Args:
+          position: the position, with its state.
+          pieces: the losses of the canvases since the previous snapshot, in pieces, in their order.
+        """
         state, plan = position.state, self.plan
         assert state is not None
         broke_at = int(state.broke_at)
@@ -230,5 +263,5 @@ class SingleCanvas:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate losses that were recorded in several pieces."""
+    """Concatenate losses of consecutive canvases that were recorded in several pieces."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

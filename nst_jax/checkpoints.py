@@ -3,7 +3,8 @@
 A checkpoint is an HDF5 file with the attributes `format` ("nst-jax checkpoint"), `version` (1) and
 `checksum`. Its datasets are:
 
-* `told` (a historical name): the `Checkpoint` without `arrays` and `history`, as JSON in UTF-8;
+* `told` (a historical name): the fields of the `Checkpoint` except `arrays` and `history`, as JSON in
+  UTF-8;
 * `state/...`: the leaves of the run's `State` by name, such as `state/opt_state/memory/moves`;
 * `history/...`: the losses of every canvas so far.
 
@@ -129,7 +130,7 @@ def check_same_run(
       argument: the caller's name for the checkpoint, used in messages.
 
     Raises:
-      ValueError: naming the differences.
+      ValueError: if any fact differs; the message names the first differences.
     """
     differences = list(_differing_facts(was, now))
     if differences:
@@ -152,6 +153,7 @@ def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
 
 
 def _shown(facts: Mapping[str, Any], name: str) -> str:
+    """Return a fact as text for messages; of a digest, the beginning."""
     if name not in facts:
         return "absent"
     value = facts[name]
@@ -189,6 +191,7 @@ def _check_position(
 
 
 def _pixels_of(scale: Mapping[str, Any]) -> str:
+    """Return the size of a recorded scale as text, such as "512x384"."""
     return "x".join(map(str, scale["size"]))
 
 
@@ -218,7 +221,7 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
 
 
 def save(path: PathLike, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint; a crash meanwhile leaves an existing file as it was.
+    """Write a checkpoint to a file. If the process crashes meanwhile, an existing file stays as it was.
 
     Args:
       path: path of the file to write or to replace.
@@ -317,17 +320,23 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
     return Checkpoint(**fields, arrays=_under(arrays, "state/"), history=losses)
 
 
+# The fields of the JSON in a checkpoint file, and their types.
 _FIELDS: Mapping[str, type] = {
     "step": int, "scale": int, "facts": dict, "scales": list, "device": dict, "notes": dict,
 }  # fmt: skip
-_OPTIONAL = "history/matting"  # only in runs whose recipe has this term
+_OPTIONAL = "history/matting"  # dataset that only runs with a `matting_weight` have
+# The datasets of losses that the checkpoints of all runs have.
 _TERMS = {f"history/{name}" for name in Losses._fields if name != "style_layers"} - {_OPTIONAL}
 
 
 def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yield descriptions of contents that no run writes, in a file whose checksum is right.
+    """Yield descriptions of what is wrong in a checkpoint file whose checksum is right.
 
     Request only the first description: each check relies on the success of the checks before it.
+
+    Args:
+      fields: the decoded JSON.
+      arrays: the other datasets of the file, by name.
     """
     if not isinstance(fields, dict):
         yield f"{_JSON} is no JSON object"
@@ -344,6 +353,7 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the recorded scales, and with the scale and update of the checkpoint."""
     for plan in fields["scales"]:
         numbers = (*plan["size"], plan["steps"]) if _is_scale(plan) else ()
         if len(numbers) != 3 or not all(type(n) is int and n >= 0 for n in numbers):
@@ -357,10 +367,12 @@ def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_scale(plan: Any) -> bool:
+    """Return whether a value has the structure of a record from `provenance.of_scales`."""
     return isinstance(plan, dict) and type(plan.get("size")) is list and "steps" in plan
 
 
 def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Yield what is wrong with the names, shapes, types and values of the recorded arrays."""
     width, height = fields["scales"][fields["scale"]]["size"]
     canvas = arrays.get("state/canvas", np.zeros(0))
     if canvas.shape != (height, width, 3) or canvas.dtype.kind != "f":
@@ -394,9 +406,11 @@ def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray])
 
 
 def _brief(array: np.ndarray) -> str:
+    """Return the value of a scalar, or the shape and type of an array, as text for messages."""
     return str(array) if array.shape == () else f"{list(array.shape)} {array.dtype}"
 
 
 def _under(arrays: Mapping[str, Any], group: str) -> dict[str, Any]:
+    """Return the arrays whose names begin with `group`, named by the rest of their names."""
     names = sorted(name for name in arrays if name.startswith(group))
     return {name.removeprefix(group): arrays[name] for name in names}

@@ -1,4 +1,8 @@
-"""Regions, protected and transparent parts checked against a recipe and pictures at their sizes."""
+"""Checks of regions, protected and transparent parts, together called controls.
+
+A recipe must be able to use them, and none of them may be empty at the layers that the losses read,
+which depends on the sizes of the pictures.
+"""
 
 import jax
 
@@ -17,9 +21,10 @@ class RegionLeftOut(UserWarning):
 
 
 def style_loss_of_all_positions(recipe: Recipe) -> str | None:
-    """Return the name of a style loss that sees all positions together, so cannot leave out some.
+    """Return the name of a style loss of the recipe that cannot leave out single positions.
 
-    None if the recipe has none. Content losses need not leave out positions.
+    Such a loss needs all positions together, as one that sorts them. The result is None if the recipe
+    has no such style loss. Content losses do not count, since they need not leave out positions.
     """
     others = (ContentLoss, JointContentLoss, Variation)
     named = recipe.terms.named_losses.items()
@@ -28,13 +33,17 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 
 
 def check_controls(given: Given | None, recipe: Recipe) -> None:
-    """Refuse regions, protected and transparent parts with recipes that cannot have them.
+    """Refuse regions, protected and transparent parts if the recipe cannot be combined with them.
 
-    Such recipes have a style loss that cannot be masked, or styles of single layers (`tap_styles`); and
-    regions do not go with the colours "palette".
+    That is so if the recipe has a style loss that cannot be masked, or styles of single layers
+    (`tap_styles`). Regions cannot be combined with the colours "palette" either.
+
+    Args:
+      given: the checked controls; None if there are none, and then nothing is refused.
+      recipe: the checked recipe.
 
     Raises:
-      ValueError: naming the argument, and the loss or setting that it does not go with.
+      ValueError: naming the argument, and the loss or setting that it cannot be combined with.
     """
     if given is None:
         return
@@ -55,7 +64,8 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
                 f"`{argument}`: `{name}` has no `masked_sums`, so masks must be 0 or 1 at each layer; "
                 "use `terms.region_reach=inside` and amounts of 0 or 1, or give the loss `masked_sums`"
             )
-    # Last, since other colours would not help a recipe whose losses cannot be masked.
+    # This check comes last: its message advises other colours, which would not help with a recipe whose
+    # losses cannot be masked.
     if given.regions and recipe.pictures.colors == "palette":
         raise ValueError(
             "`colors`: 'palette' moves the whole picture to the colours of one style, but regions have "
@@ -76,7 +86,7 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
     for (number, side), taps in _empty_taps(controls, recipe.bare()).items():
         own = number or side == "style"
         if not own and controls.regions > 1:
-            continue  # the other regions may well leave nothing to the default style
+            continue  # no fault: the other regions may cover the content and leave no default region
         height, width = last.shape if side == "content" else _style_shape(prepared, number)
         size = f"{'its style of ' if number and side == 'style' else ''}{width}x{height} px"
         what = f"regions[{number - 1}]" if number else "style_opacity"

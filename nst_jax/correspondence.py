@@ -1,7 +1,7 @@
-"""Style losses that compare positions with positions: their targets, matches and distances.
+"""Style losses that compare positions of the canvas with positions of the style (`MatchingLoss`).
 
-`objective` and `optimize` call these functions for a recipe whose style loss is a `MatchingLoss`. They
-compute the features of whole pictures, never of tiles or bands.
+`objective` and `optimize` call these functions for the targets, matches and distances of such a loss.
+The functions compute the features of whole pictures, never of tiles or bands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,10 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
 def unit_of(params: Params) -> float:
     """Return how many times larger features are with these weights than with torchvision's.
 
-    It is assumed that features grow like the pixels that the network reads: so this is the difference
-    between white and black in these pixels, averaged over the channels, divided by that difference for
-    torchvision's network. It is 57.6 for the embedded weights, and 1 for torchvision's.
+    It is assumed that features grow in proportion to the pixels that the network reads. So the result
+    is the difference between white and black in the pixels of these weights, averaged over the
+    channels, divided by the same difference for torchvision's weights. It is 57.6 for the weights in
+    this package, and 1 for torchvision's.
     """
 
     def contrast(pixels: vgg.Pixels) -> float:
@@ -46,7 +47,12 @@ def with_pixels(picture: Image, features: Features) -> Features:
 
 
 def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
-    """Return the (height, width) of each picture that is measured: every style in every turn."""
+    """Return the (height, width) of each picture that is measured: every style in every rotation.
+
+    Args:
+      shapes: (height, width) of each style.
+      loss: its `turns` are the rotations of the styles, as multiples of 90°.
+    """
     return [
         (width, height) if turn % 2 else (height, width)
         for height, width in shapes
@@ -55,12 +61,15 @@ def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
 
 
 def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dict[str, Any]:
-    """Return the target of one or several styles, each measured in all turns (by 90°) of the loss.
+    """Return the target of one or several styles, each measured in all rotations that the loss uses.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       styles: pictures [h, w, 3] in [0, 1], of any sizes.
-      recipe: a recipe whose style loss is a `MatchingLoss`.
+      recipe: a recipe whose style loss is a `MatchingLoss`; `turns` of the loss are the rotations.
+
+    Returns:
+      The arrays that the loss keeps of the styles, by name.
     """
     loss, network = matching_loss(recipe), recipe.network
     pictures = [jnp.rot90(style, turn) for style in styles for turn in loss.turns]
@@ -77,9 +86,9 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
 def searched(start: Image, content: Image, share: Scalar | float) -> Image:
     """Return the picture whose nearest neighbours in the style are sought.
 
-    It is share · content + (1 - share) · (start + band), where the band is the finest detail of the
-    content: the content minus a copy of it that was halved and enlarged again. The canvas at the
-    beginning of a scale was enlarged just before, and has no such detail of its own.
+    It is share · content + (1 - share) · (start + detail), where the detail is the finest of the
+    content: the content minus a copy of the content that was halved and enlarged again. At the
+    beginning of a scale (resolution), the canvas was enlarged just before and has no such detail.
 
     Args:
       start: the canvas at the beginning of a scale, as an image [h, w, 3].
@@ -104,12 +113,12 @@ def find_matches(
     """Return the index of the nearest neighbour in the style for each position of the canvas.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       start: the canvas as an image [h, w, 3] at the beginning of a scale.
       content: the content, of the same size.
       target: what `measure_styles` returned.
       recipe: a recipe whose style loss has matches.
-      first: whether this is the coarsest scale, where the content alone is read.
+      first: whether this is the coarsest scale, at which the features of the content alone are used.
     """
     loss, network = matching_loss(recipe), recipe.network
     assert loss.matches is not None
@@ -121,7 +130,7 @@ def find_matches(
 
 
 def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
-    """Return how many matches a canvas of this (height, width) has; None if its loss has none."""
+    """Return how many matches a canvas of this (height, width) has; None if the loss needs none."""
     loss = recipe.terms.style_loss
     if not isinstance(loss, MatchingLoss) or loss.number is None:
         return None
@@ -140,9 +149,9 @@ def distances(
     """Return the unweighted style loss of a canvas by tap, or by the parts of the loss.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       image: the canvas as an image [h, w, 3].
-      found: its features at the style taps.
+      found: the features of the canvas at the style taps.
       target: what `measure_styles` returned.
       matches: what `find_matches` returned; None if the loss has no matches.
       step: number of the update, counted at its scale.
@@ -178,16 +187,16 @@ def content_distance(
     """Return the unweighted content loss of a canvas, for a loss that reads all content taps together.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       image: the canvas as an image [h, w, 3].
-      found: its features at the content taps.
+      found: the features of the canvas at the content taps.
       photo: the content picture, of the same size.
-      content: its features at the content taps.
+      content: the features of the content at the content taps.
       step: number of the update, counted at its scale.
       recipe: a recipe whose content loss is a `JointContentLoss`.
 
     Raises:
-      ValueError: if there is no `photo`.
+      ValueError: if `photo` is None.
     """
     loss = recipe.terms.content_loss
     assert isinstance(loss, JointContentLoss)

@@ -1,4 +1,4 @@
-"""The loop over the scales of a run, coarse to fine; the same for one canvas and for a batch."""
+"""The loop over the scales (resolutions) of a run, coarse to fine; for one canvas or for a batch."""
 
 import itertools
 import sys
@@ -10,12 +10,14 @@ import numpy as np
 from nst_jax import _checks, optimize
 from nst_jax.prepare import Scale
 
-# Values that a `Canvas` makes. The loop only passes them on, and does not look inside.
+# The types of three values that a `Canvas` makes and gets back. The loop `descend` only passes them on,
+# and does not look inside.
 LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamState` of a dream
-Values: TypeAlias = Any  # the losses, or what a dream maximises, of several canvases in order
-Handover: TypeAlias = Any  # an image, or `optimize.Handover`: what a scale leaves to the next one
+Values: TypeAlias = Any  # losses of consecutive canvases; in a dream, the values that are maximised
+Handover: TypeAlias = Any  # what a scale leaves to the next: an image, or an `optimize.Handover`
 
-# Type of the argument `ahead` of `descend`.
+# Type of the argument `ahead` of `descend`: a function of the scale's index and the state. It returns a
+# function that waits for the result, or None.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 
 
@@ -24,34 +26,45 @@ class Position(NamedTuple):
 
     scale: int = 0  # index of the scale; 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
-    state: LoopState | None = None  # of the loop at this scale; None: no losses computed yet
-    history: tuple[Values, ...] = ()  # losses of all canvases so far, in parts; empty if not kept
+    state: LoopState | None = None  # the loop's state at this scale; None: no losses computed yet
+    # The losses of all canvases so far, in parts that follow each other; empty if they are not kept.
+    history: tuple[Values, ...] = ()
 
 
 @runtime_checkable
 class Canvas(Protocol):
-    """What `descend` optimises at each scale: the canvas of a picture or dream, or those of a batch."""
+    """What `descend` optimises at each scale: the canvas of a picture or dream, or all of a batch.
+
+    In the methods, `scale` is the index of a scale; 0 is the coarsest.
+    """
 
     def measure(self, scale: int) -> Any:
-        """Compute the targets of a scale; `start` and `run` get the result as `measured`."""
+        """Compute what a scale needs beforehand, such as targets; the others get it as `measured`."""
         ...
 
     def start(self, scale: int, measured: Any, before: Handover | None) -> LoopState:
-        """Make a fresh state from what the coarser scale left (None at the coarsest scale)."""
+        """Make a fresh state of a scale.
+
+        `before` is what `hand_over` returned for the scale before; None at the coarsest scale.
+        """
         ...
 
     def run(
         self, scale: int, state: LoopState, measured: Any, steps: int
     ) -> tuple[LoopState, Values | None]:
-        """Run `steps` steps; return the state, and the losses of each step (None if not kept)."""
+        """Run `steps` steps of the loop, each of which computes the losses of one canvas.
+
+        Returns:
+          The next state, and the losses of each step; None in place of losses that are not kept.
+        """
         ...
 
     def hand_over(self, scale: int, state: LoopState) -> Handover:
-        """Return what the next scale starts from."""
+        """Return what the next scale starts from, given the last state of a scale."""
         ...
 
     def is_broken(self, state: LoopState) -> bool:
-        """Return whether the run ends early because its losses are not finite."""
+        """Return whether the run must end early because the losses are no longer finite."""
         ...
 
 
@@ -71,24 +84,25 @@ def descend(
     n + 1 losses.
 
     Args:
-      canvas: one canvas, or a batch of them.
+      canvas: the canvas of one picture, or the canvases of a batch.
       scales: the scales of the run, coarse to fine.
       intervals: an infinite iterator of the numbers of updates between two positions.
       position: the position at which the run continues; it is yielded first. None starts a new run.
-      ahead: called with the current scale and state, to prepare the next scale (its targets and
-        programs) while the current one runs. It returns a function that waits for the result of
-        `measure` at the next scale, or None if it does not prepare that scale. `ahead=None` never
-        prepares one.
+      ahead: a function that prepares the next scale (its targets and programs) while the current scale
+        is painted. It is called with the index of the current scale and the state. It returns a
+        function that waits for the result of `measure` at the next scale, or None if it does not
+        prepare that scale. None: no scale is prepared ahead.
       at_scale_ends: whether the position at the end of each scale is also yielded.
 
     Yields:
-      The positions; the last one after all updates, or where the losses stopped being finite.
+      The positions. The last one is after all updates, or where the losses stopped being finite.
     """
     *ends, total = itertools.accumulate(scale.steps for scale in scales)
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = position or Position()
     wanted = 1 if state is None else 0
-    next_measured: Callable[[], Any] | None = None  # waits for the targets of the next scale
+    # If the next scale is being prepared: the function that waits for its targets and returns them.
+    next_measured: Callable[[], Any] | None = None
     measured: Any = None
     before: Handover | None = None
     while True:
@@ -99,8 +113,9 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # `ahead` is called only after the first position is yielded: whoever receives it compiles
-            # the program that makes a snapshot, before the programs of the next scale are compiled.
+            # `ahead` is called only after the first position is yielded. The caller, who then makes the
+            # first snapshot, compiles the program for it first, and the programs of the next scale do
+            # not delay that.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:

@@ -1,4 +1,4 @@
-"""`dream`: what the network sees in a picture, painted into it (Deep Dream)."""
+"""`dream`: paint into a picture what the network sees in it (Deep Dream)."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -35,20 +35,24 @@ from nst_jax.scaling import capacity, tiles
 from nst_jax.scaling.plan import FileMemory, Plan, plan_scales
 from nst_jax.vgg.network import with_forms
 
-# What to try after a dream that failed, for error messages. The canvas is clipped and the gradient
-# normalised, so that no setting of the dream can make it diverge.
+# What to try after a dream that failed, for error messages. No setting of a dream can make it diverge,
+# since the canvas is clipped and the gradient normalised: only weights can be to blame.
 REMEDY = "other weights of the network, since these are not finite"
 REMEDY_IF_STALLED = "a larger step size or another tap"
 
 
 class DreamShot(NamedTuple):
-    """What a dream yields after every interval of steps. Its arrays stay valid: none is donated."""
+    """What a dream yields after every interval of steps.
+
+    The arrays stay valid while the dream goes on: none of their buffers is donated to later steps.
+    """
 
     step: int  # steps so far, over all octaves
     image: Image  # the canvas [h, w, 3] in [0, 1], at the size of its octave
-    # What the dream maximises, of `image`; if `broke_at` is not -1: not finite, of a rejected canvas.
+    # The values that the dream maximises, for `image`. If `broke_at` is not -1, they are those of a
+    # rejected canvas, and not finite.
     excitement: Excitement
-    history: Excitement  # what the n canvases since the previous shot had reached: arrays [n]
+    history: Excitement  # the same values for the n canvases since the previous shot: arrays [n]
     octave: int  # index of the octave; 0 is the smallest
     broke_at: int  # number of the step, over all octaves, whose excitement was not finite, or -1
 
@@ -72,22 +76,26 @@ def dream(
 ) -> Image:
     """Paint into a picture what the network sees in it (Deep Dream).
 
-    Gradient ascent on the mean square of the activations at some taps (layers): whatever they find is
-    made stronger, so that they find more of it. It begins with a small picture and goes on to larger
-    ones, the octaves; what the steps added to one octave is enlarged and added to the next. With a
-    guide, the activations are pulled towards those of the guide that match them best.
+    Gradient ascent changes the picture so that the mean square of the activations at some taps (layers)
+    grows: patterns that the network finds in the picture become stronger. The ascent begins with a
+    small copy of the picture and goes on to larger ones, called octaves; what the steps added to one
+    octave is enlarged and added to the next. With a guide (a second picture), the activations are
+    pulled towards those activations of the guide that match them best.
 
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] float in [0, 1], or uint8.
       taps: what is excited: a tap such as `"relu4_3"`, a list of taps, or a dict of tap and weight.
         Early taps give strokes and curls, late ones eyes and heads. Only the ratios of weights matter.
-      guide: a picture like `content`, of any size.
-      size: a number of pixels, the longer side; or another size as in `stylize`, such as `"short:512"`;
-        default: 512.
-      guide_size: the same for the guide; default: 224, the size on which the network was trained.
+      guide: a picture whose patterns the dream takes up, given like `content`, of any size; None: there
+        is no guide.
+      size: the longer side of the result in pixels; or another size as in `stylize`, such as
+        `"short:512"`; default: 512.
+      guide_size: the size to which the guide is resized, given like `size`; default: 224, the size of
+        the pictures on which the network was trained.
       steps: number of steps at each octave.
-      step_size: standard deviation of the change of the pixels by a step; black and white differ by 1.
+      step_size: standard deviation of the change that a step makes to the pixels, on a scale from 0
+        (black) to 1 (white).
       octaves: number of octaves; the last has the final size.
       octave_scale: how many times larger an octave is than the one before.
       jitter: largest number of pixels by which the picture is shifted, at random, before each step.
@@ -103,7 +111,7 @@ def dream(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the picture does not fit into memory even in the
         smallest tiles; raised before any long work.
-      Diverged: if what is maximised stops being finite.
+      Diverged: if the values that are maximised stop being finite.
       Stalled: if no step changed the picture; its `image` is the unchanged picture.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
@@ -182,7 +190,13 @@ def plan_dream(
 
 
 def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
-    """Return whether a dream ended with the picture that it began with."""
+    """Return whether a dream ended with the very picture that it began with.
+
+    Args:
+      shot: the last shot of the dream.
+      content: the picture [h, w, 3], before any resizing.
+      plan: the plan of the dream.
+    """
     shape = plan.scales[-1].shape
     if shot.broke_at >= 0 or shot.image.shape[:2] != shape:
         return False
@@ -206,21 +220,22 @@ Coarser: TypeAlias = Float[Array, "h_coarser w_coarser 3"]  # a picture at the o
 def start(
     base: Image, ascent: Ascent, canvas: Coarser | None = None, coarser: Coarser | None = None
 ) -> DreamState:
-    """Return a fresh state of an octave, from the picture and from what the octave before added to it.
+    """Return a fresh state of an octave: the picture, plus what the octave before added to it.
 
     Args:
-      base: the picture at this octave, [h, w, 3].
-      ascent: gives the taps.
+      base: the unchanged picture at the size of this octave, [h, w, 3].
+      ascent: the settings of the ascent, of which only the taps matter here.
       canvas: the result of the octave before, [h', w', 3]; None at the first octave.
-      coarser: the picture at that octave, [h', w', 3].
+      coarser: the unchanged picture at the size of the octave before, [h', w', 3]; None at the first
+        octave.
 
     Returns:
       The state; its canvas is clipped to [0, 1].
     """
     if canvas is None or coarser is None:
         return begin(base, ascent)
-    # Only what was added is enlarged, as in `dream.ipynb`, so that the picture itself stays sharp. The
-    # notebook enlarges it bilinearly, `enlarge` bicubically.
+    # Only what was added is enlarged, as in google's `dream.ipynb`, so that the picture itself stays
+    # sharp. The notebook enlarges bilinearly, `enlarge` bicubically.
     details = enlarge(canvas - coarser, (base.shape[0], base.shape[1]))
     return begin(jnp.clip(base + details, 0.0, 1.0), ascent)
 
@@ -236,12 +251,15 @@ PROGRAMS = DreamPrograms(
 class _Octave(NamedTuple):
     """What is computed before the steps of an octave."""
 
-    base: Image  # the picture at this size
+    base: Image  # the unchanged picture at the size of the octave, [h, w, 3]
     guide: Features | None  # the guide's features, the same at all octaves; None without a guide
 
 
 class DreamCanvas:
-    """The canvas of one dream; implements `descent.Canvas`."""
+    """The canvas of one dream: the picture that changes. Implements `descent.Canvas`.
+
+    The scales of `descent.Canvas` are the octaves of the dream.
+    """
 
     def __init__(
         self,
@@ -259,7 +277,7 @@ class DreamCanvas:
         last, ascent = plan.scales[-1], settings.ascent
         self._content = prepare.resized(content, last.shape, plan.recipe)
         self._guide = guide
-        # Strongly typed arrays, so that changing a number does not recompile.
+        # The numbers become strongly typed arrays, so that changing one does not recompile a program.
         numbers = [np.asarray(weight, np.float32) for weight in ascent.weights]
         self._ascent = ascent.__class__(
             taps=ascent.taps,
@@ -279,7 +297,10 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The guide's features, measured once, by the program that measures contents in `stylize`."""
+        """The guide's features by tap, measured once; None without a guide.
+
+        The compiled program is the one by which `stylize` measures contents.
+        """
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes
@@ -294,6 +315,7 @@ class DreamCanvas:
         return pieces.content(guide)
 
     def _base(self, scale: int) -> Image:
+        """Return the unchanged picture at the size of an octave."""
         return prepare.at_scale(self._content, self.plan.scales[scale].shape)
 
     def measure(self, scale: int) -> _Octave:
@@ -309,12 +331,12 @@ class DreamCanvas:
         state, found = self._programs.ascend(
             self._formed, state, self._ascent, self._keys[scale], steps, measured.guide
         )
-        # Copied, since a view would keep the whole array [CAPACITY] in memory.
+        # The values are copied, since a view of them would keep the whole array [CAPACITY] in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
     def hand_over(self, scale: int, state: DreamState) -> Image:
-        # The pending canvas has all steps of its octave. It is not measured at this octave: the next
-        # octave measures it after it was enlarged.
+        # The pending canvas contains all steps of the octave. What the dream maximises is computed for
+        # it only after it was enlarged to the next octave.
         del scale
         return _copied(state.pending)
 
@@ -324,21 +346,33 @@ class DreamCanvas:
     def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
         """Begin to make the next octave's picture and programs; return a function that waits for them.
 
-        If there is no next octave, or memory cannot hold both octaves at once, nothing is begun and
-        None is returned.
+        The returned function gives the result of `measure` at the next octave. If there is no next
+        octave, or memory cannot hold both octaves at once, nothing is begun and None is returned.
         """
         if not self.plan.fits_beside_next(scale):
             return None
         return begin(partial(self._compile_ahead, scale + 1, self.hand_over(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Octave:
-        """Measure an octave, and compile its programs by calling them, the loop with 0 steps."""
+        """Prepare an octave, and compile its programs by calling them, the loop with 0 steps.
+
+        Args:
+          scale: index of the octave to prepare.
+          image: an early result of the octave before it, of the right shape.
+
+        Returns:
+          The result of `measure` at the octave.
+        """
         measured = self.measure(scale)
         self.run(scale, self.start(scale, measured, image), measured, 0)
         return measured
 
     def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
-        """Return the shot at a position; `new` has the values maximised since the previous shot."""
+        """Return the shot at a position of the dream.
+
+        `new` has the values that the canvases since the previous shot reached, in pieces, in their
+        order.
+        """
         state = position.state
         assert state is not None
         broke_at = int(state.broke_at)
@@ -383,11 +417,11 @@ def dream_planned(
       every: number of steps between two shots, or an iterable of such numbers. Enlarging the canvas to
         the next octave counts as the last step of an octave.
       programs: the compiled functions; default: `PROGRAMS`.
-      begin: a function that starts given work, possibly in another thread. With it, picture and
-        programs of the next octave are made during the current one, if memory can hold both octaves.
-        Without it, they are made when that octave begins.
-      watch: waits while the guide's features are computed, and may end the run by an exception; None
-        only waits.
+      begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
+        the picture and the programs of the next octave are made during the current one, if memory can
+        hold both octaves. Without it, they are made when that octave begins.
+      watch: waits while the guide's features are computed, and may end the run by an exception; with
+        None, the run just waits.
 
     Yields:
       Shots: before the first step, after every interval, and at the end. If the excitement stops being

@@ -1,5 +1,6 @@
 """Measuring: computing a scale's targets, picture by picture, and large styles tile by tile.
 
+Targets are what a canvas is compared with: the features of the content and the statistics of the style.
 Each picture or tile is a piece, computed by a call of its own. So measuring takes the memory of one
 piece, its progress is known, and it can be interrupted. The targets have the same bits as those of
 `targets.measure`.
@@ -22,28 +23,32 @@ from nst_jax.scaling.operations import content_operations, style_operations
 
 
 class Watch:
-    """Waits until arrays are computed.
+    """Waits until arrays are computed; JAX returns them before they are.
 
     Subclasses may time the wait, show it, or end it by an exception.
     """
 
     def wait(self, arrays: Any) -> None:
-        """Wait until all arrays of a pytree are computed; raise the error if that failed."""
+        """Wait until all arrays of a pytree are computed; raise the error if computing them failed."""
         jax.block_until_ready(arrays)
 
     def wait_for_piece(self, arrays: Any, operations: float) -> None:
-        """Wait until a piece of the targets is measured.
+        """Wait until a piece of the targets (a picture or a tile) is measured.
 
-        `operations` is the number of arithmetic operations that the piece takes, to estimate its time.
+        Args:
+          arrays: the arrays that are being computed.
+          operations: number of arithmetic operations that the piece takes, for subclasses that estimate
+            its time.
         """
         del operations
         self.wait(arrays)
 
 
 class MeasuringPrograms(NamedTuple):
-    """The compiled functions that measure; see the functions of `targets` with these names.
+    """The compiled functions that measure targets.
 
-    `measure_styles` is in `correspondence`, and `kept_of` in `controls.regions`.
+    They are the functions with these names in `targets`, except `measure_styles`, which is in
+    `correspondence`, and `kept_of`, which is in `controls.regions`.
     """
 
     measure_content: Callable[..., Any]
@@ -55,7 +60,9 @@ class MeasuringPrograms(NamedTuple):
     measure_masks: Callable[..., Any]
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
-    statistics_of_size: Callable[..., Any]  # `statistics_of`, with a size that is traced
+    # `statistics_of` for a style in a larger array: its size is traced, so that no other size of a
+    # style needs another program.
+    statistics_of_size: Callable[..., Any]
 
 
 PROGRAMS = MeasuringPrograms(
@@ -73,7 +80,7 @@ PROGRAMS = MeasuringPrograms(
 
 
 class Measuring:
-    """Measures contents and styles, one piece after the other."""
+    """Measures contents and styles at one scale, one piece (a picture or a tile) after the other."""
 
     def __init__(
         self,
@@ -87,14 +94,19 @@ class Measuring:
         self._params, self._recipe, self._bands = params, recipe, bands
         self._programs, self._watch = programs, Watch() if watch is None else watch
         self._devices = 1 if bands is None else bands.count
-        self._known: dict[Any, Any] = {}  # what `controlled` measured, by name
+        # What `controlled` has measured, by the names that its callers gave.
+        self._known: dict[Any, Any] = {}
 
     def content(
         self, content: Image, held: str | None = None, size: RealSize | None = None
     ) -> Features:
-        """Measure the features of a content at the content taps and, if given, at the tap `held`.
+        """Measure the features of a content at the recipe's content taps.
 
-        With `size`, a content of this real (height, width) lies at the top left of a larger array.
+        Args:
+          content: [h, w, 3].
+          held: a further tap to measure, whose content loss keeps protected parts; None: no such tap.
+          size: the real (height, width) of the content, if it lies at the top left of a larger array;
+            None: it fills the array.
         """
         more: dict[str, Any] = {} if held is None else {"held": held}
         more |= {} if size is None else {"size": size}
@@ -108,11 +120,18 @@ class Measuring:
         return found
 
     def photo(self, content: Image) -> Image | None:
-        """Return the content picture if the recipe's losses compare the canvas with its pixels."""
+        """Return the content picture if a loss compares the canvas with its pixels; else None."""
         return targets.photo_of(content, self._recipe)
 
     def styles(self, styles: Sequence[Any]) -> dict[str, Any]:
-        """Measure one or several styles, and return the targets of the style loss for their blend."""
+        """Measure one or several styles, and return the targets of the style loss for their blend.
+
+        Args:
+          styles: pictures [h', w', 3], of any sizes.
+
+        Returns:
+          Style tap, or part of the loss -> the target there.
+        """
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
             found = self._programs.measure_styles(self._params, list(styles), self._recipe)
             cost = sum(style_operations(style.shape[:2], self._recipe) for style in styles)
@@ -123,9 +142,17 @@ class Measuring:
         return self._programs.blended_targets(sums, shapes, self._recipe)
 
     def statistics(self, style: StyleImage, size: RealSize | None = None) -> dict[str, Statistic]:
-        """Measure what the style loss compares of one style, by tap, to be blended with others.
+        """Measure the statistics of one style that the style loss compares, such as Gram matrices.
 
-        With `size`, a style of this real (height, width) lies at the top left of a larger array.
+        They can be blended with the statistics of other styles by `targets.blend`.
+
+        Args:
+          style: [h', w', 3].
+          size: the real (height, width) of the style, if it lies at the top left of a larger array;
+            None: it fills the array.
+
+        Returns:
+          Style tap -> statistic.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, size=size)
@@ -147,12 +174,14 @@ class Measuring:
         """Measure the targets of a canvas with regions, protected or transparent parts.
 
         Args:
-          content: the content.
-          styles: the styles, then those of the regions.
-          controls: the masks and numbers of regions and protected parts.
-          names: a name for the content, and one for each style with its mask. What an earlier call
-            measured under a name is not measured again. None: everything is measured.
-          shares: the shares by which the styles are blended; None: the recipe's.
+          content: [h, w, 3].
+          styles: pictures [h', w', 3]: the styles, then the styles of the regions.
+          controls: the masks and numbers of regions and protected parts, at the sizes of these
+            pictures.
+          names: any hashable name for the content, and a list of names, one for each style with its
+            mask. What an earlier call measured under a name is not measured again. None: everything is
+            measured.
+          shares: the weights by which the styles are blended; None: those of the recipe.
         """
         known = self._known if names is not None else {}
         of_content, of_styles = names or ("content", range(len(styles)))
@@ -175,7 +204,10 @@ class Measuring:
         return Targets(known[of_content], targets_of_style, photo, guides, kept)
 
     def _sums(self, style: StyleImage, *masks: Any) -> dict[str, Any]:
-        """Return the sums over a style; `masks` is empty, or has its masks at the taps."""
+        """Return the sums over the positions of a style from which its statistics are computed.
+
+        A single further argument may give the masks of the style at the taps, `targets.StyleMasks`.
+        """
         shape = (style.shape[0], style.shape[1])
         cost = style_operations(shape, self._recipe, devices=self._devices)
         grid = None if self._bands is not None else targets.style_grid(style, self._recipe)
@@ -197,7 +229,14 @@ class Measuring:
 def targets_of(
     measuring: Measuring, content: Image, styles: Sequence[Any], controls: Controls | None = None
 ) -> Targets:
-    """Measure the targets of one canvas; see `Measuring.controlled` for its controls."""
+    """Measure the targets of one canvas.
+
+    Args:
+      measuring: measures the pictures, with the recipe at the scale of the canvas.
+      content: [h, w, 3], of the size of the canvas.
+      styles: pictures [h', w', 3]: the styles, then the styles of the regions.
+      controls: regions, protected and transparent parts; None if there are none.
+    """
     if controls is not None:
         return measuring.controlled(content, styles, controls)
     return Targets(measuring.content(content), measuring.styles(styles), measuring.photo(content))

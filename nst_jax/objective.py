@@ -1,4 +1,7 @@
-"""The losses to minimise (`losses_of`), computed from sums over a picture, whole or tile by tile."""
+"""The losses to minimise (`losses_of`), computed from sums over a picture.
+
+The sums are taken over the whole picture at once, or tile by tile, which takes less memory.
+"""
 
 import operator
 from collections.abc import Callable
@@ -50,9 +53,9 @@ from nst_jax.vgg.sized_layers import feature_size
 class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
-    # Tap -> (sum of the content loss, sums of the style losses by name, sum of the content loss over
-    # protected parts, or None). With guides, the sums of a style loss are those of all
-    # regions, stacked.
+    # Tap -> three kinds of sums: that of the content loss; those of the style losses, by name; and that
+    # of the content loss over protected parts. The first and the third are None at taps that these
+    # losses do not read. With guides, the sums of a style loss are stacked: one entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
@@ -69,21 +72,22 @@ def losses_of(
 ) -> Losses:
     """Compute the weighted losses of an image against targets.
 
-    Traceable and differentiable. For a batch of images, use `vmap`.
+    The function can be traced and differentiated by JAX. For a batch of images, use `vmap`.
 
     Args:
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on; with
         `bands`, padded below to `bands.padded_height`.
-      targets: the targets from `measure`. With a `size`, the image has this (height, width) and lies at
-        the top left of a larger array; what is outside, even NaN, changes nothing.
+      targets: the targets from `measure`. If they have a `size`, the picture has this (height, width)
+        and lies at the top left of the array `image`; what is outside of it, even NaN, changes nothing.
       recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
-        only the gradient with respect to the image is defined. The platform of JAX's default device
-        decides on a precision of `AUTO`, when the function is traced.
+        only the gradient with respect to the image is defined. If the precision is `AUTO`, the platform
+        of JAX's default device decides on it when the function is traced.
       bands: how the canvas is distributed over several devices; None is one device.
       step: number of the update, for style losses that make random choices in each update; others do
         not depend on it.
-      matches: `State.matches`, for style losses that find them once for each scale.
+      matches: `State.matches`, for style losses that find matches in the style once for each scale;
+        None for others.
 
     Returns:
       `Losses` of scalars: `style_layers` sum to `style`; `content`, `style`, `tv` and, if the recipe
@@ -140,7 +144,10 @@ def _losses_inside(
     recipe: Recipe,
     step: Int[Array, ""],
 ) -> Losses:
-    """Return the weighted losses of the picture of size `targets.size` at the top left of an image."""
+    """Return the weighted losses of a picture that lies at the top left of the array `image`.
+
+    `targets.size` is the real (height, width) of the picture.
+    """
     size = targets.size
     assert size is not None
     check_in_bucket(recipe, controlled=targets.guides is not None)
@@ -163,7 +170,10 @@ def _losses_of_matches(
     matches: Int[Array, " n"] | None,
     sizes: "dict[str, _Size]",
 ) -> Losses:
-    """Return the weighted losses of a whole image, for a style loss that compares positions."""
+    """Return the weighted losses of a whole image, for a style loss that compares positions.
+
+    `sizes` has the size of the features at each content tap; the other arguments are as in `losses_of`.
+    """
     terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
     found = vgg.features(params, image, terms.taps, network=recipe.network)
     if isinstance(terms.content_loss, JointContentLoss):
@@ -178,9 +188,9 @@ def _losses_of_matches(
             for tap in terms.content_taps
         }
         content = _weighted_content(sums, sizes, terms)
-    apart = correspondence.distances(params, image, found, targets.style, matches, step, recipe)
+    distances = correspondence.distances(params, image, found, targets.style, matches, step, recipe)
     layers = {
-        name: terms.style_weight * weight * apart[name]
+        name: terms.style_weight * weight * distances[name]
         for name, weight in zip(terms.style_names, terms.style_layer_weights, strict=True)
     }
     variation = terms.variation.sums(image, None)
@@ -222,9 +232,9 @@ class _Measured(NamedTuple):
     style_parts: tuple[StylePart, ...]
     variation: Variation
     network: vgg.Network
-    held_tap: str | None = (
-        None  # tap of the content loss that holds protected parts near the content
-    )
+    # The tap of the content loss that keeps protected parts like the content; None if nothing is
+    # protected.
+    held_tap: str | None = None
 
     @classmethod
     def of(cls, terms: Terms, network: vgg.Network, guides: Guides | None) -> "_Measured":
@@ -247,7 +257,11 @@ class _Measured(NamedTuple):
 
 
 class _Size(NamedTuple):
-    """The size of the features at one tap, as ints; or as floats that are traced, of a real size."""
+    """The size of the features at one tap.
+
+    The numbers are ints, or traced floats if they follow from a real size that is known only at
+    runtime.
+    """
 
     height: Count
     width: Count
@@ -260,11 +274,13 @@ class _Size(NamedTuple):
 
 
 def _size_of(shape: Shape, tap: str, network: vgg.Network) -> _Size:
+    """Return the size of the features at a tap for a picture of this (height, width)."""
     height, width = vgg.feature_shape(tap, *shape, network.ceil)
     return _Size(height, width, vgg.LAYERS[vgg.layer_of(tap)][1], shape[0] * shape[1])
 
 
 def _check_sizes(content: Features, sizes: dict[str, _Size], grid: Grid | None) -> None:
+    """Refuse targets whose content features have other sizes than the features of the image."""
     for tap, features in content.items():
         wanted = sizes[tap][:2] if grid is None else tiles.assembled_shape(grid, tap)
         if features.shape != (*wanted, sizes[tap].channels):
@@ -323,7 +339,7 @@ def _total(
     shape: tuple[Count, Count],
     terms: Terms,
 ) -> Losses:
-    """Return the losses with their total."""
+    """Return the `Losses` made of weighted content and style losses and the sums of the variation."""
     style = reduce(operator.add, layers.values())
     tv = terms.tv_weight * terms.variation.value(variation, shape)
     return Losses(content + style + tv, content, style, tv, layers)
@@ -332,12 +348,15 @@ def _total(
 def _over_regions(
     part: StylePart, sums: Any, target: Any, extent: Extent, guides: Guides
 ) -> Scalar:
-    """Return the weighted sum of a style loss over regions, whose sums and targets are stacked."""
+    """Return a style loss as the sum over regions, each weighted by its share.
+
+    Along the first axis, `sums` and `target` have one entry for each region.
+    """
 
     def of_region(sums: Any, total: Scalar, target: Any, share: Scalar) -> Scalar:
-        # A region that is left out has the share 0. Its distance has no meaning and may be infinite or
-        # NaN, and so may be the gradient. The first `where` keeps that from the gradient, the second
-        # one from the value.
+        # A region that is empty at this tap has the share 0. Its distance has no meaning and may be
+        # infinite or NaN, and so may be the gradient of the distance. The first `where` keeps such
+        # numbers out of the gradient, the second one out of the value.
         sums = jax.tree.map(lambda x: jnp.where(share > 0, x, lax.stop_gradient(x)), sums)
         distance = part.loss.distance(part.loss.statistic(sums, total), target, extent)
         return jnp.where(share > 0, share * distance, 0)
@@ -348,12 +367,13 @@ def _over_regions(
 
 # --- Sums over a picture --------------------------------------------------------------------------
 
-Selection: TypeAlias = Callable[
-    [str, FeatureMap], FeatureMap
-]  # (tap, its features) -> the part of the features to sum over
+# A function that takes the name of a tap and features (or a mask) there, and returns the part of these
+# over which sums go: all of it for a whole picture, or the core of a tile.
+Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 
 def _everything(tap: str, features: FeatureMap) -> FeatureMap:
+    """Select all features: the `Selection` for a picture that is computed as a whole."""
     del tap
     return features
 
@@ -370,7 +390,20 @@ def _sums(
     where: Mask = None,
     size: RealSize | None = None,
 ) -> Sums:
-    """Return the sums over a picture, or over selected parts of its features, masks and pixels."""
+    """Return the sums over a picture, or over the part of it that belongs to one tile.
+
+    Args:
+      measured: the losses and taps.
+      params: the weights of the network.
+      image: [h, w, 3], the picture, or the window of a tile.
+      content: features of the content by tap, for the whole picture.
+      guides: the masks of regions, for the whole picture; None if there are none.
+      of_image: selects the part of the image's features over which the sums go.
+      of_content: selects the same part of the content's features.
+      of_masks: selects the same part of a mask.
+      where: which pixels of the image the variation loss counts, [h, w]; None: all.
+      size: the real (height, width) of the picture, if it lies at the top left of a larger array.
+    """
     products = measured.network.precision_on().products
 
     def content_sums(found: FeatureMap, target: FeatureMap) -> Any:
@@ -449,7 +482,8 @@ def _device_sums(
 ) -> Sums:
     """Return the sums over a whole picture, added up over devices that each compute one band."""
     slab = tiles.slab(band, grid)
-    if grid.count_per_device == 1:  # avoids `_tiled_sums`, whose gradient computes each tile again
+    # A single tile needs no `_tiled_sums`, whose gradient computes each tile a second time.
+    if grid.count_per_device == 1:
         first = grid.first()
         window = tiles.window(slab, grid, first)
         sums = _window_sums(measured, grid, params, content, guides, window, first)
@@ -495,6 +529,7 @@ def _tiled_forward(
 
 
 def _is_primal(leaf: Any) -> bool:
+    """Return whether a leaf is a value with the attribute `perturbed`, as `symbolic_zeros` makes it."""
     return hasattr(leaf, "perturbed")
 
 

@@ -1,10 +1,13 @@
-"""The optimisation loop of one canvas: `init`, `step`, `run`; traceable, so that a batch is a `vmap`.
+"""The optimisation loop of one canvas: `init`, `step`, `run`.
 
-The canvas is in the recipe's coordinates, an affine map of the image. A state carries two canvases:
-one whose losses are known (the measured canvas), and the pending one, whose losses the next step
-computes. So a step costs one evaluation of loss and gradient, and the start is measured by the same
-compiled program as every other canvas. Between two scales, `hand_over` and `take_over` pass on the
-image and, for some optimisers, the optimiser's state.
+All functions can be traced by JAX, so the loop for a batch is a `vmap` of the loop for one canvas.
+
+The canvas is the picture that is optimised. It is stored in the recipe's coordinates, an affine map of
+the image. A state carries two canvases: one whose losses are known, and the pending canvas, whose
+losses the next step computes. So a step costs one evaluation of loss and gradient, and the losses of
+the start are computed by the same compiled program as those of every other canvas. Between two scales
+(resolutions), `hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's
+state.
 """
 
 from typing import Any, NamedTuple
@@ -32,7 +35,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 
     Args:
       image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
-      recipe: gives the coordinates and the optimiser.
+      recipe: the recipe of the run; only its coordinates, optimiser and losses matter here.
       bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
@@ -69,16 +72,19 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 def match(
     params: Params, state: State, targets: Targets, content: Image, recipe: Recipe, *, first: bool
 ) -> State:
-    """Find the matches of a fresh state, for a style loss that fixes them at the beginning of a scale.
+    """Find the matches of a fresh state: for each position of the canvas, one position of the style.
+
+    Only some style losses need matches. They keep them during a whole scale (resolution).
 
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `init`.
       targets: the targets from `measure`.
       content: [h, w, 3] in [0, 1], of the size of the canvas.
-      recipe: as in `step`, on one device.
-      first: whether this is the coarsest scale; the matches are then those of the content. At later
-        scales they are those of a mixture of canvas and content, see `correspondence.searched`. Static.
+      recipe: as in `step`. (Losses that need matches cannot be computed on several devices.)
+      first: whether this is the coarsest scale; the matches are then found for the content's features.
+        At later scales they are found for those of a mixture of canvas and content, see
+        `correspondence.searched`. A static argument.
 
     Returns:
       The state with `matches`, without which `step` refuses it; unchanged if the style loss has no
@@ -102,6 +108,7 @@ def match(
 
 
 def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransformationExtraArgs:
+    """Return the recipe's optimiser as an optax transformation of one canvas."""
     return recipe.descent.transformation(None if bands is None else bands.height)
 
 
@@ -113,11 +120,12 @@ def step(
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
-      targets: the targets from `measure`. Where they protect parts of the content, the losses are those
-        of `controls.with_kept` of the canvas. With a `size`, only the canvas' top left part of this
-        (height, width) is painted; what is outside changes nothing, and does not change.
-      recipe: losses, loss weights, network settings, coordinates and optimiser. The platform of JAX's
-        default device decides on a precision of `AUTO`, when the function is traced.
+      targets: the targets from `measure`. If they protect parts of the content, the losses are those of
+        the canvas with these parts replaced, see `controls.with_kept`. If they have a `size`, only the
+        top left part of the canvas, of this (height, width), is painted; what is outside of it changes
+        nothing, and does not change.
+      recipe: losses, loss weights, network settings, coordinates and optimiser. If the precision is
+        `AUTO`, the platform of JAX's default device decides on it when the function is traced.
       bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
@@ -259,6 +267,7 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
 
 
 def _decoded(canvas: Any, recipe: Recipe, bands: Bands | None) -> Image:
+    """Return a canvas as an image [h, w, 3], without the rows that pad it for several devices."""
     return recipe.descent.coordinates.decode(without_padding(canvas, bands))
 
 
@@ -269,7 +278,7 @@ class Handover(NamedTuple):
     """What a scale leaves to the next one."""
 
     image: Image  # the unclipped image from which the next scale starts
-    opt_state: Any = None  # the optimiser's state, if the optimiser carries it
+    opt_state: Any = None  # the optimiser's state, if it is carried to the next scale; else None
 
 
 def hand_over(image: Image, state: State, recipe: Recipe) -> Handover:
@@ -278,7 +287,14 @@ def hand_over(image: Image, state: State, recipe: Recipe) -> Handover:
 
 
 def enlarged(image: Image, shape: Shape, enlarge: Enlargement, clip: bool) -> Resized:
-    """Resize the image of a coarser scale, and clip it to [0, 1] if every update is clipped."""
+    """Resize the image of a coarser scale, and clip it to [0, 1] if `clip`.
+
+    Args:
+      image: [h, w, 3], the image that the coarser scale left.
+      shape: (height, width) of the result.
+      enlarge: the recipe's function that resizes between scales.
+      clip: whether to clip; true for recipes that clip the canvas after every update.
+    """
     larger = enlarge(image, shape)
     return jnp.clip(larger, 0.0, 1.0) if clip else larger
 
@@ -296,7 +312,7 @@ def take_over(
     Args:
       state: the state from `init` at the finer scale.
       opt_state: the optimiser's state at the end of the coarser scale.
-      recipe: a recipe whose `descent.carries` is True: its optimiser carries its state.
+      recipe: a recipe whose `descent.carries` is True, so that its optimiser can resize its state.
       bands: how the canvas is distributed over several devices; None is one device.
       bands_before: how the canvas was distributed at the coarser scale.
     """

@@ -27,9 +27,9 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of the errors of runs that end without a result; `image` is the run's canvas.
+    """Base class of the errors of runs that end without a result; `image` is the run's last canvas.
 
-    The error can be pickled, with its image.
+    The errors can be pickled, with their images.
     """
 
     _what = ""  # the beginning of the message, in which `{step}` stands for the number of updates
@@ -54,7 +54,7 @@ class Diverged(_NoResult):
 
 
 class Stalled(_NoResult):
-    """Raised when a run's losses end as they began, at every scale, so that nothing was painted.
+    """Raised when nothing was painted: at every scale, the last losses of the run equal the first.
 
     Attributes:
       step: number of the last update.
@@ -68,7 +68,7 @@ class Stalled(_NoResult):
 
 def remedy_for_stalled(recipe: Recipe) -> str:
     """Return, as a phrase for a message, what to change if a run's losses end as they began."""
-    if recipe.descent.optimizer.guarded:  # the optimiser undid all its updates
+    if recipe.descent.optimizer.guarded:  # such an optimiser has undone all its updates
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
 
@@ -103,9 +103,10 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        self.left_out = tuple(left_out)  # notes on regions that are empty at a layer
+        self.left_out = tuple(left_out)  # notes for users on regions that are empty at a layer
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
-        self._identify = functools.cache(identify)  # cached, as it hashes all pictures and weights
+        # Returns what the run depends on. Cached, since it hashes all pictures and weights.
+        self._identify = functools.cache(identify)
         self._position = Position()
 
     @property
@@ -218,8 +219,9 @@ def stylize(
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] float in [0, 1], or uint8.
-      style: [h', w', 3], float or uint8 as well, of any size. Or a list of several styles, which are
-        blended by the recipe's `terms.style_shares`, by default in equal shares.
+      style: [h', w', 3] float in [0, 1], or uint8, of any size; or a list of several such pictures.
+        They are blended with the weights `terms.style_shares` of the recipe, by default in equal
+        shares.
       recipe: all settings of the run: a preset of `nst_jax.recipes` or a variant of one.
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
@@ -227,12 +229,13 @@ def stylize(
         size that it would have if the recipe's own rule gave a canvas as large.
       style_size: a size for the style alone, given like `size`; default: `size` holds for the style
         too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
-      style_scale: a factor by which both sides of the style are then multiplied, or one for each style;
-        a larger style gives larger strokes. A style that is enlarged beyond its own pixels is blurred;
-        a `StyleEnlarged` warning says so. Default: the recipe's, which is 1 in every preset.
-      tap_styles: maps a tap of the style loss, such as `"relu1_1"`, to a style picture of its own, from
-        which the statistics at that tap come: fine strokes are at the first taps, coarse ones at the
-        last. Where sizes or factors are given for each style, these pictures are the last ones.
+      style_scale: a factor by which both sides of the style are multiplied after `style_size` was
+        applied; or a sequence with a factor for each style. A larger style gives larger strokes. A
+        style that is enlarged beyond its own pixels is blurred; a `StyleEnlarged` warning says so.
+        Default: the recipe's factor, which is 1 in every preset.
+      tap_styles: maps taps of the style loss, such as `"relu1_1"`, to style pictures. At such a tap,
+        this picture takes the place of `style`. The first taps see fine strokes, the last taps coarse
+        ones. In a `style_scale` with a factor for each style, the factors of these pictures come last.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -243,23 +246,25 @@ def stylize(
       colors: whose colours the result has: `"style"`, or `"content"`, `"luminance"`,
         `"content-after"`, `"palette"`; see `nst_jax.recipes.Pictures`. Default: the recipe's, `"style"`
         in every preset.
-      realism: from 0 to 1: how far the result is brought back to the content's edges, see
-        `nst_jax.controls.realistic`; default: the recipe's, 0 in every preset.
+      realism: from 0 to 1: how far the result is changed back, after painting, so that it has the
+        content's edges; see `nst_jax.controls.realistic`. Default: the recipe's, 0 in every preset.
       init: the start: an image of any size, which is resized to the canvas, or an instance
         of a class of `nst_jax.recipes.starts`, such as `Noise()`; default: the recipe's start.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
-      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, the
-        arguments from `size` to `realism`, and `devices`, so these must not be given as well; default:
-        a new plan is made.
+      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size` and
+        all further arguments up to `realism` (of `tap_styles` only the taps), and `devices`. So none of
+        these may be given as well, except `tap_styles`, whose pictures must be. Default: a new plan is
+        made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
       protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`.
-      opacity: the content's opacity, [h, w] in [0, 1]. The style loss does not see transparent parts.
-      style_opacity: the style's opacity, [h', w'] in [0, 1], or a list with one or None for each style.
+      opacity: the content's opacity, [h, w] in [0, 1]. The style loss leaves out transparent parts.
+      style_opacity: the style's opacity, [h', w'] in [0, 1]; or a list that has for each style an
+        opacity, or None if the style is opaque. The style loss leaves out transparent parts.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
@@ -372,8 +377,8 @@ def paint(
       protect: see `stylize`.
       opacity: see `stylize`.
       style_opacity: see `stylize`.
-      every: number of updates between two snapshots. Or an iterable of such numbers: each
-        number is taken and checked before its interval; after the last interval, only the final
+      every: number of updates between two snapshots. Or an iterable of such numbers: each number is
+        taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
       resume: a checkpoint of an earlier run, from `Painting.checkpoint()` or from
         `nst_jax.checkpoints.load`. The first snapshot is then the one at the checkpoint, and its
@@ -451,6 +456,7 @@ def _planned(
     devices: Devices,
     given: Given | None,
 ) -> Plan:
+    """Return the plan of a run on checked pictures, for a caller who gave no plan."""
     scales = prepare.scales_of(
         content.shape[:2],
         [style.shape[:2] for style in styles],
@@ -463,7 +469,12 @@ def _planned(
 
 
 def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
-    """Check the pictures given for the recipe's `tap_styles`, in that order; there may be none."""
+    """Check the style pictures of single taps.
+
+    Args:
+      pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or none.
+      recipe: the checked recipe.
+    """
     taps = recipe.terms.tap_styles if pictures else ()
     return [
         _checks.image(f"tap_styles[{tap!r}]", picture)
@@ -472,7 +483,11 @@ def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.nda
 
 
 def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> list[np.ndarray]:
-    """Return the pictures given as `tap_styles` beside a plan; refuse taps that it was not made for."""
+    """Return the checked pictures of the argument `tap_styles` that was given together with a plan.
+
+    Raises:
+      ValueError: if the plan was made for other taps.
+    """
     if not tap_styles:
         return []
     recipe, pictures = with_tap_styles(plan.recipe, tap_styles)
@@ -535,7 +550,7 @@ def paint_planned(
       key: see `paint`.
       every: see `paint`.
       resume: see `paint`.
-      programs: the compiled functions; default: `PROGRAMS`.
+      programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
       begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
         targets and programs of the next scale are made while the current one runs, if both scales fit
         into memory. Without it, they are made when that scale begins.

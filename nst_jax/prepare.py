@@ -1,6 +1,7 @@
 """The preparation of pictures as a recipe says: sizes at each scale, resizing, colours, the start.
 
-`Finisher` is the counterpart after the loop: what a recipe does to each result before it is shown.
+`Finisher` is the counterpart after the optimisation: it does what the recipe says to each result before
+the result is shown.
 
 The Python functions and the command line both use this module, so the network gets the same pixels from
 both.
@@ -30,24 +31,24 @@ from nst_jax.vgg.taps import SMALLEST
 
 
 class Scale(NamedTuple):
-    """One scale of a coarse-to-fine run: its sizes, and its number of updates."""
+    """One scale (resolution) of a coarse-to-fine run: its sizes, and its number of updates."""
 
     shape: Shape  # (height, width) of the canvas
-    style_shapes: tuple[Shape, ...]  # (height, width) of each style picture, then of each region's
+    style_shapes: tuple[Shape, ...]  # (height, width) of each style, then of each region's style
     steps: int  # number of updates
     regions: int = 1  # number of regions with styles of their own, plus 1 for the default style
     protected: bool = False  # whether a part of the content is protected
 
 
 class Prepared(NamedTuple):
-    """The pictures at their final sizes, and the scales of the run, coarse to fine."""
+    """The pictures of a run at their final sizes, and the scales of the run."""
 
-    content: Image  # as the network sees it: grey, if only luminance is painted
-    styles: tuple[Any, ...]  # as the network sees them: recoloured, if the recipe says so
-    scales: tuple[Scale, ...]
+    content: Image  # [h, w, 3] as the network sees it: grey, if only luminance is painted
+    styles: tuple[Any, ...]  # [h', w', 3] each, as the network sees them: recoloured, if wanted
+    scales: tuple[Scale, ...]  # coarse to fine
     photo: Image  # the content in its own colours
-    region_styles: tuple[StyleImage, ...] = ()
-    controls: Controls | None = None  # regions, protected and transparent parts; None without any
+    region_styles: tuple[StyleImage, ...] = ()  # the styles of the regions, like `styles`
+    controls: Controls | None = None  # regions, protected, transparent parts; None: there are none
 
 
 def final_shapes(
@@ -60,7 +61,7 @@ def final_shapes(
       style: (height, width) of the style.
       recipe: the recipe whose rules apply.
       argument: the caller's name for the style, used in error messages.
-      index: index of the style among several, each of which may have a factor of its own.
+      index: index of the style among several; each may have its own factor in `style_scale`.
 
     Returns:
       (height, width) of the canvas, and of the style.
@@ -82,7 +83,7 @@ def final_shapes(
 
 
 def style_rule_words(recipe: Recipe, index: int = 0) -> str:
-    """Return the size rule of the style with this index as text."""
+    """Return the size rule of the style with this index, and its factor, as text for messages."""
     pictures = recipe.pictures
     factor = pictures.scale_of_style(index)
     times = "" if factor == 1 else f", times {factor:g}"
@@ -94,8 +95,8 @@ def enlarged_styles(
 ) -> list[int]:
     """Return the indices of the styles that `style_scale` enlarges beyond the pixels they have.
 
-    Such a style is enlarged all the same, since it gives the larger strokes that the user asks for.
-    But an enlarged picture is blurred, so the callers of this function warn of it.
+    These styles are enlarged all the same, since that gives the larger strokes that the user asks for.
+    But an enlarged picture is blurred, so the callers of this function warn the user.
 
     Args:
       originals: (height, width) of each style, before any resizing.
@@ -112,7 +113,7 @@ def enlarged_styles(
 def notes_on_enlarged_styles(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe
 ) -> list[str]:
-    """Return one line on each of the `enlarged_styles`."""
+    """Return a line for users on each style that `enlarged_styles` names, with the same arguments."""
     notes = []
     for index in enlarged_styles(originals, shapes, recipe):
         (height, width), (h, w) = originals[index], shapes[index]
@@ -125,7 +126,17 @@ def notes_on_enlarged_styles(
 
 
 def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule | str) -> Shape:
-    """Return a picture's new (height, width); refuse it if a side is under 16 px before or after."""
+    """Return the (height, width) to which a picture is resized; refuse sides under 16 px.
+
+    Args:
+      argument: the caller's name for the picture, used in messages.
+      old: (height, width) of the picture as it was given.
+      new: (height, width) by the size rule.
+      rule: the size rule, for messages.
+
+    Raises:
+      ValueError: if a side is under 16 px, before or after resizing.
+    """
     if min(new) < SMALLEST:
         raise ValueError(
             f"`{argument}`: {old[1]}x{old[0]} px becomes {new[1]}x{new[0]} px by the size rule "
@@ -138,10 +149,15 @@ def checked_shape(argument: str, old: Shape, new: Shape, rule: sizes.SizeRule | 
 
 
 def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
-    """Return a key that is equal for pictures whose shapes let one compiled program paint them.
+    """Return a key that is equal for two runs if one compiled program can paint both.
 
-    Pictures that end at one shape may begin at different ones, if coarser scales are rounded from the
-    sizes of the originals.
+    Canvases of equal final shapes may have different shapes at the coarser scales, since these may be
+    rounded from the sizes of the original pictures. So the key has the shapes at all scales.
+
+    Args:
+      scales: the scales of a run.
+      recipe: the recipe of the runs. With a style loss that matches positions, the key also has the
+        shapes of the styles.
     """
     styles = tuple(one.style_shapes for one in scales) if recipe.terms.matched else ()
     return tuple(one.shape for one in scales), styles
@@ -168,8 +184,9 @@ def scales_of(
       The scales, coarse to fine.
 
     Raises:
-      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the recipe
-        has several style shares, or factors of styles, and another number of styles is given.
+      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the number of
+        styles differs from the number of the recipe's style shares, or of its factors in `style_scale`,
+        if it has several of these.
     """
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles) + len(region_styles))
@@ -221,6 +238,11 @@ def scales_up_to(
 
 
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
+    """Return a style's (height, width) at a scale whose canvas is `ratio` times the final one.
+
+    The result is rounded from `original`, the size before any resizing, or if that is None from
+    `shape`, the size at the final scale. No side is under 16 px.
+    """
     height, width = round(shape[0] * ratio), round(shape[1] * ratio)
     if original is not None:
         height, width = at_longer_side(round(max(shape) * ratio), shape, original)
@@ -280,9 +302,18 @@ def prepared_of(
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
-    Of each style, the pixels count for its colours that count in its statistics: neither transparent
-    ones, nor those outside the mask of a region's style. Of the content, those count that get the
-    style: a region's style gets the colours that the content has in this region.
+    Only some pixels count when the colours of content and style are measured. Of a style, these are the
+    pixels that count in its statistics: not the transparent ones, and of a region's style not those
+    outside its mask. Of the content, these are the pixels that get this style: a region's style gets
+    the colours that the content has in this region.
+
+    Args:
+      content: [h, w, 3] at its final size.
+      styles: each style [h', w', 3] at its final size.
+      scales: the scales of the run.
+      recipe: the recipe whose `pictures.colors` apply.
+      region_styles: the style of each region at its final size.
+      controls: regions, protected and transparent parts; None if there are none.
     """
     pictures, count = recipe.pictures, len(styles)
     if not finishing.recolors(pictures.colors):
@@ -300,32 +331,35 @@ def prepared_of(
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
-    """Return the styles, then those of the regions, at one scale: antialiased, in [0, 1]."""
+    """Return the styles, then the styles of the regions, resized to one scale and clipped to [0, 1]."""
     pictures = (*prepared.styles, *prepared.region_styles)
     return tuple(at_scale(*pair) for pair in zip(pictures, scale.style_shapes, strict=True))
 
 
 def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
-    """Return the controls of a run, if it has any, with their masks at one scale."""
+    """Return a run's regions, protected and transparent parts with their masks resized to one scale.
+
+    None if the run has no such controls.
+    """
     if prepared.controls is None:
         return None
     return regions.resized_controls(prepared.controls, scale.shape, scale.style_shapes)
 
 
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
-    """Resize a picture to (height, width) with the recipe's filter; the result is float32."""
+    """Resize a picture [h, w, 3] to (height, width) with the recipe's filter; return float32."""
     if image.shape[:2] == shape:
         return jnp.asarray(image)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
 
 
 def at_scale(image: Image, shape: Shape) -> Resized:
-    """Resize a picture to a scale's (height, width), antialiased, and clip it to [0, 1].
+    """Resize a picture to the (height, width) of a scale, antialiased, and clip it to [0, 1].
 
-    The recipe's filter is for the final size only.
+    The recipe's own filter is not used here: it resizes pictures to their final sizes, see `resized`.
     """
     if image.shape[:2] == shape and _is_clipped(image):
-        return image  # no copy, since it may be large
+        return image  # the same array, since a copy of a large picture takes memory
     return _antialiased(image, shape)
 
 
@@ -343,12 +377,18 @@ class Finisher:
     """Finishes the results of one run: realism, colours changed after painting, protected parts."""
 
     def __init__(self, prepared: Prepared, recipe: Recipe, realism: Any = None) -> None:
-        """Prepare to finish results; `realism`, if not None, takes the place of the recipe's."""
+        """Prepare to finish results.
+
+        Args:
+          prepared: the pictures of the run.
+          recipe: the recipe of the run.
+          realism: a number that takes the place of the recipe's `pictures.realism`; None: the recipe's.
+        """
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
         self._filters = bool(self._realism) or finishing.colors_after(recipe.pictures.colors)
-        # What finishing needs at the scale of the latest picture. It is kept, since most pictures of a
-        # run have the scale of the picture before.
+        # What finishing needs at the scale of the latest picture. It is kept for the next picture,
+        # which usually has the same scale.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
         self._opacity: Any = None
@@ -356,7 +396,12 @@ class Finisher:
         self._kept: KeptContent | None = None
 
     def __call__(self, image: Image, scale: Scale) -> Image:
-        """Return a canvas' picture at a scale as it is shown; the same array, if nothing changes it."""
+        """Return a painted image as it is shown; the same array if the recipe changes nothing.
+
+        Args:
+          image: [h, w, 3], the canvas as an image.
+          scale: the scale at which it was painted.
+        """
         controls, pictures = self._prepared.controls, self._recipe.pictures
         if not self._filters and (controls is None or controls.protect is None):
             return image
@@ -376,7 +421,7 @@ class Finisher:
         return image if self._kept is None else _with_kept(image, self._kept)
 
     def _use(self, scale: Scale) -> None:
-        """Make what finishing needs at a scale."""
+        """Compute what finishing needs at a scale: content, opacity, protected parts, palette."""
         self._scale = scale
         self._content = at_scale(self._prepared.photo, scale.shape)
         controls = controls_at(self._prepared, scale)
@@ -387,7 +432,9 @@ class Finisher:
             self._palette = self._palette_at(scale, controls)
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
-        # The styles that have shares: those of single taps have none.
+        """Return the palette of the blended styles at a scale."""
+        # The styles of single taps (`tap_styles`) are not blended and have no shares, so they are left
+        # out of the palette.
         terms = self._recipe.terms
         styles = terms.blended_styles(styles_at(self._prepared, scale))
         opacities = () if controls is None else terms.blended_styles(controls.style_masks)
@@ -405,9 +452,9 @@ _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
     """Return the first canvas in the optimiser's coordinates, if the start is defined in them.
 
-    `SeededBlend` is defined in the network's pixels (0 to 255, then ImageNet's mean subtracted).
-    Converting them to an image in [0, 1] and back would round them, so an optimiser that works on such
-    pixels gets them as they are.
+    The start `SeededBlend` is defined in the network's pixels (from 0 to 255, minus ImageNet's mean).
+    Converting these pixels to an image in [0, 1] and back would round them. So an optimiser that works
+    on such pixels gets them as they are.
 
     Args:
       content: [h, w, 3], at the coarsest scale.

@@ -1,6 +1,7 @@
 """Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
-A record consists of strings, numbers, lists and dictionaries, and contains neither times nor paths.
+A record says what a result depends on: recipe, pictures, sizes, weights, versions, device. It consists
+of strings, numbers, lists and dictionaries, and contains neither times nor paths.
 Repeating a run with the same device and packages therefore gives the same record, unless a different
 amount of available memory led to other tiles.
 """
@@ -27,9 +28,11 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# A key of a recipe is recorded if it begins with one of these.
+# The values of a recipe that are recorded: those whose key, such as "terms.style_weight", begins with
+# one of these.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
+# The record of a run without regions, protected and transparent parts.
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 # Packages whose versions are recorded, beside Python's and the version of nst_jax.
@@ -38,7 +41,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 @runtime_checkable
 class Named(Protocol):
-    """An input file as it is recorded: by name and content hash, without its folder."""
+    """An input file with the two properties that are recorded: its name without folder, and a hash."""
 
     @property
     def name(self) -> str:
@@ -76,6 +79,7 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
+    """Yield the key and the recorded value of each of a recipe's values that a record contains."""
     for item in items:
         value = item.value
         if _left_out(item):
@@ -102,11 +106,13 @@ def _left_out(item: Item) -> bool:
 
 
 def _is(value: Any, default: Any) -> bool:
+    """Return whether a value is the default: the same object, or an equal plain value of its type."""
     plain = type(value) is type(default) and isinstance(value, (bool, int, float, str))
     return value is default or (plain and bool(value == default))
 
 
 def _plain(value: Any) -> Any:
+    """Return an array as a number or as nested lists of numbers; any other value unchanged."""
     return np.asarray(value).tolist() if hasattr(value, "dtype") else value
 
 
@@ -150,7 +156,7 @@ def versions() -> dict[str, str]:
 
 
 def device() -> dict[str, str]:
-    """Return the platform and the kind of this process' first device."""
+    """Return the platform and the kind of this process' first device, such as "gpu" and its model."""
     first = jax.local_devices()[0]
     return {"platform": first.platform, "kind": first.device_kind}
 
@@ -172,7 +178,7 @@ def of_picture(
       seed: the seed of the run's random key.
       inputs: maps each role (`"content"`, `"style"`, ...) to its file.
       weights: description of the weights file.
-      controls: weights of regions and the amount of protection; empty if there are none.
+      controls: weights of regions and the amount of protection, by name; empty if there are none.
 
     Returns:
       Plain data, equal for equal runs.
@@ -229,7 +235,7 @@ def of_identity(
     A run may resume a checkpoint only if this dictionary equals the one in the checkpoint.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       pictures: maps each role (`"content"`, `"style"`, ...) to its picture [h, w, 3], before resizing.
       recipe: the recipe that is run; its `steps` are left out.
       init: the picture or function that replaces the recipe's start; None if none was given.
@@ -269,7 +275,13 @@ File = TypeVar("File")  # a picture, or its record (`Named`)
 
 
 def roles(content: File, styles: Sequence[File], init: File | None) -> dict[str, File]:
-    """Return the files that a result depends on, by role: content, style, style_2, ..., init."""
+    """Return the input files of a result by their roles: content, style, style_2, ..., init.
+
+    Args:
+      content: the content's file.
+      styles: the file of each style.
+      init: the file of the start; None if the run did not start from a file.
+    """
     names = ["style", *(f"style_{number}" for number in range(2, len(styles) + 1))]
     found = {"content": content, **dict(zip(names, styles, strict=True))}
     return found | ({"init": init} if init is not None else {})

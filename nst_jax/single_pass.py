@@ -47,9 +47,9 @@ def instant(
     """Paint the content in a style by a single pass of a feed-forward network, in about a second.
 
     `stylize` optimises each picture in many updates; here a network that was trained once maps the
-    content to the result. If the style is a picture, Magenta's arbitrary network paints, which
-    transfers palette and grain more than strokes. If it is a name or number, the network of 26 styles
-    paints, which knows only these and makes them more pronounced.
+    content to the result. If the style is a picture, Magenta's network for arbitrary styles paints,
+    which transfers palette and grain more than strokes. If the style is a name or number, Magenta's
+    network of 26 styles paints; it knows only these, and shows them more strongly.
 
     Args:
       content: [h, w, 3] float in [0, 1], or uint8; or the path of a picture.
@@ -61,8 +61,9 @@ def instant(
       shares: how much of each style is mixed in: one number for each style in a list, or for each style
         of a trained network. For a trained network, a dictionary from the names of its styles to
         numbers is accepted too. Default: equal shares.
-      strength: from 0 to 1: the style vector is interpolated from the content's own (0) to the style's
-        (1). Other values than 1 need style pictures, since other styles have no vectors.
+      strength: from 0 to 1. The network for arbitrary styles computes a style vector (numbers that
+        describe a style) from a picture; it paints with a mixture of the vectors of content (0) and
+        style (1). Other values than 1 need style pictures, since other styles have no such vectors.
       size: as in `stylize`; default: the longer side becomes 512 px. `"as-is"` resizes nothing.
       style_size: size of style pictures, given as for `size`; default: the shorter side becomes 256 px,
         as in the training of the network.
@@ -141,8 +142,9 @@ def instant_many(
 ) -> Image | list[Image]:
     """Paint many pictures, each as `instant` would.
 
-    n contents are paired with n styles; a single content or style is used for all pictures. Pictures
-    that have the same shape after resizing and are painted by the same network are painted together.
+    Content number i is painted in style number i, for n contents and n styles; a single content or a
+    single style is used for all pictures. Pictures that have the same shape after resizing and are
+    painted by the same network are painted together.
 
     Args:
       contents: one content, a batch [n, h, w, 3], or a sequence of contents of any sizes.
@@ -237,7 +239,10 @@ def instant_many(
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
-    """Return (name for error messages, value) of a single value, or of each entry of several."""
+    """Return pairs of a name for error messages and a value: one pair for each entry of `values`.
+
+    A value that is no batch and no sequence counts as a single entry.
+    """
     if hasattr(values, "shape") and len(values.shape) == 4:
         values = list(values)
     if not isinstance(values, (list, tuple)):
@@ -248,7 +253,11 @@ def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
 
 
 def _count(lengths: Mapping[str, int]) -> int:
-    """Return the number of pictures: the length of all arguments that have more than one entry."""
+    """Return the number of pictures: the length that all arguments with more than one entry have.
+
+    `lengths` has the number of entries of each argument by its name. The result is 1 if all have a
+    single entry.
+    """
     counts = set(lengths.values()) - {1}
     if len(counts) > 1:
         listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
@@ -269,7 +278,7 @@ def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: 
 
 
 def check_strength(strength: Any) -> None:
-    """Refuse a strength, or one of several, that is not between 0 and 1."""
+    """Refuse a strength, or an array of strengths, with a number that is not between 0 and 1."""
     _checks.number("strength", strength, least=0)
     if np.max(strength) > 1:
         raise ValueError(

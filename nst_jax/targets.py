@@ -1,4 +1,7 @@
-"""The targets that a canvas is compared with (`measure`), and the steps in which they are made."""
+"""The targets that a canvas is compared with (`measure`), and the functions that compute parts of them.
+
+Targets are the features of the content and the statistics of the style, at the layers that losses read.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,8 +37,8 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
 
-# Style tap -> mask T of the positions of a style, [h', w'], by which a position counts T² times; None:
-# every position counts once.
+# The masks of one style at the taps. Style tap -> T, [h', w'], the value of the mask at each position
+# of the features; in sums, a position counts T² times. None: every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 
@@ -52,21 +55,23 @@ def measure(
 ) -> Targets:
     """Compute the content's features and the targets of the style loss at the recipe's taps.
 
-    A tap is a layer whose output the losses read, such as `"relu2_1"`. Traceable. The two pictures may
-    differ in size, since a style statistic does not depend on the size of its picture.
+    A tap is a layer whose output the losses read, such as `"relu2_1"`. The two pictures may differ in
+    size, since the shape of a style statistic does not depend on the size of its picture. The function
+    can be traced by JAX.
 
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] in [0, 1], at the size of the canvas.
-      style: [h', w', 3] in [0, 1]; or a list of several, blended by the recipe's `style_shares`, and
-        followed by a picture for each of its `tap_styles`.
+      style: [h', w', 3] in [0, 1]; or a list of such pictures: those that are blended with the weights
+        `terms.style_shares` of the recipe, then one for each tap in `terms.tap_styles`.
       recipe: taps, losses and network settings.
       bands: how the canvas is distributed over several devices; None is one device.
       controls: regions, protected and transparent parts, from `nst_jax.controls.controls_of`; None if
         there are none. Where there are regions, `style` is a list that ends with their styles.
       size: int32 [2], the (height, width) of the content, if it lies at the top left of a larger array;
         see `nst_jax.features`. The targets are then for canvases that lie in such an array, too.
-      style_sizes: the same for each style; None: the styles fill their arrays.
+      style_sizes: for each style its int32 [2] (height, width), if the styles lie at the top left of
+        larger arrays; None: the styles fill their arrays.
 
     Returns:
       `Targets`, to be passed to `step` and `run`.
@@ -111,7 +116,7 @@ def measure(
 
 
 def photo_of(content: Image, recipe: Recipe) -> Image | None:
-    """Return the content picture if the recipe's losses compare the canvas with its pixels."""
+    """Return the content picture if a loss compares the canvas with its pixels; else None."""
     compared = isinstance(recipe.terms.content_loss, JointContentLoss)
     return content if compared or recipe.terms.matting_weight is not None else None
 
@@ -124,6 +129,7 @@ def _measure_controlled(
     controls: Controls,
     bands: Bands | None,
 ) -> Targets:
+    """Do what `measure` does if there are regions, protected or transparent parts."""
     check_styles(recipe.terms, len(styles) - controls.regions + 1)
     found = measure_masks(controls, recipe)
     sums = [
@@ -147,9 +153,16 @@ def measure_content(
     held: str | None = None,
     size: RealSize | None = None,
 ) -> Features:
-    """Compute the content's features [h', w', c] at the recipe's content taps, and at `held`.
+    """Compute the content's features [h', w', c] at the recipe's content taps.
 
-    With `size`, a content of this real (height, width) lies at the top left of a larger array.
+    Args:
+      params: the weights of the network.
+      content: [h, w, 3] in [0, 1].
+      recipe: as in `measure`.
+      bands: how the canvas is distributed over several devices; None is one device.
+      held: a further tap, whose content loss keeps protected parts like the content; None: no such tap.
+      size: the real (height, width) of the content, if it lies at the top left of a larger array; None:
+        it fills the array.
     """
     network = recipe.network
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
@@ -188,8 +201,14 @@ def measure_style(
 ) -> dict[str, Statistic]:
     """Compute the style's statistics at the recipe's style taps.
 
-    With `bands`, the devices that share the canvas also share the style picture: each computes one band
-    of it, whose height follows from the style's height.
+    Args:
+      params: the weights of the network.
+      style: [h', w', 3] in [0, 1].
+      recipe: as in `measure`.
+      bands: how the canvas is distributed over several devices. The same devices then share the style
+        picture: each computes one band of it, whose height follows from the style's height.
+      size: the real (height, width) of the style, if it lies at the top left of a larger array; None:
+        it fills the array.
     """
     sums = sum_style(params, style, recipe, bands=bands, size=size)
     shape = (style.shape[0], style.shape[1]) if size is None else size
@@ -205,19 +224,27 @@ def sum_style(
     bands: Bands | None = None,
     size: RealSize | None = None,
 ) -> dict[str, Any]:
-    """Return the sums over the positions of a style from which its statistics follow, by tap.
+    """Return the sums over the positions of a style from which its statistics are computed.
 
-    With `masks`, which have a mask T for each style tap, a position counts T² times. With `size`, a
-    style of this real (height, width) lies at the top left of a larger array.
+    Args:
+      params: the weights of the network.
+      style: [h', w', 3] in [0, 1].
+      recipe: as in `measure`.
+      masks: the masks T of the style at the taps; a position then counts T² times.
+      bands: as in `measure_style`.
+      size: as in `measure_style`.
+
+    Returns:
+      Style tap, or part of a loss that has parts -> its sums.
     """
     terms, network = recipe.terms, recipe.network
     if size is not None:
         found = vgg.features(params, style, terms.every_style_tap, network=network, size=size)
         return _sums_of_parts(found, masks, recipe)
-    own = None
+    style_bands = None
     if bands is not None:
-        own = bands_of(bands.mesh, (style.shape[0], style.shape[1]), network)
-    grid = style_grid(style, recipe, own)
+        style_bands = bands_of(bands.mesh, (style.shape[0], style.shape[1]), network)
+    grid = style_grid(style, recipe, style_bands)
     if grid is None:
         found = vgg.features(params, style, terms.every_style_tap, network=network)
         return _sums_of_parts(found, masks, recipe)
@@ -229,13 +256,21 @@ def sum_style(
         sums = summed(params, tiles.slab_of(style, grid), masks)
         return jax.tree.map(lambda x: lax.psum(x, BANDS), sums)
 
-    if own is None:
+    if style_bands is None:
         return summed(params, style, masks)
-    return map_bands(on_device, own, (False, False, False), split_out=False)(params, style, masks)
+    return map_bands(on_device, style_bands, (False, False, False), split_out=False)(
+        params, style, masks
+    )
 
 
 def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[str, Any]:
-    """Return the sums over the positions of features, for each style loss at each tap."""
+    """Return the sums over all positions of features, for each style loss at each tap.
+
+    Args:
+      found: the features of a style, or of one tile of it, by tap.
+      masks: the masks of the same positions; None: every position counts once.
+      recipe: as in `measure`.
+    """
     products = recipe.network.precision_on().products
 
     def of_part(part: StylePart) -> Any:
@@ -293,10 +328,11 @@ def add_style_tile(
 ) -> dict[str, Any]:
     """Return `sums` plus the sums over one more tile of a style.
 
-    Called for each tile in turn, beginning with zeros, it gives bit for bit what `sum_style` returns.
+    After calls for all tiles in turn, beginning with the zeros of `no_sums`, the result is bit for bit
+    that of `sum_style`.
 
     Args:
-      params: the weights.
+      params: the weights of the network.
       style: [h, w, 3] in [0, 1], which `recipe.network.tile` cuts into tiles.
       sums: the sums over the tiles before this one.
       index: number of the tile.
@@ -314,9 +350,15 @@ def statistics_of(
     recipe: Recipe,
     totals: dict[str, Scalar] | None = None,
 ) -> dict[str, Statistic]:
-    """Return the statistics of a style of this (height, width) from the sums over its positions.
+    """Return the statistics of a style, computed from the sums over its positions.
 
-    Masked sums are divided by `totals`, the sum of T² at each tap. The size may be an array, traced.
+    Args:
+      sums: what `sum_style` returned.
+      shape: (height, width) of the style, from which the number of positions follows; it may be a
+        traced array.
+      recipe: as in `measure`.
+      totals: for masked sums, the sum of T² at each tap, by which they are divided in place of the
+        number of positions.
     """
 
     def statistic(part: StylePart) -> Statistic:
@@ -340,7 +382,13 @@ def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str,
 def blended_targets(
     sums: Sequence[dict[str, Any]], shapes: Sequence[tuple[int, int]], recipe: Recipe
 ) -> dict[str, Any]:
-    """Return the targets of the style loss for one or several styles, made from their sums."""
+    """Return the targets of the style loss for one style or a blend of several.
+
+    Args:
+      sums: what `sum_style` returned for each style.
+      shapes: (height, width) of each style.
+      recipe: as in `measure`.
+    """
     statistics = [
         statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
     ]
@@ -350,7 +398,7 @@ def blended_targets(
 def blend(
     statistics: Sequence[dict[str, Statistic]], shares: Sequence[Scalar | float], terms: Terms
 ) -> dict[str, Statistic]:
-    """Blend the statistics of several styles, weighted by their shares: average them, for most losses.
+    """Blend the statistics of several styles, weighted by shares. For most losses, that is an average.
 
     For a loss that is a squared distance, the gradient of the distance to this average equals the
     average of the gradients of the distances to each style. The distance to this average is smaller
@@ -358,9 +406,10 @@ def blend(
 
     Args:
       statistics: the statistics of each style; the last ones are of the styles of `terms.tap_styles`.
-      shares: weights of the other styles, of any positive sum; a single weight means equal shares.
-      terms: the style losses, which say how their statistics are blended, and at which taps a style of
-        its own takes the place of the blend.
+      shares: weights of the styles that are blended, with any positive sum; a single weight means equal
+        shares.
+      terms: has the style losses, each of which says how its statistics are blended, and `tap_styles`,
+        the taps at which the statistics of a single style take the place of the blend.
 
     Returns:
       The statistics of the blend; with a single style, its statistics unchanged.
@@ -388,21 +437,25 @@ def blend(
 
 
 class MaskedTaps(NamedTuple):
-    """The masks of a canvas and of its styles at the taps."""
+    """The masks of a canvas and of its styles at the taps.
+
+    T is the value of a mask at a position of the features. r is the number of regions with styles of
+    their own; the default style has the first region.
+    """
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
-    styles: tuple[StyleMasks, ...]  # of each style, then of each region's: style tap -> [h', w']
+    styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
     held: dict[str, Array]  # see `Guides.held`
 
 
 def reach_of(recipe: Recipe) -> Reach:
-    """Return how a recipe brings masks to taps."""
+    """Return the recipe's settings for the way in which a mask is resized to the features at a tap."""
     terms = recipe.terms
     return Reach(terms.region_reach, terms.region_growth, recipe.network.ceil)
 
 
 def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
-    """Bring the masks of a canvas and of its styles to the recipe's taps."""
+    """Resize the masks of a canvas and of its styles to the features at the recipe's taps."""
     taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
     return MaskedTaps(
         regions.canvas_masks(controls, taps, reach),
@@ -410,7 +463,8 @@ def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
             None if mask is None else regions.style_masks_at(mask, taps, reach)
             for mask in controls.style_masks
         ),
-        # A content loss that is no sum over positions cannot be limited to protected positions.
+        # A content loss that is no sum over positions cannot be limited to the protected positions, so
+        # it has no mask.
         regions.held_at(controls, recipe.terms.taps, reach)
         if recipe.terms.content_loss.additive
         else {},
@@ -426,6 +480,8 @@ def controlled_style(
 ) -> tuple[dict[str, Any], Guides]:
     """Return the targets of the style loss for all regions, stacked, and the masks of the canvas.
 
+    The first region is that of the default style, the blend of the styles.
+
     Args:
       sums: what `sum_style` returns for each style, then for each region's style.
       shapes: (height, width) of each of these styles. Static.
@@ -437,6 +493,7 @@ def controlled_style(
     totals = style_totals(found, recipe)
     statistics = []
     for each, shape, mask, of_style in zip(sums, shapes, found.styles, totals, strict=True):
+        # Where a style is empty, its sums are divided by 1 instead of 0; its region then has no share.
         safe = mask and {tap: jnp.where(one > 0, one, 1) for tap, one in of_style.items()}
         statistics.append(statistics_of(each, shape, recipe, safe))
     blended = blend(statistics[:own], recipe.terms.style_shares, recipe.terms)
@@ -448,7 +505,10 @@ def controlled_style(
 
 
 def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
-    """Return the sum of T² of each style, then of each region's, by tap; 1 if all of a style counts."""
+    """Return the sum of T² over the positions of each style, then of each region's style, by tap.
+
+    T is the value of the style's mask at a position. The sum is 1 for a style without a mask.
+    """
     one = jnp.ones(())
     taps = recipe.terms.every_style_tap
     return [
@@ -460,10 +520,10 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
 
 
 def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str, Array]:
-    """Return the sum of T² over each region's style, by tap: [r + 1], that of the default style first.
+    """Return the sum of T² over the style of each region, by tap: [r + 1], the default style first.
 
-    The sum of the default style is the smallest among the styles that are blended to it, so that it is
-    0 if any of them is empty.
+    T is the value of the style's mask at a position. If several styles are blended to the default
+    style, the smallest of their sums is returned, so that it is 0 if any of these styles is empty.
 
     Args:
       totals: what `style_totals` returns.
@@ -481,7 +541,15 @@ def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str
 
 
 def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the sums of T² of the regions, and of their styles, by tap: 0 where one is empty."""
+    """Return the sums of T² over the positions of the canvas and of the styles, to find empty regions.
+
+    T is the value of a mask at a position of the features. Where a sum is 0, the region, or its style,
+    has no position.
+
+    Returns:
+      Style tap -> [r + 1], the sum over the canvas for each region, that of the default style first;
+      and style tap -> [r + 1], the sum over the style of each region.
+    """
     found = measure_masks(controls, recipe)
     own = len(controls.style_masks) - controls.regions + 1
     canvas = {tap: regions.total(mask) for tap, mask in found.canvas.items()}
@@ -491,8 +559,8 @@ def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array]
 def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the targets of several canvases, or of several regions, stacked along a new first axis.
 
-    Where a target's size depends on its style picture, shorter arrays are filled up with zeros at the
-    end of each axis. Losses with such targets store how much of them is valid.
+    Where the size of a target depends on its style picture, smaller arrays are filled up with zeros at
+    the end of each axis. Losses with such targets store in them how many of their entries are valid.
 
     Args:
       targets: the targets of the style loss for each canvas or region.

@@ -18,7 +18,7 @@ from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.layers import wrap_padded
 from nst_jax.vgg.taps import SMALLEST
 
-# The starts that a texture can have: they make noise, and need no content.
+# The starts that a texture can have: starts that draw noise and do not read the content.
 NOISE = (starts.Noise, starts.WhiteNoise, starts.MeanNoise, starts.StyleMeanNoise)
 
 
@@ -39,19 +39,21 @@ def texture(
     devices: Devices = None,
     style_opacity: Any = None,
 ) -> Image:
-    """Synthesise a texture: a picture that looks like another one everywhere, but depicts nothing.
+    """Synthesise a texture: a picture that has the look of another one everywhere, but depicts nothing.
 
-    Noise is optimised until its style statistics are those of the style; there is no content. The
-    statistics do not say where something is, so the result may have any size.
+    Beginning with noise, a picture is optimised until its style statistics are close to those of the
+    style; there is no content. The statistics do not say where in the picture something is, so the
+    result may have any size.
 
     Args:
       params: weights from `nst_jax.load_params`.
       style: [h, w, 3] float in [0, 1], or uint8; or a list of several, as in `stylize`.
       size: the size of the result in pixels: `"1024x512"` (width x height), or the side of a square;
         default: the size that the recipe's rule gives to the first style.
-      seamless: whether opposite borders of the result meet, so that copies of it can be laid side by
-        side: convolutions and variation go round the border. Both sides must then be multiples of 16
-        px, and the canvas is computed in one piece.
+      seamless: whether opposite borders of the result fit together, so that copies of it can be laid
+        side by side without a visible seam. Convolutions and the total variation then continue beyond a
+        border at the opposite one. Both sides must be multiples of 16 px, and the canvas is computed in
+        one piece.
       recipe: its style losses, schedule and optimiser are used; a start other than noise is replaced
         by `Noise()`.
       style_size: as in `stylize`; default: the recipe's rule, whatever the size of the result.
@@ -105,23 +107,27 @@ def texture(
 
 
 def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
-    """Return the recipe without a content loss and with a start of noise.
+    """Return the variant of a recipe that paints a texture: without a content, starting from noise.
 
-    With `seamless`, its convolutions go round the border, so that opposite borders of a picture meet.
+    The settings that refer to the content's colours and edges (`colors`, `realism`, `matting_weight`)
+    are turned off as well.
 
-    All that refers to the content's colours and edges (`colors`, `realism`, `matting_weight`) goes with
-    the content.
+    Args:
+      recipe: any recipe.
+      seamless: whether convolutions continue beyond a border at the opposite border, so that opposite
+        borders of a texture fit together.
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
-      ValueError: if the recipe cannot be run, or its borders cannot meet.
+      ValueError: if the recipe cannot be run, or not with `seamless`.
     """
     recipe = recipes.check(recipe)
     start = recipe.pictures.start
     terms = replace(
         recipe.terms,
         content_weight=0.0,
-        # The content is one grey: a content loss that divides by its variance would divide by 0.
+        # The content is the grey picture `blank`: a content loss that divides by the variance of the
+        # content would divide by 0.
         content_loss=losses.CONTENT_MEAN_SQUARE,
         content_taps=("relu1_1",),
         content_layer_weights=(1.0,),
@@ -134,7 +140,7 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
         pictures=replace(
             recipe.pictures,
             start=start if isinstance(start, NOISE) else starts.Noise(),
-            # What is done for the content's colours and edges would make the texture grey and blurred.
+            # With other values, the texture would get the colours and edges of the grey content.
             colors="style",
             realism=0.0,
         ),
@@ -145,7 +151,10 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
 
 
 def with_canvas_as_it_is(recipe: Recipe) -> Recipe:
-    """Return the recipe with its size rule for styles only; the canvas keeps the content's size."""
+    """Return the recipe with its size rule applied to styles only.
+
+    The canvas then has the size of the content that is given, which `texture` chooses.
+    """
     pictures = recipe.pictures
     rule = pictures.style_size or pictures.size
     return replace(recipe, pictures=replace(pictures, size=sizes.AsIs(), style_size=rule))

@@ -268,6 +268,20 @@ def test_a_training_that_diverges_says_so_and_keeps_the_best(params):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.best.params))
 
 
+def test_a_training_whose_first_loss_is_not_finite_has_no_network_to_keep(params):
+    job = job_of(recipe=RECIPE.replace(style_weight=1e38))
+    with (
+        Training(params, job) as run,
+        pytest.raises(
+            TrainingDiverged, match="not finite at update 0; there is no network to keep"
+        ),
+    ):
+        next(run)
+    assert run.best_step == 0 and run.checkpoint() is None
+    with pytest.raises(RuntimeError, match="there is no best network yet"):
+        run.best  # noqa: B018
+
+
 def test_train_returns_a_network_that_paints(params, tmp_path):
     files = []
     for seed in range(3):

@@ -1,7 +1,7 @@
 """The commands `demo`, `stylize`, `texture`, `dream`, `batch`, `sweep`, `plan` and `train`.
 
-The function of a command takes the command's arguments, and `chosen`, a dict of its options by name.
-All of these functions but `plan` return the exit code.
+The function of a command takes the command's positional arguments, and `chosen`, which maps the names
+of the command's options to their values. All of these functions but `plan` return the exit code.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ MOST_WARNINGS = 20  # most failures printed after a batch; the result manifest l
 Chosen: TypeAlias = dict[str, Any]
 
 
-# --- What several commands do ---------------------------------------------------------------------
+# --- Shared by several commands -------------------------------------------------------------------
 
 
 def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
@@ -64,12 +64,12 @@ def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
 
 
 def _recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
-    """Return the recipe that the options describe, with the shares given for the styles."""
+    """Return the recipe that the options describe, which blends the styles by their shares."""
     return arguments.recipe_of(_changes(chosen | {"style_shares": arguments.shares_of(styles)}))
 
 
 def _tap_files(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the style pictures of single layers, in the order of the recipe's `tap_styles`."""
+    """Return the paths of the style pictures that `--style-layer` gives for single layers."""
     return list(arguments.tap_files(chosen["style_layer"]).values())
 
 
@@ -87,17 +87,23 @@ def _seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
 
 
 def _other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the files that a command reads besides contents and styles: start, recipe, weights."""
+    """Return the files that a command reads besides contents and styles: start, recipe, weights.
+
+    Args:
+      chosen: the options of the command.
+      init_file: the picture that `--init` names; None if `--init` names no file.
+    """
     start = None if init_file is None else Path(chosen["init"])
     return [path for path in (start, _recipe_file(chosen), chosen["weights"]) if path is not None]
 
 
 def _display(chosen: Mapping[str, Any]) -> Display:
-    """Switch the cache of compiled programs on or off; return where a run shows its progress."""
+    """Switch the cache of compiled programs on or off; return the display for a run's progress."""
     display = Display(chosen["quiet"])
     if problem := cache.set_cache(chosen["cache"]):
         display.say(f"note: {problem}")
-    click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
+    # `cache.mended` stays in effect until the command ends.
+    click.get_current_context().with_resource(cache.mended(display.say))
     return display
 
 
@@ -108,7 +114,7 @@ def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
 
 
 def _outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
-    """Return where a run writes, and how; `name` is the path of its picture if no option has one."""
+    """Return where a run writes, and how; `name` is its picture's path unless an option gives one."""
     return Outputs(
         **_shown(chosen, name),
         log=chosen["log"],
@@ -119,7 +125,12 @@ def _outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
 
 
 def _shown(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return those fields of `Outputs` that say how a result is shown: as picture, film and frames."""
+    """Return those fields of `Outputs` that concern the picture, the film and the frames of a run.
+
+    Args:
+      chosen: the options of the command.
+      name: path of the picture unless an option gives one.
+    """
     picture, film, option = picture_and_film(chosen["output"], chosen["film"], name)
     if film is None and chosen["film_seconds"] is not None:
         raise ValueError("`film_seconds`: there is no film; name one with `--film`")
@@ -152,7 +163,15 @@ def _paint(
     peers: Any = None,
     early: preview.Preview | None = None,
 ) -> int:
-    """Paint a checked job and print how it ended."""
+    """Paint a checked job, print how the run ended, and return the exit code.
+
+    Args:
+      job: the checked job.
+      chosen: the options of the command.
+      display: where progress is shown.
+      peers: watches the other processes that paint this picture; None if there are none.
+      early: the preview of the result, which a fast network paints; None if there is none.
+    """
     info = params.read_info(chosen["weights"])
     loaded = params.load_params(chosen["weights"])
     if early is not None:
@@ -176,7 +195,13 @@ def _report(ending: single.Ending, outputs: Outputs, chosen: Mapping[str, Any]) 
 def _run(
     command: Callable[[Chosen], int], inputs: Mapping[str, Sequence[Path]], chosen: Chosen
 ) -> int:
-    """Run a command that paints one picture, with `-` for one of its inputs and for its output."""
+    """Run a command that paints one picture; `-` stands for standard input and standard output.
+
+    Args:
+      command: the command, as a function of its options that returns the exit code.
+      inputs: the paths of the input files, by the names of the command's arguments.
+      chosen: the options of the command.
+    """
     if chosen["suffix"] is not None and chosen["output"] != STANDARD:
         raise ValueError(
             "`suffix`: is for standard output, `-o -`; omit it, since a file's suffix is its format"
@@ -185,7 +210,7 @@ def _run(
 
 
 def demo(chosen: Chosen) -> int:
-    """Paint the sample content in the sample style, and write all three pictures side by side, too."""
+    """Paint the sample content in the sample style; also write a picture of all three side by side."""
     output = result_path(chosen["output"], Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
@@ -205,7 +230,7 @@ def demo(chosen: Chosen) -> int:
 
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint one picture, together with the other processes if `--cluster` is given."""
+    """Paint one picture; with `--cluster`, share the work with other processes."""
     inputs = {"content": [content], "style": [path for path, _ in styles]}
     return _run(lambda given: _stylize_by_all(content, styles, given), inputs, chosen)
 
@@ -233,9 +258,9 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
     """Return the checked job of `stylize` without painting it.
 
     Args:
-      content: the photo.
-      styles: the style pictures, with their shares.
-      chosen: the options of `stylize`, and `begun`.
+      content: path of the photo.
+      styles: paths of the style pictures, each with its share or None.
+      chosen: the options of `stylize`, and `begun`: when the command began, by `time.perf_counter`.
 
     Raises:
       ValueError: naming the option or the picture that cannot be used.
@@ -247,8 +272,8 @@ class _Asked(NamedTuple):
     """What the options of `stylize` ask for, before the pictures are read."""
 
     recipe: Recipe
-    init: Any
-    init_file: images.Picture | None
+    init: Any  # the start that `--init` names: a rule or an image [h, w, 3]; None without `--init`
+    init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs
 
 
@@ -276,7 +301,8 @@ def _stylize_job(
     resume = checkpoint_of(asked.outputs)
     controls = controlling.read_controls(chosen, read)
     sized = None
-    if early is not None and resume is None:  # a run that resumes may show a better picture already
+    # The file of a resumed run may hold a better picture already, so such a run has no preview.
+    if early is not None and resume is None:
         inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
         sized = partial(early.begin, photo, read, inputs=inputs)
     return picture_job(
@@ -296,15 +322,15 @@ def _stylize_job(
 
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint the texture of the styles, on a canvas without content."""
+    """Paint a texture like that of the styles; there is no content picture."""
     inputs = {"style": [path for path, _ in styles]}
     return _run(lambda given: _texture(styles, given), inputs, chosen)
 
 
 def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     chosen["recipe"] = chosen["recipe"] or GATYS_TEXTURE.name
-    # `--size` is the size of the canvas itself, not a rule for resizing a content, so it does not
-    # change the size rule of the recipe.
+    # Here `--size` is the size of the canvas itself. In other commands it is the rule by which the
+    # content is resized, so it must not become the size rule of this recipe.
     recipe = _recipe(chosen | {"size": None, "style_size": None}, styles)
     recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])
     paths = [path for path, _ in styles]
@@ -331,14 +357,14 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:
-    """Return a grey picture that takes the place of a content in the job of a texture."""
+    """Return a grey picture of this shape, which takes the place of a content in a texture's job."""
     name = f"blank {shape[1]}x{shape[0]}"
     digest = hashlib.sha256(name.encode()).hexdigest()
     return images.Picture(texturing.blank(shape), None, (), name, digest)
 
 
 def dream(content: Path, chosen: Chosen) -> int:
-    """Paint into a picture what the network sees in it."""
+    """Change a picture so that it shows more of what the network detects in it (DeepDream)."""
     guide = chosen["guide"]
     inputs = {"content": [content], "guide": [] if guide is None else [guide]}
     return _run(lambda given: _dream(content, given), inputs, chosen)
@@ -405,7 +431,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse to plan unless pictures or `--shape` are given; `--shape` excludes pictures and sizes."""
+    """Refuse a plan with neither pictures nor `--shape`, or with `--shape` and pictures or sizes."""
     if chosen["shape"] is None:
         if content is None or not styles:
             missing = "content" if content is None else "style"
@@ -438,7 +464,7 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
 
 def batch(contents: Sequence[Path], chosen: Chosen) -> int:
-    """Paint the pictures of a batch that are not finished yet, and print what failed."""
+    """Paint the unfinished pictures of a batch, print what failed, and return the exit code."""
     with_ray = chosen["runner"] == "ray"
     with ExitStack() as resources:
         if with_ray:
@@ -508,7 +534,10 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _checked_bucket(chosen: Chosen) -> int | None:
-    """Return the side of the buckets of a batch; None if each shape has programs of its own."""
+    """Return the side, in px, of the square arrays (buckets) in which the pictures of a batch lie.
+
+    None is returned if the user wants no buckets; then each shape of canvas has programs of its own.
+    """
     side = buckets.checked_bucket(chosen["bucket"])
     if side is not None:
         for name, unset in (("runner", "local"), ("bands", 1)):
@@ -529,7 +558,7 @@ def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint the canvases of a sweep, write them as a grid, and print which of them failed."""
+    """Paint the canvases of a sweep, write them as a grid, and return the exit code."""
     planned = _sweep_job(content, styles, chosen)
     loaded, info, display = _load(chosen)
     painted: dict[int, Any] = {}
@@ -595,7 +624,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
 
 
 def train(paintings: Sequence[Path], chosen: Chosen) -> int:
-    """Train a network on paintings and photos, and print how that ended."""
+    """Train a network on paintings and photos, print how that ended, and return the exit code."""
     recipe = arguments.recipe_of(_changes({**chosen, "steps": None, "learning_rate": None}))
     outputs = training.TrainOutputs.of(
         chosen["output"],

@@ -3,9 +3,9 @@
 JAX's compilation cache finds a compiled program by its lowered form. So every start of the command line
 would have to trace and lower the program first, which for large pictures takes longer than loading the
 compiled program. Therefore the traced program is kept as well, as `jax.export` writes it (StableHLO,
-without pickles). It is found by a key, the hash of all that tracing depends on: the code of this
-package, the versions of the packages that it calls, jax's settings, and the structure, shapes and types
-of the arguments.
+without pickles). The kept program is found by a key, the hash of all that tracing depends on: the code
+of this package, the versions of the packages that it calls, jax's settings, and the structure, shapes
+and types of the arguments.
 """
 
 import hashlib
@@ -52,16 +52,16 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})  # no static arguments
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # stands for no static arguments
 
 Say = Callable[[str], None]
 
 
 def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
-    """Return the functions that a run compiles; a folder keeps traced programs of the slower ones.
+    """Return the functions that a run compiles; they keep the traced programs of the slow ones on disk.
 
     Args:
-      place: the folder for traced programs. Nothing is kept if it is None, or if this package is
+      place: the folder for traced programs. Nothing is kept if `place` is None, or if this package is
         imported from an archive, in which its source files cannot be hashed.
       say: receives a line on each kept program that is damaged.
 
@@ -84,7 +84,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` compiles; a folder keeps their programs, see `kept_in`."""
+    """Return the functions that `instant` compiles; for the arguments, see `kept_in`."""
     if place is None or not _sources():
         return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
@@ -97,7 +97,7 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that a dream compiles; a folder keeps their programs, see `kept_in`."""
+    """Return the functions that `dream` compiles; for the arguments, see `kept_in`."""
     if place is None or not _sources():
         return dreaming.PROGRAMS
     return dreaming.PROGRAMS._replace(
@@ -109,11 +109,11 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
 
 
 class Ahead(AbstractContextManager):
-    """Does work in a second thread; the time spent waiting for its result counts as compiling.
+    """Does work in a second thread; time spent waiting for results of the work counts as compiling.
 
     Attributes:
-      look: called every few hundredths of a second while a thread waits for a result; an error that it
-        raises ends the wait.
+      look: a function that is called every few hundredths of a second while a thread waits for a
+        result; an exception that the function raises ends the wait.
     """
 
     def __init__(self, compiling: CompileClock) -> None:
@@ -125,7 +125,10 @@ class Ahead(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """Begin the work; return a function that waits for its result, or raises its exception."""
+        """Begin the work; return a function that waits for it to end and returns what it returns.
+
+        If the work raises an exception, the function raises the same.
+        """
         future = self._pool.submit(work)
 
         def result() -> Any:
@@ -152,9 +155,15 @@ class Kept:
         static: tuple[str, ...] = (),
         say: Say = lambda line: None,
     ) -> None:
-        """Wrap a pure function of pytrees; a call donates the argument of index `donated`, if any.
+        """Wrap a pure function of pytrees.
 
-        The arguments named in `static` are constants of a program, and are given by keyword.
+        Args:
+          function: the function to compile.
+          place: the folder for its traced programs.
+          donated: index of the argument whose memory a call may reuse for its result, as
+            `donate_argnums` of `jax.jit`; None if there is none.
+          static: names of the arguments that are constants of a program; they are given by keyword.
+          say: receives a line on each kept program that is damaged.
         """
         self._function, self._place, self._donated, self._say = function, place, donated, say
         self._programs: dict[str, Callable[..., Any]] = {}
@@ -200,8 +209,9 @@ class Kept:
             return exported.call(*leaves)
 
         program.__name__ = self._function.__name__
-        # Compiled here for these leaves. A jitted function would be lowered a second time when it is
-        # called with its own results, which newer versions of jax regard as committed to a device.
+        # The program is compiled here, for these leaves, and not by calling a jitted function: that
+        # would be lowered a second time when it is called with its own results, which newer versions of
+        # jax regard as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         lowered = jitted.lower(*jax.tree.leaves(arguments))
         return lowered.compile(compiler_options=dict(_compile.compiler_options()))
@@ -326,7 +336,7 @@ def _records(value: Any) -> set[type]:
 
 
 def _read(path: Path, key: str) -> bytes | None:
-    """Return the data that is kept under a key, or None if there is none or it is damaged."""
+    """Return the data kept under a key; None if the file is missing or damaged."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -336,7 +346,7 @@ def _read(path: Path, key: str) -> bytes | None:
 
 
 def _write(path: Path, key: str, data: bytes) -> None:
-    """Keep data under a key. Failure is ignored, as it only makes the next start slower."""
+    """Keep data under a key. A failure is ignored, since it only makes the next start slower."""
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ LINE_SECONDS = 10.0
 
 
 class OptionalStream:
-    """Standard error; its failures are ignored, since a run must not end because nobody reads it."""
+    """Standard error, but failures to write are ignored: a run must not end because nobody reads it."""
 
     def write(self, text: str) -> int:
         """Write a text, or drop it."""
@@ -61,7 +61,8 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
-        self._staged: float | None = None  # when `stage` was called first, or last printed a line
+        # When `stage` printed its last line; before that, when it was called first; at first None.
+        self._staged: float | None = None
 
     @property
     def is_live(self) -> bool:
@@ -74,7 +75,7 @@ class Display:
         self.console.print(printable(text, self.console.encoding), markup=False)
 
     def notes(self, texts: Iterable[str]) -> None:
-        """Print notes, one a line."""
+        """Print notes, each on a line of its own that begins with "note:"."""
         for text in texts:
             self.say(f"note: {text}")
 
@@ -105,9 +106,13 @@ class Display:
             self._bar.stop()
 
     def stage(self, what: str, rest: str) -> None:
-        """Show what is being done while no unit of work is finished, and the text `rest` if not empty.
+        """Show what is being done before the first unit of work is finished.
 
         Without a bar, at most one line is printed in `LINE_SECONDS`.
+
+        Args:
+          what: what is being done, as text.
+          rest: more text, such as the time left; may be empty.
         """
         if self._bar is not None:
             self._bar.update(self._task, rest=rest, description=what)
@@ -170,8 +175,9 @@ class GroupWork(NamedTuple):
 class BatchProgress(Iterator[int]):
     """Shows the progress of groups that are painted one after the other, and estimates the time left.
 
-    As an iterator it yields the numbers of updates between two reports. For each group, pass
-    `intervals_of(progress)` and `progress.report` to `paint_batch`, and then call `end_group`.
+    As an iterator, a `BatchProgress` yields how many updates are made between two calls of `report`.
+    For each group, pass `intervals_of(progress)` and `progress.report` to `paint_batch`, and then call
+    `end_group`.
     """
 
     def __init__(
@@ -189,10 +195,14 @@ class BatchProgress(Iterator[int]):
         return self._length
 
     def report(self, evaluations: int, total: int) -> None:
-        """Show the progress of the current group; to be called after each interval.
+        """Show the progress of the current group; `paint_batch` calls this after each interval.
 
-        A group that does not fit into memory is painted in chunks, one after the other. A chunk takes
-        as many evaluations as one picture; `evaluations` (done) and `total` count those of all chunks.
+        A group that does not fit into memory is painted in chunks, one after the other. The pictures of
+        a chunk are evaluated together, so a chunk takes as many evaluations as a single picture.
+
+        Args:
+          evaluations: number of evaluations of the losses done so far, in all chunks of the group.
+          total: number of evaluations that all chunks of the group take.
         """
         seconds, before = self._watch.lap().seconds, self._done
         if seconds < INTERVAL_SECONDS / 2:
@@ -250,11 +260,16 @@ def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
     return [*costs, update_cost(scales[-1])]
 
 
+# Message on a picture whose losses no update changed.
 STALLED = "the losses after the last update are those of the start; nothing was painted"
 
 
 def divergence(broke_at: int | None) -> str:
-    """Return text on a picture whose losses were not finite after `broke_at` updates; empty if None."""
+    """Return a message on a picture whose losses were not finite; empty if all were finite.
+
+    Args:
+      broke_at: number of updates after which the losses were not finite; None if all were finite.
+    """
     if broke_at is None:
         return ""
     return f"the losses are not finite after {broke_at} updates; it is the last finite canvas"

@@ -1,4 +1,4 @@
-"""The speed of earlier runs on this machine, kept in a file beside the traced programs.
+"""The speed of earlier runs on this machine, kept in a file in the folder of the traced programs.
 
 The peak rate of a device, in operations per second, says little about a run, so no duration is
 predicted before a run has been timed. What is predicted is a range, since other programs on the machine
@@ -27,7 +27,7 @@ LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
 
 class Expected(NamedTuple):
-    """How long a run is expected to take, in seconds, by the earlier runs here."""
+    """How long a run is expected to take, in seconds, judged by earlier runs on this machine."""
 
     least: float  # if each part is as fast as in the best of the earlier runs
     likely: float  # if each part takes the median of the earlier runs
@@ -72,7 +72,7 @@ def expected(plan: Plan) -> Expected | None:
 
 
 def known_paces(plan: Plan) -> Range | None:
-    """Return the least and the most seconds per operation of updates in earlier runs; None if none."""
+    """Return the least and most seconds per operation of updates in earlier runs; None if unknown."""
     found = _read().get(_key(plan))
     return Range(1 / max(found), 1 / min(found)) if found else None
 
@@ -102,18 +102,23 @@ def record_rate(
 
 
 def known_training(what: str) -> Range | None:
-    """Return the least and the most seconds of an update in earlier trainings of a kind; None if none.
+    """Return the least and most seconds of an update in earlier trainings like this; None if unknown.
 
     Args:
-      what: the kind, as text: everything on which the time of an update depends, except
-        the kind of device.
+      what: everything that the time of an update depends on, except the device, as text; from
+        `train.kind_of`.
     """
     found = _read().get(f"{_device_key()}, {what}")
     return Range(min(found), max(found)) if found else None
 
 
 def record_training(what: str, seconds: float) -> None:
-    """Add the seconds of an update of a training to the file of rates, if that can be written."""
+    """Add the mean seconds of an update of a training to the file of rates, if it can be written.
+
+    Args:
+      what: as in `known_training`.
+      seconds: mean seconds of an update.
+    """
     _record({f"{_device_key()}, {what}": seconds})
 
 
@@ -137,7 +142,7 @@ def rates_are_kept() -> bool:
 
 
 def _key(plan: Plan) -> str:
-    """Return what a rate depends on, as text.
+    """Return, as text, what the rate of a run depends on; rates are kept under this text.
 
     The text includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".

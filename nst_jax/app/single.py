@@ -70,7 +70,8 @@ def paint_job(
       job: a checked job.
       display: where progress is shown.
       peers: watches the other processes that paint this picture; None if there are none.
-      early: the preview that the result's file shows, or soon shows; None if there is none.
+      early: the preview, a picture by a fast network that is in the result's file, or soon will be,
+        until the run writes its own; None if there is none.
 
     Returns:
       How the run ended. If the run was interrupted or its losses diverged, the last finite canvas, if
@@ -108,7 +109,8 @@ def paint_job(
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
-                if alone:  # several processes must stop after the same update
+                # Several processes must stop after the same update, so `follow` stops them instead.
+                if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
                 try:
@@ -138,10 +140,11 @@ def begun_painting(
     Args:
       params: the weights.
       job: the checked job.
-      every: the numbers of updates between snapshots.
+      every: yields the number of updates from one snapshot to the next.
       compiled: the compiled functions, from `programs.kept_in`.
-      begin: see `painting.paint_planned`.
-      watch: see `painting.paint_planned`.
+      begin: starts work, such as compiling for the next scale, in another thread; None does all work
+        in this thread. See `painting.paint_planned`.
+      watch: waits while the targets are computed; see `painting.paint_planned`.
     """
     return painting.paint_planned(
         params,
@@ -160,12 +163,12 @@ def begun_painting(
 
 
 def _updates(job: PictureJob) -> int:
-    """Return the number of updates of a job's whole run, those before a checkpoint included."""
+    """Return the number of updates of a whole run; if it resumes, earlier updates are included."""
     return sum(scale.steps for scale in job.plan.scales)
 
 
 def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
-    """Return the record of a job's run, for the metadata of its picture."""
+    """Return the facts about a run that its picture's metadata contain, such as recipe and seed."""
     return provenance.of_run(
         job.plan.recipe,
         job.plan.scales,
@@ -217,7 +220,8 @@ class Recorder:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Shot | None = None
-        # For each canvas, the seconds from the first canvas to it, without compilation.
+        # There is a canvas for the start and one after each update. For each canvas, this list has the
+        # seconds since the first canvas, without those of compiling and of measuring the targets.
         self.seconds: list[float] = []
         self._totals: list[np.ndarray] = []  # for each snapshot, the total losses of its canvases
         self.compiling, self.watch = compiling, watch
@@ -239,16 +243,17 @@ class Recorder:
     def record(self, shot: Shot) -> None:
         """Log, write and show one snapshot."""
         lap = self._stopwatch.lap()
-        # The snapshot is kept first, so that `rescue` can write it if the log or the display fails.
+        # `last` is set first, so that `rescue` can write the snapshot if the log or the display fails.
         is_first, self.last = self.last is None, shot
         self._totals.append(np.asarray(shot.history.total))
-        # The first snapshot of a resumed run is the checkpoint itself, before anything is compiled.
+        # The first snapshot of a resumed run is the checkpoint itself, which comes before anything is
+        # compiled, so the duration of compiling is taken at the second snapshot.
         if self._first_compile is None and (not is_first or self.job.resume is None):
             self._first_compile = self.compiling.seconds
         if is_first:
             self._log_start()
         broke = shot.broke_at >= 0
-        # If losses are not finite, all later ones mean nothing, so they are not logged.
+        # Once losses are not finite, all later losses mean nothing, so they are not logged.
         count = len(shot.history.total) - (shot.step - shot.broke_at if broke else 0)
         history = jax.tree.map(lambda values: values[:count], shot.history)
         last = shot.broke_at if broke else shot.step
@@ -289,8 +294,8 @@ class Recorder:
     def _write(self, shot: Shot) -> None:
         """Write the snapshot into the folder of frames, and as the picture so far, if either is due.
 
-        A frame is due every `outputs.stride` updates and at the end; the picture every `outputs.every`
-        updates before the end. If `outputs.every` is set, `outputs.stride` equals it.
+        A frame is due every `outputs.stride` updates and at the end; the picture so far is due every
+        `outputs.every` updates before the end. If `outputs.every` is set, `outputs.stride` equals it.
         """
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
@@ -313,7 +318,7 @@ class Recorder:
 
     @property
     def _has_written(self) -> bool:
-        """Whether the result's file is from this run: a canvas, or the preview."""
+        """Whether this run has written the result's file: with a canvas or with the preview."""
         return self._wrote or self._previewed
 
     @property
@@ -325,7 +330,7 @@ class Recorder:
             write_picture(path, shot.image, **self._written_with(shot), overwrite=overwrite)
 
     def _written_with(self, shot: Shot) -> dict[str, Any]:
-        """Return the transparency, the resolution and the metadata of a snapshot that is written."""
+        """Return the transparency, resolution and metadata with which a snapshot is written."""
         finished = shot.step == self.pace.total and shot.broke_at < 0
         finished = finished and not self._has_stalled(shot)
         metadata = self.facts | {
@@ -351,7 +356,7 @@ class Recorder:
             self._early.close()
         if shot is not None and shot.broke_at != 0:
             self._write_picture(shot)
-            self._rescued = True  # it is written, so a failure from here on loses nothing
+            self._rescued = True  # the picture is written, so `rescue` has nothing left to save
             self._write_film(shot)
         ending = self._ending(stopped_by, name)
         if ending.status != "failed" and cluster.is_first():
@@ -363,7 +368,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film, which ends with this snapshot unless its losses are not finite."""
+        """Write the film; it ends with this snapshot, or, if its losses are not finite, before it."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:
@@ -387,7 +392,7 @@ class Recorder:
         return {name: float(measured(image)) for name, image in pictures.items()}
 
     def rescue(self) -> None:
-        """Try to write the last canvas of a run that failed."""
+        """Try to write the last canvas of a run that failed, in another folder if need be."""
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return
         self._rescued = True
@@ -408,7 +413,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the canvas before this process ends because another process is lost."""
+        """Save the canvas; called before this process ends because another process was lost."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):
@@ -450,7 +455,7 @@ class Recorder:
 
     @property
     def _nothing(self) -> str:
-        """A phrase for messages: what is in the result's file if no canvas was written."""
+        """A phrase for messages about a run that wrote no canvas: what the result's file contains."""
         if self._previewed:
             return f"{self.job.outputs.picture.name} is only a preview"
         return "nothing was written"
@@ -504,22 +509,28 @@ class Recorder:
         return {"losses": provenance.of_losses(shot.losses)}
 
     def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:
-        """Log the canvases since the previous snapshot, up to number `last`."""
+        """Log the losses of the canvases since the previous snapshot.
+
+        Args:
+          history: their losses, [number of canvases].
+          last: number of updates after which the last of these canvases was there.
+          seconds: for each of these canvases, the seconds since the first canvas of the run.
+        """
         self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
 
     def _has_stalled(self, shot: Shot) -> bool:
-        """Return whether this is the last snapshot of a complete run that painted nothing."""
+        """Return whether the run is complete with this snapshot, but no update changed the losses."""
         if shot.broke_at >= 0 or shot.step < self.pace.total:
             return False
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
 
     def _broken(self, shot: Shot) -> tuple[str, str]:
-        """Return why a run ended early, and what to try."""
+        """Return, as text, why a run with losses that are not finite ended early, and what to try."""
         why = f"the losses are not finite after {shot.broke_at} updates"
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
-        """Return the evidence that a run painted nothing, and what to try."""
+        """Return, as text, what shows that a run painted nothing, and what to try."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
 
@@ -542,7 +553,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         range(len(job.styles)),
         [role for role in job.inputs if role.startswith("style")],
         job.styles,
-        scales[-1].style_shapes[: len(job.styles)],  # the styles of regions follow
+        scales[-1].style_shapes[: len(job.styles)],  # the rest are the shapes of regions' styles
         share_words(recipe.terms, len(job.styles)),
         strict=True,
     ):

@@ -3,8 +3,9 @@
 A sweep has one or two axes; an axis is a setting of the recipe with its values. In the recipe, the
 setting becomes an array with one number for each canvas, so that one program, under `vmap`, paints many
 canvases. (If sets of style layers are swept, the weight of each layer becomes an array.) The canvases
-are painted in groups of equal size, the largest size that divides their number and still gains speed. A
-group that does not fit into memory is divided further.
+are painted in groups of equal size, so that all groups run the same program. The size is the largest
+divisor of the number of canvases up to which larger groups are faster. A group that does not fit into
+memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +54,8 @@ TITLES = {
     "ratio": "content weight / style weight",
 }
 
-SETS = ("cumulative", "single")  # words for sets of style layers, see `layer_sets`
+# Words that may be given to `--layers` in place of names of layers; `layer_sets` explains them.
+SETS = ("cumulative", "single")
 
 
 class Axis(NamedTuple):
@@ -77,8 +79,9 @@ class SweepJob(Job):
       plan: the plan of one group; the grid is painted in groups of equal size. The swept numbers of its
         recipe are arrays with one number for each canvas of the whole grid.
       controls: regions and protection, the same for all canvases.
-      given: these with the opacities of the pictures, checked; None if there is nothing of the sort.
-      notes: what the user should know about them.
+      given: regions, protection and the opacities of the pictures, checked; None if the job has none of
+        these.
+      notes: what the user should know about regions, protection and transparent pictures.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -97,7 +100,7 @@ class SweepJob(Job):
 
     @property
     def pair(self) -> str:
-        """The names of content and styles, as a phrase."""
+        """The names of content and styles as text, such as "cat.jpg with sea.jpg"."""
         return f"{self.content.name} with {' and '.join(style.name for style in self.styles)}"
 
 
@@ -106,7 +109,7 @@ class PaintedCell(NamedTuple):
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
-    problem: str  # says that losses were not finite or that nothing was painted; else empty
+    problem: str  # a message if losses were not finite or nothing was painted; else empty
 
 
 # --- Axes -----------------------------------------------------------------------------------------
@@ -116,15 +119,16 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """Return the sets of style taps (layers that the style loss reads) that `--layers` asks for.
 
     Args:
-      text: `"cumulative"` (the first tap, the first two, ... all), `"single"` (each alone), or sets
-        with commas between them, such as `"relu1_1,relu1_1+relu2_1"`.
+      text: `"cumulative"` (sets of the first tap, of the first two, and so on up to all taps),
+        `"single"` (each tap alone), or sets with commas between them, such as
+        `"relu1_1,relu1_1+relu2_1"`.
       taps: the style taps of the recipe.
 
     Returns:
       The sets, each in the order of `taps`.
 
     Raises:
-      ValueError: if `text` is another word, or names a layer that is not in `taps`.
+      ValueError: if `text` is an unknown word, or names a layer that is not in `taps`.
 
     Example:
       >>> layer_sets("cumulative", ("relu1_1", "relu2_1"))
@@ -149,7 +153,9 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
-    """Return the axis for a flag's values; if there is only one value, it is set and not swept.
+    """Return the axis that a flag gives: a setting and its values.
+
+    An axis with a single value is not swept: all canvases get this value.
 
     Args:
       name: a key of `TITLES`.
@@ -180,7 +186,7 @@ def _short(taps: Sequence[str]) -> str:
 
 
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
-    """Return numbers as text in one notation: all like "1e-5" if `:g` writes one of them like this."""
+    """Return numbers as text: all like "1e-5" if the format `:g` gives one of them an exponent."""
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):
         return plain
@@ -263,7 +269,11 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 
 
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
-    """For each set of n of N layers, multiply its layers' weights by N / n, all other weights by 0."""
+    """Turn each layer's weight into an array with one number for each set in `chosen`.
+
+    For a set of n of the N layers, the weights of its layers are multiplied by N / n, so that weights
+    that are equal in the recipe keep their sum, and the weights of the other layers by 0.
+    """
     terms = recipe.terms
     if getattr(terms.style_loss, "parts", ()):
         raise ValueError(
@@ -297,7 +307,7 @@ def sweep_job(
       content: the content picture.
       styles: the style picture, or several to blend.
       recipe: the recipe with every flag applied except those in `values`.
-      values: maps keys of `TITLES` to numbers, and "layers" to the text of `--layers`.
+      values: maps keys of `TITLES` to their values: numbers, or for "layers" the text of `--layers`.
       controls: regions and protection, as they were read; None if there are none.
       chunk: largest number of canvases painted at once; None is as many as fit into memory and still
         gain speed.
@@ -367,7 +377,7 @@ def paint_sweep(
       display: where progress is shown.
 
     Yields:
-      The canvases, row by row; those of a group after the whole group is painted.
+      The canvases, row by row. The canvases of a group come when the whole group is painted.
     """
     _introduce(job, weights, display)
     _files.remove_leftovers([job.output])

@@ -25,14 +25,15 @@ def update_cost(scale: Scale) -> int:
 class CompileClock(AbstractContextManager):
     """Counts the seconds for which tracing and compiling block the thread that made the clock.
 
-    The durations come from jax's own monitoring events. Use it as a context manager. The time in which
-    the thread waits for another one counts too, see `waiting`.
+    The durations come from jax's own monitoring events. Use the clock as a context manager. Time in
+    which the thread waits for another thread counts too, see `waiting`.
     """
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self._spans: list[tuple[float, float]] = []
-        self.waits: list[tuple[float, float]] = []  # when this thread waited for another one
+        # Start and end of each time in which this thread waited for another, by `time.perf_counter`.
+        self.waits: list[tuple[float, float]] = []
         self._open = True
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
@@ -62,7 +63,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count its duration, while this thread waits for work in another thread."""
+        """Context manager: count the time of its block, during which this thread waits for another."""
         start = time.perf_counter()
         try:
             yield
@@ -73,18 +74,21 @@ class CompileClock(AbstractContextManager):
 
     @property
     def seconds(self) -> float:
-        """The seconds counted so far."""
+        """The seconds of tracing, compiling and waiting so far."""
         return sum(end - start for start, end in self._spans)
 
 
 class Lap(NamedTuple):
-    """The time between two snapshots, without compilation."""
+    """The time between two snapshots, without that of compiling and of measuring targets."""
 
-    begun: float  # start of the lap: seconds since the first snapshot, without compilation
+    begun: float  # start of the lap: the sum, in seconds, of all laps before it
     seconds: float  # length of the lap
 
     def spread(self, count: int) -> list[float]:
-        """Return when each of the lap's `count` canvases was done, if all took equally long."""
+        """Return when each of the lap's `count` canvases was done, if all took equally long.
+
+        Times are in seconds, counted from the same moment as `begun`.
+        """
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
 
@@ -105,12 +109,13 @@ class Stopwatch:
         measuring: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._compiling, self._clock, self._measuring = compiling, clock, measuring
-        # (clock, seconds of compiling and measuring) at the end of the last lap
+        # At the end of the last lap: the time by the clock, and the seconds of compiling and measuring
+        # so far. None before the first lap.
         self._last: tuple[float, float] | None = None
         self.elapsed = elapsed
 
     def lap(self) -> Lap:
-        """End a lap and return it; the next one begins."""
+        """End the current lap, begin the next one, and return the lap that ended."""
         wall, others = self._clock(), self._compiling.seconds + self._measuring()
         before = self._last or (wall, others)
         self._last = wall, others
@@ -124,7 +129,7 @@ class Timed(NamedTuple):
     """The cost of some work that was timed, such as updates or computing targets, and its time."""
 
     cost: float  # operations; for updates, in the unit of the argument `costs` of `IntervalChooser`
-    seconds: float  # without compilation
+    seconds: float  # time that the work took, without compilation
 
 
 class Range(NamedTuple):
@@ -135,10 +140,10 @@ class Range(NamedTuple):
 
 
 class Pace:
-    """The seconds per unit of cost of the last laps, from which a range of times is estimated.
+    """The seconds per unit of cost in the last laps, from which a range of times is estimated.
 
-    Until `LAPS` laps are known, the seconds per unit of cost of earlier runs count as well, since fewer
-    laps say little.
+    A lap is the work between two snapshots. Until `LAPS` laps are known, the seconds per unit of cost
+    of earlier runs count as well, since estimates from fewer laps are unreliable.
     """
 
     LAPS = 5  # number of laps that are remembered
@@ -148,11 +153,11 @@ class Pace:
         self._laps: deque[float] = deque(maxlen=self.LAPS)
 
     def afresh(self) -> "Pace":
-        """Return a pace without laps, for another scale."""
+        """Return a pace without laps, for the next scale; what earlier runs took still counts."""
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:
-        """Note that work of this cost took so many seconds."""
+        """Add a lap: work of this cost took so many seconds."""
         if cost > 0:
             self._laps.append(seconds / cost)
 
@@ -195,8 +200,9 @@ class IntervalChooser(Iterator[int]):
         """
         self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
-        # The last update of every scale but the final one is the enlargement of the canvas to the next
-        # scale, so that these scales end one update early.
+        # At every scale but the final one, enlarging the canvas to the next scale takes the place of
+        # the last update and gives the first canvas of the next scale. So these scales end one update
+        # early.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done
@@ -217,7 +223,12 @@ class IntervalChooser(Iterator[int]):
         return self._ends[-1]
 
     def advance(self, step: int, seconds: float) -> None:
-        """Record that updates since the last call, up to `step`, took `seconds` without compiling."""
+        """Record that the updates after the last call, up to number `step`, took so many seconds.
+
+        Args:
+          step: number of updates done since the start of the run.
+          seconds: duration of the updates since the last call, without compilation.
+        """
         if step > self.done:
             scale = self.scale_of(step)
             if scale != self._measured:
@@ -266,7 +277,10 @@ class IntervalChooser(Iterator[int]):
     def _left(
         self, unit: float, compile_seconds: float, measuring: Sequence[float] | None = None
     ) -> float:
-        """Return the seconds that the rest takes if each unit of cost takes `unit` seconds."""
+        """Return the seconds that the rest takes if each unit of cost takes `unit` seconds.
+
+        The other arguments are those of `range_left`.
+        """
         left, done, begun = 0.0, self.done, 0
         present = self.scale_of(self.done)
         for scale, (end, cost) in enumerate(zip(self._ends, self._cost, strict=True)):

@@ -1,4 +1,4 @@
-"""Train a network: write its file and samples, show progress, save the best network if stopped."""
+"""Train a network: show progress, write samples, and write the best network, also after Ctrl-C."""
 
 import shutil
 import signal
@@ -46,7 +46,8 @@ class TrainOutputs:
     Attributes:
       style: file of the best network.
       checkpoint: file from which the training resumes.
-      samples: picture of photos that are held out, painted by the present network; None writes none.
+      samples: path of a picture that shows some held-out photos (those not trained on) as the network
+        trained so far paints them; None writes no such picture.
       resume: whether to resume from the checkpoint, if that file exists.
     """
 
@@ -59,7 +60,14 @@ class TrainOutputs:
     def of(
         cls, style: Path, checkpoint: Path | None, *, samples: bool, resume: bool
     ) -> "TrainOutputs":
-        """Return the outputs, with names derived from the style file's where none is given."""
+        """Return the outputs, with missing paths made from the path of the network's file.
+
+        Args:
+          style: path of the network's file.
+          checkpoint: path of the checkpoint; None makes it from `style`.
+          samples: whether there is a picture of samples, whose path is made from `style`.
+          resume: whether to resume from the checkpoint, if that file exists.
+        """
         return cls(
             style=style,
             checkpoint=style.with_suffix(f".checkpoint{SUFFIX}")
@@ -89,7 +97,7 @@ class TrainOutputs:
             refuse_inputs(self.samples, [*inputs, self.style, self.checkpoint], "samples")
 
     def earlier(self) -> TrainingCheckpoint | None:
-        """Return the checkpoint that the training resumes from, or None.
+        """Return the checkpoint from which the training resumes; None if its file does not exist.
 
         Raises:
           ValueError: if the file exists and `resume` is not set, or if it is no intact checkpoint.
@@ -154,10 +162,10 @@ def run_training(
 
 
 def _follow(run: Training, recorder: "_Recorder", interrupts: Interrupts) -> Ending:
-    """Record every report until the training ends or is interrupted; save what there is."""
+    """Record every report until the training ends, is interrupted or fails; then save its results."""
     try:
         for report in run:
-            if report.step:  # from here on there is something to save
+            if report.step:  # after the first update there is something to save
                 interrupts.defer()
             stopped = interrupts.signal is not None
             recorder.record(report, last=stopped or report.step == run.job.steps)
@@ -206,15 +214,17 @@ class _Recorder:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
         self._first = run.step  # number of updates done before this process began
-        self._saved = time.monotonic()  # when the checkpoint was written last
+        # When the checkpoint was written last; before that, when the training began.
+        self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
-        # Number of the first update that this process made, and when it was done.
+        # Number of the first update that this process made, and when the update was done, by
+        # `time.perf_counter`; None before that.
         self._pace: tuple[int, float] | None = None
         self._announced = self._rescued = False
         self._warned: set[Path] = set()
 
     def record(self, report: TrainingReport, *, last: bool) -> None:
-        """Write what is due, and show the report."""
+        """Write the files that are due after this report, and show the report."""
         if report.held_out is not None:
             if report.step and self.run.best_step == report.step:
                 self.save_best()
@@ -230,7 +240,10 @@ class _Recorder:
     # --- Progress
 
     def _time(self, report: TrainingReport) -> None:
-        """Time updates after the first, which includes compiling; announce how long the rest takes."""
+        """Measure how long updates take, and print once how long the rest of the training takes.
+
+        The first update is not timed, since it includes compiling.
+        """
         if self._pace is None or (not self._announced and report.step - self._pace[0] >= TIMED):
             np.asarray(report.loss)  # waits until the update is done
             if self._pace is not None:
@@ -245,7 +258,7 @@ class _Recorder:
                 self._pace = report.step, time.perf_counter()
 
     def _seconds_per_update(self, step: int) -> float:
-        """Return the mean duration of an update so far, with all that is done between updates."""
+        """Return the mean seconds from one update to the next so far, writing of files included."""
         first, since = self._pace or (step, time.perf_counter())
         return (time.perf_counter() - since) / max(1, step - first)
 
@@ -288,7 +301,10 @@ class _Recorder:
         self._pause = max(autosave.SECONDS, autosave.PAUSE * (self._saved - start))
 
     def _try(self, path: Path, save: Callable[[Path], None]) -> bool:
-        """Write a file; return whether that succeeded. Of failures in a row, the first is reported."""
+        """Write a file by `save`; return whether that succeeded.
+
+        If writing the same file fails several times in a row, only the first failure is reported.
+        """
         try:
             save(path)
         except (OSError, ValueError) as error:
@@ -312,12 +328,12 @@ class _Recorder:
         sheet = sheets.contact_sheet(list(contents), paintings, cells, style_labels=names)
         self._try(path, lambda place: write_picture(place, sheet))
 
-    # --- The end
+    # --- The end of the training
 
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the best network, and return how the training ended.
 
-        The checkpoint is written again if its last writing failed.
+        If the last attempt to write the checkpoint failed, it is tried once more.
         """
         run, job = self.run, self.run.job
         network, facts = run.outcome()
@@ -381,7 +397,7 @@ class _Recorder:
 
 
 def kind_of(job: TrainingJob) -> str:
-    """Return as text all on which the time of an update depends, except the kind of device."""
+    """Return, as text, everything that the time of an update depends on, except the device."""
     deepest = max(job.recipe.terms.taps, key=TAPS.index)
     devices = 1 if job.mesh is None else job.mesh.size
     return (

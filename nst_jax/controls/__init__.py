@@ -1,11 +1,15 @@
-"""The artist's controls: colours, edges of the photograph, regions, and parts that stay as they are.
+"""Controls of where and how a style is applied: colours, edges, regions, and protected parts.
 
     sky = controls.Region(mask, painting)
     image = nst_jax.stylize(params, photo, other, regions=[sky], protect=controls.Protect(face))
 
-`color`, `finishing`, `guided_filter` and `matting` are about the colours and the edges of whole
-pictures. `given` has the values that callers give, and `coded_maps` makes them of colour-coded maps.
-`masks` checks masks and brings them to taps; `regions` has what is measured with them.
+Here `mask` and `face` are masks [h, w] drawn over the photograph, in which 1 marks the sky and the
+face.
+
+`color`, `finishing`, `guided_filter` and `matting` change the colours of whole pictures, and keep the
+photograph's edges. `given` defines and checks what callers pass, such as `Region`; `coded_maps` makes
+regions from colour-coded maps. `masks` checks masks and resizes them to the features of the network;
+`regions` computes from them the arrays that the losses need.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Regions drawn as two colour-coded maps: one over the content, one over the style."""
+"""Make regions from two colour-coded maps: one drawn over the content, one over the style."""
 
 from typing import Any
 
@@ -11,8 +11,9 @@ from nst_jax.controls.given import MOST_REGIONS, Region
 # colours, as along smoothed edges, belong to the region with the nearest colour.
 LEAST_SHARE = 0.005
 
-# Largest distance of a pixel of a style's map to the colour of its region, in 8-bit levels of RGB.
-# Pixels farther from all of these colours belong to no region.
+# Largest Euclidean distance, in 8-bit levels of RGB, between a pixel of the style's map and the colour
+# of the region to which it belongs. Pixels farther than this from the colours of all regions belong to
+# none.
 FARTHEST = 48
 
 
@@ -23,25 +24,28 @@ def regions_of_maps(
     *,
     argument: str = "regions",
 ) -> list[Region]:
-    """Return the regions that two colour-coded maps describe: equal colours belong together.
+    """Return the regions that two colour-coded maps describe.
 
-    A colour of the content's map is that of a region if it covers at least 1/200 of the map; other
-    pixels, such as those of smoothed edges, belong to the region of the nearest colour.
+    Where the content's map has some colour, the content gets the style of those parts of the style
+    picture where the style's map has the same colour. A colour of the content's map defines a region if
+    it covers at least 1/200 of the map; other pixels, such as those of smoothed edges, belong to the
+    region of the nearest colour.
 
     Args:
       content_map: [h, w, 3] in [0, 1], drawn over the content in plain colours.
       style_map: [h', w', 3] in [0, 1], drawn over the style in the same colours. Pixels of other
         colours belong to no region.
-      style: the style, [h'', w'', 3] in [0, 1].
-      argument: the caller's name for the maps, used in messages.
+      style: the style picture, [h'', w'', 3] in [0, 1].
+      argument: the caller's name for the maps, shown in error messages.
 
     Returns:
-      One region for each colour, those that cover more of the content first.
+      A list with one `Region` for each colour, in the order of the areas that they cover in the
+      content, the largest first.
 
     Raises:
       TypeError: if a map is no array.
       ValueError: if a map is no picture, if the content's map has no plain colours or too many, and if
-        the style's map lacks one of them.
+        the style's map has no pixel of one of these colours.
 
     Example:
       >>> import numpy as np
@@ -84,7 +88,7 @@ def _levels(argument: str, picture: Any) -> np.ndarray:
 
 
 def _nearest(picture: np.ndarray, colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each pixel the index of the nearest colour, and the distance to it."""
+    """Return for each pixel the index of the nearest colour, and the distance to this colour."""
     best = np.zeros(picture.shape[:2], np.int32)
     least = np.full(picture.shape[:2], np.inf)
     for index, colour in enumerate(colours):

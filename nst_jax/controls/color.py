@@ -1,8 +1,9 @@
-"""Colours of pictures: their means and covariances matched, and luminance and chroma exchanged.
+"""Change the colours of one picture to match another's: their mean and covariance, or their chroma.
 
-All functions are traceable and differentiable, work on one picture [h, w, 3], and do not clip: a caller
-that needs values in [0, 1] clips them. The covariances of constant, grey and two-coloured pictures have
-no inverse; `RIDGE` is added to their diagonals, so that results are finite for such pictures too.
+All functions can be traced and differentiated, and work on single pictures [h, w, 3]. They do not clip:
+a caller that needs values in [0, 1] clips them. The covariance of a constant, grey or two-coloured
+picture has no inverse. So `RIDGE` is added to the diagonals of covariances, and results are finite for
+such pictures, too.
 
 References:
   Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style Transfer",
@@ -25,23 +26,23 @@ from nst_jax._types import AnyImage, Image
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 from nst_jax.losses.sums import at_least_float32
 
-# Added to the diagonal of each covariance, so that it has an inverse. The source adds 1e-5. That is too
-# much for a picture that hardly varies along some direction of colour: the covariance of the recoloured
-# picture then misses the wanted one by over 1e-4.
+# Added to the diagonal of each covariance, so that it has an inverse. The notebook of Gatys and others
+# adds 1e-5. That is too much for a picture whose colours hardly vary in some direction: the covariance
+# of the recoloured picture then differs from the wanted one by over 1e-4.
 RIDGE = 1e-6
 
-# The weights of red, green and blue in the luminance Y of ITU-R BT.601, as in the source.
+# The weights of red, green and blue in the luminance Y of ITU-R BT.601, as in the notebook of Gatys and
+# others.
 LUMA = np.array((0.299, 0.587, 0.114))
 
 # Linear RGB is raised to at least this before OKLab takes cube roots, whose slope is infinite at 0.
 LEAST_LIGHT = 1e-7
 
 Vector: TypeAlias = Float[Array, "3"]
-Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]  # of a picture, 0 to 1
+Opacity: TypeAlias = Float[Array | np.ndarray, "_ _"]  # how much each pixel counts, [h, w], 0 to 1
 Matrix: TypeAlias = Float[Array, "3 3"]
-Other: TypeAlias = Float[
-    Array | np.ndarray, "_ _ 3"
-]  # a picture of any size, on a device or the host
+# A picture of any size, on a device or the host.
+Other: TypeAlias = Float[Array | np.ndarray, "_ _ 3"]
 
 
 # --- Means and covariances ------------------------------------------------------------------------
@@ -62,7 +63,8 @@ def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoment
       opacity: how much each pixel counts, [h, w] in [0, 1]; None: all count alike.
 
     Returns:
-      Its moments; the covariance is divided by the number of pixels.
+      The mean [3] and the covariance [3, 3]; the covariance is a mean over all pixels (a sum divided by
+      their number, not by one less).
 
     Example:
       >>> import jax.numpy as jnp
@@ -83,7 +85,8 @@ def _floats(picture: AnyImage) -> Image:
 
 def _mean(values: Array, opacity: Opacity | None = None) -> Array:
     """Return the mean over the pixels of [h, w, ...], each counted by its opacity."""
-    # Columns first, then rows: one sum over all pixels of a large picture would lose digits.
+    # The mean is taken down each column, then across the columns: one sum over all pixels of a large
+    # picture would lose digits.
     if opacity is None:
         return jnp.mean(jnp.mean(values, axis=0), axis=0)
     weights = opacity.reshape(*opacity.shape, *[1] * (values.ndim - 2)).astype(values.dtype)
@@ -113,9 +116,10 @@ def _root_and_basis(matrix: Matrix) -> tuple[Matrix, Vector, Matrix]:
 
 @_root.defjvp
 def _root_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matrix, Matrix]:
-    # From R R = A, with R the root of A, follows R' R + R R' = A' for the derivatives. It is solved in
-    # the basis of the eigenvectors, where each entry is divided by a sum of two roots. JAX's own rule
-    # divides by differences of eigenvalues, which are 0 for a grey picture.
+    # Let R be the root of A. From R R = A follows R' R + R R' = A' for the derivatives. This equation
+    # is solved for R' in the basis of the eigenvectors of A, where each entry of A' is divided by a sum
+    # of two eigenvalues of R. JAX's own rule for `eigh` would divide by differences of eigenvalues,
+    # which are 0 for a grey picture.
     root, roots, vectors = _root_and_basis(primals[0])
     inside = _product(_product(vectors.T, tangents[0]), vectors)
     inside = inside / (roots[:, None] + roots[None])
@@ -131,9 +135,9 @@ def _rotation(matrix: Matrix) -> Matrix:
 
 @_rotation.defjvp
 def _rotation_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matrix, Matrix]:
-    # In the basis of the singular vectors, the derivative of the rotation is antisymmetric, and each
-    # entry is divided by a sum of two singular values. JAX's own rule divides by their differences,
-    # which may be 0.
+    # In the basis of the singular vectors, the derivative of the rotation is the antisymmetric part of
+    # the tangent, times 2, with each entry divided by a sum of two singular values. JAX's own rule for
+    # `svd` would divide by differences of singular values, which may be 0.
     left, values, right = jnp.linalg.svd(primals[0])
     inside = _product(_product(left.T, tangents[0]), right.T)
     inside = (inside - inside.T) / (values[:, None] + values[None])
@@ -141,17 +145,17 @@ def _rotation_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matr
 
 
 def transport_map(own: Matrix, wanted: Matrix) -> Matrix:
-    """Return the symmetric matrix between two covariances that moves colours least: optimal transport.
+    """Return the symmetric matrix that maps one covariance to another and moves colours least.
 
-    T = A^-½ (A^½ B A^½)^½ A^-½ for covariances A and B. Of all matrices with T A Tᵀ = B it has the
-    least mean squared distance between a colour c and T c.
+    This is optimal transport: T = A^-½ (A^½ B A^½)^½ A^-½ for covariances A and B. Of all matrices with
+    T A Tᵀ = B, T has the least mean squared distance between a colour c and T c.
 
     Args:
-      own: covariance A of the colours that are mapped.
-      wanted: covariance B that they are to have.
+      own: covariance A of the colours before they are mapped, [3, 3].
+      wanted: covariance B that the mapped colours are to have, [3, 3].
 
     Returns:
-      The matrix T, which is applied to colours less their mean.
+      The matrix T, [3, 3], which is applied to colours minus their mean.
 
     Example:
       >>> import jax.numpy as jnp
@@ -160,8 +164,8 @@ def transport_map(own: Matrix, wanted: Matrix) -> Matrix:
       [2.0, 0.0, 0.0]
     """
     lower, other = _factors(own, wanted)
-    # With A = L Lᵀ and B = M Mᵀ the formula becomes T = M R L^-1, where R is the rotation that makes T
-    # symmetric. It needs no root of a product of covariances, in which float32 would lose small
+    # With A = L Lᵀ and B = M Mᵀ, the formula becomes T = M R L^-1, where R is the rotation that makes T
+    # symmetric. This form needs no root of a product of covariances, in which float32 would lose small
     # eigenvalues.
     found = _over(_product(other, _rotation(_product(other.T, lower))), lower)
     return (found + found.T) / 2
@@ -172,43 +176,46 @@ def _factors(own: Matrix, wanted: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _over(matrix: Matrix, lower: Matrix) -> Matrix:
-    """Return a matrix times the inverse of a lower triangular one."""
+    """Return `matrix` times the inverse of the lower triangular matrix `lower`."""
     return jax.scipy.linalg.solve_triangular(lower, matrix.T, trans=1, lower=True).T
 
 
 def pca_map(own: Matrix, wanted: Matrix) -> Matrix:
-    """Return the matrix B^½ A^-½ between two covariances, which maps along principal axes.
+    """Return the matrix B^½ A^-½, which maps covariance A to covariance B along principal axes.
 
-    It first scales colours along the principal axes of A so that their covariance is the identity, then
-    scales along the principal axes of B.
+    The matrix first scales colours along the principal axes of A, so that their covariance is the
+    identity, and then along the principal axes of B.
 
     Args:
-      own: covariance A of the colours that are mapped.
-      wanted: covariance B that they are to have.
+      own: covariance A of the colours before they are mapped, [3, 3].
+      wanted: covariance B that the mapped colours are to have, [3, 3].
 
     Returns:
-      The matrix, which is applied to colours less their mean.
+      The matrix, [3, 3], which is applied to colours minus their mean.
     """
     return jnp.linalg.solve(_root(_ridged(own)), _root(_ridged(wanted))).T
 
 
 def cholesky_map(own: Matrix, wanted: Matrix) -> Matrix:
-    """Return the matrix L_B L_A^-1 between two covariances, made from their Cholesky factors.
+    """Return the matrix L_B L_A^-1, which maps covariance A to covariance B by their Cholesky factors.
 
-    The matrix is lower triangular: the new red depends on red alone, the new green on red and green,
-    and the new blue on all three. So the order of the channels matters, unlike for the other maps.
+    L_A and L_B are the lower Cholesky factors of A and B, so the matrix is lower triangular: the new
+    red depends on red alone, the new green on red and green, and the new blue on all three. Therefore
+    the order of the channels matters here, unlike for `transport_map` and `pca_map`.
 
     Args:
-      own: covariance A of the colours that are mapped.
-      wanted: covariance B that they are to have.
+      own: covariance A of the colours before they are mapped, [3, 3].
+      wanted: covariance B that the mapped colours are to have, [3, 3].
 
     Returns:
-      The matrix, which is applied to colours less their mean.
+      The matrix, [3, 3], which is applied to colours minus their mean.
     """
     lower, other = _factors(own, wanted)
     return _over(other, lower)
 
 
+# Name of a linear map of colours -> function of (covariance of the colours, wanted covariance) that
+# returns the matrix of the map.
 MAPS: Mapping[str, Callable[[Matrix, Matrix], Matrix]] = MappingProxyType(
     {"transport": transport_map, "cholesky": cholesky_map, "pca": pca_map}
 )
@@ -222,20 +229,22 @@ def with_colors_of(
     opacity: Opacity | None = None,
     other_opacity: Opacity | None = None,
 ) -> Image:
-    """Return a picture with the mean and covariance of another picture's colours, by a linear map.
+    """Map the colours of a picture linearly so that they get the mean and covariance of another's.
 
-    Departures from the source: the notebook uses the map "pca", here the default is "transport"; and it
-    adds 1e-5 to the diagonals of covariances, here `RIDGE` is added.
+    Departures from the notebook of Gatys and others (see the module's docstring): it uses the map
+    "pca", while the default here is "transport"; and it adds 1e-5 to the diagonals of covariances,
+    while `RIDGE` is added here.
 
     Args:
       picture: [h, w, 3] in [0, 1].
-      other: the picture that has the colours, [h', w', 3], of any size.
+      other: the picture whose mean and covariance are taken, [h', w', 3], of any size.
       color_map: a key of `MAPS`.
-      opacity: of the picture, [h, w] in [0, 1]; transparent pixels do not count. None: all count.
-      other_opacity: of the other picture, [h', w'].
+      opacity: how much each pixel of `picture` counts in its mean and covariance, [h, w] in [0, 1];
+        None: all count alike.
+      other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1], or None.
 
     Returns:
-      [h, w, 3], some of it perhaps outside [0, 1].
+      [h, w, 3]; some values may be outside [0, 1].
 
     Raises:
       ValueError: for an unknown map.
@@ -260,7 +269,7 @@ def with_colors_of(
 
 
 def luminance(picture: Other) -> Image:
-    """Return the luminance of a picture as a grey picture: Y = .299 R + .587 G + .114 B, three times.
+    """Return the luminance of a picture, Y = .299 R + .587 G + .114 B, as a grey picture.
 
     Args:
       picture: [h, w, 3].
@@ -280,18 +289,20 @@ def matched_luminance(
     opacity: Opacity | None = None,
     other_opacity: Opacity | None = None,
 ) -> Image:
-    """Return the luminance of a picture with the mean and standard deviation of another's luminance.
+    """Return the luminance of a picture, scaled to another's mean and standard deviation of luminance.
 
-    The deviation is scaled as well, as in the paper; the source's notebook matches the mean alone.
+    Mean and standard deviation are both matched, as in the paper of 2017; the authors' notebook matches
+    the mean alone.
 
     Args:
       picture: [h, w, 3] in [0, 1].
-      other: the picture that has the statistics, [h', w', 3], of any size.
-      opacity: of the picture, [h, w] in [0, 1]; transparent pixels do not count. None: all count.
-      other_opacity: of the other picture, [h', w'].
+      other: the picture whose mean and standard deviation are taken, [h', w', 3], of any size.
+      opacity: how much each pixel of `picture` counts in its mean and deviation, [h, w] in [0, 1];
+        None: all count alike.
+      other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1], or None.
 
     Returns:
-      [h, w, 3] with three equal channels, some of it perhaps outside [0, 1].
+      [h, w, 3] with three equal channels; some values may be outside [0, 1].
     """
     own, wanted = luminance(picture), luminance(other)
     mean, wanted_mean = _mean(own, opacity), _mean(wanted, other_opacity)
@@ -303,8 +314,8 @@ def matched_luminance(
 
 
 def _with_ycbcr_chroma(picture: Image, other: Image) -> Image:
-    # YCbCr is converted to RGB by adding Y to each channel. So the channels of `other` keep their
-    # chroma and get another Y if the difference of the two luminances is added to each of them.
+    # In YCbCr, each of R, G and B is Y plus a term of the chroma Cb and Cr. So `other` keeps its chroma
+    # and gets the Y of `picture` if the difference of their luminances is added to all three channels.
     return luminance(picture) + (other - luminance(other))
 
 
@@ -322,23 +333,25 @@ def _oklab(picture: Image) -> Image:
     return oklab_of_linear(jnp.maximum(linear, LEAST_LIGHT))
 
 
-# The spaces in which chroma can be exchanged.
+# Name of a colour space -> function of (picture, other) that returns the picture with the other's
+# chroma.
 CHROMA_SPACES: Mapping[str, Callable[[Image, Image], Image]] = MappingProxyType(
     {"oklab": _with_oklab_chroma, "ycbcr": _with_ycbcr_chroma}
 )
 
 
 def with_chroma_of(picture: AnyImage, other: Other, space: str = "oklab") -> Image:
-    """Return a picture with the chroma of another: its own light and shade, the other's hues.
+    """Return a picture with the light and shade of `picture` and the hues (the chroma) of `other`.
 
     Args:
-      picture: [h, w, 3] in [0, 1], whose luminance is kept.
-      other: the picture that has the chroma, [h, w, 3] in [0, 1], of the same size.
-      space: "ycbcr" exchanges the luminance Y of ITU-R BT.601, as published programs do; "oklab" the
-        lightness L of OKLab, in which a hue keeps its look when it gets lighter or darker.
+      picture: [h, w, 3] in [0, 1], whose luminance or lightness is kept.
+      other: the picture whose chroma is taken, [h, w, 3] in [0, 1], of the same size.
+      space: the colour space. With "ycbcr", the luminance Y of ITU-R BT.601 is that of `picture`, as in
+        published programs; with "oklab", the lightness L of OKLab is, in which a hue keeps its look
+        when it gets lighter or darker.
 
     Returns:
-      [h, w, 3], some of it perhaps outside [0, 1]: not every hue exists at every luminance.
+      [h, w, 3]; some values may be outside [0, 1], since not every hue exists at every luminance.
 
     Raises:
       ValueError: for an unknown space, and for pictures that differ in size.

@@ -1,7 +1,7 @@
-"""What the controls of colour and realism do to pictures before a run, and to results after it.
+"""Change colours and edges as a recipe asks: of content and styles before a run, of results after it.
 
-The canvas that is optimised is never changed by these: `recolored` changes what it is compared with,
-and `finished` what is shown of it.
+`recolored` changes the pictures with which the canvas (the picture being optimised) is compared, and
+`finished` the picture that is shown to the user. Neither changes the canvas itself.
 """
 
 from collections.abc import Sequence
@@ -17,36 +17,37 @@ from nst_jax.controls.guided_filter import filtered_by_guide
 from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
-# Whose colours a picture gets, and how: the values of `pictures.colors`. `recolored` and `finished` say
-# what each does.
+# The values that a recipe's field `pictures.colors` may have: whose colours the result gets, and how.
+# `recolored` and `finished` say what each of them does.
 COLORS = ("style", "content", "luminance", "content-after", "palette")
 
-# The guided filter: the radius of its windows as a share of the picture's longer side, and its ε, a
-# variance. Differences of colour with a standard deviation below the root of ε, 0.01 (2.5 of 255
-# levels), count as the photograph's noise; a smaller ε would bring this noise into the result.
+# Parameters of the guided filter: the radius of its windows as a share of the picture's longer side,
+# and its ε, a variance of colours in [0, 1]. Differences of colour with a standard deviation below the
+# root of ε, which is 0.01 (2.5 of 255 levels), count as the photograph's noise and are smoothed; a
+# smaller ε would bring this noise into the result.
 RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
-# A picture of more than `MOST_PIXELS` pixels is filtered in strips of rows, to save memory: the filter
-# keeps about `FILTER_NUMBERS` float32 numbers for each pixel.
+# A picture of more than `MOST_PIXELS` pixels is filtered in strips of rows, to save memory: while it
+# runs, the filter keeps about `FILTER_NUMBERS` float32 numbers for each pixel.
 MOST_PIXELS, FILTER_NUMBERS = 2**19, 90
 
 
 def recolors(colors: str) -> bool:
-    """Return whether `recolored` changes a picture for this choice of colours."""
+    """Return whether `recolored` changes any picture if the recipe has this value of `COLORS`."""
     return colors in ("content", "luminance")
 
 
 def colors_after(colors: str) -> bool:
-    """Return whether `finished` changes a picture's colours for this choice of colours."""
+    """Return whether `finished` changes any colours if the recipe has this value of `COLORS`."""
     return colors in ("luminance", "content-after", "palette")
 
 
 class Seen(NamedTuple):
-    """The pictures that the network sees in place of those given."""
+    """The pictures that the network sees in place of the content and styles that the caller gave."""
 
     content: Image
-    styles: tuple[Any, ...]  # of any sizes
+    styles: tuple[Any, ...]  # each [h', w', 3], of any size
 
 
 def recolored(
@@ -65,15 +66,16 @@ def recolored(
       styles: one or several styles, [h', w', 3] in [0, 1].
       colors: one of `COLORS`. "content" gives each style the mean and covariance of the content's
         colours; "luminance" makes all pictures grey, and gives each style the mean and standard
-        deviation of the content's luminance; the others change nothing here.
-      color_map: the linear map of "content", a key of `color.MAPS`.
+        deviation of the content's luminance; the other values change nothing here.
+      color_map: the linear map for "content", a key of `color.MAPS`.
       content_opacities: for each style, how much each pixel of the content counts in the mean and
-        covariance that this style gets, [h, w] in [0, 1] or None, which counts all alike. Transparent
-        pixels count 0, and so do those outside the region of the style. (): all count for all styles.
-      style_opacities: likewise for each style, how much each of its own pixels counts.
+        covariance that this style gets: [h, w] in [0, 1], which is 0 for transparent pixels and for
+        those outside the style's region; or None, if all count alike. () means None for all styles.
+      style_opacities: for each style, how much each of its own pixels counts in its mean and
+        covariance: [h', w'] in [0, 1], or None. () means None for all styles.
 
     Returns:
-      The pictures, those that were changed clipped to [0, 1].
+      The content and the styles. Pictures whose colours were matched are clipped to [0, 1].
     """
     all_count = [None] * len(styles)
     triples = list(
@@ -103,10 +105,10 @@ def mixed_palette(
       styles: pictures [h, w, 3] in [0, 1].
       shares: a weight for each style, of any positive sum. A style of share 0 does not count,
         not even for the range of the colours.
-      opacities: see `palette_of`.
+      opacities: for each style its opacity, [h, w] in [0, 1], or None; see `palette_of`.
 
     Returns:
-      The palette of the mixture of all styles.
+      The palette of all styles together.
     """
     pairs = zip(styles, opacities or [None] * len(styles), strict=True)
     each = [palette_of([style], [opacity]) for style, opacity in pairs]
@@ -133,12 +135,12 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return how many rows of a picture are filtered at once, not counting those read around them."""
+    """Return the number of rows in each strip in which a picture is filtered; all rows if few."""
     return min(height, max(2 * filter_radius(height, width), MOST_PIXELS // width))
 
 
 def filter_memory(height: int, width: int) -> int:
-    """Return the bytes that filtering a picture takes."""
+    """Return how many bytes of memory it takes to filter a picture of this size."""
     rows = min(height, rows_at_once(height, width) + 4 * filter_radius(height, width))
     return 4 * FILTER_NUMBERS * rows * width
 
@@ -150,17 +152,19 @@ def realistic(
     *,
     shown: AnyImage | None = None,
 ) -> Image:
-    """Return a picture brought back to the edges of a photograph.
+    """Return a picture whose edges are moved towards those of a photograph.
 
-    The picture is mixed with what the guided filter makes of it: a locally affine function of the
-    photograph. A large picture is filtered in strips of rows; the result then differs from that of
-    filtering the whole picture at once by rounding errors only.
+    The picture is mixed with its filtered version: the guided filter makes of it a locally affine
+    function of the photograph, which has the photograph's edges only. A large picture is filtered in
+    strips of rows, which changes the result by rounding errors only.
 
     Args:
       image: the picture [h, w, 3] in [0, 1].
       content: the photograph, of the same size.
-      realism: share of the filtered picture, from 0 to 1. 1: every edge is one of the photograph's.
-      shown: what is filtered in place of `image`: the picture with what is protected in it.
+      realism: share of the filtered picture in the result, from 0 to 1. With 1, every edge is one of
+        the photograph's.
+      shown: the picture to filter, [h, w, 3], if it is not `image` itself: `finished` passes `image`
+        with the protected parts of the content mixed in.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -188,8 +192,10 @@ def realistic(
 
 
 def _filtered_in_strips(image: Image, content: Image, radius: int, rows: int) -> Image:
-    """Filter a picture strip by strip, each with the rows beyond it on which its result depends."""
-    height, halo = image.shape[0], 2 * radius  # a mean of fits reads a window, and each fit another
+    """Filter a picture in strips of `rows` rows, each with the rows around it on which it depends."""
+    # The result at a pixel is a mean of fits up to one radius away, and each fit depends on pixels up
+    # to one radius farther.
+    height, halo = image.shape[0], 2 * radius
     count = -(-height // rows)
     below = count * rows - height + halo
     padded = [jnp.pad(one, ((halo, below), (0, 0), (0, 0))) for one in (image, content)]
@@ -216,23 +222,24 @@ def finished(
     kept: KeptContent | None = None,
     opacity: Any = None,
 ) -> Image:
-    """Return the picture that is shown of a canvas: edges are changed first, then colours.
+    """Return the picture to show of a canvas: its edges are changed first, then its colours.
 
-    The protected content is not mixed in here; `with_kept` does that afterwards.
+    The protected parts of the content are not mixed into the result here; `with_kept` does that
+    afterwards.
 
     Args:
-      image: the picture of the canvas, [h, w, 3] in [0, 1].
+      image: the canvas (the picture being optimised) as an image, [h, w, 3] in [0, 1].
       content: the photograph in its own colours, of the same size.
-      palette: the colours of the styles, from `mixed_palette`; only for `colors="palette"`.
-      realism: as in `realistic`; None changes nothing.
+      palette: the colours of the styles, from `mixed_palette`, if `colors` is "palette", else None.
+      realism: as in `realistic`; None leaves the edges as they are.
       colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma,
-        "palette" moves its colours to the palette of the styles.
+        "palette" moves its colours to the palette of the styles; the others change no colours here.
       space: the space in which chroma is exchanged, a key of `color.CHROMA_SPACES`.
-      kept: what is protected. The canvas behind it is not seen, and may be as it started, such as
-        noise; so filters, which look at the pixels around, look at the picture with its content mixed
-        in.
-      opacity: of the content, [h, w] in [0, 1]; transparent pixels have no part in the mean and
-        covariance of "palette". None: all pixels count.
+      kept: the protected parts of the content, or None. Where a pixel is fully protected, the losses do
+        not see the canvas, so it may still be the noise from which it started. Filters, which read the
+        pixels around each pixel, therefore get the image with the protected parts mixed in.
+      opacity: how much each pixel of the content counts in the mean and covariance of "palette",
+        [h, w] in [0, 1], 0 for transparent pixels. None: all count alike.
 
     Returns:
       [h, w, 3] in [0, 1].

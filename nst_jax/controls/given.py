@@ -1,4 +1,4 @@
-"""Regions, protected parts and opacities as callers give them, and the checks of their values."""
+"""The regions, protected parts and opacities that callers pass, and the checks of their values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,12 @@ class Region:
     Attributes:
       mask: which pixels of the content are in the region: [h, w] in [0, 1], with the content's
         proportions; see `masks.checked_mask`.
-      style: [h', w', 3] in [0, 1], or uint8, of any size.
-      style_mask: which pixels of the style count, [h'', w''] with the style's proportions; None: all.
-      weight: weight of this region's style loss, relative to those of the other regions and of the
-        default style, which is 1. They are divided by their sum.
+      style: the region's style picture, [h', w', 3] in [0, 1], or uint8, of any size.
+      style_mask: which pixels of the style count, [h'', w''] in [0, 1], with the style's proportions;
+        None means all.
+      weight: weight of this region's style loss, relative to those of the other regions and to that of
+        the default style (the style of all other pixels), which is 1. All these weights are divided by
+        their sum.
 
     Example:
       >>> import numpy as np
@@ -44,7 +46,8 @@ class Protect:
 
     Attributes:
       mask: which pixels are protected: [h, w] in [0, 1], with the content's proportions.
-      amount: from 0 (not at all) to 1. With 1, pixels whose mask is 1 are the content's, bit for bit.
+      amount: how strongly they are protected, from 0 (not at all) to 1. With 1, pixels whose mask is 1
+        are those of the content, bit for bit.
     """
 
     mask: Any
@@ -52,18 +55,17 @@ class Protect:
 
 
 class Given(NamedTuple):
-    """What a caller gave, checked, on the host."""
+    """The regions, protected part and opacities that a caller gave, checked, with masks in NumPy."""
 
     regions: tuple[Region, ...] = ()
     protect: Protect | None = None
-    opacity: np.ndarray | None = None  # of the content, [h, w]
-    style_opacities: tuple[
-        np.ndarray | None, ...
-    ] = ()  # of each style, [h, w]; () if all are opaque
+    opacity: np.ndarray | None = None  # of the content, [h, w]; None if it is opaque
+    # The opacity [h, w] of each style, or None for an opaque one; () if all styles are opaque.
+    style_opacities: tuple[np.ndarray | None, ...] = ()
 
     @property
     def argument(self) -> str:
-        """The name of an argument that was given, for messages."""
+        """The name of the first argument that the caller gave, for error messages."""
         if self.regions:
             return "regions"
         if self.protect is not None:
@@ -72,9 +74,9 @@ class Given(NamedTuple):
 
     @property
     def soft(self) -> bool:
-        """Whether opacities or the amount of protection have values between 0 and 1.
+        """Whether an opacity or the amount of protection has values between 0 and 1.
 
-        Then a position of a tap may count in part, even if the masks of regions are made binary.
+        Then a position in the features of a tap may count in part, even where masks are made binary.
         """
         amount = 0 if self.protect is None else self.protect.amount
         opacities = (self.opacity, *self.style_opacities)
@@ -83,11 +85,11 @@ class Given(NamedTuple):
 
     @property
     def style_shapes(self) -> list[Shape]:
-        """(height, width) of each region's style."""
+        """The (height, width) of each region's style."""
         return [(region.style.shape[0], region.style.shape[1]) for region in self.regions]
 
     def facts(self) -> dict[str, Any]:
-        """Return all masks, pictures and numbers by name; two runs are the same only if these are."""
+        """Return all masks, pictures and numbers by name, to record and compare what runs depend on."""
         found: dict[str, Any] = {}
         for number, region in enumerate(self.regions, 1):
             found |= {
@@ -118,13 +120,14 @@ def checked_controls(
     Args:
       content: (height, width) of the content.
       styles: (height, width) of each style.
-      regions: a list of `Region`; None: no region.
-      protect: a `Protect`, or None.
-      opacity: the content's, [h, w] in [0, 1], or None if it is opaque.
-      style_opacity: the style's, or a list with one or None for each style.
+      regions: a list of `Region`; None means no region.
+      protect: a `Protect`; None means that nothing is protected.
+      opacity: the content's opacity, [h, w] in [0, 1]; None if it is opaque.
+      style_opacity: the style's opacity, [h, w] in [0, 1], or a list with an opacity or None for each
+        style; None if all styles are opaque.
 
     Returns:
-      What was given with masks as float32 [h, w], or None if nothing was given.
+      The checked values, with masks and opacities as float32 [h, w]; None if nothing was given.
 
     Raises:
       TypeError: if a value is of another type.
@@ -168,7 +171,7 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
     return tuple(found)
 
 
-MOST_REGIONS = 16  # with that of the default style
+MOST_REGIONS = 16  # largest number of regions, counting that of the default style
 
 
 def _checked_protect(content: Shape, protect: Any) -> Protect:
@@ -225,7 +228,7 @@ def _checked_style_opacities(styles: Sequence[Shape], given: Any) -> tuple[np.nd
 
 
 def is_batch(mask: Any) -> bool:
-    """Return whether a value is several masks: a list, [n, h, w], or [n, h, w, 1 or 3]."""
+    """Return whether a value is a list of masks, or an array [n, h, w] or [n, h, w, 1 or 3] of them."""
     if isinstance(mask, (list, tuple)):
         return True
     shape = np.shape(mask)
@@ -233,15 +236,19 @@ def is_batch(mask: Any) -> bool:
 
 
 class BatchControls(NamedTuple):
-    """What a caller gave for the pictures of a batch; see `batches.stylize_many`."""
+    """The controls that a caller gave for a batch of pictures; see `batches.stylize_many`.
 
-    regions: Any = None  # masks may be batches, weights arrays [n]
-    protect: Any = None  # likewise
-    opacity: Any = None  # one for each content, or a single one
-    style_opacity: Any = None  # one for each entry of the styles, or a single one
+    Each mask, weight, amount and opacity is either one value for all pictures, or several values, in a
+    list or along the first axis of an array. Picture number i gets value number i modulo their number.
+    """
+
+    regions: Any = None  # a list of `Region`, whose `mask` and `weight` may be several values
+    protect: Any = None  # a `Protect`, whose `mask` and `amount` may be several values
+    opacity: Any = None  # of all contents, or several values, one for each content
+    style_opacity: Any = None  # of all styles, or several values, one for each entry of `styles`
 
     def lengths(self) -> dict[str, int]:
-        """Return the number of pictures for which values are given, by the names of these values."""
+        """Return, by the names of the controls that have several values, how many values they have."""
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
         for index, region in enumerate(regions):
@@ -253,7 +260,7 @@ class BatchControls(NamedTuple):
         return {name: len(value) for name, value in values.items() if _is_several(value)}
 
     def checked(self, index: int, content: Shape, styles: Sequence[Shape]) -> Given | None:
-        """Return what picture number `index` gets, checked as by `checked_controls`."""
+        """Return the controls of picture number `index`, checked as by `checked_controls`."""
 
         def one(value: Any) -> Any:
             return value[index % len(value)] if _is_several(value) else value
@@ -279,5 +286,5 @@ class BatchControls(NamedTuple):
 
 
 def _is_several(value: Any) -> bool:
-    """Return whether a value has an item for each picture of a batch."""
+    """Return whether a control has several values, one for each picture of a batch."""
     return value is not None and (is_batch(value) or np.ndim(value) == 1)

@@ -1,4 +1,4 @@
-"""The guided filter: a picture as a locally affine function of another, the guide.
+"""The guided filter: approximate a picture by a locally affine function of another picture, the guide.
 
 In every window of pixels a picture p is fitted by p ≈ a · I + b, where I is the guide's colour, and a
 and b are constant in the window. At each pixel, the result is the mean of the fits of all windows that
@@ -25,15 +25,16 @@ def box_sums(planes: Planes, radius: int) -> Planes:
     """Return, for each pixel, the sum over the square window of side 2 `radius` + 1 around it.
 
     Pixels beyond the border count as 0. Along each axis, sums of 1, 2, 4, ... neighbours are made by
-    doubling, and those that together have the length of the window are added. This takes about
-    2 log2(side) additions, and its rounding errors are as small as those of pairwise summation.
+    doubling; then some of these sums, whose lengths together are that of the window, are added. This
+    takes about 2 log2(side) additions, and its rounding errors are as small as those of pairwise
+    summation.
 
     Args:
       planes: [h, w, ...].
-      radius: in pixels, 0 or more.
+      radius: distance from a pixel to the farthest row and column of its window, in pixels; 0 or more.
 
     Returns:
-      The sums, of the same shape.
+      The sums, of the same shape as `planes`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -47,11 +48,11 @@ def box_sums(planes: Planes, radius: int) -> Planes:
 
 
 def _line_sums(lines: Array, radius: int) -> Array:
-    """Return the sums over windows along the first axis."""
+    """Return, for each index of the first axis, the sum over the 2 `radius` + 1 indices around it."""
     count, side = lines.shape[0], 2 * radius + 1
     power = jnp.pad(lines, ((radius, radius), *[(0, 0)] * (lines.ndim - 1)))
     total, first, length = None, 0, 1
-    while True:  # `power[i]` is the sum of the `length` items from i on
+    while True:  # `power[i]` is the sum of `length` padded lines, beginning with line i
         if side & length:
             part = power[first : first + count]
             total, first = part if total is None else total + part, first + length
@@ -65,14 +66,14 @@ def _line_sums(lines: Array, radius: int) -> Array:
 def solve_symmetric(
     matrix: Float[Array, "h w n n"], right: Float[Array, "h w n m"]
 ) -> Float[Array, "h w n m"]:
-    """Solve a system of equations A x = y at each pixel, A symmetric and positive definite.
+    """Solve a system of equations A x = y at each pixel, where A is symmetric and positive definite.
 
     The Cholesky decomposition is written out here, with one array [h, w] for each entry of the
     matrices, since JAX's own would call LAPACK once for each pixel.
 
     Args:
-      matrix: [h, w, n, n].
-      right: [h, w, n, m], m right sides y.
+      matrix: the matrix A of each pixel, [h, w, n, n].
+      right: m right-hand sides y of each pixel, [h, w, n, m].
 
     Returns:
       The solutions x, [h, w, n, m].
@@ -103,20 +104,20 @@ def filtered_by_guide(
     epsilon: float,
     inside: Float[Array, "h w"] | None = None,
 ) -> Image:
-    """Return a picture as a locally affine function of a guide.
+    """Return the approximation of a picture by a locally affine function of a guide.
 
-    In each window: a = (Σ + ε U)^-1 cov(I, p), b = mean(p) - a · mean(I), with Σ the covariance of the
-    guide's colours I, and U the identity matrix. The result at a pixel is mean(a) · I + mean(b), the
-    means over all windows that contain the pixel. Windows that reach beyond the border of the picture
-    have fewer pixels, as in the authors' code.
+    The coefficients of a window are a = (Σ + ε U)^-1 cov(I, p) and b = mean(p) - a · mean(I), where Σ
+    is the covariance of the guide's colours I in the window, and U the identity matrix. The result at a
+    pixel is mean(a) · I + mean(b), with means over all windows that contain the pixel. Windows that
+    reach beyond the border of the picture have fewer pixels, as in the authors' code.
 
     Args:
-      picture: p, [h, w, 3].
-      guide: I, [h, w, 3], of the same size.
-      radius: of the windows, whose side is 2 `radius` + 1 pixels.
-      epsilon: ε. Variance of the guide below this counts as noise, and is smoothed.
-      inside: 1 for pixels that count, 0 for those that are left out of all windows, such as the rows
-        with which `finishing.realistic` pads a strip at the picture's border. None: all pixels count.
+      picture: the picture p, [h, w, 3].
+      guide: the guide I, [h, w, 3], of the same size.
+      radius: radius of the windows, whose side is 2 `radius` + 1 pixels.
+      epsilon: the constant ε. Where the guide has less variance than this, the result is smooth.
+      inside: [h, w], 1 for pixels that count, 0 for those that are left out of all windows, such as the
+        rows with which `finishing.realistic` pads a strip at the picture's border. None: all count.
 
     Returns:
       [h, w, 3].
@@ -135,8 +136,8 @@ def filtered_by_guide(
     if radius < 0:
         raise ValueError(f"`radius`: expected 0 or more pixels, got {radius}")
     picture, guide = (at_least_float32(jnp.asarray(one)) for one in (picture, guide))
-    # Colours are taken relative to a middle grey: such numbers are smaller, so the covariances, which
-    # are differences of products, lose fewer digits.
+    # Middle grey is subtracted from all colours and added again at the end: the numbers between are
+    # smaller, so covariances, which are differences of products, lose fewer digits.
     colors, wanted = guide - 0.5, picture - 0.5
     mask = jnp.ones(guide.shape[:2], guide.dtype) if inside is None else inside
     count = jnp.maximum(box_sums(mask, radius), 1.0)

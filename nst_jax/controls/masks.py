@@ -1,8 +1,9 @@
-"""Masks: checked, resized, and brought to a tap, where each position sees many pixels.
+"""Check and resize masks of pictures, and make masks of the network's features from them.
 
-A mask is [h, w] in [0, 1]: 1 for pixels inside, 0 for pixels outside, values between at soft edges. It
-has the proportions of its picture, and is resized with it. At a tap, the receptive field of a position
-is the set of pixels on which its features depend; `at_taps` decides which positions are inside.
+A mask is [h, w] in [0, 1]: 1 for pixels inside the part of the picture that it marks, 0 for pixels
+outside, and values between at soft edges. A mask has the proportions of its picture, and is resized
+with it. A tap is a layer at which features are read. Each position of the features there depends on
+many pixels, its receptive field; `at_taps` decides which positions are inside.
 """
 
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from nst_jax._types import Shape
 from nst_jax.images.resizing import antialiased_masks
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# How a mask reaches a tap: by name, the positions that count as inside.
+# Name of a way to make a mask of the features at a tap -> the positions that it counts as inside.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",
@@ -29,21 +30,25 @@ THRESHOLD = 0.5  # where a mask is made binary, pixels of at least this value ar
 
 STEPS = 2**16  # values of a resized mask are rounded to multiples of 1 / STEPS
 
-LEAST_INSIDE = 1e-3  # a mask of smaller values only, about half an 8-bit level, counts as empty
+# A mask with no value above this, about a quarter of an 8-bit level, counts as empty.
+LEAST_INSIDE = 1e-3
 
 
 def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarray:
     """Check a mask and return it as float32 [h, w] in [0, 1] on the host.
 
     Args:
-      argument: the caller's name for the mask, used in messages.
+      argument: the caller's name for the mask, shown in error messages.
       value: an array [h, w], [h, w, 1], or [h, w, 3] with three equal channels, as
         `nst_jax.images.load` reads a grey picture: floating point in [0, 1], uint8, which is divided by
         255, or bool.
       empty: whether a mask without any pixel inside is accepted.
 
+    Returns:
+      The mask, float32 [h, w] in [0, 1].
+
     Raises:
-      TypeError: if the value is not an array, or is a tracer.
+      TypeError: if the value is not an array, or is a JAX tracer.
       ValueError: for a wrong rank or dtype, for channels that differ, for values outside [0, 1], for
         NaN, and for an empty mask.
 
@@ -94,21 +99,21 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
 def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> None:
     """Refuse a mask whose proportions differ from those of its picture by more than a pixel.
 
-    A difference of one pixel, in the smaller of the two, is allowed, because the sides of a picture are
-    rounded when it is reduced.
+    A side of the mask, or of the picture, may differ by one pixel from the length that would give both
+    the same proportions, because the sides of a picture are rounded when it is reduced.
 
     Args:
-      argument: the caller's name for the mask, used in messages.
+      argument: the caller's name for the mask, shown in error messages.
       mask: (height, width) of the mask.
       picture: (height, width) of the picture.
-      what: what the picture is called in messages, such as "the content".
+      what: what error messages call the picture, such as "the content".
 
     Raises:
-      ValueError: naming both sizes.
+      ValueError: if the proportions differ by more; the message names both sizes.
     """
     (mask_height, mask_width), (height, width) = mask, picture
-    # How far each side is from the length that would give the other picture's proportions: the sides of
-    # the mask in its pixels, then those of the picture in its pixels.
+    # How far each of the four sides is from the length that would give both the same proportions: first
+    # the sides of the mask, in pixels of the mask, then those of the picture, in pixels of the picture.
     apart = (
         abs(mask_height - mask_width * height / width),
         abs(mask_width - mask_height * width / height),
@@ -123,10 +128,10 @@ def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> 
 
 
 def resized_masks(masks: Float[Array, "h w n"], shape: Shape) -> Float[Array, "h2 w2 n"]:
-    """Resize masks to (height, width), antialiased, in steps of 2^-16.
+    """Resize masks to (height, width), antialiased, and round their values to multiples of 2^-16.
 
-    The filter's weights sum to 1 only up to rounding errors. Rounding the result to these steps makes
-    pixels far inside exactly 1, and pixels far outside exactly 0.
+    The weights of the resizing filter sum to 1 only up to rounding errors. Without the rounding to
+    2^-16, pixels far inside would not be exactly 1, nor pixels far outside exactly 0.
     """
     return jnp.round(antialiased_masks(masks, shape) * STEPS) / STEPS
 
@@ -139,19 +144,20 @@ def at_taps(
     growth: int = 3,
     ceil: bool = False,
 ) -> dict[str, Float[Array, "..."]]:
-    """Bring masks of pixels to taps: for each position, whether it is inside.
+    """Make masks of the features at taps from masks of pixels.
 
-    With `"inside"`, a position is inside if its whole receptive field is; what the network pads beyond
-    the picture's border counts as inside. With `"all"`, it is inside if any pixel of its receptive
-    field is. Both make the mask binary first, at 0.5. At last the area inside is grown by all positions
-    that are at most `growth` rows and columns away from it. With `"simple"`, the mask is resized,
-    antialiased, and keeps its soft edges.
+    With `"inside"`, a position of the features is inside if its whole receptive field is; what the
+    network pads beyond the picture's border counts as inside. With `"all"`, a position is inside if any
+    pixel of its receptive field is. In both cases, the mask of pixels is made binary first, at 0.5, and
+    the area inside is at last extended by the positions that are at most `growth` rows and columns away
+    from it. With `"simple"`, the mask is only resized, antialiased, and keeps its soft edges.
 
     Args:
       masks: [h, w, n] in [0, 1], n masks of the size of the picture.
       taps: names of the taps, such as `"relu2_1"`.
       reach: a key of `REACHES`. Static.
-      growth: number of positions by which `"inside"` and `"all"` are grown. Static.
+      growth: number of positions by which the area inside is extended, unless `reach` is `"simple"`.
+        Static.
       ceil: whether poolings keep an odd last row and column; see `nst_jax.vgg.Network`. Static.
 
     Returns:
@@ -168,7 +174,7 @@ def at_taps(
     References:
       Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style
       Transfer", 2017, section 4; leongatys/NeuralImageSynthesis @ cced0b97, SpatialControl.ipynb,
-      `get_fm_guides`, which finds receptive fields by probing with noise, and whose choice is
+      `get_fm_guides`, which finds receptive fields by probing the network with noise, and uses
       `"inside"` with a growth of 3.
     """
     names = {tap: layer_of(tap) for tap in taps}
@@ -176,22 +182,22 @@ def at_taps(
         shape = masks.shape[0], masks.shape[1]
         return {tap: resized_masks(masks, feature_shape(tap, *shape, ceil)) for tap in names}
     inside = (masks >= THRESHOLD).astype(masks.dtype)
-    # `spread` is 1 at positions whose receptive field has a pixel inside (for "all"), or a pixel
-    # outside (for "inside"). From layer to layer, more positions get the value 1.
+    # `spread` is 1 at positions of the current layer whose receptive field has a pixel inside (for
+    # "all"), or a pixel outside (for "inside"). Convolutions and poolings are followed layer by layer.
     spread = inside if reach == "all" else 1 - inside
     layers = list(LAYERS)
     found, block = {}, 0
     for name in layers[: max(map(layers.index, names.values())) + 1]:
         if halvings(name) > block:
             spread, block = _pooled(spread, ceil), halvings(name)
-        spread = _dilated(spread, 1)  # a 3 x 3 convolution sees one position further on each side
+        spread = _dilated(spread, 1)  # a 3 x 3 convolution reads one more position on each side
         if name in names.values():
             found[name] = _dilated(spread if reach == "all" else 1 - spread, growth)
     return {tap: found[name] for tap, name in names.items()}
 
 
 def _dilated(masks: Float[Array, "h w n"], radius: int) -> Float[Array, "h w n"]:
-    """Return the largest value among the positions at most `radius` rows and columns away."""
+    """Return, for each position, the largest value at most `radius` rows and columns away from it."""
     if not radius:
         return masks
     side = 2 * radius + 1
@@ -201,7 +207,7 @@ def _dilated(masks: Float[Array, "h w n"], radius: int) -> Float[Array, "h w n"]
 
 
 def _pooled(masks: Float[Array, "h w n"], ceil: bool) -> Float[Array, "h2 w2 n"]:
-    """Return the largest value of each 2 x 2 window, with the windows of the network's poolings."""
+    """Return the largest value in each of the 2 x 2 windows that the network's poolings have."""
     odd = [side % 2 for side in masks.shape[:2]]
     if not ceil:
         height, width = (side - rest for side, rest in zip(masks.shape[:2], odd, strict=True))

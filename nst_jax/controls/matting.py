@@ -1,8 +1,9 @@
-"""The matting Laplacian: how far a picture is from being a locally affine function of a photograph.
+"""The matting Laplacian: a measure of edges in a picture that are not edges of a photograph.
 
-xᵀLx is the sum over all windows of 3 x 3 pixels of the least squared error with which the picture x can
-be fitted there by an affine function of the photograph's colours. So it is near 0 for a picture whose
-edges are all edges of the photograph, and grows with edges that the photograph does not have.
+With the Laplacian L of the photograph, xᵀLx is the sum over all windows of 3 x 3 pixels of the least
+squared error with which the picture x can be fitted there by an affine function of the photograph's
+colours. So it is near 0 for a picture whose edges are all edges of the photograph, and grows with edges
+that the photograph does not have.
 
 References:
   Levin, Lischinski, Weiss, "A Closed-Form Solution to Natural Image Matting", IEEE Transactions on
@@ -17,14 +18,15 @@ from nst_jax._types import AnyImage, Image, Scalar
 from nst_jax.controls.guided_filter import solve_symmetric
 from nst_jax.losses.sums import at_least_float32
 
-SIDE, COUNT = 3, 9  # of a window: its side in pixels, its number of pixels
+SIDE, COUNT = 3, 9  # side of a window in pixels, and number of pixels in a window
 
 # ε, the regularisation of the fits: ε / COUNT = 1e-4 is added to the variances of a window's colours.
-# Differences with a standard deviation below 0.01 then count as noise, as in `finishing`. The sources
-# have ε = 1e-7, so small that the photograph's noise counts as edges, which the style may follow.
+# Differences with a standard deviation below 0.01 then count as the photograph's noise, as for
+# `finishing.EPSILON`. The papers use ε = 1e-7, so small that this noise counts as edges of the
+# photograph, and may therefore appear in the result.
 EPSILON = COUNT * 1e-4
 
-Windows = Float[Array, "rows columns 9 3"]
+Windows = Float[Array, "rows columns 9 3"]  # the colours of the pixels in each window
 
 
 def _windows(picture: Image) -> Windows:
@@ -40,7 +42,7 @@ def _centred(windows: Windows) -> Windows:
 
 
 def _residuals(picture: AnyImage, photo: AnyImage, epsilon: float) -> tuple[Windows, Windows]:
-    """Return a picture less its mean in each window, and what the affine fit leaves of that."""
+    """Return each window of a picture minus the window's mean, and the residuals of the affine fits."""
     found = _centred(_windows(at_least_float32(jnp.asarray(picture))))
     colors = _centred(_windows(at_least_float32(jnp.asarray(photo))))
     covariance = jnp.einsum("yxni,yxnj->yxij", colors, colors, precision="highest") / COUNT
@@ -53,11 +55,11 @@ def _residuals(picture: AnyImage, photo: AnyImage, epsilon: float) -> tuple[Wind
 def laplacian_product(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON) -> Image:
     """Return Lx, the product of a photograph's matting Laplacian and a picture.
 
-    The matrix L, of as many rows as there are pixels, is never formed. Each channel of the picture is
-    multiplied separately.
+    The matrix L, which has as many rows and columns as the picture has pixels, is never formed. Each
+    channel of the picture is multiplied separately.
 
     Args:
-      picture: x, [h, w, 3], of at least 3 pixels a side.
+      picture: the picture x, [h, w, 3], at least 3 px on each side.
       photo: the photograph, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation of the fits.
 
@@ -83,11 +85,13 @@ def laplacian_product(picture: AnyImage, photo: AnyImage, epsilon: float = EPSIL
 
 
 def matting_energy(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON) -> Scalar:
-    """Return xᵀLx, summed over the channels; its gradient with respect to the picture is 2Lx.
+    """Return xᵀLx for a picture x and a photograph's matting Laplacian L, summed over channels.
+
+    The gradient of this sum with respect to x is 2Lx.
 
     Args:
-      picture: x, [h, w, 3], of at least 3 pixels a side.
-      photo: the photograph, [h, w, 3] in [0, 1], whose matting Laplacian L is.
+      picture: the picture x, [h, w, 3], at least 3 px on each side.
+      photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation of the fits.
 
     Returns:

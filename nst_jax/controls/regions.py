@@ -1,9 +1,11 @@
-"""Regions with styles of their own, protected and transparent parts: as arrays, and at the taps.
+"""Compute the arrays that the losses need for regions, protected parts and transparent parts.
 
-The style loss of a region compares the statistic of the canvas over the region with that of the
-region's style. A position counts T² times, with T the region's mask at the tap, and sums are divided by
-the sum of T². So a statistic is still made of sums over positions, and canvases that are computed in
-tiles or bands still get the same losses.
+A region is a part of the content that has a style of its own; all other pixels have the default style.
+The style loss of a region compares a statistic (such as the Gram matrix) of the canvas, the picture
+being optimised, over the region with that of the region's style. In its sums over the positions of the
+features at a tap, a position counts T² times, where T is the region's mask at the tap, and the sums are
+divided by the sum of T². So a statistic is still made of sums over positions, and losses that are
+computed in parts of the canvas (see `nst_jax.scaling`) stay the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,33 +19,38 @@ from nst_jax.controls import masks
 from nst_jax.controls.given import Given
 from nst_jax.vgg.taps import TAPS
 
-# --- As arrays ------------------------------------------------------------------------------------
+# --- Masks of pixels ------------------------------------------------------------------------------
 
 
 class Controls(NamedTuple):
-    """Masks and numbers of the controls of one canvas at one size: arrays, for traced functions."""
+    """The regions, protected part and opacities for a canvas of one size, as JAX arrays.
 
-    masks: Float[Array, "*batch h w r"]  # of the regions, without that of the default style
-    weights: Float[Array, "*batch r1"]  # of the r + 1 style losses, that of the default style first
-    # A mask [h', w'] for each style, then for each region's style; None: all of the style counts.
+    Unlike the values in `given.Given`, these can be arguments of traced functions.
+    """
+
+    masks: Float[Array, "*batch h w r"]  # masks of the r regions, without that of the default style
+    # Weights of the r + 1 style losses, that of the default style first.
+    weights: Float[Array, "*batch r1"]
+    # A mask [h', w'] for each default style (several are blended), then for each region's style. None:
+    # all pixels of that style count.
     style_masks: tuple[Any, ...]
-    opacity: Any  # [h, w] of the content; None if it is opaque
-    protect: Any  # [h, w], or None
-    amount: Float[Array, "*batch"]  # of protection
+    opacity: Any  # opacity [h, w] of the content; None if it is opaque
+    protect: Any  # mask [h, w] of the protected part; None if nothing is protected
+    amount: Float[Array, "*batch"]  # how strongly that part is protected, 0 to 1
 
     @property
     def regions(self) -> int:
-        """Number of regions, counting that of the default style."""
+        """The number of regions, counting that of the default style."""
         return int(self.masks.shape[-1]) + 1
 
 
 def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Return what was given as arrays, resized to the canvas and to the styles.
+    """Return the controls that a caller gave as arrays, resized to the given sizes.
 
     Args:
-      given: the checked values.
+      given: the controls, from `given.checked_controls`.
       canvas: (height, width) of the canvas.
-      styles: (height, width) of each style, then of each region's.
+      styles: (height, width) of each default style, then of each region's style.
     """
     own = len(styles) - len(given.regions)
     opacities = given.style_opacities or (None,) * own
@@ -64,7 +71,13 @@ def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Control
 
 
 def resized_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Return controls resized to another size of the canvas and of the styles."""
+    """Return controls with masks resized to another size of the canvas and of the styles.
+
+    Args:
+      controls: the controls at some size.
+      canvas: the new (height, width) of the canvas.
+      styles: the new (height, width) of each default style, then of each region's style.
+    """
     drawn = controls.masks
     return controls._replace(
         masks=masks.resized_masks(drawn, canvas) if drawn.shape[:2] != canvas else drawn,
@@ -84,29 +97,32 @@ def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
     return masks.resized_masks(jnp.asarray(mask)[..., None], shape)[..., 0]
 
 
-# --- At taps --------------------------------------------------------------------------------------
+# --- Masks of features at taps --------------------------------------------------------------------
 
 
 class Reach(NamedTuple):
-    """How masks reach taps; static. See `masks.at_taps`."""
+    """Options of `masks.at_taps`, which makes masks of the features at taps; static under `jit`."""
 
     reach: str = "inside"
     growth: int = 3
     ceil: bool = False
 
     def at_taps(self, drawn: Float[Array, "h w n"], taps: Sequence[str]) -> dict[str, Any]:
-        """Return masks [h, w, n] at taps."""
+        """Return, by tap, the masks [h', w', n] that `masks.at_taps` makes of masks [h, w, n]."""
         return masks.at_taps(drawn, taps, reach=self.reach, growth=self.growth, ceil=self.ceil)
 
 
 def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
     """Return the share of each region in each pixel, that of the default style first.
 
-    Shares sum to 1 in each pixel. Where the masks' sum is over 1, they are divided by it; where it is
-    below 1, the default style has the rest.
+    The shares of a pixel sum to 1. Where the sum of the masks is more than 1, they are divided by the
+    sum; where it is less, the default style has the rest.
 
     Args:
-      drawn: the masks of the regions, r of them, without that of the default style.
+      drawn: masks of the r regions, [h, w, r] in [0, 1], without that of the default style.
+
+    Returns:
+      [h, w, r + 1].
 
     Example:
       >>> import jax.numpy as jnp
@@ -119,13 +135,15 @@ def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
 
 
 def content_parts(controls: Controls) -> tuple[Any, ...]:
-    """Return how much each pixel of the content belongs to each style, then to each region's style.
+    """Return, for each style, how much each pixel of the content belongs to it.
 
-    Transparent pixels belong to none. If regions cover the whole content, so that no pixel is left to
-    the style of the other pixels, all opaque pixels count for this style, which is not painted anyway.
+    If several default styles are blended, the same pixels belong to each of them. Transparent pixels
+    belong to no style. If regions cover the whole content, all opaque pixels belong to the default
+    style as well, so that the mean of these pixels' colours can be computed; the default style is then
+    not painted anyway.
 
     Returns:
-      [h, w] in [0, 1] for each entry of `controls.style_masks`; None where all pixels count alike.
+      For each entry of `controls.style_masks`, [h, w] in [0, 1], or None if all pixels count alike.
     """
     own = len(controls.style_masks) - controls.regions + 1
     if controls.regions == 1:
@@ -140,11 +158,11 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 
 
 def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
-    """Return T of each region at the style taps, [h', w', r1], that of the default style first.
+    """Return the mask T of each region at the style taps, [h', w', r + 1], the default style's first.
 
-    T is the mask of a region at a tap. Unless the reach is "simple", a pixel belongs to the region that
-    has the largest share in it; if several have the largest share, it belongs to all of these.
-    Transparent pixels belong to none. At protected positions, T is multiplied by 1 - amount.
+    Unless the reach is "simple", a pixel belongs to the region that has the largest share in it; if
+    several regions have the largest share, the pixel belongs to all of these. Transparent pixels belong
+    to no region. At protected positions, T is multiplied by 1 - amount.
     """
     shares = shares_of_pixels(controls.masks)
     if reach.reach != "simple":
@@ -161,12 +179,12 @@ def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[
 def style_masks_at(
     mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach
 ) -> dict[str, Array]:
-    """Return T, the mask of one style, at the style taps, [h', w']."""
+    """Return the mask T of a style picture at the style taps, [h', w'], from its mask of pixels."""
     return {tap: found[..., 0] for tap, found in reach.at_taps(mask[..., None], taps).items()}
 
 
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
-    """Return the sum of T² over positions."""
+    """Return the sum of T² over the positions of masks T [h, w, ...]."""
     return jnp.sum(jnp.square(mask), axis=(0, 1))
 
 
@@ -176,36 +194,36 @@ def guides_of(
     style_totals: Mapping[str, Float[Array, " r1"]],
     held: Mapping[str, Array],
 ) -> Guides:
-    """Return the masks of a canvas with what is computed from them before the loop.
+    """Return the masks of a canvas with sums and weights that are computed from them before the loop.
 
-    A region that is empty at a tap, in the canvas or in its style, is left out there: its weight is 0.
+    A region that is empty at a tap, in the canvas or in its style, has weight 0 there.
 
     Args:
-      at_taps: T of each region at the style taps, [h', w', r1].
-      weights: weights of the regions' style losses.
-      style_totals: sum of T² over each region's style, by tap; only whether it is 0 matters, so it may
-        be any positive number for a style without a mask.
-      held: what `held_at` returns.
+      at_taps: the mask T of each region at the style taps, [h', w', r + 1], from `canvas_masks`.
+      weights: weights of the regions' style losses, [r + 1].
+      style_totals: by tap, the sum of T² over each region's style, [r + 1]. Only whether a sum is 0
+        matters, so for a style without a mask it may be any positive number.
+      held: square roots of weights in the content loss for protected parts, from `held_at`.
     """
     totals = {tap: total(mask) for tap, mask in at_taps.items()}
     shares = {}
     for tap, found in totals.items():
         present = jnp.where((found > 0) & (style_totals[tap] > 0), weights, 0)
         shares[tap] = present / jnp.maximum(jnp.sum(present), jnp.finfo(present.dtype).tiny)
-    # Sums over an empty region are 0, and are divided by 1.
+    # Sums over an empty region are 0; they are divided by 1, since 0 / 0 would be NaN.
     safe = {tap: jnp.where(found > 0, found, 1) for tap, found in totals.items()}
     return Guides(masks=dict(at_taps), totals=safe, shares=shares, held=dict(held))
 
 
 # --- Protection -----------------------------------------------------------------------------------
 
-# A further content loss holds protected parts near the content. It is computed at one tap: the first of
-# these that is no deeper than the deepest tap of the recipe.
+# A further content loss keeps protected parts of the canvas near the content. It is computed at one
+# tap: the first of these that is no deeper than the deepest tap of the recipe.
 HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 
 def held_tap(taps: Sequence[str]) -> str:
-    """Return the tap of the content loss that holds protected parts, given the recipe's taps.
+    """Return the tap of the content loss for protected parts, given the taps of the recipe.
 
     Example:
       >>> from nst_jax.controls.regions import held_tap
@@ -217,10 +235,11 @@ def held_tap(taps: Sequence[str]) -> str:
 
 
 def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Any]:
-    """Return the roots of the weights of positions in the content loss that holds protected parts.
+    """Return square roots of the weights of positions in the content loss for protected parts.
 
-    They are square roots, [h', w', 1] at the single tap of `held_tap`. A weight is the amount of
-    protection times the mask, resized to the tap. Without protection, the result is empty.
+    The result has [h', w', 1] for a single tap, that of `held_tap`, or is empty if nothing is
+    protected. A weight is the amount of protection times the mask of the protected part, resized to the
+    tap.
     """
     if controls.protect is None:
         return {}
@@ -230,7 +249,7 @@ def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, 
 
 
 def kept_of(content: Float[Array, "h w 3"], controls: Controls) -> KeptContent | None:
-    """Return the content and how much of it is kept in each pixel; None without protection."""
+    """Return the content and the share of it in each pixel of the result; None without protection."""
     if controls.protect is None:
         return None
     share = controls.amount * controls.protect
@@ -238,13 +257,21 @@ def kept_of(content: Float[Array, "h w 3"], controls: Controls) -> KeptContent |
 
 
 def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[Array, "h w 3"]:
-    """Return the image that a canvas shows: mixed with the content where that is protected.
+    """Return a picture with the content mixed in at protected pixels.
 
-    It is (1 - k) canvas + k content, with k the amount of protection of a pixel. So the gradient that
-    the optimiser sees is 1 - k times that of the losses of the image. Scaling the gradient afterwards
-    would be worse: it would no longer be the gradient of a function, as L-BFGS needs, and would hardly
-    change Adam's updates, since Adam divides by the gradient's size. Here a pixel of the image changes
-    by only 1 - k times what the canvas changes, with any optimiser.
+    The losses are those of this mixture, (1 - k) canvas + k content, where k is the share of the
+    content in a pixel. So the gradient with respect to the canvas is 1 - k times that with respect to
+    the mixture. Scaling the gradient by 1 - k without mixing would be worse: it would no longer be the
+    gradient of a function, as L-BFGS needs, and would hardly change Adam's updates, since Adam divides
+    by the gradient's size. With the mixture, a pixel of the result changes by 1 - k times what the
+    canvas changes, with any optimiser.
+
+    Args:
+      image: the picture, [h, w, 3], such as the canvas.
+      kept: the content and its share, from `kept_of`; None returns `image` unchanged.
+
+    Returns:
+      [h, w, 3].
 
     Example:
       >>> import jax.numpy as jnp

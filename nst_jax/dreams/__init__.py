@@ -1,4 +1,4 @@
-"""Deep Dream: gradient ascent on what the network sees in a picture."""
+"""Deep Dream: gradient ascent on a picture that makes VGG-19's activations at chosen layers larger."""
 
 from typing import TYPE_CHECKING
 

@@ -1,12 +1,15 @@
-"""The ascent of a dream at one octave (size): pure functions of a picture, so that a batch is a `vmap`.
+"""The gradient ascent of a dream at one octave, which is one size of the picture.
 
-Gradient ascent on the mean square of the activations at some taps makes the network's guesses stronger:
-what looks a little like an eye becomes an eye. With a guide, a second picture, the activations are
-pulled towards those of the guide instead.
+A dream paints a picture at several octaves, from the smallest to the largest; `nst_jax.dreaming` goes
+through them. The functions here are pure functions of a single picture, and `jax.vmap` gives batches.
 
-A state has two pictures: the canvas, whose excitement (the value that is maximised) is known, and a
-pending canvas, which the next step measures. So a step costs one evaluation of the excitement and its
-gradient.
+Gradient ascent on the mean square of VGG-19's activations at some taps (layers) makes the network's
+guesses stronger: what looks a little like an eye becomes an eye. With a guide, which is a second
+picture, the activations are pulled towards the activations of the guide instead.
+
+The excitement of a picture is the value that is maximised. A `DreamState` has two pictures: the canvas,
+whose excitement has been computed, and the pending canvas, whose excitement the next step computes. So
+each step evaluates the excitement and its gradient once.
 
 References:
   Mordvintsev, Olah, Tyka, "Inceptionism: Going Deeper into Neural Networks", 2015, and their code,
@@ -31,21 +34,26 @@ from nst_jax.scaling import tiles
 from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.vgg.precision import BFLOAT16
 
-# Number of positions whose dot products with all positions of the guide are in memory at a time.
+# With a guide, each position of the picture's features is compared with all positions of the guide's
+# features. This is the number of positions that are compared at once; it limits the memory used.
 MATCHED_AT_ONCE = 1024
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Ascent:
-    """What a dream maximises, and how far it goes with each step.
+    """What the gradient ascent of a dream maximises, and how far it moves with each step.
 
     Attributes:
       taps: names of the taps (layers) as `vgg.resolve_tap` returns them. Static.
-      weights: weight of each tap; only their ratios matter, since the gradient is normalised.
-      step_size: standard deviation of the change of the pixels by a step; black and white differ by 1.
-      jitter: largest number of pixels by which the picture is shifted, at random, before each step.
-      network: how VGG-19 is computed; its `tile` cuts a large picture into tiles. Static.
+      weights: weight of each tap. Only the ratios of the weights matter, since the weights are divided
+        by their sum.
+      step_size: standard deviation of the change of the pixel values in one step, where black and white
+        differ by 1.
+      jitter: largest number of pixels by which the picture is shifted along each axis before a step;
+        the shift is random.
+      network: how VGG-19 is computed; its field `tile` is the size of the tiles into which a large
+        picture is cut to save memory. Static.
     """
 
     taps: tuple[str, ...] = field(default=("relu4_3",), metadata={"static": True})
@@ -58,37 +66,46 @@ class Ascent:
 
 
 class Excitement(NamedTuple):
-    """How strongly a picture excites the taps of a dream; `total` is what is maximised."""
+    """How large the activations of a picture are at the taps of a dream; `total` is maximised."""
 
-    total: Scalar  # the weighted mean of `taps`
-    # tap -> mean square of its activations; with a guide, the mean product of the activations with the
-    # guide's best-matching activations (see `excitement`)
+    total: Scalar  # the weighted mean of the values in the field `taps`
+    # Tap -> mean square of the picture's activations at this tap; with a guide, the mean product of the
+    # picture's activations with the best-matching activations of the guide (see `excitement`).
     taps: dict[str, Scalar]
 
 
 class DreamState(NamedTuple):
-    """The state of the ascent at one octave. Made by `begin`, advanced by `climb`."""
+    """The state of the ascent at one octave; `begin` makes it, and `climb` advances it by a step."""
 
-    step: Int[Array, "*batch"]  # steps so far at this octave; -1: nothing is measured yet
-    canvas: Float[Array, "*batch h w 3"]  # the last canvas measured, or the start; in [0, 1]
-    excitement: Excitement  # of `canvas`; if `broke_at` is not -1, of a rejected canvas: not finite
-    pending: Float[Array, "*batch h w 3"]  # the canvas that is measured next, one step further
-    broke_at: Int[Array, "*batch"]  # first step at this octave with excitement not finite, or -1
+    # Number of steps so far at this octave; -1 before the excitement of the start has been computed.
+    step: Int[Array, "*batch"]
+    # The picture, in [0, 1], whose excitement was computed last and was finite; at first, the start.
+    canvas: Float[Array, "*batch h w 3"]
+    # The excitement of `canvas`. If `broke_at` is not -1, it is that of a later picture, which was
+    # rejected because this excitement is not finite.
+    excitement: Excitement
+    # The picture whose excitement is computed next: `canvas` moved by one step, or at first the start.
+    pending: Float[Array, "*batch h w 3"]
+    # Number of the first step at this octave whose excitement was not finite; -1 if there is none.
+    broke_at: Int[Array, "*batch"]
 
 
 def begin(image: Image, ascent: Ascent) -> DreamState:
-    """Make a fresh state whose pending canvas is `image`; nothing is measured yet.
+    """Make the state from which the ascent at an octave starts; no excitement is computed yet.
 
     Args:
-      image: [h, w, 3] in [0, 1]; the whole ascent uses its dtype.
-      ascent: gives the taps.
+      image: the start, [h, w, 3] in [0, 1], at least 16 px on each side. The whole ascent uses the
+        dtype of this image.
+      ascent: the settings, of which only the taps are used.
 
     Returns:
-      A `DreamState` with `step == -1`; its first `climb` measures the image.
+      A `DreamState` with `step == -1`, whose pending canvas is `image`. The first call of `climb`
+      computes the excitement of this image.
 
     Raises:
       TypeError: if `image` is not an array.
-      ValueError: if its shape is not [h, w, 3], or its numbers are not floating point.
+      ValueError: if the shape of `image` does not end in (h, w, 3), if a side is too small, or if its
+        numbers are not floating point.
     """
     _checks.array("image", image, "the order is begin(image, ascent)")
     _checks.image_shape("image", image.shape, smallest=vgg.SMALLEST)
@@ -106,31 +123,36 @@ def begin(image: Image, ascent: Ascent) -> DreamState:
 def climb(
     params: Params, state: DreamState, ascent: Ascent, key: Array, guide: Features | None = None
 ) -> DreamState:
-    """Measure the pending canvas, keep it, and propose one that is a step further up the gradient.
+    """Make one step: compute the excitement of the pending canvas, and move it along the gradient.
 
-    The picture is shifted by a random number of pixels before it is measured, and its gradient is
-    shifted back (jitter), so that the network's grid of poolings leaves no pattern. What leaves the
-    picture on one side comes in on the other. The gradient is divided by its standard deviation, and
-    the new canvas is clipped to [0, 1].
+    The pending canvas becomes the new `canvas`, and the moved picture becomes the new pending canvas.
+
+    Before the excitement is computed, the picture is shifted by a random number of pixels (jitter), and
+    the gradient is shifted back afterwards, so that the grid of the network's poolings leaves no
+    pattern in the picture. Pixels that are shifted out of the picture on one side come in on the
+    opposite side. The gradient is divided by its standard deviation, and the moved picture is clipped
+    to [0, 1].
 
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `begin` or an earlier `climb`.
       ascent: taps, weights, step size, jitter and network.
       key: a JAX random key for the shifts; the shift of a step depends on the key and on `state.step`.
-      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; None maximises
-        the mean squares.
+      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; with None,
+        the mean squares of the picture's activations are maximised.
 
     Returns:
-      The next `DreamState`. A canvas whose excitement is not finite is never kept; `broke_at` then
-      becomes the number of the step.
+      The next `DreamState`. If the excitement of the pending canvas is not finite, `canvas` keeps the
+      picture before it, in this step and in all later ones, and `broke_at` becomes the number of the
+      step.
     """
     widest = jnp.asarray(ascent.jitter, jnp.int32)
     shift = jax.random.randint(jax.random.fold_in(key, state.step + 1), (2,), -widest, widest + 1)
     moved = jnp.roll(state.pending, shift, (0, 1))
     found, gradient = _excitement_and_gradient(params, moved, ascent, guide)
-    # Divided by the standard deviation, as in TensorFlow's tutorial. `dream.ipynb` divides by the mean
-    # of the magnitudes instead, which for normal noise is 0.8 times the standard deviation.
+    # The gradient is divided by its standard deviation, as in TensorFlow's tutorial. Google's notebook
+    # `dream.ipynb` divides it by the mean of its magnitudes instead, which for normally distributed
+    # numbers is 0.8 times the standard deviation.
     change = jnp.roll(_normalized(gradient), -shift, (0, 1))
     finite = jnp.isfinite(found.total)
     broke_at = jnp.where(~finite & (state.broke_at < 0), state.step + 1, state.broke_at)
@@ -145,11 +167,11 @@ def climb(
 
 
 def _normalized(gradient: Float[Array, "h w 3"]) -> Float[Array, "h w 3"]:
-    """Return the gradient divided by its standard deviation; zeros stay zeros."""
-    # TensorFlow's tutorial adds 1e-8 to the deviation, so its steps become smaller if the gradient is
-    # as small as that, which depends on the size of the picture and on the scale of the weights. Here
-    # nothing is added. The gradient is first divided by its largest magnitude, so that the squares in
-    # the deviation never leave the range of float32.
+    """Return the gradient divided by its standard deviation; a gradient of zeros stays as it is."""
+    # TensorFlow's tutorial adds 1e-8 to the standard deviation, so its steps become smaller where the
+    # gradient is about as small as 1e-8, as it may be for a large picture or for small weights. Here
+    # nothing is added. Instead, the gradient is first divided by its largest magnitude, so that the
+    # squares in the standard deviation neither overflow nor underflow in float32.
     largest = jnp.max(jnp.abs(gradient))
     scaled = gradient / jnp.where(largest > 0, largest, jnp.ones_like(largest))
     deviation = jnp.std(scaled)
@@ -164,7 +186,7 @@ def ascend(
     steps: Int[Array, ""] | int,
     guide: Features | None = None,
 ) -> tuple[DreamState, Excitement]:
-    """Make `steps` steps, at most `optimize.CAPACITY`, in one `fori_loop`.
+    """Make several steps of the ascent at one octave, in one `fori_loop`.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -172,13 +194,14 @@ def ascend(
       ascent: taps, weights, step size, jitter and network.
       key: a JAX random key for the shifts. The same key in every call gives the same picture, however
         the steps are divided among the calls.
-      steps: number of steps; it is traced, so that another number does not compile another program.
-      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; None maximises
-        the mean squares.
+      steps: number of steps; if it is larger than `optimize.CAPACITY` (256), only 256 steps are made.
+        The number is traced, so another number does not compile another program.
+      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; with None,
+        the mean squares of the picture's activations are maximised.
 
     Returns:
-      The state, and the excitement after each step: arrays [CAPACITY], filled in the first `steps`
-      places and NaN in the rest.
+      The state after the last step; and an `Excitement` of arrays [CAPACITY], whose first `steps`
+      entries are the values of the steps, while all later entries are NaN.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -209,26 +232,27 @@ def ascend(
 def excitement(
     params: Params, image: Image, ascent: Ascent, guide: Features | None = None
 ) -> Excitement:
-    """Compute how strongly a picture excites the taps of a dream, without jitter.
+    """Compute the value that a dream maximises, for a picture as it is (without jitter).
 
-    At a tap with the activations f_i at N positions with C channels, the excitement is
-    sum_i |f_i|² / (N C). With a guide, whose activations are g_j, it is sum_i max_j <f_i, g_j> / (N C),
-    whose gradient moves every f_i towards the g_j that has the largest dot product with it.
+    Let f_i be the vector of C activations at position i of N positions of a tap. The excitement at this
+    tap is sum_i |f_i|² / (N C). With a guide, whose activations at position j are g_j, it is
+    sum_i max_j <f_i, g_j> / (N C). The gradient of this sum moves every f_i towards that g_j which has
+    the largest dot product with f_i.
 
     Args:
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1].
-      ascent: taps, weights and network. If `network.tile` cuts the image into tiles, the function is
-        not differentiable in reverse mode; `climb` computes the gradient of tiles itself.
-      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; None for the
-        mean squares.
+      ascent: taps, weights and network. If the image is larger than `network.tile`, it is computed in
+        tiles, and `jax.grad` of this function fails; `climb` computes that gradient in another way.
+      guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; with None,
+        the mean squares are returned.
 
     Returns:
-      The `Excitement`.
+      The excitement at each tap, and their weighted mean.
 
     Raises:
-      ValueError: if the guide does not have features at just the taps of `ascent`, or if the image is
-        too small.
+      ValueError: if the taps of the guide's features are not exactly those of `ascent`, or if the image
+        is too small.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -241,7 +265,7 @@ def excitement(
 
     References:
       google/deepdream, `dream.ipynb`: `objective_L2` gives the gradient of sum_i |f_i|² / 2, and
-      `objective_guide` that of sum_i max_j <f_i, g_j>, both for a single layer.
+      `objective_guide` gives the gradient of sum_i max_j <f_i, g_j>, both for a single layer.
     """
     _check_guide(guide, ascent)
     grid = tiles.grid_of((image.shape[-3], image.shape[-2]), ascent.taps, ascent.network)
@@ -256,11 +280,12 @@ def excitement(
 def _excitement_and_gradient(
     params: Params, image: Image, ascent: Ascent, guide: Features | None
 ) -> tuple[Excitement, Image]:
-    """Return the excitement and the gradient of its total with respect to the image."""
+    """Return the `Excitement` of an image, and the gradient of `total` with respect to the image."""
     _check_guide(guide, ascent)
     factors = _factors(image, ascent)
     shares = _shares(ascent)
-    # The total is linear in the sums over positions, so their cotangent does not depend on the image.
+    # The total is linear in the sums over positions that `_sums` returns. So the gradient of the total
+    # with respect to these sums (the cotangent) is the same for every image.
     cotangent = {tap: shares[tap] * factors[tap] for tap in ascent.taps}
     grid = tiles.grid_of((image.shape[0], image.shape[1]), ascent.taps, ascent.network)
     of_window = partial(_sums, params, ascent, guide, grid)
@@ -280,19 +305,20 @@ def _sums(
     image: Image,
     index: Index,
 ) -> dict[str, Scalar]:
-    """Return, for each tap, the sum over positions of which its excitement is the mean.
+    """Return, for each tap, a sum over all activations; divided by their number it is the excitement.
 
-    The terms are the squares of the activations or, with a guide, their products with the guide's
-    best-matching activations. For a tile, the sum is over the positions of the tile without its halo,
-    the margin of pixels around the tile on which its activations depend.
+    What is summed are the squares of the activations or, with a guide, the products of the activations
+    with the best-matching activations of the guide. For a tile, the sum is over the activations of the
+    tile itself, without those of its halo, which is the margin of pixels around the tile on which the
+    activations of the tile depend.
 
     Args:
-      params: the weights.
+      params: the weights of VGG-19.
       ascent: taps and network.
-      guide: the guide's features by tap, or None.
+      guide: the guide's features [h', w', c] by tap, or None.
       grid: how the picture is cut into tiles; None if `image` is the whole picture.
-      image: the picture, or the window of a tile: the tile with its halo.
-      index: number of the tile.
+      image: the whole picture, or a tile with its halo.
+      index: number of the tile; not used for a whole picture.
     """
     products = ascent.network.precision_on().products
 
@@ -311,9 +337,10 @@ def _sums(
 def _best_matches(
     rows: Float[Array, "n c"], guide: Float[Array, "m c"], products: lax.Precision
 ) -> Float[Array, "n c"]:
-    """Return for each row the row of the guide whose dot product with it is largest.
+    """Return for each row of `rows` the row of `guide` that has the largest dot product with it.
 
-    The gradient treats these rows as constants, as in `dream.ipynb`.
+    A row has the activations of all channels at one position. The gradient treats the returned rows as
+    constants, as in google/deepdream's `dream.ipynb`.
     """
     guide = lax.stop_gradient(guide).astype(rows.dtype)
 
@@ -324,13 +351,13 @@ def _best_matches(
 
 
 def _shares(ascent: Ascent) -> dict[str, Any]:
-    """Return the weight of each tap, divided by the sum of all weights."""
+    """Return by tap the weight of each tap in `ascent`, divided by the sum of all weights."""
     whole = reduce(operator.add, ascent.weights)
     return {tap: weight / whole for tap, weight in zip(ascent.taps, ascent.weights, strict=True)}
 
 
 def _factors(image: Image, ascent: Ascent) -> dict[str, Any]:
-    """Return 1 / (number of activations) of each tap, in the dtype of the sums."""
+    """Return 1 / (number of activations) for each tap: `_sums` times these factors gives the means."""
     found = {}
     for tap in ascent.taps:
         height, width = vgg.feature_shape(

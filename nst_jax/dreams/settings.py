@@ -1,4 +1,8 @@
-"""The choices and numbers of a dream, checked; its octaves, and what it has in common with a recipe."""
+"""The settings of a dream: their defaults, their checks, and the octaves that follow from them.
+
+An octave is one of the sizes at which a dream paints its picture, one after another, from the smallest
+to the largest. A guide is a second picture, whose activations the dream imitates.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,40 +27,48 @@ SOURCE = (
     "site/en/tutorials/generative/deepdream.ipynb, on another network"
 )
 
-# Constants of `dream.ipynb`: `iter_n`, `octave_n`, `octave_scale`, `jitter`.
+# Defaults from google/deepdream's `dream.ipynb`, where they are called `iter_n` (steps at an octave),
+# `octave_n`, `octave_scale` (ratio of the sizes of neighbouring octaves) and `jitter` (px).
 STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
-# A step of `dream.ipynb` changes pixels in 0..255 by 1.5 on average. If the changes are normally
-# distributed, their standard deviation is about 1.9, or 0.0074 for pixels in [0, 1]. TensorFlow's
-# tutorial has 0.005, and five times as many steps.
+# Default standard deviation of the change of the pixel values, in [0, 1], in one step. In `dream.ipynb`
+# a step changes the pixel values, in 0..255, by 1.5 on average. If these changes are normally
+# distributed, their standard deviation is about 1.9, which is 0.0074 for pixel values in [0, 1].
+# TensorFlow's tutorial has 0.01 for pixel values in [-1, 1], which is 0.005 for pixel values in [0, 1],
+# and makes five times as many steps.
 STEP_SIZE = 0.0075
-# The two sources use taps of other networks, GoogLeNet and Inception-v3. Of the taps of VGG-19, this
-# one covers a picture with eyes and heads; later taps make larger heads, and leave plain areas as they
-# are.
+# Default tap (layer) whose activations are maximised. The two sources use taps of other networks,
+# GoogLeNet and Inception-v3. Of the taps of VGG-19, this one covers a picture with eyes and heads; the
+# taps after it make larger heads, and leave areas without detail as they are.
 TAP = "relu4_4"
-SIZE = sizes.LongEdge(512)
-# "The neural network we use was trained on images downscaled to 224x224 size. So high resolution images
-# might have to be downscaled" (`dream.ipynb`, on the guide). VGG-19 was trained on this size too.
+SIZE = sizes.LongEdge(512)  # default size of the picture: longer side 512 px
+# Default size of the guide: longer side 224 px. "The neural network we use was trained on images
+# downscaled to 224x224 size. So high resolution images might have to be downscaled" (`dream.ipynb`, on
+# the guide). VGG-19 was trained on pictures of 224 x 224 px, too.
 GUIDE_SIZE = sizes.LongEdge(224)
 
-MOST_OCTAVES = 100  # largest number allowed; an `octave_scale` just above 1 would permit a million
-SMALLEST = vgg.SMALLEST  # smallest side of an octave in px
+# Largest number of octaves allowed. Their number is also limited by `SMALLEST`, but with an
+# `octave_scale` just above 1 that limit would allow a million octaves.
+MOST_OCTAVES = 100
+SMALLEST = vgg.SMALLEST  # smallest side in px that the picture may have at any octave
 
 
 @dataclass(frozen=True, kw_only=True)
 class DreamSettings:
-    """Every choice and number of a dream; `settings_of` makes and checks them.
+    """All settings of a dream; `settings_of` makes them from checked options.
 
     Attributes:
-      ascent: taps and their weights, size of a step, and jitter. Its network is not used: `plan_dream`
-        derives one from the network of `recipe`, with tiles and a precision that suit memory and
-        platform.
+      ascent: taps and their weights, size of a step, and jitter. The field `network` of `ascent` is not
+        used: `nst_jax.dreaming.plan_dream` makes one from the network of `recipe`, with tiles that fit
+        in memory and a precision that suits the platform.
       steps: number of steps at each octave.
-      octaves: number of octaves (sizes), the last of which is the final size.
-      octave_scale: how many times larger an octave is than the one before.
-      recipe: the settings that a dream has in common with a style transfer: the size rule and filter of
-        the picture, the network, and the taps, which are its content taps. Its size rule for styles is
-        that of the guide. The recipe serves to plan memory, tiles and precision, and to compute the
-        guide's features, as if the guide were a content.
+      octaves: number of octaves, which are the sizes at which the picture is painted, one after
+        another. The last octave has the final size.
+      octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
+      recipe: the settings that a dream has in common with a style transfer, in the record of a style
+        transfer: the size rule and the resizing filter of the picture, and the network. The taps of the
+        dream are the content taps of this recipe, and its size rule for styles is that of the guide.
+        The recipe is used to plan memory, tiles and precision, and to compute the guide's features in
+        the way in which a style transfer computes those of its content.
     """
 
     ascent: Ascent
@@ -67,20 +79,26 @@ class DreamSettings:
 
     @property
     def updates(self) -> int:
-        """Number of steps over all octaves."""
+        """Number of steps of the whole dream, at all octaves together."""
         return self.steps * self.octaves
 
     def scales(self, content: Shape, guide: Shape | None) -> tuple[Scale, ...]:
-        """Return the octaves, coarse to fine, as the scales that the loop of `descent` goes through.
+        """Return the octaves of a dream, the smallest first.
 
         Args:
-          content: (height, width) of the picture, before any resizing.
-          guide: (height, width) of the guide, or None.
+          content: (height, width) in px of the picture, before any resizing.
+          guide: (height, width) in px of the guide, before any resizing; None without a guide.
+
+        Returns:
+          A `Scale` for each octave: the (height, width) of the picture there, the final size of the
+          guide, and the number of steps. It is the record that the loop in `nst_jax.descent` takes.
 
         Raises:
-          ValueError: if a picture or an octave is under 16 px on a side.
+          ValueError: if a side of the picture or of the guide, or of the picture at an octave, is
+            under 16 px.
         """
-        # Without a guide, the smallest possible picture takes its place; its memory is negligible.
+        # A scale must have a style picture, here the guide. Without a guide, the smallest possible size
+        # is given for it, so that the memory planned for it is negligible.
         beside = guide or (SMALLEST, SMALLEST)
         final, guided = prepare.final_shapes(content, beside, self.recipe, argument="guide")
         shapes = [final]
@@ -112,28 +130,32 @@ def settings_of(
     precision: str | None = None,
     tile: int | str | None = None,
 ) -> DreamSettings:
-    """Check the options of a dream.
+    """Check the options of a dream, and return its settings.
 
     Args:
-      taps: what is excited: a tap, a list of taps, or a dict of tap and weight.
-      guided: whether there is a guide.
-      size: size of the picture; None is `SIZE`.
-      guide_size: size of the guide; None is `GUIDE_SIZE`.
+      taps: the taps (layers) whose activations are maximised: a name such as `"relu4_4"`, a list of
+        names, or a dict from names to weights.
+      guided: whether the dream has a guide.
+      size: final size of the picture, as in `nst_jax.stylize`; None is `SIZE`, longer side 512 px.
+      guide_size: size of the guide, in the same forms as `size`; None is `GUIDE_SIZE`, longer side
+        224 px.
       steps: number of steps at each octave.
-      step_size: standard deviation of the change of the pixels by a step; black and white differ by 1.
-      octaves: number of octaves.
-      octave_scale: how many times larger an octave is than the one before.
-      jitter: largest number of pixels by which the picture is shifted, at random, before each step.
-      precision: name of the network's precision; None is `"auto"`.
-      tile: size in px of the tiles in which the picture is computed, `"off"` or `"auto"`; None is
-        `"auto"`.
+      step_size: standard deviation of the change of the pixel values in one step, where black and white
+        differ by 1.
+      octaves: number of octaves, the sizes at which the picture is painted.
+      octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
+      jitter: largest number of pixels by which the picture is shifted along each axis before a step;
+        the shift is random.
+      precision: name of the network's precision, such as `"float32"`; None is `"auto"`.
+      tile: side in px of the tiles in which the picture is computed; `"off"` computes it whole, and
+        `"auto"` or None decides by the memory.
 
     Returns:
       The settings.
 
     Raises:
       TypeError: if an option is of the wrong type.
-      ValueError: if an option cannot be used.
+      ValueError: if the value of an option cannot be used.
     """
     weights = _weights_of(taps)
     names = vgg.resolve_taps(weights)
@@ -158,7 +180,8 @@ def settings_of(
         terms=Terms(
             content_taps=names,
             content_layer_weights=(1.0,) * len(names),
-            style_taps=names[:1],  # a recipe must have one; the memory for its statistic is small
+            # A dream has no style loss, but a recipe must have a style tap; one needs little memory.
+            style_taps=names[:1],
             style_layer_weights=(1.0,),
         ),
         descent=Descent(optimizer=optimizers.DecayedSGD(), steps=steps * octaves),
@@ -174,20 +197,21 @@ def settings_of(
 
 
 def _scalar(argument: str, value: Any) -> Any:
-    """Return a single number; refuse an array of several, which would be a sweep."""
+    """Return `value`; raise a TypeError if it is an array of several numbers instead of one number."""
     if np.ndim(value):
         raise TypeError(f"`{argument}`: expected one number, got {value!r}")
     return value
 
 
 def _weights_of(taps: Any) -> dict[str, float]:
-    """Return the weight of each tap, by the name that the caller gave."""
+    """Return the weight of each tap; the keys are the names of the taps as the caller wrote them."""
     if isinstance(taps, str):
         taps = [taps]
     if isinstance(taps, Mapping):
         found = dict(taps)
     elif isinstance(taps, (list, tuple)):
-        vgg.resolve_taps(taps)  # refuses a name that is given twice, which a dict would hide
+        # Refuses a tap that is given twice, before the names become the keys of a dict.
+        vgg.resolve_taps(taps)
         found = dict.fromkeys(taps, 1.0)
     else:
         raise TypeError(

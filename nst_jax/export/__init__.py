@@ -1,4 +1,7 @@
-"""Export: the networks and the optimiser's update as files that run without this package."""
+"""Export of the networks, and of the optimiser's update, as files that run without this package.
+
+The formats are StableHLO, ONNX and TensorFlow Lite.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,9 +1,11 @@
-"""How the weights in StableHLO and ONNX files are stored: float32, float16, or 8 bits.
+"""Encodings of the weights in exported StableHLO and ONNX files: float32, float16, or 8 bits.
 
-Only large kernels are stored in fewer bits. Programs first decode the weights, and then compute in
-float32. In 8 bits, a kernel with at most 256 different values is stored as indices into a table of its
-values, which loses nothing. Any other kernel is rounded to whole multiples, from -127 to 127, of one
-scale for each output channel. In TensorFlow Lite files, TensorFlow's converter stores the weights.
+Only the larger kernels are stored in fewer bits than float32. The exported programs first decode the
+weights, and then compute in float32. There are two ways to store a kernel in 8 bits. If it has at most
+256 different values, it is stored as indices into a table of these values, which loses nothing. Any
+other kernel is rounded: for each output channel, a scale is stored, and for each number of the kernel
+the nearest whole multiple of this scale, from -127 to 127. In TensorFlow Lite files, TensorFlow's own
+converter encodes the weights instead.
 """
 
 from collections.abc import Mapping
@@ -18,25 +20,28 @@ from nst_jax.weights.quantization import CENTRES, ENCODERS
 
 ENCODINGS = ("float32", "float16", "int8")
 
-KERNEL = "kernel"  # last part of the name of a kernel
-LEAST = 1024  # least number of entries of a kernel that is stored in fewer bits
+KERNEL = "kernel"  # last part of the names of kernels, such as "conv1_1/kernel"
+LEAST = 1024  # least number of entries of a kernel that is stored in fewer bits; others save little
 
+# Last parts of the names of the arrays in which a kernel is stored in 8 bits. The codes are indices
+# into the table of the kernel's values or, if there are scales, multiples of these.
 CODES, TABLE, SCALES = "codes", "centres", "scales"
 
 
 def encoded_weights(weights: Mapping[str, np.ndarray], encoding: str) -> dict[str, np.ndarray]:
-    """Return the arrays to store, by name.
+    """Return the arrays that are stored in a file for a network's weights, by name.
 
     Args:
       weights: float32 arrays by name, such as `"conv1_1/kernel"`.
-      encoding: one of `ENCODINGS`.
+      encoding: one of `ENCODINGS`; `"int8"` stores large kernels in 8 bits.
 
     Returns:
-      The arrays; a kernel in 8 bits is two of them, such as `"conv1_1/kernel/codes"` and
-      `"conv1_1/kernel/scales"`.
+      The arrays. A kernel in 8 bits becomes two arrays: its codes, such as `"conv1_1/kernel/codes"`,
+      and `"conv1_1/kernel/scales"` or the table `"conv1_1/kernel/centres"`.
 
     Raises:
-      ValueError: for an unknown encoding; for `"float16"`, if a kernel has a value outside its range.
+      ValueError: if the encoding is unknown, or if it is `"float16"` and a kernel has a value outside
+        the range of float16.
 
     Example:
       >>> import numpy as np
@@ -76,15 +81,15 @@ def _in_8_bits(kernel: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def decoded_weights(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return float32 weights from stored arrays.
+    """Decode the arrays of `encoded_weights` into float32 weights; JAX can trace this function.
 
-    This is the inverse of `encoded_weights`, except for rounding. JAX can trace it.
+    The result differs from what `encoded_weights` was given only by the rounding of the encoding.
 
     Args:
       stored: arrays by name, as `encoded_weights` returns them.
 
     Returns:
-      Arrays by the names that `encoded_weights` was given.
+      The weights by the names that they had before they were encoded, such as `"conv1_1/kernel"`.
     """
     found: dict[str, Any] = {}
     for name, array in stored.items():
@@ -100,14 +105,22 @@ def _decoded(stored: Mapping[str, Any], kernel: str) -> Any:
     codes = jnp.asarray(stored[f"{kernel}/{CODES}"])
     if f"{kernel}/{TABLE}" in stored:
         table = jnp.asarray(stored[f"{kernel}/{TABLE}"])
-        # Every code is a valid index of the table, so JAX need not clip the indices to its length.
+        # Every code is a valid index of the table, so the program need not check the indices.
         return table.at[codes.astype(jnp.int32)].get(mode="promise_in_bounds")
     scales = jnp.asarray(stored[f"{kernel}/{SCALES}"])
     return codes.astype(jnp.float32) * lax.broadcast_in_dim(scales, codes.shape, (codes.ndim - 1,))
 
 
 def error_of(weights: Mapping[str, np.ndarray], encoding: str) -> float:
-    """Return the L2 norm of the error of all weights when stored, divided by the weights' L2 norm."""
+    """Return the relative error that an encoding causes in the weights.
+
+    It is the L2 norm, over all weights together, of the difference of the decoded weights and the
+    weights, divided by the L2 norm of the weights.
+
+    Args:
+      weights: float32 arrays by name.
+      encoding: one of `ENCODINGS`.
+    """
     stored = decoded_weights(encoded_weights(weights, encoding))
     squares = [
         (np.sum(np.square(np.subtract(stored[name], array, dtype=np.float64))), _square(array))

@@ -1,4 +1,8 @@
-"""The feed-forward networks as models to export."""
+"""The feed-forward networks as models to export: each is described as a `Model` for `save`.
+
+An exported file contains programs, which are functions of the network's weights and of input arrays.
+The input `shares` of some programs says how much of each style is in a mixture of styles.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -34,20 +38,22 @@ STYLE_SHAPE = (256, 256)
 
 
 def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
-    """Describe the network that takes its style from a picture, for `save`.
+    """Describe the network `arbitrary`, which takes its style from any picture, for `save`.
 
-    Its programs are those of `nst_jax.feed_forward`:
+    The model has three programs. The last two are functions of `nst_jax.feed_forward`, and the first
+    does the work of both:
 
-        image = stylize(weights, content, style)             # the two below in one
+        image = stylize(weights, content, style)
         vector = style_vector(weights, style)                # [100]
         image = stylize_with(weights, content, vector)
 
     Args:
       params: weights from `nst_jax.feed_forward.load_arbitrary`.
-      info: description of the weights file; None describes the one that comes with the package.
+      info: origin, licence and digest of the weights file, for the metadata; None is for the file that
+        comes with the package.
 
     Returns:
-      A `Model`.
+      The network as a `Model`.
 
     Example:
       >>> from nst_jax.feed_forward import load_arbitrary
@@ -102,16 +108,19 @@ def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model
 
 
 def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
-    """Describe the network of 26 styles, for `save`.
+    """Describe the network of 26 fixed styles, for `save`.
 
-    It has one program, `stylize(weights, content, shares)`. The shares [26] of the styles sum to 1.
+    The model has one program, `stylize(weights, content, shares)`, where `weights` are those of the
+    network, and `shares` [26] says how much of each style is in a mixture of styles; the sum of the
+    shares must be 1.
 
     Args:
       params: weights from `nst_jax.feed_forward.load_styles26`.
-      info: description of the weights file; None describes the one that comes with the package.
+      info: origin, licence and digest of the weights file, for the metadata; None is for the file that
+        comes with the package.
 
     Returns:
-      A `Model`.
+      The network as a `Model`.
 
     Example:
       >>> from nst_jax.feed_forward import load_styles26
@@ -140,13 +149,15 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
 def trained_model(style: ReadStyle) -> Model:
     """Describe a network that `nst_jax.train` trained, for `save`.
 
-    It has one program, `stylize(weights, content, shares)`, with a share for each of its styles.
+    The model has one program, `stylize(weights, content, shares)`, where `weights` are those of the
+    network, and `shares` [styles] says how much of each of its styles is in a mixture of styles.
 
     Args:
-      style: what `nst_jax.feed_forward.style_files.read_style_file` returns.
+      style: the trained network with its facts and digest, as
+        `nst_jax.feed_forward.style_files.read_style_file` returns it.
 
     Returns:
-      A `Model`.
+      The network as a `Model`.
 
     Example:
       >>> import jax
@@ -179,7 +190,12 @@ def trained_model(style: ReadStyle) -> Model:
 
 
 def _mixture(call: Callable[..., Specs], styles: int) -> Program:
-    """Return the program of a network that mixes `styles` styles by their shares."""
+    """Return the program of a network that paints a mixture of its styles.
+
+    Args:
+      call: the function (weights, content, shares) of the program.
+      styles: number of styles of the network, which is the length of `shares`.
+    """
     return Program(
         call=call,
         inputs=lambda sizes: {

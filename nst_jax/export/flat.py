@@ -1,7 +1,8 @@
-"""Programs as functions of arrays only, with the weights inside.
+"""Programs in the form that ONNX and TensorFlow Lite need.
 
-Files of ONNX and TensorFlow Lite need this form: the arguments of their programs are arrays, without
-dictionaries, and the weights are constants of the programs.
+In files of these formats, all inputs and outputs of a program are single arrays, and the weights are
+constants of the program. A `Program` of this package, in contrast, may take and return dictionaries of
+arrays, and takes the weights as an argument.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,25 +17,27 @@ from nst_jax.export.models import Program, Specs
 
 
 class FlatProgram(NamedTuple):
-    """A function of arrays, with the names and shapes of its inputs and the names of its outputs."""
+    """A program whose inputs and outputs are single arrays, and whose weights are constants."""
 
-    call: Callable[..., tuple[Any, ...]]
-    inputs: dict[str, jax.ShapeDtypeStruct]
-    outputs: tuple[str, ...]
+    call: Callable[..., tuple[Any, ...]]  # function of the input arrays; returns the output arrays
+    inputs: dict[str, jax.ShapeDtypeStruct]  # name of an input -> its shape and dtype, in order
+    outputs: tuple[str, ...]  # names of the outputs, in order
 
 
 def flattened_program(
     program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]
 ) -> FlatProgram:
-    """Return a program with its weights inside, whose inputs and outputs are arrays.
+    """Return a program as a function of arrays only, with the weights as its constants.
 
     Args:
       program: the program.
-      inputs: the shapes of its inputs by name.
-      stored: the weights as `encodings.encoded_weights` returns them; the function decodes them.
+      inputs: the shapes and dtypes of the program's inputs, by name.
+      stored: the weights as `encodings.encoded_weights` returns them. The returned function contains
+        them in this form, and decodes them.
 
     Returns:
-      The function. An array in a dictionary is named like a file in a folder: `"state/canvas"`.
+      The function, with the names of its inputs and outputs. An array that was in a dictionary has both
+      names: `"state/canvas"` is the array "canvas" in the dictionary "state".
     """
     structure = jax.tree.structure(tuple(inputs.values()))
 
@@ -46,7 +49,13 @@ def flattened_program(
 
 
 def outputs_of(program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]) -> Specs:
-    """Return the shapes of what a program returns, by name."""
+    """Return the shapes and dtypes of a program's outputs, by name; nothing is computed.
+
+    Args:
+      program: the program.
+      inputs: the shapes and dtypes of the program's inputs, by name.
+      stored: the weights as `encodings.encoded_weights` returns them.
+    """
     found: Specs = jax.eval_shape(
         lambda *inputs: program.call(decoded_weights(stored), *inputs), *inputs.values()
     )
@@ -54,7 +63,11 @@ def outputs_of(program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]
 
 
 def by_path(specs: Specs) -> dict[str, Any]:
-    """Return all arrays in `specs` by path, such as `"state/canvas"` for one inside a dictionary."""
+    """Return the arrays (or their shapes) in nested dictionaries as a single dictionary.
+
+    An array inside a dictionary has both names: `"state/canvas"` is the array "canvas" in the
+    dictionary "state".
+    """
     return {
         f"{name}/{inner}" if inner else name: leaf
         for name, spec in specs.items()

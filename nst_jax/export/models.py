@@ -1,8 +1,9 @@
-"""What is exported: a model, with its weights, its programs and facts for the file's metadata.
+"""The description of what is exported: a `Model`, with its weights, its programs, and metadata.
 
-A program is a pure function of the model's weights and of arrays with names, so that every format can
-be written from the same description. The sides of pictures have names too, such as `"height"`; the
-length of each is a number of pixels or a symbolic size of `jax.export`.
+A `Program` is a pure function of the model's weights and of input arrays with names. Files of all
+formats are written from this description. The height and the width of an input picture have names,
+such as `"height"`; the length of each is either a number of pixels, or a symbolic size of `jax.export`,
+which stands for any number of pixels.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,17 +19,20 @@ from nst_jax.checkpoints import named_leaves
 from nst_jax.vgg.taps import SMALLEST
 from nst_jax.weights.params import WeightsInfo
 
-# Names of the sides of the picture that is painted, or whose features are computed.
+# Names of height and width of the picture that a program paints, or whose features it computes.
 HEIGHT, WIDTH = "height", "width"
-# Names of the sides of a style picture.
+# Names of height and width of a style picture.
 STYLE_HEIGHT, STYLE_WIDTH = "style_height", "style_width"
 SIDES, STYLE_SIDES = (HEIGHT, WIDTH), (STYLE_HEIGHT, STYLE_WIDTH)
 
-Sizes: TypeAlias = Mapping[str, Any]  # name of a side -> number of px, or a symbolic size
+# Name of a side, such as "height" -> its length: a number of px, or a symbolic size of `jax.export`.
+Sizes: TypeAlias = Mapping[str, Any]
 
 Weights: TypeAlias = Mapping[str, Any]  # name of an array, such as "conv1_1/kernel" -> the array
 
-Specs: TypeAlias = dict[str, Any]  # name -> ShapeDtypeStruct, or a dictionary of them
+# Inputs or outputs of a program: name -> an array, or its shape and dtype (`jax.ShapeDtypeStruct`), or
+# a dictionary of such values.
+Specs: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +40,15 @@ class Program:
     """A pure function that is exported.
 
     Attributes:
-      call: function of (weights, *inputs); returns a dictionary from names to arrays, or to
-        dictionaries of arrays.
-      inputs: function of the sizes; returns the shapes of the inputs by name, in their order.
-      sides: names of the sizes on which the inputs depend.
-      smallest: least length in px that a picture's sides may have, if the sizes are numbers.
-      smallest_of_any: the same if the sizes are symbolic.
-      about: one phrase on each input and output, by name.
+      call: the function, of (weights, *inputs). It returns a dictionary from the names of the outputs
+        to arrays, or to dictionaries of arrays.
+      inputs: a function of the sizes of the pictures, given by the names of the sides. It returns the
+        shapes and dtypes of the inputs by name, in the order of the arguments of `call`.
+      sides: the names of the sides of pictures on which the shapes of the inputs depend.
+      smallest: least length in px of a picture's sides, if the program is exported for fixed sizes.
+      smallest_of_any: least length in px of a picture's sides, if the program is exported for symbolic
+        sizes.
+      about: a phrase on each input and output that says what it is, by name.
     """
 
     call: Callable[..., Specs]
@@ -55,18 +61,19 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Programs that share their weights.
+    """What is exported to one file: programs, and the weights that they share.
 
     Attributes:
-      name: what the command line calls it.
-      summary: one sentence on what it does.
-      programs: the programs by name; the first is the main one.
-      weights: the arrays that the programs need, by name.
+      name: a short name, such as `"styles26"`, for the metadata of the file and for messages.
+      summary: a phrase that says what the programs do.
+      programs: the programs by name. The first is the main one, which is written by default in formats
+        with one program in a file.
+      weights: the arrays that the programs need, by name, such as `"conv1_1/kernel"`.
       facts: JSON values for the metadata of the file, such as the origin of the weights, the names of
         the styles, or the settings of the recipe.
-      style_shape: default (height, width) in px of style pictures, if the picture that is painted has
-        a fixed size; None means that same size.
-      open_in_onnx: whether jax2onnx can convert every program with symbolic sizes.
+      style_shape: default (height, width) in px of style pictures, for export with fixed sizes; None
+        means the size of the picture that is painted.
+      open_in_onnx: whether jax2onnx can convert all programs for symbolic sizes.
     """
 
     name: str
@@ -79,17 +86,28 @@ class Model:
 
 
 def picture_of(sides: tuple[str, ...], sizes: Sizes) -> jax.ShapeDtypeStruct:
-    """Return the shape of a picture whose sides have these names."""
+    """Return the shape and dtype of a picture [height, width, 3] as an input of a program.
+
+    Args:
+      sides: the names of its height and width.
+      sizes: the length of each side by name.
+    """
     return jax.ShapeDtypeStruct((*(sizes[side] for side in sides), 3), jnp.float32)
 
 
 def named_weights(layers: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return nested parameters as arrays on the host by name, such as `"conv1_1/kernel"`."""
+    """Return the arrays of nested dictionaries as one flat dictionary of NumPy arrays.
+
+    Each is named by its path in the nested dictionaries, such as `"conv1_1/kernel"`.
+    """
     return {name: np.asarray(leaf) for name, leaf in named_leaves(dict(layers)).items()}
 
 
 def nested_weights(weights: Weights) -> dict[str, Any]:
-    """Return named arrays as nested dictionaries: the inverse of `named_weights`."""
+    """Return arrays with names such as `"conv1_1/kernel"` as nested dictionaries.
+
+    This is the inverse of `named_weights`.
+    """
     found: dict[str, Any] = {}
     for name, array in weights.items():
         *path, last = name.split("/")
@@ -101,12 +119,12 @@ def nested_weights(weights: Weights) -> dict[str, Any]:
 
 
 def with_weights(params: Params, weights: Weights) -> Params:
-    """Return `params` with the arrays of `weights`, which have the names that `named_weights` gives."""
+    """Return `params` with its arrays replaced by `weights`, named as `named_weights` names them."""
     return replace(params, layers=nested_weights(weights))
 
 
 def of_weights(info: WeightsInfo) -> dict[str, Any]:
-    """Return what the metadata of an exported file says of a weights file."""
+    """Return what the metadata of an exported file says about the file from which the weights came."""
     return {
         "origin": info.origin,
         "licence": info.licence,

@@ -1,4 +1,7 @@
-"""Files in ONNX, by jax2onnx: one program with its weights, for onnxruntime on any device."""
+"""Files in ONNX, the format of onnxruntime and other runtimes: one program with its weights.
+
+The package jax2onnx converts the program.
+"""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +17,7 @@ from nst_jax.export.encodings import CODES, SCALES, TABLE, decoded_weights
 from nst_jax.export.flat import FlatProgram, flattened_program
 from nst_jax.export.models import Program, Specs
 
-OPSET = 18  # version of the set of ONNX operators; runtimes since 2023 have it
+OPSET = 18  # version of ONNX's set of operators that the file uses; runtimes since 2023 support it
 
 
 def write_onnx(
@@ -25,25 +28,28 @@ def write_onnx(
     stored: Mapping[str, np.ndarray],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write a program with its weights.
+    """Write an ONNX file with a program and its weights.
 
     Args:
       path: the file to write.
-      name: the program's name.
+      name: the program's name in the file.
       program: the program.
-      inputs: the shapes of its inputs; symbolic sizes stay open in the file.
+      inputs: the shapes and dtypes of the program's inputs, by name. For a symbolic size, the file
+        takes pictures of any size.
       stored: the weights as `encodings.encoded_weights` returns them.
-      metadata: JSON values.
+      metadata: JSON values by name, which the file contains as text.
     """
     import onnx
 
-    # The program is converted with decoded weights, which `_store` replaces by the stored arrays
-    # afterwards. If the program decoded them itself, jax2onnx would compute parts of the decoding, and
-    # write the results into the file as well.
+    # The program is converted with decoded weights (float32). Afterwards, `_store` replaces them by the
+    # encoded arrays, and adds operators that decode these. If JAX's program decoded them instead,
+    # jax2onnx would compute parts of the decoding during the conversion, and write these results into
+    # the file as well, which would become larger.
     weights = {key: np.asarray(array) for key, array in decoded_weights(stored).items()}
     model = _converted(name, flattened_program(program, inputs, weights))
     _store(model.graph, weights, stored)
-    del model.graph.value_info[:]  # shapes of intermediate results, which runtimes find themselves
+    # The shapes of intermediate results are left out, since runtimes compute them themselves.
+    del model.graph.value_info[:]
     onnx.helper.set_model_props(model, _as_text(metadata))
     model.doc_string = metadata["summary"]
     onnx.checker.check_model(model)
@@ -54,8 +60,9 @@ def _converted(name: str, flat: FlatProgram) -> Any:
     from jax2onnx import to_onnx
 
     shapes = list(flat.inputs.values())
-    # jax2onnx gets a program that JAX has traced, since it would trace the function differently from
-    # JAX. Operations whose results are not used, such as the gradients of kernels, are left out.
+    # JAX traces the program first, and jax2onnx converts the traced program, since jax2onnx would trace
+    # the function in another way than JAX. `dce_jaxpr` removes operations whose results are not used,
+    # such as the gradients of kernels.
     traced = jax.make_jaxpr(flat.call)(*shapes)
     used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(flat.outputs), instantiate=True)
     try:
@@ -79,7 +86,16 @@ def _converted(name: str, flat: FlatProgram) -> Any:
 
 
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
-    """Replace weights stored in fewer bits by the stored arrays and operators that decode them."""
+    """Replace the weights that are stored in fewer bits by their encoded arrays, in an ONNX graph.
+
+    Operators that decode these arrays are added to the graph.
+
+    Args:
+      graph: the `GraphProto` of an ONNX model, which is changed in place.
+      weights: the decoded weights by name. Their values are found in the graph, which does not have
+        their names.
+      stored: the weights as `encodings.encoded_weights` returns them.
+    """
     from onnx import numpy_helper
 
     names = {
@@ -109,13 +125,19 @@ def _key(array: np.ndarray) -> tuple[Any, ...]:
 def _decoding(
     output: str, name: str, stored: Mapping[str, np.ndarray]
 ) -> tuple[list[Any], list[Any]]:
-    """Return the stored tensors of a kernel, and the operators that compute `output` from them."""
+    """Return the ONNX tensors with a kernel's encoded arrays, and the operators that decode them.
+
+    Args:
+      output: the name of the decoded kernel in the graph.
+      name: the name of the kernel in the weights, such as `"conv1_1/kernel"`.
+      stored: the weights as `encodings.encoded_weights` returns them.
+    """
     from onnx import TensorProto, helper, numpy_helper
 
     def tensor(part: str) -> Any:
         return numpy_helper.from_array(stored[part], f"{output}/{part}")
 
-    if name in stored:  # float16
+    if name in stored:  # the kernel is stored in float16, as a single array
         half = tensor(name)
         return [half], [helper.make_node("Cast", [half.name], [output], to=TensorProto.FLOAT)]
     codes = tensor(f"{name}/{CODES}")
@@ -131,7 +153,7 @@ def _decoding(
 
 
 def _as_text(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return metadata as ONNX stores it, as strings by name; other values are written as JSON."""
+    """Return metadata in the form of ONNX, whose values are strings; other values become JSON text."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         for key, value in metadata.items()

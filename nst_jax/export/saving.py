@@ -1,4 +1,4 @@
-"""`save` checks a model and options, and writes a StableHLO, ONNX or TensorFlow Lite file."""
+"""Export of a model to a StableHLO, ONNX or TensorFlow Lite file: `save`, and what it checks before."""
 
 from collections.abc import Mapping
 from importlib import util
@@ -24,12 +24,12 @@ from nst_jax.export.sizes import (
 
 
 class FileFormat(NamedTuple):
-    """What `save` needs to know of a format.
+    """What `save` needs to know about a file format.
 
     Attributes:
-      needs: packages that write it, by the name under which they are imported.
-      open_sizes: whether the sizes of pictures may be symbolic, so that a file takes any size.
-      one_program: whether a file has one program instead of all of a model.
+      needs: the packages that write files of this format, by the names under which they are imported.
+      open_sizes: whether a file can take pictures of any size, by symbolic sizes.
+      one_program: whether a file has only one program of a model; if not, it can have all of them.
     """
 
     needs: tuple[str, ...] = ()
@@ -43,11 +43,11 @@ FORMATS: Mapping[str, FileFormat] = {
     "tflite": FileFormat(needs=("tensorflow",), open_sizes=False),
 }
 
-# Default (height, width) in px of pictures, if the file cannot take any size. The file of the network
-# `arbitrary` on TF Hub has this size.
+# Default (height, width) in px of the pictures that a file takes, if the file is for one size only. The
+# TensorFlow Lite file of the network `arbitrary` that Magenta published on TF Hub has the same size.
 FIXED = (384, 384)
 
-# Licence of the programs; the licence of the weights is in `Model.facts`.
+# Licence of the programs in a file; the licence of the weights comes from `Model.facts`.
 LICENCE = "Apache-2.0, Copyright 2026 The nst-jax authors"
 
 
@@ -61,32 +61,35 @@ def save(
     encoding: str = "float32",
     program: str | None = None,
 ) -> dict[str, Any]:
-    """Write a model as a file that runs without this package.
+    """Write a model as a file whose programs run without this package.
 
-    An existing file is replaced only once the new one is complete. The file says where its weights come
-    from and under which licence they are.
+    An existing file is replaced only once the new file is complete. The file's metadata say where the
+    weights come from and under which licence they are.
 
     Args:
-      path: where to write.
+      path: path of the file to write.
       model: the model, from `arbitrary_model`, `styles26_model`, `trained_model`, `features_model` or
         `step_model`.
       to: the format: `"stablehlo"` (an archive for `numpy.load`, with programs for `jax.export`),
         `"onnx"` (needs the extra `onnx`) or `"tflite"` (needs the extra `tflite`).
-      shape: (height, width) in px of the pictures that the file takes, or `"any"`; None is (384, 384)
-        in TensorFlow Lite, and in ONNX for `step_model`, else `"any"`.
-      style_shape: the same for style pictures, for programs that take one; None is `"any"` if `shape`
-        is `"any"`, else (256, 256) for `arbitrary_model` and `shape` for `step_model`.
-      encoding: how kernels are stored: `"float32"`, `"float16"` (half the bytes), or `"int8"` (a
-        quarter).
-      program: which of the model's programs to write, for formats that have one in a file; None is the
-        main one. StableHLO files have all of them, unless one is named.
+      shape: (height, width) in px of the pictures that the file takes, or `"any"` for pictures of all
+        sizes; None is (384, 384) in TensorFlow Lite, and in ONNX for `step_model`, and `"any"` in all
+        other cases.
+      style_shape: (height, width) in px of the style pictures, or `"any"`, for programs that take a
+        style picture; None is `"any"` if `shape` is `"any"`, and otherwise (256, 256) for
+        `arbitrary_model` and `shape` for `step_model`.
+      encoding: how kernels are stored: `"float32"`, `"float16"` (half as many bytes), or `"int8"` (a
+        quarter as many bytes).
+      program: the name of the only program of the model to write. None writes the main program to an
+        ONNX or TensorFlow Lite file, and all programs to a StableHLO file.
 
     Returns:
-      The metadata in the file, as JSON values.
+      The metadata of the file, as JSON values by name.
 
     Raises:
-      ValueError: for an unknown format, encoding or program, sizes that the format or the program
-        cannot have, a missing package, and a path that cannot be written.
+      ValueError: if the format, the encoding or the program is unknown; if the format or the program
+        does not allow a size; if a package that the format needs is not installed; or if `path` cannot
+        be written to.
       OSError: if the disk fails or is full.
 
     Example:
@@ -125,7 +128,7 @@ def save(
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return the programs to write."""
+    """Return the programs to write, by name: the one named `program`, or the default of `to`."""
     if program is None:
         main = next(iter(model.programs))
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)
@@ -139,8 +142,10 @@ def shapes_for(
 ) -> tuple[SizeOrAny, SizeOrAny]:
     """Return `shape` and `style_shape`, with the defaults of `save` in place of None.
 
+    The arguments are those of `save`.
+
     Raises:
-      ValueError: for `"any"`, if a file of this format has fixed sizes.
+      ValueError: if a size is `"any"` although a file of the format `to` can only have fixed sizes.
     """
     may_be_open = FORMATS[to].open_sizes
     if not may_be_open:
@@ -195,7 +200,16 @@ def _metadata(
     encoding: str,
     shape: SizeOrAny,
 ) -> dict[str, Any]:
-    """Return the metadata of a file."""
+    """Return the metadata of a file, as JSON values by name.
+
+    Args:
+      model: the model.
+      to: the format.
+      programs: the programs in the file, and the shapes of their inputs, by name.
+      stored: the weights as `encodings.encoded_weights` returns them.
+      encoding: the name of their encoding.
+      shape: (height, width) in px of the pictures that the file takes, or `"any"`.
+    """
     facts = {
         "model": model.name,
         "summary": model.summary,
@@ -219,7 +233,7 @@ def _metadata(
 
 
 def _described(program: Program, specs: Specs) -> list[dict[str, Any]]:
-    """Return name, shape, dtype and meaning of each input or output."""
+    """Return name, shape, dtype and meaning of each input or output in `specs`, for the metadata."""
     return [
         {
             "name": name,

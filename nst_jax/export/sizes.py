@@ -1,4 +1,7 @@
-"""Sizes of pictures in exported programs: numbers of pixels, or symbolic sizes that stand for any."""
+"""Sizes of pictures for which programs are exported: numbers of pixels, or symbolic sizes.
+
+A program that is exported for symbolic sizes (`jax.export.symbolic_shape`) takes pictures of any size.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +12,10 @@ from jax import export
 
 from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program
 
-ANY = "any"
+ANY = "any"  # the size of a program that takes pictures of any size, in arguments and in metadata
 
-# The error that JAX raises while tracing, if it cannot tell which of two symbolic sizes is larger.
-# Newer versions of JAX have it in `jax.errors`, older ones in `jax.core`.
+# The error that JAX raises while it traces a function, if it cannot tell which of two symbolic sizes is
+# larger. Newer versions of JAX have this class in `jax.errors`, older versions in `jax.core`.
 _NAME = "InconclusiveDimensionOperation"
 _Undecided: type[Exception] = getattr(jax.errors, _NAME, None) or getattr(jax.core, _NAME)
 
@@ -20,16 +23,17 @@ SizeOrAny: TypeAlias = tuple[int, int] | str  # (height, width) in px, or "any"
 
 
 def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict[str, Any]:
-    """Return the sizes that a program is exported for.
+    """Return the lengths of the sides of pictures for which a program is exported.
 
     Args:
       program: the program.
-      shape: (height, width) of the picture, or `"any"` for symbolic sizes.
-      style_shape: the same for the style picture.
+      shape: (height, width) in px of the picture, or `"any"` for symbolic sizes.
+      style_shape: (height, width) in px of the style picture, or `"any"`; not used by programs that
+        take no style picture.
 
     Returns:
-      Numbers of pixels or symbolic sizes, by the names of the program's sides, such as
-        `"height"`.
+      A number of pixels or a symbolic size for each of the program's sides, by name, such as
+      `"height"`.
     """
     chosen: dict[str, Any] = {
         side: ANY if both == ANY else both[index]
@@ -43,16 +47,22 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
 def _symbolic(program: Program, sides: list[str]) -> dict[str, Any]:
     if not sides:
         return {}
-    # All in one call, since JAX can use symbolic sizes in one program only if they share a scope.
+    # All symbolic sizes are made in one call. Those of several calls have different scopes, and JAX
+    # cannot use sizes of different scopes in one program.
     least = [f"{side} >= {program.smallest_of_any}" for side in sides]
     return dict(zip(sides, export.symbolic_shape(", ".join(sides), constraints=least), strict=True))
 
 
 def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
-    """Refuse what is not a size, or is too small for a program of the model.
+    """Raise an error if a size is neither (height, width) nor `"any"`, or is too small for the model.
+
+    Args:
+      model: the model; a size must be large enough for all its programs.
+      shape: the size of the picture.
+      style_shape: the size of the style picture.
 
     Raises:
-      ValueError: naming the argument.
+      ValueError: if a size cannot be used; the message names the argument.
     """
     least = max(program.smallest for program in model.programs.values())
     for argument, both in (("shape", shape), ("style_shape", style_shape)):
@@ -80,13 +90,16 @@ def _is_shape(value: Any) -> bool:
 
 @contextmanager
 def any_size_allowed(name: str) -> Iterator[None]:
-    """Context manager: explain the error that JAX raises if a program cannot have symbolic sizes.
+    """Context manager that turns JAX's error for impossible symbolic sizes into an understandable one.
+
+    JAX raises an error if a program is traced for symbolic sizes, and what the program computes depends
+    on which of two sizes is larger.
 
     Args:
       name: the model's name, for the message.
 
     Raises:
-      ValueError: if what is traced in the block depends on how symbolic sizes compare.
+      ValueError: if JAX raises this error in the block.
     """
     try:
         yield
@@ -99,5 +112,5 @@ def any_size_allowed(name: str) -> Iterator[None]:
 
 
 def size_text(shape: SizeOrAny) -> str:
-    """Return a size as it is written on the command line, such as `384x256`, width first."""
+    """Return a size as text, as on the command line: the width first, such as "384x256", or "any"."""
     return ANY if isinstance(shape, str) else f"{shape[1]}x{shape[0]}"

@@ -1,12 +1,13 @@
-"""Files of StableHLO programs: NumPy archives (.npz), for which JAX and NumPy are enough.
+"""Files of StableHLO programs: NumPy archives (.npz), which run with JAX and NumPy alone.
 
-An archive has the members
+An archive has these members:
 
 * `<program>.jax`, for each program of the model: StableHLO, as `jax.export` serialises it;
-* `weights/<name>.npy`: the arrays that each program takes as its first argument, a dictionary by name;
-* `metadata.json`: the metadata, such as inputs, outputs and licences.
+* `weights/<name>.npy`, for each array of the weights. Every program takes a dictionary of these arrays,
+  by `<name>`, as its first argument;
+* `metadata.json`: the metadata, such as the inputs and outputs of the programs, and licences.
 
-`numpy.load` reads all members. It needs neither pickles nor this package.
+`numpy.load` reads all members, without unpickling, which could execute code in the file.
 """
 
 import io
@@ -23,8 +24,11 @@ from jax import export
 from nst_jax.export.encodings import decoded_weights
 from nst_jax.export.models import Program, Specs
 
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # on which the programs run, as jax.export names them
+# The platforms on which the exported programs run, by the names that `jax.export` uses.
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
+# Names of an archive's members: the suffix of the programs, the name of the metadata, and the folder of
+# the weights.
 PROGRAM_SUFFIX, METADATA, WEIGHTS = ".jax", "metadata.json", "weights/"
 
 
@@ -34,13 +38,13 @@ def write_stablehlo(
     stored: Mapping[str, np.ndarray],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write programs with their weights.
+    """Write an archive with programs, their weights, and metadata.
 
     Args:
       path: the file to write.
-      programs: programs, and the shapes of their inputs, by name.
+      programs: by name, each program and the shapes and dtypes of its inputs.
       stored: the weights as `encodings.encoded_weights` returns them.
-      metadata: JSON values.
+      metadata: JSON values by name.
     """
     with zipfile.ZipFile(path, "w") as archive:
         _add(archive, METADATA, json.dumps(metadata, indent=1, ensure_ascii=False).encode())
@@ -57,7 +61,8 @@ def _exported(
 ) -> bytes:
     def call(stored: Mapping[str, Any], *inputs: Any) -> Any:
         found = program.call(decoded_weights(stored), *inputs)
-        # A single output is returned without its name, instead of in a dictionary of one.
+        # If a program has only one output, the exported program returns the output itself instead of a
+        # dictionary.
         return next(iter(found.values())) if len(found) == 1 else found
 
     call.__name__ = name
@@ -69,5 +74,6 @@ def _exported(
 def _add(
     archive: zipfile.ZipFile, name: str, data: bytes, compression: int = zipfile.ZIP_DEFLATED
 ) -> None:
-    # `ZipInfo` has a fixed date, so that equal models give equal files.
+    # With a `ZipInfo` the member gets a fixed date instead of the present time, so that exporting the
+    # same model twice gives equal files.
     archive.writestr(zipfile.ZipInfo(name), data, compress_type=compression)

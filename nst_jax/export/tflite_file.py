@@ -1,4 +1,7 @@
-"""TensorFlow Lite's files, by jax2tf and TensorFlow's converter: one program with its weights."""
+"""Files of TensorFlow Lite: one program with its weights.
+
+JAX's own jax2tf converts the program to TensorFlow, and TensorFlow's converter writes the file.
+"""
 
 import json
 import os
@@ -11,7 +14,7 @@ import numpy as np
 from nst_jax.export.flat import flattened_program
 from nst_jax.export.models import Program, Specs
 
-METADATA_NAME = "nst_jax"  # name of the metadata in the file; they are JSON in UTF-8
+METADATA_NAME = "nst_jax"  # name of the file's metadata entry, which has JSON text in UTF-8
 
 
 def write_tflite(
@@ -22,18 +25,19 @@ def write_tflite(
     encoding: str,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write a program with its weights.
+    """Write a TensorFlow Lite file with a program and its weights.
 
     Args:
       path: the file to write.
       program: the program.
-      inputs: the shapes of its inputs, without symbolic sizes.
-      weights: the weights in float32.
-      encoding: how TensorFlow's converter stores the weights. With `"int8"`, the inputs of
-        convolutions are quantised as well, anew for each picture.
-      metadata: JSON values.
+      inputs: the shapes and dtypes of the program's inputs, by name; all sizes are numbers.
+      weights: the weights by name, float32.
+      encoding: in what form TensorFlow's converter stores the weights: `"float32"`, `"float16"` or
+        `"int8"`. With `"int8"`, a program also rounds the inputs of convolutions to 8 bits, by a scale
+        that it computes anew for each picture.
+      metadata: JSON values by name.
     """
-    # TensorFlow prints messages while it is imported, unless this variable is set before.
+    # TensorFlow prints messages when it is imported, unless this variable was set before the import.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
     from jax.experimental import jax2tf
@@ -58,7 +62,14 @@ def write_tflite(
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a file with metadata added, which is stored as a buffer with a name."""
+    """Return the bytes of a TensorFlow Lite file with metadata added.
+
+    The metadata are stored as a buffer in the file, which the metadata entry `METADATA_NAME` refers to.
+
+    Args:
+      data: the bytes of the file as the converter made it.
+      metadata: JSON values by name.
+    """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 

@@ -1,4 +1,8 @@
-"""VGG-19's features, and one update of the optimiser with what it needs, as models to export."""
+"""VGG-19's features, and one update of the optimisation, as models to export.
+
+Each is described as a `Model` for `save`: programs, which are functions of the weights and of input
+arrays, and the weights.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,23 +46,26 @@ def features_model(
     network: Network | None = None,
     info: WeightsInfo | None = None,
 ) -> Model:
-    """Describe VGG-19 down to some taps (layers whose output is read), for `save`.
+    """Describe VGG-19, from its first layer to the deepest of some taps (layers), for `save`.
 
-    It has one program, `features(weights, images)`, which returns the activations by tap.
+    The model has one program, `features(weights, images)`, which returns the activations by tap for a
+    single picture [h, w, 3].
 
     Args:
       params: weights from `nst_jax.load_params`.
-      taps: names such as `"relu4_2"`; None means those that the recipe `default` reads.
+      taps: names of the taps, such as `"relu4_2"`; None means the taps that the losses of the recipe
+        `default` use.
       network: pooling, padding, pixel convention and precision, as in `nst_jax.features`; a precision
         of `AUTO` becomes float32, as the file may run on any platform.
-      info: description of the weights file; None describes the one that `load_params()` reads.
+      info: origin, licence and digest of the weights file, for the metadata; None is for the file that
+        `load_params()` reads.
 
     Returns:
-      A `Model`.
+      The network as a `Model`.
 
     Raises:
       TypeError: if `taps` is a string.
-      ValueError: for unknown or repeated taps, and for none.
+      ValueError: if a tap is unknown or repeated, or if there are no taps.
 
     Example:
       >>> import nst_jax as nst
@@ -75,7 +82,7 @@ def features_model(
     program = Program(
         call=call,
         inputs=lambda sizes: {"images": picture_of(SIDES, sizes)},
-        # Each pooling needs two rows and columns to work on.
+        # Each pooling halves the picture, and needs at least two rows and columns.
         smallest=max(SMALLEST, 2 ** max(halvings(layer_of(name)) for name in names)),
         smallest_of_any=_smallest_of_any(names, network),
         about={
@@ -93,23 +100,27 @@ def features_model(
 
 
 def _decided(network: Network) -> Network:
-    """Return the network, with float32 in place of `AUTO`, since a file may run on any platform."""
+    """Return `network` with the precision float32 if its precision is `AUTO`.
+
+    `AUTO` depends on the platform, and an exported file may run on any platform.
+    """
     auto = isinstance(network.precision, Auto)
     return replace(network, precision=FLOAT32) if auto else network
 
 
 def _smallest_of_any(taps: Sequence[str], network: Network) -> int:
-    """Return the shortest side of a picture in px for which a program of symbolic sides is traced.
+    """Return the least length in px of a picture's sides, for a program with symbolic sizes.
 
-    Borders can be mirrored where a layer's input has 2 px or more on each side, and repeated where it
-    has 1. Which of the two a program does is decided while it is traced.
+    If the network's padding mirrors borders, the input of a layer needs 2 px or more on each side. An
+    input of 1 px is padded by repeating it instead. This is decided while a program is traced, so a
+    program for symbolic sizes can do only one of the two: it mirrors, and is given no smaller inputs.
     """
     deepest = max(halvings(layer_of(tap)) for tap in taps)
     return max(SMALLEST, (2 if network.padding is reflect_padded else 1) << deepest)
 
 
 def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the kernels and biases of the layers down to the deepest tap."""
+    """Return the kernels and biases, by name, of all layers from the first to the deepest tap."""
     order = list(LAYERS)
     deepest = max(order.index(layer_of(tap)) for tap in taps)
     plain = {
@@ -125,28 +136,32 @@ def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarra
 def step_model(
     params: Params, recipe: Recipe = DEFAULT, *, info: WeightsInfo | None = None
 ) -> Model:
-    """Describe one update of an optimiser, and what else a run at a single scale needs, for `save`.
+    """Describe the programs of a style transfer by optimisation, at a single size, for `save`.
 
-    Its programs are those of `nst_jax`, over dictionaries of arrays by name:
+    The four programs are functions of `nst_jax`. Their states and targets are dictionaries of arrays by
+    name. A style transfer calls them in this order:
 
-        targets = measure(weights, content, style)
-        state = init(weights, image)
-        state = step(weights, state, targets)      # as often as wanted
-        image = picture(weights, state)
+        targets = measure(weights, content, style)   # what the canvas is compared with
+        state = init(weights, image)                 # from the picture to start from
+        state = step(weights, state, targets)        # one update; call it as often as wanted
+        image = picture(weights, state)              # the result
 
-    A new state has not been measured: the first update computes the losses of the start.
+    The first call of `step` only computes the losses of the start, which `init` does not compute; each
+    further call updates the picture.
 
     Args:
       params: weights from `nst_jax.load_params`.
       recipe: losses, their weights, network and optimiser. A precision of `AUTO` becomes float32. The
         recipe's sizes, colours, realism and number of updates are not used.
-      info: description of the weights file; None describes the one that `load_params()` reads.
+      info: origin, licence and digest of the weights file, for the metadata; None is for the file that
+        `load_params()` reads.
 
     Returns:
-      A `Model`.
+      The programs and VGG-19's weights as a `Model`.
 
     Raises:
-      ValueError: for a recipe whose style loss compares positions, or that has a `matting_weight`.
+      ValueError: if the recipe's style loss searches the style for the nearest neighbours of the
+        canvas' features, or if the recipe has a `matting_weight`.
 
     Example:
       >>> import nst_jax as nst
@@ -166,9 +181,11 @@ def step_model(
         )
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
-    # A program of symbolic sides is traced for pictures so large that pyramids have all their levels.
-    # In the pyramid of L-BFGS, every level that is halved then has sides of `NARROWEST` px or more; in
-    # the pyramid whose levels the optimiser updates in place of pixels, every level has 1 px or more.
+    # A program for symbolic sizes takes only pictures that are large enough for all levels of their
+    # pyramids, since the number of levels is fixed while the program is traced. There are two pyramids.
+    # In that of L-BFGS (`optimizers.pyramid`), every level that is halved needs sides of `NARROWEST` px
+    # or more. In that whose levels the optimiser updates in place of pixels (`optimizers.laplacian`),
+    # every level needs sides of 1 px or more.
     levels = getattr(recipe.descent.optimizer, "levels", 0)
     smallest = max(SMALLEST, 1 << recipe.descent.pyramid_levels)
     measured = _smallest_of_any(recipe.terms.taps, recipe.network)
@@ -199,7 +216,8 @@ def step_model(
     return Model(
         name="step",
         summary=f"one update of the optimiser of the recipe {recipe.name!r}",
-        open_in_onnx=False,  # jax2onnx cannot convert guarded L-BFGS with symbolic sizes
+        # jax2onnx cannot convert the update rule `optimizers.LBFGS` for symbolic sizes.
+        open_in_onnx=False,
         programs=programs,
         weights=_weights_down_to(params, recipe.terms.taps),
         facts={
@@ -223,9 +241,13 @@ _ABOUT_STEP = {
 
 @dataclass(frozen=True)
 class _Run:
-    """The functions of a run, which take and return dictionaries of arrays by name."""
+    """The functions of the four programs of `step_model`, and the shapes of their inputs.
 
-    params: Params
+    The functions take and return states and targets as dictionaries of arrays by name, since an
+    exported program cannot have this package's own record types.
+    """
+
+    params: Params  # VGG-19's weights; only the shapes and the pixel convention are used
     recipe: Recipe
 
     def measure(self, weights: Weights, content: Any, style: Any) -> Specs:
@@ -281,7 +303,7 @@ def _shapes(params: Params) -> Weights:
 
 
 def _restored(like: Any, leaves: Mapping[str, Any]) -> Any:
-    """Return a pytree of the structure of `like` from leaves by name: the inverse of `named_leaves`."""
+    """Return a pytree with the structure of `like` from its leaves by name; inverts `named_leaves`."""
     return jax.tree.unflatten(
         jax.tree.structure(like), [leaves[name] for name in named_leaves(like)]
     )

@@ -1,4 +1,4 @@
-"""Style transfer by feed-forward networks: one pass instead of an optimisation.
+"""Style transfer by feed-forward networks: one pass through a network instead of an optimisation.
 
     params = feed_forward.load_arbitrary()  # any picture as the style
     image = feed_forward.stylize_with(params, content, feed_forward.style_vector(params, style))
@@ -7,14 +7,16 @@
     image = feed_forward.stylize_mixture(params, content, shares)
 
 `content` and `style` are pictures [*batch, h, w, 3] in [0, 1], and `shares` [*batch, 26] are the
-weights of the styles in a mixture. The modules, from the bottom: `layers` has the layers of which such
-networks are built, `transformer` has the architecture that Magenta's two networks share, `arbitrary`
-and `styles26` are these two networks, and `style_names` has the names of the 26 styles. `tiling`
-paints pictures that are too large for memory strip by strip, and `strip_memory` decides which pictures
-are. `johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes its files, and
-`crops`, `training_step`, `training_job` and `training` train it. `given_styles` checks the styles that
-callers give to `nst_jax.instant`, `instant_painter` paints in these styles, and `instant_controls`
-applies colours, realism and protection.
+weights of the styles in a mixture.
+
+The modules, each after those that it is built on: `layers` has the layers of which such networks are
+built, `transformer` has the architecture that Magenta's two networks share, `arbitrary` and `styles26`
+are these two networks, and `style_names` has the names of the 26 styles. `tiling` paints pictures that
+are too large for memory strip by strip, and `strip_memory` decides which pictures are too large.
+`johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes the files of
+trained networks, and `crops`, `training_step`, `training_job` and `training` train a network.
+`given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in these
+styles, and `instant_controls` applies colours, realism and protection.
 """
 
 from typing import TYPE_CHECKING

@@ -4,26 +4,29 @@
     vector = feed_forward.style_vector(params, style)               # [100]
     image = feed_forward.stylize_with(params, content, vector)      # [h, w, 3]
 
-A predictor, MobileNet v2, maps a style picture to a vector of 100 numbers. A transformer paints the
-content; the gammas and betas of its instance norms are affine functions of that vector. In this version
-the transformer has a quarter of the channels of the original. Vectors can be mixed: `(1 - strength) *
-style_vector(params, content) + strength * vector` is how the authors weaken a style, and the mean of
-several vectors mixes styles.
+There are two networks. The predictor, a MobileNet v2, maps a style picture to a style vector of 100
+numbers. The transformer paints the content; the gammas and betas (scales and shifts) of its instance
+norms are affine functions of the style vector. In this small version, the transformer has a quarter of
+the channels of the original. Style vectors can be mixed: the mean of several vectors mixes their
+styles, and `(1 - strength) * style_vector(params, content) + strength * vector` is how the authors
+weaken a style.
 
-The weights are the 8-bit codes that Magenta published, decoded to float32. Magenta's published network
-also rounds activations to 8 bits; the network here does not. If onnxruntime runs the published network
-with decoded weights and without this rounding, the results are those of the network here, up to 1e-5.
-If it runs the network as published, the style vector differs from the one here by 1.3 % of the vector's
-length (L2 norm), and the picture by 0.035 on average, where black and white differ by 1. (The content
-is the sample picture chelsea at 384 x 384 px and the style is starry_night at 256 x 256 px, the sizes
-of the published network; the record is `tests/instant_golden.json`.) With activations in bfloat16
-instead of float32, the style vector here changes by 5 % of its length, and the picture by 0.002.
+The weights are the 8-bit codes that Magenta published, decoded to float32. Magenta's published networks
+also round activations to 8 bits; the networks here do not. If onnxruntime runs the published networks
+with decoded weights and without rounding activations, the results are those of the networks here, up to
+1e-5. If it runs the networks as published, the style vector differs from the one here by 1.3 % of the
+vector's length (L2 norm), and the picture by 0.035 on average, where black and white differ by 1. (The
+content is the sample picture chelsea at 384 x 384 px and the style is starry_night at 256 x 256 px, the
+sizes of the published networks; the record is `tests/instant_golden.json`.) With activations in
+bfloat16 instead of float32, the style vector here changes by 5 % of its length, and the picture by
+0.002.
 
-The functions are pure and can be traced. `jax.jit(..., static_argnames="precision")` compiles one
+The functions are pure, and JAX can trace them. `jax.jit(..., static_argnames="precision")` compiles one
 program for each combination of shapes, which serves all styles. A batch is pictures [n, h, w, 3] with
-vectors [n, 100]; `jax.vmap` over both gives the same.
+vectors [n, 100]; `jax.vmap` over both gives the same results.
 
-`Params.layers` has the parameters of three Flax modules, float32 as loaded:
+The field `layers` of the `Params` has the parameters of three Flax modules by these names, as nested
+dictionaries of float32 arrays:
 
 * `"predictor"` for `StylePredictor`: `{"stem": {"kernel", "bias"}, ..., "vector": {"kernel"}}`;
 * `"conditions"` for `StyleConditions`: `{"residual1_1_gamma": {"kernel", "bias"}, ...}`;
@@ -54,26 +57,32 @@ from nst_jax.losses import at_least_float32
 from nst_jax.vgg.precision import AUTO, FLOAT32, AnyPrecision, Precision, precision_on
 from nst_jax.weights.params import Architecture, load_params_of
 
-VECTOR = 100  # length of a style vector
+VECTOR = 100  # number of entries of a style vector
 
+# The layers of the transformer, in their order.
 LAYERS = transformer_layers((8, 16, 32), (16, 8), blocks=5, contract_normed=False)
 
-# (channels, stride) of each of the predictor's inverted residual blocks after the first. Each block has
-# three convolutions: one of 1 x 1 to `EXPANSION` times as many channels as its input has, a depthwise
-# one of 3 x 3 with this stride, and one of 1 x 1 to this number of channels.
+# (channels, stride) of each inverted residual block of the predictor, a MobileNet v2, after its first
+# block. Each block has three convolutions: one of 1 x 1 px to `EXPANSION` times as many channels as the
+# block's input has, a depthwise one of 3 x 3 px with this stride, and one of 1 x 1 px to this number of
+# channels.
 BLOCKS = (
     (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1), (64, 1), (96, 1), (96, 1),
     (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
 )  # fmt: skip
 EXPANSION = 6
-# Channels of the first convolution, of the first block, and of the last convolution.
+# Channels of the predictor's first convolution, of its first block, and of its last convolution.
 STEM, FIRST, HEAD = 32, 16, 1280
 
 
 class StylePredictor(nn.Module):
-    """MobileNet v2, whose last features are averaged over pixels and mapped to a style vector.
+    """The network that predicts style vectors [n, 100] from style pictures [n, h, w, 3] in [0, 1].
 
-    Its batch norms are folded into the kernels and biases of its convolutions.
+    It is a MobileNet v2, whose last features are averaged over all positions and mapped linearly to the
+    style vector. Its batch norms are part of the kernels and biases of its convolutions.
+
+    Attributes:
+      precision: precision of products and activations.
     """
 
     precision: Precision = FLOAT32
@@ -114,7 +123,11 @@ def _relu6(x: FeatureMap) -> FeatureMap:
 
 
 class StyleConditions(nn.Module):
-    """Gammas and betas of the transformer's instance norms: affine functions of a style vector."""
+    """The affine functions that map style vectors [n, 100] to the transformer's gammas and betas.
+
+    Gammas and betas, the scales and shifts of its instance norms, decide on the style in which the
+    transformer paints.
+    """
 
     @nn.compact
     def __call__(self, vectors: Float[Array, "n 100"]) -> Conditions:
@@ -133,7 +146,7 @@ class StyleConditions(nn.Module):
 
 
 def _shapes() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Return the shapes of kernels and of biases, each by its name in weights files."""
+    """Return the shapes of all kernels, and of all biases, by their names in weights files."""
     kernels: dict[str, tuple[int, ...]] = {
         "stem": (3, 3, 3, STEM),
         "block0_depthwise": (3, 3, 1, STEM),
@@ -172,16 +185,16 @@ ARCHITECTURE = Architecture(
 
 
 def load_arbitrary(path: PathLike | None = None) -> Params:
-    """Read and verify the weights of predictor and transformer.
+    """Read and verify the weights of the networks for any style picture, predictor and transformer.
 
     Args:
       path: a weights file of these networks, or None for the one that comes with the package.
 
     Returns:
-      `Params`, as the module's docstring describes them.
+      The weights; the docstring of the module `nst_jax.feed_forward.arbitrary` describes them.
 
     Raises:
-      ValueError: the file is missing, damaged, of another kind or of another network.
+      ValueError: if the file is missing or damaged, or is no weights file of these networks.
 
     Example:
       >>> params = load_arbitrary()
@@ -197,10 +210,10 @@ def load_arbitrary(path: PathLike | None = None) -> Params:
 def style_vector(
     params: Params, style: AnyImage, *, precision: AnyPrecision = AUTO
 ) -> Float[Array, "*batch 100"]:
-    """Predict the style vector of a picture: 100 numbers that say how a picture is painted.
+    """Predict the style vector of a picture: 100 numbers that describe the style of the picture.
 
-    The predictor was trained on squares of 256 px. In a larger picture it takes notice of finer
-    detail, so resize a style picture to about that size first.
+    The network that predicts them was trained on squares of 256 px. In a larger picture it takes notice
+    of finer detail, so resize a style picture to about this size first.
 
     Args:
       params: weights from `load_arbitrary`.
@@ -212,9 +225,9 @@ def style_vector(
       Style vectors [*batch, 100], in the dtype of `style`.
 
     Raises:
-      TypeError: if `params` is no `Params` or `style` is no array.
-      ValueError: for weights of another network, and for a `style` that has another shape, is smaller
-        than 16 px, or is not floating point.
+      TypeError: if `params` is not a `Params`, or if `style` is not an array.
+      ValueError: if the weights are of another network; or if `style` has another shape, a side under
+        16 px, or numbers that are not floating point.
 
     Example:
       >>> import jax
@@ -242,12 +255,12 @@ def stylize_with(
     *,
     precision: AnyPrecision = AUTO,
 ) -> Image:
-    """Paint pictures in the styles of style vectors, in one pass.
+    """Paint pictures in the styles that style vectors describe, in one pass through the network.
 
     Args:
       params: weights from `load_arbitrary`.
       content: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
-      vector: style vectors [*batch, 100], from `style_vector` or mixed from several of its vectors.
+      vector: style vectors [*batch, 100], from `style_vector`, or weighted means of several vectors.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static.
 
@@ -255,9 +268,9 @@ def stylize_with(
       Pictures in [0, 1], of the shape and dtype of `content`.
 
     Raises:
-      TypeError: if `params` is no `Params` or `content` is no array.
-      ValueError: for weights of another network; for a `content` that has another shape, is smaller
-        than 16 px, or is not floating point; or if there is not one vector for each picture.
+      TypeError: if `params` is not a `Params`, or if `content` is not an array.
+      ValueError: if the weights are of another network; if `content` has another shape, a side under
+        16 px, or numbers that are not floating point; or if there is not one vector for each picture.
 
     Example:
       >>> import jax
@@ -271,7 +284,8 @@ def stylize_with(
       (64, 64, 3)
 
     References:
-      As in `style_vector`.
+      Ghiasi, Lee, Kudlur, Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural
+      artistic stylization network", 2017; github.com/magenta/magenta, arbitrary_image_stylization.
     """
     check_network(params, "conditions/residual1_1_gamma", "load_arbitrary")
     batch, flat = flattened("content", content)
@@ -282,7 +296,7 @@ def stylize_with(
 
 
 def conditions_of_vectors(params: Params, vectors: Float[Array, "n 100"]) -> Conditions:
-    """Return gammas and betas by layer, for each of n style vectors."""
+    """Return the transformer's gammas and betas for n style vectors: by layer, two arrays [n, c]."""
     conditions: Any = StyleConditions().apply({"params": params.layers["conditions"]}, vectors)
     return conditions
 

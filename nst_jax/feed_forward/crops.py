@@ -1,7 +1,8 @@
-"""Random crops of photos, each determined by its number, and made in advance by threads.
+"""Random crops (square parts) of photos, on which a feed-forward network is trained.
 
-Crop n of a training depends only on the seed, on n and on the photos. So it does not matter which
-thread makes it and when, and a resumed training continues with the crops that it would have had.
+Threads make the crops before they are needed. Crop number n of a training depends only on the seed, on
+n and on the photos. So it does not matter which thread makes a crop and when, and a training that is
+resumed from a checkpoint gets the same crops as one that was never interrupted.
 """
 
 import functools
@@ -24,41 +25,44 @@ from nst_jax._types import Shape
 from nst_jax.images.eight_bit import bicubic_8bit, cut_8bit, to_uint8
 from nst_jax.images.folders import pictures_in
 
-Pixels: TypeAlias = UInt8[np.ndarray, "h w 3"]
+Pixels: TypeAlias = UInt8[np.ndarray, "h w 3"]  # a photo, sRGB in 0..255
 Crop: TypeAlias = UInt8[np.ndarray, "size size 3"]
 Crops: TypeAlias = UInt8[np.ndarray, "n size size 3"]
 
-# A photo is reduced until its shorter side is at most this many times the side of a crop. Then a random
-# square is cut from it, whose side is between one and this many times that of a crop, and reduced to a
-# crop. So a crop shows neither a tiny detail of a huge photo, nor always the whole photo.
+# A photo is reduced until its shorter side is at most `LARGEST` times the side of a crop. Then a random
+# square with a side of 1 to `LARGEST` times that of a crop is cut from the photo, and reduced to the
+# size of a crop. So a crop shows neither a tiny detail of a huge photo, nor always the whole photo.
 LARGEST = 2
-# Least standard deviation of a crop's pixels, in 8-bit levels, in the channel where it is largest; a
-# crop with less is not used. Instance norms divide by standard deviations, so with a uniform crop the
+# A crop is used only if the standard deviation of its pixel values, in 0..255, is at least this in one
+# of the three channels. Instance norms divide by standard deviations, so with a uniform crop the
 # gradient would grow some three hundredfold (1 / sqrt(1e-5)) at every layer.
 LEAST_DEVIATION = 4.0
-TRIES = 8  # squares of a photo that are tried for enough deviation, before the next photo is taken
-# Share and largest number of photos that are held out: never trained on.
+# Number of random squares of a photo that are tried until one has this deviation; if none has it, the
+# next photo is used.
+TRIES = 8
+# Share and largest number of the photos that are held out: the network is never trained on these, but
+# its loss is measured on them.
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.1, 16
-KEPT_SHARE = 0.125  # largest share of the available memory for photos that are kept decoded
-THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos
-AHEAD = 2 * THREADS  # number of batches that are begun before they are needed
+KEPT_SHARE = 0.125  # largest share of the available memory for decoded photos that are kept
+THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos and make crops
+AHEAD = 2 * THREADS  # number of batches that threads begin to make before they are needed
 
-# The purposes of random numbers: dividing the photos, the order of an epoch, one crop. The seed of a
-# generator is a list: the training's seed, one of these numbers, and the number of the epoch or of the
-# crop, if there is one.
+# What random numbers are drawn for: which photos are held out, the order of the photos in an epoch, and
+# a crop. Each random generator is seeded with a list: the training's seed, one of these numbers, and,
+# for an epoch or a crop, its number.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
 class Photo(NamedTuple):
-    """A photo that crops are cut from: its file or pixels, its (height, width), hash and name."""
+    """A photo from which crops are cut; its file is not decoded before its pixels are needed."""
 
-    source: Path | Pixels
-    shape: Shape
-    digest: str
-    name: str
+    source: Path | Pixels  # the path of the photo's file, or its pixels
+    shape: Shape  # (height, width) in px
+    digest: str  # SHA-256 hash of the photo
+    name: str  # name for messages
 
     def pixels(self) -> Pixels:
-        """Return the photo as uint8 pixels.
+        """Return the photo's pixels [h, w, 3], uint8; decode them if the photo is a file.
 
         Raises:
           ValueError: if the file is damaged.
@@ -72,28 +76,29 @@ class Photo(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The photos that can be used, and notes on how many were left out and why."""
+    """The result of `find_photos`."""
 
-    photos: tuple[Photo, ...]
-    notes: tuple[str, ...]
+    photos: tuple[Photo, ...]  # the photos that can be used
+    notes: tuple[str, ...]  # sentences that say how many photos were left out, and why
 
 
 def find_photos(
     sources: Any, size: int, *, look: Callable[[int, int], Any] = lambda done, total: None
 ) -> Found:
-    """Return those of the given photos from which crops of side `size` can be cut.
+    """Return those of the given photos that are large enough for crops of side `size`.
 
-    Files are read once, for their size and a hash, but not decoded.
+    Each file is read, to find the photo's size and to compute a hash, but it is not decoded.
 
     Args:
-      sources: a folder, a batch [n, h, w, 3], or a sequence of files and of images [h, w, 3]; images
-        are in [0, 1] or uint8.
+      sources: the path of a folder, a batch of images [n, h, w, 3], or a sequence of paths of files and
+        of images [h, w, 3]. Images are floats in [0, 1], or uint8.
       size: side of the crops in px.
-      look: called after each photo, with the number of photos looked at so far and the number of all.
+      look: a function that is called after each photo, to show progress, with the number of photos so
+        far and the number of all photos.
 
     Returns:
-      The photos, in the given order, or sorted by name if `sources` is a folder; and notes on files
-      that cannot be read and on photos that are too small.
+      The photos, in the given order, or sorted by name if `sources` is a folder; and notes that say how
+      many files cannot be read and how many photos are too small.
 
     Raises:
       TypeError: if a source is neither a path nor a picture.
@@ -116,7 +121,12 @@ def find_photos(
 
 
 def _seen(source: Any, index: int) -> Photo | ValueError:
-    """Return a photo without decoding its file, or the error that says why it cannot be read."""
+    """Return a photo, without decoding its file, or the error that says why the file cannot be read.
+
+    Args:
+      source: the path of a file, or an image [h, w, 3].
+      index: the number of the photo among all photos, for its name and for messages.
+    """
     if not isinstance(source, (str, os.PathLike)):
         pixels = to_uint8(_checks.image(f"photos[{index}]", source))
         digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
@@ -162,28 +172,30 @@ def _counted(count: int) -> str:
 
 
 class PhotoCrops:
-    """The crops of some photos: those to train on, by number, and one of each photo held out.
+    """The crops of the photos of a training.
 
-    Several threads may call the methods at the same time.
+    The photos are divided into those that are trained on, of which `batch` returns random crops, and
+    those that are held out, on which the loss is only measured. Several threads may call the methods at
+    the same time.
 
     Attributes:
       size: side of a crop in px.
-      held_out: [n, size, size, 3] uint8, the reduced middle squares of the photos that are held out: no
-        crop to train on is cut from these photos.
+      held_out: [n, size, size, 3] uint8, one crop of each photo that is held out: the largest square in
+        the photo's middle, reduced to the size of a crop.
       count: number of photos that are trained on.
     """
 
     def __init__(self, photos: Sequence[Photo], size: int, seed: Sequence[int]) -> None:
-        """Divide the photos into those trained on and those held out, and decode the latter.
+        """Choose the photos that are held out, and make their crops.
 
         Args:
-          photos: at least two.
+          photos: the photos, at least two.
           size: side of a crop in px, at most the shorter side of every photo.
-          seed: integers from which the division and all crops are drawn.
+          seed: integers; the choice of photos and all crops depend on them.
 
         Raises:
-          ValueError: if no photo can be held out, or none is left to train on, because the others are
-            damaged or nearly uniform.
+          ValueError: if so many photos are damaged or nearly uniform that none can be held out, or none
+            is left to train on.
         """
         self.size, self._seed = size, tuple(seed)
         self._kept: dict[int, Pixels] = {}
@@ -204,7 +216,9 @@ class PhotoCrops:
         self.count = len(order)
 
     def batch(self, number: int, count: int) -> Crops:
-        """Return crops `number * count` to `(number + 1) * count - 1`, [count, size, size, 3].
+        """Return batch `number` of `count` crops to train on, [count, size, size, 3] uint8.
+
+        The batch has the crops with the numbers `number * count` to `(number + 1) * count - 1`.
 
         Raises:
           ValueError: if all photos to train on are damaged or nearly uniform.
@@ -213,14 +227,18 @@ class PhotoCrops:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A note on each photo that turned out to be damaged when it was decoded."""
+        """An error message for each photo that turned out to be damaged when it was decoded."""
         return tuple(self._damaged.values())
 
     def _crop(self, number: int) -> Crop:
-        """Return one crop. In each epoch, every photo is used once, in an order drawn anew."""
+        """Return the crop with the number `number`; all crops of a training are counted from 0.
+
+        In each epoch (`count` crops), every photo that is trained on gives one crop. The order of the
+        photos is random, and another one in each epoch.
+        """
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)
-        # The next photo is used in place of one that is damaged or too uniform.
+        # If a photo is damaged or too uniform, the next photo in the order is used in its place.
         for offset in range(self.count):
             pixels = self._reduced(int(order[(place + offset) % self.count]))
             crop = None if pixels is None else self._cut(pixels, self._random(_CROP, number))
@@ -229,7 +247,10 @@ class PhotoCrops:
         raise ValueError(f"`photos`: {self._problem()}; give others")
 
     def _cut(self, pixels: Pixels, random: np.random.Generator) -> Crop | None:
-        """Return a random crop of a photo; None if `TRIES` random squares have too little contrast."""
+        """Return a random crop of a photo [h, w, 3], mirrored in half of the cases.
+
+        Return None if all of `TRIES` random squares have too little contrast.
+        """
         height, width, _ = pixels.shape
         shorter = min(height, width)
         for _ in range(TRIES):
@@ -248,7 +269,11 @@ class PhotoCrops:
         return np.random.default_rng([*self._seed, *purpose])
 
     def _reduced(self, index: int) -> Pixels | None:
-        """Return a photo, reduced as `LARGEST` says, and keep it if there is room; None if damaged."""
+        """Return the pixels of photo number `index`, reduced to the size that `LARGEST` describes.
+
+        The reduced photo is kept for later calls as long as there is room in `KEPT_SHARE` of the
+        memory. Return None if the photo is damaged.
+        """
         if index in self._damaged:
             return None
         if index in self._kept:
@@ -285,17 +310,17 @@ def _middle(pixels: Pixels, size: int) -> Crop:
 
 
 class ReadAhead(AbstractContextManager, Iterator[Crops]):
-    """Batches of crops in order, made by threads before they are needed.
+    """An iterator over batches of crops, which threads make before they are needed.
 
-    Use it as a context manager: leaving it ends the threads.
+    Use it as a context manager: leaving the `with` block ends the threads.
     """
 
     def __init__(self, crops: PhotoCrops, first: int, count: int) -> None:
-        """Begin to make batches.
+        """Prepare the threads, which begin to make batches at the first call of `next`.
 
         Args:
           crops: the crops of the photos.
-          first: number of the first batch.
+          first: number of the first batch, as `PhotoCrops.batch` counts them.
           count: number of crops in a batch.
         """
         self._crops, self._next, self._count = crops, first, count

@@ -1,4 +1,9 @@
-"""Styles as callers give them to `nst_jax.instant`: checked, read, resized; size rules of pictures."""
+"""Checks of the styles that callers give to `nst_jax.instant`, and the sizes of its pictures.
+
+A style can be given as pictures, as some of 26 fixed styles by name, or as a trained network. The
+functions here check the style, read its files, and resize its pictures. After that, `instant_painter`
+can paint in this style.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,34 +24,40 @@ from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.sizes import Size
 from nst_jax.weights.digests import digest_of
 
-# Size of style pictures if `style_size` is None. The predictor was trained on squares of 256 px, cut
-# from the middle of pictures whose shorter side is 256 px. At this size, strokes are as large as in
-# training.
+# Default size of style pictures: shorter side 256 px. The network that predicts style vectors was
+# trained on squares of 256 px from the middle of pictures whose shorter side is 256 px. So at this
+# size, strokes are as large as they were in training.
 STYLE_SIZE = sizes.ShortEdge(256)
 
-Resized: TypeAlias = Float[np.ndarray, "h_new w_new 3"]
+Resized: TypeAlias = Float[np.ndarray, "h_new w_new 3"]  # a picture after a change of its size
 
 TRAINED_SUFFIX = ".h5"  # suffix of the files of trained networks
 
-# A style as callers give it; the argument `style` of `instant` lists the forms.
+# A style in any form in which callers may give it; the documentation of the argument `style` of
+# `nst_jax.instant` lists these forms.
 Style: TypeAlias = Any
 
 # --- Arguments ------------------------------------------------------------------------------------
 
 
 class Trained(NamedTuple):
-    """A network that `nst_jax.train` made, and the digest of its weights."""
+    """A network that `nst_jax.train` trained, and the digest of its weights."""
 
     network: johnson.StyleNetwork
-    digest: str
+    digest: str  # digest of the network's file, or of the weights if the network is in memory
 
 
 class ParsedStyle(NamedTuple):
-    """A checked style: pictures, a trained network, or, if there is neither, some of the 26 styles."""
+    """A checked style: a mixture of pictures, of the styles of a trained network, or of the 26 styles.
 
-    pictures: tuple[Any, ...]  # the style pictures, resized; empty if the style is of another kind
-    shares: np.ndarray  # float32, with sum 1: one per picture, or one per style of the network
-    trained: Trained | None = None
+    If the style has neither pictures nor a trained network, it is a mixture of the 26 styles.
+    """
+
+    pictures: tuple[Any, ...]  # the resized style pictures [h, w, 3]; empty if there are none
+    # The weight of each picture in the mixture, or of each style of the network (the 26 styles are
+    # those of one network); float32, with the sum 1.
+    shares: np.ndarray
+    trained: Trained | None = None  # the trained network; None for other kinds of styles
 
 
 def parsed_style(argument: str, style: Style, shares: Any, style_size: Size) -> ParsedStyle:
@@ -55,9 +66,15 @@ def parsed_style(argument: str, style: Style, shares: Any, style_size: Size) -> 
     Args:
       argument: the caller's name for the style, shown in error messages.
       style: the style as the caller gives it.
-      shares: the share of each style in a list, or of each style of a trained network; None means equal
-        shares.
-      style_size: size of the style pictures; None is `STYLE_SIZE`.
+      shares: the weight in the mixture of each style in a list, or of each style of a trained network;
+        None means equal weights.
+      style_size: size of the style pictures, as in `nst_jax.instant`; None is `STYLE_SIZE`.
+
+    Returns:
+      The checked style.
+
+    Raises:
+      TypeError, ValueError: if the style, a share or a size cannot be used; the message says why.
     """
     if is_trained(style):
         return _trained(argument, style, shares)
@@ -94,20 +111,35 @@ def parsed_style(argument: str, style: Style, shares: Any, style_size: Size) -> 
 
 
 def is_trained(style: Any) -> bool:
-    """Return whether a style is a trained network, or the path of its file, which ends in .h5."""
+    """Return whether a style is a trained network, or the path of such a network's file (.h5)."""
     if isinstance(style, (str, os.PathLike)):
         return Path(style).suffix.lower() == TRAINED_SUFFIX
     return isinstance(style, johnson.StyleNetwork)
 
 
 def read_trained(path: Any, *, argument: str = "style") -> Trained:
-    """Read and verify the file of a trained network."""
+    """Read and verify the file of a trained network.
+
+    Args:
+      path: path of the file.
+      argument: the caller's name for `path`, shown in error messages.
+
+    Raises:
+      ValueError: if the file is missing or damaged, or is not the file of a trained network.
+    """
     found = style_files.read_style_file(path, argument=argument)
     return Trained(found.network, found.digest)
 
 
 def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
-    """Return a checked trained network; `shares` are numbers, numbers by style name, or None."""
+    """Return the checked style for a trained network.
+
+    Args:
+      argument: the caller's name for the style, shown in error messages.
+      style: the network, or the path of its file.
+      shares: the weights of the network's styles in the mixture, as a list or by the names of the
+        styles; None means equal weights.
+    """
     if isinstance(style, johnson.StyleNetwork):
         arrays = {name: np.asarray(a) for name, a in named_leaves(dict(style.params)).items()}
         trained = Trained(style, digest_of([], arrays))
@@ -125,21 +157,24 @@ def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
 
 
 def is_named(style: Any, *, argument: str = "style") -> bool:
-    """Return whether a style is one of the 26, by name or number; if not, it is a picture or a path.
+    """Return whether a style is one of the 26 fixed styles, by its name or number.
+
+    If not, it must be a picture or the path of one.
 
     Args:
       style: a name, a number, a path or a picture.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for the style, shown in error messages.
 
     Raises:
-      ValueError: for a number that is not that of a style; and for text that is neither a style nor a
-        file: it has no suffix and no folder, and no such file exists. The message suggests the nearest
-        name.
+      ValueError: if the style is a number, but no style has this number; or if it is text that can be
+        neither a style's name nor a file (it has no suffix and no folder, and there is no such file).
+        For text, the message suggests the nearest name.
     """
     if style_names.is_name(style):
         return True
     if isinstance(style, (int, np.integer)) and not isinstance(style, bool):
-        style_names.number_of(style, argument=argument)  # raises: the number is out of range
+        # `is_name` was False, so the number is out of range, and this raises the error that says so.
+        style_names.number_of(style, argument=argument)
     if isinstance(style, str):
         path = Path(style)
         if not path.suffix and path.name == style and not path.exists():
@@ -148,9 +183,12 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
 
 
 def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str) -> None:
-    """Refuse a blend of pictures with some of the 26 styles, since no network paints both.
+    """Raise a ValueError for a mixture of pictures and some of the 26 styles: no network paints both.
 
-    `named` says for each style whether it is one of the 26.
+    Args:
+      styles: the styles of the mixture.
+      named: for each of them, whether it is one of the 26 styles.
+      argument: the caller's name for the styles, shown in error messages.
     """
     if any(named) and not all(named):
         name, other = styles[named.index(True)], styles[named.index(False)]
@@ -162,7 +200,16 @@ def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str)
 
 
 def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
-    """Return shares divided by their sum, as float32; refuse a negative share, and a sum of 0."""
+    """Return the weights of styles in a mixture, divided by their sum, as float32.
+
+    Args:
+      shares: the weights, numbers.
+      argument: the caller's name for the weights, shown in error messages.
+
+    Raises:
+      TypeError: if a weight is not a number.
+      ValueError: if a weight is negative or not finite, or if all weights are 0.
+    """
     for share in shares:
         _checks.number(argument, share, least=0, below=LARGEST_SHARE)
     total = float(np.sum(shares))
@@ -172,7 +219,12 @@ def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
 
 
 def checked_picture(argument: str, value: Any) -> HostImage:
-    """Check a picture, or read it from its path."""
+    """Return a picture [h, w, 3] in [0, 1]: check an array, or read a file.
+
+    Args:
+      argument: the caller's name for the picture, shown in error messages.
+      value: an array, or the path of a file.
+    """
     if isinstance(value, (str, os.PathLike)):
         return images.load(value, argument=argument)
     return _checks.image(argument, value)
@@ -182,32 +234,41 @@ def checked_picture(argument: str, value: Any) -> HostImage:
 
 
 def content_rule(size: Size) -> sizes.SizeRule:
-    """Return the size rule of contents: that of the recipe `default`, changed by `size`."""
+    """Return the size rule for contents; None for `size` gives that of the recipe `default`."""
     return sizes.with_size(DEFAULT.pictures.size, size, argument="size")
 
 
 def style_rule(style_size: Size) -> sizes.SizeRule:
-    """Return the size rule of style pictures: `STYLE_SIZE`, changed by `style_size`."""
+    """Return the size rule for style pictures; None for `style_size` gives `STYLE_SIZE`."""
     return sizes.with_size(STYLE_SIZE, style_size, argument="style_size")
 
 
 def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
-    """Return the (height, width) that a size rule gives a picture; refuse sides under 16 px."""
+    """Return the (height, width) that a size rule gives to a picture.
+
+    Args:
+      rule: the size rule.
+      shape: (height, width) of the picture before it is resized.
+      argument: the caller's name for the picture, shown in error messages.
+
+    Raises:
+      ValueError: if a side is under 16 px, before or after resizing.
+    """
     return prepare.checked_shape(argument, shape, rule.shape(*shape), rule)
 
 
 def resized_content(image: HostImage, size: Size, *, argument: str = "content") -> Resized:
-    """Resize a content by the rule of `size`, as the recipe `default` would."""
+    """Resize a content [h, w, 3] to `size`; None gives the size of the recipe `default`."""
     return _resized(image, content_rule(size), argument)
 
 
 def resized_style(image: HostImage, style_size: Size, *, argument: str = "style") -> Resized:
-    """Resize a style picture by the rule of `style_size`."""
+    """Resize a style picture [h, w, 3] to `style_size`; None is `STYLE_SIZE`."""
     return _resized(image, style_rule(style_size), argument)
 
 
 def resized_to(image: HostImage, shape: Shape) -> Resized:
-    """Resize a picture to (height, width) with the recipe `default`'s filter, and clip it to [0, 1]."""
+    """Resize a picture to (height, width), antialiased, and clip it to [0, 1]."""
     return np.asarray(prepare.at_scale(jnp.asarray(image), shape))
 
 

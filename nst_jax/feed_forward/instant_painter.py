@@ -1,8 +1,12 @@
-"""Pictures painted by the network that their styles need, also as the start of a run.
+"""Painting by feed-forward networks: each picture by the network that can paint its style.
 
-Each network is a pure function of weights, contents and conditions. A condition is an array [k] for
-each picture, whose numbers say in which style the network paints: for the network `arbitrary`, whose
-styles are pictures, it is a style vector; for the other networks, it is the share of each style.
+`nst_jax.instant` uses this module. So does a style transfer by optimisation, if it starts from a
+picture that such a network has painted.
+
+Each network is a pure function of weights, contents and conditions. A condition is an array [k] that
+says in which style the network paints one picture. For the network `arbitrary`, whose styles are given
+by pictures, it is a style vector. For the other networks, it has the weight of each of the network's
+styles in a mixture.
 """
 
 import functools
@@ -24,11 +28,14 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import capacity, chunk_size
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
 
-Condition: TypeAlias = Float[np.ndarray, " k"]
+Condition: TypeAlias = Float[np.ndarray, " k"]  # in which style a network paints a picture
 
 
 class InstantPrograms(NamedTuple):
-    """The compiled functions; the command line replaces some by programs kept on disk."""
+    """The compiled functions that paint; each field is the jitted function of the same name.
+
+    The command line replaces some of them by compiled programs that it loads from the disk.
+    """
 
     style_vector: Callable[..., Any]
     stylize_with: Callable[..., Any]
@@ -45,24 +52,25 @@ PROGRAMS = InstantPrograms(
 
 
 class InstantNetwork(NamedTuple):
-    """A network that paints pictures [n, h, w, 3] with conditions [n, k]."""
+    """A network with its weights, and the function that paints with it."""
 
-    name: str
-    params: Any
+    name: str  # pictures whose networks have the same name are painted together
+    params: Any  # the weights
     digest: str  # digest of the weights
-    paint: Callable[..., Image]  # called with (params, contents, conditions, *, precision)
+    # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision); returns n pictures.
+    paint: Callable[..., Image]
 
 
 class Request(NamedTuple):
-    """One picture to paint: the resized content, a network, and the condition of its style."""
+    """One picture that shall be painted."""
 
-    content: HostImage
-    network: InstantNetwork
-    condition: Condition
+    content: HostImage  # the content [h, w, 3], resized to the size of the result
+    network: InstantNetwork  # the network that paints it
+    condition: Condition  # the style in which the network paints it
 
 
 def chosen_precision(name: str) -> Precision:
-    """Return a precision by name; "auto" is float32 on a CPU, tensorfloat32 on an accelerator."""
+    """Return the precision named `name`; "auto" is float32 on a CPU, tensorfloat32 elsewhere."""
     found = precision_named(name)
     if isinstance(found, Auto):
         return FLOAT32 if capacity.platform_of() == "cpu" else TENSORFLOAT32
@@ -71,7 +79,8 @@ def chosen_precision(name: str) -> Precision:
 
 # --- Weights --------------------------------------------------------------------------------------
 
-# The weights in the package, each file read and verified at most once in a process.
+# These functions load the weights that come with the package. Their results are cached, so that a
+# process reads and verifies each file at most once.
 _embedded_arbitrary = functools.cache(arbitrary.load_arbitrary)
 
 _embedded_styles26 = functools.cache(styles26.load_styles26)
@@ -80,7 +89,7 @@ _embedded_styles26 = functools.cache(styles26.load_styles26)
 
 
 class InstantPainter:
-    """Paints requests; it loads the networks in the package when a request first needs them."""
+    """An object that paints requests, and loads networks when a request first needs them."""
 
     def __init__(
         self,
@@ -93,55 +102,57 @@ class InstantPainter:
         """Make a painter.
 
         Args:
-          params: the weights of one network; None loads those in the package.
+          params: the weights of the network that all requests need, `arbitrary` or `styles26`; None
+            loads the weights that come with the package. Trained networks have weights of their own.
           precision: precision of products and activations.
-          chunk: largest number of pictures painted at once; None is the number beyond which larger
-            chunks are hardly faster.
+          chunk: largest number of pictures that are painted at once; None is the number beyond which
+            painting more at once is hardly faster.
           programs: the compiled functions.
         """
         self._params, self._precision = params, precision
         self._chunk, self._programs = chunk, programs
-        # Called after each strip of a picture that is painted in strips, with the numbers of strips
-        # done and of all strips.
+        # A function that shows progress. For a picture that is painted in strips, it is called after
+        # each strip with the number of strips done and the number of all strips.
         self.report: Callable[[int, int], Any] = lambda done, total: None
 
     @functools.cached_property
     def arbitrary(self) -> InstantNetwork:
-        """The network for style pictures."""
+        """The network `arbitrary`, whose styles are given by pictures; loaded at first use."""
         params = _embedded_arbitrary() if self._params is None else self._params
         name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
         return InstantNetwork(name, params, digest, self._programs.stylize_with)
 
     @functools.cached_property
     def styles26(self) -> InstantNetwork:
-        """The network of 26 styles."""
+        """The network of 26 fixed styles; loaded at first use."""
         params = _embedded_styles26() if self._params is None else self._params
         name, digest = styles26.ARCHITECTURE.name, styles26.ARCHITECTURE.digest
         return InstantNetwork(name, params, digest, self._programs.stylize_mixture)
 
     def trained(self, style: Trained) -> InstantNetwork:
-        """Return a trained network as an `InstantNetwork`."""
+        """Return a network that `nst_jax.train` trained, as an `InstantNetwork`."""
         network, digest = style
         name = f"trained {digest}"
         return InstantNetwork(name, network.params, digest, self._programs.stylize_trained)
 
     def vector(self, picture: HostImage) -> Condition:
-        """Return the style vector of a picture [h, w, 3]."""
+        """Return the style vector [100] of a picture [h, w, 3], by which `arbitrary` can paint."""
         found = self._programs.style_vector(
             self.arbitrary.params, jnp.asarray(picture), precision=self._precision
         )
         return np.asarray(found)
 
     def request(self, content: HostImage, style: ParsedStyle, strength: float = 1.0) -> Request:
-        """Return the request to paint a resized content in a style.
+        """Return the request to paint a content in a style; this chooses the network.
 
         Args:
-          content: the content at the size of the result.
-          style: the checked style.
-          strength: from 0, the content's own style, to 1, the given style.
+          content: the content [h, w, 3] in [0, 1], at the size that the result shall have.
+          style: the checked style, from `given_styles.parsed_style`.
+          strength: strength of the style: with 0 the content is painted in its own style, with 1 in the
+            given style, and with numbers between them in a mixture of both.
 
         Raises:
-          ValueError: if `strength` is not 1 although the style does not consist of pictures.
+          ValueError: if `strength` is not 1 although the style is not given by pictures.
         """
         if not style.pictures:
             if strength != 1:
@@ -159,13 +170,13 @@ class InstantPainter:
         return Request(content, self.arbitrary, vector)
 
     def paint(self, requests: Sequence[Request]) -> list[AnyImage]:
-        """Paint requests; return pictures [h, w, 3] in the order of the requests.
+        """Paint several pictures; return them, [h, w, 3] in [0, 1], in the order of the requests.
 
-        Requests with the same network and the same shape are painted together. A picture that does not
-        fit in memory is painted alone, in strips.
+        Pictures of the same network and the same size are painted together, several at once. A picture
+        that does not fit in memory is painted alone, one horizontal strip after another.
 
         Raises:
-          OutOfMemory: if a picture does not fit even in the smallest strips.
+          OutOfMemory: if a picture does not fit in memory even in the smallest strips.
         """
         groups: dict[tuple[str, Shape], list[int]] = defaultdict(list)
         for place, (content, network, _) in enumerate(requests):
@@ -179,16 +190,19 @@ class InstantPainter:
             size = chunk_size.even_chunk(len(places), most)
             for first in range(0, len(places), size):
                 chunk = places[first : first + size]
-                # A smaller last chunk is filled with copies of its last request, since another size
-                # would need another compiled program.
+                # If the last chunk has fewer requests than the others, it is filled up with copies of
+                # its last request, since a chunk of another size would need another compiled program.
                 filled = chunk + chunk[-1:] * (size - len(chunk))
                 found = self._together([requests[place] for place in filled])
                 painted |= dict(zip(chunk, found, strict=False))
         return [painted[place] for place in range(len(requests))]
 
     def _strip(self, network: InstantNetwork, shape: Shape) -> int:
-        """Return how many rows the strips of a picture have, to fit in memory; 0 if it fits whole."""
-        if not isinstance(network.params, Params):  # a trained network paints in one piece
+        """Return the number of rows of the strips in which a picture is painted to fit in memory.
+
+        The number is 0 if the whole picture fits.
+        """
+        if not isinstance(network.params, Params):  # a trained network cannot paint in strips
             return 0
         available, precision = capacity.available(), self._precision
         return strip_memory.strip_for(
@@ -223,20 +237,21 @@ class InstantPainter:
 def resolved_start(
     prepared: prepare.Prepared, recipe: Recipe, init: Any, shares: Sequence[Any] | None = None
 ) -> Any:
-    """Return the start of a run; the start `Instant` is replaced by the picture that it stands for.
+    """Return the start of an optimisation; if it is the start `Instant`, paint the picture it means.
 
-    This picture has the size of the coarsest scale, at which the run begins, since painting costs least
-    there. In the recipe `default` this size is 256 px, at which strokes are as large as in the training
-    of the network.
+    The start `Instant` means: the content, painted in the styles by a feed-forward network. The picture
+    is painted at the coarsest scale (size of the canvas), at which the optimisation begins, since this
+    costs least. In the recipe `default` this size is 256 px, at which strokes are as large as they were
+    when the network was trained.
 
     Args:
-      prepared: the pictures of the run at their final sizes, and the scales of the run.
-      recipe: the recipe, whose start is used if `init` is None.
-      init: a start, a picture, or None for the recipe's start.
-      shares: the share of each style; None is the recipe's `style_shares`.
+      prepared: the pictures of the optimisation at their final sizes, and its scales.
+      recipe: the recipe; its own start is used if `init` is None.
+      init: a start of `nst_jax.recipes.starts`, a picture, or None for the recipe's start.
+      shares: the weights of the styles in the mixture; None is the recipe's `style_shares`.
 
     Returns:
-      A picture [h, w, 3] in [0, 1] if the start is `Instant`; else `init`, unchanged.
+      A picture [h, w, 3] in [0, 1] if the start is `Instant`; otherwise `init`, unchanged.
     """
     chosen = recipe.pictures.start if init is None else init
     if not isinstance(chosen, starts.Instant):
@@ -250,9 +265,11 @@ def resolved_start(
 
 
 def style_of(pictures: Sequence[np.ndarray], shares: Sequence[Any]) -> ParsedStyle:
-    """Return style pictures, resized, with their shares; a single share means equal shares for all.
+    """Return a mixture of style pictures as a checked style for `InstantPainter.request`.
 
-    The pictures are images [h, w, 3] of any sizes.
+    Args:
+      pictures: images [h, w, 3] in [0, 1] of any sizes; they are resized to `STYLE_SIZE`.
+      shares: the weight of each picture in the mixture; a single number means equal weights.
     """
     given = [float(share) for share in shares]
     given = given * len(pictures) if len(given) == 1 else given

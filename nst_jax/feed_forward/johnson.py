@@ -1,7 +1,8 @@
-"""Johnson's feed-forward network with one set of norms per style: what `nst_jax.train` trains.
+"""The network that `nst_jax.train` trains: that of Johnson et al. 2016, for several styles.
 
-One network paints in all styles that it was trained on. The convolutions are shared; each style has its
-own gamma and beta after each convolution, and a mixture of styles mixes these (Dumoulin et al. 2017).
+One network paints in all styles that it was trained on. All styles share the convolutions, but after
+each convolution an instance norm has its own scale (gamma) and shift (beta) for each style. In a
+mixture of styles, the gammas and betas of the styles are mixed (Dumoulin et al. 2017).
 """
 
 import math
@@ -29,25 +30,29 @@ from nst_jax.feed_forward.layers import (
 from nst_jax.vgg.layers import KERNEL, relu
 from nst_jax.vgg.precision import FLOAT32, Precision
 
-CHANNELS = (32, 64, 128)  # channels at full, half and quarter size, at width 1
-BLOCKS = 5  # number of residual blocks, which are at quarter size
-DIVISOR = 4  # the network halves both sides twice, so pictures are padded to a multiple of 4
-SMALLEST = 16  # smallest side of a picture, px
+# Numbers of channels of features that have the picture's height and width, half of it, and a quarter of
+# it. They can be multiplied by a factor, the width of the network.
+CHANNELS = (32, 64, 128)
+BLOCKS = 5  # number of residual blocks, all at a quarter of the picture's height and width
+DIVISOR = 4  # the network halves both sides twice, so pictures are padded to a multiple of 4 px
+SMALLEST = 16  # smallest side of a picture in px
 
-Shares = Float[Array, "*#batch styles"]  # weight of each style; the sum is 1
+Shares = Float[Array, "*#batch styles"]  # weight of each style in a mixture; their sum is 1
 
 
-LayerParams: TypeAlias = Mapping[str, Any]  # parameters of `Johnson`, by layer
+LayerParams: TypeAlias = Mapping[str, Any]  # name of a layer of `Johnson` -> its parameters
 
 
 @dataclass(frozen=True)
 class StyleNetwork:
     """A trained network: its parameters, and the names of its styles.
 
+    Compiled functions get the parameters only, so that other names of styles cause no recompilation.
+
     Attributes:
-      params: parameters of `Johnson` by layer. Each layer is `{"conv": {"kernel"}, "gamma", "beta"}`; a
-        residual block has two such layers, `"first"` and `"second"`. Compiled functions get these
-        parameters without the names of styles, so that other names do not cause a recompilation.
+      params: parameters of `Johnson` by the name of the layer. Those of a layer are `{"conv":
+        {"kernel"}, "gamma", "beta"}`, where gamma and beta are [styles, channels]; those of a residual
+        block are the parameters of its two layers, `"first"` and `"second"`.
       styles: names of the styles, in the order of the rows of `gamma` and `beta`.
     """
 
@@ -57,16 +62,24 @@ class StyleNetwork:
 
 # --- The module -----------------------------------------------------------------------------------
 
+# Names in the parameters: of the layers before and after the residual blocks, and of an instance norm's
+# scale and shift.
 ENCODER = ("encode1", "encode2", "encode3")
 DECODER = ("decode1", "decode2", "decode3")
 GAMMA, BETA = "gamma", "beta"
-BLOCK = "block"  # a residual block's name is this word and the block's number, from 1
+BLOCK = "block"  # residual blocks are named "block1", "block2" and so on
 
 
 class StyledConvolution(nn.Module):
-    """A convolution, then instance norm with the mixture of the styles' gammas and betas.
+    """A convolution, followed by instance norm with the scale and shift of a mixture of styles.
 
     The convolution has no bias, since the norm would subtract it again.
+
+    Attributes:
+      channels: channels of the result.
+      size: side of the kernel in px, odd.
+      stride: px from the start of one window to the start of the next.
+      products: the precision with which the device shall compute products.
     """
 
     channels: int
@@ -95,7 +108,11 @@ def _mixed(shares: Shares, table: Float[Array, "styles c"]) -> Array:
 
 
 class Residual(nn.Module):
-    """A residual block: two convolutions, whose result is added to the input."""
+    """A residual block: two convolutions with norms, whose result is added to the block's input.
+
+    Attributes:
+      products: the precision with which the device shall compute products.
+    """
 
     products: lax.Precision = FLOAT32.products
 
@@ -107,16 +124,21 @@ class Residual(nn.Module):
 
 
 class Johnson(nn.Module):
-    """Johnson's network: three convolutions, residual blocks, and three convolutions back to pixels.
+    """The network that paints: three convolutions, residual blocks, and three convolutions to pixels.
 
-    Departures from Johnson et al. 2016, all taken from Dumoulin et al. 2017: borders are mirrored;
-    sides are doubled by repeating pixels before a convolution (Johnson's transposed convolutions leave
-    a chequered pattern); norms take their statistics from one picture and not from a batch; there is a
-    norm after the last convolution as well, and a sigmoid maps the result of that norm to [0, 1].
+    A call takes pictures in [0, 1] and the weights of the styles, and returns pictures of the same
+    shape in [0, 1]. Sides must be multiples of 4 px.
+
+    The network is that of Johnson et al. 2016, with changes that are taken from Dumoulin et al. 2017.
+    Borders are mirrored. Sides are doubled by repeating pixels before a convolution, since Johnson's
+    transposed convolutions leave a chequered pattern. Norms take their statistics from each picture
+    instead of a batch. There is a norm after the last convolution, too, and a sigmoid maps its result
+    to [0, 1].
 
     Attributes:
       styles: number of styles.
-      channels: channels at the full size, at half and at a quarter of it.
+      channels: numbers of channels of features that have the picture's height and width, half of it,
+        and a quarter of it.
       blocks: number of residual blocks.
       precision: precision of products, and dtype of activations; norms are computed in float32.
 
@@ -156,20 +178,20 @@ class Johnson(nn.Module):
 def fresh_params(
     key: Array, styles: int, *, width: float = 1.0, blocks: int = BLOCKS
 ) -> LayerParams:
-    """Draw the random parameters from which training starts.
+    """Draw the random parameters from which a training starts.
 
     Args:
       key: a JAX random key.
       styles: number of styles.
-      width: factor of the numbers of channels; 1 is Johnson's network. The number of parameters grows
-        with the square of this factor.
+      width: factor by which the numbers of channels of Johnson's network are multiplied. The number of
+        parameters grows with the square of this factor.
       blocks: number of residual blocks.
 
     Returns:
       Parameters of `Johnson`, float32.
 
     Raises:
-      TypeError: if `width` is no number or `blocks` is no whole number.
+      TypeError: if `width` is not a number, or if `blocks` is not a whole number.
       ValueError: if `width` is not above 0 or `blocks` is under 1.
 
     Example:
@@ -181,8 +203,8 @@ def fresh_params(
     _checks.whole("blocks", blocks, least=1)
     wide, middle, deep = (max(1, round(width * count)) for count in CHANNELS)
     shapes = _shapes(Johnson(styles, (wide, middle, deep), blocks))
-    # All numbers are drawn at once, since a program with one random generator for each layer takes half
-    # a minute to compile.
+    # All random numbers are drawn by a single call, since a program that calls the random generator
+    # once for each layer takes half a minute to compile.
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     kernels = [leaf.size for path, leaf in leaves if path[-1].key == KERNEL]
     numbers = jnp.split(jax.random.normal(key, (sum(kernels),)), np.cumsum(kernels)[:-1])
@@ -192,14 +214,18 @@ def fresh_params(
         if path[-1].key != KERNEL:
             return jnp.full(shape.shape, path[-1].key == GAMMA, shape.dtype)
         inputs = math.prod(shape.shape[:-1])
-        # Normally distributed, with the standard deviation of He et al. 2015.
+        # The numbers are normally distributed, with the standard deviation sqrt(2 / inputs) of He et
+        # al. 2015, "Delving Deep into Rectifiers", for layers before a ReLU.
         return next(draw).reshape(shape.shape) * math.sqrt(2 / inputs)
 
     return jax.tree_util.tree_map_with_path(fresh, shapes)
 
 
 def module_of(params: LayerParams) -> Johnson:
-    """Return the Flax module that fits parameters; its sizes are read from the parameters' shapes."""
+    """Return the Flax module `Johnson` to which parameters belong.
+
+    Its numbers of styles, channels and residual blocks are found from the shapes of the parameters.
+    """
     styles, _ = params[ENCODER[0]][GAMMA].shape
     wide, middle, deep = (params[name][GAMMA].shape[-1] for name in ENCODER)
     blocks = sum(name.startswith(BLOCK) for name in params)
@@ -207,10 +233,14 @@ def module_of(params: LayerParams) -> Johnson:
 
 
 def expected_shapes(params: LayerParams) -> Any:
-    """Return, as a pytree, the shapes and dtypes that all parameters of the network must have.
+    """Return the shapes and dtypes that parameters should have, for comparison with those of a file.
 
     Args:
-      params: parameters, of which `module_of` reads the network's sizes.
+      params: parameters that may be wrong, from which `module_of` finds the network's numbers of
+        styles, channels and residual blocks.
+
+    Returns:
+      A pytree of `jax.ShapeDtypeStruct`, structured as the right parameters are.
     """
     return _shapes(module_of(params))
 
@@ -229,24 +259,27 @@ def stylize_trained(
     *,
     precision: Precision = FLOAT32,
 ) -> Image:
-    """Paint pictures by one pass of a trained network; the function can be traced and differentiated.
+    """Paint pictures in the styles of a trained network, in one pass.
+
+    JAX can trace and differentiate this function.
 
     Args:
       params: parameters of a network: the field `params` of a `StyleNetwork`, which `nst_jax.train` and
         `load_network` return.
-      content: [*batch, h, w, 3] in [0, 1], of any size from 16 px. Sides that are no multiple of 4 are
-        extended by mirroring, and the result is cropped.
-      shares: weight of each style, [styles] for all pictures or [*batch, styles] for each picture. The
-        weights are divided by their sum, which must be positive. None means equal shares.
-      precision: precision of products, and dtype of activations.
+      content: [*batch, h, w, 3] in [0, 1], of any size from 16 px. Sides that are not multiples of 4 px
+        are extended by mirroring, and the result is cropped to the original size.
+      shares: weights of the styles in a mixture, [styles] if they are the same for all pictures, else
+        [*batch, styles]. The weights are divided by their sum, which must be positive. None means equal
+        weights.
+      precision: precision of products, and dtype of activations. Static.
 
     Returns:
       [*batch, h, w, 3] in [0, 1], in the dtype of `content`.
 
     Raises:
       TypeError: if `content` is not an array.
-      ValueError: if `content` is no picture of floating point numbers or is smaller than 16 px, or if
-        there are more or fewer shares than styles.
+      ValueError: if `content` is not a picture of floating point numbers, or has a side under 16 px; or
+        if the number of shares is not the number of styles.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -1,9 +1,10 @@
-"""The layers of feed-forward style networks: reflected borders, convolution, instance norm, upsampling.
+"""The layers of feed-forward style networks: mirrored borders, convolution, instance norm, upsampling.
 
-All but one are pure functions of features [*batch, h, w, c]. `Convolution2D` is a Flax module, because
-a convolution has parameters of its own; instance norm gets its gammas and betas as arguments. No
-function here compares sizes with each other, so a function built of them can be exported by
-`jax.export` with symbolic sizes, if these are declared large enough:
+All layers but one are pure functions of features [*batch, h, w, c]. `Convolution2D` is a Flax module,
+because a convolution has parameters of its own; instance norm gets its gammas and betas (scales and
+shifts) as arguments. No function here needs to know which of two sizes is larger. So a network that is
+built of these layers can be exported by `jax.export` for symbolic sizes, if these are declared to be
+large enough:
 
     jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))
 """
@@ -20,13 +21,15 @@ from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
 from nst_jax.vgg.precision import FLOAT32
 
-# Added to a variance before its square root is taken; Magenta's code and PyTorch have the same number.
+# The number that instance norm adds to a variance before it takes the square root; Magenta's code and
+# PyTorch use the same number.
 EPSILON = 1e-5
 
-# Features whose size or number of channels may differ from those of a function's input.
+# Features that a function returns, if their size or number of channels may differ from its input's.
 NewFeatures: TypeAlias = Float[Array, "*batch h_new w_new c_new"]
 
-# A number for each channel: [c] if it is the same for all pictures of a batch, else [*batch, c].
+# A number for each channel: [c] if the numbers are the same for all pictures of a batch, else
+# [*batch, c].
 PerChannel: TypeAlias = Float[Array, "*rows c"]
 
 
@@ -34,11 +37,13 @@ PerChannel: TypeAlias = Float[Array, "*rows c"]
 
 
 def reflect(x: FeatureMap, margin: int) -> NewFeatures:
-    """Extend features by `margin` px on all four sides, mirrored; outermost pixels are not repeated.
+    """Extend features on all four sides by mirroring them at their outermost pixels.
+
+    The outermost pixels themselves are not repeated, as with the mode "reflect" of `jnp.pad`.
 
     Args:
       x: features [*batch, h, w, c], with h and w larger than `margin`.
-      margin: px to add on each side.
+      margin: number of pixels to add on each side.
 
     Returns:
       Features [*batch, h + 2 margin, w + 2 margin, c].
@@ -61,7 +66,7 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
 
     Args:
       x: features [*batch, h, w, c], with h and w at least `multiple`.
-      multiple: the number that divides h and w of the result.
+      multiple: the number that shall divide the height and the width of the result.
 
     Returns:
       Features [*batch, h_new, w_new, c], whose upper left part is `x`.
@@ -76,9 +81,9 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
         missing = -size % multiple
         if isinstance(missing, int) and missing == 0:
             continue
-        # `multiple - 1` rows (or columns), the most that can be missing, are added, and those that are
-        # too many are cropped. So JAX knows that both slices are within bounds, even if the size is
-        # symbolic.
+        # First, `multiple - 1` rows (or columns) are added, which is the largest number that can be
+        # missing; then those that are too many are cut off. So JAX can tell that both slices are within
+        # bounds, even if the size is symbolic.
         after = lax.slice_in_dim(x, size - multiple, size - 1, axis=axis)
         x = lax.concatenate([x, lax.rev(after, (axis,))], axis)
         x = lax.slice_in_dim(x, 0, size + missing, axis=axis)
@@ -86,15 +91,16 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
 
 
 def cropped(x: FeatureMap, height: Any, width: Any) -> NewFeatures:
-    """Return the upper left part of features.
+    """Return the upper left part of features, of the given height and width.
 
-    This function is for symbolic sizes. With them, `jax.numpy` turns indexing such as `x[:height]` into
-    a gather operation, which jax2onnx (the converter to ONNX files) cannot convert.
+    It is used in place of indexing such as `x[:height]` in networks that are exported with symbolic
+    sizes. With these, `jax.numpy` turns such indexing into a gather operation, which jax2onnx (the
+    converter to ONNX files) cannot convert.
 
     Args:
       x: features [*batch, h, w, c].
-      height: rows of the result: a number, or a symbolic size.
-      width: columns of the result: a number, or a symbolic size.
+      height: number of rows of the result; it may be a symbolic size.
+      width: number of columns of the result; it may be a symbolic size.
 
     Returns:
       Features [*batch, height, width, c].
@@ -127,9 +133,10 @@ def conv2d(
       x: features [*batch, h, w, i * groups].
       kernel: weights [kh, kw, i, o].
       stride: px from the start of one window to the start of the next.
-      padding: `"VALID"` for none, or `"SAME"` for zeros as TensorFlow adds them.
-      groups: number of groups into which the channels are divided; with one group for each channel,
-        the convolution is depthwise.
+      padding: `"VALID"` for no padding, or `"SAME"` for zeros around the features, as many as
+        TensorFlow adds for its padding of this name.
+      groups: number of groups into which the channels are divided, each of which is convolved by
+        itself; with one group for each channel, the convolution is depthwise.
       products: the precision with which the device shall compute products.
 
     Returns:
@@ -155,13 +162,14 @@ def conv2d(
 
 
 def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> NewFeatures:
-    """Add the zeros of TensorFlow's padding `SAME` to features whose sides are symbolic.
+    """Add the zeros of TensorFlow's padding `SAME` around features whose sizes are symbolic.
 
-    If the stride is above 1, the number of zeros depends on the size, but jax2onnx (the converter to
-    ONNX files) can only convert a convolution whose padding is a number. So this function adds as many
-    zeros as can be necessary, and crops those that are too many. The padded size is computed from the
-    size of the convolution's result, `ceil(size / stride)`, since JAX's expressions of symbolic sizes
-    then stay short even after many convolutions.
+    If the stride is above 1, the number of zeros depends on the size of the features, but jax2onnx (the
+    converter to ONNX files) can only convert a convolution whose padding is a number. So this function
+    first adds the largest number of zeros that can be necessary, and then cuts off those that are too
+    many. The padded size is computed from the size of the convolution's result, which is
+    `ceil(size / stride)`, since JAX's expressions for symbolic sizes then stay short even after many
+    convolutions.
 
     Args:
       x: features [*batch, h, w, c].
@@ -169,33 +177,34 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
       stride: stride of the convolution in px.
 
     Returns:
-      Features for a convolution without padding.
+      The padded features, for a convolution with the padding `VALID`.
     """
     for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
         margin, size = side // 2, x.shape[axis]
-        # The padded size: from the start of the first window to the end of the last one. The numbers
-        # that are divided are never negative, since jax2onnx would round negative quotients up.
+        # The padded size, from the start of the first window to the end of the last one. It is computed
+        # such that no negative number is divided, since jax2onnx would round its quotient up.
         needed = stride * ((size + stride - 1) // stride - 1) + side
-        # `needed - size` zeros are necessary. Half of them, rounded down, stand before the features.
-        # `padded` has `margin` zeros there, so the slice begins after the others.
+        # `needed - size` zeros are necessary; half of them, rounded down, before the features. The
+        # array `padded` has `margin` zeros before the features, so the slice leaves out the first of
+        # these.
         first = margin - (needed - size) // 2
         zeros = [jnp.zeros_like(lax.slice_in_dim(x, 0, 1, axis=axis))]
-        # `padded` has one zero more after the features than can be necessary, since JAX can only then
-        # tell that the slice is within bounds.
+        # After the features, `padded` has one zero more than can be necessary. Without it, JAX could
+        # not tell that the slice is within bounds.
         padded = lax.concatenate([*margin * zeros, x, *(margin + 1) * zeros], axis)
         x = lax.slice_in_dim(padded, first, first + needed, axis=axis)
     return x
 
 
 class Convolution2D(nn.Module):
-    """A convolution with the parameters `kernel` and, unless `use_bias` is False, `bias`.
+    """A convolution as a Flax module, with the parameters `kernel` and, if wanted, `bias`.
 
     Attributes:
-      channels: channels of the result.
+      channels: number of channels of the result.
       size: side of the kernel in px, odd.
       stride: px from the start of one window to the start of the next.
-      reflected: whether features are first extended by `size // 2` mirrored px on each side; otherwise
-        zeros are added as TensorFlow's padding `SAME` adds them.
+      reflected: whether features are first extended by `size // 2` px on each side by mirroring; if
+        not, zeros are added, as many as TensorFlow adds for its padding `SAME`.
       depthwise: whether each channel is convolved by itself, with a kernel of its own.
       use_bias: whether a bias is added.
       products: the precision with which the device shall compute products.
@@ -237,14 +246,16 @@ class Convolution2D(nn.Module):
 def instance_norm(
     x: FeatureMap, gamma: PerChannel, beta: PerChannel, *, epsilon: float = EPSILON
 ) -> FeatureMap:
-    """Give each channel of each picture mean `beta` and standard deviation `gamma`.
+    """Scale and shift each channel of each picture to mean `beta` and standard deviation `gamma`.
 
-    The old mean and deviation are computed over the pixels of each picture, in float32 at least.
+    For this, the mean and standard deviation of the input `x` are computed for each channel, over all
+    positions of one picture, in float32 or in the dtype of `x` if that has more bits.
 
     Args:
       x: features [*batch, h, w, c].
-      gamma: standard deviations, [c] for all pictures or [*batch, c] for each picture.
-      beta: means, of the same shape.
+      gamma: standard deviations of the result, [c] if they are the same for all pictures, else
+        [*batch, c].
+      beta: means of the result, of the same shape as `gamma`.
       epsilon: added to the variance before its square root is taken.
 
     Returns:
@@ -276,14 +287,19 @@ def normalized(
     *,
     epsilon: float = EPSILON,
 ) -> FeatureMap:
-    """Return `(x - mean) / sqrt(variance + epsilon) * gamma + beta`, for given statistics.
+    """Normalise features by a given mean and variance, then scale and shift them.
+
+    The result is `(x - mean) / sqrt(variance + epsilon) * gamma + beta`. This is instance norm for
+    features of which only a part is in memory, so that the mean and variance of `x` itself are not
+    those of the whole.
 
     Args:
       x: features [*batch, h, w, c].
       mean: mean of each channel, [*batch, 1, 1, c].
       variance: variance of each channel, [*batch, 1, 1, c].
-      gamma: standard deviations of the result, [c] for all pictures or [*batch, c] for each picture.
-      beta: means of the result, of the same shape.
+      gamma: standard deviations of the result, [c] if they are the same for all pictures, else
+        [*batch, c].
+      beta: means of the result, of the same shape as `gamma`.
       epsilon: added to the variance before its square root is taken.
 
     Returns:
@@ -295,7 +311,7 @@ def normalized(
 
 
 def _over_pixels(values: Array, x: Array) -> Array:
-    """Reshape numbers [c] or [*batch, c] so that they broadcast with features [*batch, h, w, c]."""
+    """Reshape numbers, [c] or [*batch, c], so that they broadcast with features [*batch, h, w, c]."""
     if values.ndim == 1:
         return values.reshape(*(1,) * (x.ndim - 1), -1)
     return values[..., None, None, :]
@@ -305,7 +321,7 @@ def _over_pixels(values: Array, x: Array) -> Array:
 
 
 def upsample(x: FeatureMap) -> NewFeatures:
-    """Double both sides of features by repeating each pixel: nearest-neighbour interpolation.
+    """Double the height and width of features by nearest-neighbour interpolation, repeating each pixel.
 
     Args:
       x: features [*batch, h, w, c].

@@ -1,4 +1,8 @@
-"""Whether a picture is painted in strips, and how high these are, by estimates of its memory."""
+"""Estimates of the memory that painting takes, which decide whether a picture is painted in strips.
+
+A picture whose features are too large for memory is painted in horizontal strips, one after another;
+see `feed_forward.tiling`. The more rows a strip has, the more memory it takes.
+"""
 
 import bisect
 
@@ -23,21 +27,21 @@ def strip_for(
     precision: AnyPrecision = AUTO,
     platform: str | None = None,
 ) -> int:
-    """Return how many rows a strip must have for a picture to fit in memory, or 0 for one piece.
+    """Return the number of rows of the strips in which a picture must be painted to fit in memory.
 
     Args:
       params: weights from `load_arbitrary` or `load_styles26`; they decide which network paints.
-      shape: (height, width) of the picture, px.
-      available: bytes that can be allocated, from `scaling.capacity.available`; None if that is not
-        known, which gives 0.
+      shape: (height, width) in px of the picture.
+      available: number of bytes that can be allocated, from `scaling.capacity.available`; None if it is
+        not known, and then the result is 0.
       precision: precision of products and activations, on which the size of an activation depends;
         `AUTO` is float32 on a CPU and tensorfloat32 on an accelerator.
-      platform: the device's platform; on "cpu", the device and the host share one memory. None is the
-        platform of JAX's default device.
+      platform: JAX's name of the device's platform; on "cpu", the device and the host share one memory.
+        None is the platform of JAX's default device.
 
     Returns:
-      0 if the picture fits in one piece, else the largest number of rows, a multiple of 16, with which
-      a strip fits.
+      0 if the whole picture fits in memory at once; otherwise the largest number of rows, a multiple of
+      16, with which a strip fits.
 
     Raises:
       OutOfMemory: if even strips of 16 rows do not fit.
@@ -52,8 +56,8 @@ def strip_for(
     """
     layers = arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
     shared = (platform or default_platform()) == "cpu"
-    # On a CPU every activation takes 4 bytes: convolutions there compute in float32, even if the
-    # activations have fewer bits.
+    # On a CPU every activation takes 4 bytes, since convolutions compute in float32 there, even if the
+    # activations are stored in fewer bits.
     itemsize = 4 if shared else precision_on(precision).activations_of(jnp.float32).itemsize
 
     def fits(needed: int) -> bool:
@@ -76,11 +80,13 @@ def strip_for(
 
 
 def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
-    """Return the estimated bytes that a picture needs in one piece, including content and result.
+    """Return the bytes of memory that painting a picture in one piece takes, by estimate.
+
+    The content and the result are included, the network's weights are not.
 
     Args:
-      layers: the table of the network's layers.
-      shape: (height, width) of the picture, px.
+      layers: the network's layers, in their order.
+      shape: (height, width) in px of the picture.
       itemsize: number of bytes of one activation.
     """
     return _with_workspace(_peak(layers, 0, shape, itemsize)) + 2 * _bytes_of_picture(shape)
@@ -94,35 +100,38 @@ def bytes_in_strips(
     itemsize: int = 4,
     shared: bool = True,
 ) -> int:
-    """Return the estimated bytes of the device's memory that a picture needs in strips.
+    """Return the bytes of the device's memory that painting a picture in strips takes, by estimate.
 
     Args:
-      layers: the table of the network's layers.
-      shape: (height, width) of the picture, px.
+      layers: the network's layers, in their order.
+      shape: (height, width) in px of the picture.
       strip: number of rows of a strip.
       itemsize: number of bytes of one activation.
-      shared: whether device and host share one memory; then the arrays on the host count too.
+      shared: whether the device and the host share one memory, as on a CPU. If so, the arrays that the
+        host holds are added.
     """
     most = 0.0
     for one in passes_of(layers):
         rows = min(strip + 2 * HALO, shape[0])
         most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
-    # The host holds four arrays of at most the picture's size: the content, the features from which a
-    # pass starts, the features that it keeps, and the input of the residual block.
+    # The host holds four arrays that are at most as large as the picture: the content, the features
+    # from which a pass starts, the features that the pass keeps, and the input of the residual block.
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 
-HALO = 16  # largest number of rows of the picture that a pass needs above a strip, or below it
+# Upper limit of the number of rows of the picture above a strip that a pass needs to compute the strip;
+# and of the number of rows below it.
+HALO = 16
 
-# Number of arrays that are in memory at once, each as large as a layer's largest features: the
-# convolved features, and their copy after norm and mirroring; or the upsampled features, and their
-# mirrored copy.
+# Number of arrays, each as large as the largest features of a layer, that are in memory at the same
+# time: either the convolved features and their copy after norm and mirroring, or the upsampled features
+# and their mirrored copy.
 BUFFERS = 2
 
-# Convolutions allocate more than the buffers that XLA plans: by estimate, `WORKSPACE` times the bytes
-# of these buffers, and `FIXED` bytes for any size of picture. Measured with styles26 on two cores of a
-# CPU (jax 0.10.2): 472 MB, of which 193 MB were planned, at 1000 x 750 px; 1274 MB, of which 769 MB
-# were planned, at 2000 x 1500 px.
+# Convolutions allocate more memory than the buffers that XLA plans. The estimate is `WORKSPACE` times
+# the bytes of these buffers, and `FIXED` bytes whatever the size of the picture. Measured with the
+# network `styles26` on two cores of a CPU (jax 0.10.2): 472 MB in all, of which 193 MB were planned, at
+# 1000 x 750 px; and 1274 MB in all, of which 769 MB were planned, at 2000 x 1500 px.
 WORKSPACE, FIXED = 0.3, 200 * 10**6
 
 
@@ -135,12 +144,12 @@ def _bytes_of_picture(shape: Shape) -> int:
 
 
 def _peak(layers: TransformerLayers, first: int, shape: Shape, itemsize: int) -> float:
-    """Return the bytes of the buffers of the layer, from index `first` on, whose buffers are largest.
+    """Return the bytes of the buffers of that layer which needs most, among those that are computed.
 
     Args:
-      layers: layers from the network's first one on.
+      layers: the network's layers, from its first layer to the last one that is computed.
       first: index of the first layer that is computed.
-      shape: (height, width) of the part of the picture that is computed at once.
+      shape: (height, width) in px of the part of the picture that is computed at once.
       itemsize: number of bytes of one activation.
     """
     most, scale, before = 0.0, 1.0, 3.0
@@ -148,7 +157,7 @@ def _peak(layers: TransformerLayers, first: int, shape: Shape, itemsize: int) ->
         scale *= 2 if layer.upsampled else 1
         before = before * (4 if layer.upsampled else 1)
         scale /= layer.stride
-        after = layer.channels * scale**2  # numbers for each px of the picture
+        after = layer.channels * scale**2  # number of activations for each pixel of the picture
         if index >= first:
             most = max(most, BUFFERS * max(before, after))
         before = after

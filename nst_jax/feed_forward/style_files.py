@@ -1,17 +1,19 @@
-"""The files of a training: style files, which hold a trained network, and checkpoints.
+"""The files of a training: style files, which hold a trained network, and checkpoints, to resume from.
 
-Both are HDF5 files, which `_hdf5` reads and writes, with the attributes `format`, `version` (1) and
-`digest`. The digest covers the format, the version and all datasets; `weights.digests.digest_of`
-computes it. The dataset `facts` is a JSON object in UTF-8. What it says, and the other datasets, are:
+Both are HDF5 files, which the module `nst_jax._hdf5` reads and writes. They have the attributes
+`format`, `version` (1) and `digest`, a hash of the format, the version and all datasets, which
+`weights.digests.digest_of` computes. Each has a dataset `facts`, which is a JSON object in UTF-8. The
+facts and the other datasets are:
 
-* in a style file (format "nst-jax style"), `layers/...` are the parameters of `johnson.Johnson` by
-  name, float32. The facts are the names of the styles and whatever the writer adds; the command
-  `nst-jax train` adds what `Training.outcome` says of recipe, paintings, photos and losses;
-* in a checkpoint (format "nst-jax training"), `state/...` are the leaves of the training's state by
-  name, and `best/...` the parameters that had the least held-out loss. The facts are the other fields
-  of `TrainingCheckpoint`.
+* in a style file (format "nst-jax style"), the datasets `layers/<name>` are the parameters of
+  `johnson.Johnson`, float32. The facts are the names of the styles, and whatever the program that
+  writes the file adds; the command `nst-jax train` adds what `Training.outcome` returns on recipe,
+  paintings, photos and losses;
+* in a checkpoint (format "nst-jax training"), the datasets `state/<name>` are the arrays of the
+  training's state, and `best/<name>` the parameters of the network that had the least loss on the
+  photos held out. The facts are the other fields of `TrainingCheckpoint`.
 
-Unlike unpickling, reading these files executes nothing that is in them.
+A file from a stranger can be read safely: nothing in it is executed, unlike with Python's pickles.
 """
 
 import json
@@ -48,32 +50,32 @@ TRAINING_FORMAT = CHECKPOINT_FORMAT._replace(
     name="nst-jax training", version=1, noun="checkpoint of a training"
 )
 
-FACTS = "facts"  # name of the dataset with the JSON
-LAYERS, STATE, BEST = "layers/", "state/", "best/"  # how names of the other datasets begin
-STYLES = "styles"  # key of the names of the styles in the JSON of a style file
+FACTS = "facts"  # name of the dataset that is a JSON object
+LAYERS, STATE, BEST = "layers/", "state/", "best/"  # beginnings of the names of the other datasets
+STYLES = "styles"  # key of the names of the styles in the JSON object of a style file
 
 
 class ReadStyle(NamedTuple):
-    """The contents of a style file."""
+    """The contents of a style file, as `read_style_file` returns them."""
 
-    network: StyleNetwork
-    facts: Mapping[str, Any]  # JSON values, such as those of `Training.outcome`
-    digest: str
+    network: StyleNetwork  # the trained network
+    facts: Mapping[str, Any]  # JSON values on the training, such as those of `Training.outcome`
+    digest: str  # the digest that the file states, which has been verified
 
 
 def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
-    """Read and verify a trained network.
+    """Read a trained network from a style file, and verify the file.
 
     Args:
-      path: a file that `nst-jax train` or `save_network` wrote.
-      argument: the caller's name for `path`, used in messages.
+      path: path of a style file, which `nst-jax train` or `save_network` wrote.
+      argument: the caller's name for `path`, shown in error messages.
 
     Returns:
-      The network, for `stylize_trained`.
+      The network; its field `params` is for `stylize_trained`.
 
     Raises:
-      ValueError: if the file is missing, damaged, not a style file or of another version, or if its
-        arrays are not the parameters of Johnson's network.
+      ValueError: if the file is missing or damaged, is not a style file, or is one of another version;
+        or if its arrays are not the parameters of the network that `johnson` describes.
 
     Example:
       >>> import nst_jax as nst
@@ -85,18 +87,18 @@ def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
 
 
 def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
-    """Read and verify a trained network, with the facts and the digest that its file states.
+    """Read all contents of a style file, and verify the file.
 
     Args:
-      path: a file that `nst-jax train` or `save_network` wrote.
-      argument: the caller's name for `path`, used in messages.
+      path: path of a style file, which `nst-jax train` or `save_network` wrote.
+      argument: the caller's name for `path`, shown in error messages.
 
     Returns:
-      The network, the facts and the digest.
+      The trained network, the facts on its training, and the file's digest.
 
     Raises:
-      ValueError: if the file is missing, damaged, not a style file or of another version, or if its
-        arrays are not the parameters of Johnson's network.
+      ValueError: if the file is missing or damaged, is not a style file, or is one of another version;
+        or if its arrays are not the parameters of the network that `johnson` describes.
     """
     source = _hdf5.Source(Path(path), argument, STYLE_FORMAT)
     arrays, facts, digest = _read(source)
@@ -113,14 +115,15 @@ def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
 def save_network(
     path: PathLike, network: StyleNetwork, *, facts: Mapping[str, Any] | None = None
 ) -> None:
-    """Write a style file; an existing file is replaced only once the new one is complete.
+    """Write a trained network to a style file.
 
-    Equal networks and facts give equal bytes.
+    An existing file is replaced only once the new file is complete. Equal networks and facts give files
+    with equal bytes.
 
     Args:
-      path: where to write.
+      path: path of the file to write.
       network: the network.
-      facts: JSON values by name, which are stored in the file beside the names of the styles.
+      facts: JSON values by name that the file shall have in addition to the names of the styles.
 
     Raises:
       ValueError: if `path` cannot be written to, or if a parameter is not finite.
@@ -148,19 +151,20 @@ def save_network(
 
 
 def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
-    """Return the share of each style of a network in a mixture that is described by names.
+    """Return the weight of each style of a network in a mixture of styles that are given by name.
 
     Args:
       names: the names of the network's styles.
-      styles: the name of the only style, a mapping of names to shares such as `{"wave": 0.7, "mosaic":
-        0.3}`, or None for equal shares of all styles.
+      styles: the name of a single style; a mapping from names to weights, such as `{"wave": 0.7,
+        "mosaic": 0.3}`; or None for equal weights of all styles.
 
     Returns:
-      float32 [styles], whose sum is 1.
+      The weights in the order of `names`, float32 [styles], divided by their sum.
 
     Raises:
-      TypeError: if a share is no number.
-      ValueError: if a name is not in `names`, if a share is negative or not finite, or if all are 0.
+      TypeError: if a weight is not a number.
+      ValueError: if a name is not in `names`, if a weight is negative or not finite, or if all weights
+        are 0.
 
     Example:
       >>> style_shares(("wave", "mosaic"), {"wave": 3, "mosaic": 1}).tolist()
@@ -182,34 +186,39 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
 
 
 class TrainingCheckpoint(NamedTuple):
-    """The position of a training as plain data, from which it resumes.
+    """A training after some update as plain data, from which it can be resumed.
 
-    The held-out loss is the mean loss on photos that are never trained on.
+    The held-out loss is the mean loss on photos that are never trained on. It is measured before the
+    first update, and then at regular intervals.
     """
 
-    arrays: Mapping[str, Any]  # the leaves of the training's state by name
-    best: Mapping[str, Any]  # the parameters that had the least held-out loss, by name
+    arrays: Mapping[str, Any]  # name -> array of the training's state, a `TrainingState`
+    best: Mapping[str, Any]  # name -> parameter of the network that had the least held-out loss
     updates: list[int]  # for each measurement of the held-out loss, the number of updates before it
     held_out: list[float]  # for each measurement, the held-out loss
-    # For each measurement, the mean loss of the updates since the previous measurement; for the first
-    # one, before which there is no update, the held-out loss again.
+    # For each measurement, the mean training loss of the updates since the previous measurement. Before
+    # the first measurement there is no update, so this value is the held-out loss instead.
     training: list[float]
-    recent: list[float]  # loss of each update since the latest measurement
-    facts: Mapping[str, Any]  # what the training depends on, see `training_job.identity_of`
-    notes: Mapping[str, Any] = {}  # JSON values that the caller adds
+    recent: list[float]  # the training loss of each update since the latest measurement
+    # All that the training depends on (see `training_job.identity_of`). A training whose facts differ
+    # from these cannot be resumed from this checkpoint.
+    facts: Mapping[str, Any]
+    notes: Mapping[str, Any] = {}  # further JSON values, which the caller may add
 
     @property
     def step(self) -> int:
-        """Number of updates so far."""
+        """Number of updates that the training had made when this checkpoint was taken."""
         return int(self.arrays["step"])
 
 
 def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
-    """Write a checkpoint of a training; a crash meanwhile leaves an existing file as it was.
+    """Write a checkpoint of a training to a file.
+
+    An existing file is replaced only once the new file is complete, so a crash leaves it as it was.
 
     Args:
-      path: path of the file to write or to replace.
-      checkpoint: what `Training.checkpoint` returns.
+      path: path of the file to write.
+      checkpoint: the checkpoint, from `Training.checkpoint`.
 
     Raises:
       ValueError: if `path` cannot be written to.
@@ -223,15 +232,18 @@ def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
 
 
 def load_training(path: PathLike, *, argument: str = "path") -> TrainingCheckpoint:
-    """Read and verify a checkpoint of a training.
+    """Read a checkpoint of a training from a file, and verify the file.
 
     Args:
-      path: a file that `save_training` or `nst-jax train` wrote.
-      argument: the caller's name for `path`, used in messages.
+      path: path of a file that `save_training` or `nst-jax train` wrote.
+      argument: the caller's name for `path`, shown in error messages.
+
+    Returns:
+      The checkpoint, for the argument `resume` of `Training`.
 
     Raises:
-      ValueError: if the file is missing, damaged, not the checkpoint of a training, or of another
-        version.
+      ValueError: if the file is missing or damaged, is not the checkpoint of a training, or is one of
+        another version.
     """
     source = _hdf5.Source(Path(path), argument, TRAINING_FORMAT)
     arrays, fields, _ = _read(source)
@@ -250,9 +262,14 @@ _FIELDS = {
 
 
 def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yield the problems of a checkpoint whose digest is right, but which no training wrote.
+    """Yield what is wrong with the contents of a checkpoint's file, although its digest is right.
 
-    Callers take only the first one, since each check relies on the success of those before it.
+    Such a file was not written by a training. Callers take only the first problem and stop, since each
+    check is written for contents that passed all checks before it.
+
+    Args:
+      fields: the fields of the checkpoint that are stored as JSON.
+      arrays: the arrays of the file by name.
     """
     if {name: type(value) for name, value in fields.items()} != _FIELDS:
         yield f"{FACTS} has other fields than expected"
@@ -286,7 +303,10 @@ def _write(
 
 
 def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
-    """Return the arrays of a file (without `facts`), the facts in it, and its verified digest."""
+    """Return the arrays of a file by name, without `facts`; the facts; and the file's digest.
+
+    The digest is verified: an error is raised if the file's contents have another one.
+    """
     with _hdf5.opened(source) as file:
         arrays = _hdf5.arrays_in(source, file)
         stated = _hdf5.attribute(file, "digest")
@@ -304,9 +324,14 @@ def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], 
 
 
 def _check_fits(source: _hdf5.Source, params: LayerParams, styles: int) -> None:
-    """Refuse arrays that are not the parameters of one `Johnson` network, and a wrong number of styles.
+    """Raise an error if the arrays of a style file are not the parameters of a `Johnson` network.
 
-    The sizes of this network are read from the arrays of its first three layers.
+    The numbers of styles and of channels of the network are found from its first three layers.
+
+    Args:
+      source: the file, for error messages.
+      params: the arrays of the file as nested dictionaries.
+      styles: the number of styles that the file names, which must be the network's.
     """
     found = _hdf5.layout_of(named_leaves(dict(params)))
     sizes = [found.get(f"{name}/gamma", ((), ""))[0] for name in ENCODER]

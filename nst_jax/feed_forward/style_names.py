@@ -1,8 +1,8 @@
-"""The names of the 26 styles of the embedded network, and functions that look styles up by name.
+"""The names of the 26 styles of the network `styles26`, and functions that find a style by its name.
 
-The network's file has no names. The names here were chosen by looking at the pictures that the network
-paints. They say what such a picture looks like, not which painting the network was trained on, which is
-not known.
+The network's weights, which come with the package, do not include names of the styles. So the names
+here were chosen by looking at the pictures that the network paints. On which paintings the network was
+trained is not known.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import numpy as np
 
 from nst_jax import _checks
 
-# Each style's name, in the order of the network, and what its pictures look like.
+# Name of each style, in the order of the network -> what pictures painted in this style look like.
 LOOKS: Mapping[str, str] = {
     "ochre": "sand and sky blue, grainy, like a faded fresco",
     "comic": "bold black outlines on light grey and yellow",
@@ -45,7 +45,7 @@ NAMES = tuple(LOOKS)
 
 
 def is_name(style: Any) -> bool:
-    """Return whether a style is one of the 26, by name or by number.
+    """Return whether a value is the name of one of the 26 styles, or its number as an integer or text.
 
     Example:
       >>> is_name("mosaic"), is_name("Waves"), is_name(25), is_name("25"), is_name(26)
@@ -72,11 +72,11 @@ def index_of(style: Any) -> int | None:
 
 
 def number_of(style: Any, *, argument: str = "style") -> int:
-    """Return the number of a style, 0 to 25, given its name or number.
+    """Return the number of a style, 0 to 25, given its name or number; raise an error if there is none.
 
     Args:
-      style: a name in `NAMES`, in upper or lower case, or a number, also as text.
-      argument: the caller's name for the value, shown in error messages.
+      style: a name in `NAMES`, in upper or lower case; or a number, which may be given as text.
+      argument: the caller's name for the style, shown in error messages.
 
     Returns:
       The index of the style in `NAMES`.
@@ -103,19 +103,19 @@ def number_of(style: Any, *, argument: str = "style") -> int:
 
 
 def mixture_of(styles: Mapping[Any, Any], *, argument: str = "style") -> np.ndarray:
-    """Return the share of each of the 26 styles in a mixture; the shares add up to 1.
+    """Return the share (weight) of each of the 26 styles in a mixture of some of them.
 
     Args:
-      styles: maps names or numbers to shares, which need not add up to 1.
-      argument: the caller's name for the value, shown in error messages.
+      styles: maps the names or numbers of styles to their shares, which need not add up to 1.
+      argument: the caller's name for the styles, shown in error messages.
 
     Returns:
-      float32 [26].
+      The shares of all 26 styles, float32 [26], divided by their sum; 0 for styles not in `styles`.
 
     Raises:
-      TypeError: if a share is no number.
-      ValueError: if there is no such style, if one is given twice (by name and by number), if a share
-        is negative or not finite, or if all shares are 0.
+      TypeError: if a share is not a number.
+      ValueError: if there is no such style, if a style is given twice (by name and by number), if a
+        share is negative or not finite, or if all shares are 0.
 
     Example:
       >>> mixture_of({"mosaic": 1, "waves": 3})[[15, 24]]

@@ -3,14 +3,16 @@
     params = feed_forward.load_styles26()
     image = feed_forward.stylize_mixture(params, content, shares)    # shares [26]
 
-All styles use the same convolutions; each style has gammas and betas of its own for the instance norms.
-For a mixture of styles, the styles' gammas and betas are added up, each times the style's share.
+The shares are the weights of the styles in a mixture. All styles use the same convolutions; each style
+has gammas and betas (scales and shifts) of its own for the instance norms. For a mixture of styles, the
+styles' gammas and betas are added up, each multiplied by the style's share.
 
-The function is pure and can be traced. `jax.jit(..., static_argnames="precision")` compiles one program
-for each shape of pictures, which serves all shares. A batch is pictures [n, h, w, 3] with shares
-[n, 26]; `jax.vmap` over both gives the same.
+The function `stylize_mixture` is pure, and JAX can trace it. `jax.jit(...,
+static_argnames="precision")` compiles one program for each shape of pictures, which serves all shares.
+A batch is pictures [n, h, w, 3] with shares [n, 26]; `jax.vmap` over both gives the same results.
 
-`Params.layers` has the parameters of two Flax modules, float32 as loaded:
+The field `layers` of the `Params` has the parameters of two Flax modules by these names, as nested
+dictionaries of float32 arrays:
 
 * `"conditions"` for `StyleTables`: `{"contract1": {"gamma": [26, 32], "beta": [26, 32]}, ...}`;
 * `"transformer"` for `StyleTransformer`: `{"contract1": {"kernel"}, ...}`, without biases.
@@ -39,11 +41,19 @@ from nst_jax.weights.params import Architecture, load_params_of
 
 STYLES = 26  # number of styles
 
+# The layers of the network, in their order.
 LAYERS = transformer_layers((32, 32, 32), (8, 4), blocks=6, contract_normed=True)
 
 
 class StyleTable(nn.Module):
-    """Gammas and betas of one layer for each style; a call mixes them by shares."""
+    """The gammas and betas of one layer's instance norm for all styles, [26, c] each.
+
+    A call with the shares [n, 26] of the styles in n mixtures returns the gammas and betas of the
+    mixtures, [n, c] each.
+
+    Attributes:
+      channels: number c of the layer's channels.
+    """
 
     channels: int
 
@@ -62,7 +72,11 @@ def _mixed(shares: Array, table: Array) -> Array:
 
 
 class StyleTables(nn.Module):
-    """Gammas and betas of the transformer's instance norms, mixed by shares."""
+    """The gammas and betas of all instance norms for all styles.
+
+    A call with the shares [n, 26] of the styles in n mixtures returns the gammas and betas of the
+    mixtures by layer.
+    """
 
     @nn.compact
     def __call__(self, shares: Float[Array, "n 26"]) -> Conditions:
@@ -93,10 +107,10 @@ def load_styles26(path: PathLike | None = None) -> Params:
       path: a weights file of this network, or None for the one that comes with the package.
 
     Returns:
-      `Params`, as the module's docstring describes them.
+      The weights; the docstring of the module `nst_jax.feed_forward.styles26` describes them.
 
     Raises:
-      ValueError: the file is missing, damaged, of another kind or of another network.
+      ValueError: if the file is missing or damaged, or is no weights file of this network.
 
     Example:
       >>> params = load_styles26()
@@ -116,13 +130,14 @@ def stylize_mixture(
     *,
     precision: AnyPrecision = AUTO,
 ) -> Image:
-    """Paint pictures in mixtures of the 26 styles, in one pass.
+    """Paint pictures in mixtures of the 26 styles, in one pass through the network.
 
     Args:
       params: weights from `load_styles26`.
       content: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
-      shares: the share of each style [*batch, 26]; a picture in a single style has the share 1 for this
-        style and 0 for the others. Shares should add up to 1: they are not divided by their sum.
+      shares: weights of the styles in the mixture, [*batch, 26]. For a single style, its share is 1 and
+        all others are 0. The shares of a picture should add up to 1; this function does not divide them
+        by their sum.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static.
 
@@ -130,9 +145,9 @@ def stylize_mixture(
       Pictures in [0, 1], of the shape and dtype of `content`.
 
     Raises:
-      TypeError: if `params` is no `Params` or `content` is no array.
-      ValueError: for weights of another network; for a `content` that has another shape, is smaller
-        than 16 px, or is not floating point; or if there are not 26 shares for each picture.
+      TypeError: if `params` is not a `Params`, or if `content` is not an array.
+      ValueError: if the weights are of another network; if `content` has another shape, a side under
+        16 px, or numbers that are not floating point; or if there are not 26 shares for each picture.
 
     Example:
       >>> import jax
@@ -157,7 +172,7 @@ def stylize_mixture(
 
 
 def conditions_of_shares(params: Params, shares: Float[Array, "n 26"]) -> Conditions:
-    """Return gammas and betas by layer, for each of n mixtures."""
+    """Return the network's gammas and betas for n mixtures of styles: by layer, two arrays [n, c]."""
     conditions: Any = StyleTables().apply({"params": params.layers["conditions"]}, shares)
     return conditions
 

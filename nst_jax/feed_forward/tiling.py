@@ -1,4 +1,4 @@
-"""Pictures too large for memory, painted in horizontal strips, with the same result as in one piece.
+"""Painting of pictures that are too large for memory, in horizontal strips, as if in one piece.
 
     available = scaling.capacity.available()  # bytes of memory
     strip = feed_forward.strip_for(params, content.shape[:2], available=available)
@@ -7,16 +7,20 @@
     else:
         image = feed_forward.stylize_with(params, content, condition)   # or `stylize_mixture`
 
-An instance norm needs the mean and variance of whole features, which depend on all norms before it. So
-the picture is passed strip by strip through the layers up to the first norm, to measure its mean and
-variance; then up to the next norm, and so on. Each pass starts from the last features that were kept on
-the host. Features are kept if they are no larger than the picture, such as those at a quarter of its
-height and width, where most layers are. Larger features are computed again in each pass. The rows
-around a strip that its convolutions need (its halo) are computed with the strip. Mirrored rows are used
-only where the picture ends. So the result differs only by rounding from that of a single piece.
+An instance norm needs the mean and variance of the features of the whole picture, and these depend on
+all instance norms before it. So the picture is passed strip by strip through the layers up to the first
+norm, to measure the mean and variance there; then up to the next norm, and so on. Each pass starts from
+the features that were kept last on the host. Features are kept if they have at most as many numbers as
+the picture, as at a quarter of its height and width, where most layers are. Larger features are not
+kept, but are computed again in each pass that needs them.
 
-The device holds one strip at a time. The host holds the picture, the result, and at most three arrays
-that are not larger than the picture. About twice as much is computed as for a single piece.
+A strip is computed together with the rows around it (its halo) that its convolutions need. Rows are
+mirrored only where the picture ends. So the result differs from that of painting in one piece only by
+rounding.
+
+The device holds one strip at a time. The host holds at most four arrays that are not larger than the
+picture: the picture, the features from which a pass starts, those that it keeps, and the input of the
+present residual block. About twice as much is computed as for painting in one piece.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,24 +50,27 @@ from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
 from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
 
-LEAST = 16  # smallest number of rows of a strip
+LEAST = 16  # smallest number of rows of the picture that a strip may have
 
 # Features are kept on the host if they have at most this many numbers for each pixel of the picture.
-# The picture itself has three.
+# The picture itself has three numbers for each pixel.
 KEPT = 3
 
-Report = Callable[[int, int], None]  # called with the numbers of strips done and of all strips
+# A function that shows progress: it is called with the number of strips done and that of all strips.
+Report = Callable[[int, int], None]
 
 # --- Passes ---------------------------------------------------------------------------------------
 
 
 class Pass(NamedTuple):
-    """One pass over the picture: from the features that were kept last through the layers that follow.
+    """Which layers are computed in one pass over all strips of a picture.
 
     Attributes:
-      first: index of the first layer that is computed.
-      last: index of the last layer, whose features are measured for its norm.
-      kept: whether the features of the last layer are kept; then the next pass starts from them.
+      first: index of the first layer that is computed; its input is the features that were kept last.
+      last: index of the last layer that is computed. The mean and variance of its convolved features
+        are measured, for the layer's instance norm.
+      kept: whether the features of the last layer are kept on the host, so that the next pass starts
+        from them.
     """
 
     first: int
@@ -72,10 +79,13 @@ class Pass(NamedTuple):
 
 
 def passes_of(layers: TransformerLayers) -> list[Pass]:
-    """Return the passes that a network needs.
+    """Return the passes over all strips in which a network paints a picture.
+
+    Each pass computes some of the network's layers, for one strip after another; the docstring of the
+    module says why several passes are needed.
 
     Args:
-      layers: the table of the network's layers.
+      layers: the network's layers, in their order.
 
     Returns:
       The passes, in their order.
@@ -103,12 +113,12 @@ class Step(NamedTuple):
     which therefore share one compiled program.
 
     Attributes:
-      upsampled: whether both sides are doubled before the convolution.
-      start: number of rows to drop at the top of the strip, after the doubling.
-      taken: number of rows to take after these.
-      top: number of mirrored rows to add above the strip, 0 unless the picture ends there.
-      bottom: number of mirrored rows to add below the strip, 0 unless the picture ends there.
-      margin: number of mirrored columns to add at the left, and at the right.
+      upsampled: whether the height and width of the layer's input are doubled before the convolution.
+      start: number of rows at the top of the (doubled) input that are not used.
+      taken: number of rows of the input, after those, that are used.
+      top: number of mirrored rows that are added above the used rows; 0 unless the picture ends there.
+      bottom: number of mirrored rows that are added below them; 0 unless the picture ends there.
+      margin: number of mirrored columns that are added at the left, and as many at the right.
       stride: stride of the convolution.
     """
 
@@ -124,24 +134,24 @@ class Step(NamedTuple):
 def steps_for(
     layers: TransformerLayers, height: int, first: int, last: int
 ) -> tuple[tuple[Step, ...], tuple[int, int]]:
-    """Return the steps that compute rows `first` to `last - 1` of the last layer's features.
+    """Return how the layers of a pass are computed for one strip of the last layer's features.
 
     Args:
-      layers: the layers of a pass.
-      height: number of rows of the features from which the pass starts.
-      first: index of the first wanted row.
-      last: index of the row after the last wanted row.
+      layers: the layers of the pass.
+      height: number of rows of the whole features from which the pass starts.
+      first: index of the strip's first row in the features of the last layer.
+      last: index of the row after the strip's last row.
 
     Returns:
-      The steps, one for each layer; and which rows they need of the features from which the pass
-      starts: the index of the first needed row, and that of the row after the last needed row.
+      The steps, one for each layer; and the rows that are needed of the features from which the pass
+      starts: the index of the first of these rows, and that of the row after the last of them.
 
     Example:
       >>> steps, rows = steps_for(arbitrary.LAYERS[:3], 64, 4, 8)
       >>> rows, [(step.top, step.taken, step.bottom) for step in steps]
       ((9, 36), [(0, 27, 0), (0, 19, 0), (0, 9, 0)])
     """
-    heights = []  # number of rows that each layer convolves: those of its input, after any doubling
+    heights = []  # for each layer, the number of rows of its whole input, after any doubling
     for layer in layers:
         heights.append(height * (2 if layer.upsampled else 1))
         height = heights[-1] // layer.stride
@@ -163,12 +173,12 @@ def steps_for(
 
 
 class Norm(NamedTuple):
-    """The instance norm of a layer whose statistics are known."""
+    """The instance norm of a layer, as arguments of `layers.normalized`."""
 
-    mean: Float[Array, "1 1 1 c"]
-    variance: Float[Array, "1 1 1 c"]
-    gamma: Float[Array, "1 c"]
-    beta: Float[Array, "1 c"]
+    mean: Float[Array, "1 1 1 c"]  # mean of the layer's features over the whole picture
+    variance: Float[Array, "1 1 1 c"]  # their variance over the whole picture
+    gamma: Float[Array, "1 c"]  # scale after normalisation, which depends on the style
+    beta: Float[Array, "1 c"]  # shift after normalisation, which depends on the style
 
 
 def _through(
@@ -180,15 +190,19 @@ def _through(
     precision: Precision,
     kept: bool,
 ) -> tuple[Array | None, Array, Array]:
-    """Pass a strip through layers; return the last layer's convolved features, their mean and variance.
+    """Compute the layers of a pass for one strip.
 
     Args:
       kernels: the parameters of each layer's convolution.
       norms: the norm of each layer but the last; None for a layer without a norm.
-      x: the strip with the rows around it that the layers need, [1, h, w, c].
-      steps: how each layer is computed.
+      x: the part of the features from which the pass starts that the strip needs, [1, h, w, c].
+      steps: how each layer is computed for this strip.
       precision: precision of products and activations.
-      kept: whether the features are returned; otherwise None takes their place.
+      kept: whether the features are returned.
+
+    Returns:
+      The strip of the last layer's features after the convolution, before its norm and activation
+      (None if they are not kept); and their mean and variance over the strip, [1, 1, 1, c].
     """
     x = x.astype(precision.activations_of(x.dtype))
     for step, kernel, norm in zip(steps, kernels, [*norms, None], strict=True):
@@ -212,7 +226,15 @@ def _mirrored(x: Array, step: Step) -> Array:
 
 
 def _finish(y: Array, norm: Norm | None, before: Array, *, layer: TransformerLayer) -> Array:
-    """Return a strip of a layer's output: its convolved features after norm and activation."""
+    """Apply a layer's norm and activation to a strip of its convolved features; return the result.
+
+    Args:
+      y: the convolved features, [1, h, w, c].
+      norm: the layer's norm; None if it has none.
+      before: the same strip of the input of the residual block, [1, h, w, c], if a block ends with this
+        layer; otherwise an array that is not used.
+      layer: the layer.
+    """
     y = widened(layer, y)
     return activated(layer, y if norm is None else normalized(y, *norm), before)
 
@@ -233,27 +255,28 @@ def paint_in_strips(
     precision: AnyPrecision = AUTO,
     report: Report | None = None,
 ) -> HostImage:
-    """Paint a picture as `stylize_with` or `stylize_mixture` does, with one strip at a time in memory.
+    """Paint a picture as `stylize_with` or `stylize_mixture` does, in horizontal strips to save memory.
 
     Args:
       params: weights from `load_arbitrary` or `load_styles26`; they decide which network paints.
       content: [h, w, 3] sRGB in [0, 1] on the host, of any size from 16 px.
-      condition: a style vector [100], or the shares of the 26 styles [26].
-      strip: number of rows of a strip, at least 16, from `strip_for`. The strips are made about equally
-        high, with a multiple of 4 rows.
+      condition: the style: for weights from `load_arbitrary` a style vector [100], for those from
+        `load_styles26` the weights of the 26 styles in a mixture, [26].
+      strip: number of rows of the picture in a strip, at least 16; `strip_for` returns a number that
+        fits in memory. The strips are made about equally high, with a multiple of 4 rows.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator.
-      report: called after each strip of each pass with the numbers of strips done and of all strips;
-        both count the strips of all passes.
+      report: a function that shows progress. It is called after each strip of each pass, with the
+        number of strips done and that of all strips, both counted over all passes.
 
     Returns:
       [h, w, 3] float32 in [0, 1] on the host.
 
     Raises:
-      TypeError: if `params` is no `Params`, `content` is no array, or `strip` is no whole number.
-      ValueError: for weights of another network; for a `content` that has another shape, is smaller
-        than 16 px, or is not floating point; for a `condition` that does not fit the network; or for a
-        `strip` of less than 16.
+      TypeError: if `params` is not a `Params`, `content` not an array, or `strip` not a whole number.
+      ValueError: if the weights are of another network; if `content` has another shape, a side under
+        16 px, or numbers that are not floating point; if `condition` does not fit the network; or if
+        `strip` is under 16.
 
     Example:
       >>> import nst_jax as nst
@@ -270,14 +293,21 @@ def paint_in_strips(
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
-    rows = -(-x.shape[0] // -(-x.shape[0] // strip))  # strips of equal height
+    # With strips of `strip` rows, the last one could be much lower than the others. So the number of
+    # rows is reduced as far as it is possible with the same number of strips.
+    rows = -(-x.shape[0] // -(-x.shape[0] // strip))
     rows = -(-rows // DIVISOR) * DIVISOR
     painter = _Painter(layers, params, conditions, precision_on(precision), report)
     return painter.paint(x, rows)[:height, :width]
 
 
 def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditions]:
-    """Return the table of the network that the weights belong to, and its gammas and betas by layer."""
+    """Return the layers of the network to which weights belong, and its gammas and betas for a style.
+
+    Args:
+      params: weights from `load_arbitrary` or `load_styles26`.
+      condition: a style vector [100], or the weights of the 26 styles in a mixture, [26].
+    """
     is_arbitrary = isinstance(params, Params) and "predictor" in params.layers
     module: Any = arbitrary if is_arbitrary else styles26
     loader = "load_arbitrary" if is_arbitrary else "load_styles26"
@@ -296,7 +326,7 @@ def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditi
 
 
 class _Painter:
-    """Makes the passes over one picture, and holds the norms that are known so far."""
+    """An object that makes the passes over one picture, and holds the norms that are known so far."""
 
     def __init__(
         self,
@@ -310,11 +340,19 @@ class _Painter:
         self._kernels = params.layers["transformer"]
         self._norms: dict[str, Norm] = {}
         self._report = report
-        # Number of strips done, and number of strips to do in all; a strip counts once for each pass.
+        # Number of strips done, and number of all strips; a strip is counted again in each pass.
         self._done = self._all = 0
 
     def paint(self, x: np.ndarray, rows: int) -> np.ndarray:
-        """Return the picture painted in strips of `rows` rows; both sides of `x` are multiples of 4."""
+        """Paint a picture in strips.
+
+        Args:
+          x: the picture [h, w, 3]; h and w are multiples of 4.
+          rows: number of rows of a strip, a multiple of 4.
+
+        Returns:
+          The painted picture, [h, w, 3].
+        """
         before, full, passes = x, x.shape[0], passes_of(self._layers)
         self._all = -(-full // rows) * len(passes)
         for one in passes:
@@ -327,16 +365,18 @@ class _Painter:
         return x
 
     def _pass(self, one: Pass, x: np.ndarray, rows: int, full: int) -> np.ndarray:
-        """Make one pass over all strips, and store the norm of its last layer, if it has one.
+        """Make one pass over all strips, and store the norm of the pass's last layer, if it has a norm.
 
         Args:
           one: the pass.
-          x: the features from which the pass starts.
-          rows: number of rows of the picture in a strip.
+          x: the features from which the pass starts, [h, w, c].
+          rows: number of rows of the picture in a strip; features of half the picture's height have
+            strips of half as many rows, and so on.
           full: number of rows of the picture.
 
         Returns:
-          The last layer's convolved features; an empty array if the pass does not keep them.
+          The last layer's features after the convolution, before norm and activation, [h', w', c'];
+          an empty array if the pass does not keep them.
         """
         layers = self._layers[one.first : one.last + 1]
         kernels = [dict(self._kernels[layer.name]) for layer in layers]
@@ -365,7 +405,14 @@ class _Painter:
         return kept
 
     def _norm(self, name: str, counts: Any, means: Any, variances: Any) -> Norm:
-        """Return a layer's norm, given the number of rows, the mean and the variance of each strip."""
+        """Return the norm of the layer `name`, computed from the statistics of all strips.
+
+        Args:
+          name: the layer's name.
+          counts: the number of rows of each strip.
+          means: the mean of the layer's convolved features over each strip, [1, 1, 1, c].
+          variances: their variance over each strip, [1, 1, 1, c].
+        """
         share = (np.asarray(counts, np.float64) / sum(counts))[:, None, None, None, None]
         mean = np.sum(share * np.stack(means), axis=0)
         spread = np.stack(variances) + np.square(np.stack(means) - mean)
@@ -379,8 +426,20 @@ class _Painter:
     def _in_place(
         self, layer: TransformerLayer, y: np.ndarray, before: np.ndarray, rows: int, full: int
     ) -> np.ndarray:
-        """Overwrite a layer's convolved features `y`, strip by strip, with its output; return `y`."""
-        nameless = replace(layer, name="")  # so that layers with equal settings share a program
+        """Apply a layer's norm and activation to its convolved features, and return the same array.
+
+        The array is overwritten strip by strip, since a second array would take as much memory again.
+
+        Args:
+          layer: the layer.
+          y: its convolved features, [h, w, c].
+          before: the input of the present residual block; used only if the block ends with this layer.
+          rows: number of rows of the picture in a strip.
+          full: number of rows of the picture.
+        """
+        # The layer is a static argument of `FINISH`. Without their names, layers with equal settings
+        # are equal, and share a compiled program.
+        nameless = replace(layer, name="")
         norm = self._norms.get(layer.name)
         for first, last in _strips(y.shape[0], rows * y.shape[0] // full):
             part = before[None, first:last] if layer.ends else np.zeros((1, 1, 1, 1), y.dtype)
@@ -397,13 +456,23 @@ class _Painter:
 
 
 def _strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Yield the first row of each strip, and the row after its last one."""
+    """Yield for each strip the index of its first row, and that of the row after its last row.
+
+    Args:
+      height: number of all rows.
+      rows: number of rows of a strip; the last strip may have fewer.
+    """
     for first in range(0, height, rows):
         yield first, min(first + rows, height)
 
 
 def _shape_after(layers: TransformerLayers, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return the shape of the last layer's features if features of the given shape enter the first."""
+    """Return the shape (height, width, channels) of the features that layers compute.
+
+    Args:
+      layers: the layers, in their order.
+      shape: shape of the input of the first of them; its height and width come first.
+    """
     height, width = shape[:2]
     for layer in layers:
         times = 2 if layer.upsampled else 1

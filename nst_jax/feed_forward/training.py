@@ -1,4 +1,4 @@
-"""Train a feed-forward network: `train` to the end at once, or `Training` one update at a time."""
+"""Training of a feed-forward network: `train` makes all updates, `Training` one update at a time."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -26,21 +26,30 @@ from nst_jax.scaling.sharding import Devices
 from nst_jax.targets import stacked_targets
 from nst_jax.vgg.network import with_forms
 
-# Defaults of a training; batch, crop and learning rate are those of PyTorch's example
-# (pytorch/examples @ 77f55b91, fast_neural_style), which makes 40 000 updates.
+# Defaults of a training: number of updates, number of crops in an update, side of a crop in px, and
+# learning rate. All but the first are those of PyTorch's example (pytorch/examples @ 77f55b91,
+# fast_neural_style), which makes 40 000 updates.
 STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
 
-EVERY = 200  # updates between two measurements of the held-out loss
+# Default number of updates between two measurements of the held-out loss, the mean loss on photos that
+# are never trained on.
+EVERY = 200
 
-# Largest number of pairs, of a held-out crop and a style, whose losses are averaged for the held-out
-# loss; with more styles than this, one crop is paired with each style.
+# For the held-out loss, crops of the photos held out are painted in all styles. This is the largest
+# number of paintings, each a pair of a crop and a style. If there are more styles than this, a single
+# crop is painted in each style.
 MOST_MEASURED = 64
 
-IN_FLIGHT = 2  # number of updates by which the host may be ahead of the device
+# The host starts updates without waiting for the device to finish earlier ones. This is the largest
+# number of updates that may be unfinished.
+IN_FLIGHT = 2
 
 
 class TrainingDiverged(RuntimeError):
-    """Raised when the loss of a training is not finite; `Training.best` can still be used."""
+    """Raised if a loss of a training is not finite.
+
+    `Training.best` has the best network until then, if the training had a finite loss before.
+    """
 
 
 # --- The training -----------------------------------------------------------------------------------
@@ -49,17 +58,20 @@ class TrainingDiverged(RuntimeError):
 class TrainingReport(NamedTuple):
     """What `Training` yields before the first update and after every update."""
 
-    step: int  # updates so far
-    # Mean loss of the latest update's crops, computed before the update, on the device; None before the
-    # first update.
+    step: int  # number of updates so far
+    # Mean loss of the latest update's crops, a scalar on the device. It is the loss before the network
+    # was changed by this update. None before the first update.
     loss: Array | None
-    held_out: float | None  # mean loss of photos held out; None if not measured after this update
+    # Mean loss on the photos held out; None if it was not measured after this update.
+    held_out: float | None
 
 
 class _Programs(NamedTuple):
-    step: Any
-    losses: Any
-    paint: Any
+    """The compiled functions of a training."""
+
+    step: Any  # the compiled `train_step`
+    losses: Any  # the compiled `crop_losses`
+    paint: Any  # the compiled `stylize_trained`
 
 
 _PROGRAMS = _Programs(
@@ -70,35 +82,39 @@ _PROGRAMS = _Programs(
 
 
 class Training(Iterator[TrainingReport]):
-    """An iterator over the updates of a training, which can be saved and resumed after each.
+    """An iterator over the updates of a training, which can be saved and resumed after each update.
 
-    Use it as a context manager: leaving it ends the threads that read photos.
+    Use it as a context manager: leaving the `with` block ends the threads that read photos.
+
+    The held-out loss is the mean loss on photos that are never trained on. It is measured before the
+    first update, after every `job.every` updates, and after the last update.
 
     Attributes:
-      job: the inputs and options.
+      job: the inputs and options of the training.
       crops: the crops of the photos.
       step: number of updates so far.
       updates: for each measurement of the held-out loss, the number of updates before it.
       held_out: for each measurement, the held-out loss.
-      training: for each measurement, the mean loss of the updates since the previous measurement; for
-        the first one, before which there is no update, the held-out loss again.
+      training: for each measurement, the mean training loss of the updates since the previous
+        measurement. Before the first measurement there is no update, so the first value is the held-out
+        loss instead.
     """
 
     def __init__(
         self, params: Params, job: TrainingJob, *, resume: TrainingCheckpoint | None = None
     ) -> None:
-        """Compute the paintings' style targets; make a fresh network, or take that of a checkpoint.
+        """Prepare a training: the targets of its style losses, its network and its photos.
 
         Args:
           params: weights of VGG-19.
-          job: from `training_job`.
-          resume: a checkpoint of an earlier training with the same job, except for `steps` and `mesh`;
-            None starts anew.
+          job: the checked inputs and options, from `training_job`.
+          resume: a checkpoint, to continue an earlier training. Its job must be the same, except for
+            `steps` and `mesh`. None starts a new training with a network of random parameters.
 
         Raises:
-          ValueError: if `resume` is a checkpoint of another training, or one of more than `job.steps`
-            updates; or if so many photos are damaged or nearly uniform that none can be held out or
-            none is left to train on.
+          ValueError: if `resume` is a checkpoint of another training, or was written after more than
+            `job.steps` updates; or if so many photos are damaged or nearly uniform that none can be
+            held out or none is left to train on.
         """
         self.job, self._before = job, resume
         self._identity = identity_of(params, job)
@@ -122,13 +138,18 @@ class Training(Iterator[TrainingReport]):
         self.training: list[float] = [] if resume is None else list(resume.training)
         self._best = {} if resume is None else dict(resume.best)
         self.step = 0 if resume is None else resume.step
-        # Losses of the updates since the held-out loss was last measured.
+        # The training loss of each update since the held-out loss was last measured.
         self._losses: list[Any] = [] if resume is None else list(resume.recent)
         self._reader = ReadAhead(self.crops, self.step, job.batch)
         self._begun = False
 
     def _measured(self, params: Params, recipe: Recipe) -> Any:
-        """Return the targets of the style loss for all paintings, each array [styles, ...]."""
+        """Return the targets of the style loss for all paintings, as arrays [styles, ...].
+
+        Args:
+          params: weights of VGG-19.
+          recipe: the recipe, with its numbers as arrays.
+        """
         measuring = Measuring(params, recipe, None)
         shapes = self.job.style_shapes
         found = [
@@ -152,11 +173,13 @@ class Training(Iterator[TrainingReport]):
         self._reader.__exit__(*exception)
 
     def __next__(self) -> TrainingReport:
-        """Make the next update and return its report; the first call only reports, without an update.
+        """Make the next update and return a report.
+
+        The first call makes no update: it measures the held-out loss, and reports this loss.
 
         Raises:
           StopIteration: after `job.steps` updates.
-          TrainingDiverged: if the loss of an update, or of the photos held out, is not finite.
+          TrainingDiverged: if the loss of an update, or the held-out loss, is not finite.
           ValueError: if all photos to train on turn out to be damaged or nearly uniform.
           OutOfMemory: if the device runs out of memory.
         """
@@ -191,21 +214,26 @@ class Training(Iterator[TrainingReport]):
         )
         self.step += 1
         self._losses.append(losses.total)
-        # Reading an earlier loss waits until the device has computed it, so that updates do not queue
-        # up; and a loss that is not finite ends the training a few updates later.
+        # Reading the loss of an earlier update waits until the device has computed it, so that at most
+        # `IN_FLIGHT` updates are unfinished. It also ends the training soon if that loss is not finite.
         if len(self._losses) > IN_FLIGHT:
             self._check_finite(self._losses[-1 - IN_FLIGHT], self.step - IN_FLIGHT)
         return losses.total
 
     def _check_finite(self, loss: Any, step: int) -> None:
         if not np.isfinite(np.asarray(loss)):
+            best = (
+                f"the best network is that after {self.best_step} updates"
+                if self._best
+                else "there is no network to keep, as none was measured before"
+            )
             raise TrainingDiverged(
-                f"the loss is not finite at update {step}; the best network is that after "
-                f"{self.best_step} updates: try a smaller `learning_rate` or smaller weights"
+                f"the loss is not finite at update {step}; {best}: try a smaller `learning_rate` or "
+                "smaller weights"
             )
 
     def _measure(self) -> float:
-        """Measure the held-out loss, and keep the network if its loss is the least so far."""
+        """Measure and record the held-out loss; keep the network if this loss is the least so far."""
         loss = self.measure_held_out()
         self._check_finite(loss, self.step)
         recent = [float(np.asarray(each)) for each in self._losses]
@@ -218,7 +246,10 @@ class Training(Iterator[TrainingReport]):
         return loss
 
     def measure_held_out(self) -> float:
-        """Return the present network's mean loss on the photos held out, over all styles."""
+        """Return the held-out loss of the network after the latest update, without recording it.
+
+        It is the mean loss of crops of the photos held out, painted in all styles.
+        """
         formed, style_targets, recipe, _ = self._fixed
         count = len(self.job.paintings)
         contents = max(1, min(len(self.crops.held_out), MOST_MEASURED // count))
@@ -226,8 +257,8 @@ class Training(Iterator[TrainingReport]):
         totals: list[np.ndarray] = []
         for start in range(0, len(pairs), self.job.batch):
             part = pairs[start : start + self.job.batch]
-            # The last pair is repeated up to a full batch, since batches of one shape need only one
-            # compiled program.
+            # A last batch with fewer pairs is filled up by repeating its last pair, since a batch of
+            # another size would need another compiled program.
             full = part + part[-1:] * (self.job.batch - len(part))
             which, styles = np.asarray(full, np.int32).T
             crops = sharding.split(jnp.asarray(self.crops.held_out[which]), self.job.mesh)
@@ -245,17 +276,28 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best_step(self) -> int:
-        """Number of updates after which the held-out loss was least; 0 before the first measurement."""
+        """Number of updates after which the loss on the photos held out was least.
+
+        It is 0 before this loss was first measured.
+        """
         return self.updates[int(np.argmin(self.held_out))] if self.updates else 0
 
     @property
     def best(self) -> StyleNetwork:
-        """The network that had the least held-out loss."""
+        """Of the networks measured so far, that with the least loss on the photos held out.
+
+        Raises:
+          RuntimeError: if no network was measured yet, or none with a finite loss.
+        """
+        if not self._best:
+            raise RuntimeError(
+                "there is no best network yet: the loss on the photos was not measured"
+            )
         return self._named(self._best)
 
     @property
     def present(self) -> StyleNetwork:
-        """The network after the latest update."""
+        """The network as it is after the latest update, which need not be the best one."""
         return self._named(self._host(self._state.network))
 
     def _named(self, leaves: Mapping[str, Any]) -> StyleNetwork:
@@ -264,7 +306,15 @@ class Training(Iterator[TrainingReport]):
         return StyleNetwork(params, tuple(self.job.paintings))
 
     def paint(self, network: StyleNetwork, contents: Crops) -> np.ndarray:
-        """Paint crops in all styles; return [contents, styles, h, w, 3] in [0, 1]."""
+        """Paint crops in all styles of a network.
+
+        Args:
+          network: the network.
+          contents: the crops, [n, h, w, 3] uint8.
+
+        Returns:
+          [n, styles, h, w, 3] float32 in [0, 1].
+        """
         count = len(network.styles)
         precision = self._fixed[2].network.precision_on()
         rows = [
@@ -279,11 +329,11 @@ class Training(Iterator[TrainingReport]):
         return np.stack([np.asarray(row) for row in rows])
 
     def checkpoint(self) -> TrainingCheckpoint | None:
-        """Return the position after the latest update.
+        """Return a checkpoint, from which the training can be resumed after the latest update.
 
         Returns:
-          The checkpoint; None before the first measurement, or if the state has numbers that are not
-          finite.
+          The checkpoint. It is None before the held-out loss was first measured, and if numbers of the
+          training's state are not finite.
         """
         arrays = self._host(self._state)
         if not self._best or not all(np.isfinite(each).all() for each in arrays.values()):
@@ -300,17 +350,21 @@ class Training(Iterator[TrainingReport]):
         )
 
     def outcome(self, *, measure: bool = True) -> tuple[StyleNetwork, dict[str, Any]]:
-        """Return the best network, and what a style file says of its training, as JSON values.
+        """Return the network with the least held-out loss, and facts on its training for a style file.
 
         Args:
-          measure: whether the held-out loss of the present network is measured first, if it was not
-            measured after the latest update, as when a training was interrupted. This changes neither
-            the training nor its checkpoints.
+          measure: whether the network after the latest update is considered, too, even if its held-out
+            loss has not been measured yet, as after an interruption. If so, the loss is measured now.
+            This changes neither the training nor its checkpoints.
+
+        Returns:
+          The network; and a dictionary of JSON values by name, such as the recipe, the paintings'
+          hashes and the losses.
         """
         network, updates, losses = None, list(self.updates), list(self.held_out)
         if measure and self.step not in updates:
             loss = self.measure_held_out()
-            if loss < min(losses):  # false for NaN
+            if loss < min(losses):  # also false if `loss` is NaN
                 network = self.present
                 updates, losses = [*updates, self.step], [*losses, loss]
         taken = int(np.argmin(losses))
@@ -333,7 +387,7 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def checkpoint_size(self) -> int:
-        """Approximate number of bytes of a checkpoint: the state, and the best network."""
+        """Approximate number of bytes of a checkpoint, which has the state and the best network."""
         leaves = jax.tree.leaves((self._state, self._state.network))
         return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
@@ -366,44 +420,49 @@ def train(
 ) -> StyleNetwork:
     """Train a feed-forward network that paints any photo in the style of a painting, in one pass.
 
-    The network is Johnson's, with gammas and betas of its norms for each painting. In an update the
-    network paints a batch of random crops of photos, and Adam reduces the mean loss of the results. The
-    loss of each result is the recipe's, which `stylize` would minimise for this crop. After every
-    `every` updates the loss is measured on photos that are held out. The network whose held-out loss
-    was least is returned.
+    The network is that of Johnson et al., with a scale and shift of its instance norms for each
+    painting (Dumoulin et al.). In an update, the network paints a batch of random crops of photos, and
+    Adam reduces the mean loss of the results. The loss of a result is that of the recipe, which
+    `stylize` would minimise for this crop and this painting. After every `every` updates and after the
+    last one, the loss is measured on photos that are held out, that is, never trained on. The network
+    for which this loss was least is returned.
 
     Args:
       params: weights of VGG-19, from `nst_jax.load_params`.
-      paintings: a style picture, a sequence of style pictures, or a mapping to them from the names that
-        the styles shall have. A style picture is an image [h, w, 3] in [0, 1] or uint8, or a file's
-        path. Without names, styles are named after their files, and images "style1", "style2" ...
-      photos: a folder, a batch [n, h, w, 3], or a sequence of files or images: at least two, with sides
-        of at least `crop`. A tenth of them, rounded up, but no more than 16, are held out.
-      recipe: what is minimised: taps, weights, losses, and the sizes of the paintings. Its optimiser
-        and its schedule are not used.
-      style_size: size of the paintings, as in `stylize`; default: the recipe's.
-      precision: as in `stylize`, for VGG-19 and for the network, whose parameters stay float32.
+      paintings: a style picture, a sequence of style pictures, or a mapping from names to style
+        pictures. A style picture is an image [h, w, 3] in [0, 1] or uint8, or the path of a file. The
+        names become the names of the network's styles. Without names, styles are named after their
+        files, and images are named "style1", "style2" and so on.
+      photos: the path of a folder, a batch of images [n, h, w, 3], or a sequence of paths and images.
+        There must be at least two photos with sides of at least `crop` px. A tenth of the photos,
+        rounded up, but no more than 16, are held out.
+      recipe: what is minimised: taps, weights, losses, and the sizes of the paintings. The recipe's
+        optimiser, number of updates and scales are not used.
+      style_size: size of the paintings, as in `stylize`; None is the recipe's own.
+      precision: precision as in `stylize`, for VGG-19 and for the network that is trained, whose
+        parameters are float32 nevertheless.
       steps: number of updates.
       batch: number of crops in an update, a multiple of the number of devices.
       crop: side of a crop in px.
-      width: factor of the network's numbers of channels, which are 32, 64 and 128 at width 1. The
-        number of parameters grows with the square of the width.
+      width: factor by which the network's numbers of channels are multiplied; with 1, they are 32, 64
+        and 128. The number of parameters grows with the square of the width.
       blocks: number of the network's residual blocks.
       learning_rate: learning rate of Adam.
-      every: number of updates between two measurements of the held-out loss.
-      key: a JAX random key, on which the fresh network and all crops depend; default:
+      every: number of updates between two measurements of the loss on the photos held out.
+      key: a JAX random key, on which the network's first parameters and all crops depend; None is
         `jax.random.key(0)`.
       devices: devices that share the crops of each update: `"all"`, a number, or a list of
-        `jax.Device`; default: the one that holds the weights.
+        `jax.Device`; None is the device that holds the weights.
 
     Returns:
-      The network with the least held-out loss, for `nst_jax.feed_forward.stylize_trained` and
-      `nst_jax.feed_forward.save_network`.
+      The network with the least loss on the photos held out. `nst_jax.feed_forward.stylize_trained`
+      paints with its field `params`, and `nst_jax.feed_forward.save_network` writes it to a file.
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: if an argument cannot be used, or fewer than two photos can, before any long work; or
-        later, if all photos to train on turn out to be damaged or nearly uniform.
+      ValueError: if the value of an argument cannot be used, or if fewer than two photos can be used,
+        both before any long work; or later, if all photos to train on turn out to be damaged or nearly
+        uniform.
       TrainingDiverged: if a loss is not finite.
       OutOfMemory: if the device runs out of memory.
 

@@ -1,4 +1,8 @@
-"""The checked inputs and options of a training, and everything that its result depends on."""
+"""The checked inputs and options of a training.
+
+`training_job` checks them, and `identity_of` lists all that the result of a training depends on, so
+that a training is resumed only from a checkpoint of the same training.
+"""
 
 import hashlib
 import json
@@ -31,20 +35,20 @@ from nst_jax.weights.params import digest
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob:
-    """The checked inputs and options of a training.
+    """The checked inputs and options of a training, from `training_job`.
 
     Attributes:
-      paintings: the style pictures, by the names that the styles shall have.
-      found: the photos, and notes on those that were left out.
+      paintings: the style pictures [h, w, 3] by the names of the network's styles.
+      found: the photos that can be used, and notes on those that were left out.
       recipe: what is minimised, and the precision.
       steps: number of updates.
-      batch: number of crops in an update.
+      batch: number of crops (square parts of photos) in an update.
       crop: side of a crop in px.
-      width: factor of the network's numbers of channels.
+      width: factor by which the network's numbers of channels are multiplied.
       blocks: number of the network's residual blocks.
       learning_rate: learning rate of Adam.
-      every: number of updates between two measurements of the held-out loss.
-      key: a random key, on which the fresh network and all crops depend.
+      every: number of updates between two measurements of the loss on the photos held out.
+      key: a random key, on which the network's first parameters and all crops depend.
       mesh: the devices that share the crops of an update; None is one device.
     """
 
@@ -63,7 +67,7 @@ class TrainingJob:
 
     @property
     def style_shapes(self) -> dict[str, Shape]:
-        """(height, width) at which each painting is measured, by the recipe's size rules."""
+        """(height, width) in px to which the recipe's size rules resize each painting, by its name."""
         crop = (self.crop, self.crop)
         return {
             name: prepare.final_shapes(
@@ -74,7 +78,7 @@ class TrainingJob:
 
     @cached_property
     def seed(self) -> tuple[int, ...]:
-        """The key as numbers, from which crops are drawn on the host."""
+        """The random key as integers, to seed NumPy's random generators, which choose the crops."""
         typed = jnp.issubdtype(self.key.dtype, jax.dtypes.prng_key)
         data = jax.random.key_data(self.key) if typed else self.key
         return tuple(np.asarray(data).ravel().tolist())
@@ -100,11 +104,12 @@ def training_job(
 ) -> TrainingJob:
     """Check the arguments of a training, and find its photos.
 
-    `train` has the defaults, and says which errors are raised.
+    All arguments but `look` are those of `nst_jax.train`, whose documentation describes them and the
+    errors that they raise.
 
     Args:
       paintings: see `train`.
-      photos: see `train`; or a `Found`.
+      photos: see `train`; or what `crops.find_photos` returned, if it was called before.
       recipe: see `train`.
       style_size: see `train`.
       precision: see `train`.
@@ -117,7 +122,11 @@ def training_job(
       every: see `train`.
       key: see `train`.
       devices: see `train`.
-      look: called after each photo, with the number of photos looked at so far and the number of all.
+      look: a function that is called after each photo, to show progress, with the number of photos so
+        far and the number of all photos.
+
+    Returns:
+      The inputs and options, for `Training`.
     """
     for name, value in {"steps": steps, "batch": batch, "every": every, "blocks": blocks}.items():
         _checks.whole(name, value, least=1)
@@ -146,7 +155,7 @@ def training_job(
     job = TrainingJob(
         paintings=named,
         found=Found((), ()),
-        # Crops are small, so they are never computed in tiles.
+        # Crops are small enough for memory, so VGG-19 never computes them in tiles.
         recipe=recipe.resolved(platform).replace(network__tile=0),
         steps=int(steps),
         batch=int(batch),
@@ -158,13 +167,17 @@ def training_job(
         key=jax.random.key(0) if key is None else key,
         mesh=mesh,
     )
-    _ = job.style_shapes  # raises if a painting is too small, before all photos are read
+    # This raises an error if a painting is too small. It is done here, before all photos are read.
+    _ = job.style_shapes
     found = photos if isinstance(photos, Found) else find_photos(photos, int(crop), look=look)
     return replace(job, found=found)
 
 
 def _check_no_controls(recipe: Recipe) -> None:
-    """Refuse a recipe whose results get other colours or edges than those that are painted."""
+    """Raise a ValueError for a recipe that takes colours or edges of its results from the photograph.
+
+    A network is trained for all photographs, and cannot take them from a single one.
+    """
     plain = Pictures()
     for name in ("colors", "realism"):
         value = getattr(recipe.pictures, name)
@@ -180,7 +193,11 @@ def _check_no_controls(recipe: Recipe) -> None:
 
 
 def _named(paintings: Any) -> dict[str, HostImage]:
-    """Return the paintings as pictures by name."""
+    """Return the paintings as images [h, w, 3] by the names of the styles.
+
+    Args:
+      paintings: the paintings in any form that `nst_jax.train` accepts.
+    """
     if isinstance(paintings, Mapping):
         pairs = list(paintings.items())
     else:
@@ -200,7 +217,7 @@ def _named(paintings: Any) -> dict[str, HostImage]:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Return names with numbers added to those that occur more than once.
+    """Return names that are all different: a number is added to every name that occurred before.
 
     Example:
       >>> distinct(["wave", "scream", "wave"])
@@ -217,14 +234,17 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
-    """Return everything that a training depends on, except its device and its number of updates.
+    """Return all that a training's result depends on, except its device and its number of updates.
+
+    A training may be resumed from a checkpoint only if this dictionary equals that in the checkpoint.
 
     Args:
       params: weights of VGG-19.
-      job: the inputs and options.
+      job: the inputs and options of the training.
 
     Returns:
-      A dictionary from the name of a fact to its value, as JSON represents it.
+      A dictionary of JSON values by name, such as the settings of the recipe and hashes of the
+      pictures.
     """
     settings = provenance.of_recipe(job.recipe)
     photos = "".join(photo.digest for photo in job.found.photos)

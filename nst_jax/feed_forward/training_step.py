@@ -1,7 +1,8 @@
-"""Pure functions of a training: its state, one update, and the losses of photos held out.
+"""The pure functions of a training: its first state, one update, and the losses of painted crops.
 
-The network paints a crop, and the recipe's loss of the result is computed as for a canvas, by
-`objective.losses_of`: with the crop as the content and the painting as the style.
+A crop is a square part of a photo. The network that is trained paints it, and the recipe's losses of
+the result are computed by `objective.losses_of`, as for the canvas of a style transfer by optimisation:
+the crop is the content, and a painting is the style.
 """
 
 from collections.abc import Callable
@@ -22,25 +23,28 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.sharding import PICTURES, AnyMesh, pictures_in_parallel, shard_map
 from nst_jax.targets import measure_content
 
-Crops = UInt8[Array, "n h w 3"]
+Crops = UInt8[Array, "n h w 3"]  # square parts of photos, sRGB in 0..255
 
-StyleTargets = Any  # style tap -> targets of the style loss for all paintings, arrays [styles, ...]
+# Style tap (layer) -> what the style loss compares features with, for all paintings: a pytree of arrays
+# [styles, ...].
+StyleTargets = Any
 
 
 class TrainingState(NamedTuple):
-    """The state of a training."""
+    """The state of a training, which each update changes."""
 
-    step: Int[Array, ""]  # updates so far
-    network: LayerParams  # its parameters, float32 whatever the precision of its computations
-    opt_state: Any  # state of Adam
+    step: Int[Array, ""]  # number of updates so far
+    # Parameters of the network that is trained; float32, even if activations have fewer bits.
+    network: LayerParams
+    opt_state: Any  # state of Adam's optax transformation
 
 
 def init_training(network: LayerParams, optimizer: Adam) -> TrainingState:
     """Return the state of a training before its first update.
 
     Args:
-      network: the network's parameters, from `fresh_params`.
-      optimizer: Adam with its learning rate and other numbers.
+      network: parameters of the network that is trained, from `johnson.fresh_params`.
+      optimizer: the update rule, with its learning rate and other numbers.
     """
     opt_state = optimizer.transformation().init(network)
     return TrainingState(jnp.zeros((), jnp.int32), network, opt_state)
@@ -56,24 +60,26 @@ def train_step(
     *,
     mesh: AnyMesh | None = None,
 ) -> tuple[TrainingState, Losses]:
-    """Update the network once, by the mean loss of a batch of crops.
+    """Make one update of a training: change the network along the gradient of the mean loss of crops.
 
-    Each crop is painted in the style after that of the previous crop, so that over a few batches all
-    styles are painted equally often. With a mesh, each device computes the loss and the gradient of its
-    own crops; the devices communicate only to average them.
+    The crops of a batch are painted in the styles in turn, and the next batch goes on with the next
+    style, so that over a few batches all styles are painted equally often. If several devices share a
+    batch, each computes the losses and the gradient for its own crops; the devices communicate only to
+    average these.
 
     Args:
       params: weights of VGG-19.
-      state: from `init_training` or an earlier update.
-      crops: [n, h, w, 3] in 0..255; n is a multiple of the number of devices.
-      style_targets: targets of the style loss for the paintings, by tap, each array [styles, ...].
-      recipe: losses, loss weights and network settings; its precision is also that of the network that
-        is trained, whose parameters stay float32.
-      optimizer: Adam with its learning rate and other numbers.
+      state: the state from `init_training` or an earlier update.
+      crops: the batch, [n, h, w, 3] in 0..255; n is a multiple of the number of devices.
+      style_targets: what the style loss compares features with for each painting: by tap, arrays
+        [styles, ...].
+      recipe: losses, loss weights and settings of VGG-19. Its precision is also that of the network
+        that is trained, whose parameters are float32 nevertheless.
+      optimizer: the update rule, with its learning rate and other numbers.
       mesh: the devices over which the crops are distributed; None is one device.
 
     Returns:
-      The next state, and the batch's mean `Losses` before the update.
+      The next state; and the mean `Losses` of the batch, painted by the network before the update.
     """
     first = state.step * (crops.shape[0] % _count(style_targets))
     arguments = (params, state.network, crops, style_targets, recipe, first, state.step)
@@ -88,7 +94,10 @@ def train_step(
 
 
 def _on_all(mesh: AnyMesh) -> Callable[..., tuple[Losses, LayerParams]]:
-    """Return `_losses_and_gradient` as a function of a batch that is distributed over the devices."""
+    """Return `_losses_and_gradient` as a function of a batch that is distributed over several devices.
+
+    The losses and the gradient that it returns are the means over all devices of `mesh`.
+    """
 
     def on_device(*arguments: Any) -> Any:
         found = _losses_and_gradient(*arguments, device=lax.axis_index(PICTURES))
@@ -109,17 +118,21 @@ def _losses_and_gradient(
     *,
     device: Any = 0,
 ) -> tuple[Losses, LayerParams]:
-    """Return the mean losses of one device's crops, and the gradient of their total.
+    """Return the mean losses of one device's crops, and the gradient of their total loss.
+
+    The gradient is that with respect to the parameters of the network that is trained.
 
     Args:
       params: weights of VGG-19.
-      network: parameters of the network.
+      network: parameters of the network that is trained.
       crops: the device's crops, [n, h, w, 3] in 0..255.
-      style_targets: targets of the style loss for the paintings, by tap, each array [styles, ...].
-      recipe: losses, loss weights, network settings and precision.
-      first: index of the style of the batch's first crop, plus any multiple of the number of styles.
+      style_targets: what the style loss compares features with for each painting: by tap, arrays
+        [styles, ...].
+      recipe: losses, loss weights, settings of VGG-19, and precision.
+      first: index of the style in which the first crop of the whole batch is painted; a multiple of the
+        number of styles may be added to it.
       step: number of updates before this one.
-      device: index of the device among those that share the batch.
+      device: index of the device among those that share the batch, from 0.
     """
     own = crops.shape[0]
     styles = (first + device * own + jnp.arange(own)) % _count(style_targets)
@@ -143,16 +156,21 @@ def crop_losses(
     *,
     step: Int[Array, ""] | int = 0,
 ) -> Losses:
-    """Return the losses, arrays [n], of the pictures that a network paints of n crops in given styles.
+    """Paint crops with a network, and return the recipe's losses of the results.
 
     Args:
       params: weights of VGG-19.
-      network: parameters of the network.
-      crops: [n, h, w, 3] in 0..255.
+      network: parameters of the network that paints.
+      crops: the crops, [n, h, w, 3] in 0..255.
       styles: for each crop, the index of the style in which it is painted.
-      style_targets: targets of the style loss for the paintings, by tap, each array [styles, ...].
-      recipe: losses, loss weights, network settings and precision.
-      step: number of updates so far, for style losses that make random choices in each update.
+      style_targets: what the style loss compares features with for each painting: by tap, arrays
+        [styles, ...].
+      recipe: losses, loss weights, settings of VGG-19, and precision.
+      step: number of updates so far; it is used by style losses that make random choices, which are
+        other ones in each update.
+
+    Returns:
+      The `Losses` of each painted crop, as arrays [n].
     """
     contents = crops.astype(jnp.float32) / 255
     shares = jax.nn.one_hot(styles, _count(style_targets))
@@ -168,15 +186,20 @@ def crop_losses(
 
 
 def _count(style_targets: StyleTargets) -> int:
-    """Return the number of styles."""
+    """Return the number of styles for which there are targets."""
     return int(jax.tree.leaves(style_targets)[0].shape[0])
 
 
 def check_batch(batch: int, mesh: AnyMesh | None) -> None:
-    """Refuse a number of crops that cannot be divided evenly among devices.
+    """Raise an error if the crops of an update cannot be divided evenly among devices.
+
+    Args:
+      batch: number of crops in an update.
+      mesh: the devices that share the crops; None is one device.
 
     Raises:
-      ValueError: if it cannot be divided; the message names the next larger number that can.
+      ValueError: if `batch` is not a multiple of the number of devices; the message names the next
+        larger multiple.
     """
     devices = pictures_in_parallel(mesh)
     if batch % devices:

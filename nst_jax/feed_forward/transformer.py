@@ -1,11 +1,12 @@
-"""The architecture that Magenta's two networks share: a table of layers, and the pass through them.
+"""The architecture that the networks `arbitrary` and `styles26`, both by Magenta, have in common.
 
-Both shrink a picture to a quarter of its height and width, apply residual blocks, and enlarge it again.
-Borders are mirrored before every convolution. A convolution is followed by instance norm with the
-style's gammas and betas, if the layer's row of the table says so, and then by a ReLU. There are two
-exceptions: at the end of a residual block, the block's input is added instead of the ReLU, and the last
-layer has a sigmoid instead of the ReLU. The networks differ in their numbers of channels and of
-residual blocks, and in how gammas and betas (the `Conditions`) are computed.
+A network is described by a table of its layers, a tuple of `TransformerLayer`. Both networks shrink a
+picture to a quarter of its height and width, apply residual blocks, and enlarge the result again.
+Borders are mirrored before every convolution. If the table says so, a convolution is followed by an
+instance norm, whose scales and shifts (gammas and betas) depend on the style. Then follows a ReLU, with
+two exceptions: at the end of a residual block, the block's input is added instead, and the last layer
+has a sigmoid instead. The networks differ in their numbers of channels and of residual blocks, and in
+how the gammas and betas (the `Conditions`) are computed.
 
 The architecture is that of Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style",
 2017, and of their code, `image_stylization` in github.com/magenta/magenta.
@@ -33,25 +34,27 @@ from nst_jax.feed_forward.layers import (
 from nst_jax.losses import at_least_float32
 from nst_jax.vgg.precision import FLOAT32, AnyPrecision, Precision, precision_on
 
-DIVISOR = 4  # the networks halve both sides twice, so pictures are padded to a multiple of 4
+DIVISOR = 4  # the networks halve both sides twice, so pictures are padded to a multiple of 4 px
 
-SMALLEST = 16  # smallest side of a picture, px
+SMALLEST = 16  # smallest side of a picture in px
 
 
 @dataclass(frozen=True)
 class TransformerLayer:
-    """A convolution with what comes before and after it, as one row of a network's table.
+    """One layer of a network: a convolution, and what is done before and after it.
 
     Attributes:
       name: the layer's name in the parameters.
-      channels: channels of the result.
+      channels: number of channels of the result.
       size: side of the kernel in px.
       stride: px from the start of one window to the start of the next.
-      upsampled: whether both sides are doubled before the convolution.
-      normed: whether instance norm follows; if not, the convolution has a bias.
-      begins: whether a residual block begins here.
-      ends: whether a residual block ends here; then the block's input is added in place of a ReLU.
-      final: whether this is the last layer, which makes the picture, with a sigmoid in place of a ReLU.
+      upsampled: whether the height and width of the input are doubled before the convolution.
+      normed: whether an instance norm follows the convolution; if not, the convolution has a bias.
+      begins: whether a residual block begins with this layer.
+      ends: whether a residual block ends with this layer; then the block's input is added in place of a
+        ReLU.
+      final: whether this is the last layer, whose result is the picture; it has a sigmoid in place of a
+        ReLU.
     """
 
     name: str
@@ -74,14 +77,14 @@ Conditions: TypeAlias = Mapping[str, tuple[Float[Array, "n _"], Float[Array, "n 
 def transformer_layers(
     contract: tuple[int, int, int], expand: tuple[int, int], *, blocks: int, contract_normed: bool
 ) -> TransformerLayers:
-    """Return the table of a network's layers.
+    """Return the layers of a style transfer network of Magenta's architecture.
 
     Args:
-      contract: channels of the three convolutions that shrink the picture.
-      expand: channels of the two convolutions that enlarge the picture again; a third convolution, with
-        three channels, is added at the end.
+      contract: numbers of channels of the three convolutions that shrink the picture.
+      expand: numbers of channels of the two convolutions that enlarge the picture again; after them
+        comes a last convolution with three channels.
       blocks: number of residual blocks.
-      contract_normed: whether instance norm follows the first three convolutions.
+      contract_normed: whether an instance norm follows each of the three convolutions of `contract`.
 
     Returns:
       The layers, in their order.
@@ -109,12 +112,12 @@ def transformer_layers(
 class StyleTransformer(nn.Module):
     """The network that paints pictures; the gammas and betas of its instance norms decide on the style.
 
-    A call takes pictures [n, h, w, 3] in [0, 1], of any size from 16 px, and returns pictures of the
-    same size and dtype. A side that is no multiple of 4 is extended to one by mirroring, and the
-    result is cropped.
+    A call takes pictures [n, h, w, 3] in [0, 1], of any size from 16 px, and the gammas and betas. It
+    returns pictures of the same size and dtype. Sides that are not multiples of 4 px are extended by
+    mirroring, and the result is cropped to the original size.
 
     Attributes:
-      layers: the table of the network's layers.
+      layers: the network's layers, in their order.
       precision: precision of products and activations.
     """
 
@@ -149,7 +152,10 @@ class StyleTransformer(nn.Module):
 
 
 def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
-    """Return features `y` of a layer, in float32 at least if the layer makes the picture (`final`)."""
+    """Return features `y` of a layer; convert those of the last layer to float32 if they have less.
+
+    So the picture that the last layer makes has all bits, even if activations are stored in bfloat16.
+    """
     return at_least_float32(y) if layer.final else y
 
 
@@ -158,11 +164,12 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
 
     Args:
       layer: the layer.
-      y: its features.
-      before: the input of the residual block; used only if the block ends with this layer.
+      y: the layer's features after convolution and norm.
+      before: the input of the present residual block; used only if the block ends with this layer.
 
     Returns:
-      `before + y` at the end of a residual block, the sigmoid of `y` in the last layer, else its ReLU.
+      At the end of a residual block `before + y`, in the last layer the sigmoid of `y`, and otherwise
+      the ReLU of `y`.
     """
     if layer.final:
         return jax.nn.sigmoid(y)
@@ -170,7 +177,7 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
 
 
 def kernel_shapes(layers: TransformerLayers) -> dict[str, tuple[int, ...]]:
-    """Return each kernel's shape by its name in weights files, such as `"transformer/expand1"`."""
+    """Return the shape of each layer's kernel, by its name, such as `"transformer/expand1"`."""
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3
     for layer in layers:
@@ -189,9 +196,17 @@ def painted(
     conditions: Conditions,
     precision: AnyPrecision,
 ) -> Float[Array, "n h w 3"]:
-    """Return pictures painted by the network that a table of layers describes.
+    """Paint pictures with one of Magenta's networks.
 
-    `params.layers["transformer"]` has the network's parameters.
+    Args:
+      layers: the network's layers, in their order.
+      params: weights; `params.layers["transformer"]` has the network's parameters.
+      content: pictures in [0, 1].
+      conditions: gammas and betas of the instance norms, by layer.
+      precision: precision of products and activations, or `AUTO`.
+
+    Returns:
+      The painted pictures, of the shape and dtype of `content`.
     """
     transformer = StyleTransformer(layers, precision_on(precision))
     image: Any = transformer.apply({"params": params.layers["transformer"]}, content, conditions)
@@ -199,7 +214,15 @@ def painted(
 
 
 def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array, "n h w 3"]]:
-    """Check pictures [*batch, h, w, 3]; return the batch's shape, and the pictures as [n, h, w, 3]."""
+    """Check pictures, and combine the axes of their batch to a single axis.
+
+    Args:
+      argument: the caller's name for the pictures, shown in error messages.
+      images: the pictures, [*batch, h, w, 3].
+
+    Returns:
+      The shape of the batch, and the pictures as [n, h, w, 3].
+    """
     _checks.array(argument, images, "the order is (params, pictures, condition)")
     _checks.image_shape(argument, images.shape, smallest=SMALLEST)
     _checks.floating(argument, images.dtype)
@@ -208,9 +231,16 @@ def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array,
 
 
 def check_network(params: Any, path: str, loader: str) -> None:
-    """Refuse weights of another network: those without the layer at `path`, such as "conditions".
+    """Raise an error if weights are of another network than expected.
 
-    The message suggests the function of `nst_jax.feed_forward` with the name `loader`.
+    Args:
+      params: the weights.
+      path: a layer that only the expected network has, such as "conditions/contract1".
+      loader: name of the function of `nst_jax.feed_forward` that loads the right weights, for messages.
+
+    Raises:
+      TypeError: if `params` is not a `Params`.
+      ValueError: if the weights have no such layer.
     """
     _checks.instance("params", params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
     layers: Any = params.layers

@@ -1,4 +1,4 @@
-"""Figures for teaching: the network's maps and Gram matrices as pictures, and plots of losses."""
+"""Figures for teaching: VGG-19's feature maps and Gram matrices as pictures, and plots of losses."""
 
 from typing import TYPE_CHECKING
 

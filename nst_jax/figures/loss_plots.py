@@ -1,4 +1,7 @@
-"""Plots of the losses in the logs of runs, by matplotlib (extra `plots`)."""
+"""Plots of losses over the updates of a style transfer, from the log that `nst-jax stylize` writes.
+
+The plots are made by matplotlib, which the extra `plots` installs.
+"""
 
 import json
 import warnings
@@ -12,46 +15,53 @@ import numpy as np
 from nst_jax import _files
 from nst_jax._files import PathLike
 
-SUFFIXES = (".png", ".svg", ".pdf")  # formats of plots
+SUFFIXES = (".png", ".svg", ".pdf")  # suffixes of the files in which a plot can be saved
 
-# Values that are a smaller share of the greatest are not drawn on a logarithmic axis: a content loss
-# that starts at 1e-13 would press everything else against the top.
+# On a logarithmic axis, values below this share of the axis' greatest value are not drawn. Otherwise a
+# content loss that starts at 1e-13 would press all other curves against the top of the plot.
 _NEGLIGIBLE = 1e-6
 
+# The line styles of curves, as matplotlib writes them. They differ in their dashes, so that the curves
+# can be told apart without colours, too.
 _LINES = (
     "-",
     "--",
     "-.",
     ":",
-)  # dashes differ too, so that lines differ without colours
+)
 
 
 class LoggedRun(NamedTuple):
-    """The losses of a run, as its log has them."""
+    """The losses of one run, read from its log, which has n lines with losses."""
 
-    name: str  # what the run is called in legends
-    facts: Mapping[str, Any]  # the first line: recipe, sizes, settings ...
-    steps: np.ndarray  # [n] the numbers of updates
-    scales: np.ndarray  # [n] the index of the scale of each canvas
-    # By name, [n] each, NaN where a loss was not finite: total, content, style, tv, and matting if the
-    # run has it. They are weighted, so that the others add up to the total.
+    name: str  # what the run is called in the legend of a plot
+    # The log's line with the event "start": the recipe, sizes and settings. Empty if there is none.
+    facts: Mapping[str, Any]
+    steps: np.ndarray  # [n] number of updates after which the losses of each line were computed
+    scales: np.ndarray  # [n] index of the scale (canvas size) at each line; 0 is the coarsest
+    # Name of a loss -> its values [n], NaN where the value was not finite. The names are "total",
+    # "content", "style", "tv" (total variation) and, if the recipe has this loss, "matting". The values
+    # include the weights of the losses, so that all others add up to the total.
     losses: Mapping[str, np.ndarray]
-    taps: Mapping[str, np.ndarray]  # the parts of the style loss by tap, [n] each
+    # Name of a style tap (layer) -> its part of the style loss [n], including its weight.
+    taps: Mapping[str, np.ndarray]
 
 
 def read_log(path: PathLike, *, argument: str = "path") -> LoggedRun:
-    r"""Read the log that `nst-jax stylize --log` wrote, also if the run goes on or was killed.
+    r"""Read the losses in a log that `nst-jax stylize --log` wrote.
+
+    The log of a run that still goes on, or that was killed, can be read as well.
 
     Args:
-      path: a file of JSON lines.
-      argument: the caller's name for the value, shown in error messages.
+      path: path of the log, a file with one JSON object in each line.
+      argument: the caller's name for `path`, shown in error messages.
 
     Returns:
-      The losses; the run is called by the name of its file, without suffix.
+      The losses of the run. The name of the run is the file's name without its suffix.
 
     Raises:
-      ValueError: if there is no such file, if a line of it is not that of a log, or if it has no
-        losses.
+      ValueError: if the file cannot be read, if it is not the log of a style transfer, or if it has no
+        line with losses.
 
     Example:
       >>> import tempfile, pathlib
@@ -85,7 +95,10 @@ def read_log(path: PathLike, *, argument: str = "path") -> LoggedRun:
 
 
 def _whole_lines(text: str) -> list[tuple[int, str]]:
-    """Return the numbered lines; a last one without an end is left out: it is still being written."""
+    """Return the lines of a log that are not blank, each with its number, counted from 1.
+
+    Text after the last line break is left out, since that line is still being written.
+    """
     return [(number, line) for number, line in enumerate(text.split("\n")[:-1], 1) if line.strip()]
 
 
@@ -118,22 +131,25 @@ def _run_of(name: str, facts: Mapping[str, Any], steps: Sequence[Mapping[str, An
 
 
 def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
-    """Plot the losses of one run, or compare those of several.
+    """Plot the losses of one run, or compare the losses of several runs, over the number of updates.
 
-    One run gets two axes: the total and its parts, and the parts of the style loss by tap. Several
-    runs get axes for the total, for content and style, and for each tap, in which each run is a line.
-    An axis is logarithmic if its values span more than a factor of ten. Dotted lines mark where one run
-    goes on to a finer scale, where its losses jump.
+    For a single run the figure has two plots: one of the total loss and its parts, and one of the parts
+    of the style loss, a curve for each tap. For several runs it has a plot of the total loss, one of
+    the content loss, one of the style loss, and one for each tap; each run is a curve in each of these
+    plots. The vertical axis of a plot is logarithmic if its values span more than a factor of ten. For
+    a single run, dotted vertical lines mark where the run went on to a finer scale, since losses jump
+    there.
 
     Args:
-      runs: what `read_log` returned.
-      title: title above the figure; empty for the recipe of a single run.
+      runs: the runs, each as `read_log` returns it.
+      title: title above the figure. If it is empty, the figure of a single run gets the run's name and
+        recipe as its title, and the figure of several runs gets no title.
 
     Returns:
       A `matplotlib.figure.Figure`, which can be changed further, and saved by `save_plot`.
 
     Raises:
-      ValueError: for no runs, and if matplotlib is not installed.
+      ValueError: if `runs` is empty, or if matplotlib is not installed.
     """
     check_matplotlib("runs")
     if not runs:
@@ -156,12 +172,12 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     return figure
 
 
-# What is drawn on axes: name of a line -> its numbers of updates and its values.
+# The curves of one plot: name of a curve -> its numbers of updates [n], and its values [n].
 _Lines = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 def _panels_of_one(run: LoggedRun) -> dict[str, _Lines]:
-    # Parts that are zero throughout are those that the recipe does not have.
+    # A part that is always zero is a loss that the recipe does not have, so it is not drawn.
     parts = {name: values for name, values in run.losses.items() if np.any(values != 0)}
     named = {"tv": "total variation"}
     panels = {"loss and its parts": {named.get(k, k): (run.steps, v) for k, v in parts.items()}}
@@ -172,7 +188,7 @@ def _panels_of_one(run: LoggedRun) -> dict[str, _Lines]:
 
 def _panels_of_several(runs: Sequence[LoggedRun]) -> dict[str, _Lines]:
     names = [run.name for run in runs]
-    # A number distinguishes files of the same name.
+    # Runs are named after their files. A number is added where files in several folders have one name.
     names = [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
         for place, name in enumerate(names)
@@ -217,41 +233,47 @@ def _title_of(run: LoggedRun) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text that matplotlib shows as it is: `$` would begin a formula, `_` hide a line's name."""
+    """Return text in a form that matplotlib shows unchanged.
+
+    Otherwise `$` would begin a formula, and a curve whose name begins with `_` would be left out of the
+    legend.
+    """
     return " " * text.startswith("_") + text.replace("$", r"\$")
 
 
 def save_plot(path: PathLike, figure: Any, *, overwrite: bool = True) -> None:
-    """Write a figure of matplotlib atomically: the file appears complete or not at all.
+    """Save a figure of matplotlib as a file, which appears complete or not at all.
 
     Args:
-      path: path with suffix .png, .svg or .pdf.
-      figure: what `plot_losses` returned.
+      path: path of the file, with the suffix .png, .svg or .pdf.
+      figure: a `matplotlib.figure.Figure`, such as `plot_losses` returns.
       overwrite: whether an existing file may be replaced.
 
     Raises:
-      ValueError: for what `check_plot` refuses.
+      ValueError: if `check_plot` refuses the path.
       OSError: if the disk fails or is full; an existing file is then unchanged.
     """
     file = Path(path)
     check_plot(file, overwrite=overwrite, argument="path")
     with _files.atomic(file) as part, warnings.catch_warnings():
-        # Names of files may have signs that matplotlib's font lacks; boxes are drawn instead.
+        # The names of runs, which are those of their files, may have characters that matplotlib's font
+        # lacks. It draws boxes in their place and warns, but the plot can still be used.
         warnings.simplefilter("ignore", UserWarning)
         figure.savefig(part, format=file.suffix.lower().removeprefix("."), dpi=150)
 
 
 def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "output") -> None:
-    """Refuse a path where no plot can be written, before any work.
+    """Raise an error if a plot cannot be written at a path; call this before the plot is made.
 
     Args:
       path: path of the plot to be written.
-      overwrite: whether it may replace an existing file.
-      argument: the caller's name for the value, shown in error messages.
+      overwrite: whether the plot may replace an existing file.
+      argument: the caller's name for `path`, shown in error messages.
 
     Raises:
-      ValueError: for another suffix than .png, .svg and .pdf; a folder; a missing or unwritable folder
-        around it; and an existing file that may not be replaced.
+      ValueError: if the suffix is not .png, .svg or .pdf; if the path is a folder; if the folder that
+        shall contain the file is missing or cannot be written to; or if the file exists and may not be
+        replaced.
     """
     file = Path(path)
     if file.suffix.lower() not in SUFFIXES:
@@ -263,7 +285,10 @@ def check_plot(path: PathLike, *, overwrite: bool = True, argument: str = "outpu
 
 
 def check_matplotlib(argument: str) -> None:
-    """Refuse to plot what an argument names, if matplotlib is missing."""
+    """Raise a ValueError if matplotlib is not installed.
+
+    `argument` is the name of the caller's argument that asks for a plot; the message begins with it.
+    """
     if find_spec("matplotlib") is None:
         raise ValueError(
             f"`{argument}`: plots need matplotlib; install it by `pip install 'nst-jax[plots]'`"

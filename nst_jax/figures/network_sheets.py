@@ -1,4 +1,7 @@
-"""What the network finds in a picture, as pictures: maps of features, and Gram matrices."""
+"""Pictures of what VGG-19 computes for a picture: its feature maps, and their Gram matrices.
+
+A sheet is one large picture of several pictures in rows, with a caption under each.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,14 +19,18 @@ from nst_jax.losses import gram
 from nst_jax.vgg.network import Network, features
 from nst_jax.vgg.taps import resolve_tap, resolve_taps
 
-STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")  # of Gatys and others
+# The taps (layers) at which Gatys and others compare the Gram matrices of styles.
+STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
-GRAM_CELL = 512  # px; side of a Gram matrix on a sheet: whole pixels for every channel of every tap
-MAP_CELL = 192  # px; longer side of a map on a sheet
-MAPS = 48  # default number of maps on a sheet
+# Side of a Gram matrix on a sheet, in px. The taps have 64, 128, 256 or 512 channels, all of which
+# divide 512, so that every entry of a matrix is a square of whole pixels.
+GRAM_CELL = 512
+MAP_CELL = 192  # upper limit of the longer side of a feature map on a sheet, in px
+MAPS = 48  # default of the largest number of feature maps on a sheet
 
-# Colours from the least to the greatest value, in equal steps: from dark to light, so that the figure
-# can be read without colours, too.
+# sRGB colours, in 0..255, for values at equal distances from the least value to the greatest; colours
+# between them are interpolated. They go from dark to light, so that the figure can be read without
+# colours, too.
 _COLORS = np.array(
     [[10, 8, 28], [64, 20, 104], [150, 40, 108], [218, 76, 66], [250, 150, 40], [252, 246, 190]],
     np.float32,
@@ -38,24 +45,27 @@ def gram_sheet(
     network: Network | None = None,
     label: str = "the picture",
 ) -> HostImage:
-    """Draw the Gram matrices of a picture, one for each tap, beside the picture.
+    """Draw a picture, and after it its Gram matrices, one for each tap.
 
-    Entry (i, j) of a Gram matrix is the mean over all positions of the product of the maps i and j:
-    how often both channels find something in the same place. It is all that the Gram losses know of a
-    style. Channels are in the order of the network. Few entries are much greater than the others. So
-    brightness is the square root of the entry, relative to a value that one entry in 200 of the same
-    matrix exceeds; these are drawn alike. Negative entries, which taps before the ReLU have, are drawn
-    as positive.
+    Entry (i, j) of a Gram matrix is the mean over all positions of the product of the feature maps i
+    and j. It says how strongly both channels respond at the same places. Gram matrices are all that
+    losses based on them, such as that of Gatys and others, know of a style. Rows and columns are in the
+    order of the network's channels.
+
+    Since a few entries are much greater than all others, an entry is drawn with a brightness
+    proportional to the square root of its absolute value. Full brightness stands for the value that one
+    entry in 200 of this matrix exceeds, and for all greater values. Entries can be negative only at
+    taps before a ReLU.
 
     Args:
       params: weights from `nst_jax.load_params`.
-      style: [h, w, 3] in [0, 1], at least 16 px a side.
-      taps: names of the taps.
+      style: the picture, [h, w, 3] in [0, 1], at least 16 px on each side.
+      taps: names of the taps (layers), such as `"relu3_1"`.
       network: pooling, padding and precision, as in `nst_jax.features`.
       label: caption of the picture.
 
     Returns:
-      [h, w, 3] float32 in [0, 1], on white.
+      The sheet, [h, w, 3] float32 in [0, 1], with a white background.
 
     Raises:
       TypeError, ValueError: as in `nst_jax.features`.
@@ -90,24 +100,24 @@ def feature_sheet(
     count: int = MAPS,
     network: Network | None = None,
 ) -> HostImage:
-    """Draw what single channels of the network find in a picture, one map for each channel.
+    """Draw the feature maps of a picture at one tap: what single channels of the network find in it.
 
-    The channels with the greatest means are drawn, the strongest first. Every map has its own scale,
-    from its least value (0 after a ReLU, unless every position has more) to its greatest, both of which
-    are written under it, after the channel's number.
+    If the tap has more channels than `count`, those with the largest means in absolute value are drawn,
+    the largest first. The colours of each map go from the least value of this map to its greatest
+    value. The caption of a map is the number of the channel and these two values.
 
     Args:
       params: weights from `nst_jax.load_params`.
-      picture: [h, w, 3] in [0, 1], at least 16 px a side.
-      tap: name of the tap, such as `"relu3_1"`.
-      count: most maps to draw.
+      picture: [h, w, 3] in [0, 1], at least 16 px on each side.
+      tap: name of the tap (layer), such as `"relu3_1"`.
+      count: largest number of maps to draw.
       network: pooling, padding and precision, as in `nst_jax.features`.
 
     Returns:
-      [h, w, 3] float32 in [0, 1], on white.
+      The sheet, [h, w, 3] float32 in [0, 1], with a white background.
 
     Raises:
-      TypeError, ValueError: as in `nst_jax.features`, and for `count` under 1.
+      TypeError, ValueError: as in `nst_jax.features`, and if `count` is under 1.
 
     Example:
       >>> import nst_jax as nst
@@ -134,13 +144,14 @@ def feature_sheet(
 def _features_of(
     params: Params, image: HostImage, taps: Sequence[str], network: Network | None
 ) -> Any:
-    # Jitted as a whole, since otherwise every layer would be compiled as its own program.
+    # All layers are compiled as one program. Without `jax.jit`, JAX would compile a program for each
+    # operation, which takes longer.
     compute = jax.jit(lambda params, image: features(params, image, taps, network=network))
     return compute(params, jnp.asarray(image))
 
 
 def _colored(share: Float[np.ndarray, "h w"]) -> HostImage:
-    """Return values in [0, 1] as colours."""
+    """Return a picture [h, w, 3] that shows values in [0, 1] by the colours of the scale `_COLORS`."""
     place = np.clip(share, 0, 1) * (len(_COLORS) - 1)
     knots = np.arange(len(_COLORS))
     channels = [np.interp(place, knots, _COLORS[:, channel] / 255) for channel in range(3)]
@@ -148,18 +159,21 @@ def _colored(share: Float[np.ndarray, "h w"]) -> HostImage:
 
 
 def _short(value: Any) -> str:
-    """Return a number with three digits that count, such as 1880."""
+    """Return a number as text, rounded to three significant digits, such as "1880"."""
     return f"{float(f'{float(value):.3g}'):g}"
 
 
 def _of_side(picture: HostImage, side: int) -> np.ndarray:
-    """Return a picture resized so that its longer side is `side` px."""
+    """Return a picture resized so that its longer side is `side` px long."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     return bicubic_8bit(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
 def _enlarged(values: HostImage, side: int) -> np.ndarray:
-    """Return a picture as large as fits into `side` px, each value as a square of pixels."""
+    """Enlarge a picture by the largest whole factor with which its longer side is at most `side` px.
+
+    Every pixel becomes a square of equal pixels. A picture that is larger than `side` stays as it is.
+    """
     times = max(1, side // max(values.shape[:2]))
     return np.repeat(np.repeat(values, times, axis=0), times, axis=1)

@@ -1,6 +1,7 @@
-"""From a file's bytes to sRGB pixels: EXIF orientation, colour profiles, modes, depth, transparency.
+"""Decode a file's bytes to sRGB pixels, whatever its orientation, colour profile, depth or opacity.
 
-Every conversion that may surprise the user is recorded as a note, a line of text.
+`decoded` returns the pixels, and a note (one line of text) for every conversion that may surprise the
+user.
 """
 
 import contextlib
@@ -18,21 +19,26 @@ from PIL import Image as PilImage
 from nst_jax import _memory
 from nst_jax.images import jpeg_markers, png_chunks
 
-# Largest number of pixels of a picture that is read, as in Pillow. As float32 RGB they take 2 GB.
+# Largest number of pixels that are read, which is also the limit beyond which Pillow raises an error.
+# As float32 RGB, so many pixels take 2 GB. A larger JPEG is decoded at a smaller size; other larger
+# pictures are refused.
 MOST_PIXELS = 178_956_970
 
-# Formats that are read, by Pillow's names. Others are left out: EPS would run Ghostscript, and Pillow
-# takes almost any file for a TGA. Only other packages, such as pillow-heif, register HEIF with Pillow.
+# Formats that are read, by Pillow's names. Pillow can read more, but some are risky: for an EPS, it
+# runs Ghostscript, and it takes almost any file for a TGA. HEIF can be read only after another package,
+# such as pillow-heif, has registered an opener with Pillow.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "HEIF")
 
 # Pillow's name of a format -> its name in messages, for formats where these differ.
 _SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
 
-_BLACK_TO_BLACK: Any = 0x2000  # Little CMS' black point compensation flag; no name in Pillow < 10.3
+# Flag for black point compensation in Little CMS, the library with which Pillow converts colours.
+# Pillow before 10.3 has no name for it.
+_BLACK_TO_BLACK: Any = 0x2000
 
-# Formats in which several pictures in one file are the frames of an animation.
+# Formats in which several pictures in one file are the frames of an animation. In others, such as TIFF,
+# they are separate pictures.
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
-
 
 # Suffixes of the files that count as pictures when a folder is searched. `HEIC_SUFFIXES` are added only
 # if Pillow has an opener for HEIC.
@@ -53,44 +59,58 @@ _TURNS = {
     8: PilImage.Transpose.ROTATE_90,
 }
 
-_SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange height and width
+_SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
+MOST_DPI = 30_000  # pixels per inch; a file that states more is taken to state no resolution
 
-MOST_DPI = 30_000  # resolutions beyond it are no resolutions
-
-# x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
+# CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
-_EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # our key in Pillow's `info`: the EXIF is damaged
-_FULL_SIZE = "nst_jax full size"  # our key in Pillow's `info`: (width, height) before a reduction
-_CODE_POINTS = "nst_jax cICP"  # our key in Pillow's `info` for the numbers in a PNG's cICP chunk
-_PQ, _HLG = 16, 18  # HDR's transfer functions, by their numbers in ITU-T H.273
-# Primaries and transfer functions that are read as sRGB's, by their numbers in ITU-T H.273: those that
-# differ little from sRGB's, and an unspecified transfer function (2).
+# Keys under which this module adds facts of its own to `info`, the dictionary of an opened picture in
+# which Pillow collects what the file states.
+_EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # present if the EXIF is damaged
+_FULL_SIZE = "nst_jax full size"  # (width, height) of a JPEG that is decoded at a smaller size
+_CODE_POINTS = "nst_jax cICP"  # what `png_chunks.code_points` returns for a PNG
+
+_PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
+# (primaries, transfer functions) that are read as if they were sRGB's, by their numbers in ITU-T H.273:
+# those that differ little from sRGB's, and an unspecified transfer function (2).
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
 class _RefusedError(Exception):
-    """Raised for an intact file that is not accepted; the message continues after the file's name."""
+    """Raised for a file that is intact but not accepted, such as one that takes too much memory.
+
+    Its text is the end of a sentence, such as "has samples from ...": `opened_picture` puts the file's
+    name before it.
+    """
 
 
 @contextlib.contextmanager
 def opened_picture(
     data: bytes, words: str, argument: str, *, verified: bool = True
 ) -> Iterator[PilImage.Image]:
-    """Context manager: open a file's bytes with Pillow; any error becomes a one-line ValueError.
+    """Open a file's bytes with Pillow, as a context manager.
 
     Args:
       data: all bytes of the file.
-      words: the file in messages, such as its path in quotes.
-      argument: the caller's name for the file, for messages.
+      words: what error messages call the file, such as its path in quotes.
+      argument: the caller's name for the value, shown in error messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
-        `info` lacks the text that follows a PNG's pixels until the pixels are decoded.
+        the picture's `info` lacks the text that follows a PNG's pixels until the pixels are decoded.
+
+    Yields:
+      The opened picture, whose pixels are not decoded yet.
+
+    Raises:
+      ValueError: in place of any error, even one that is raised inside the `with` block; its message
+        has one line.
     """
     formats = _readable()
     try:
         with warnings.catch_warnings():
-            # Pillow's warnings concern odd metadata and large pictures; `decoded` notes large pictures.
+            # Pillow warns of odd metadata, which is harmless here, and of large pictures, for which
+            # `decoded` returns a note.
             warnings.simplefilter("ignore")
             is_png = verified and data.startswith(png_chunks.SIGNATURE)
             chunks = png_chunks.checked_chunks(data) if is_png else []
@@ -112,7 +132,7 @@ def opened_picture(
         )
     except _RefusedError as error:
         reason = str(error)
-    except Exception as error:  # Pillow's readers raise anything on damaged files
+    except Exception as error:  # on a damaged file, Pillow may raise any kind of error
         problem = " ".join(str(error).split()) or type(error).__name__
         reason = f"is damaged or truncated ({problem}); get a complete copy"
     else:
@@ -121,7 +141,7 @@ def opened_picture(
 
 
 def _opened(data: bytes, formats: list[str]) -> PilImage.Image:
-    """Open a file's bytes; a JPEG of more than `MOST_PIXELS` pixels will be decoded at a smaller size.
+    """Open a file's bytes; let a JPEG of more than `MOST_PIXELS` pixels be decoded at a smaller size.
 
     A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. The largest of these that is small enough is
     chosen, whatever memory is free, so that a file always has the same pixels.
@@ -130,7 +150,7 @@ def _opened(data: bytes, formats: list[str]) -> PilImage.Image:
     opened: PilImage.Image
     try:
         opened = PilImage.open(io.BytesIO(data), formats=formats)
-    except PilImage.DecompressionBombError:  # Pillow's own limit, before the size can be reduced
+    except PilImage.DecompressionBombError:  # raised before a smaller size can be requested
         if not is_jpeg:
             raise
         opened = JpegImagePlugin.jpeg_factory(io.BytesIO(data))
@@ -143,14 +163,14 @@ def _opened(data: bytes, formats: list[str]) -> PilImage.Image:
 
 
 def _readable() -> list[str]:
-    """Return Pillow's names of the formats that are read here."""
+    """Return those of `_FORMATS` that the installed Pillow can open."""
     PilImage.init()
     return [name for name in _FORMATS if name in PilImage.OPEN]
 
 
 def suffixes() -> tuple[str, ...]:
     """Return the suffixes by which pictures are found in folders, with HEIC's if Pillow can open it."""
-    # Pillow knows more suffixes, but people rarely collect pictures in those formats.
+    # Pillow knows more suffixes, but people rarely keep folders of pictures in those formats.
     return PICTURE_SUFFIXES + (HEIC_SUFFIXES if "HEIF" in _readable() else ())
 
 
@@ -171,13 +191,13 @@ def _why_unidentified(data: bytes, formats: list[str]) -> str:
             "is a TIFF that is damaged or truncated, or whose kind of samples or compression Pillow "
             "cannot read; save it as PNG, or as TIFF with 8 or 16 bits"
         )
-    # An MPO, a file of several JPEGs, is not listed beside JPEG.
+    # MPO, a format of several JPEGs in one file, is left out of the list: its users know it as JPEG.
     names = [_SPELLED.get(name, name) for name in formats if name != "MPO"]
     return f"is not a picture in a known format; expected {', '.join(names[:-1])} or {names[-1]}"
 
 
 def _brand(data: bytes) -> str | None:
-    """Return "AVIF" or "HEIF", as Pillow names them, if a file's `ftyp` box states that; else None."""
+    """Return "AVIF" or "HEIF" if the `ftyp` box at a file's start names such a format; else None."""
     if data[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(data[:4], "big"), 256)
@@ -191,7 +211,7 @@ def _brand(data: bytes) -> str | None:
 def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
     """Return the height and width of the picture that `decoded` returns, without decoding it."""
     height, width = opened.height, opened.width
-    if opened.format == "TIFF":  # some versions of Pillow exchange its height and width themselves
+    if opened.format == "TIFF":  # some versions of Pillow have exchanged height and width already
         tags: Any = opened.tag_v2  # type: ignore[attr-defined]
         height, width = tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.ImageWidth]
     return (width, height) if _orientation(opened, []) in _SIDEWAYS else (height, width)
@@ -200,9 +220,11 @@ def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
 def decoded(
     opened: PilImage.Image,
 ) -> tuple[Float[np.ndarray, "h w 3"], Float[np.ndarray, "h w"] | None, list[str]]:
-    """Return the picture in sRGB, its opacity (None if opaque), and notes for the user.
+    """Decode an opened picture: turn it upright, convert it to sRGB, and separate its opacity.
 
-    Transparent parts are composited over white.
+    Returns:
+      The picture, [h, w, 3] float32 in [0, 1], with transparent parts composited over white; its
+      opacity, [h, w] from 0 to 1, or None if it is opaque; and notes for the user, one line each.
     """
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
@@ -211,7 +233,8 @@ def decoded(
     low = None if gamma is None else _low_bytes(opened)
     opened.load()
     upright = opened
-    # `load` turns a TIFF upright by itself and then removes its orientation tag.
+    # `load` has already turned a TIFF upright and removed its orientation tag. So the tag is read
+    # again.
     if orientation in _TURNS and _orientation(opened, []) in _TURNS:
         upright = opened.transpose(_TURNS[orientation])
         low = low and low.transpose(_TURNS[orientation])
@@ -228,30 +251,33 @@ def decoded(
         notes.append("transparent parts composited over white")
         rgb = _over_white(rgb, alpha)
     image = np.asarray(rgb, np.float32)
-    image /= 255  # in place: it may be large
+    image /= 255  # in place, since a second copy of a large picture would take much memory
     return image, alpha, notes
 
 
 def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
-    """Return the pixels per inch, across and down, of the upright picture; None if none are stated."""
+    """Return the pixels per inch, across and down, of the upright picture; None if not stated."""
     found = opened.info.get("dpi") or _exif_resolution(opened)
     try:
         across, down = (float(one) for one in found or ())
-    except (TypeError, ValueError, ZeroDivisionError):  # damaged or missing
+    except (TypeError, ValueError, ZeroDivisionError):  # the resolution is damaged or missing
         return None
-    if not all(1 < one <= MOST_DPI for one in (across, down)):  # 1 means that it is not known
+    if not all(1 < one <= MOST_DPI for one in (across, down)):  # 1 stands for "not known"
         return None
     return (down, across) if _orientation(opened, []) in _SIDEWAYS else (across, down)
 
 
 def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
-    """Return the resolution that EXIF states in inches or centimetres, for formats without a field."""
+    """Return the pixels per inch, across and down, that EXIF states; None if it states none.
+
+    This is for files whose format has no field of its own for the resolution.
+    """
     try:
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
         across, down = exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution]
         factor = {2: 1.0, 3: 2.54}[exif.get(ExifTags.Base.ResolutionUnit, 2)]
         return float(across) * factor, float(down) * factor
-    except Exception:  # damaged EXIF counts as none
+    except Exception:  # EXIF that is damaged or lacks these tags states no resolution
         return None
 
 
@@ -264,8 +290,8 @@ def load_pixels(opened: PilImage.Image) -> None:
     opened.load()
 
 
-# The most bytes that Pillow takes for each pixel while it decodes: its picture takes 4, and what a
-# decoder holds besides, such as the coefficients of a progressive JPEG, up to 10.
+# The most bytes that Pillow takes for each pixel while it decodes: 4 for the pixel itself, and up to 10
+# for what the decoder holds besides, such as the coefficients of a progressive JPEG.
 LOADED_BYTES = 14
 # The most bytes that the coefficients of a progressive JPEG take for each pixel of the full picture:
 # four channels of 2 bytes. All coefficients are kept until the whole file is read, even if the picture
@@ -291,7 +317,7 @@ def _check_memory(opened: PilImage.Image, needed: int) -> None:
 
 
 def memory_of(opened: PilImage.Image) -> int:
-    """Return the bytes that decoding takes, as far as the file's header tells."""
+    """Return the most bytes that `decoded` will take, estimated from what the file's header states."""
     pixels = opened.width * opened.height
     most = pixels * _bytes_per_pixel(opened)
     if _FULL_SIZE in opened.info and opened.info.get("progressive"):
@@ -301,8 +327,8 @@ def memory_of(opened: PilImage.Image) -> int:
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
-    """Return the most bytes that decoding takes for each pixel, as measured and rounded up."""
-    most = 25  # the float32 array takes 12, Pillow's picture 4, and the conversion 9
+    """Return the most bytes per pixel that decoding this picture takes, as measured and rounded up."""
+    most = 25  # the float32 array that is returned takes 12, Pillow's picture 4, the conversion 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
     if opened.mode.startswith("I") or opened.mode == "F":
@@ -311,8 +337,8 @@ def _bytes_per_pixel(opened: PilImage.Image) -> int:
         most += 12
     if _orientation(opened, []) in _TURNS:
         most += 4
-    if opened.format in ("WEBP", "AVIF", "JPEG2000", "HEIF"):  # their decoders hold a copy
-        most += 10
+    if opened.format in ("WEBP", "AVIF", "JPEG2000", "HEIF"):
+        most += 10  # the decoders of these formats keep a copy of the picture
     return most
 
 
@@ -334,19 +360,21 @@ def _notes_on_file(opened: PilImage.Image) -> Iterator[str]:
 
 
 def _has_deep_colours(opened: PilImage.Image) -> bool:
-    # Pillow silently reads 16-bit colours at 8 bits. Only its decoders' arguments show the depth.
+    # Pillow silently reads 16-bit colours at 8 bits. Only the arguments of its decoders, which are in
+    # `tile`, show the file's own depth.
     decoders = str(getattr(opened, "tile", ""))
     return ";16" in decoders or (opened.format == "PPM" and "65535" in decoders)
 
 
 def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
     try:
-        # Pillow's method for PNG would decode the pixels to find EXIF after them, but `opened_picture`
-        # has already found it.
+        # For a PNG, `opened.getexif` would decode the pixels to look for EXIF that follows them, which
+        # `opened_picture` has already found. The method of the base class does not decode.
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow raises anything on damaged EXIF; the pixels may still be intact
-        opened.info[_EXIF_IS_UNREADABLE] = True  # a second attempt would find no EXIF and not raise
+    except Exception:  # damaged EXIF may raise any kind of error; the pixels may still be intact
+        # A second call of `getexif` would find no EXIF and raise no error, so the error is recorded.
+        opened.info[_EXIF_IS_UNREADABLE] = True
     if _EXIF_IS_UNREADABLE in opened.info:
         notes.append("unreadable EXIF ignored")
         return 1
@@ -358,9 +386,10 @@ def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
 def _split_alpha(
     image: PilImage.Image,
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
-    """Return the colours in mode L, RGB, CMYK or LAB, and the opacity (None if opaque)."""
+    """Return a picture's colours in mode L, RGB, CMYK or LAB, and its opacity (None if opaque)."""
     if image.mode in ("P", "PA") or "transparency" in image.info:
-        # A palette entry, or one colour, may be declared transparent.
+        # A picture with a palette may declare an entry of the palette transparent, other pictures one
+        # colour.
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode in ("RGBA", "RGBa", "LA", "La"):
         image = image.convert("RGBA" if image.mode.startswith("RGB") else "LA")
@@ -374,23 +403,26 @@ def _split_alpha(
 def _from_deep_grey(
     image: PilImage.Image, gamma: float | None
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
-    """Return a grey picture of more than 8 bits, converted to sRGB in mode L, and its opacity.
+    """Convert a grey picture of more than 8 bits to 8-bit grey (mode L) in sRGB.
 
-    Without a gamma, the samples count as sRGB. The opacity is None if every pixel is opaque.
+    Returns:
+      The grey picture, and its opacity, [h, w], 0 or 1; None if every pixel is opaque. If `gamma` is
+      None, the samples are taken to be sRGB already.
     """
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
     white = 65535.0
-    if image.mode == "F":  # white is 1 or, as in Pillow's conversions from 8 bits, 255
+    if image.mode == "F":  # floating point: white is 1, or 255 if Pillow made it from 8 bits
         white = 1.0 if high <= 1 else 255.0
     if not (low >= 0 and high <= white):
         raise _RefusedError(
             f"has samples from {low:g} to {high:g} and does not say which of them is white; "
             "save it with 8 or 16 bits"
         )
-    # Rounded only after the conversion: near black, one step of 8-bit samples may be several in sRGB.
+    # Samples are rounded to 8 bits only after the conversion by gamma: near black, one 8-bit level of
+    # the samples may span several levels of sRGB.
     levels = np.empty(values.shape, np.uint8)
-    for row, samples in zip(levels, values / white, strict=True):  # by rows, to save memory
+    for row, samples in zip(levels, values / white, strict=True):  # row by row, to save memory
         row[:] = np.rint((samples if gamma is None else _gamma_to_srgb(samples, gamma)) * 255)
     grey = PilImage.fromarray(levels)
     key = image.info.get("transparency")
@@ -400,10 +432,10 @@ def _from_deep_grey(
 
 
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
-    """Return the low bytes of a PNG's 16-bit colours; None for other pictures.
+    """Return a picture of the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    Of each 16-bit sample, Pillow keeps only the high byte. Told the opposite byte order, it keeps the
-    low byte instead.
+    Of each 16-bit sample, Pillow keeps only the high byte. If it is told that the file has the opposite
+    byte order, it keeps the low byte instead.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):
@@ -420,7 +452,7 @@ def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) 
     """Return 16-bit colours, given by their high and low bytes, converted to sRGB in mode RGB."""
     table = np.rint(255 * _gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
-    for row, below in zip(found, np.asarray(low), strict=True):  # by rows, to save memory
+    for row, below in zip(found, np.asarray(low), strict=True):  # row by row, to save memory
         row[:] = table[row.astype(np.uint16) << 8 | below]
     return PilImage.fromarray(found)
 
@@ -428,7 +460,7 @@ def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) 
 def _to_srgb(
     colours: PilImage.Image, info: Mapping[Any, Any], gamma: float | None, notes: list[str]
 ) -> PilImage.Image:
-    """Return colours in sRGB, converted from their profile or from `gamma`, if they have either."""
+    """Return colours in sRGB, converted by the file's profile, or else by `gamma` if it is not None."""
     converted = None
     if profile := info.get("icc_profile"):
         converted = _with_profile(colours, profile, notes)
@@ -441,11 +473,12 @@ def _to_srgb(
 
 
 def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
-    """Return the gamma from which a PNG has to be converted to sRGB; None if it is not converted.
+    """Return the gamma from which a PNG has to be converted to sRGB; None for no conversion.
 
-    Samples are light to the power of the gamma. A cICP chunk overrides the gamma, and colours that it
-    defines are not converted; primaries (cHRM) are ignored. If either differs from sRGB, a note is
-    added to `notes`.
+    Samples are light to the power of the gamma. If a cICP chunk names the colour space, the gamma does
+    not count and nothing is converted. Primaries (the cHRM chunk) are ignored. A note is added to
+    `notes` for a gamma that is to be converted, and for a colour space or primaries that are not
+    sRGB's.
     """
     gamma = info.get("gamma")
     points = info.get(_CODE_POINTS)
@@ -503,7 +536,7 @@ def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
         outputMode="RGB",
         flags=_BLACK_TO_BLACK,
     )
-    assert converted is not None  # only a conversion in place returns None
+    assert converted is not None  # `profileToProfile` returns None only if it converts in place
     return converted
 
 
@@ -517,6 +550,6 @@ def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
 
 
 def _over_white(rgb: PilImage.Image, alpha: np.ndarray) -> PilImage.Image:
-    # Rounded, so that every picture from a file is exactly representable in 8 bits.
+    # The mixture is rounded, so that every picture that is read from a file has exact 8-bit values.
     mixed = 255 + (np.asarray(rgb, np.float32) - 255) * alpha[..., None]
     return PilImage.fromarray(np.rint(mixed).astype(np.uint8))

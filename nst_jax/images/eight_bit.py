@@ -43,10 +43,10 @@ def to_uint8(image: Any) -> UInt8[np.ndarray, "..."]:
 def resize_8bit(
     image: Any, shape: Shape, resampling: PilImage.Resampling
 ) -> Float[np.ndarray, "h w *rgb"]:
-    """Round a picture to 8 bits and resize it with Pillow, as published pipelines do.
+    """Round a picture to 8 bits and resize it with Pillow, as published style-transfer programs do.
 
-    All filters but NEAREST are antialiased: their kernels widen when the picture is reduced. The result
-    is rounded to 8 bits, too.
+    All filters but NEAREST are antialiased: their kernels widen when the picture is reduced. Pillow
+    rounds the resized picture to 8 bits, too.
 
     Args:
       image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
@@ -54,7 +54,7 @@ def resize_8bit(
       resampling: the filter, a member of Pillow's `Resampling`.
 
     Returns:
-      float32 in [0, 1] of the new shape.
+      float32 in [0, 1], of the new height and width.
 
     Raises:
       ValueError: as in `to_uint8`.
@@ -77,10 +77,13 @@ def cut_8bit(
     """Cut a square out of a picture and resize it with Pillow's bicubic filter, antialiased.
 
     Args:
-      image: the picture.
+      image: [h, w, 3] uint8.
       corner: (row, column) of the square's upper left pixel.
       side: side of the square in px.
       size: side of the result in px.
+
+    Returns:
+      [size, size, 3] uint8.
     """
     top, left = corner
     square = PilImage.fromarray(np.ascontiguousarray(image[top : top + side, left : left + side]))
@@ -88,34 +91,35 @@ def cut_8bit(
 
 
 def bilinear_8bit(image: Any, shape: Shape) -> HostImage:
-    """Round to 8 bits and resize to (height, width) with Pillow's BILINEAR; see `resize_8bit`."""
+    """Round a picture to 8 bits and resize it with Pillow's filter BILINEAR; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.BILINEAR)
 
 
 def bicubic_8bit(image: Any, shape: Shape) -> HostImage:
-    """Round to 8 bits and resize to (height, width) with Pillow's BICUBIC; see `resize_8bit`."""
+    """Round a picture to 8 bits and resize it with Pillow's filter BICUBIC; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.BICUBIC)
 
 
 def nearest_8bit(image: Any, shape: Shape) -> HostImage:
-    """Round to 8 bits and resize to (height, width) with Pillow's NEAREST; see `resize_8bit`."""
+    """Round a picture to 8 bits and resize it with Pillow's filter NEAREST; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.NEAREST)
 
 
 def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]:
-    """Round to 8 bits and resize to (height, width) with the BILINEAR of Pillow before 2.7 and of PIL.
+    """Round a picture to 8 bits and resize it with the filter BILINEAR of Pillow before version 2.7.
 
-    Until January 2015 this filter used only two by two pixels, even when it reduced a picture, so that
-    fine texture aliases. Pixel (i, j) of the result is the value at (i * h / h_new - 1/2, j * w / w_new
-    - 1/2), where the centre of the first pixel is at (0, 0), so the picture shifts by half a new pixel.
-    The value is truncated to 8 bits, not rounded.
+    Until January 2015, this filter of Pillow, and of its predecessor PIL, used only two by two pixels,
+    even when it reduced a picture, so that fine texture aliased. Pixel (i, j) of the result is the
+    value of the [h, w] picture at (i * h / h_new - 1/2, j * w / w_new - 1/2), where the centre of the
+    first pixel is at (0, 0). So the picture shifts by half a pixel of the result. The value is
+    truncated to 8 bits, not rounded.
 
     Args:
       image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
       shape: height and width of the result.
 
     Returns:
-      float32 in [0, 1] of the new shape.
+      float32 in [0, 1], of the new height and width.
 
     Raises:
       ValueError: as in `to_uint8`.
@@ -147,11 +151,17 @@ def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]
 
 
 def _neighbours(old: int, new: int) -> tuple[Any, Any, Any]:
-    """Return, for each new pixel, the indices of its two old neighbours, and its distance to the first.
+    """Find, along one axis, the two old pixels between which each new pixel lies.
 
-    The distance is in old pixels, 0 to 1.
+    Args:
+      old: length of the axis before resizing.
+      new: length of the axis after resizing.
+
+    Returns:
+      Three arrays [new]: the indices of the first and of the second old pixel, and the distance of the
+      new pixel from the first one, 0 to 1. Where an old pixel would be outside, it is the border pixel.
     """
-    # The quotient is computed first, as in Pillow's C code, so that rounding errors are the same.
+    # `old / new` is computed first, as in Pillow's C code, so that rounding errors are the same.
     positions = np.arange(new) * (old / new) - 0.5
     first = np.floor(positions)
     index = first.astype(np.int64)

@@ -1,7 +1,8 @@
-"""From pixels to a file's bytes: one writer per format, the sRGB profile, and metadata as text.
+"""Encode pictures as the bytes of a file: one writer per format, the sRGB profile, metadata as text.
 
-Files contain nothing but the picture, its profile and, if given, the metadata: in PNG as a text chunk
-named `nst_jax`, in other formats as an EXIF description that starts with `nst_jax`.
+Files contain nothing but the picture, the profile and, if they are given, its resolution and metadata.
+The metadata is in PNG a text chunk named `nst_jax`, in other formats an EXIF description that starts
+with `nst_jax`.
 """
 
 import io
@@ -18,7 +19,8 @@ KEYWORD = "nst_jax"  # name of the PNG text chunk, and prefix of the EXIF descri
 
 Dpi = tuple[float, float]  # pixels per inch, across and down
 
-# Writes a picture into a file, with the metadata as text and the resolution, if they are not None.
+# A function of (picture, file object, metadata as text, resolution), which writes the picture into the
+# file object. If the text or the resolution is None, the file states none.
 Writer = Callable[[PilImage.Image, io.BytesIO, str | None, Dpi | None], None]
 
 
@@ -56,7 +58,7 @@ def _write_webp(
         lossless=True,
         exact=True,
         icc_profile=srgb_profile(),
-        exif=description(text, dpi),  # its container has no other place for a resolution
+        exif=description(text, dpi),  # a WebP file has no other place for the resolution
     )
 
 
@@ -74,7 +76,7 @@ def _write_tiff(
 
 
 def _stated(dpi: Dpi | None) -> dict[str, Any]:
-    """Return the argument of Pillow's writers for a resolution; without it they state none."""
+    """Return the keyword argument with which Pillow writes a resolution; empty if `dpi` is None."""
     return {} if dpi is None else {"dpi": dpi}
 
 
@@ -88,8 +90,8 @@ WRITERS: dict[str, Writer] = {
 }
 
 
-# Largest number of pixels on a side that a format allows. The limits of formats that are not listed are
-# larger than what fits in memory.
+# Suffix -> largest number of pixels on a side that the format allows. The limits of the other formats
+# are larger than what fits in memory.
 LARGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 
 
@@ -104,11 +106,16 @@ def srgb_profile() -> bytes:
 
 
 def as_text(metadata: Mapping[str, Any] | None) -> str | None:
-    """Return metadata as JSON text; None stays None."""
+    """Return metadata as JSON text; None if `metadata` is None.
+
+    Raises:
+      ValueError: for values that JSON cannot express.
+    """
     if metadata is None:
         return None
     try:
-        # ASCII only, with JSON's escapes for other characters, so that every format can store the text.
+        # The text is ASCII, with JSON's escapes for other characters, so that every format can store
+        # it.
         return json.dumps(metadata, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -117,11 +124,14 @@ def as_text(metadata: Mapping[str, Any] | None) -> str | None:
         ) from None
 
 
-_INCH = 2  # EXIF's number of the unit of a resolution
+_INCH = 2  # value of EXIF's tag ResolutionUnit for pixels per inch
 
 
 def description(text: str | None, dpi: Dpi | None = None) -> bytes:
-    """Return EXIF that has the text as its description, and the resolution; empty if both are None."""
+    """Return the bytes of EXIF with a text as its description, and with a resolution.
+
+    What is None is left out; if both are None, there are no bytes.
+    """
     if text is None and dpi is None:
         return b""
     exif = PilImage.Exif()
@@ -134,11 +144,11 @@ def description(text: str | None, dpi: Dpi | None = None) -> bytes:
 
 
 def text_in(opened: PilImage.Image) -> str | None:
-    """Return the text that one of `WRITERS` embedded in an opened picture, or None."""
+    """Return the metadata, as text, that this package embedded in an opened picture; None if absent."""
     prefix = f"{KEYWORD} "
     if KEYWORD in opened.info:
         return str(opened.info[KEYWORD])
-    comment = opened.info.get("comment")  # of a GIF, from `film_encoding`
+    comment = opened.info.get("comment")  # where `film_encoding` puts the text in a GIF
     if isinstance(comment, bytes) and comment.startswith(prefix.encode()):
         return comment.decode(errors="replace").removeprefix(prefix)
     try:

@@ -1,7 +1,7 @@
-"""From frames to a film's bytes: one writer per format, each with the metadata that the format allows.
+"""Write frames as a film, with metadata embedded as text: one writer for each file format.
 
 GIF, WebP and APNG are written by Pillow and repeat for ever. MP4 is written by PyAV, which has to be
-installed; its players decide whether they repeat it.
+installed; whether an MP4 repeats is decided by the player.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,20 +18,26 @@ from PIL import PngImagePlugin
 
 from nst_jax.images import encoding
 
-Frame = UInt8[np.ndarray, "h w 3"]
+Frame = UInt8[np.ndarray, "h w 3"]  # one picture of a film
 
-# Writes frames of one size, each with the seconds for which it is shown, and the metadata as text.
+# A function of (path, frames, spans, text), which writes a film. The frames have one size, `spans` are
+# the seconds for which each is shown, and `text` is the metadata to embed, or None.
 Writer = Callable[[Path, Sequence[Frame], Sequence[float], str | None], None]
 
-VIDEO_RATE = 25  # frames per second of an MP4, in which a frame is repeated while it is shown
+# Frames per second of an MP4. A frame that is shown for longer is stored repeatedly.
+VIDEO_RATE = 25
 
-_SAMPLED_FRAMES = 12  # number of frames from which the palette of a GIF is chosen
-_SAMPLED_PIXELS = 100_000  # number of pixels of these frames together, about
-_REFINEMENTS = 10  # number of rounds of k-means that improve a palette
+_SAMPLED_FRAMES = 12  # largest number of frames from which the palette of a GIF is chosen
+_SAMPLED_PIXELS = 100_000  # about how many pixels are taken from these frames together
+_REFINEMENTS = 10  # number of k-means iterations by which a palette is improved
 
 
 class _LaterPictures:
-    """All frames but the first as Pillow's pictures, made anew each time they are iterated over."""
+    """Yields all frames but the first as Pillow's pictures, each made only when it is needed.
+
+    So the frames need not be in memory together. Pillow may iterate several times; the pictures are
+    then made again.
+    """
 
     def __init__(
         self, frames: Sequence[Frame], picture_of: Callable[[Frame], PilImage.Image]
@@ -49,7 +55,7 @@ def _save_all(
     picture_of: Callable[[Frame], PilImage.Image] = PilImage.fromarray,
     **options: Any,
 ) -> None:
-    """Write an endless film by Pillow; the options are those of its writer of a format."""
+    """Write an endlessly repeating film; `options` are those of Pillow's writer of format `kind`."""
     later = _LaterPictures(frames, picture_of)
     picture_of(frames[0]).save(path, kind, save_all=True, append_images=later, loop=0, **options)
 
@@ -67,7 +73,7 @@ def _write_gif(
         frames,
         lambda frame: _in_palette(frame, palette),
         duration=_milliseconds(spans, unit=10),  # GIF counts in hundredths of a second
-        optimize=False,  # it would give frames palettes of their own
+        optimize=False,  # Pillow's optimisation would give each frame a palette of its own
         **described,
     )
 
@@ -110,14 +116,16 @@ def _write_mp4(
     from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
     height, width = (side + side % 2 for side in frames[0].shape[:2])
-    # `faststart` puts the index before the pictures, so that a browser plays what it has of the file.
+    # `faststart` puts the index before the pictures, so that a browser can play a film while loading
+    # it.
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         if text is not None:
             container.metadata["comment"] = f"{encoding.KEYWORD} {text}"
         stream = container.add_stream("libx264", rate=Fraction(VIDEO_RATE))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "preset": "medium"}
-        # Without these a player guesses from the size in which of two ways colours were coded.
+        # The coding of colours is stated, since players would otherwise guess it from the picture's
+        # size.
         stream.colorspace, stream.color_range = Colorspace.ITU709, ColorRange.MPEG
         stream.color_primaries, stream.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         number = 0
@@ -144,12 +152,13 @@ WRITERS: dict[str, Writer] = {
     "mp4": _write_mp4,
 }
 
-# Largest number of pixels on a side. APNG's limit is larger than what fits in memory.
+# Format -> largest number of pixels on a side that it allows. APNG's limit is larger than what fits in
+# memory.
 LARGEST_SIDE = {"gif": 65535, "webp": 16383, "mp4": 16384}
 
 
 def missing_for(kind: str) -> str | None:
-    """Return what has to be installed before films of a format can be written; None if nothing."""
+    """Return a message that says what to install for a format; None if nothing is missing."""
     if kind == "mp4" and find_spec("av") is None:
         return (
             "MP4 needs PyAV; install it by `pip install 'nst-jax[film]'`, or choose .gif or .webp"
@@ -158,9 +167,10 @@ def missing_for(kind: str) -> str | None:
 
 
 def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
-    """Return how long frames are shown, in multiples of `unit` milliseconds.
+    """Convert the seconds for which frames are shown to milliseconds, in multiples of `unit`.
 
-    The times at which frames end are rounded, not the spans, so that rounding errors do not add up.
+    The times at which frames end are rounded, not their durations, so that rounding errors do not add
+    up.
     """
     ends = [round(end * 1000 / unit) for end in chain([0.0], accumulate(spans))]
     return [max(1, after - before) * unit for before, after in pairwise(ends)]
@@ -168,17 +178,22 @@ def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
 
 # --- Settings in an MP4 ---------------------------------------------------------------------------
 
-# Boxes that lead to the comment of an MP4, each with the number of bytes before the boxes inside it.
+# An MP4 consists of named sections, called boxes, inside each other. These boxes lead from the
+# outermost one to the text of the film's comment, each with the number of bytes that precede its
+# content.
 _COMMENT = ((b"moov", 0), (b"udta", 0), (b"meta", 4), (b"ilst", 0), (b"\xa9cmt", 0), (b"data", 8))
 
 
 def is_mp4(data: bytes) -> bool:
-    """Return whether a file's bytes begin as `_write_mp4` begins a film."""
+    """Return whether a file's bytes begin like those of the MP4 films that `_write_mp4` writes."""
     return data[4:12] == b"ftypisom"
 
 
 def text_in_mp4(data: bytes) -> str | None:
-    """Return the text that was embedded in an MP4, or None; it needs no PyAV."""
+    """Return the metadata that was embedded, as text, in an MP4's bytes; None without it.
+
+    PyAV is not needed.
+    """
     inside = memoryview(data)
     for kind, before in _COMMENT:
         found = next((content for name, content in _boxes(inside) if name == kind), None)
@@ -190,43 +205,48 @@ def text_in_mp4(data: bytes) -> str | None:
 
 
 def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Yield the names and contents of the boxes that follow each other in a part of an MP4."""
+    """Yield the name and content of each box in `view`, a part of an MP4 that consists of boxes."""
     while len(view) >= 8:
         size, header = int.from_bytes(view[:4]), 8
-        if size == 1:  # its size follows, in 64 bits
+        if size == 1:  # 1 stands for a size of 64 bits, which follows
             size, header = int.from_bytes(view[8:16]), 16
         if size < header:
-            return  # 0: the last box, up to the end of the file; others are damaged
+            # A size of 0 stands for a box up to the end of the file, which never has the comment. Other
+            # sizes below that of the header are damage.
+            return
         yield bytes(view[4:8]), view[header:size]
         view = view[size:]
 
 
 # --- Colours of a GIF -----------------------------------------------------------------------------
 
-# Thresholds of ordered dithering (Bayer, 1973), from -1/2 to 1/2: an 8x8 matrix whose every 2x2 block
-# is the same pattern again, scaled.
+# Thresholds of ordered dithering (Bayer, 1973): an 8x8 matrix of numbers between -1/2 and 1/2. A 2x2
+# pattern is enlarged to 4x4 and then to 8x8. Each time, the larger matrix has a block for each entry of
+# the pattern: four times the smaller matrix, plus the entry.
 _PATTERN = np.array([[0, 2], [3, 1]])
 _BAYER = np.block([[4 * _PATTERN + step for step in row] for row in _PATTERN])
 _BAYER = np.block([[4 * _BAYER + step for step in row] for row in _PATTERN])
-# How far dithering moves a channel, of 255: more makes the pattern visible, less leaves visible steps.
+# Dithering changes a channel by the threshold times this number, so by at most 6 of 255 levels. A
+# larger number makes the dither pattern visible, a smaller one leaves visible steps between colours.
 _REACH = 12
 _THRESHOLDS = (_BAYER.astype(np.float32) + 0.5) / 64 - 0.5
 
 
 def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
-    """Return 256 colours for all frames of a film, chosen from a few of them.
+    """Return 256 colours for all frames of a film, chosen by looking at a few of the frames.
 
-    One palette for the film keeps colours from flickering, and the file smaller. Colours are put into
-    bins, and bins into 256 clusters by k-means, in which a bin counts as the square root of its number
-    of pixels: otherwise the rare colours of a picture, such as those of eyes, would be lost.
+    With one palette for the whole film, colours do not flicker and the file is smaller. Pixels are put
+    into bins by colour, and bins into 256 clusters by k-means. A bin's weight is the square root of its
+    number of pixels: weighted by the number itself, the rare colours of a picture, such as those of
+    eyes, would be lost.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLED_FRAMES).round().astype(int))
     step = max(1, frames[0].size // 3 * len(chosen) // _SAMPLED_PIXELS)
-    # Every few pixels, since reducing a frame would mix colours.
+    # Only every few pixels are taken; resizing the frames to fewer pixels would mix their colours.
     pixels = np.concatenate([frames[int(index)].reshape(-1, 3)[::step] for index in chosen])
     means, counts = _binned(pixels)
     weights = np.sqrt(counts)
-    # At first every cluster has as many bins, in the order of a line through all colours.
+    # k-means starts from the colours of 256 bins at equal distances in the order of the bins.
     colors = means[np.linspace(0, len(means) - 1, 256).round().astype(int)]
     for _ in range(_REFINEMENTS):
         nearest = _nearest(means, colors)
@@ -237,27 +257,29 @@ def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
 
 
 def _binned(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Any, Any]:
-    """Return the mean colours of 32x32x32 bins that are not empty, and their numbers of pixels.
+    """Put pixels into 32x32x32 bins by colour, and measure the n bins that are not empty.
 
-    The bins are in Morton's order, in which bins that follow each other are alike.
+    Returns:
+      The mean colours [n, 3] of the bins and their numbers of pixels [n], in Morton order: bins that
+      follow each other have similar colours.
     """
-    place = np.zeros(len(pixels), np.int64)
+    code = np.zeros(len(pixels), np.int64)
     for bit in range(3, 8):
         for channel in range(3):
-            place |= ((pixels[:, channel].astype(np.int64) >> bit) & 1) << (3 * (bit - 3) + channel)
-    _, place, counts = np.unique(place, return_inverse=True, return_counts=True)
-    sums = [np.bincount(place, pixels[:, channel]) for channel in range(3)]
+            code |= ((pixels[:, channel].astype(np.int64) >> bit) & 1) << (3 * (bit - 3) + channel)
+    _, bins, counts = np.unique(code, return_inverse=True, return_counts=True)
+    sums = [np.bincount(bins, pixels[:, channel]) for channel in range(3)]
     return np.stack(sums, axis=-1) / counts[:, None], counts
 
 
 def _nearest(pixels: Any, colors: Any) -> Any:
     """Return for each pixel the index of the nearest colour."""
-    # The square of the distance, without the pixel's own square, which is the same for all colours.
+    # The squared distance without its term |pixel|², which is the same for all colours.
     return np.argmin(np.square(colors).sum(-1) - 2 * pixels @ colors.T, axis=-1)
 
 
 def _in_palette(frame: Frame, palette: PilImage.Image) -> PilImage.Image:
-    """Return a frame in the colours of a palette, by ordered dithering.
+    """Return a frame as a picture that has only the colours of a palette, by ordered dithering.
 
     Where a picture does not change, ordered dithering gives the same pixels in every frame; with error
     diffusion they would flicker, and the file would be larger.

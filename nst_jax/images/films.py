@@ -1,4 +1,4 @@
-"""Films of a process: frames kept without filling memory, and written as GIF, WebP, APNG or MP4."""
+"""Make a film of a process: collect frames without filling memory, and write GIF, WebP, APNG or MP4."""
 
 import io
 import tempfile
@@ -19,20 +19,19 @@ from nst_jax.images.film_encoding import Frame
 
 FORMATS = tuple(film_encoding.WRITERS)  # formats of films: "gif", "webp", "apng", "mp4"
 
-SECONDS = 8.0  # default length of a film
-LONGEST = 600.0  # s; longest film
-RATE = 12.5  # most frames per second; slow enough for every format and player
-LONGEST_HOLD = (
-    2.0  # s; default of how long the last frame is shown, but at most a quarter of the film
-)
+SECONDS = 8.0  # s; default length of a film
+LONGEST = 600.0  # s; length of the longest film that is accepted
+RATE = 12.5  # largest number of frames per second, slow enough for every format and player
+# s; by default the last frame is shown for a quarter of the film's length, but no longer than this.
+LONGEST_HOLD = 2.0
 
 
 @runtime_checkable
 class Writable(Protocol):
-    """A binary file object, as far as a film needs one."""
+    """A binary file object into which a film can be written, such as `io.BytesIO`."""
 
     def write(self, data: bytes | memoryview, /) -> Any:
-        """Write all of these bytes."""
+        """Write bytes, and return how many of them were written."""
 
 
 def save(
@@ -47,10 +46,11 @@ def save(
 ) -> None:
     """Write a film atomically: the file appears complete or not at all.
 
-    The frames follow each other at equal intervals, at most 12.5 in a second; the last is shown longer.
-    Of more frames the film shows as many, chosen evenly, and always the last; the others are forgotten
-    as they come, so `frames` may be a generator of any length. Frames of other sizes are resized
-    (bicubically) to the size of the last, as coarser scales of a run have to be.
+    The frames follow each other at equal intervals, at most 12.5 in a second; the last frame is shown
+    longer. If `frames` has more pictures than the film can show, the film shows some of them at equal
+    intervals, always including the last. Frames that are not needed are dropped as they come, so
+    `frames` may be a generator of any length. The film has the size of its last frame; frames of
+    another size, such as those of the coarser scales of a run, are resized bicubically.
 
     A GIF has one palette of 256 colours for all frames, and ordered dithering; WebP has quality 85;
     APNG is lossless and by far the largest; MP4 is H.264 that browsers play (yuv420p, even sides: an
@@ -60,9 +60,10 @@ def save(
       path: path with suffix .gif, .webp, .apng or .mp4, or a binary file object, into which the
         whole film is written at once.
       frames: pictures [h, w, 3], float in [0, 1] or uint8.
-      seconds: the length of the film, the last frame included.
-      hold: seconds for which the last frame is shown; None means a quarter of the film, at most 2.
-      format: "gif", "webp", "apng" or "mp4"; None means what the suffix says. A file object needs it.
+      seconds: the length of the film, including the time for which its last frame is shown.
+      hold: seconds for which the last frame is shown; None means a quarter of `seconds`, at most 2.
+      format: "gif", "webp", "apng" or "mp4". None means the format of the path's suffix, and is refused
+        for a file object.
       metadata: a mapping of JSON values to embed; `images.read_metadata` reads it back.
       overwrite: whether an existing file may be replaced.
 
@@ -98,12 +99,17 @@ def save(
 
 
 class Film(AbstractContextManager):
-    """The frames of a film while the process that makes them is running; a context manager.
+    """Collects frames while a process makes them, and writes them as a film; a context manager.
 
-    A film of T seconds shows a limited number of frames. At most twice as many are kept, rounded to 8
-    bits, in a temporary file without a name (in the folder that `tempfile` chooses, which follows
-    `TMPDIR`); if more come, every second one is forgotten, and of later ones only every second, fourth,
-    ... is kept. The last frame is always kept.
+    A film of a given length can show a limited number of frames, `most`. At most twice as many are
+    stored, rounded to 8 bits, in a temporary file without a name (in the folder that `tempfile`
+    chooses, which follows the environment variable `TMPDIR`). Whenever the store is full, every second
+    frame in it is dropped, and from then on only half as many of the frames that are added are stored.
+    The last frame is kept in any case.
+
+    Attributes:
+      most: the largest number of frames that the film can show.
+      seen: the number of frames that were added so far.
 
     Example:
       >>> import io
@@ -128,13 +134,13 @@ class Film(AbstractContextManager):
         """Start a film without frames.
 
         Args:
-          seconds: the length of the film, the last frame included.
-          hold: seconds for which the last frame is shown; None means a quarter of the film, at most 2.
-          shape: height and width of the film; None means those of the last frame.
+          seconds: the length of the film, including the time for which its last frame is shown.
+          hold: seconds for which the last frame is shown; None means a quarter of `seconds`, at most 2.
+          shape: height and width of the film; None means those of its last frame.
 
         Raises:
-          TypeError: if a number is none.
-          ValueError: if `seconds` is not above 0 and at most 600, or `hold` not below `seconds`.
+          TypeError: if `seconds` or `hold` is not a number.
+          ValueError: unless 0 < `seconds` <= 600 and 0 < `hold` < `seconds`.
         """
         _checks.number("seconds", seconds, above=0)
         if seconds > LONGEST:
@@ -146,7 +152,7 @@ class Film(AbstractContextManager):
         self._shape = shape
         self.most = most_frames(seconds, hold)
         self.seen = 0
-        self._stride = 1  # of so many frames that come one is kept
+        self._stride = 1  # one of so many frames that are added is stored
         self._kept: list[_Place] = []
         self._last: Frame | None = None
         self._store = _Store()
@@ -156,25 +162,26 @@ class Film(AbstractContextManager):
 
     @property
     def shown(self) -> int:
-        """Number of frames that the film would show if it ended now."""
+        """The number of frames that the film would show if no more were added."""
         return len(self._chosen())
 
     def close(self) -> None:
-        """Forget all frames and remove the temporary file."""
+        """Drop all frames and remove the temporary file."""
         self._store.close()
         self._kept, self._last = [], None
 
     def add(self, frame: Any, *, argument: str = "frame") -> None:
-        """Add a frame after all others.
+        """Add a frame at the end of the film.
 
         Args:
-          frame: [h, w, 3], float in [0, 1] or uint8; of any size.
+          frame: [h, w, 3] of any size, float in [0, 1] or uint8.
           argument: the caller's name for the frame, shown in error messages.
 
         Raises:
           TypeError: if the frame is not an array.
           ValueError: if it is no picture, or has values that are not in [0, 1].
-          OSError: if the disk of the temporary file is full; the frames before it are still kept.
+          OSError: if the disk of the temporary file is full; the frames that were added before it are
+            not lost.
         """
         picture = np.ascontiguousarray(to_uint8(_checks.image(argument, frame)))
         if self.seen % self._stride == 0:
@@ -199,8 +206,9 @@ class Film(AbstractContextManager):
         """Write the film so far, as the function `save` does; more frames may be added afterwards.
 
         Args:
-          path: path with a suffix of a film, or a binary file object.
-          format: "gif", "webp", "apng" or "mp4"; None means what the suffix says.
+          path: path with suffix .gif, .webp, .apng or .mp4, or a binary file object.
+          format: "gif", "webp", "apng" or "mp4". None means the format of the path's suffix, and is
+            refused for a file object.
           metadata: a mapping of JSON values to embed.
           overwrite: whether an existing file may be replaced.
 
@@ -223,7 +231,8 @@ class Film(AbstractContextManager):
             film_encoding.WRITERS[kind](file, frames, spans, text)
 
         if isinstance(path, Writable):
-            # Not directly into the object: it may not be able to seek, and would keep half of a film.
+            # The film is made in a temporary file first: the writers may have to seek, which not every
+            # file object can, and after an error the file object would contain half a film.
             with tempfile.TemporaryDirectory() as folder:
                 whole = Path(folder, f"film.{kind}")
                 write(whole)
@@ -233,7 +242,7 @@ class Film(AbstractContextManager):
             write(part)
 
     def _chosen(self) -> "_Frames":
-        """Return the frames that the film shows."""
+        """Return the frames that the film would show if no more were added."""
         kept: list[_Place | Frame] = list(self._kept)
         if self._last is not None and (self.seen - 1) % self._stride:
             kept.append(self._last)
@@ -244,7 +253,7 @@ class Film(AbstractContextManager):
 
 
 class _Place:
-    """Where a frame is in a `_Store`, and its shape."""
+    """Part of the file of a `_Store` that holds one frame: its first byte, and the frame's shape."""
 
     def __init__(self, start: int, shape: tuple[int, ...]) -> None:
         self.start, self.shape = start, shape
@@ -255,12 +264,12 @@ class _Place:
 
 
 class _Store:
-    """Frames in a temporary file."""
+    """Keeps frames in a temporary file, and uses the space of dropped frames again."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by `close`)
         self._end = 0
-        self._unused: list[_Place] = []  # places of forgotten frames, which new ones may take
+        self._unused: list[_Place] = []  # parts of the file that hold no frame any more
 
     def close(self) -> None:
         self._file.close()
@@ -269,7 +278,8 @@ class _Store:
         unused = next((one for one in self._unused if one.shape == frame.shape), None)
         place = _Place(self._end, frame.shape) if unused is None else unused
         self._file.seek(place.start)
-        writing.write_all(self._file, frame.tobytes())  # without a buffer, to notice a full disk
+        # The file has no buffer, so a full disk raises an error here and not later.
+        writing.write_all(self._file, frame.tobytes())
         if unused is None:
             self._end += place.size
         else:
@@ -285,7 +295,7 @@ class _Store:
 
 
 class _Frames(Sequence[Frame]):
-    """Frames of one size, read when they are asked for."""
+    """The frames of a film as a sequence: each is read, and resized to one size, when it is indexed."""
 
     def __init__(
         self, store: _Store, kept: Sequence["_Place | Frame"], shape: Shape | None
@@ -311,11 +321,11 @@ class _Frames(Sequence[Frame]):
 
 
 def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:
-    """Return how many frames a film shows at most, the last included.
+    """Return the largest number of frames that a film of this length can show.
 
     Args:
-      seconds: the length of the film.
-      hold: seconds for which the last frame is shown; None means a quarter of the film, at most 2.
+      seconds: the length of the film, including the time for which its last frame is shown.
+      hold: seconds for which the last frame is shown; None means a quarter of `seconds`, at most 2.
 
     Example:
       >>> from nst_jax.images import films
@@ -329,8 +339,12 @@ def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:
 def format_of(path: PathLike, *, argument: str = "path") -> str:
     """Return the format that the suffix of a film's path names.
 
+    Args:
+      path: path of the film.
+      argument: the caller's name for the value, shown in error messages.
+
     Raises:
-      ValueError: if the suffix is missing or names no format of films.
+      ValueError: if the suffix is missing, or is not that of a format of films.
 
     Example:
       >>> from nst_jax.images import films
@@ -365,8 +379,8 @@ def check_film_output(
       probe: whether a file is created and removed as a test.
 
     Raises:
-      ValueError: for a suffix of no format of films; for .mp4 without PyAV; and for a path where
-        `images.check_output` would refuse a picture.
+      ValueError: for a suffix that is not that of a format of films; for .mp4 if PyAV is not
+        installed; and for a path where `images.check_output` would refuse a picture.
 
     Example:
       >>> from nst_jax.images import films
@@ -398,7 +412,7 @@ def check_film_fits(format: str, shape: Sequence[int], *, argument: str = "outpu
 
 
 def _checked(path: Any, format: str | None, overwrite: bool, argument: str) -> str:
-    """Check where a film goes, and return its format."""
+    """Check the path or file object into which a film is to be written; return the film's format."""
     if format is not None and format not in FORMATS:
         raise _checks.unknown("format", format, FORMATS, "format of films")
     if isinstance(path, Writable):

@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, by their suffixes."""
+"""Find the pictures in a folder, by the suffixes of its files."""
 
 import os
 from collections import Counter
@@ -12,11 +12,11 @@ def pictures_in(folder: Path, *, argument: str = "folder") -> list[Path]:
 
     Args:
       folder: the folder; folders inside it are not searched.
-      argument: the caller's name for the folder, used in messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Raises:
-      ValueError: if the folder cannot be read, or has no such file; then the message counts other files
-        by their suffixes.
+      ValueError: if the folder cannot be read, or has no picture. In the second case the message says
+        which other files it has, as `passed_over` does.
     """
     try:
         names = sorted(os.listdir(folder))
@@ -37,10 +37,10 @@ def _is_picture(name: str) -> bool:
 
 
 def passed_over(folder: Path) -> str:
-    """Count the files in a folder that are no pictures, by suffix: "1 .pdf, 3 .txt".
+    """Return how many files of a folder are not pictures, by suffix, as text such as "1 .pdf, 3 .txt".
 
-    Hidden files are not counted. If HEIC pictures are among the files, because Pillow cannot open them,
-    a hint is added.
+    Hidden files are not counted. HEIC pictures are counted if Pillow cannot open them; the text then
+    ends with a hint.
     """
     names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     others = [name for name in names if not _is_picture(name) and not name.startswith(".")]

@@ -34,7 +34,8 @@ def oklab_of_linear(rgb: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
       rgb: [*n, 3] linear RGB, nominally in [0, 1].
 
     Returns:
-      [*n, 3]: lightness L from 0 to 1, a (green to red) and b (blue to yellow), 0 for greys.
+      [*n, 3]: lightness L from 0 to 1, and the axes a (green to red) and b (blue to yellow), which are
+      both 0 for greys.
 
     Example:
       >>> import jax.numpy as jnp
@@ -50,10 +51,10 @@ def linear_of_oklab(lab: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
     """Convert OKLab to linear RGB: the inverse of `oklab_of_linear`.
 
     Args:
-      lab: [*n, 3] L, a, b.
+      lab: [*n, 3], the L, a and b of each colour.
 
     Returns:
-      [*n, 3] linear RGB; outside of [0, 1] for colours that a screen does not have.
+      [*n, 3] linear RGB; outside of [0, 1] for colours that sRGB cannot express.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,7 +1,7 @@
-"""Resizing on the host by products with matrices, so that nothing is compiled for a picture's size.
+"""Resize pictures in NumPy by products with matrices, so that XLA compiles nothing for a new size.
 
-The results are those of the filters of `images.resizing`, up to rounding: float32 differs by at most
-3e-6 of the range of the pixels.
+The results are those of the filters of `images.resizing`, up to rounding: in float32 they differ by at
+most 3e-6 of the range of the pixels.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +13,9 @@ from jaxtyping import Float
 from nst_jax._types import HostImage, Shape
 from nst_jax.images.resizing import antialiased, bilinear, enlarge, keys_cubic, torch_bicubic
 
-LANCZOS_LOBES = 3
+LANCZOS_LOBES = 3  # the Lanczos filter is 0 at distances of more pixels than this
 
-# A function of distances, in pixels, that returns the weights of pixels at these distances.
+# A function of an array of distances, in pixels, that returns the weights of pixels at these distances.
 Kernel = Callable[[np.ndarray], np.ndarray]
 
 
@@ -33,14 +33,15 @@ def _cubic(distance: np.ndarray) -> np.ndarray:
 
 
 class _Filter(NamedTuple):
-    """How a filter weighs pixels by their distance."""
+    """How a filter of `images.resizing` weighs pixels by their distance from a new pixel."""
 
     kernel: Kernel
-    widens: bool  # whether the kernel widens on reduction, so that fine texture does not alias
+    widens: bool  # whether the kernel is wider when a picture is reduced, which prevents aliasing
     clips: bool = False  # whether results are clipped to [0, 1]
 
 
-# A filter of `images.resizing` -> how it weighs pixels; `torch_bicubic` has rules of its own.
+# A filter of `images.resizing` -> how it weighs pixels; None for `torch_bicubic`, whose weights
+# `_torch_weights` computes.
 KNOWN: Mapping[Any, _Filter | None] = {
     antialiased: _Filter(_lanczos, widens=True, clips=True),
     bilinear: _Filter(_linear, widens=False),
@@ -55,10 +56,11 @@ def resized_on_host(image: Any, shape: Shape, resize: Any) -> HostImage:
     Args:
       image: [h, w, 3].
       shape: the new (height, width).
-      resize: one of the functions in `KNOWN`; any other function is called as it is.
+      resize: one of the functions in `KNOWN`, or any other function of (image, shape), which is then
+        simply called.
 
     Returns:
-      [height, width, 3] float32; the picture itself if it has that size.
+      [height, width, 3] float32; if the picture has this size already, the picture itself.
 
     Example:
       >>> import numpy as np
@@ -83,32 +85,32 @@ def resized_on_host(image: Any, shape: Shape, resize: Any) -> HostImage:
 
 
 def at_scale_on_host(image: Any, shape: Shape) -> HostImage:
-    """Resize a picture antialiased, and clip it to [0, 1]; see `prepare.at_scale`."""
+    """Resize a picture [h, w, 3], antialiased, and clip it to [0, 1], as `prepare.at_scale` does."""
     return np.clip(resized_on_host(image, shape, antialiased), 0, 1)
 
 
 def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
-    """Return the weight of each old line in each new one; lines beyond the border are left out."""
+    """Return, for each new row (or column), the weights of the old ones, which sum to 1."""
     if new == old:
         return np.eye(new)
     ratio = old / new
     width = max(ratio, 1.0) if how.widens else 1.0
-    place = (np.arange(new) + 0.5) * ratio - 0.5
+    positions = (np.arange(new) + 0.5) * ratio - 0.5
     if not how.widens:
-        place = np.clip(place, 0, old - 1)
-    found = how.kernel(np.abs(place[:, None] - np.arange(old)[None, :]) / width)
+        positions = np.clip(positions, 0, old - 1)
+    found = how.kernel(np.abs(positions[:, None] - np.arange(old)[None, :]) / width)
     return found / found.sum(axis=1, keepdims=True)
 
 
 def _torch_weights(new: int, old: int) -> Float[np.ndarray, "new old"]:
-    """Return the weights of `torch_bicubic`, for which border lines are repeated beyond the border."""
+    """Return, as `_weights` does, the weights of `torch_bicubic`, which repeats the border pixels."""
     found = np.zeros((new, old))
     if new == old:
         return np.eye(new)
-    place = (np.arange(new) + 0.5) * (old / new) - 0.5
-    first = np.floor(place)
+    positions = (np.arange(new) + 0.5) * (old / new) - 0.5
+    first = np.floor(positions)
     for offset in range(-1, 3):
         lines = np.clip(first + offset, 0, old - 1).astype(int)
-        weights = keys_cubic(np.abs(place - first - offset), a=-0.75)
+        weights = keys_cubic(np.abs(positions - first - offset), a=-0.75)
         np.add.at(found, (np.arange(new), lines), weights)
     return found

@@ -1,8 +1,8 @@
-"""The colours of a painted picture moved to the palette of its style, in OKLab.
+"""Recolour the result of a style transfer with the palette of its style, in OKLab.
 
-The method takes the lightness of the painting and the hues of the photograph: the axes a and b of the
-photograph's colours are moved to the mean and covariance of the style's, and smoothed along the shapes
-of the painting.
+The new picture has the lightness L of the result and the hues of the content photograph: the axes a and
+b of the photograph's colours are moved to the mean and covariance of the style's, and smoothed except
+across edges in the lightness of the result.
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;
@@ -20,20 +20,20 @@ from nst_jax._types import Image
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
-GREY = (
-    6e-5  # a style counts as grey if all entries of the covariance of a and b are smaller than this
-)
-ROUNDS = 5  # of the filter that smooths a and b
-SHARPNESS = 10.0  # how fast the weight of a neighbour falls with its difference in lightness
+# A style counts as grey if all entries of the covariance of its a and b are smaller than this.
+GREY = 6e-5
+ROUNDS = 5  # how many times the filter that smooths a and b is applied
+# How fast a pixel's weight in the filter that smooths a and b falls with its difference in lightness.
+SHARPNESS = 10.0
 
 
 class Palette(NamedTuple):
-    """The colours of one or several styles in OKLab, as far as `recoloured` needs them."""
+    """What `recoloured` needs to know of the colours of one or several styles, in OKLab."""
 
-    least: Float[Array, "*batch 3"]  # the smallest L, a and b of any pixel
-    most: Float[Array, "*batch 3"]  # the largest
-    mean: Float[Array, "*batch 3"]
-    covariance: Float[Array, "*batch 3 3"]
+    least: Float[Array, "*batch 3"]  # the smallest value of each of L, a and b in all pixels
+    most: Float[Array, "*batch 3"]  # the largest value of each of L, a and b in all pixels
+    mean: Float[Array, "*batch 3"]  # of L, a and b
+    covariance: Float[Array, "*batch 3 3"]  # of L, a and b
 
 
 def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palette:
@@ -41,11 +41,12 @@ def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palett
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
-      opacities: of each style, [h, w] in [0, 1], by which its pixels count, or None if all count.
-        Pixels below half the largest opacity do not count in the range. (): all pixels of all styles.
+      opacities: for each style its opacity, [h, w] in [0, 1], or None if it is opaque; () if all styles
+        are opaque. A pixel's weight in the mean and covariance is its opacity; for the smallest and
+        largest values, only pixels of at least half the largest opacity count.
 
     Returns:
-      The `Palette` of all pixels.
+      The `Palette` of the pixels of all styles together.
     """
     colours = jnp.concatenate([_lab(style).reshape(-1, 3) for style in styles])
     if all(opacity is None for opacity in opacities):
@@ -70,25 +71,27 @@ def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palett
 def recoloured(
     image: Image, content: Image, palette: Palette, opacity: Float[Array, "h w"] | None = None
 ) -> Image:
-    """Return a painting with the hues of its content, moved to the palette of its style.
+    """Return a stylised picture with the hues of its content, moved to the palette of its style.
 
-    L, a and b are limited to the ranges of the style's. Then a and b are those of the content, moved to
-    the mean and covariance of the style's, and smoothed by five rounds of a joint bilateral filter:
-    each pixel becomes the mean of its 3 x 3 neighbours, weighted by exp(-10 |difference of L|). At last
-    all are limited again. The lightness L stays that of the painting. Only if the style is grey, with
-    hardly any variance of a and b, L, a and b are moved together to the style's mean and covariance.
+    The lightness L is that of `image`, limited to the style's range of L. The axes a and b are those of
+    `content`, moved to the mean and covariance of the style's, and smoothed by five rounds of a joint
+    bilateral filter: each pixel becomes the mean of the 3 x 3 pixels around it, weighted by
+    exp(-10 |difference of L|). At last L, a and b are limited to the style's ranges. A style is grey if
+    its a and b hardly vary; then the L of `image` and the a and b of `content` are moved together to
+    the style's mean and covariance, before a and b are smoothed.
 
-    The formula of OKLab is for linear RGB; like the source, this function gives it sRGB.
+    The formula of OKLab is meant for linear RGB; like the authors' code, this function applies it to
+    sRGB.
 
-    Departures from the source: the painting is clipped to [0, 1] first; neighbours beyond the border
-    are those at the border.
+    Departures from the authors' code: `image` is clipped to [0, 1] first, and border pixels are
+    repeated beyond the border, where the filter reads them.
 
     Args:
-      image: the painting [h, w, 3] in [0, 1].
+      image: the stylised picture [h, w, 3] in [0, 1].
       content: the photograph, of the same size.
       palette: the style's colours, from `palette_of`.
-      opacity: of the content, [h, w] in [0, 1]; the mean and covariance that are moved are those of
-        opaque pixels. None: all pixels count.
+      opacity: how much each pixel of `content` counts in its own mean and covariance, [h, w] in [0, 1];
+        None: all count alike.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -117,7 +120,7 @@ def recoloured(
 
 
 def _lab(image: Image) -> Image:
-    # In float32 at least: a cube root in bfloat16, whose numbers have 8 bits, would be coarse.
+    # Computed in float32 at least: a cube root in bfloat16, with 8 significant bits, would be coarse.
     return oklab_of_linear(image.astype(jnp.promote_types(image.dtype, jnp.float32)))
 
 
@@ -150,7 +153,7 @@ def _moved(
 
 
 def _power(covariance: Float[Array, "c c"], exponent: float) -> Float[Array, "c c"]:
-    """Return a power of a covariance with `RIDGE` added to its diagonal."""
+    """Return a matrix power of the covariance to whose diagonal `RIDGE` was added."""
     values, vectors = jnp.linalg.eigh(
         covariance + RIDGE * jnp.eye(len(covariance), dtype=covariance.dtype)
     )
@@ -159,7 +162,7 @@ def _power(covariance: Float[Array, "c c"], exponent: float) -> Float[Array, "c 
 
 
 def _smoothed(hues: Float[Array, "h w 2"], light: Float[Array, "h w 1"]) -> Float[Array, "h w 2"]:
-    """Smooth hues by the joint bilateral filter that `recoloured` describes."""
+    """Smooth a and b by the joint bilateral filter that `recoloured` describes; `light` is L."""
     height, width, _ = light.shape
 
     def neighbours(plane: Array) -> list[Array]:

@@ -1,7 +1,7 @@
-"""The chunks of a PNG: verify their checksums, and find text and EXIF that follow the pixels.
+"""Verify the checksums of a PNG's chunks, and find text and EXIF that follow the pixels in the file.
 
-Pillow does not verify the checksums of the pixels and of what follows them, and decodes all pixels to
-look for EXIF that follows them.
+Pillow does not verify the checksums of the pixels, nor of the chunks that follow them. To find text or
+EXIF that follows the pixels, it would decode all pixels.
 """
 
 import io
@@ -13,7 +13,8 @@ from PIL import PngImagePlugin
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_TEXTS = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")  # chunks that may hold EXIF or our metadata
+# Chunks that may hold EXIF, or the metadata that this package embeds.
+_TEXTS = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
 
 
 class Chunk(NamedTuple):
@@ -49,20 +50,20 @@ def checked_chunks(data: bytes) -> list[Chunk]:
 def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
     """Return the colour primaries and transfer function that a cICP chunk states; None without one.
 
-    They are numbers that ITU-T H.273 defines.
+    Both are numbers whose meaning ITU-T H.273 defines.
     """
     found = [bytes(chunk.content[:2]) for chunk in chunks if chunk.kind == b"cICP"]
     return (found[0][0], found[0][1]) if found and len(found[0]) == 2 else None
 
 
 def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
-    """Return the text and EXIF behind the pixels, as Pillow adds them to `info` after decoding."""
+    """Return the text and EXIF that follow the pixels, under the keys that Pillow uses in `info`."""
     kinds = [chunk.kind for chunk in chunks]
     after = chunks[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]
     if not late:
         return {}
-    # A PNG of nothing but the header, the late chunks and the end, so that no pixels are decoded.
+    # Pillow reads these chunks from a PNG that has no pixels, so that it decodes none.
     without = b"".join((SIGNATURE, chunks[0].whole, *late, chunks[-1].whole))
     with PngImagePlugin.PngImageFile(io.BytesIO(without)) as opened:
         return dict(opened.info)

@@ -1,4 +1,4 @@
-"""Read pictures: pixels with opacity and notes, or only the size, or only the metadata.
+"""Read a picture file: its pixels with opacity and notes, or only its size, or only its metadata.
 
 A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
 last, on the host. `decoding` converts files that store pixels differently.
@@ -21,20 +21,20 @@ class Picture(NamedTuple):
 
     image: HostImage
     alpha: Float[np.ndarray, "h w"] | None  # opacity, 0 to 1; None if every pixel is opaque
-    notes: tuple[str, ...]  # what was converted, in words
+    notes: tuple[str, ...]  # what was converted or left out, one line each
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
-    memory: int = 0  # bytes that decoding took, estimated
-    dpi: tuple[float, float] | None = None  # pixels per inch, across and down, as the file states
+    memory: int = 0  # the most bytes that decoding took, estimated
+    dpi: tuple[float, float] | None = None  # pixels per inch, across and down; None if not stated
 
 
 class Glance(NamedTuple):
     """What is known of a picture file before its pixels are decoded."""
 
-    shape: Shape  # of the image that `read` returns
+    shape: Shape  # (height, width) of the image that `read` would return
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
-    memory: int = 0  # bytes that decoding will take, estimated
+    memory: int = 0  # the most bytes that decoding will take, estimated
 
 
 def load(path: Source, *, argument: str = "path") -> HostImage:
@@ -42,9 +42,9 @@ def load(path: Source, *, argument: str = "path") -> HostImage:
 
     Args:
       path: a PNG, JPEG, WebP, TIFF, GIF, BMP or PPM file; AVIF and JPEG 2000 if Pillow supports them,
-        and HEIC if an opener for it is registered with Pillow, such as pillow-heif's. Either its path,
-        or its bytes, or a binary file object such as `io.BytesIO`, which is read from its position to
-        its end and stays open.
+        and HEIC if an opener for it is registered with Pillow, such as pillow-heif's. It is given by
+        its path, by its bytes, or as a binary file object such as `io.BytesIO`, which is read from its
+        position to its end and stays open.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -70,12 +70,13 @@ def load(path: Source, *, argument: str = "path") -> HostImage:
 def read(path: Source, *, argument: str = "path") -> Picture:
     """Read a picture, its opacity, and notes on what was converted.
 
-    The EXIF orientation is applied. Colours are converted from an embedded profile to sRGB, unless that
-    changes no colour of a test grid by more than one 8-bit level, because then the profile is sRGB.
-    Without a profile, the gamma of a PNG is applied if it is not sRGB's; its primaries (cHRM) are
-    ignored. CMYK, Lab, palette, grey and 16-bit pictures become 8-bit RGB. A JPEG of too many pixels is
-    decoded at 1/2, 1/4 or 1/8 of its size. Of an animation, the first frame is read. Transparent pixels
-    are composited over white, so that colours which the transparency hides do not show.
+    The picture is turned upright as its EXIF orientation says. Colours are converted from an embedded
+    profile to sRGB. A profile that changes no colour of a test grid by more than one 8-bit level counts
+    as sRGB's, and nothing is converted. Without a profile, a PNG's gamma is applied if it is not
+    sRGB's; its primaries (cHRM) are ignored. CMYK, Lab, palette, grey and 16-bit pictures become 8-bit
+    RGB. A JPEG of more than `decoding.MOST_PIXELS` pixels is decoded at 1/2, 1/4 or 1/8 of its size. Of
+    an animation, the first frame is read. Transparent pixels are composited over white, so that colours
+    which the transparency hides do not show.
 
     Args:
       path: the file: its path, its bytes, or a binary file object, as in `load`.
@@ -136,7 +137,7 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
-      The metadata, or None if `save` embedded none in this picture.
+      The metadata, or None if none was embedded in this picture or film.
 
     Raises:
       ValueError: as in `read`, and if the metadata is damaged.
@@ -167,7 +168,7 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
 
 
 def has_settings(path: Source) -> bool:
-    """Return whether `save` embedded metadata in this file, even if its pixels are damaged."""
+    """Return whether `save` embedded metadata in a picture file, even if its pixels are damaged."""
     try:
         data, _, words = contents_of(path, "path")
         with decoding.opened_picture(data, words, "path", verified=False) as opened:

@@ -1,4 +1,4 @@
-"""Resizing of images by pure JAX functions. Filters that need Pillow are in `eight_bit`."""
+"""Resize images by pure JAX functions. Filters that need Pillow are in `eight_bit`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from nst_jax._types import AnyImage, Resized, Shape
 
 
 def antialiased(image: AnyImage, shape: Shape) -> Resized:
-    """Resize with a Lanczos filter that widens on reduction, so that fine texture does not alias.
+    """Resize an image with a Lanczos filter, which is widened for reduction to avoid aliasing.
 
     Args:
       image: [*batch, h, w, 3] in [0, 1].
@@ -37,14 +37,18 @@ def antialiased_masks(masks: Float[Array | np.ndarray, "h w n"], shape: Shape) -
 
 
 def bilinear(image: AnyImage, shape: Shape) -> Resized:
-    """Resize as `tf.image.resize` does by default: bilinear, half-pixel centres, no antialiasing."""
+    """Resize an image to (height, width) as `tf.image.resize` does by default.
+
+    The filter is bilinear and not antialiased; the centres of pixels have half-integer coordinates.
+    """
     return _resized(image, shape, "linear", antialias=False)
 
 
 def finest_detail(image: Float[Array, "h w 3"]) -> Resized:
-    """Return a picture minus a copy of it that was halved and enlarged again, both bilinearly.
+    """Return the finest level of a picture's Laplacian pyramid, [h, w, 3].
 
-    This is the finest level of a Laplacian pyramid. Halves are rounded down, but to 1 px at least.
+    It is the picture minus a copy that was halved in size and enlarged again, both bilinearly. Half of
+    an odd side is rounded down, but is 1 px at least.
     """
     height, width, _ = image.shape
     half = bilinear(image, (max(1, height // 2), max(1, width // 2)))
@@ -52,17 +56,21 @@ def finest_detail(image: Float[Array, "h w 3"]) -> Resized:
 
 
 def enlarge(image: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
-    """Resize the image of a canvas bicubically to a finer scale; values outside [0, 1] are kept."""
+    """Enlarge an image to (height, width) bicubically; values outside [0, 1] are not clipped.
+
+    With this filter, the picture being optimised is brought from one scale to the next, finer one.
+    """
     return _resized(image, shape, "cubic", antialias=True)
 
 
 def torch_bicubic(
     image: Float[Array, "*batch h w c"], shape: Shape
 ) -> Float[Array, "*batch h2 w2 c"]:
-    """Resize as torch's `interpolate(mode="bicubic")` does; values outside [0, 1] are kept.
+    """Resize as torch's `interpolate(mode="bicubic")` does; values outside [0, 1] are not clipped.
 
-    Half-pixel centres, no antialiasing, a kernel with a = -0.75, and border pixels repeated beyond the
-    border. `enlarge` has a = -0.5 and leaves out what is beyond the border.
+    The kernel is `keys_cubic` with a = -0.75 and is not widened for reduction, the centres of pixels
+    have half-integer coordinates, and border pixels are repeated beyond the border. By contrast,
+    `enlarge` uses a = -0.5 and leaves out what is beyond the border.
 
     Args:
       image: [*batch, h, w, c].
@@ -86,21 +94,21 @@ def _bicubic_along(image: Array, length: int, axis: int) -> Array:
     old = image.shape[axis]
     if old == length:
         return image
-    place = (np.arange(length) + 0.5) * (old / length) - 0.5
-    first = np.floor(place)
+    positions = (np.arange(length) + 0.5) * (old / length) - 0.5
+    first = np.floor(positions)
     lines = [1] * image.ndim
     lines[axis] = length
 
     def taken(offset: int) -> Array:
         index = np.clip(first + offset, 0, old - 1).astype(np.int32)
-        weight = keys_cubic(np.abs(place - first - offset)).reshape(lines)
+        weight = keys_cubic(np.abs(positions - first - offset)).reshape(lines)
         return jnp.take(image, index, axis=axis, mode="clip") * jnp.asarray(weight, image.dtype)
 
     return taken(-1) + taken(0) + taken(1) + taken(2)
 
 
 def keys_cubic(distance: np.ndarray, a: float = -0.75) -> np.ndarray:
-    """Return Keys' cubic convolution kernel at distances from 0 to 2."""
+    """Return Keys' cubic convolution kernel, with its parameter `a`, at distances from 0 to 2."""
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = a * (((distance - 5) * distance + 8) * distance - 4)
     return np.where(distance <= 1, near, far)
@@ -110,7 +118,8 @@ def _resized(image: Any, shape: Shape, method: str, antialias: bool) -> Any:
     if image.shape[-3:-1] == shape:
         return jnp.asarray(image)
     new = (*image.shape[:-3], *shape, image.shape[-1])
-    # `resize` computes matrix products, for which accelerators would otherwise use fewer bits.
+    # `resize` computes matrix products; without `precision`, accelerators would use fewer bits for
+    # them.
     return jax.image.resize(
         image, new, method, antialias=antialias, precision=jax.lax.Precision.HIGHEST
     )

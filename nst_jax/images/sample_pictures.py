@@ -8,6 +8,7 @@ from nst_jax.images.reading import Picture, read
 
 _FOLDER = Path(__file__).with_name("samples")
 
+# Name of a sample picture -> path of its file.
 SAMPLES = {name: _FOLDER / f"{name}.jpg" for name in ("chelsea", "gravel", "starry_night")}
 
 
@@ -34,7 +35,7 @@ def sample(name: str) -> HostImage:
 
 
 def sample_picture(name: str) -> Picture:
-    """Return a sample as a `Picture`, as `read` does; see `sample` for the names."""
+    """Return a sample picture as `images.read` does, as a `Picture`; see `sample` for the names."""
     if name not in SAMPLES:
         raise _checks.unknown("name", name, SAMPLES, "sample picture")
     return read(SAMPLES[name], argument="name")

@@ -1,4 +1,4 @@
-"""Several pictures on one sheet: a row, a contact sheet of contents and styles, a labelled grid."""
+"""Put several pictures on one sheet: a row, a contact sheet of contents and styles, a labelled grid."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,23 @@ from nst_jax.images.eight_bit import to_uint8
 
 CELL = 192  # px; default for the longer side of a thumbnail
 
-LONGEST = 8192  # px; thumbnails shrink, down to 16 px, so that no side of a sheet is much longer
+# px; the thumbnails of a large sheet are made smaller, down to `_SMALLEST_CELL`, so that no side of the
+# sheet is much longer than this.
+LONGEST = 8192
 
 _SMALLEST_CELL = 16  # px; lower limit of the longer side of a thumbnail
 
-_PAPER, _INK = (255, 255, 255), (64, 64, 64)
+_PAPER, _INK = (255, 255, 255), (64, 64, 64)  # RGB of the background and of text
 
 
 class _Tile(NamedTuple):
+    """A picture on a sheet, and the caption that is drawn under it; "" for no caption."""
+
     picture: PilImage.Image
     caption: str = ""
 
 
-_Table: TypeAlias = list[list[_Tile | None]]
+_Table: TypeAlias = list[list[_Tile | None]]  # rows of a sheet; None where a cell is blank
 
 
 def side_by_side(
@@ -36,8 +40,8 @@ def side_by_side(
 
     Args:
       pictures: images [h, w, 3] in [0, 1] or uint8, of any sizes.
-      labels: a caption under each picture, or None; accents are dropped, other characters that are not
-        ASCII become `?`.
+      labels: a caption for each picture, drawn under it, or None for no captions. Accents are dropped;
+        other characters that are not ASCII become `?`.
       height: height of the pictures, in px; None means the smallest of their heights, so that
         none is enlarged.
 
@@ -76,15 +80,15 @@ def contact_sheet(
     style_labels: Sequence[str] | None = None,
     cell: int = CELL,
 ) -> HostImage:
-    """Draw a table of thumbnails: a row per content, a column per style, results in the cells.
+    """Draw a table of thumbnails: contents on the left, styles at the top, and results in the cells.
 
     Args:
       contents: images [h, w, 3] in [0, 1] or uint8, of any sizes.
-      styles: images as for `contents`.
-      results: maps (index of a content, index of a style) to the image in that cell; other cells
-        are blank.
-      content_labels: captions of the contents, or None.
-      style_labels: captions of the styles, or None.
+      styles: images [h, w, 3] in [0, 1] or uint8, of any sizes.
+      results: maps (index of a content, index of a style) to the image in that cell; cells without an
+        image are blank.
+      content_labels: a caption for each content, or None for no captions.
+      style_labels: a caption for each style, or None for no captions.
       cell: longer side of a thumbnail in px; less if the sheet would be larger than `LONGEST`.
 
     Returns:
@@ -138,7 +142,8 @@ def captioned(
 
     Raises:
       TypeError: for a picture that is not an array, and for labels that are not a list or tuple.
-      ValueError: for an array that is no image, and for more or fewer labels than pictures.
+      ValueError: for an array that is no image, no pictures at all, more or fewer labels than pictures,
+        `columns` under 1, and a `cell` under 16.
 
     Example:
       >>> import numpy as np
@@ -175,7 +180,8 @@ def labelled_grid(
     dropped and other characters that are not ASCII become `?`.
 
     Args:
-      pictures: maps (row, column) to an image [h, w, 3] in [0, 1] or uint8; other cells are blank.
+      pictures: maps (row, column), counted from 0, to an image [h, w, 3] in [0, 1] or uint8; cells
+        without an image are blank.
       row_labels: text to the left of each row; "" for none.
       column_labels: text above each column; "" for none.
       row_title: the quantity that differs between rows, written upwards on the left.
@@ -266,7 +272,10 @@ def _paste_centred(sheet: PilImage.Image, picture: PilImage.Image, x: float, y: 
 
 
 def _text(text: str, font: Any, width: float) -> PilImage.Image:
-    """Return a picture that just contains the text, broken into lines; it is 0 x 0 px without text."""
+    """Draw text in lines of at most `width` px, on a picture that just contains it.
+
+    Without text, the picture has 0 x 0 px.
+    """
     lines = _lines(_drawable(text), font, width)
     pitch = round(1.2 * font.getbbox("Ay")[3])
     longest = max((int(np.ceil(font.getlength(line))) for line in lines), default=0)
@@ -278,7 +287,7 @@ def _text(text: str, font: Any, width: float) -> PilImage.Image:
 
 
 def _lines(text: str, font: Any, width: float) -> list[str]:
-    """Break text between words; a word that is too long for a line is shortened."""
+    """Break text between words into lines of at most `width` px; shorten a word that is longer."""
     found: list[str] = []
     for word in text.split():
         longer = f"{found[-1]} {word}" if found else word
@@ -299,8 +308,8 @@ def _captions(
 
 
 def _drawable(label: str) -> str:
-    # Pillow's own font has only ASCII, and labels that are file names may have line breaks and
-    # invalid bytes.
+    # Pillow's built-in font has only ASCII characters. Labels may be names of files, which can contain
+    # line breaks and invalid bytes.
     parts = unicodedata.normalize("NFKD", label)
     bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
     return " ".join(bare.encode("ascii", "replace").decode().split())
@@ -329,7 +338,11 @@ def _resized(array: np.ndarray, width: int, height: int) -> PilImage.Image:
 
 
 def _drawn(table: _Table, *, scale: int) -> HostImage:
-    """Draw a table of pictures, centred in columns and at the bottom of rows, with captions below."""
+    """Draw a table of pictures with captions below them, and return it, [h, w, 3] in [0, 1].
+
+    Pictures are centred in their columns and stand at the bottom of their rows. Margins and text are
+    the larger, within limits, the larger `scale` is, the usual side of a picture in px.
+    """
     margin = min(24, max(8, scale // 24))
     font = ImageFont.load_default(min(24, max(10, scale // 13)))
     strip = round(1.8 * font.getbbox("Ay")[3])

@@ -1,7 +1,7 @@
-"""Where pictures are read from: paths, bytes and binary file objects, with the name for messages.
+"""Read the bytes of a picture file, given as a path, as bytes, or as a binary file object.
 
-All of them give the bytes of one file. The limits are the same: a regular file or an open stream, not
-empty, and not larger than the memory that is available.
+A path must be that of a regular file, and a file object must be open. None of these sources may be
+empty, or larger than the memory that is available.
 """
 
 import io
@@ -20,12 +20,11 @@ class BinaryReader(Protocol):
     def read(self, size: int, /) -> bytes | None: ...
 
 
-Source: TypeAlias = (
-    PathLike | bytes | bytearray | memoryview | BinaryReader
-)  # a picture not yet read
+# What a picture file can be read from.
+Source: TypeAlias = PathLike | bytes | bytearray | memoryview | BinaryReader
 
-NAME_OF_BYTES = "bytes"  # stands for the file's name where the source has none
-BLOCK = 1 << 20  # bytes that are read from a file object at once
+NAME_OF_BYTES = "bytes"  # takes the place of the file's name if the source has no name
+BLOCK = 1 << 20  # number of bytes that are read from a file object at once
 
 
 class Contents(NamedTuple):
@@ -33,7 +32,7 @@ class Contents(NamedTuple):
 
     data: bytes
     name: str  # the file's name without its folder; `NAME_OF_BYTES` if it has none
-    words: str  # the source in messages: the path in quotes, or what takes its place
+    words: str  # what messages call the source: its path in quotes, or such words as "the data"
 
 
 def contents_of(source: Source, argument: str) -> Contents:
@@ -41,13 +40,16 @@ def contents_of(source: Source, argument: str) -> Contents:
 
     Args:
       source: a path, the bytes themselves, or a binary file object. A file object is read from its
-        position to its end and stays open; its `name` is used if that is a string.
+        position to its end and stays open; its attribute `name` is used if it is a string.
       argument: the caller's name for the value, shown in error messages.
+
+    Returns:
+      The `Contents`.
 
     Raises:
       ValueError: if there is no such file, it cannot be read, is empty, or is larger than the memory
         that is available.
-      TypeError: if `source` is something else, such as a file opened as text.
+      TypeError: if `source` is none of these, such as a file opened as text.
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
@@ -62,7 +64,7 @@ def contents_of(source: Source, argument: str) -> Contents:
             f"`{argument}`: expected a path, bytes or a binary file object, got "
             f"{type(source).__name__}"
         )
-    given: Any = getattr(source, "name", None)  # a number for a file opened by its descriptor
+    given: Any = getattr(source, "name", None)  # a number if the file was opened by its descriptor
     named = isinstance(given, str) and bool(given)
     words = repr(given) if named else "the file object"
     name = Path(given).name if named else NAME_OF_BYTES
@@ -76,12 +78,17 @@ def contents_of(source: Source, argument: str) -> Contents:
 
 
 def read_to_end(file: BinaryReader, words: str, argument: str) -> bytes:
-    """Return what a file object has from its position on; refuse more than memory can hold.
+    """Return all bytes of a file object from its position on.
 
     Args:
       file: the file object.
-      words: what it is called in error messages.
+      words: what error messages call the file object, such as its name in quotes.
       argument: the caller's name for the value, shown in error messages.
+
+    Raises:
+      ValueError: if the file object is closed, cannot be read, has no data yet, or has more bytes than
+        fit in the memory that is available.
+      TypeError: if it is open as text.
     """
     available = _memory.of_this_machine()
     found = bytearray()
@@ -105,13 +112,13 @@ def _block_of(file: BinaryReader, words: str, argument: str) -> bytes:
     block: Any = file.read(BLOCK)
     if isinstance(block, str) or isinstance(file, io.TextIOBase):
         raise TypeError(f"`{argument}`: {words} is open as text; open it with mode 'rb'")
-    if block is None:  # a raw stream that does not block, and has nothing yet
+    if block is None:  # a non-blocking stream that has no data at the moment
         raise ValueError(f"`{argument}`: {words} has no data yet; pass a file object that waits")
     return bytes(block)
 
 
 def _check_size(path: Path, argument: str) -> None:
-    """Refuse a file that is larger than the available memory, for it is read as a whole."""
+    """Refuse a file that is larger than the available memory, into which it is read as a whole."""
     size, available = path.stat().st_size, _memory.of_this_machine()
     if available is not None and size > available:
         raise ValueError(
@@ -124,7 +131,7 @@ def _bytes_of(path: Path, argument: str) -> bytes:
     try:
         if path.is_dir():
             raise ValueError(f"`{argument}`: {str(path)!r} is a folder; name one picture in it")
-        if path.exists() and not path.is_file():  # a pipe or a device might never end
+        if path.exists() and not path.is_file():  # reading a pipe or a device might never end
             raise ValueError(f"`{argument}`: {str(path)!r} is no regular file; name a picture")
         _check_size(path, argument)
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Write pictures: files atomically, or into file objects; check paths and sizes before computing."""
+"""Write pictures to files or file objects; check paths and sizes before pictures are computed."""
 
 import errno
 import io
@@ -18,8 +18,9 @@ from nst_jax.images import encoding
 from nst_jax.images.eight_bit import to_uint8
 
 SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be written
-MOST_DPI = 30_000  # largest resolution that a file may state; JPEG's field ends at 65535
-FORMATS = ("png", "jpeg", "webp", "tiff")  # their names; a suffix without its dot is a name too
+# Largest resolution that is written, in pixels per inch; JPEG's field could hold up to 65,535.
+MOST_DPI = 30_000
+FORMATS = ("png", "jpeg", "webp", "tiff")  # formats' names; a suffix such as "jpg" is accepted, too
 
 
 @runtime_checkable
@@ -38,8 +39,8 @@ def check_output(
       path: path of the picture to be written.
       overwrite: whether the picture may replace an existing file.
       argument: the caller's name for the value, shown in error messages.
-      probe: whether a file is created and removed as a test. Of several paths in one folder, it is
-        enough to test one.
+      probe: whether a file is created and removed as a test. For several paths in one folder, one such
+        test is enough.
 
     Raises:
       ValueError: for an unknown suffix, a folder, a missing or unwritable folder around it, and an
@@ -61,7 +62,7 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
 
     Args:
       path: path of the file to be written.
-      overwrite: whether it may replace an existing file.
+      overwrite: whether the new file may replace an existing one.
       argument: the caller's name for the value, shown in error messages.
       probe: whether a file is created and removed as a test.
 
@@ -73,12 +74,12 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
         with suppress(FileNotFoundError):
-            path.lstat()  # raises if the name is too long; the temporary name may be shorter
+            path.lstat()  # raises an OSError if the name is too long; the temporary one may be shorter
         if probe:
             # `os.access` does not detect read-only file systems, so a file is created as a test.
-            part = _files.temporary_path(path.resolve())  # `save` first writes to such a path
+            part = _files.temporary_path(path.resolve())  # `save` writes to such a path first
             part.touch()
-            part.unlink(missing_ok=True)  # another run may have removed it as a leftover
+            part.unlink(missing_ok=True)  # another run may have removed the file as a leftover
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(
@@ -144,19 +145,19 @@ def save(
         `io.BytesIO`, into which the picture is written at its position, and which stays open.
       image: [h, w, 3] float in [0, 1], rounded to 8 bits; or uint8.
       format: the format for a file object: "png", "jpeg", "webp" or "tiff", or a suffix such as ".jpg".
-        A path needs none; one that differs from its suffix is refused.
+        A path needs no `format`; if one is given, it must be the format of the path's suffix.
       alpha: opacity [h, w], from 0 (transparent) to 1; JPEG, which has no transparency, drops it.
       metadata: a mapping of JSON values to embed; `read_metadata` reads it back.
       dpi: pixels per inch at which the picture is to be printed, which the file states: one number, or
         (across, down); None states nothing. PNG rounds it to whole pixels per metre, JPEG to whole
         pixels per inch.
-      overwrite: whether an existing file may be replaced; means nothing for a file object.
+      overwrite: whether an existing file may be replaced; has no effect for a file object.
 
     Raises:
       ValueError: for what `check_output` refuses, a missing, unknown or contradictory format, a wrong
-        shape or dtype, values that are not finite, metadata that is not JSON, a `dpi` that is no
-        resolution, and pictures that the format does not allow (such as a WebP of more than 16,383 px
-        on a side).
+        shape or dtype, values that are not finite, metadata that is not JSON, a `dpi` that is
+        not from 1 to 30,000, and pictures that the format does not allow (such as a WebP of more than
+        16,383 px on a side).
       TypeError: if `path` is neither a path nor a binary file object.
       OSError: if the disk fails or is full; an existing file is then unchanged.
 
@@ -202,7 +203,7 @@ def _check_file_object(file: Any) -> None:
 
 
 def _suffix_of(format: str | None) -> str:
-    """Return the suffix of a format given by name or suffix, for a file that has no name."""
+    """Return the suffix, such as ".jpg", of a format that is given by its name or by its suffix."""
     if format is None:
         raise ValueError(
             f"`format`: is missing; a file object has no suffix, so name one of {', '.join(FORMATS)}"
@@ -216,7 +217,7 @@ def _suffix_of(format: str | None) -> str:
 
 
 def _check_agrees(path: Path, format: str | None) -> None:
-    """Refuse a format that is not that of a path's suffix."""
+    """Refuse a `format` that is not None and differs from the format of the path's suffix."""
     suffix = path.suffix.lower()
     if format is not None and encoding.WRITERS[_suffix_of(format)] is not encoding.WRITERS[suffix]:
         raise ValueError(
@@ -226,11 +227,11 @@ def _check_agrees(path: Path, format: str | None) -> None:
 
 
 def write_all(file: BinaryWriter, data: bytes) -> None:
-    """Write all bytes; an unbuffered file object may take only some of them at once."""
+    """Write all bytes, in several calls if an unbuffered file object takes only some at once."""
     rest = memoryview(data)
     while rest:
         written: Any = file.write(rest)
-        if written is None and isinstance(file, io.RawIOBase):  # it does not block, and is full
+        if written is None and isinstance(file, io.RawIOBase):  # a non-blocking stream that is full
             raise BlockingIOError(
                 errno.EAGAIN, "the file object takes no more data; pass one that waits"
             )
@@ -256,7 +257,7 @@ def _encoded(
 
 
 def _resolution(dpi: Any) -> encoding.Dpi | None:
-    """Return the resolutions across and down that a caller's `dpi` means."""
+    """Check a caller's `dpi`, and return it as (across, down); None stays None."""
     if dpi is None:
         return None
     found = np.asarray(dpi)
@@ -292,7 +293,8 @@ def _check_suffix(path: Path, argument: str) -> None:
             f"`{argument}`: {path.name!r} has no suffix; end it in .png, .jpg, .webp or .tiff"
         )
     if suffix not in encoding.WRITERS and suffix in PilImage.registered_extensions():
-        # The suffix of a format that is not written here is no typing error, so no other is suggested.
+        # The suffix of a format that Pillow knows is hardly a typing error, so no similar one is
+        # suggested.
         raise ValueError(
             f"`{argument}`: pictures are not written as {suffix}; expected one of {', '.join(SUFFIXES)}"
         )

@@ -1,10 +1,13 @@
-"""Losses: of style and of content at one tap (a layer that they read), and variations of a picture.
+"""Losses of style and of content, and variations (losses of the differences of neighbouring pixels).
 
-Each loss is a `StyleLoss`, a `ContentLoss` or a `Variation` (module `kinds`): functions that say what
-is summed over the positions of the features, and what is computed from the sums. Style losses are in
-`gram_matrices`, `gaussian`, `sliced`, `histograms`, `matching` and `transport`, content losses in
-`content`, `self_similarity` and `transport`, variations in `variations`. `names` has the names by which
-TOML files know them.
+Losses of style and of content compare features at taps: layers of the network that the losses read.
+Each loss is a record of functions, of one of the types in the module `kinds`: `StyleLoss` and
+`ContentLoss` for one tap, `MatchingLoss` and `JointContentLoss` for all taps together, and `Variation`
+for the pixels of a picture.
+
+Style losses are in `gram_matrices`, `gaussian`, `sliced`, `histograms`, `matching` and `transport`,
+content losses in `content`, `self_similarity` and `transport`, and variations in `variations`. `names`
+lists the name of each loss in recipe files (TOML).
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,7 @@
-"""Content losses: functions of the squared differences of features at one tap.
+"""Content losses: functions of the squared differences of features at one tap (a layer of the network).
 
-F is the features of the content, dF the difference of the features between canvas and content.
+In formulas, F are the features [*batch, h, w, c] of the content, and dF is the features of the canvas
+(the picture being optimised) minus F. Sums are over h, w and c.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from nst_jax.losses.sums import Count, as_float, half, unchanged
 
 
 def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return the sum of squared differences between two pictures' features [*batch, h, w, c]."""
+    """Return the sum over h, w and c of the squared differences of features [*batch, h, w, c]."""
     return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3))
 
 
@@ -30,20 +31,23 @@ def _quarter_of_mean(total: Scalar, count: Count) -> Scalar:
     return total / as_float(count) / 4
 
 
-# `CONTENT_RELATIVE` divides by the mean square of the content's features, but at least by this, so that
-# features of zeros give no division by 0.
+# `CONTENT_RELATIVE` is mean(dF²) / mean(F²). This is the least value of the denominator, so that
+# content features that are all 0 cause no division by 0.
 LEAST_MEAN_SQUARE = 1e-10
 
 
 class RelativeSums(NamedTuple):
-    """Sums over positions and channels for `CONTENT_RELATIVE`."""
+    """The sums over positions and channels from which `CONTENT_RELATIVE` is computed."""
 
-    differences: Scalar  # sum(dF²)
-    content: Scalar  # sum(F²)
+    differences: Scalar  # sum of the squared differences of features, canvas minus content
+    content: Scalar  # sum of the squared features of the content
 
 
 def relative_squares(canvas: FeatureMap, content: FeatureMap) -> RelativeSums:
-    """Return sum(dF²) and sum(F²) of two pictures' features [*batch, h, w, c]."""
+    """Return sum(dF²) and sum(F²), where F is `content` and dF is `canvas` - `content`.
+
+    Both arguments are features [*batch, h, w, c]; the sums are over h, w and c.
+    """
     return RelativeSums(
         squared_feature_differences(canvas, content),
         squared_feature_differences(content, jnp.zeros_like(content)),
@@ -55,14 +59,17 @@ def _ratio(sums: RelativeSums, count: Count) -> Scalar:
 
 
 class DifferencePowers(NamedTuple):
-    """Sums over positions and channels for `CONTENT_GRADIENT_SCALED`."""
+    """The sums over positions and channels from which `CONTENT_GRADIENT_SCALED` is computed."""
 
-    squares: Scalar  # sum(dF²)
-    absolutes: Scalar  # sum|dF|
+    squares: Scalar  # sum of the squared differences of features, canvas minus content
+    absolutes: Scalar  # sum of the absolute values of these differences
 
 
 def difference_powers(canvas: FeatureMap, content: FeatureMap) -> DifferencePowers:
-    """Return sum(dF²) and sum|dF| of two pictures' features [*batch, h, w, c]."""
+    """Return sum(dF²) and sum|dF|, where dF is `canvas` - `content`.
+
+    Both arguments are features [*batch, h, w, c]; the sums are over h, w and c.
+    """
     differences = absolute(canvas - content)
     return DifferencePowers(
         squared_feature_differences(canvas, content), jnp.sum(differences, axis=(-1, -2, -3))
@@ -74,25 +81,28 @@ def _scaled(sums: DifferencePowers, count: Count) -> Scalar:
     return scaled_by_gradient(sums.squares, sums.absolutes)
 
 
-# mean(dF²): Gatys' code and TensorFlow's tutorial.
+# mean(dF²), where dF is the difference of the features of canvas and content: the content loss of
+# Gatys' code and of TensorFlow's tutorial.
 CONTENT_MEAN_SQUARE = ContentLoss(squared_feature_differences, _mean)
 
-# sum(dF²) / (4 h w c) of features [h, w, c]: the content cost of the Coursera course.
+# sum(dF²) / (4 h w c) for features [h, w, c]: the content cost of deeplearning.ai's course on Coursera.
 CONTENT_QUARTER_MEAN_SQUARE = ContentLoss(squared_feature_differences, _quarter_of_mean)
 
-# sum(dF²) / 2: Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
+# sum(dF²) / 2: the content loss of Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015,
+# eq. 1.
 CONTENT_HALF_SUM_SQUARE = ContentLoss(squared_feature_differences, half)
 
-# sum(dF²), as in keras.io's example.
+# sum(dF²): the content loss of keras.io's example of neural style transfer.
 CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, unchanged)
 
-# sum(dF²) / (2 sqrt(h w c)) of features [h, w, c], which grows with the root of the picture's area: the
-# default of neural-style-tf and its forks.
+# sum(dF²) / (2 sqrt(h w c)) for features [h, w, c], which grows with the square root of the picture's
+# area: the default content loss of the program neural-style-tf and its forks.
 CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_root)
 
-# sum(dF²) / sum(F²), which does not depend on the magnitude of the features: 0 for equal features, 1
-# for a canvas without features.
+# sum(dF²) / sum(F²), where F are the features of the content. It does not depend on the magnitude of
+# the features: it is 0 if canvas and content have equal features, and 1 if those of the canvas are
+# all 0.
 CONTENT_RELATIVE = ContentLoss(relative_squares, _ratio)
 
-# sum(dF²) / (sum|dF| + 1e-8): see `gradient_scaled_square`.
+# sum(dF²) / (sum|dF| + 1e-8), which grows like |dF|; see `squares.gradient_scaled_square`.
 CONTENT_GRADIENT_SCALED = ContentLoss(difference_powers, _scaled)

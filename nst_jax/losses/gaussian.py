@@ -1,9 +1,11 @@
 """Style losses that compare Gaussians: the mean and the covariance of features over positions.
 
-Notation: N channels; m and C are the mean and the covariance of the canvas' features at a tap, m_s and
-C_s those of the style's, S = C + m mᵀ the second moment. The trace of S, divided by N, is the mean
-square of the features. Each statistic is the pair (m, S) and not (m, C), since means and second moments
-of several styles can be averaged, and covariances cannot.
+Notation: the features at a tap (a layer that the loss reads) have N channels. m, C and S = C + m mᵀ are
+the mean, the covariance and the second moment of the canvas' features over positions; m_s, C_s and S_s
+are those of the style's features. The trace of S, divided by N, is the mean square of the features.
+
+Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C): the means and
+the second moments of several styles can be averaged, but their covariances cannot.
 """
 
 from typing import NamedTuple
@@ -29,19 +31,21 @@ from nst_jax.losses.sums import Count, PositionMask, as_float, at_least_float32
 
 
 class Moments(NamedTuple):
-    """The first and second moments of features: sums over positions, or means."""
+    """The first and second moments of features, as sums over positions or as means over positions."""
 
-    first: Float[Array, " c"]  # of F, the features as an [h * w, c] matrix
-    second: Float[Array, "c c"]  # of the products of all pairs of channels, FᵀF
+    first: Float[Array, " c"]  # sum or mean of each channel
+    second: Float[Array, "c c"]  # sum or mean of the product of each pair of channels
 
 
 def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Moments:
-    """Return the sums of F and FᵀF over the positions of features [h, w, c].
+    """Return the sums over positions of features [h, w, c], and of the products of their channels.
 
-    `products` is not used: the products always use all bits of float32. The covariance is a difference
-    of the two moments. If the second were rounded otherwise than the first, as in tensorfloat32, the
-    difference would have negative eigenvalues where features hardly vary. For bfloat16 features this
-    takes no more time, since their products are exact in any case.
+    With F the features as an [h * w, c] matrix, these are the sum of its rows, and FᵀF.
+
+    `products`, the precision that a style loss is given, is not used: the matrix product FᵀF always
+    uses all bits of float32. If S were rounded more coarsely than m, as in tensorfloat32, the
+    covariance S - m mᵀ would have negative eigenvalues where features hardly vary. For bfloat16
+    features this takes no more time, since a product of two bfloat16 numbers is exact in float32.
     """
     del products
     return Moments(
@@ -52,12 +56,13 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 def masked_moment_sums(
     features: FeatureMap, mask: PositionMask, products: lax.Precision = lax.Precision.HIGHEST
 ) -> Moments:
-    """Return the sums of T² F and T² FᵀF over the positions of features [h, w, c], with a mask T.
+    """Return the sums of `moment_sums`, with each position counted T² times for a mask T [h, w].
 
-    So each position counts T² times in both moments, as if it occurred so often in the picture.
-    Multiplying the features by T before taking both moments would move their mean.
+    For features f at a position, the sums are those of T² f and T² f fᵀ. If the features were
+    multiplied by T first, as `gram_matrices.masked_gram` does, the first sum would be that of T f, and
+    its quotient by the sum of T² would not be a mean of f.
     """
-    del products  # as in `moment_sums`
+    del products  # for the reason in the docstring of `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
     return Moments(
         jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),
@@ -66,22 +71,22 @@ def masked_moment_sums(
 
 
 def mean_moments(sums: Moments, count: Count) -> Moments:
-    """Return the mean and the second moment of features, from sums over a number of positions."""
+    """Return the mean m and the second moment S of features, from their sums over `count` positions."""
     return jax.tree.map(lambda total: total / as_float(count), sums)
 
 
 def covariance(moments: Moments) -> Matrix:
-    """Return the covariance S - m mᵀ."""
+    """Return the covariance C = S - m mᵀ, [c, c], given the mean m and the second moment S."""
     return moments.second - jnp.outer(moments.first, moments.first)
 
 
-# Losses divide by the mean square of the style's features, but at least by this, so that they do not
-# divide by 0: all features of a black style may be 0 at a tap.
+# The least mean square of the style's features by which losses divide. All features of a black style
+# may be 0 at a tap; without this bound, the loss would divide by 0 then.
 LEAST_SQUARE = 1e-10
 
 
 def mean_square(moments: Moments) -> Scalar:
-    """Return the mean square of features, at least `LEAST_SQUARE`."""
+    """Return the mean square of features, or `LEAST_SQUARE` if the mean square is less than that."""
     return jnp.maximum(jnp.trace(moments.second) / len(moments.first), LEAST_SQUARE)
 
 
@@ -89,11 +94,11 @@ def mean_square(moments: Moments) -> Scalar:
 
 
 def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scalar:
-    """Return |dm|² / tr(S_s) + |dC|² / |S_s|², where d is the difference of canvas and style.
+    """Return |m - m_s|² / tr(S_s) + |C - C_s|² / |S_s|², with the notation in the module's docstring.
 
-    The norms are Frobenius norms. Neither term changes if all features of both pictures are multiplied
-    by a number. For a canvas whose features are all 0, the first term is 1 if the style's features do
-    not vary (C_s = 0), and the second is 1 if their mean is 0.
+    The norms are Frobenius norms. Neither term changes if the features of both pictures are multiplied
+    by the same number. For a canvas whose features are all 0, the first term is 1 if the style's
+    features do not vary (C_s = 0), and the second term is 1 if the mean of the style's features is 0.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and
@@ -108,9 +113,10 @@ def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scal
 
 
 def mean_and_covariance_gradient_scaled(canvas: Moments, style: Moments, extent: Extent) -> Scalar:
-    """Return the sum of the gradient-scaled squares of dm and of dC, the differences to the style.
+    """Return the gradient-scaled square of m - m_s plus that of C - C_s.
 
-    See `gradient_scaled_square`.
+    The gradient-scaled square of differences d is sum(d²) / (sum|d| + 1e-8); see
+    `squares.gradient_scaled_square`. The other symbols are those of the module's docstring.
     """
     del extent
     return gradient_scaled_square(canvas.first - style.first) + gradient_scaled_square(
@@ -122,18 +128,20 @@ def mean_and_covariance_gradient_scaled(canvas: Moments, style: Moments, extent:
 
 
 class GaussianTarget(NamedTuple):
-    """What `wasserstein_absolute` needs of a style."""
+    """What `wasserstein_absolute` needs to know about a style; computed once, before the updates."""
 
-    mean: Float[Array, " c"]
-    covariance: Float[Array, "c c"]  # with 1e-4 I added, or more; see `_regular_covariance`
-    root: Float[Array, "c c"]  # square root of `covariance`
+    mean: Float[Array, " c"]  # mean of the features over positions
+    # Covariance of the features, plus I times 1e-4 or more; see `_regular_covariance`.
+    covariance: Float[Array, "c c"]
+    root: Float[Array, "c c"]  # matrix square root of `covariance`
 
 
-ABSOLUTE_PART = 1e-4  # the multiple of I that crowsonkb's code adds to both covariances
+# The multiple of I that is added to both covariances, as in crowsonkb's code, so that they have roots.
+ABSOLUTE_PART = 1e-4
 
 
 def gaussian_target(style: Moments) -> GaussianTarget:
-    """Return the mean of a style, its covariance plus 1e-4 I, and the root of that."""
+    """Return a style's mean, its covariance plus 1e-4 I, and the matrix square root of this sum."""
     matrix = _regular_covariance(style, 1.0, ABSOLUTE_PART)
     return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])
 
@@ -141,11 +149,14 @@ def gaussian_target(style: Moments) -> GaussianTarget:
 def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent) -> Scalar:
     """Return the squared Wasserstein-2 distance of two Gaussians divided by N, as in crowsonkb's code.
 
-    It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, with 1e-4 I added to both covariances.
-    Roots are made by 12 plain Newton-Schulz rounds, and so is their gradient (`root_by_lyapunov`);
-    the roots of small eigenvalues are therefore too small, and the distance of equal Gaussians is not
-    0. These errors are part of the source's loss. Unlike the source, this function adds more than
-    1e-4 I where the rounding errors of float32 exceed it, since otherwise the roots would overflow.
+    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, where 1e-4 I is first added to
+    both covariances C and C_s.
+
+    The matrix roots are computed by 12 rounds of the plain Newton-Schulz iteration, and so is their
+    gradient (`matrix_roots.root_by_lyapunov`). The roots of small eigenvalues are therefore too small,
+    and the distance of equal Gaussians is not 0. These errors are part of the source's loss. Unlike the
+    source, this function adds more than 1e-4 I to a covariance whose rounding errors in float32 exceed
+    1e-4, since otherwise the iterations would overflow.
 
     Args:
       canvas: mean and second moment of the canvas' features.
@@ -164,24 +175,29 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 
 
 class RelativeGaussianTarget(NamedTuple):
-    """What `wasserstein_relative` needs of a style; the covariance is divided by `size`."""
+    """What `wasserstein_relative` needs to know about a style; computed once, before the updates.
 
-    mean: Float[Array, " c"]  # of the features as they are
-    size: Float[Array, ""]  # mean square of the features as they are
-    trace: Float[Array, ""]  # trace of the divided covariance, with 1e-3 I added, or more
-    root: Float[Array, "c c"]  # square root of that covariance
+    `trace` and `root` are those of one matrix: the covariance of the style's features divided by
+    `size`, plus I times 1e-3 or more; see `_regular_covariance`.
+    """
+
+    mean: Float[Array, " c"]  # mean of the features over positions, not divided by anything
+    size: Float[Array, ""]  # mean square of the features
+    trace: Float[Array, ""]  # trace of the matrix that the class's docstring describes
+    root: Float[Array, "c c"]  # square root of the matrix that the class's docstring describes
 
 
-# The multiple of I that is added to both covariances after they are divided by the style's mean square.
-# It keeps the gradient finite where a channel of the canvas does not vary, and outweighs the rounding
-# errors of covariances.
+# The multiple of I that `wasserstein_relative` adds to both covariances, after it has divided them by
+# the mean square of the style's features. It keeps the gradient finite where a channel of the canvas
+# does not vary, and outweighs the rounding errors of covariances.
 RELATIVE_PART = 1e-3
 
 
 def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
-    """Return a style's mean, its mean square, and the trace and root of its covariance.
+    """Return a style's mean, its mean square, and the trace and square root of its covariance.
 
-    The covariance is divided by the mean square, and 1e-3 I is added to it.
+    Before trace and root are computed, the covariance is divided by the mean square, and 1e-3 I is
+    added.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)
@@ -191,14 +207,15 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
 def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent: Extent) -> Scalar:
     """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
-    It is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where 1e-3 of the style's mean
-    square times I is first added to both covariances. The loss is 0 for equal Gaussians and, but for
-    that addition, 1 for a canvas whose features are all 0. This holds at every tap and for every family
-    of weights.
+    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of I is
+    first added to both covariances C and C_s: 1e-3 times the mean square of the style's features. The
+    loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1 without
+    this addition. Both hold at every tap and for every set of network weights, so losses at different
+    taps are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
-    iterations give the inverse root beside the root, so the backward pass needs no iterations. The
-    style's root is computed once, as part of the target.
+    iterations yield the inverse root together with the root, so the backward pass needs no iterations.
+    The root C_s^½ is computed once, as part of the target.
 
     Args:
       canvas: mean and second moment of the canvas' features.
@@ -217,18 +234,19 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     return jnp.mean(jnp.square(canvas.first - style.mean)) / style.size + spread
 
 
-# Bound of the rounding errors of a covariance's eigenvalues, as a multiple of the machine epsilon times
-# the trace of the second moment.
+# The rounding errors of a covariance's eigenvalues are at most this number times the machine epsilon
+# times the trace of the second moment.
 ROUNDING = 4
 
 
 def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> Matrix:
-    """Return the covariance divided by `size`, plus `part` times I, or more if that is too small.
+    """Return the covariance divided by `size`, plus I times `part`, or times more if that is too small.
 
-    Where features hardly vary, the difference of the two moments consists of rounding errors. A
-    negative eigenvalue would have no root, so the multiple must exceed these errors. In float32 with
-    512 channels, `part` is too small only for large features: 1e-4 if their mean square is over 0.4
-    (and `size` is 1), 1e-3 if it is over four times `size`.
+    Where features hardly vary, the covariance S - m mᵀ consists of rounding errors, and may have
+    negative eigenvalues, whose square roots do not exist. So the multiple of I must exceed these
+    errors. In float32 with 512 channels, `part` is too small only for large features: a `part` of 1e-4
+    if their mean square is over 0.4 and `size` is 1, a `part` of 1e-3 if their mean square is over four
+    times `size`.
     """
     matrix = covariance(moments) / size
     error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size
@@ -236,10 +254,14 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     return matrix + added * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
+# The squared differences of means and of covariances of features, each divided by a square of the
+# style's features: see `mean_and_covariance`.
 MEAN_AND_COVARIANCE = StyleLoss(
     moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums
 )
 
+# The gradient-scaled squares of the differences of means and of covariances of features: see
+# `mean_and_covariance_gradient_scaled`.
 MEAN_AND_COVARIANCE_GRADIENT_SCALED = StyleLoss(
     moment_sums,
     mean_moments,
@@ -247,6 +269,8 @@ MEAN_AND_COVARIANCE_GRADIENT_SCALED = StyleLoss(
     masked_sums=masked_moment_sums,
 )
 
+# The squared Wasserstein-2 distance of Gaussians, divided by the number of channels: see
+# `wasserstein_absolute`.
 WASSERSTEIN_ABSOLUTE = StyleLoss(
     moment_sums,
     mean_moments,
@@ -255,6 +279,8 @@ WASSERSTEIN_ABSOLUTE = StyleLoss(
     masked_sums=masked_moment_sums,
 )
 
+# The squared Wasserstein-2 distance of Gaussians, relative to the style's features: see
+# `wasserstein_relative`.
 WASSERSTEIN_RELATIVE = StyleLoss(
     moment_sums,
     mean_moments,

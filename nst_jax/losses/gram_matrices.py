@@ -1,13 +1,14 @@
 """Gram losses of style: squared distances of Gram matrices, each times a factor.
 
 Notation: the features at a tap (a layer's output that a loss reads) have N channels and M = h * w
-positions; the picture has P pixels. F is the features as an [M, N] matrix, R = FᵀF the raw Gram matrix,
-G = R / M its mean over positions. dR and dG are the differences of R and G between canvas and style.
+positions; the picture has P pixels. F is the features as an [M, N] matrix. R = FᵀF is the raw Gram
+matrix, a sum over positions, and G = R / M is the mean over positions. dR and dG are the differences of
+R and of G between canvas and style.
 
-Every Gram loss here, except the gradient-scaled one, is sum(dG²) times a factor, which each function
-states for its source. Sources that use R, which grows with the picture, resize the style to the content
-first. Written with G, their losses have the same value in that case, and stay comparable if the sizes
-differ.
+Every Gram loss here, except the gradient-scaled one, is sum(dG²) times a factor, which differs from
+source to source. Some sources use R, which grows with the picture; they first resize the style to the
+size of the content. Written with G, as here, their losses have the same value for pictures of equal
+size, and still compare like with like if the sizes differ.
 """
 
 from functools import partial
@@ -25,8 +26,9 @@ from nst_jax.losses.sums import PositionMask, masked, mean_over_positions
 def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) -> Gram:
     """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
 
-    F has one column per feature map. In textbooks each map is a row, and the same matrix is F Fᵀ: a map
-    of 8 × 8 positions is a row of L = 64, and 20 maps give a 20 × 20 matrix for any picture size.
+    F has one column for each feature map (channel). In textbooks each feature map is a row of F
+    instead, and the same matrix is written F Fᵀ: a map of 8 × 8 positions is a row of L = 64 numbers,
+    and 20 maps give a 20 × 20 matrix, whatever the size of the picture.
 
     Args:
       features: [*batch, h, w, c].
@@ -34,8 +36,8 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
         bits of float32 on every device.
 
     Returns:
-      [*batch, c, c], a sum over the h * w positions, in float32 at least. Divide by `positions` for
-      the mean.
+      [*batch, c, c], a sum over the h * w positions, in float32 at least. Divide it by h * w for the
+      mean over positions.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -60,7 +62,8 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 3.
     """
-    # `_gram` is a `custom_vjp` object, which cannot be pickled; this plain function around it can be.
+    # `_gram` is a `custom_vjp` object, which cannot be pickled. So losses refer to this plain function,
+    # which can be pickled.
     return _gram(features, products)
 
 
@@ -79,8 +82,8 @@ def _gram_forward(features: FeatureMap, products: lax.Precision) -> tuple[Gram, 
 def _gram_backward(
     products: lax.Precision, features: FeatureMap, cotangent: Gram
 ) -> tuple[FeatureMap]:
-    # The cotangent of F is F (C + Cᵀ), with C the cotangent of R: one matrix product, where autodiff
-    # would compute two.
+    # With C the cotangent of R = FᵀF, the cotangent of F is F (C + Cᵀ). This takes one matrix product,
+    # while automatic differentiation would compute two, F C and F Cᵀ.
     symmetric = (cotangent + jnp.swapaxes(cotangent, -1, -2)).astype(features.dtype)
     return (jnp.einsum("...hwc,...cd->...hwd", features, symmetric, precision=products),)
 
@@ -91,18 +94,19 @@ _gram.defvjp(_gram_forward, _gram_backward)
 def masked_gram(
     features: FeatureMap, mask: PositionMask, products: lax.Precision = lax.Precision.HIGHEST
 ) -> Gram:
-    """Compute the raw Gram matrix of features times a mask T: the sum of T² f fᵀ over positions.
+    """Compute the raw Gram matrix of features multiplied by a mask T.
 
-    Divided by the sum of T², it is the mean over the positions that the mask selects. With a mask of
-    ones it is `gram`.
+    It is the sum of T² f fᵀ over positions, where f are the features and T is the mask's value at the
+    position. Divided by the sum of T², it is the mean over the positions that the mask selects. With a
+    mask of ones the result is that of `gram`.
 
     Args:
       features: [h, w, c].
       mask: T, [h, w] in [0, 1].
-      products: as in `gram`.
+      products: precision that the matrix product requests from the device, as in `gram`.
 
     Returns:
-      [c, c] in float32 at least.
+      The matrix [c, c] in float32 at least.
 
     Example:
       >>> import jax.numpy as jnp
@@ -118,15 +122,19 @@ def masked_gram(
 
 
 def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean(dG²), dG = canvas - style: the loss of Gatys' code and of TensorFlow's tutorial."""
+    """Return mean(dG²), where dG = canvas - style is the difference of mean Gram matrices [c, c].
+
+    This is the style loss of Gatys' code and of TensorFlow's tutorial.
+    """
     del extent
     return jnp.mean(jnp.square(canvas - style), axis=(-1, -2))
 
 
 def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean(dG²) / 4, the loss E of the paper, where dG = canvas - style.
+    """Return mean(dG²) / 4, where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    The paper writes it sum(dR²) / (4 N² M²), with raw Gram matrices R, N channels and M positions.
+    This is the loss E of the paper named below, which writes it as sum(dR²) / (4 N² M²), with the
+    difference dR of raw Gram matrices (sums over positions), N channels and M positions.
 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.
@@ -135,9 +143,10 @@ def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean((dG / N)²), where dG = canvas - style and N is the number of channels.
+    """Return mean((dG / N)²), where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    The sources divide the raw Gram matrix by N M, where M is the number of positions.
+    N is the number of channels, c. The sources divide the raw Gram matrix (a sum over M positions) by
+    N M, and take the mean square of the differences.
 
     References:
       jcjohnson/neural-style; ProGamerGov/neural-style-pt; PyTorch's tutorial.
@@ -146,9 +155,11 @@ def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return mean(dG²) M / N, which grows with the picture, where dG = canvas - style.
+    """Return mean(dG²) M / N, where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    The source writes it mean(dR²) / (N M), with raw Gram matrices R, N channels and M positions.
+    M is the number of positions and N that of channels, c; so the loss grows with the size of the
+    picture. The source writes it as mean(dR²) / (N M), with the difference dR of raw Gram matrices
+    (sums over positions).
 
     References:
       udacity/deep-learning-v2-pytorch, style-transfer.
@@ -160,8 +171,10 @@ def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return sum(dG²) (M / P)² / 36, where dG = canvas - style.
 
-    The source writes it sum(dR²) / (4 · 3² · P²), with raw Gram matrices R: it divides by the channels
-    (3) and pixels (P) of the picture, not by the channels and positions (M) of the features.
+    `canvas` and `style` are mean Gram matrices [c, c]. M is the number of positions, P that of pixels.
+    The source writes the loss as sum(dR²) / (4 · 3² · P²), with the difference dR of raw Gram matrices
+    (sums over positions). The source thus divides by the numbers of channels (3) and of pixels (P) of
+    the picture, and not by those of channels and of positions (M) of the features.
 
     References:
       keras-team/keras-io, examples/generative/neural_style_transfer.py.
@@ -171,7 +184,10 @@ def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
 
 def gram_gradient_scaled(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
-    """Return sum(dG²) / (sum|dG| + 1e-8), where dG = canvas - style; see `gradient_scaled_square`.
+    """Return sum(dG²) / (sum|dG| + 1e-8), where dG = canvas - style.
+
+    `canvas` and `style` are mean Gram matrices [c, c]. See `squares.gradient_scaled_square` for the
+    purpose of the denominator.
 
     References:
       crowsonkb/style-transfer-pytorch, style_transfer/style_transfer.py, `StyleLoss`.

@@ -1,4 +1,4 @@
-"""The loss of channel histograms: how far each channel's values are from the style's distribution."""
+"""The histogram loss: how far the values of each channel are from the style's distribution."""
 
 from typing import NamedTuple
 
@@ -24,27 +24,35 @@ from nst_jax.losses.sums import at_least_float32
 class OrderedChannels(NamedTuple):
     """The features of one or several pictures at one tap, each channel in ascending order."""
 
-    # For each of n pictures and c channels, k numbers, of which only the first `counts` are valid.
+    # For each of n pictures and c channels, the values at k positions in ascending order. For picture i
+    # only the first counts[i] of these k numbers are valid.
     ordered: Float[Array, "n c k"]
     counts: Float[Array, " n"]  # number of positions of each picture
     shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
 
 
 def ordered_channels(style: Samples) -> OrderedChannels:
-    """Return the features with each channel in ascending order, in float32 at least."""
+    """Return the features of one or several styles with the values of each channel in ascending order.
+
+    The result is float32 at least.
+    """
     channels = jnp.swapaxes(at_least_float32(style.values), 1, 2)
     return OrderedChannels(vmap(in_order_up_to)(channels, style.counts), style.counts, style.shares)
 
 
 def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> Float[Array, "c m"]:
-    """Return features of which each channel is changed to have the style's distribution of values.
+    """Return features with each channel changed to have the style's distribution of values.
 
-    This is histogram matching: a value that is at level p of its channel, so that a share p of the
-    values is smaller, becomes the quantile of the style's channel at level p.
+    This is histogram matching. A value at level p of its channel (a share p of the channel's values is
+    smaller) is replaced by the quantile of the style's channel at level p. If `style` holds several
+    pictures, the replacement is the mean of their quantiles, weighted by their shares.
 
     Args:
-      channels: features at one tap, one row for each channel.
-      style: the style's features, in order. Quantiles of several styles are averaged.
+      channels: features at one tap [c, m], with one row of m positions for each of c channels.
+      style: the style's features at the same tap, in ascending order.
+
+    Returns:
+      The changed features, [c, m].
 
     Example:
       >>> import jax.numpy as jnp
@@ -69,21 +77,22 @@ def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> F
 
 
 def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) -> Scalar:
-    """Return mean((F - R(F))²), with the canvas' features F, and R(F) matched to the style's.
+    """Return mean((F - R(F))²) over positions and channels, where F are the features of the canvas.
 
-    R is `matched_channels`. It is computed anew in every update and has no gradient. The loss sees how
-    often each value of a channel occurs, but not which values occur together; so it is used beside
-    another style loss, such as one of Gram matrices.
+    R(F) are the same features after `matched_channels`, which gives each channel the style's
+    distribution of values. R(F) is computed anew in every update and has no gradient. The loss depends
+    on how often each value of a channel occurs, but not on which values of different channels occur
+    together. It is therefore used together with another style loss, such as one of Gram matrices.
 
-    Departures from the paper: it takes the sum over positions and channels, which grows with the
-    picture; the mean taken here does not. It matches histograms (of 256 bins in rejunity's code), so
-    that all values in one bin become equal; here the values themselves are sorted and matched. Equal
-    values, such as the zeros after a ReLU, share a run of places in the sorted order; all of them get
-    the style's quantile at the middle of the run, and so stay equal.
+    Departures from the paper: the paper takes the sum over positions and channels, which grows with the
+    picture; the mean taken here does not. The paper matches histograms (of 256 bins in rejunity's
+    code), so that all values in one bin become equal; here the values themselves are sorted and
+    matched. Equal values, such as the zeros after a ReLU, take up a run of consecutive places in the
+    sorted order; all of them get the style's quantile at the middle of that run, and so stay equal.
 
     Args:
-      canvas: features of one picture.
-      style: features of one or several pictures, in order.
+      canvas: features of one picture at one tap.
+      style: features of one or several pictures at the same tap, each channel in ascending order.
       extent: not used.
 
     Returns:
@@ -99,6 +108,8 @@ def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) 
     return jnp.mean(jnp.square(channels - matched))
 
 
+# The histogram loss as a style loss: see `channel_histograms`. It is not a sum over positions, since it
+# needs the order of all values of a channel.
 CHANNEL_HISTOGRAMS = StyleLoss(
     positions_as_rows,
     samples_of,

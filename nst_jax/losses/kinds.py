@@ -1,4 +1,9 @@
-"""The kinds of losses, as records of functions: of sums over a picture, or of matching positions."""
+"""The kinds of losses: records of the functions that make up one loss.
+
+`ContentLoss`, `StyleLoss` and `Variation` are computed from sums over the positions of one tap (a layer
+whose output a loss reads) or over pixels. `JointContentLoss` and `MatchingLoss` read all taps together
+and compare single positions.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -10,22 +15,24 @@ from jaxtyping import Array, Bool, Int
 from nst_jax._types import FeatureMap, Image, Scalar, Shape, Statistic
 from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
-Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None for all
+Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None includes all pixels
 
-PIXELS = "pixels"  # the name under which losses of many taps find the picture itself
+# In a dictionary tap -> features, the key of the picture itself; see `MatchingLoss.with_pixels`.
+PIXELS = "pixels"
 
 
 class ContentLoss(NamedTuple):
     """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
 
     Attributes:
-      sums: function of (features of the canvas, of the content), each [*batch, h, w, c]; returns a sum
-        over the h * w positions, or a pytree of several.
-      value: function of (these sums, h * w * c, an int or a scalar array); returns the loss, a scalar.
-      additive: whether `sums` really is a sum over positions: positions that are zero in both pictures
-        add nothing, and the sums of two halves of a picture add up to the sum of the whole. Computing a
-        picture in tiles, or in bands on several devices, needs that; with False, a picture is always
-        computed in one piece.
+      sums: function of (features of the canvas, features of the content), each [*batch, h, w, c];
+        returns a sum over the h * w positions, or a pytree of such sums.
+      value: function of (the result of `sums`, the number h * w * c as an int or a scalar array);
+        returns the loss, a scalar.
+      additive: whether `sums` really returns sums over positions: a position where the features of both
+        pictures are 0 adds nothing, and the sums of two halves of a picture add up to those of the
+        whole picture. Computing a picture in tiles, or in one horizontal band per device, requires
+        this; if False, a picture is always computed in one piece.
     """
 
     sums: Callable[[FeatureMap, FeatureMap], Any]
@@ -33,17 +40,20 @@ class ContentLoss(NamedTuple):
     additive: bool = True
 
     def __call__(self, canvas: FeatureMap, content: FeatureMap) -> Scalar:
-        """Return the distance between the features [*batch, h, w, c] of two whole pictures."""
+        """Return the loss for the features [*batch, h, w, c] of two whole pictures."""
         return self.value(self.sums(canvas, content), positions(canvas) * canvas.shape[-1])
 
 
 def statistic_itself(statistic: Statistic) -> Statistic:
-    """Return a statistic as it is: the `target` of losses that compare statistics directly."""
+    """Return a statistic unchanged: the default of `StyleLoss.target`."""
     return statistic
 
 
 def weighted_mean(statistics: Sequence[Statistic], weights: Sequence[Any]) -> Statistic:
-    """Return the mean of several statistics by weights that sum to 1: the `blend` of most losses."""
+    """Return the weighted mean of several statistics, with weights that sum to 1.
+
+    This is the default of `StyleLoss.blend`.
+    """
     return jax.tree.map(
         lambda *parts: sum(weight * part for weight, part in zip(weights, parts, strict=True)),
         *statistics,
@@ -51,34 +61,42 @@ def weighted_mean(statistics: Sequence[Statistic], weights: Sequence[Any]) -> St
 
 
 class StyleLoss(NamedTuple):
-    """A style loss, in parts: sums over positions, a statistic, a blend, a target, a distance.
+    """A style loss at one tap, as the functions that compute it.
 
-    Only `sums` sees the positions. So the loss is exact even if a picture is computed in parts (tiles,
-    bands of several devices): the sums of the parts are added before `statistic` is called.
+    For the canvas, `sums` and `statistic` compute what the loss compares, such as a Gram matrix. For
+    the styles, `blend` and `target` then turn their statistics into one target. `distance` compares the
+    canvas' statistic with this target.
 
-    The functions are given single pictures; for a batch they are mapped by `vmap`.
+    Only `sums` reads the features. So the loss is exact even if a picture is computed in parts (in
+    tiles, or in one horizontal band per device): the sums of the parts are added before `statistic` is
+    called.
+
+    Each function is given a single picture without a batch axis; `jax.vmap` maps it over a batch.
 
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
         over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
-      statistic: function of (sums, number of positions); returns the statistic, a pytree. Of masked
-        positions, the number is the sum of T², a scalar array.
+      statistic: function of (sums, number of positions); returns the statistic, a pytree. For masked
+        features, the number of positions is the sum of T² over the mask T, a scalar array.
       distance: function of (statistic of the canvas, target of the style, `Extent` of the canvas);
         returns the loss, a scalar.
-      additive: whether `sums` really are sums over positions: positions of zeros add nothing, and the
-        sums of two halves of a picture add up to those of the whole. This does not hold for sorted
-        projections, nearest neighbours or histograms that count zeros. With False, a picture is always
-        computed in one piece, without tiles and bands.
-      target: function of (the style's statistic; of several styles, that of their blend); returns
-        the target, a pytree, which `Targets` keep. What depends on the style alone is computed here,
-        once for each scale (resolution) and not in every update. By default the statistic itself. The
-        target's shape may depend on the size of the style, if zeros appended to it change nothing.
+      additive: whether `sums` really returns sums over positions: a position where all features are 0
+        adds nothing, and the sums of two halves of a picture add up to those of the whole picture. This
+        does not hold for sorted projections, nearest neighbours or histograms that count zeros. If
+        False, a picture is always computed in one piece, without tiles and bands.
+      target: function of the style's statistic, which for several styles is the result of `blend`;
+        returns the target, a pytree, which is stored in `Targets.style`. What depends on the style
+        alone is computed here, once for each scale (resolution) and not in every update. The default
+        returns the statistic itself. The target's shape may depend on the size of the style only if
+        zeros appended to the target do not change the loss.
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
-        statistic of their blend. By default their weighted mean, which is right for averages over
-        positions, such as the mean and the second moment of features, but not for their covariance.
+        statistic that stands for all these styles. The default returns the weighted mean, which is
+        right for averages over positions, such as the mean and the second moment of features, but not
+        for their covariance.
       masked_sums: function of (features [h, w, c], mask T [h, w] in [0, 1], precision of matrix
-        products); returns `sums` in which each position counts T² times. Without it, an additive loss
-        can be used with masks of 0 and 1 only, by which the features are multiplied.
+        products); returns the same sums as `sums`, but with each position counted T² times. If None, an
+        additive loss can be used only with masks whose values are 0 and 1; the features are then
+        multiplied by the mask before `sums`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -103,13 +121,16 @@ class StyleLoss(NamedTuple):
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
     ) -> Statistic:
-        """Return the statistic of the features [h, w, c] of a whole picture."""
+        """Return the statistic of a whole picture, given its features [h, w, c] at one tap."""
         return self.statistic(self.sums(features, products), positions(features))
 
     def sums_of_masked(
         self, features: FeatureMap, mask: PositionMask, products: lax.Precision
     ) -> Statistic:
-        """Return the sums over positions of features [h, w, c], each of which counts T² times."""
+        """Return the sums over the positions of features [h, w, c], counting each position T² times.
+
+        T is the value of `mask` [h, w] at the position.
+        """
         if self.masked_sums is not None:
             return self.masked_sums(features, mask, products)
         return self.sums(masked(features, mask), products)
@@ -118,35 +139,40 @@ class StyleLoss(NamedTuple):
 class MatchingLoss(NamedTuple):
     """A style loss that compares positions of the canvas with positions of the style.
 
-    It reads the features of all style taps together, and whole pictures: no tiles, no bands. Of several
-    styles, all positions form one set, and the styles have no shares.
+    The loss reads the features of all style taps together, and those of whole pictures: it cannot be
+    computed in tiles or in bands. Several styles are compared as one set of positions, to which a style
+    contributes all of its positions; their relative weights cannot be chosen.
 
-    Each style is measured in one or several orientations (`turns`), and each of these is a picture of
-    its own. "Features by tap" is a dictionary: tap -> features [h, w, c]. `products` is the precision
-    of matrix products.
+    Each style is turned into the orientations that `turns` lists, and each turned picture counts as a
+    picture of the style. Below, "features by tap" are a dictionary: tap -> features [h, w, c].
+    `products` is the precision of matrix products.
 
     Attributes:
-      target: function of (list with the features by tap of each picture, list of the pictures' (height,
-        width), products); returns a dictionary, which becomes `Targets.style`.
+      target: function of (list with the features by tap of each picture of the style, list of these
+        pictures' (height, width), products); returns a dictionary, which becomes `Targets.style`.
       distances: function of (features of the canvas by tap, the canvas' (height, width), target,
-        matches, number of the update, products); returns by tap the losses, scalars. The number is
-        traced; a loss with random choices makes its random key from it, see `Extent`.
+        matches, number of the update, products); returns a dictionary: tap -> its loss, a scalar. The
+        number of the update is traced; a loss with random choices makes its random key from this
+        number, as `Extent` explains.
       matches: function of (features by tap of a picture, its (height, width), target, products);
-        returns [n] indices into the target, which `State.matches` keeps. They are found once for each
-        scale, in a mixture of the content and of the canvas at the beginning of the scale, see
-        `correspondence.searched`. None if the loss has no such matches.
-      number: function of the canvas' (height, width); returns the number n of matches.
+        returns [n] indices into the target, which are stored in `State.matches`. These matches are
+        found at the beginning of each scale: at the coarsest for the content, and at the others for the
+        picture that `correspondence.searched` mixes from the content and the canvas. If None, the loss
+        has no matches that stay fixed during a scale, and `distances` is given None for them.
+      number: function of the canvas' (height, width); returns the number n of matches. None where
+        `matches` is None.
       costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
         arguments of `target`), of which it reads only shapes and types; returns the `MatchingCosts`,
-        from which memory and time are estimated. None: only the target's memory is counted.
-      turns: the orientations in which each style is measured, as numbers of quarter turns; by default
-        only as it is.
-      parts: names of the parts of the loss, if these are not the style taps; `distances` then returns
-        the losses by these names, and `style_layer_weights` has a weight for each part.
-      with_pixels: whether the loss also reads the picture. Then "features by tap" have, before the
-        taps, the picture [h, w, 3] under the name `PIXELS`, and `target` and `distances` get a keyword
-        `unit`: how many times larger the features of these weights are than those of torchvision's,
-        see `correspondence.unit_of`.
+        from which memory and time are estimated. If None, only the target's memory is counted.
+      turns: the orientations in which each style is measured, as numbers of quarter turns. By default,
+        a style is measured only in the orientation in which it is given.
+      parts: names of the terms of the loss, if it does not have one term for each style tap. Then
+        `distances` returns a dictionary from these names to losses, and the recipe's
+        `style_layer_weights` has a weight for each name.
+      with_pixels: whether the loss also reads the picture itself. Then "features by tap" have the
+        picture [h, w, 3] as their first entry, under the key `PIXELS`, and `target` and `distances`
+        get a keyword argument `unit`: how many times larger the network's features are than they would
+        be with torchvision's weights; see `correspondence.unit_of`.
     """
 
     target: Callable[..., dict[str, Any]]
@@ -160,35 +186,40 @@ class MatchingLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """Always False: the loss is not made of sums over positions; see `StyleLoss.additive`."""
+        """False: a loss of this kind is not a sum over positions; see `StyleLoss.additive`."""
         return False
 
 
 class MatchingCosts(NamedTuple):
-    """What a `MatchingLoss` or a `JointContentLoss` costs beside the network."""
+    """The memory and the arithmetic that a `MatchingLoss` or a `JointContentLoss` takes.
 
-    target_bytes: int
-    update_bytes: int = 0  # memory that loss and gradient of one update take
-    update_operations: float = 0.0  # additions and multiplications of one update
-    measure_bytes: int = 0  # memory while the style is measured, beside the target
-    match_bytes: int = 0  # memory while the matches of a scale are found
-    match_operations: float = 0.0  # additions and multiplications of finding them
+    What the network takes is not included.
+    """
+
+    target_bytes: int  # memory of the target, which lasts for a whole scale
+    update_bytes: int = 0  # memory for the loss and its gradient in one update
+    update_operations: float = 0.0  # number of additions and multiplications in one update
+    measure_bytes: int = 0  # memory while the target is computed, not counting the target itself
+    match_bytes: int = 0  # memory while `MatchingLoss.matches` runs
+    match_operations: float = 0.0  # additions and multiplications in `MatchingLoss.matches`
 
 
 AnyStyleLoss: TypeAlias = StyleLoss | MatchingLoss
 
 
 class JointContentLoss(NamedTuple):
-    """A content loss that reads all content taps together, and whole pictures: no tiles, no bands.
+    """A content loss that reads all content taps together, and the features of whole pictures.
 
-    It can only be used beside a `MatchingLoss` of style. It also reads the pictures themselves: as for
-    `MatchingLoss.with_pixels`, features by tap have them under the name `PIXELS`.
+    It cannot be computed in tiles or in bands, and can only be used together with a style loss that is
+    a `MatchingLoss`. "Features by tap" are a dictionary: tap -> features [h, w, c]. Their first entry
+    is the picture itself [h, w, 3], under the key `PIXELS`.
 
     Attributes:
-      distance: function of (features of the canvas by tap, those of the content, the (height, width) of
-        both, number of the update); returns the loss, a scalar.
-      costs: function of (features of the canvas by tap, its (height, width)), of which it reads only
-        shapes and types; returns the `MatchingCosts` of an update.
+      distance: function of (features of the canvas by tap, features of the content by tap, the (height,
+        width) of both pictures, number of the update), and of a keyword argument `unit` as in
+        `MatchingLoss.with_pixels`; returns the loss, a scalar.
+      costs: function of (features of the canvas by tap, the canvas' (height, width)), of which it reads
+        only shapes and types; returns the `MatchingCosts` of an update.
     """
 
     distance: Callable[..., Scalar]
@@ -196,7 +227,7 @@ class JointContentLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """Always False: the loss is not made of sums over positions; see `ContentLoss.additive`."""
+        """False: a loss of this kind is not a sum over positions; see `ContentLoss.additive`."""
         return False
 
 
@@ -204,20 +235,22 @@ AnyContentLoss: TypeAlias = ContentLoss | JointContentLoss
 
 
 class Variation(NamedTuple):
-    """A loss of one picture, without target: sums over its pixels, and the loss made from them.
+    """A loss of one picture without a target: sums over its pixels, and the loss made from these sums.
 
     Attributes:
-      sums: function of (picture [*batch, h, w, 3], mask [h, w] of the pixels to include, or None for
-        all); returns a pytree of sums over pixels of functions of dy and dx, the differences to the
-        pixels below and to the right. Where the mask is False, dy and dx of that pixel are left out.
-      value: function of (these sums, (h, w) of the whole picture, ints or scalar arrays); returns the
-        loss, a scalar.
-      additive: whether `sums` really are sums over pixels: the sums of two halves of a picture add up
-        to those of the whole, if each half also has the nearest line of the other, masked out.
-        Computing a picture in tiles, or in bands on several devices, needs that; with False, a picture
-        is always computed in one piece.
-      sized: whether `sums` takes a third argument, the real (height, width) of a picture at the top
-        left of a larger array with zeros around it, and returns the sums of that picture alone.
+      sums: function of (picture [*batch, h, w, 3], mask [h, w] that is True for the pixels to include,
+        or None for all pixels); returns a pytree of sums over pixels of functions of dy and dx. For
+        each pixel, dy and dx are the differences to the pixel below and to the pixel to the right;
+        those of a pixel where the mask is False are left out.
+      value: function of (the result of `sums`, (h, w) of the whole picture as ints or scalar arrays);
+        returns the loss, a scalar.
+      additive: whether `sums` really returns sums over pixels: if a picture is cut into two halves, and
+        each half also has the adjacent row or column of the other half with the mask False there, the
+        sums of both halves add up to those of the whole picture. Computing a picture in tiles, or in
+        one horizontal band per device, requires this; if False, a picture is always computed in one
+        piece.
+      sized: whether `sums` accepts a third argument, int32 [2]: the (height, width) of a picture that
+        lies at the top left of a larger array of zeros. The result is then the sums of this picture.
 
     Example:
       >>> import jax.numpy as jnp
@@ -233,20 +266,21 @@ class Variation(NamedTuple):
     sized: bool = False
 
     def __call__(self, image: Image) -> Scalar:
-        """Return the variation of a picture [*batch, h, w, 3] in [0, 1]."""
+        """Return the loss of a picture [*batch, h, w, 3] in [0, 1]."""
         return self.value(self.sums(image, None), (image.shape[-3], image.shape[-2]))
 
 
 class Extent(NamedTuple):
     """The sizes of a canvas that a style loss may depend on, and the number of the update.
 
-    The number is traced, a scalar of int32: a loss with random choices makes its random key from it,
-    such as by `jax.random.fold_in(key, extent.step)`, and so makes new choices in each update.
+    The number of the update, `step`, is a traced int32 scalar. A loss with random choices makes its
+    random key from it, as in `jax.random.fold_in(key, extent.step)`, and so makes new choices in each
+    update.
     """
 
-    positions: Count  # M, the number of positions of the features
-    pixels: Count  # P, the number of pixels of the picture
-    step: Int[Array, "*batch"] | int = 0  # number of the update at this scale; 0 at the start
+    positions: Count  # M, the number of positions of the canvas' features at the tap of the loss
+    pixels: Count  # P, the number of pixels of the canvas
+    step: Int[Array, "*batch"] | int = 0  # the update's number at this scale (resolution), from 0
 
 
 Loss: TypeAlias = ContentLoss | JointContentLoss | StyleLoss | MatchingLoss | Variation

@@ -1,7 +1,7 @@
-"""Hypercolumns: the features of several taps at one place of a picture, as one vector.
+"""Hypercolumns: the features of several taps (layers) at one place of a picture, as one vector.
 
-Taps have features at different resolutions. `hypercolumns` resizes all of them to one, by linear
-interpolation; `sampled` reads them at given places.
+The features of different taps have different resolutions. `hypercolumns` resizes those of all taps to
+the same resolution, by linear interpolation; `sampled` reads those of all taps at given places.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ def hypercolumns(
 ) -> Float[Array, "*batch h_new w_new channels"]:
     """Resize the features of several taps to one resolution and concatenate their channels.
 
-    The features of a tap are divided by their number of channels first. Otherwise a deep tap, which has
-    more channels, would count more in the length of a vector.
+    First the features of each tap are divided by the tap's number of channels. Otherwise a deep tap,
+    which has more channels, would contribute more to the length of a vector than a shallow tap.
 
     Args:
-      features: features [*batch, h, w, c] of each tap, of any sizes.
+      features: features [*batch, h, w, c] of each tap; h, w and c may differ from tap to tap.
       shape: the (height, width) of the result.
-      products: the precision of the products that interpolate.
+      products: the precision of the matrix products that interpolate.
 
     Returns:
       [*batch, height, width, sum of all c], float32 at least. The corner positions of every tap's
@@ -51,9 +51,12 @@ def hypercolumns(
 
 
 def _resized(x: FeatureMap, shape: Shape, products: lax.Precision) -> Array:
-    """Resize linearly to (height, width), so that corner positions stay corner positions."""
-    # Products with small matrices: gathering the neighbours would make the gradient a scatter, which
-    # is slow on CPUs.
+    """Resize features [*batch, h, w, c] linearly to the height and width in `shape`.
+
+    The corner positions stay at the corners.
+    """
+    # The interpolation multiplies by a small matrix along each axis. If it gathered the neighbours of
+    # each position by their indices instead, the gradient would be a scatter, which is slow on CPUs.
     for axis, (old, new) in enumerate(zip(x.shape[-3:-1], shape, strict=True)):
         if old == new:
             continue
@@ -65,12 +68,13 @@ def _resized(x: FeatureMap, shape: Shape, products: lax.Precision) -> Array:
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _interpolation(old: int, new: int, dtype: Any) -> Float[Array, "new old"]:
-    """Return the matrix that interpolates `new` lines linearly from `old` lines.
+    """Return the matrix that interpolates `new` lines (rows or columns) linearly from `old` lines.
 
-    The first and last of the new lines are the first and last of the old ones.
+    The first new line equals the first old line, and the last new line equals the last old one.
     """
-    # Places are computed in integers, which are exact. They are traced, so that the compiled program
-    # computes the matrix and does not contain it as a constant.
+    # New line i lies at i * (old - 1) / (new - 1) among the old lines. The whole part and the remainder
+    # of this quotient are computed with integers, which are exact. The function has a `jit` of its own,
+    # so that the compiled program computes the matrix and does not contain it as a constant.
     steps = max(new - 1, 1)
     places = jnp.arange(new) * (old - 1)
     low, part = places // steps, (places % steps).astype(dtype) / steps
@@ -87,14 +91,15 @@ def sampled(
 
     Args:
       features: features [h, w, c] of each tap.
-      places: (row, column) of each place, in pixels of the picture.
-      shrinks: by how much each tap has fewer lines than the picture: 4 after two poolings. The place
-        (r, q) is then (r / 4, q / 4) in the features.
-      between: whether features are interpolated linearly between positions. Otherwise, those of the
-        position at or before the place are read. Static.
+      places: [n, 2], the (row, column) of each place, in pixels of the picture.
+      shrinks: for each tap, how many times fewer rows and columns its features have than the picture: 4
+        after two poolings. Place (r, q) of the picture is then at (r / 4, q / 4) in the features.
+      between: whether features are interpolated linearly between positions. If False, r / 4 and q / 4
+        are rounded down to a position, and its features are read. Static.
 
     Returns:
-      [n, sum of all c], float32 at least. Places beyond the last line take the last line.
+      [n, sum of all c], float32 at least. A place beyond the last row or column of the features reads
+      the last one.
 
     Example:
       >>> import jax.numpy as jnp
@@ -104,8 +109,8 @@ def sampled(
       [[1.0, 0.5], [3.0, 1.0]]
 
     References:
-      nkolkin13/STROTSS @ 9a1543a3, which halves places at every pooling; it interpolates features of
-      canvas and content, and not those of the style.
+      nkolkin13/STROTSS @ 9a1543a3, which halves the coordinates of places at every pooling. Its code
+      interpolates the features of canvas and content, but not those of the style.
     """
     found = []
     for one, shrink in zip(features, shrinks, strict=True):
@@ -121,7 +126,8 @@ def sampled(
         for rows, down in ((first[:, 0], shrink - rest[:, 0]), (second[:, 0], rest[:, 0])):
             for columns, across in ((first[:, 1], shrink - rest[:, 1]), (second[:, 1], rest[:, 1])):
                 read = one[rows, columns].astype(dtype)
-                # A shrink is a power of 2, so these shares are exact.
+                # `shrink` is a power of 2, so the weights of the four neighbours are exact numbers in
+                # floating point.
                 share = (down * across).astype(dtype) / shrink**2
                 total = total + share[:, None] * read
         found.append(total)

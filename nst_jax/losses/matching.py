@@ -1,8 +1,8 @@
-"""Style losses that match positions: every position of the canvas with the nearest one of the style.
+"""Style losses that compare each position of the canvas with the most similar position of the style.
 
-These are the two losses of Neural Neighbor Style Transfer (NNST). Both compare each feature vector of
-the canvas with the most similar vector of the style, by the cosine of their angle. They need whole
-pictures, and the features of all style taps.
+These are the two losses of Neural Neighbor Style Transfer (NNST), `NEAREST_HYPERCOLUMNS` and
+`NEAREST_BY_TAP`. Both compare each feature vector of the canvas with its match: the vector of the
+style at the smallest angle to it. They need the features of all style taps (layers), of whole pictures.
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;
@@ -30,37 +30,48 @@ from nst_jax.losses.neighbours import (
 from nst_jax.losses.places import grid_lines, key_of
 from nst_jax.losses.sums import at_least_float32
 
+# Each style is measured as given and turned by one, two and three quarter turns.
 QUARTER_TURNS = (0, 1, 2, 3)
 
-COARSER = 4  # hypercolumns have a position for every 4 x 4 px of the picture
+# A hypercolumn (the features of all taps at one place, as one vector) stands for 4 x 4 px of a picture.
+COARSER = 4
 
-# How many arrays of the size of all hypercolumns of the canvas exist while loss and gradient are
-# computed, as the memory that XLA reports shows.
+# The memory for loss and gradient of `NEAREST_HYPERCOLUMNS`, as a multiple of the memory of all
+# hypercolumns of the canvas. The number was found from the memory that XLA reports.
 UPDATE_COPIES = 4
 
-LINES = (
-    64  # about how many lines (rows or columns) of a tap's longer side are compared in one update
-)
+# `NEAREST_BY_TAP` compares every s-th row and column of a tap's features in an update. The stride s is
+# the longer side of the features divided by this number and rounded down, but at least 1.
+LINES = 64
 
-COLUMNS = "hypercolumns"  # name of the target of `NEAREST_HYPERCOLUMNS`
+# The key under which the target of `NEAREST_HYPERCOLUMNS` contains the hypercolumns of the style.
+COLUMNS = "hypercolumns"
 
-# Number of distances of one tap in memory at once. It is less than `BLOCK`, since XLA may compute all
-# taps at the same time.
+# Largest number of distances of one tap in memory at once. It is less than `neighbours.BLOCK`, since
+# XLA may compute all taps at the same time.
 BLOCK_OF_TAP = 2**22
 
-# How many arrays of the size of a tap's samples of canvas and style exist at a time.
+# The memory for loss and gradient of `NEAREST_BY_TAP` at one tap, without the distances, as a multiple
+# of the memory of the vectors of canvas and style that are compared.
 TAP_COPIES = 2
 
 # --- Fixed matches of hypercolumns ----------------------------------------------------------------
 
 
 def hypercolumn_shape(shape: Shape) -> Shape:
-    """Return how many hypercolumns (down, across) a picture of this (height, width) has."""
+    """Return how many rows and how many columns of hypercolumns a picture has.
+
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. `shape` is
+    the (height, width) of the picture in px.
+    """
     return max(1, shape[0] // COARSER), max(1, shape[1] // COARSER)
 
 
 def hypercolumn_count(shape: Shape) -> int:
-    """Return how many hypercolumns a picture of this (height, width) has."""
+    """Return how many hypercolumns a picture has: vectors with the features of all taps at one place.
+
+    `shape` is the (height, width) of the picture in px.
+    """
     down, across = hypercolumn_shape(shape)
     return down * across
 
@@ -68,7 +79,15 @@ def hypercolumn_count(shape: Shape) -> int:
 def hypercolumn_vectors(
     features: Features, shape: Shape, products: lax.Precision
 ) -> Float[Array, "n channels"]:
-    """Return the hypercolumns of a picture of this (height, width), one per row."""
+    """Return the hypercolumns of a picture as the rows of a matrix.
+
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
+
+    Args:
+      features: features of the picture at each style tap.
+      shape: (height, width) of the picture in px.
+      products: the precision of matrix products.
+    """
     found = hypercolumns(list(features.values()), hypercolumn_shape(shape), products)
     return found.reshape(-1, found.shape[-1])
 
@@ -76,7 +95,18 @@ def hypercolumn_vectors(
 def all_hypercolumns(
     pictures: Sequence[Features], shapes: Sequence[Shape], products: lax.Precision
 ) -> dict[str, Float[Array, "n channels"]]:
-    """Return the hypercolumns of all pictures of the style, one per row, under the key `COLUMNS`."""
+    """Return the target of `NEAREST_HYPERCOLUMNS`: the hypercolumns of all pictures of the style.
+
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
+
+    Args:
+      pictures: for each picture, its features at each style tap.
+      shapes: (height, width) of each picture in px.
+      products: the precision of matrix products.
+
+    Returns:
+      A dictionary with the single key `COLUMNS`, whose array has one hypercolumn in each row.
+    """
     pairs = zip(pictures, shapes, strict=True)
     rows = [hypercolumn_vectors(*pair, products) for pair in pairs]
     return {COLUMNS: jnp.concatenate(rows)}
@@ -85,10 +115,17 @@ def all_hypercolumns(
 def hypercolumn_matches(
     features: Features, shape: Shape, style: Mapping[str, Array], products: lax.Precision
 ) -> Int[Array, " n"]:
-    """Return for each hypercolumn of a picture the index of the nearest one of the style.
+    """Return for each hypercolumn of a picture the index of the nearest hypercolumn of the style.
 
-    From each vector, the mean of its set (picture or style) is subtracted first. The nearest vector is
-    the one at the smallest angle after that.
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. First the
+    mean of the picture's hypercolumns is subtracted from each of them, and likewise the mean of the
+    style's hypercolumns. The nearest hypercolumn is then the one at the smallest angle.
+
+    Args:
+      features: features of the picture at each style tap.
+      shape: (height, width) of the picture in px.
+      style: the result of `all_hypercolumns`.
+      products: the precision of matrix products.
     """
     vectors = hypercolumn_vectors(features, shape, products)
     return nearest_indices(centred(vectors), centred(style[COLUMNS]), products)
@@ -102,9 +139,21 @@ def distance_to_matches(
     step: Any,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
-    """Return the mean cosine distance of hypercolumns to their matches, split into shares of the taps.
+    """Return the mean cosine distance of the canvas' hypercolumns to their matches, as a sum over taps.
 
-    The shares add up to the distance.
+    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
+
+    Args:
+      features: features of the canvas at each style tap.
+      shape: (height, width) of the canvas in px.
+      style: the result of `all_hypercolumns`.
+      matches: the result of `hypercolumn_matches`.
+      step: not used.
+      products: the precision of matrix products.
+
+    Returns:
+      For each tap its share of the distance, a scalar; the shares add up to the distance. See
+      `neighbours.cosine_shares`.
     """
     del step
     vectors = hypercolumn_vectors(features, shape, products)
@@ -120,12 +169,20 @@ def hypercolumn_costs(
     pictures: Sequence[Mapping[str, Any]],
     shapes: Sequence[Shape],
 ) -> MatchingCosts:
-    """Return the costs of `NEAREST_HYPERCOLUMNS`."""
+    """Return the memory and arithmetic of `NEAREST_HYPERCOLUMNS`.
+
+    Args:
+      features: arrays with the shapes of the canvas' features at each style tap.
+      shape: (height, width) of the canvas in px.
+      pictures: not used.
+      shapes: (height, width) in px of each picture of the style.
+    """
     del pictures
     down, across = hypercolumn_shape(shape)
     count, others = down * across, sum(map(hypercolumn_count, shapes))
     channels = sum(one.shape[-1] for one in features.values())
-    # Interpolation multiplies by a matrix along each axis, for the value and for the gradient.
+    # The number of multiplications in the matrix products, two for each tap, by which `hypercolumns`
+    # interpolates.
     resizing = sum(
         down * one.shape[1] * one.shape[2] * (one.shape[0] + across) for one in features.values()
     )
@@ -133,9 +190,13 @@ def hypercolumn_costs(
     return MatchingCosts(
         target_bytes=4 * others * channels,
         update_bytes=UPDATE_COPIES * rows,
+        # There are as many additions as multiplications, and the gradient takes as many of both as the
+        # loss: hence 4 times the number of multiplications.
         update_operations=4.0 * resizing,
-        measure_bytes=4 * others * channels,  # the vectors before they are concatenated
-        # The style's vectors at unit length, the canvas' as features and centred, a block of cosines.
+        # The hypercolumns of the single pictures, which exist beside the concatenated ones.
+        measure_bytes=4 * others * channels,
+        # The style's vectors at unit length; the canvas' vectors as they are and with their mean
+        # subtracted; one block of cosines.
         match_bytes=4 * others * channels + 2 * rows + 4 * min(max(BLOCK, others), count * others),
         match_operations=2.0 * resizing + 2.0 * count * others * channels,
     )
@@ -147,7 +208,7 @@ def hypercolumn_costs(
 def maps_by_tap(
     pictures: Sequence[Features], shapes: Sequence[Shape], products: lax.Precision
 ) -> dict[str, tuple[Array, ...]]:
-    """Return the features of all pictures of the style, by tap."""
+    """Return the target of `NEAREST_BY_TAP`: for each tap, the features of the style's pictures."""
     del shapes, products
     return {tap: tuple(found[tap] for found in pictures) for tap in pictures[0]}
 
@@ -160,15 +221,26 @@ def distance_to_nearest(
     step: Int[Array, ""] | int,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
-    """Return for each tap the mean cosine distance of the canvas' vectors to the style's nearest.
+    """Return for each tap the mean cosine distance of the canvas' vectors to the style's nearest ones.
 
-    If the features of a tap have more than 64 lines (rows or columns) along the longer side, about 64
-    are read, at equal distances from a random first line. This line is drawn for each update, and is
-    the same for canvas and style. From both sets of vectors their mean is subtracted.
+    At each tap, every s-th row and column of features is read. The stride s is 1 if the longer side of
+    the canvas' features has less than 128 positions; otherwise 64 to 95 of its positions are read. The
+    first row and the first column to read are drawn at random in each update, and are the same for
+    canvas and style. Before vectors are compared, the mean of the canvas' vectors is subtracted from
+    each of them, and likewise the mean of the style's.
 
-    Departures from the source: at taps with at most 64 lines its code compares, apparently by mistake,
-    the samples of the tap before; here such taps are compared whole. And its code reads one line more
-    where the first line leaves room for it; here the number of lines is always the same.
+    Departures from the source: at taps with at most 64 rows and columns, its code compares, apparently
+    by mistake, the vectors of the tap before; here the vectors of the tap itself are compared, all of
+    them. And for some values of the random first row or column its code reads one more row or column;
+    here their number is always the same.
+
+    Args:
+      features: features of the canvas at each style tap.
+      shape: not used.
+      style: the result of `maps_by_tap`.
+      matches: not used; the nearest vectors are sought anew in each update.
+      step: number of the update, which determines the random first row and column.
+      products: the precision of the inner products.
     """
     del shape, matches
     key = key_of(step)
@@ -189,7 +261,10 @@ def distance_to_nearest(
 
 
 def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Array, "n c"]:
-    """Return the vectors at the crossings of every `stride`th row with every `stride`th column."""
+    """Return the vectors at every `stride`th row and column of features [h, w, c].
+
+    `first` has the indices of the first row and of the first column to return, both below `stride`.
+    """
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))
     return features[rows][:, columns].reshape(-1, features.shape[-1])
 
@@ -200,7 +275,14 @@ def nearest_costs(
     pictures: Sequence[Mapping[str, Any]],
     shapes: Sequence[Shape],
 ) -> MatchingCosts:
-    """Return the costs of `NEAREST_BY_TAP`."""
+    """Return the memory and arithmetic of `NEAREST_BY_TAP`.
+
+    Args:
+      features: arrays with the shapes of the canvas' features at each style tap.
+      shape: not used.
+      pictures: for each picture of the style, arrays with the shapes of its features at each style tap.
+      shapes: not used.
+    """
     del shape, shapes
     products, memory = 0.0, 0
     for tap, canvas in features.items():
@@ -222,7 +304,8 @@ def nearest_costs(
     )
 
 
-# The loss of NNST's scales: matches are found at the beginning of a scale and then fixed.
+# The loss of NNST at its successive resolutions (scales): the nearest hypercolumns are found at the
+# beginning of a scale and then stay fixed.
 NEAREST_HYPERCOLUMNS = MatchingLoss(
     all_hypercolumns,
     distance_to_matches,
@@ -232,7 +315,8 @@ NEAREST_HYPERCOLUMNS = MatchingLoss(
     QUARTER_TURNS,
 )
 
-# The loss of NNST's final pass: tap by tap, with the nearest vectors sought in every update.
+# The loss of NNST's final pass at the full resolution: each tap is compared by itself, and the nearest
+# vectors are sought anew in every update.
 NEAREST_BY_TAP = MatchingLoss(
     maps_by_tap, distance_to_nearest, costs=nearest_costs, turns=QUARTER_TURNS
 )

@@ -1,13 +1,16 @@
-"""Square roots of covariance matrices by Newton-Schulz iterations, made of products of matrices only.
+"""Square roots of covariance matrices by Newton-Schulz iterations.
 
-An eigendecomposition is slow on accelerators, and its gradient is undefined for equal eigenvalues.
-A Newton-Schulz iteration begins with Y = A / |A|, in the Frobenius norm, and Z = I. Each round computes
-T = (3 I - Z Y) / 2, Y <- Y T, Z <- T Z. The limits are the root of A / |A| and its inverse. An
-eigenvalue x of Z Y goes to x (3 - x)² / 4, so a small one grows 2.25-fold in a round.
+These iterations consist of matrix products only. An eigendecomposition would give the roots too, but it
+is slow on accelerators, and its gradient is undefined for equal eigenvalues.
 
-All products use all bits of float32. With fewer, as in tensorfloat32 or bfloat16, their rounding
-errors exceed the small eigenvalues of A / |A|, of which some become negative; a negative eigenvalue
-grows in every round until the result overflows.
+For a matrix A, a Newton-Schulz iteration begins with Y = A / |A|, where |A| is the Frobenius norm, and
+with Z = I. Each round computes T = (3 I - Z Y) / 2 and replaces Y by Y T and Z by T Z. In the limit, Y
+is the square root of A / |A|, and Z is the inverse of this root. In a round, an eigenvalue x of Z Y
+becomes x (3 - x)² / 4, so a small one grows 2.25-fold; all eigenvalues tend to 1.
+
+All matrix products here use all bits of float32. With fewer bits, as in tensorfloat32 or bfloat16,
+their rounding errors would exceed the small eigenvalues of A / |A| and make some of these negative; a
+negative eigenvalue grows in every round until the result overflows.
 """
 
 from functools import partial
@@ -23,27 +26,29 @@ from nst_jax._types import Scalar
 
 Matrix: TypeAlias = Float[Array, "c c"]
 
-ROUNDS = 12  # default number of iterations
+ROUNDS = 12  # default number of Newton-Schulz iterations
 
-# The smallest eigenvalue of A / |A| whose root `scaled_roots` has to reach. Smaller ones are lost when
-# float32 rounds A.
+# The smallest eigenvalue of A / |A| for whose root `scaled_roots` converges by default. Smaller
+# eigenvalues are lost in any case, since float32 rounds the entries of A.
 SMALLEST = 1e-7
 
+# Matrix product with all bits of float32; the module's docstring says why.
 product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
 def plain_roots(matrix: Matrix, rounds: int = ROUNDS) -> tuple[Matrix, Matrix]:
-    """Return the square root of a positive definite matrix, and its inverse, by plain iterations.
+    """Return the square root of a positive definite matrix and the inverse of this root.
 
-    After 12 rounds, eigenvalues under a thousandth of the norm have not reached their limits, so their
-    roots are too small. In the example, the root of 1e-6 is too small by a factor of 17.
+    They are computed by plain Newton-Schulz iterations, as in the module's docstring. After 12 rounds
+    the iterations have not converged for eigenvalues under a thousandth of the Frobenius norm, whose
+    roots are therefore too small. In the example, the root of 1e-6 is too small by a factor of 17.
 
     Args:
-      matrix: symmetric and positive definite.
+      matrix: [c, c], symmetric and positive definite.
       rounds: number of iterations.
 
     Returns:
-      The root and the inverse root, each [c, c].
+      The square root and its inverse, each [c, c].
 
     Example:
       >>> import jax.numpy as jnp
@@ -54,7 +59,8 @@ def plain_roots(matrix: Matrix, rounds: int = ROUNDS) -> tuple[Matrix, Matrix]:
 
     References:
       Higham, "Functions of Matrices", 2008, section 6.7, for the iteration;
-      crowsonkb/style-transfer-pytorch, style_transfer/sqrtm.py, for the norm and the rounds.
+      crowsonkb/style-transfer-pytorch, style_transfer/sqrtm.py, for the division by the Frobenius norm
+      and the number of rounds.
     """
     return _roots(matrix, np.ones(rounds))
 
@@ -62,21 +68,22 @@ def plain_roots(matrix: Matrix, rounds: int = ROUNDS) -> tuple[Matrix, Matrix]:
 def scaled_roots(
     matrix: Matrix, rounds: int = ROUNDS, smallest: float = SMALLEST
 ) -> tuple[Matrix, Matrix]:
-    """Return the square root of a positive definite matrix, and its inverse, by scaled iterations.
+    """Return the square root of a positive definite matrix and the inverse of this root.
 
-    A round brings the eigenvalues of a product of two matrices, Z Y in the module's docstring, towards
-    1. Here that product is first multiplied by a factor for which its eigenvalues, whose bounds are
-    known, come as near to 1 as possible. Small eigenvalues then grow up to 6.75-fold in a round, and
-    not 2.25-fold as without the factor: 12 rounds do what takes some 24 of `plain_roots`.
+    They are computed by scaled Newton-Schulz iterations. Each round brings the eigenvalues of Z Y (see
+    the module's docstring) nearer to 1. In a scaled iteration, Z Y is multiplied by a factor in each
+    round before T is computed. The factor is the one that brings eigenvalues between the known bounds
+    as near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in a round instead of
+    2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
 
     Args:
-      matrix: symmetric and positive definite.
+      matrix: [c, c], symmetric and positive definite.
       rounds: number of iterations.
-      smallest: a share of the Frobenius norm of the matrix. The factors are chosen so that the roots of
-        eigenvalues larger than it converge.
+      smallest: the smallest eigenvalue for which the factors are chosen, as a share of the Frobenius
+        norm of the matrix. The roots of smaller eigenvalues may come out too small.
 
     Returns:
-      The root and the inverse root, each [c, c].
+      The square root and its inverse, each [c, c].
 
     Example:
       >>> import jax.numpy as jnp
@@ -93,8 +100,13 @@ def scaled_roots(
 
 
 def _scales(rounds: int, smallest: float) -> np.ndarray:
-    """Return the factor of Z Y in each round, for eigenvalues between `smallest` and 1."""
-    # `least` is the lower bound of the square roots of the eigenvalues; the factor is Chen and Chow's.
+    """Return the factor by which Z Y is multiplied in each round of `scaled_roots`.
+
+    Z and Y are the matrices of the iteration in the module's docstring. The factors are made for
+    eigenvalues of Z Y that are between `smallest` and 1 before the first round.
+    """
+    # The factors are those of Chen and Chow, named in `scaled_roots`. In each round, `least` is the
+    # lower bound of the square roots of the eigenvalues.
     least, found = np.sqrt(smallest), []
     for _ in range(rounds):
         found.append(3 / (1 + least + least**2))
@@ -105,8 +117,9 @@ def _scales(rounds: int, smallest: float) -> np.ndarray:
 
 def _roots(matrix: Matrix, scales: np.ndarray) -> tuple[Matrix, Matrix]:
     identity = jnp.eye(len(matrix), dtype=matrix.dtype)
-    # The entries are divided by the largest one before they are squared, since their squares may
-    # overflow. For a matrix of zeros the norm is a tiny number instead of 0, which would divide 0 by 0.
+    # For the Frobenius norm, the entries are divided by the largest one before they are squared, since
+    # their squares might overflow. For a matrix of zeros the norm is replaced by a tiny number, since
+    # the division by a norm of 0 below would give NaN.
     largest = jnp.maximum(jnp.max(jnp.abs(matrix)), jnp.finfo(matrix.dtype).tiny)
     norm = largest * jnp.sqrt(jnp.maximum(jnp.sum(jnp.square(matrix / largest)), 1))
 
@@ -119,17 +132,17 @@ def _roots(matrix: Matrix, scales: np.ndarray) -> tuple[Matrix, Matrix]:
     return y * jnp.sqrt(norm), z / jnp.sqrt(norm)
 
 
-# --- With rules for their gradients ---------------------------------------------------------------
+# --- Functions of the roots with gradient rules of their own --------------------------------------
 
 
 def trace_of_root(matrix: Matrix) -> Scalar:
-    """Return the trace of the square root of a positive definite matrix, by scaled iterations.
+    """Return the trace of the square root of a positive definite matrix.
 
-    Its gradient is half the inverse root, which the iterations give beside the root, so that the
-    gradient costs nothing more.
+    The root is computed by `scaled_roots`. The gradient of the trace is half the inverse of the root,
+    which `scaled_roots` returns together with the root, so the gradient needs no further iterations.
 
     Args:
-      matrix: symmetric and positive definite.
+      matrix: [c, c], symmetric and positive definite.
 
     Returns:
       The trace, a scalar.
@@ -162,17 +175,18 @@ _trace_of_root.defvjp(_trace_forward, _trace_backward)
 
 
 def root_by_lyapunov(matrix: Matrix, rounds: int = ROUNDS) -> Matrix:
-    """Return the square root by plain iterations; its gradient solves Lyapunov's equation.
+    """Return the square root of a positive definite matrix, with a gradient from Lyapunov's equation.
 
-    For a root R and a cotangent C, the gradient G is the solution of R G + G R = C, found by as many
-    iterations as the root, each with six products.
+    The root is computed by `plain_roots`. For a root R and a cotangent C of R, the cotangent G of the
+    matrix is the solution of Lyapunov's equation R G + G R = C. It is computed by as many iterations as
+    the root, each with six matrix products.
 
     Args:
-      matrix: symmetric and positive definite.
-      rounds: number of iterations, of the root and of its gradient.
+      matrix: [c, c], symmetric and positive definite.
+      rounds: number of iterations for the root, and again for the gradient.
 
     Returns:
-      The root, [c, c].
+      The square root, [c, c].
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -183,7 +197,7 @@ def root_by_lyapunov(matrix: Matrix, rounds: int = ROUNDS) -> Matrix:
 
     References:
       Lin, Maji, "Improved Bilinear Pooling with CNNs", 2017, section 3.2, for the iterations of the
-      gradient; crowsonkb/style-transfer-pytorch, style_transfer/sqrtm.py, which has the same ones.
+      gradient; crowsonkb/style-transfer-pytorch, style_transfer/sqrtm.py, for the same iterations.
     """
     return _root_by_lyapunov(matrix, rounds)
 

@@ -1,4 +1,4 @@
-"""The losses by the names that recipe files use."""
+"""Dictionaries from the names of losses in recipe files (TOML) to the losses."""
 
 from nst_jax.losses.content import (
     CONTENT_GRADIENT_SCALED,
@@ -61,7 +61,8 @@ STYLE_LOSSES: dict[str, AnyStyleLoss] = {
     "relaxed_transport": RELAXED_TRANSPORT,
 }
 
-# Those that compare statistics; a second style loss is one of these.
+# The style losses that are a `StyleLoss`: they compare statistics tap by tap. Only these can be the
+# second style loss of a recipe (`recipes.SecondStyle`).
 STATISTIC_LOSSES: dict[str, StyleLoss] = {
     name: loss for name, loss in STYLE_LOSSES.items() if isinstance(loss, StyleLoss)
 }
@@ -88,6 +89,7 @@ VARIATIONS: dict[str, Variation] = {
     "gradient_scaled_variation": GRADIENT_SCALED_VARIATION,
 }
 
-# Types of the named tuples among the sums, statistics and targets of these style losses. A program that
-# returns one of them can be written to a file only if its type is registered with `jax.export`.
+# The types of named tuples that occur as sums, statistics or targets of the style losses above. A
+# compiled program that returns a named tuple can be written to a file only if the type of this tuple is
+# registered with `jax.export`; `app.programs` registers all of these.
 RECORDS = (GaussianTarget, Moments, OrderedChannels, RelativeGaussianTarget, Samples)

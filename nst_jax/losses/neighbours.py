@@ -1,12 +1,13 @@
 """Nearest neighbours of feature vectors by the cosine of their angle, in bounded memory.
 
-The cosine distance of two vectors is 1 - cos of their angle. It is half the squared distance of the two
-vectors at unit length, and is computed in this way here: so it is accurate for nearly equal vectors
-too, and it is a sum over channels, which can be split into shares of the taps that have these channels.
+The cosine distance of two vectors is 1 - cos of their angle. It equals half the squared distance of the
+two vectors after each is divided by its length. It is computed in this way here, for two reasons: the
+result is accurate for nearly equal vectors too; and it is a sum over channels, which can be split into
+a share for each tap (layer), if a vector is made of the channels of several taps.
 
-A search for the nearest of many vectors has no gradient, and needs none. The gradient of a minimum is
-that of the smallest term. So the losses here first find the index of the nearest vector, then take that
-vector and differentiate the distance to it alone. No matrix of all distances is kept for the gradient.
+The search for the nearest of many vectors needs no gradient: the gradient of a minimum is the gradient
+of the smallest term. So the losses here first find the index of the nearest vector, and then
+differentiate only the distance to that vector. No matrix of all distances is kept for the gradient.
 """
 
 from collections.abc import Sequence
@@ -22,21 +23,23 @@ Vectors: TypeAlias = Float[Array, "n c"]
 Others: TypeAlias = Float[Array, "m c"]
 Indices: TypeAlias = Int[Array, " n"]
 
-SHORTEST = 1e-4  # vectors shorter than this are divided by it, not by their length
-BLOCK = 2**24  # number of distances in memory at once: 64 MiB of float32
+# Vectors shorter than this are divided by this number and not by their length, which may be 0.
+SHORTEST = 1e-4
+# Largest number of distances in memory at once, unless a caller gives another: 64 MiB of float32.
+BLOCK = 2**24
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Return vectors divided by their lengths, or by `SHORTEST` where they are shorter.
+    """Return vectors divided by their lengths; those shorter than `SHORTEST` are divided by `SHORTEST`.
 
-    The gradient is finite even for a vector of zeros.
+    So the gradient is finite even for a vector of zeros.
     """
     squares = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
     return vectors / jnp.sqrt(jnp.maximum(squares, SHORTEST**2))
 
 
 def centred(vectors: Vectors) -> Vectors:
-    """Return vectors minus their mean."""
+    """Return n vectors with their mean subtracted from each."""
     return vectors - jnp.mean(vectors, axis=0, keepdims=True)
 
 
@@ -49,17 +52,18 @@ def nearest_indices(
 ) -> Indices:
     """Return for each vector the index of the one among `others` at the least cosine distance.
 
-    The distances are computed in blocks of rows, so that at most about `block` of them exist at a time,
-    or one row if there are more `others` than that. There is no gradient.
+    The distances are computed for some of the `vectors` at a time, so that at most `block` distances
+    exist at once, or the m distances of a single vector if m is larger than `block`. The result has no
+    gradient.
 
     Args:
-      vectors: [n, c].
-      others: [m, c].
+      vectors: n vectors [n, c].
+      others: m vectors [m, c], among which the nearest ones are sought.
       products: the precision of the inner products.
       block: the largest number of distances in memory at once. Static.
 
     Returns:
-      [n] indices, int32; of several equal distances the first.
+      [n] indices, int32. Among several vectors at an equal distance, the first is chosen.
 
     Example:
       >>> import jax.numpy as jnp
@@ -73,7 +77,8 @@ def nearest_indices(
     rows = min(count, max(1, block // len(keys)))
 
     def of_rows(some: Array) -> Array:
-        # The length of a query does not change which key is nearest.
+        # The nearest key is the one with the largest cosine. The queries need not be divided by their
+        # lengths, since that would change all cosines of a query by the same factor.
         cosines = jnp.einsum("nc,mc->nm", some, keys, precision=products)
         return jnp.argmax(cosines, axis=-1).astype(jnp.int32)
 
@@ -88,17 +93,17 @@ def nearest_indices(
 def cosine_shares(
     vectors: Vectors, partners: Vectors, sizes: Sequence[int]
 ) -> tuple[Float[Array, " n"], ...]:
-    """Return the cosine distance of each vector to its partner, as a sum of the shares of each tap.
+    """Return the cosine distance of each vector to its partner, split into one share for each tap.
 
     Args:
-      vectors: [n, c].
-      partners: [n, c].
-      sizes: the number of channels of each tap; their sum is c.
+      vectors: [n, c], each the channels of all taps (layers) one after another.
+      partners: [n, c]; vector i is compared with partner i.
+      sizes: the number of channels of each tap; the sum of these numbers is c.
 
     Returns:
-      For each tap the shares [n], half the squared distance of the two unit vectors in its channels.
-      They add up to 1 - cos of the angle, except for vectors shorter than `SHORTEST`, which `unit` does
-      not bring to unit length.
+      For each tap an array [n]: half the squared distance of vector and partner, both at unit length,
+      in the channels of this tap. Over all taps these shares add up to 1 - cos of the angle, except
+      for vectors shorter than `SHORTEST`, which `unit` does not bring to unit length.
 
     Example:
       >>> import jax.numpy as jnp
@@ -122,15 +127,16 @@ def nearest_distance(
     *,
     block: int = BLOCK,
 ) -> Scalar:
-    """Return the mean over vectors of the cosine distance to the nearest of others.
+    """Return the mean over `vectors` of the cosine distance to the nearest one of `others`.
 
-    Differentiable in both: the gradient is that of the distances to the nearest vectors.
+    The function is differentiable in both arguments. The gradient is that of the distances to the
+    nearest vectors.
 
     Args:
-      vectors: [n, c].
-      others: [m, c].
-      products: as in `nearest_indices`.
-      block: as in `nearest_indices`.
+      vectors: n vectors [n, c].
+      others: m vectors [m, c], among which the nearest ones are sought.
+      products: the precision of the inner products.
+      block: the largest number of distances in memory at once. Static.
 
     Returns:
       A scalar from 0 to 2.

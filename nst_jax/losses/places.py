@@ -1,7 +1,7 @@
-"""Random places of a picture at which losses read features, where all places would be too many.
+"""Random places of a picture, at which losses read features that are too many to be read everywhere.
 
-Each update draws places of its own, by a random key that is made from the number of the update. So a
-run can be repeated, and resumed, with the same places.
+New places are drawn in each update, with a random key that is made from the number of the update. So a
+run can be repeated, or interrupted and resumed, with the same places.
 """
 
 import math
@@ -13,36 +13,49 @@ from jaxtyping import Array, Int
 
 from nst_jax._types import Shape
 
-Places: TypeAlias = Int[Array, "n 2"]  # (row, column) of each place, in pixels of the picture
+Places: TypeAlias = Int[Array, "n 2"]  # (row, column) of n places, in pixels of the picture
 
-SEED = 0  # of all random choices here, so that every run makes the same choices
+# Seed of all random choices in this module. It is fixed, so that every run makes the same choices.
+SEED = 0
 
-GRID = 128  # about how many lines a grid has along each side
-REDRAWN_EVERY = 10  # updates that share one grid
+# `random_places` chooses among the places of a grid. The grid of a square picture has at least this
+# many rows and columns, unless the picture has fewer, and less than twice as many.
+GRID = 128
+# The position of the grid is drawn at random once in this number of updates.
+REDRAWN_EVERY = 10
 
 
 def key_of(number: Int[Array, ""] | int) -> Array:
-    """Return the random key of an update, or of another whole number."""
+    """Return the random key that belongs to a whole number, such as the number of an update."""
     return jax.random.fold_in(jax.random.key(SEED, impl="threefry2x32"), number)
 
 
 def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array, " lines"]:
-    """Return every `stride`th of `side` lines, beginning with `first`, which is below `stride`.
+    """Return the indices of every `stride`th row of a picture, or of every `stride`th column.
 
-    They are side // stride lines, but at least one: their number does not depend on `first`, although
-    some values of it would leave room for one more line.
+    The result has side // stride indices, but at least one. This number does not depend on `first`,
+    although for small values of `first` the picture may have room for one more.
+
+    Args:
+      first: the first index to return, less than `stride`.
+      side: how many rows (or columns) the picture has.
+      stride: the distance of two successive indices.
     """
     lines = first + stride * jnp.arange(max(1, side // stride))
     return jnp.minimum(lines, side - 1).astype(jnp.int32)
 
 
 def grid_stride(shape: Shape) -> int:
-    """Return the distance of two lines of the grid over a picture of this (height, width)."""
+    """Return the distance in px between neighbouring rows of the grid of `random_places`.
+
+    The distance between neighbouring columns is the same. `shape` is the (height, width) of the picture
+    in px.
+    """
     return max(1, math.isqrt(shape[0] * shape[1] // GRID**2))
 
 
 def number_of_places(shape: Shape, most: int) -> int:
-    """Return how many places `random_places` returns."""
+    """Return how many places `random_places` returns for the same `shape` and `most`."""
     down, across = (max(1, side // grid_stride(shape)) for side in shape)
     return min(most, down * across)
 
@@ -50,16 +63,18 @@ def number_of_places(shape: Shape, most: int) -> int:
 def random_places(step: Int[Array, ""] | int, shape: Shape, most: int) -> Places:
     """Return random places on a grid over a picture, none of them twice.
 
-    The grid has about 128 x 128 places, or all pixels of a smaller picture. Where it begins is drawn
-    anew every 10 updates; which of its places are taken is drawn in every update.
+    The grid consists of every s-th row and column of the picture, where s is sqrt(height * width) / 128
+    rounded down, but at least 1. The first row and the first column of the grid are drawn anew every 10
+    updates. Which places of the grid are returned is drawn anew in every update.
 
     Args:
-      step: number of the update, counted at its scale.
-      shape: (height, width) of the picture.
+      step: number of the update, counted from 0 at each scale (resolution) of a run.
+      shape: (height, width) of the picture in px.
       most: the largest number of places. Static.
 
     Returns:
-      (row, column) of `most` places, or of all places of the grid if it has fewer.
+      [n, 2], the (row, column) of each place in px. Their number n is `most`, or the number of all
+      places of the grid if the grid has fewer.
 
     Example:
       >>> from nst_jax.losses import random_places
@@ -67,8 +82,8 @@ def random_places(step: Int[Array, ""] | int, shape: Shape, most: int) -> Places
       ((1024, 2), (30, 2))
 
     References:
-      nkolkin13/STROTSS @ 9a1543a3, as it is meant: the source's code goes on with its first grid, and
-      shuffles rows and columns apart, so that a place may come twice.
+      nkolkin13/STROTSS @ 9a1543a3, whose code differs from what it seems meant to do: it never moves
+      its first grid, and shuffles rows and columns separately, so that a place may occur twice.
     """
     stride = grid_stride(shape)
     first = jax.random.randint(key_of(step // REDRAWN_EVERY), (2,), 0, stride)
@@ -82,12 +97,13 @@ def random_pixels(number: int, shape: Shape, most: int) -> Places:
     """Return random pixels of a picture, none of them twice.
 
     Args:
-      number: number of the draw; each has a random key of its own.
-      shape: (height, width) of the picture.
+      number: a whole number, which determines the random key: the same number gives the same pixels.
+      shape: (height, width) of the picture in px.
       most: the largest number of pixels. Static.
 
     Returns:
-      (row, column) of `most` pixels, or of all pixels of a smaller picture.
+      [n, 2], the (row, column) of each pixel. Their number n is `most`, or the number of all pixels if
+      the picture has fewer.
     """
     count = shape[0] * shape[1]
     taken = jax.random.permutation(jax.random.fold_in(key_of(number), count), count)[:most]

@@ -1,9 +1,9 @@
-"""Features as samples of a distribution: kept whole, sorted, and compared rank by rank.
+"""Features as samples of a distribution, which losses sort and compare number by number.
 
-Two distributions of numbers are compared in order: the smallest number with the smallest, the median
-with the median. The function that gives the number at each level between 0 and 1 is the quantile
-function; the squared Wasserstein-2 distance of two distributions of numbers is the mean squared
-difference of their quantile functions.
+Two distributions of numbers are compared in ascending order: the smallest number of one with the
+smallest of the other, median with median, and so on. The quantile function of a distribution gives the
+number at each level between 0 and 1, such as the median at level 1/2. The squared Wasserstein-2
+distance of two distributions of numbers is the mean squared difference of their quantile functions.
 """
 
 import operator
@@ -20,40 +20,48 @@ from nst_jax.losses.sums import as_float
 
 
 class Samples(NamedTuple):
-    """The features of one or several pictures at one tap, position by position, without their places.
+    """The features of one or several pictures at one tap (layer), as an unordered set of positions.
 
-    Pictures of different sizes are filled up with zeros at the end; `counts` says where these begin.
+    A picture with fewer positions than the largest one has zeros after its last position.
     """
 
     values: Float[Array, "n k c"]  # features of n pictures at k positions, in the network's dtype
-    counts: Float[Array, " n"]  # number of positions of each picture
+    counts: Float[Array, " n"]  # number of positions of each picture, without the zeros at the end
     shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
 
 
 def positions_as_rows(features: FeatureMap, products: lax.Precision) -> Float[Array, "k c"]:
-    """Return the features [h, w, c] as one row for each position."""
+    """Return the features [h, w, c] as a matrix with one row for each of the h * w positions.
+
+    `products`, the precision that every `StyleLoss.sums` is given, is not used.
+    """
     del products
     return features.reshape(-1, features.shape[-1])
 
 
 def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
-    """Return the features of one picture, given as one row for each of its positions."""
+    """Return the `Samples` of one picture.
+
+    Args:
+      rows: the picture's features, with one row for each position.
+      count: the number of positions.
+    """
     dtype = jnp.promote_types(rows.dtype, jnp.float32)
     return Samples(rows[None], jnp.full(1, as_float(count), dtype), jnp.ones(1, dtype))
 
 
 def blended_samples(parts: Sequence[Samples], weights: Sequence[Scalar | float]) -> Samples:
-    """Return the samples of several pictures, side by side, with their weights.
+    """Return the samples of several styles as one record, with the weight of each style.
 
-    A loss then uses the weighted mean of the pictures' quantile functions. The distribution that has
-    this quantile function is their barycentre: no other is nearer to all of them, by the weighted mean
-    of the squared Wasserstein-2 distances. And the squared distance to it has the same gradient as the
-    weighted mean of the squared distances to the single pictures, which is what blending means for
-    every other squared loss too.
+    A loss then compares the canvas with the weighted mean of the styles' quantile functions. This mean
+    is the quantile function of their barycentre: the distribution with the least weighted mean of the
+    squared Wasserstein-2 distances to the styles. The squared distance to the barycentre has the same
+    gradient as the weighted mean of the squared distances to the single styles. Blending styles has the
+    same meaning for the other losses that are squared differences, such as `gram_mean_square`.
 
     Args:
-      parts: the samples of each picture.
-      weights: weights of the pictures, which sum to 1.
+      parts: the samples of each style.
+      weights: weights of the styles, which sum to 1.
 
     References:
       Rabin, Peyré, Delon, Bernot, "Wasserstein barycenter and its application to texture mixing", 2011.
@@ -72,16 +80,20 @@ def blended_samples(parts: Sequence[Samples], weights: Sequence[Scalar | float])
     )
 
 
-AT_ONCE = 2**21  # largest number of numbers sorted at once, to bound the memory for sorting
+# Largest count of numbers that are sorted at once, which limits the memory for sorting.
+AT_ONCE = 2**21
 
 
 def group_size(rows: int, *lengths: int) -> int:
-    """Return how many rows of numbers are sorted at once: a divisor of `rows`, limited by `AT_ONCE`.
+    """Return how many rows of numbers are sorted at once, so that memory for sorting is limited.
+
+    The result is the largest divisor of `rows` for which at most `AT_ONCE` numbers are sorted at once,
+    or 1 if a single row has more.
 
     Args:
-      rows: number of rows.
-      lengths: how many numbers a row has. With symbolic lengths (see `jax.export`), all rows are sorted
-        at once.
+      rows: number of rows in each of the arrays to sort.
+      lengths: how many numbers a row has in each of these arrays. If one of them is symbolic (see
+        `jax.export`), the result is `rows`.
     """
     if not all(isinstance(length, int) for length in lengths):
         return rows
@@ -89,73 +101,96 @@ def group_size(rows: int, *lengths: int) -> int:
     return max(n for n in range(1, rows + 1) if rows % n == 0 and n <= most)
 
 
-# --- Order ----------------------------------------------------------------------------------------
+# --- Sorting --------------------------------------------------------------------------------------
 
-# Floating-point numbers are mapped to integers in the same order and sorted as such, since XLA on a CPU
-# sorts integers in a quarter of the time. The place of each number in the order is found by a binary
-# search among the sorted ones; on a CPU, sorting pairs of number and index would take longer.
+# Floating-point numbers are mapped to integers that have the same order, and these integers are sorted,
+# since XLA on a CPU sorts integers in a quarter of the time. The place of each number in the sorted row
+# is then found by a binary search; on a CPU, sorting pairs of number and index would take longer.
 
 
 def _as_integers(values: Array) -> Array:
-    """Return integers in the same order as these floating-point numbers; 0 and -0 give the same."""
+    """Map floating-point numbers to integers of the same order; 0 and -0 give the same integer."""
     kind = {4: jnp.int32, 8: jnp.int64}[values.dtype.itemsize]
     return _flipped(lax.bitcast_convert_type(jnp.where(values == 0, 0.0, values), kind))
 
 
 def _as_floats(integers: Array, dtype: Any) -> Array:
-    """Return the floating-point numbers of which `_as_integers` made these integers."""
+    """Map integers from `_as_integers` back to floating-point numbers of type `dtype`."""
     return lax.bitcast_convert_type(_flipped(integers), dtype)
 
 
 def _flipped(bits: Array) -> Array:
-    """Return the bits of a number; if its sign bit is set, all other bits are inverted."""
+    """Invert all bits but the sign bit of the integers whose sign bit is set.
+
+    Floating-point numbers are stored as sign and magnitude, so the bits of negative ones, read as
+    integers, are in descending order. This function makes their order ascending. It is its own inverse.
+    """
     return jnp.where(bits < 0, bits ^ jnp.iinfo(bits.dtype).max, bits)
 
 
 def in_order(values: Float[Array, "d k"]) -> Float[Array, "d k"]:
-    """Return each row in ascending order."""
+    """Return the numbers of each row in ascending order."""
     return _as_floats(jnp.sort(_as_integers(values), axis=-1, stable=False), values.dtype)
 
 
 def in_order_up_to(values: Float[Array, "d k"], count: Float[Array, ""]) -> Float[Array, "d k"]:
-    """Return the first `count` numbers of each row in ascending order; what follows has no meaning."""
+    """Return rows that begin with the first `count` numbers of each given row, in ascending order.
+
+    The rest of each row is filled with the largest finite number.
+    """
     last = float(jnp.finfo(values.dtype).max)
     index = jnp.arange(values.shape[-1], dtype=count.dtype)
     return in_order(jnp.where((index < count)[None], values, last))
 
 
 class Ranks(NamedTuple):
-    """Rows of numbers in order, and the place of each number in that order.
+    """Rows of numbers in ascending order, and the place of each given number in its sorted row.
 
-    Equal numbers share a run of places in the order.
+    A place is an index from 0 to m - 1. Equal numbers take up a run of consecutive places; a number
+    that occurs once is a run of length 1.
     """
 
-    ordered: Float[Array, "d m"]  # each row in ascending order
-    first: Int[Array, "d m"]  # for each number as given, the first place of its run
-    middle: Float[Array, "d m"]  # at the first place of each run, the middle of the run
+    ordered: Float[Array, "d m"]  # the numbers of each row in ascending order
+    first: Int[Array, "d m"]  # for each number, in the given order: the first place of its run
+    # For each place in the sorted row: the middle between this place and the last place of its run. At
+    # the first place of a run, this is the middle of the run.
+    middle: Float[Array, "d m"]
 
     def as_given(self, at_first_places: Float[Array, "d m"]) -> Float[Array, "d m"]:
-        """Return, for each number as given, what was computed for the first place of its run."""
+        """Bring what was computed for sorted rows back into the given order of the numbers.
+
+        Args:
+          at_first_places: what was computed for each place of the sorted rows. Only the entry at the
+            first place of each run of equal numbers is read.
+
+        Returns:
+          For each number, in the given order, the entry at the first place of its run.
+        """
         return jnp.take_along_axis(at_first_places, self.first, axis=1, mode="promise_in_bounds")
 
 
 def ranks(values: Float[Array, "d m"]) -> Ranks:
-    """Return the order of each row, and the rank of each number in its row."""
+    """Sort each row of `values`, and find the place of each number in its sorted row."""
     given = _as_integers(values)
     ordered = jnp.sort(given, axis=-1, stable=False)
     size = ordered.shape[-1]
     place = lax.broadcasted_iota(jnp.int32, ordered.shape, 1)
     starts = jnp.where(ordered[:, 1:] != ordered[:, :-1], place[:, 1:], size)
-    ends = lax.cummin(starts, axis=1, reverse=True)  # where the next run begins
+    # For each place, the first place of the next run.
+    ends = lax.cummin(starts, axis=1, reverse=True)
     ends = jnp.concatenate([ends, jnp.full_like(place[:, :1], size)], axis=1)
     middle = (place + (ends - 1)).astype(values.dtype) / 2
     return Ranks(_as_floats(ordered, values.dtype), _first_places(ordered, given), middle)
 
 
 def _first_places(ordered: Int[Array, "d m"], wanted: Int[Array, "d m"]) -> Int[Array, "d m"]:
-    """Return how many numbers of an ordered row are smaller than each wanted one: a binary search."""
+    """Return, for each number in `wanted`, how many numbers in the same row of `ordered` are smaller.
+
+    This is the first place of the number in the row. It is found by a binary search.
+    """
     size = ordered.shape[-1]
-    # A size that is symbolic (see `jax.export`) may need all bits of an index.
+    # The search finds one bit of the result in each round. If the size is symbolic (see `jax.export`),
+    # the result may need all 31 bits of an int32.
     bits = size.bit_length() if isinstance(size, int) else 31
 
     def halve(turn: Any, found: Array) -> Array:
@@ -176,17 +211,22 @@ def quantiles(
     places: Float[Array, "#d m"],
     size: int,
 ) -> Float[Array, "d m"]:
-    """Return the quantiles that correspond to places among `size` ordered numbers.
+    """Return the quantiles of each row at the levels of places in another row, of length `size`.
 
-    The number at index i of n ordered numbers has the level (i + 1/2) / n; between the levels of two
-    neighbours, quantiles are interpolated linearly, and beyond the outermost levels they stay constant.
-    If `size` equals `count`, a whole place i gives exactly number i of a row.
+    Number i of n ordered numbers, counted from 0, has the level (i + 1/2) / n. Between the levels of
+    two neighbouring numbers, the quantiles are interpolated linearly; beyond the outermost levels they
+    stay constant. If `size` equals `count`, a whole number i in `places` gives exactly number i of a
+    row.
 
     Args:
-      ordered: rows of numbers in ascending order, of which the first `count` are valid.
+      ordered: d rows of numbers in ascending order, of which the first `count` are valid.
       count: number of valid numbers in each row.
-      places: indices from 0 to size - 1, which may be fractional.
-      size: number of the ordered numbers among which `places` are indices.
+      places: indices in an ordered row of `size` numbers, from 0 to size - 1, which may be fractional;
+        m for each row of `ordered`, or m for all rows, [1, m].
+      size: the length of the row in which `places` are indices.
+
+    Returns:
+      For each row of `ordered`, the quantile at the level of each place, [d, m].
 
     References:
       Hazen's rule, number 5 in Hyndman, Fan, "Sample quantiles in statistical packages", 1996.
@@ -210,6 +250,17 @@ def blended_quantiles(
     places: Float[Array, "#d m"],
     size: int,
 ) -> Float[Array, "d m"]:
-    """Return the weighted mean of the quantiles of n pictures; see `quantiles` and `Samples`."""
+    """Return the weighted mean of the quantiles of n pictures.
+
+    Args:
+      ordered: for each picture, rows of numbers in ascending order.
+      counts: for each picture, the number of valid numbers in its rows.
+      shares: weights of the pictures, which sum to 1.
+      places: indices in an ordered row of `size` numbers, which may be fractional; see `quantiles`.
+      size: the length of the row in which `places` are indices.
+
+    Returns:
+      The means, [d, m].
+    """
     found = [shares[n] * quantiles(rows, counts[n], places, size) for n, rows in enumerate(ordered)]
     return reduce(operator.add, found)

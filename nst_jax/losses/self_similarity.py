@@ -1,4 +1,8 @@
-"""The self-similarity content loss: which positions of a picture look alike, and to what degree."""
+"""The self-similarity content loss: it compares how alike the positions of a picture are to each other.
+
+The features of canvas and content are never compared directly. Each picture gives a matrix of the
+distances between its own positions, and the loss is the difference of these two matrices.
+"""
 
 import jax.numpy as jnp
 from jax import lax
@@ -9,19 +13,22 @@ from nst_jax.losses.kinds import ContentLoss
 from nst_jax.losses.squares import absolute
 from nst_jax.losses.sums import at_least_float32, unchanged
 
-GRID = 32  # most positions along each side that are compared
+GRID = 32  # the largest number of positions along each side of the features that are compared
 
-# Squared length under which a vector counts as zero, and has no direction.
+# A vector whose squared length is at most this counts as a vector of zeros, which has no direction.
 SHORTEST = 1e-12
 
-# Least mean cosine distance from a position to all others by which the distances are divided. Distances
-# between equal features are rounding errors of some 1e-7 in float32; divided by their own sum, they
-# would become as large as true distances.
+# The distances from a position to all positions are divided by their sum. This number bounds the
+# divisor from below: it is the least mean distance, and the least sum is n times as large. Without the
+# bound, the distances between equal features, which are rounding errors of some 1e-7 in float32, would
+# become as large as true distances.
 LEAST = 1e-4
 
 
 def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
-    """Return the features on a regular grid of at most `GRID` x `GRID` positions, as rows.
+    """Return features at the positions of a regular grid, as a matrix with one row for each position.
+
+    The grid has at most `GRID` x `GRID` positions.
 
     Args:
       features: [*batch, h, w, c].
@@ -32,15 +39,20 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
 
 
 def _every(side: int) -> slice:
-    """Return at most `GRID` evenly spaced places along a side, centred on the side."""
+    """Return the slice of at most `GRID` evenly spaced indices among `side` rows or columns.
+
+    As many rows or columns are left out before the first index as after the last one, or one less.
+    """
     stride = -(-side // GRID)
     return slice((side - 1) % stride // 2, None, stride)
 
 
 def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n n"]:
-    """Return 1 - cos of the angle between each two of n vectors; it is 1 for a vector of zeros.
+    """Return 1 - cos of the angle between each two of n vectors [n, c].
 
-    The cosine with a vector that is shorter than 1e-6 comes out as almost 0.
+    A vector of zeros has the distance 1 to every vector. A vector shorter than 1e-6 has nearly the
+    distance 1 to every vector: since it is not divided by its length, its inner products with other
+    vectors stay close to 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -49,7 +61,8 @@ def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n
       [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
     """
     squares = jnp.sum(jnp.square(rows), axis=-1, keepdims=True)
-    # Squared lengths up to `SHORTEST` are replaced by 1, which keeps result and gradient finite.
+    # Squared lengths up to `SHORTEST` are replaced by 1, since a division by 0 would make the result
+    # or its gradient NaN.
     unit = rows * lax.rsqrt(jnp.where(squares > SHORTEST, squares, 1.0))
     return 1 - jnp.einsum("...ic,...jc->...ij", unit, unit, precision=lax.Precision.HIGHEST)
 
@@ -57,22 +70,23 @@ def cosine_distances(rows: Float[Array, "*batch n c"]) -> Float[Array, "*batch n
 def self_similarity_distance(
     canvas: Float[Array, "*batch n c"], content: Float[Array, "*batch n c"]
 ) -> Scalar:
-    """Return how much the similarities between n positions differ in canvas and content.
+    """Return how much the similarities among n positions differ between canvas and content.
 
-    D is the matrix of `cosine_distances` between the positions, each column divided by its sum. The
-    loss is sum(|D_canvas - D_content|) / n: the distance of two columns, from 0 to 2, averaged over the
-    columns. It does not change if all features are multiplied by a number. The loss asks which parts of
-    a picture are alike, not what they look like.
+    D is the [n, n] matrix of `cosine_distances` between the positions of a picture, with each column
+    divided by the sum of the column. The loss is sum(|D_canvas - D_content|) / n: the L1 distance
+    between a column of one matrix and the same column of the other, which is from 0 to 2, averaged over
+    the columns. The loss does not change if all features are multiplied by a positive number. It
+    depends on which parts of a picture are alike, not on what they look like.
 
-    Departure from the source: columns are divided by `LEAST` times n if their sum is less, so that a
-    flat picture gives no division by zero.
+    Departure from the source: a column whose sum is less than `LEAST` times n is divided by `LEAST`
+    times n, so that a flat picture, whose distances are all 0, causes no division by zero.
 
     Args:
-      canvas: features at n positions.
-      content: features of the content at the same positions.
+      canvas: features of the canvas at n positions, [*batch, n, c].
+      content: features of the content at the same positions, [*batch, n, c].
 
     Returns:
-      The loss, a scalar for each picture.
+      The loss, a scalar for each picture of the batch.
 
     Example:
       >>> import jax.numpy as jnp
@@ -96,15 +110,19 @@ def self_similarity_distance(
 
 
 def self_similarity_on_grid(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return `self_similarity_distance` of two pictures' features [*batch, h, w, c] at one tap.
+    """Return the self-similarity loss of two pictures, given their features at one tap (layer).
 
-    At most 32 x 32 positions, on a regular grid, are compared, so that memory does not grow with the
-    picture. (The source draws 1024 positions anew in each update, and concatenates the features of all
-    taps.)
+    `canvas` and `content` are these features, [*batch, h, w, c]. `self_similarity_distance` defines the
+    loss. Only the positions of a regular grid, at most 32 x 32, are compared, so that memory does not
+    grow with the picture. The source, nkolkin13/STROTSS, differs: it draws 1024 positions anew in each
+    update, and compares the features of all taps together, as `transport.self_similarity_at_places`
+    does.
     """
     return self_similarity_distance(
         *(grid_of_positions(at_least_float32(features)) for features in (canvas, content))
     )
 
 
+# The self-similarity loss at one tap. It is not a sum over positions, since it compares each position
+# with all others.
 CONTENT_SELF_SIMILARITY = ContentLoss(self_similarity_on_grid, unchanged, additive=False)

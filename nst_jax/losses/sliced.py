@@ -1,8 +1,9 @@
-"""The sliced Wasserstein-2 loss: features of canvas and style, projected on random directions, sorted.
+"""The sliced Wasserstein-2 loss: it projects features on random directions and compares them sorted.
 
-The features at M positions are M points in a space of C channels. On one direction they are M numbers,
-whose Wasserstein-2 distance to those of the style is found by sorting. Two sets of points that look
-alike on all directions are equal; Gram matrices and Gaussians only compare their first two moments.
+The features at M positions are M points in a space of C dimensions, one for each channel. Projected on
+one direction they are M numbers, whose Wasserstein-2 distance to the style's numbers is found by
+sorting both. Two distributions of points whose projections agree on all directions are equal. Losses of
+Gram matrices and of Gaussians, in contrast, compare only first and second moments.
 """
 
 from functools import partial
@@ -27,18 +28,19 @@ from nst_jax.losses.samples import (
 )
 from nst_jax.losses.sums import as_float
 
-SEED = 0  # of the random directions, which are the same in every run
+# Seed of the random directions. It is fixed, so that every run uses the same directions.
+SEED = 0
 
 
 def random_directions(step: Any, channels: int, dtype: Any = jnp.float32) -> Float[Array, "c c"]:
-    """Return as many random unit vectors as there are channels, uniform on the sphere.
+    """Return C random unit vectors in the space of C channels, uniformly distributed on the sphere.
 
-    They depend only on the number of the update and the number of channels, so two taps with the same
-    number of channels use the same directions in one update. The expected loss at each tap is the same
-    as with independent directions; only the sum over taps varies a little more from update to update.
+    They depend only on the number of the update and on C, so two taps (layers) with the same number of
+    channels use the same directions in one update. The expected loss at each tap is the same as with
+    independent directions; only the sum over taps varies a little more from update to update.
 
     Args:
-      step: number of the update.
+      step: number of the update, an int or a traced integer scalar.
       channels: number of channels C.
       dtype: type of the result; the directions are drawn in float32 and normalised in this type.
 
@@ -52,7 +54,7 @@ def random_directions(step: Any, channels: int, dtype: Any = jnp.float32) -> Flo
       >>> first.shape, bool(jnp.allclose(jnp.sum(first**2, axis=1), 1)), bool(jnp.any(first == second))
       ((64, 64), True, False)
     """
-    # The generator is named, so that the directions do not depend on JAX's configuration.
+    # The random generator is named explicitly, since the default one depends on JAX's configuration.
     key = jax.random.fold_in(jax.random.key(SEED, impl="threefry2x32"), step)
     drawn = jax.random.normal(key, (channels, channels), jnp.float32).astype(dtype)
     return drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
@@ -61,24 +63,26 @@ def random_directions(step: Any, channels: int, dtype: Any = jnp.float32) -> Flo
 def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scalar:
     """Return the mean squared difference of the sorted projections of canvas and style.
 
-    Every update draws as many new directions as there are channels. If canvas and style have equally
-    many positions, the loss is the source's: both are projected and sorted, and the mean of the squared
-    differences is taken over positions and directions. If the numbers differ, the style's sorted
-    projections are interpolated by `quantiles` at the levels of the canvas'. (The source repeats the
-    style's features, which works only if one number is a multiple of the other.)
+    The features are projected on as many directions as there are channels; new directions are drawn in
+    every update. If canvas and style have equally many positions, the loss is that of the source: both
+    sets of projections are sorted, and the mean of the squared differences is taken over positions and
+    directions. If the numbers of positions differ, the style's sorted projections are interpolated at
+    the levels of the canvas' sorted projections; see `samples.quantiles`. (The source repeats the
+    style's features instead, which works only if one number is a multiple of the other.)
 
-    The gradient is taken with the order of the canvas' projections held constant, as in autodiff. Where
-    projections are exactly equal, as in a flat canvas, their order is arbitrary; here equal projections
-    all get the same gradient, that for the mean of the ranks which they share.
+    For the gradient, the order of the canvas' projections is held constant, as automatic
+    differentiation would do. Where projections are exactly equal, as in a flat canvas, their order is
+    arbitrary. So equal projections all get the same gradient: that for the mean of their ranks.
 
     Since the directions change, even an unchanged canvas has another loss in the next update. So the
     loss suits optimisers that do not compare losses, such as `Adam`; the guarded `LBFGS` would undo
     updates after which the loss happens to be larger.
 
     Args:
-      canvas: features of one picture.
-      style: features of one or several pictures; see `blended_samples`.
-      extent: `extent.step`, the number of the update, determines the directions.
+      canvas: features of one picture at one tap.
+      style: features of one or several pictures at the same tap; see `samples.blended_samples`.
+      extent: sizes of the canvas, and the number of the update `extent.step`, which determines the
+        directions. The sizes are not used.
 
     Returns:
       The loss, a scalar. Only the gradient with respect to the canvas is defined.
@@ -115,11 +119,17 @@ _sliced.defvjp(_sliced_forward, _sliced_backward)
 def _value_and_gradient(
     features: Array, style: Samples, directions: Array, *, with_gradient: bool
 ) -> tuple[Scalar, Array]:
-    """Return the loss and its gradient, or an empty array if `with_gradient` is False.
+    """Return the loss, and its gradient with respect to the features of the canvas.
 
-    Both are added up over groups of directions, so that only one group's projections exist at a time.
-    The gradient is computed together with the loss, since autodiff would keep the projections of all
-    groups.
+    If `with_gradient` is False, the gradient is an empty array. Loss and gradient are added up over
+    groups of directions, so that only one group's projections exist at a time. The gradient is computed
+    together with the loss, since automatic differentiation would keep the projections of all groups.
+
+    Args:
+      features: features of the canvas, [m, c].
+      style: features of one or several pictures.
+      directions: [d, c], one direction in each row.
+      with_gradient: whether to compute the gradient. Static.
     """
     size, channels = features.shape
     count = as_float(size) * directions.shape[0]
@@ -135,7 +145,20 @@ def _value_and_gradient(
 def _add_group(
     features: Array, style: Samples, with_gradient: bool, before: Any, directions: Array
 ) -> tuple[Any, None]:
-    """Add one group's sum of squares, and half the gradient of that sum, to the totals in `before`."""
+    """Add the sum of squares of one group of directions, and half its gradient, to the totals.
+
+    This is the body of a `lax.scan` over the groups.
+
+    Args:
+      features: features of the canvas, [m, c].
+      style: features of one or several pictures.
+      with_gradient: whether to add to the gradient, too.
+      before: the totals over the groups before: the sum of squares, and half its gradient [m, c].
+      directions: the directions of the group, one in each row.
+
+    Returns:
+      The new totals, and None in place of the result of each step that `lax.scan` would stack.
+    """
     total, gradient = before
     size = features.shape[0]
     ranked = ranks(_projected(features, directions))
@@ -155,7 +178,7 @@ def _add_group(
 
 
 def _projected(features: Array, directions: Array) -> Array:
-    """Return the features [m, c] on each direction, [d, m]."""
+    """Return the projection of features [m, c] on directions [d, c], as an array [d, m]."""
     return jnp.einsum(
         "dc,mc->dm",
         directions,
@@ -164,6 +187,8 @@ def _projected(features: Array, directions: Array) -> Array:
     )
 
 
+# The loss of this module as a style loss: see `sliced_wasserstein`. It is not a sum over positions,
+# since it needs the order of all projections.
 SLICED_WASSERSTEIN = StyleLoss(
     positions_as_rows, samples_of, sliced_wasserstein, additive=False, blend=blended_samples
 )

@@ -1,4 +1,4 @@
-"""Gradient-scaled squares, whose gradient is of similar size for small and for large differences."""
+"""Squared differences scaled so that their gradient is as large for small as for large differences."""
 
 import jax
 import jax.numpy as jnp
@@ -6,30 +6,39 @@ from jaxtyping import Array
 
 from nst_jax._types import Scalar
 
-# Added to the sum of absolute differences, so that the loss of equal pictures is 0 and not 0 / 0.
+# Added to the sum of absolute differences, by which the sum of squares is divided, so that the loss of
+# equal pictures is 0 and not 0 / 0.
 LEAST_SUM = 1e-8
 
 
 def absolute(x: Array) -> Array:
-    """Return |x|, whose gradient is 0 at 0, as in TensorFlow and torch.
+    """Return |x| elementwise, with the gradient 0 at x = 0, as in TensorFlow and torch.
 
-    The gradient of `jnp.abs` at 0 depends on the version of JAX; a gradient of 1 would make the pixels
-    of a uniform area drift in one direction.
+    This function is used instead of `jnp.abs`, whose gradient at 0 depends on the version of JAX. A
+    gradient of 1 there would make the pixels of a uniform area drift in one direction.
     """
     return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
 def scaled_by_gradient(squares: Scalar, absolutes: Scalar) -> Scalar:
-    """Return sum(d²) / (sum|d| + 1e-8) from the two sums; see `gradient_scaled_square`."""
+    """Return sum(d²) / (sum|d| + 1e-8), given the sums over all differences d.
+
+    Args:
+      squares: sum(d²), a scalar for each picture.
+      absolutes: sum|d|, of the same shape.
+
+    Returns:
+      The same as `gradient_scaled_square` for the differences d.
+    """
     return squares / (absolutes + LEAST_SUM)
 
 
 def gradient_scaled_square(differences: Array) -> Scalar:
     """Return sum(d²) / (sum|d| + 1e-8) over all differences d.
 
-    The result grows like |d| and not like d². With the denominator held constant, its gradient would
-    have the L1 norm 2 for differences of any size, so that layers and terms are balanced without
-    weights. As in the source, however, the denominator is differentiated too.
+    The result grows like |d| and not like d². If the denominator were held constant, the L1 norm of the
+    gradient would be 2 however large the differences are, so that layers and terms of the loss are
+    balanced without weights. As in the source, however, the denominator is differentiated too.
 
     Args:
       differences: any array.

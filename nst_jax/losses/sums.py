@@ -1,4 +1,8 @@
-"""Sums over positions (the places at which a layer has features): their type, their number of terms."""
+"""Small functions for sums over the positions of features [h, w, c], of which there are h * w.
+
+They count positions, multiply features by a mask, choose a dtype in which sums are accurate, and turn a
+sum over positions into a statistic or a loss.
+"""
 
 from typing import Any, TypeAlias
 
@@ -8,12 +12,14 @@ from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Scalar
 
-# Weights of positions: one in which T is 1 counts fully, one in which T is 0 not at all.
+# A mask T, with a value in [0, 1] for each position: in sums, a position counts T² times, so fully
+# where T is 1 and not at all where T is 0.
 PositionMask: TypeAlias = Float[Array, "h w"]
 
 
-# A number of positions: an int, a symbolic size, or a scalar array of floats: the sum of T² over
-# positions, or the number in a picture whose real size is a value at runtime.
+# A number of positions. It is an int, or a symbolic size (see `jax.export`), or a scalar array of
+# floats. The array is the sum of T² over a mask T, or the number of positions of a picture in a larger
+# array, of which only the larger array's size is known when the program is compiled.
 Count: TypeAlias = Any
 
 
@@ -23,20 +29,24 @@ def positions(features: FeatureMap) -> int:
 
 
 def at_least_float32(features: FeatureMap) -> FeatureMap:
-    """Return features in float32, or in their own dtype if wider, so that long sums are accurate."""
+    """Return features in float32, or in their own dtype if that is wider.
+
+    Sums of many bfloat16 numbers in bfloat16 would be inaccurate.
+    """
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))
 
 
 def masked(features: FeatureMap, mask: PositionMask) -> FeatureMap:
-    """Return features [h, w, c] times a mask T, in their own dtype."""
+    """Return features [h, w, c] multiplied by a mask T [h, w], in the dtype of the features."""
     return features * mask.astype(features.dtype)[..., None]
 
 
 def as_float(count: Count) -> Any:
-    """Return a number of positions as a float, since JAX converts an int to int32, which may overflow.
+    """Return a number of positions as a float, with which arrays can be multiplied and divided.
 
-    An array, such as a sum of weights, is returned as it is. A number made of symbolic sizes (see
-    `jax.export`) becomes a float32 array.
+    An int becomes a Python float, since JAX would convert it to int32, in which it may overflow. A
+    number computed from symbolic sizes (see `jax.export`) becomes a float32 array. A JAX array, such as
+    the sum of the weights of positions, is returned unchanged.
     """
     if isinstance(count, jax.Array):
         return count
@@ -44,17 +54,20 @@ def as_float(count: Count) -> Any:
 
 
 def mean_over_positions(sums: Array, count: Count) -> Array:
-    """Return the sums divided by the number of positions: G = R / M for a Gram matrix."""
+    """Return sums over positions, divided by `count`, the number of positions.
+
+    For a raw Gram matrix R (a sum over M positions), this is the mean G = R / M.
+    """
     return sums / as_float(count)
 
 
 def half(total: Scalar, size: object) -> Scalar:
-    """Return half of a sum, whatever the number of its terms."""
+    """Return half of a sum. The size that a loss passes, such as the number of terms, is not used."""
     del size
     return total / 2
 
 
 def unchanged(total: Scalar, size: object) -> Scalar:
-    """Return a sum as it is, whatever the number of its terms."""
+    """Return a sum unchanged. The size that a loss passes, such as the number of terms, is not used."""
     del size
     return total

@@ -1,8 +1,10 @@
-"""The losses of STROTSS: relaxed transport, moments and palette of features at random places.
+"""The losses of STROTSS (Style Transfer by Relaxed Optimal Transport and Self-Similarity).
 
-A vector has all taps' features at one place of a picture, after its three colours. The style loss
-compares the vectors of the canvas at random places with those of the style, as two sets. The content
-loss compares which of the canvas' places look alike with which places of the content do.
+Both losses read a vector at each of some random places of a picture: the colour there, followed by the
+features of all taps (layers). The style loss compares the vectors of the canvas with those of the
+style, as two sets, by relaxed optimal transport, by their moments and by their colours. The content
+loss compares how alike the places of the canvas are to each other with how alike those of the content
+are.
 
 References:
   Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",
@@ -26,7 +28,8 @@ from nst_jax.losses.self_similarity import self_similarity_distance
 from nst_jax.losses.squares import absolute
 from nst_jax.vgg.taps import halvings, layer_of
 
-# The orthogonal basis in which colours are compared: the axis of greys, and two across it.
+# The basis in which colours are compared, one vector in each row: the first is the axis of greys, the
+# other two are orthogonal to it and to each other.
 COLOUR_BASIS = np.array(
     (
         (0.57735, 0.57735, 0.57735),
@@ -35,9 +38,11 @@ COLOUR_BASIS = np.array(
     )
 )
 
-CLOSEST = 1e-5  # squared distances of colours below this count as this, which has a finite gradient
+# Squared distances of colours that are less than this are replaced by this, since the gradient of their
+# square root would be infinite at 0.
+CLOSEST = 1e-5
 
-# --- Losses of two sets ---------------------------------------------------------------------------
+# --- Distances of two sets of vectors -------------------------------------------------------------
 
 
 def relaxed_transport(
@@ -45,20 +50,23 @@ def relaxed_transport(
 ) -> Scalar:
     """Return the relaxed earth mover's distance of two sets of vectors, by the cosine distance.
 
-    Transport has to empty one set and to fill the other. If only one of these demands is kept, every
-    vector goes to its nearest one, and the cost is the mean distance to the nearest. The larger of the
-    two costs is a lower bound of the earth mover's distance.
+    The earth mover's distance is the least cost of a transport that empties one set and fills the
+    other. If the transport only has to empty the first set, each of its vectors goes to the nearest
+    vector of the second set, and the cost is the mean distance to the nearest. If it only has to fill
+    the second set, the cost is likewise the mean distance to the nearest vector of the first. The
+    larger of these two costs, which is returned, is a lower bound of the earth mover's distance.
 
-    Only the indices of the nearest vectors come from the matrix of all distances, of which no gradient
-    is kept; see the module `neighbours`.
+    The matrix of all distances only serves to find the indices of the nearest vectors. It is not kept
+    for the gradient; see the module `neighbours`.
 
     Args:
-      vectors: [n, c].
-      others: [m, c].
+      vectors: the first set, [n, c].
+      others: the second set, [m, c].
       products: the precision of the inner products.
 
     Returns:
-      max(mean over vectors of the distance to the nearest of others, and the reverse).
+      A scalar: the larger of two means, that over `vectors` of the cosine distance to the nearest one
+      of `others`, and that over `others` of the cosine distance to the nearest one of `vectors`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -80,7 +88,11 @@ def relaxed_transport(
 def mean_and_spread(
     rows: Vectors, products: lax.Precision = lax.Precision.HIGHEST
 ) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
-    """Return the mean and the covariance of a set of vectors [n, c]: sums divided by n."""
+    """Return the mean and the covariance of a set of vectors [n, c].
+
+    The covariance is the sum of the products of deviations from the mean, divided by n and not by
+    n - 1.
+    """
     mean = jnp.mean(rows, axis=0)
     away = rows - mean[None]
     return mean, jnp.einsum("nc,nd->cd", away, away, precision=products) / len(rows)
@@ -90,11 +102,14 @@ def moment_distance(
     moments: tuple[Float[Array, " c"], Float[Array, "c c"]],
     others: tuple[Float[Array, " c"], Float[Array, "c c"]],
 ) -> Scalar:
-    """Return the mean absolute difference of two means plus that of two covariances.
+    """Return the mean absolute difference of two mean vectors, plus that of two covariance matrices.
 
     Args:
-      moments: the result of `mean_and_spread` for one set of vectors.
-      others: that for the other set.
+      moments: mean [c] and covariance [c, c] of one set of vectors, from `mean_and_spread`.
+      others: mean and covariance of the other set.
+
+    Returns:
+      The sum, a scalar.
 
     Example:
       >>> import jax.numpy as jnp
@@ -111,15 +126,17 @@ def moment_distance(
 def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"]) -> Scalar:
     """Return the relaxed earth mover's distance of two sets of colours.
 
-    The distance of two colours is their cosine distance plus sqrt(d² / 3), where d is their Euclidean
-    distance, both in a basis whose first axis is that of the greys.
+    The cost of moving one colour to another is their cosine distance plus sqrt(d² / 3), where d is
+    their Euclidean distance. Both distances are taken in a basis whose first axis is that of the greys.
+    `relaxed_transport` explains the relaxed earth mover's distance.
 
     Args:
-      colours: RGB [n, 3].
-      others: RGB [m, 3].
+      colours: the first set, RGB [n, 3].
+      others: the second set, RGB [m, 3].
 
     Returns:
-      The distance. For equal sets it is sqrt(1e-5 / 3), since d² counts as 1e-5 at least.
+      The distance, a scalar. For equal sets it is sqrt(1e-5 / 3) and not 0, since a d² below 1e-5 is
+      replaced by 1e-5.
 
     Example:
       >>> import jax.numpy as jnp
@@ -128,7 +145,7 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
       0.5
     """
     basis = jnp.asarray(COLOUR_BASIS.T, colours.dtype)
-    # Three products for each pair: exact ones cost nothing.
+    # With only three channels, matrix products with all bits of float32 cost hardly any time.
     ours, theirs = (
         jnp.matmul(rows, basis, precision=lax.Precision.HIGHEST) for rows in (colours, others)
     )
@@ -138,7 +155,7 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
         squared = jnp.sum(jnp.square(one - other), axis=-1)
         return cosine + jnp.sqrt(jnp.maximum(squared, CLOSEST) / 3)
 
-    # As in `relaxed_transport`, the matrix of all costs only gives the indices of the least ones.
+    # As in `relaxed_transport`, the matrix of all costs only serves to find the nearest colours.
     a, b = lax.stop_gradient(ours), lax.stop_gradient(theirs)
     cosines = jnp.einsum("nc,mc->nm", unit(a), unit(b), precision=lax.Precision.HIGHEST)
     away = sum(jnp.square(a[:, None, axis] - b[None, :, axis]) for axis in range(3))
@@ -150,25 +167,40 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 
 # --- The style loss -------------------------------------------------------------------------------
 
-PLACES = 1024  # most places of the canvas and of the content that are read in one update
+# Largest number of places at which canvas and content are read in one update.
+PLACES = 1024
 
-# The style is read at `DRAWS` times so many places, at the beginning of a scale. Each draw takes no
-# pixel twice, but several draws may take the same.
+# Each style is read at the beginning of a scale, in `DRAWS` draws of at most `PLACES_OF_STYLE` random
+# places. A draw has no place twice, but different draws may have the same place.
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 
+# The names of the three terms of the style loss, in the order of the recipe's `style_layer_weights`.
 PARTS = ("transport", "moments", "palette")
 
 
 def shrink_of(name: str) -> int:
-    """Return how many lines of a picture a line of the features stands for, by their name."""
+    """Return how many rows of the picture one row of features stands for: 4 after two poolings.
+
+    `name` is a tap, or `PIXELS` for the picture itself.
+    """
     return 1 if name == PIXELS else 1 << halvings(layer_of(name))
 
 
 def vectors_at(
     features: Features, places: Int[Array, "n 2"], share: float, *, between: bool = True
 ) -> Float[Array, "n c"]:
-    """Return the colours and the features at places as vectors; features are multiplied by `share`."""
+    """Return the colour and the features at each place as one vector.
+
+    Args:
+      features: features by tap, preceded by the picture itself under the key `PIXELS`.
+      places: [n, 2], the (row, column) of each place in px.
+      share: the number by which features, but not colours, are multiplied.
+      between: whether features are interpolated between positions; see `many_taps.sampled`.
+
+    Returns:
+      The vectors, one in each row.
+    """
     found = sampled(
         list(features.values()), places, [shrink_of(name) for name in features], between=between
     )
@@ -182,13 +214,18 @@ def style_at_places(
     *,
     unit: float,
 ) -> dict[str, Array]:
-    """Return the vectors of the styles at random places, with their mean and covariance.
+    """Return the target of the style loss: vectors of the styles at random places, and their moments.
 
     Args:
-      pictures: features by tap of each style, with the picture itself under `PIXELS`.
-      shapes: (height, width) of each.
+      pictures: for each style, its features by tap, preceded by the picture itself under the key
+        `PIXELS`.
+      shapes: (height, width) of each style in px.
       products: the precision of matrix products.
-      unit: by which the features are divided; see `MatchingLoss.with_pixels`.
+      unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
+
+    Returns:
+      A dictionary of the vectors of all styles together, [n, c], their mean [c] and their covariance
+      [c, c].
     """
     found = [
         vectors_at(
@@ -215,10 +252,19 @@ def transport_distances(
     *,
     unit: float,
 ) -> dict[str, Scalar]:
-    """Return the three parts of STROTSS' style loss, by name; see `PARTS`.
+    """Return the three terms of STROTSS' style loss, by their names in `PARTS`.
+
+    Args:
+      features: features of the canvas by tap, preceded by the canvas itself under the key `PIXELS`.
+      shape: (height, width) of the canvas in px.
+      style: the result of `style_at_places`.
+      matches: not used; the nearest vectors are sought anew in each update.
+      step: number of the update, which determines the random places of the canvas.
+      products: the precision of matrix products.
+      unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
 
     References:
-      Those of the module.
+      The paper and the code that the module's docstring names.
     """
     del matches
     vectors = vectors_at(features, random_places(step, shape, PLACES), 1 / unit)
@@ -236,7 +282,14 @@ def transport_costs(
     pictures: Sequence[Mapping[str, Any]],
     shapes: Sequence[Shape],
 ) -> MatchingCosts:
-    """Return the costs of `RELAXED_TRANSPORT`."""
+    """Return the memory and arithmetic of `RELAXED_TRANSPORT`.
+
+    Args:
+      features: arrays with the shapes of the canvas' features by tap, and of the canvas itself.
+      shape: (height, width) of the canvas in px.
+      pictures: not used.
+      shapes: (height, width) of each style in px.
+    """
     del pictures
     ours = number_of_places(shape, PLACES)
     theirs = DRAWS * sum(min(PLACES_OF_STYLE, height * width) for height, width in shapes)
@@ -247,18 +300,21 @@ def transport_costs(
         update_bytes=VECTOR_COPIES * vectors
         + 4 * MATRIX_COPIES * ours * theirs
         + 4 * COVARIANCE_COPIES * channels**2,
-        # The cosines; the covariance, whose gradient takes another product of that size.
+        # The cosines of all pairs of vectors, which have no gradient; and the covariance, whose
+        # gradient takes another matrix product of the same size.
         update_operations=2.0 * ours * theirs * channels + 4.0 * ours * channels**2,
         measure_bytes=4 * channels * (theirs + channels),
     )
 
 
-# How many arrays of the size of all vectors, of all distances and of the covariance exist while loss
-# and gradient are computed, as the memory that XLA reports shows.
+# The memory for the loss and its gradient is the sum of these three multiples: of the memory of all
+# vectors, of the matrix of all distances, and of the covariance. The numbers were found from the memory
+# that XLA reports.
 VECTOR_COPIES = 3
 MATRIX_COPIES = 2
 COVARIANCE_COPIES = 2
 
+# The style loss of STROTSS: see `transport_distances`.
 RELAXED_TRANSPORT = MatchingLoss(
     style_at_places,
     transport_distances,
@@ -274,14 +330,17 @@ RELAXED_TRANSPORT = MatchingLoss(
 def self_similarity_at_places(
     canvas: Features, content: Features, shape: Shape, step: Int[Array, ""] | int, *, unit: float
 ) -> Scalar:
-    """Return `self_similarity_distance` of canvas and content at the places of the style loss.
+    """Return the self-similarity loss of canvas and content, at random places drawn for each update.
+
+    These are the places at which `transport_distances` reads the canvas in the same update. For the
+    loss, see `self_similarity.self_similarity_distance`.
 
     Args:
-      canvas: features by tap, with the picture itself under `PIXELS`.
-      content: those of the content.
-      shape: (height, width) of both.
-      step: number of the update, which decides on the places.
-      unit: by which the features are divided; see `MatchingLoss.with_pixels`.
+      canvas: features of the canvas by tap, preceded by the canvas itself under the key `PIXELS`.
+      content: features of the content by tap, preceded by the content itself under the key `PIXELS`.
+      shape: (height, width) of canvas and content in px.
+      step: number of the update, which determines the random places.
+      unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
     """
     places = random_places(step, shape, PLACES)
     ours, theirs = (vectors_at(found, places, 1 / unit) for found in (canvas, content))
@@ -289,17 +348,26 @@ def self_similarity_at_places(
 
 
 def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> MatchingCosts:
-    """Return the costs of `CONTENT_SELF_SIMILARITY_AT_PLACES`."""
+    """Return the memory and arithmetic of `CONTENT_SELF_SIMILARITY_AT_PLACES`.
+
+    Args:
+      features: arrays with the shapes of the canvas' features by tap, and of the canvas itself.
+      shape: (height, width) of the canvas in px.
+    """
     count = number_of_places(shape, PLACES)
     channels = sum(one.shape[-1] for one in features.values())
     return MatchingCosts(
-        target_bytes=0,  # the content's features are counted as those of every content loss
+        # The features of the content are not counted here, since they are counted for all content
+        # losses alike.
+        target_bytes=0,
         update_bytes=4 * count * (4 * count + 2 * channels),
-        # The distances of the canvas, those of the content, and twice as much for the gradient.
+        # One matrix product for the distances of the canvas, one for those of the content, and two for
+        # the gradient.
         update_operations=4 * 2.0 * count * count * channels,
     )
 
 
+# The content loss of STROTSS: see `self_similarity_at_places`.
 CONTENT_SELF_SIMILARITY_AT_PLACES = JointContentLoss(
     self_similarity_at_places, self_similarity_costs
 )

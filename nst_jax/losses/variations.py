@@ -1,7 +1,12 @@
 """Variation losses of a picture: functions of the differences between neighbouring pixels.
 
-dy and dx are the differences between the pixel below, or to the right, and the pixel itself. With
-`size`, a picture of this real size lies at the top left of a larger array, with zeros around it.
+For each pixel, dy is the pixel below minus the pixel itself, and dx is the pixel to its right minus the
+pixel itself. Sums are over pixels and colour channels. The functions have these arguments in common:
+
+- `image`: a picture [*batch, h, w, 3].
+- `where`: a mask [h, w], or None. The differences of a pixel where the mask is False are left out.
+- `size`: int32 [2], or None. If given, it is the (height, width) in px of a picture that lies at the
+  top left of `image` with zeros around it, and the sums are those of this picture alone.
 """
 
 from collections.abc import Callable
@@ -17,53 +22,76 @@ from nst_jax.losses.kinds import Mask, Variation
 from nst_jax.losses.squares import absolute, scaled_by_gradient
 from nst_jax.losses.sums import as_float, half, unchanged
 
-# One pixel down, and one to the right: a picture of a real size has differences down except in its last
-# row, and differences to the right except in its last column.
+# The array of all dy is smaller than the picture by `DOWN`, a (height, width), since the last row has
+# no pixels below it; the array of all dx is smaller by `RIGHT`.
 DOWN, RIGHT = np.array([1, 0], np.int32), np.array([0, 1], np.int32)
 
-DifferenceSums: TypeAlias = tuple[Scalar, Scalar]  # (sum(|dy|), sum(|dx|)) or (sum(dy²), sum(dx²))
+# A pair of sums over the pixels of a picture: (sum|dy|, sum|dx|), or (sum(dy²), sum(dx²)), or the two
+# sums that `nine_point_differences` returns.
+DifferenceSums: TypeAlias = tuple[Scalar, Scalar]
 
 
 def absolute_differences(
     image: Image, where: Mask = None, size: RealSize | None = None
 ) -> DifferenceSums:
-    """Return sum|dy| and sum|dx| of the differences to the pixels below (dy) and right (dx)."""
+    """Return sum|dy| and sum|dx|, where dy and dx are the differences to the pixels below and right.
+
+    The module's docstring explains the arguments.
+    """
     return _sum_each(absolute, _differences(image, where, size))
 
 
 def squared_differences(
     image: Image, where: Mask = None, size: RealSize | None = None
 ) -> DifferenceSums:
-    """Return sum(dy²) and sum(dx²) of the differences to the pixels below (dy) and right (dx)."""
+    """Return sum(dy²) and sum(dx²), where dy and dx are the differences to the pixels below and right.
+
+    The module's docstring explains the arguments.
+    """
     return _sum_each(jnp.square, _differences(image, where, size))
 
 
 def difference_sums(
     image: Image, where: Mask = None, size: RealSize | None = None
 ) -> tuple[DifferenceSums, DifferenceSums]:
-    """Return what `squared_differences` and `absolute_differences` return."""
+    """Return the pairs (sum(dy²), sum(dx²)) and (sum|dy|, sum|dx|).
+
+    dy and dx are the differences to the pixels below and right. The module's docstring explains the
+    arguments.
+    """
     return squared_differences(image, where, size), absolute_differences(image, where, size)
 
 
 def squared_gradients(image: Image, where: Mask = None, size: RealSize | None = None) -> Scalar:
-    """Return the sum of dy² + dx² over the pixels that have a pixel below and one to the right."""
+    """Return the sum of dy² + dx² over all pixels that have both a pixel below and one to the right.
+
+    dy and dx are the differences to these two pixels. The module's docstring explains the arguments.
+    """
     return jnp.sum(_gradient_squares(image, where, size), axis=(-1, -2, -3))
 
 
 def powered_gradients(image: Image, where: Mask = None, size: RealSize | None = None) -> Scalar:
-    """Return the sum of (dy² + dx²)^1.25 over pixels that have a pixel below and one to the right."""
+    """Return the sum of (dy² + dx²)^1.25 over all pixels with both a pixel below and one to the right.
+
+    dy and dx are the differences to these two pixels. The module's docstring explains the arguments.
+    """
     return jnp.sum(_gradient_squares(image, where, size) ** 1.25, axis=(-1, -2, -3))
 
 
 def nine_point_differences(
     image: Image, where: Mask = None, size: RealSize | None = None
 ) -> DifferenceSums:
-    """Return the sums of squared differences along rows and columns, and along both diagonals.
+    """Return two sums of squared differences: along rows and columns, and along both diagonals.
 
-    The border pixels of the picture count as repeated once beyond the border, so that diagonal
-    differences across the border are differences along it. A pixel in the first or last row or column
-    of `image` counts as being at the border if the mask includes it. So a tile must also have the lines
-    beyond its own pixels, masked out, except where the whole picture ends.
+    For the diagonals, the picture is continued beyond its border by repeating its border pixels once.
+    The diagonal difference of a border pixel and a pixel beyond the border is therefore the difference
+    of two neighbours along the border.
+
+    A pixel in the first or last row or column of `image` counts as a border pixel if the mask `where`
+    includes it. So where a tile does not end at the border of the whole picture, `image` must have
+    another row or column beyond the tile's own pixels, with the mask False there.
+
+    The module's docstring explains the arguments.
     """
     down, right = _differences(image, where, size)
     straight = jnp.sum(jnp.square(down), axis=(-1, -2, -3))
@@ -73,12 +101,15 @@ def nine_point_differences(
     diagonal = jnp.square(falling) + jnp.square(rising)
     if where is not None:
         diagonal = jnp.where(where[:-1, :-1, None], diagonal, 0)
-    # Both diagonals across the border give the difference of two neighbours along it: hence the 2.
+    # `crossing` is the sum of the squared differences of neighbours along the border. It is added twice
+    # for the diagonals that cross the border: each pixel of such a pair of neighbours is repeated
+    # beyond the border, and is there diagonal to the other pixel of the pair.
     if size is None:
         rows, columns = right[..., (0, -1), :, :], down[..., :, (0, -1), :]
     else:
         diagonal = cut(diagonal, size - DOWN - RIGHT)
-        ends = jnp.stack([jnp.zeros_like(size), size - 1])  # the first and last row and column
+        # ends[:, 0] are the indices of the first and the last row, ends[:, 1] those of the columns.
+        ends = jnp.stack([jnp.zeros_like(size), size - 1])
         rows = jnp.take(right, ends[:, 0], axis=-3, mode="clip")
         columns = jnp.take(down, ends[:, 1], axis=-2, mode="clip")
     crossing = sum(jnp.sum(jnp.square(lines), axis=(-1, -2, -3)) for lines in (rows, columns))
@@ -88,9 +119,11 @@ def nine_point_differences(
 def _differences(
     image: Image, where: Mask, size: RealSize | None
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
-    """Return dy and dx, differences to the pixels below and to the right; 0 where the mask is False.
+    """Return the differences of each pixel to the pixel below, and to the pixel on its right.
 
-    With a real size, they are 0 where one of the two pixels is outside.
+    The shapes are [*batch, h - 1, w, 3] and [*batch, h, w - 1, 3]. The differences are 0 where the mask
+    `where` is False and, if `size` is given, where one of the two pixels is outside the picture of this
+    size.
     """
     down = image[..., 1:, :, :] - image[..., :-1, :, :]
     right = image[..., :, 1:, :] - image[..., :, :-1, :]
@@ -103,7 +136,10 @@ def _differences(
 
 
 def _gradient_squares(image: Image, where: Mask, size: RealSize | None) -> Array:
-    """Return dy² + dx² of the pixels that have a pixel below and one to the right."""
+    """Return dy² + dx² of each pixel that has both a pixel below and one to the right.
+
+    The result has the shape [*batch, h - 1, w - 1, 3].
+    """
     down, right = _differences(image, where, size)
     squares = jnp.square(down[..., :, :-1, :]) + jnp.square(right[..., :-1, :, :])
     return squares if size is None else cut(squares, size - DOWN - RIGHT)
@@ -137,28 +173,31 @@ def _nine_point_mean(sums: DifferenceSums, shape: tuple[Any, Any]) -> Scalar:
     return 2 * (sums[0] / straight / 3 + sums[1] / diagonal / 12)
 
 
-# The sum of absolute differences between neighbouring pixels, all channels: `tf.image.total_variation`.
-# It grows with the picture and with its contrast.
+# sum|dy| + sum|dx|, where dy and dx are the differences of each pixel to those below and to the right:
+# the same as `tf.image.total_variation`. It grows with the size of the picture and with its contrast.
 TOTAL_VARIATION = Variation(absolute_differences, _down_plus_right, sized=True)
 
-# mean(dy²) + mean(dx²), which does not grow with the picture.
+# mean(dy²) + mean(dx²), with dy and dx as for `TOTAL_VARIATION`. It does not grow with the size of the
+# picture.
 MEAN_VARIATION = Variation(squared_differences, _mean_down_plus_mean_right, sized=True)
 
-# sum(dy²) + sum(dx²), the formula in the text of TensorFlow's tutorial.
+# sum(dy²) + sum(dx²), with dy and dx as for `TOTAL_VARIATION`: the formula in the text of TensorFlow's
+# tutorial, whose code computes `TOTAL_VARIATION`.
 SQUARE_VARIATION = Variation(squared_differences, _down_plus_right, sized=True)
 
-# Half the sum of dy² + dx² over the pixels that have a pixel below and one to the right:
-# jcjohnson/neural-style, whose code contains only the gradient of this loss.
+# Half the sum of dy² + dx² over the pixels that have both a pixel below and one to the right: the
+# variation of jcjohnson/neural-style, whose code contains only the gradient of this loss.
 HALF_SQUARE_VARIATION = Variation(squared_gradients, half, sized=True)
 
-# The sum of (dy² + dx²)^1.25 over the pixels that have a pixel below and one to the right:
-# keras-team/keras-io, examples/generative/neural_style_transfer.py.
+# The sum of (dy² + dx²)^1.25 over the pixels that have both a pixel below and one to the right: the
+# variation of keras-team/keras-io, examples/generative/neural_style_transfer.py.
 POWER_VARIATION = Variation(powered_gradients, unchanged, sized=True)
 
-# 2 (mean(dx²) / 3 + mean(dy²) / 3 + (mean(d↘²) + mean(d↙²)) / 12), with the differences along the
-# diagonals and the border pixels repeated beyond the border: crowsonkb/style-transfer-pytorch. It
-# does not grow with the picture.
+# 2 (mean(dx²) / 3 + mean(dy²) / 3 + (mean(d↘²) + mean(d↙²)) / 12), where d↘ and d↙ are the differences
+# along the two diagonals, and border pixels are repeated beyond the border: the formula of
+# crowsonkb/style-transfer-pytorch. It does not grow with the size of the picture.
 NINE_POINT_VARIATION = Variation(nine_point_differences, _nine_point_mean, sized=True)
 
-# sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8): see `gradient_scaled_square`.
+# sum(dy² + dx²) / (sum(|dy| + |dx|) + 1e-8): the gradient-scaled square of all differences; see
+# `squares.gradient_scaled_square`.
 GRADIENT_SCALED_VARIATION = Variation(difference_sums, _scaled, sized=True)

@@ -1,4 +1,8 @@
-"""Update rules: Adam and SGD as each framework defines them, L-BFGS, and anything from optax."""
+"""Update rules of an optimisation: Adam, RMSprop, SGD and L-BFGS, and any transformation of optax.
+
+Adam comes in the forms of torch and of Keras, RMSprop in the form of torch, and L-BFGS in the form of
+torch and in a guarded form of this project's own, which undoes bad updates.
+"""
 
 from typing import TYPE_CHECKING
 

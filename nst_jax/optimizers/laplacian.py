@@ -1,11 +1,15 @@
-"""The Laplacian pyramid of a canvas, and updates of its levels in place of pixels.
+"""The Laplacian pyramid of a picture, and optimisers that update the levels of a pyramid.
 
-A canvas is the collapse of its pyramid, a linear map A from the levels z to the pixels A z. An
-optimiser over the levels is given the gradient Aᵀ g, with g the gradient in pixels, and moves z by u;
-the pixels then move by A u. So an optimiser whose update depends on gradients alone, such as Adam, does
-not need the levels z themselves, only its own moments for each level. Since Adam divides by the root
-mean square of the gradient, it adapts its steps to each level; `optimizers.pyramid`, in contrast, has a
-fixed weight for each level.
+The canvas is the picture that is optimised. It is the sum of the levels of its pyramid, each enlarged
+to the size of the canvas: a linear map A from the levels z to the pixels A z, which `collapse`
+computes. An optimiser that updates the levels is given the gradient Aᵀ g, where g is the gradient with
+respect to the pixels. If it moves the levels by u, the pixels move by A u. So if its update depends
+only on gradients, as that of Adam does, the optimiser never needs the levels z. It only keeps its own
+state, such as Adam's running means, for each level.
+
+Since Adam divides by the root mean square of the gradient, it adapts the size of its steps to each
+level. The pyramid in `optimizers.pyramid`, which L-BFGS uses, has a fixed weight for each level
+instead.
 """
 
 from typing import Any, TypeAlias
@@ -18,23 +22,25 @@ from jaxtyping import Array, Float
 from nst_jax._types import Shape
 from nst_jax.images.resizing import bilinear
 
-Levels: TypeAlias = tuple[
-    Array, ...
-]  # fine to coarse: details [h, w, 3] of each level, then the rest
+# The levels of a pyramid, each [h', w', 3], from fine to coarse: first the differences that `decompose`
+# describes, and at the end the smallest picture.
+Levels: TypeAlias = tuple[Array, ...]
 
 
 def decompose(picture: Float[Array, "h w 3"], levels: int) -> Levels:
-    """Return the Laplacian pyramid of a picture: details of `levels` levels, then the smallest picture.
+    """Return the Laplacian pyramid of a picture.
 
-    Each level is the difference of a picture and its half, enlarged again; both resizings are bilinear
-    without antialiasing, and halves are rounded down, but to 1 px at least.
+    The picture is reduced to half its height and width, the result is reduced to half again, and so on.
+    Each level but the last is a difference: of one of these pictures, and the next smaller one enlarged
+    to the same size. The last level is the smallest picture itself. Pictures are reduced and enlarged
+    bilinearly, without antialiasing. Half of an odd side is rounded down, but a side has 1 px at least.
 
     Args:
-      picture: [h, w, 3].
-      levels: number of halvings; 0 returns the picture alone.
+      picture: the picture, [h, w, 3].
+      levels: number of times that the picture is halved; with 0, it is the only level.
 
     Returns:
-      `levels + 1` arrays, fine to coarse.
+      The levels, fine to coarse: `levels + 1` arrays [h', w', 3].
 
     Example:
       >>> import jax.numpy as jnp
@@ -59,7 +65,11 @@ def decompose(picture: Float[Array, "h w 3"], levels: int) -> Levels:
 
 
 def collapse(levels: Levels) -> Float[Array, "h w 3"]:
-    """Return the picture of a Laplacian pyramid: each level added to the coarser ones, enlarged."""
+    """Return the picture [h, w, 3] of which `levels` is the Laplacian pyramid; inverts `decompose`.
+
+    Beginning with the smallest picture, the result so far is enlarged to the size of the next finer
+    level, and that level is added.
+    """
     *details, picture = levels
     for detail in reversed(details):
         picture = detail + bilinear(picture, _shape(detail))
@@ -69,16 +79,23 @@ def collapse(levels: Levels) -> Float[Array, "h w 3"]:
 def over_pyramid(
     rule: optax.GradientTransformationExtraArgs, levels: int, height: int | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """Return a transformation of pixels that moves the levels of their Laplacian pyramid by `rule`.
+    """Return an optax transformation of a canvas that updates the levels of its pyramid by `rule`.
+
+    The transformation is for a canvas [h, w, 3] of pixels. It converts the gradient with respect to the
+    pixels into the gradient with respect to the levels of the Laplacian pyramid, calls `rule` with this
+    gradient, and converts the move of the levels that `rule` returns into a move of the pixels.
 
     Args:
-      rule: a transformation of a pytree; its gradients and parameters are the levels of the pyramid.
-      levels: number of halvings.
-      height: number of rows of the canvas; rows below are padding with zeros. None means no padding.
+      rule: an optax transformation whose parameters and gradients are the levels of the pyramid, a
+        tuple of arrays.
+      levels: number of halvings in the pyramid.
+      height: number of rows of the picture, if the canvas is an array with further rows of zeros below
+        the picture (as it may be if several devices share it). None means that there are no such rows.
 
     Returns:
-      The transformation; its state is that of `rule`. In it, the finest level is padded as the canvas
-      is, so that both are distributed alike over several devices.
+      The transformation, whose state is the state of `rule`. In this state, the arrays of the finest
+      level have the same rows of zeros below as the canvas, so that they can be distributed over
+      several devices in the same way.
     """
 
     def padded(found: Levels, rows: int) -> Levels:
@@ -98,7 +115,8 @@ def over_pyramid(
         shapes = _shapes(_shape(updates[:height]), levels)
         like = tuple(jax.ShapeDtypeStruct((*shape, 3), updates.dtype) for shape in shapes)
         (gradient,) = jax.linear_transpose(collapse, like)(updates[:height])
-        # If the rule does not read the levels, XLA does not compute them.
+        # The levels of the canvas itself, for rules that read their parameters. For other rules, XLA
+        # leaves this computation out.
         now = None if params is None else padded(decompose(params[:height], levels), rows)
         moves, state = rule.update(padded(gradient, rows), state, now, **extra)
         return padded((collapse(cut(moves)),), rows)[0], state
@@ -111,7 +129,10 @@ def _shape(picture: Array) -> Shape:
 
 
 def _shapes(shape: Shape, levels: int) -> list[Shape]:
-    """Return the (height, width) of every level, fine to coarse."""
+    """Return the (height, width) of every level of a pyramid, fine to coarse.
+
+    `shape` is the size of the finest level, and `levels` the number of halvings.
+    """
     shapes = [(shape[0], shape[1])]
     for _ in range(levels):
         shapes.append((max(shapes[-1][0] // 2, 1), max(shapes[-1][1] // 2, 1)))

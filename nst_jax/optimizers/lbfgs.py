@@ -1,6 +1,11 @@
-"""Two L-BFGS rules: `TorchLBFGS` reproduces torch's; `LBFGS` is guarded, that is, it undoes bad moves.
+"""Two update rules of L-BFGS, a quasi-Newton method that learns the curvature from past gradients.
 
-Like the update rules in `optimizers.rules`, each is a registered dataclass whose numbers are leaves.
+`TorchLBFGS` reproduces `torch.optim.LBFGS`. `LBFGS` is this project's own, and is guarded: it undoes a
+move that raises the loss too much. Like the update rules in `optimizers.rules`, each is a dataclass
+that is registered as a pytree, so that changing one of its numbers recompiles nothing.
+
+Letters in this module: g is the gradient, s the move of the parameters from one evaluation to the next,
+y the change of the gradient along this move, and H the approximation of the inverse Hessian.
 """
 
 from collections.abc import Callable
@@ -17,33 +22,37 @@ from nst_jax._real_size import as_counts
 from nst_jax._types import RealSize
 from nst_jax.optimizers.pyramid import multilevel
 
-PRECISION = jax.lax.Precision.HIGHEST
+PRECISION = jax.lax.Precision.HIGHEST  # of dot products: all bits of float32, on every device
 
 
 # --- The memory of pairs ---------------------------------------------------------------------------
 
 
 class Memory(NamedTuple):
-    """The last pairs (s, y) of moves s and gradient changes y, in ring buffers.
+    """The pairs (s, y) of the last moves s and the changes y of the gradient along these moves.
+
+    The pairs are in ring buffers with room for `history` pairs: a new pair overwrites the oldest one.
 
     References:
       Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, section 7.2.
     """
 
-    moves: PyTree  # s of each pair: leaves [history, ...]
-    changes: PyTree  # y of each pair: leaves [history, ...]
+    moves: PyTree  # s of each pair, stacked: leaves [history, ...]
+    changes: PyTree  # y of each pair, stacked: leaves [history, ...]
     inverse: Float[Array, " history"]  # 1 / (y . s) of each pair
-    kept: Int[Array, ""]  # number of pairs so far; the ring buffers have the last `history` pairs
-    scale: Float[Array, ""]  # (y . s) / (y . P y) of the newest pair; for P see `Guess`
+    # Number of pairs that were ever stored; of these, the buffers still have the last `history` ones.
+    kept: Int[Array, ""]
+    # (y . s) / (y . P y) of the newest pair, where P is the linear map that `Guess` describes.
+    scale: Float[Array, ""]
 
 
-# P, a linear map: `Memory.scale` times P is the initial guess of the inverse Hessian, which the pairs
-# correct.
+# A linear map P of the parameters. L-BFGS starts from `Memory.scale` times P as its approximation of
+# the inverse Hessian, and corrects this approximation by the pairs.
 Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
 def _identity(a: PyTree) -> PyTree:
-    """Apply the plain guess P = 1, which takes the loss as equally curved in all directions."""
+    """Return the parameters unchanged: the plain `Guess` of an equal curvature in all directions."""
     return a
 
 
@@ -61,17 +70,21 @@ def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
 
 
 def _if_in_range(plain: Float[Array, ""], scaled: Float[Array, ""]) -> Float[Array, ""]:
-    """Return `plain`; if it is not finite or is 0, `scaled`, the same quantity from scaled arrays.
+    """Return `plain`, or `scaled` if `plain` is not finite or is 0, as after an overflow or underflow.
 
-    In float32 the square of a number above 1.8e19 is infinite and the square of a number below 1e-23 is
-    0; very large and very small loss weights give gradients of these sizes. `scaled` is used only then,
-    so that all other runs give the same bits as without it.
+    Both arguments are the same quantity; `scaled` was computed from arrays that `_scaled` had divided
+    by their largest value. In float32 the square of a number above 1.8e19 is infinite, and the square
+    of a number below 1e-23 is 0. Very large or very small loss weights give gradients of these sizes.
+    In all other cases `plain` is returned, so that no bit of the usual results is changed.
     """
     return jnp.where(jnp.isfinite(plain) & (plain != 0), plain, scaled)
 
 
 def _scaled(a: PyTree) -> tuple[PyTree, Float[Array, ""]]:
-    """Return arrays divided by their largest absolute value, and this value (1 if all are 0)."""
+    """Return the arrays of a pytree divided by their largest absolute value, and this value.
+
+    If all entries are 0, the arrays are returned as they are, and 1 in place of that value.
+    """
     largest = _largest(a)
     largest = jnp.where(largest > 0, largest, 1)
     return jax.tree.map(lambda x: x / largest, a), largest
@@ -90,9 +103,13 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Add a pair to the memory if `keep`, in one slot of each buffer; `Memory.scale` stays as it is."""
+    """Return the memory with the pair (`move`, `change`) added if `keep` is true.
+
+    The field `scale` is not changed here, but in `_newton_direction`.
+    """
     slot = memory.kept % memory.inverse.shape[0]
-    # A rejected pair must not cause a division by zero.
+    # If the pair is not kept, y . s may be 0. It is replaced by 1, so that there is no division by
+    # zero.
     curvature = jnp.where(keep, _dot(change, move), 1)
 
     def put(ring: Array, new: Array) -> Array:
@@ -114,14 +131,18 @@ def _newton_direction(
     fresh: Bool[Array, ""],
     guess: Guess = _identity,
 ) -> tuple[PyTree, Memory]:
-    """Return -H g by the two-loop recursion over the pairs, and the memory with a new scale.
+    """Return the quasi-Newton direction -H g, and the memory with its field `scale` updated.
+
+    It is computed by the two-loop recursion over the pairs, from the newest pair to the oldest one and
+    back (Nocedal and Wright, algorithm 7.4).
 
     Args:
-      memory: the memory from `_remember`.
-      gradient: g.
-      change: y of the pair that was given to `_remember`.
-      fresh: whether `_remember` kept that pair, so that the pair determines the scale.
-      guess: P, the initial guess of the inverse Hessian H up to the scale.
+      memory: the memory that `_remember` returned.
+      gradient: the gradient g.
+      change: the change y of the gradient that was given to `_remember`.
+      fresh: whether `_remember` kept its pair. If so, `scale` is computed from this pair; if not, it
+        stays as it is.
+      guess: the linear map P, which `Guess` describes.
     """
     history = memory.inverse.shape[0]
     pairs = jnp.minimum(memory.kept, history)
@@ -151,9 +172,9 @@ def _newton_direction(
     q, alphas = jax.lax.fori_loop(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
-    # One `vmap` applies the guess to both q and y, so that the guess, which over a pyramid is a long
-    # program, is compiled once. y comes as the argument `change`: to read it from the ring buffer, XLA
-    # would copy the whole buffer.
+    # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once, which saves
+    # time, since over a pyramid it is a long program. y is an argument of this function (`change`)
+    # although the ring buffer has it as well, since XLA would copy the whole buffer to read it there.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
@@ -175,16 +196,27 @@ def _newton_direction(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class TorchLBFGS:
-    """`torch.optim.LBFGS` without line search, reproduced evaluation by evaluation and unguarded.
+    """`torch.optim.LBFGS` without line search, reproduced evaluation by evaluation.
 
-    The first move is `-min(1, 1 / |g|_1) * learning_rate` times the gradient g, later ones are
-    `learning_rate` times the quasi-Newton direction. A pair of a move s and a gradient change y is kept
-    if y . s > 1e-10. torch groups `max_iter` inner iterations into one call of `step` and keeps its
-    state between calls; one update here is one inner iteration and costs one evaluation. If torch ends
-    a call early (at a change below `tolerance_change`), its next call only evaluates the same canvas
-    again, which is not reproduced. torch's stalls are reproduced: the canvas does not change if the
-    gradient is at most `tolerance_grad` everywhere, or if the slope along the direction is above
-    `-tolerance_change`.
+    The first move is `-min(1, 1 / |g|_1) * learning_rate` times the gradient g. Every later move is
+    `learning_rate` times the quasi-Newton direction. The pair of a move s and the change y of the
+    gradient along it is stored if y . s > 1e-10.
+
+    torch makes `max_iter` inner iterations in one call of `step`, and keeps its state between calls.
+    One update here is one inner iteration, and evaluates the loss once. If torch ends a call early
+    because the canvas or the loss changed by less than `tolerance_change`, its next call begins by
+    evaluating the same canvas again; this repeated evaluation is not reproduced. It is reproduced that
+    torch stalls: the canvas does not change if no entry of the gradient exceeds `tolerance_grad` in
+    absolute value, or if the slope of the loss along the direction is above `-tolerance_change`.
+
+    The rule is not guarded: it keeps every canvas, whatever the loss.
+
+    Attributes:
+      learning_rate: factor of every move.
+      tolerance_grad: the canvas stays as it is if no entry of the gradient is larger than this.
+      tolerance_change: the canvas stays as it is if the product of the gradient and the direction is
+        above minus this number.
+      history: number of pairs in memory; each takes 24 bytes per pixel in float32. Static.
 
     References:
       `torch/optim/lbfgs.py` of PyTorch 2.13.
@@ -207,12 +239,13 @@ class TorchLBFGS:
 
 
 class TorchLBFGSState(NamedTuple):
-    """State of the transformation that `torch_lbfgs` makes."""
+    """The state of the optax transformation that `torch_lbfgs` makes."""
 
-    # Number of updates so far at gradients above `tolerance_grad`; n_iter in torch.
+    # Number of updates so far whose gradient exceeded `tolerance_grad` somewhere; torch calls it
+    # n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
-    memory: Memory
-    move: PyTree  # the last proposed move, t * d in torch
+    memory: Memory  # the last pairs of moves and changes of the gradient
+    move: PyTree  # the last move that was computed, even if it was not made; t * d in torch
     gradient: PyTree  # the last gradient that exceeded `tolerance_grad` somewhere
 
 
@@ -222,7 +255,7 @@ def torch_lbfgs(
     tolerance_grad: ScalarLike = 1e-7,
     tolerance_change: ScalarLike = 1e-9,
 ) -> optax.GradientTransformationExtraArgs:
-    """Make the transformation that `TorchLBFGS` describes."""
+    """Make the optax transformation of `TorchLBFGS`, which describes the method and the arguments."""
 
     def init(params: PyTree) -> TorchLBFGSState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -263,26 +296,29 @@ def torch_lbfgs(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class LBFGS:
-    """L-BFGS with one evaluation per update, a trust radius and roll-back; no line search.
+    """L-BFGS that limits the length of its moves and undoes bad ones, without a line search.
 
-    A move is the quasi-Newton direction, shortened if its root mean square exceeds the radius. The
-    canvas after a move is kept if its loss and gradient are finite and its loss is at most `1 + slack`
-    times the loss of the canvas kept before; then the radius doubles, up to `largest_radius`. Otherwise
-    the canvas is rolled back to the one kept before, and the next move is at most a quarter as long. So
-    a bad move costs one evaluation, the loss of the kept canvas rises by at most the fraction `slack`
-    in one update, and nothing diverges. Style transfer needs this in its first moves, where unguarded
-    L-BFGS overshoots. Roll-back subtracts the last move, so recipes that clip the canvas after every
-    update cannot use this rule.
+    A move is the quasi-Newton direction, shortened if its root mean square exceeds a limit, the trust
+    radius. Each update evaluates the loss once, for the canvas after the last move. This canvas is kept
+    if its loss and gradient are finite and its loss is at most `1 + slack` times the loss of the last
+    kept canvas. Then the radius doubles, up to `largest_radius`. Otherwise the move is undone, which
+    brings back the last kept canvas, and the next move is at most a quarter as long. So a bad move
+    costs one evaluation, the loss of the kept canvas rises by at most the fraction `slack` in one
+    update, and nothing diverges. Style transfer needs this in its first moves, where L-BFGS without
+    such a guard overshoots. A move is undone by subtracting it, so recipes that clip the canvas after
+    every update cannot use this rule.
 
     Attributes:
-      radius: root mean square of the first move over the canvas, in the units of the canvas.
-      largest_radius: upper limit of the radius.
-      slack: relative rise of the loss that is still accepted.
-      levels: number of halvings in the pyramid over which the initial guess of the inverse Hessian is
-        summed; see `nst_jax.optimizers.pyramid.multilevel`. L-BFGS then works on the levels of a
-        pyramid instead of on pixels, which changes coarse structure sooner. With 0, the initial guess
-        is a multiple of the identity. Static.
-      gain: weight of a level of the pyramid relative to the next finer one.
+      radius: root mean square of the first move over all numbers of the canvas, in the units of the
+        canvas.
+      largest_radius: upper limit of the trust radius.
+      slack: relative rise of the loss with which a canvas is still kept; 0 allows no rise.
+      gain: weight of a level of the pyramid relative to the next finer level; only used if `levels` is
+        not 0.
+      levels: number of halvings in the image pyramid from which the first approximation of the inverse
+        Hessian is made; see `nst_jax.optimizers.pyramid.multilevel`. L-BFGS then works as if on the
+        levels of this pyramid instead of on pixels, and so changes coarse structure sooner. With 0, the
+        first approximation is a multiple of the identity. Static.
       history: number of pairs in memory; each takes 24 bytes per pixel in float32. Static.
 
     References:
@@ -307,18 +343,19 @@ class LBFGS:
 
 
 class LBFGSState(NamedTuple):
-    """State of the transformation that `lbfgs` makes.
+    """The state of the optax transformation that `lbfgs` makes.
 
-    The kept canvas is the last proposed canvas minus `move`.
+    The kept canvas is the last one that was good enough; the proposed canvas, whose loss the next
+    update is given, is the kept canvas plus `move`.
     """
 
     count: Int[Array, ""]  # type: ignore[assignment]  # number of evaluations so far
-    memory: Memory
-    move: PyTree  # from the kept canvas to the proposed one
-    gradient: PyTree  # of the loss, at the kept canvas
-    value: Float[Array, ""]  # loss of the kept canvas
-    radius: Float[Array, ""]  # upper limit of the last move's root mean square
-    accepted: Bool[Array, ""]  # whether the canvas evaluated last was kept
+    memory: Memory  # the last pairs of moves and changes of the gradient
+    move: PyTree  # the move from the kept canvas to the proposed canvas
+    gradient: PyTree  # gradient of the loss at the kept canvas
+    value: Float[Array, ""]  # loss of the kept canvas; infinite before the first evaluation
+    radius: Float[Array, ""]  # the trust radius: upper limit of the root mean square of `move`
+    accepted: Bool[Array, ""]  # whether the canvas that was evaluated last was kept
 
 
 def lbfgs(
@@ -329,11 +366,12 @@ def lbfgs(
     levels: int = 0,
     gain: ScalarLike = 0.25,
 ) -> optax.GradientTransformationExtraArgs:
-    """Make the transformation that `LBFGS` describes.
+    """Make the optax transformation of `LBFGS`, which describes the method and the arguments.
 
-    `update` needs `value`, the loss of the canvas. If the canvas is padded with rows of zeros at the
-    bottom, `update` also needs `height`, the number of rows without padding; if it lies at the top left
-    of a larger array, `size`, its real (height, width), outside which gradients are zero.
+    The function `update` of the transformation has further arguments by name. `value` is the loss of
+    the canvas. `height` is needed if rows of zeros were added below the canvas, and is the number of
+    rows without them. `size` is needed if the canvas lies at the top left of a larger array; it is the
+    (height, width) of the canvas in this array, outside which all gradients must be zero.
     """
 
     def init(params: PyTree) -> LBFGSState:
@@ -372,7 +410,8 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height, size)
-        # Without pairs, the direction's length is arbitrary, so the move gets the allowed length.
+        # Without pairs, the length of the direction means nothing, since it is that of the gradient. So
+        # the move then gets exactly the allowed length, even if the direction is shorter.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)
@@ -392,7 +431,10 @@ def lbfgs(
 
 
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
-    """Return the guess P over the levels of a pyramid of the picture without its padding."""
+    """Return the linear map P, which `Guess` describes: `multilevel`, or the identity if `levels` is 0.
+
+    `height` and `size` say which part of the array is the canvas, as in `lbfgs`.
+    """
 
     def of_picture(picture: Array) -> Array:
         if size is not None:
@@ -405,7 +447,10 @@ def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize 
 
 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
-    """Return whether the loss curves upwards along a move, by more than rounding errors."""
+    """Return whether the loss curves upwards along a move, by more than the rounding errors.
+
+    `change` is the change of the gradient along the move.
+    """
     (small, size), (small_move, move_size) = _scaled(change), _scaled(move)
     lengths = _if_in_range(
         jnp.sqrt(_dot(change, change) * _dot(move, move)),
@@ -421,9 +466,10 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
 def _root_mean_square(
     a: PyTree, height: int | None, size: RealSize | None = None
 ) -> Float[Array, ""]:
-    """Return the root mean square over the first `height` rows; rows below are padding with zeros.
+    """Return the root mean square of all numbers of the canvas, without the padding around it.
 
-    With `size`, it is that over a picture of this real size, around which there are zeros.
+    The padding is zero: with `height`, all rows below the first `height` rows; with `size`, everything
+    outside a picture of this (height, width) at the top left.
     """
     count: Any = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
     if size is not None:

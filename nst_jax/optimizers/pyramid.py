@@ -1,4 +1,8 @@
-"""L-BFGS' initial guess of the inverse Hessian, as a sum over the levels of an image pyramid."""
+"""A first approximation of the inverse Hessian for L-BFGS: a sum over the levels of an image pyramid.
+
+L-BFGS corrects this approximation by what it learns of the loss. Beginning with a pyramid instead of
+the identity makes it change coarse structure of the picture sooner.
+"""
 
 from functools import partial
 
@@ -9,12 +13,12 @@ from jaxtyping import Array, Float, ScalarLike
 from nst_jax._real_size import cut, halved_size
 from nst_jax._types import RealSize
 
-# A coarse line (row or column) is a weighted sum of four neighbouring fine lines: the two outer lines
-# have the weight `OUTER`, the two inner lines `INNER`. The transpose of this map interpolates linearly
-# from coarse to fine.
+# When a picture is halved, each new line (row or column) is a weighted sum of four neighbouring lines
+# of the picture: the two outer lines have the weight `OUTER`, the two inner lines `INNER`. The
+# transpose of this map doubles the number of lines by linear interpolation.
 OUTER, INNER = 0.25, 0.75
 
-NARROWEST = 4  # px; a level with a side shorter than this is not halved
+NARROWEST = 4  # px; a level of the pyramid with a side shorter than this is not halved again
 
 
 def multilevel(
@@ -23,26 +27,28 @@ def multilevel(
     gain: ScalarLike = 0.25,
     size: RealSize | None = None,
 ) -> Float[Array, "h w c"]:
-    """Return A Aᵀ x for a picture x, where A maps the levels of a pyramid to their sum, a picture.
+    """Apply to a picture the map A Aᵀ, where A maps the levels of an image pyramid to their sum.
 
-    Write the canvas as A z, where z is a pyramid: A z is the sum of a full-size picture, an enlarged
-    one of half the size, one of a quarter and so on. Gradient descent in z is descent along A Aᵀ g in
-    pixels, where g is the gradient in pixels. This changes coarse structure faster than descent along
-    g. A Aᵀ is symmetric and positive definite. Applying it takes about as much time as one pass over
-    the canvas.
+    A pyramid z has a picture of full size, one of half the size, one of a quarter, and so on. A z is
+    the sum of these pictures, each enlarged to full size. If the canvas that is optimised is written as
+    A z, gradient descent on z moves the pixels along -A Aᵀ g, where g is the gradient with respect to
+    the pixels. This changes coarse structure faster than a move along -g does. A Aᵀ is symmetric and
+    positive definite, as an approximation of the inverse Hessian must be. Applying it takes about as
+    much time as one pass over the canvas.
 
     Args:
-      picture: x, [h, w, c].
-      levels: number of halvings, fewer if a side becomes shorter than `NARROWEST`. 0 returns the
-        picture.
-      gain: weight of a level relative to the next finer one. The default makes up for the weights
-        of the fine pixels in a coarse one, whose sum is 4; with 1, a level counts 4 times as much as
-        the next finer one.
-      size: the real (height, width) of x, if it lies at the top left of a larger array with zeros
-        around it. The result is that of the picture alone, with zeros around it.
+      picture: [h, w, c].
+      levels: number of halvings, that is, of levels below the full size. Halving ends early at a level
+        with a side shorter than `NARROWEST`. With 0, the picture itself is returned.
+      gain: weight of a level relative to the next finer level. Halving adds up pixels with weights
+        whose sum is 4, so with 1, a level would count 4 times as much as the next finer one. The
+        default of 0.25 makes up for this.
+      size: the (height, width) of the picture, if `picture` is a larger array with the picture at its
+        top left and zeros around it. The result is then an array of the same kind. None means that the
+        picture fills the array.
 
     Returns:
-      [h, w, c].
+      A Aᵀ applied to the picture, [h, w, c].
 
     Example:
       >>> import jax.numpy as jnp
@@ -62,7 +68,8 @@ def multilevel(
     if size is None:
         coarse = multilevel(half, levels - 1, gain)
     else:
-        # The first line beyond the real size is not zero, since it is partly made of the last real one.
+        # After halving, the first row and column beyond the picture are not zero, since they are partly
+        # made of the last row and column of the picture. `cut` sets them to zero.
         smaller = halved_size(size, ceil=True)
         coarse = multilevel(cut(half, smaller), levels - 1, gain, smaller)
     enlarged = _doubled(_doubled(coarse, 1, width), 0, height)
@@ -74,7 +81,10 @@ def multilevel(
 
 
 def _halved(x: Array, axis: int) -> Array:
-    """Halve the number of lines along `axis`: new lines are weighted sums of four neighbouring ones."""
+    """Halve the number of lines (rows or columns) along `axis`, rounded up.
+
+    Each new line is the weighted sum of four neighbouring lines; beyond the borders there are zeros.
+    """
     lines = -(-x.shape[axis] // 2)
     edges = [(0, 0)] * x.ndim
     edges[axis] = (1, 2 * lines + 1 - x.shape[axis])
@@ -86,7 +96,11 @@ def _halved(x: Array, axis: int) -> Array:
 
 
 def _doubled(x: Array, axis: int, lines: int) -> Array:
-    """Interpolate to `lines` lines: the transpose of `_halved`, written out to compile faster."""
+    """Double the number of lines (rows or columns) along `axis` by interpolation, and return `lines`.
+
+    This is the transpose of `_halved`. It is written out, since it compiles faster than the transpose
+    that JAX would derive.
+    """
     edges = [(0, 0)] * x.ndim
     edges[axis] = (1, 1)
     take = partial(jax.lax.slice_in_dim, jnp.pad(x, edges), axis=axis)

@@ -1,10 +1,10 @@
-"""Update rules, as optax transformations and as data.
+"""Update rules: how an optimiser changes the canvas, the picture that is optimised, by its gradient.
 
-An update rule is a dataclass that is registered as a pytree. Its numbers are leaves, so changing a
-number recompiles nothing. `transformation()` may be called during tracing, with tracers as numbers.
-`accepted(opt_state)` says whether to keep the canvas whose losses were just computed; only `LBFGS`,
-the one guarded rule, ever rejects a canvas. `Optax` makes an update rule of any other optax
-transformation.
+An update rule is a dataclass that is registered as a pytree. Its numbers are leaves of the pytree, so
+changing a number recompiles nothing. Its method `transformation` makes an optax transformation from
+these numbers, which may be tracers. Its method `accepted` says whether to keep the canvas whose losses
+were computed last; only `LBFGS`, the one guarded rule, ever rejects a canvas. `Optax` makes an update
+rule of any other optax transformation.
 """
 
 from dataclasses import dataclass, field
@@ -22,21 +22,27 @@ from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """What an update rule must have for `nst_jax.step` to use it."""
+    """The attribute and the methods that `nst_jax.step` needs of an update rule."""
 
-    guarded: ClassVar[bool]  # True: the rule undoes updates whose loss is too high or not finite
+    # Whether the rule undoes an update after which the loss is too high or not finite.
+    guarded: ClassVar[bool]
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
-        """Build the optax transformation.
+        """Make the optax transformation of the rule; its parameters are the canvas.
 
-        Its `update` gets `value`, the loss at `params`; if several devices share the canvas, `height`,
-        the number of rows of the canvas without padding; and if the canvas lies at the top left of a
-        larger array, `size`, its real (height, width), outside which the gradient is zero.
+        The function `update` of the transformation must accept further arguments by name. It always
+        gets `value`, the loss of the canvas. If several devices share the canvas, it gets `height`, the
+        number of rows of the canvas without the rows of zeros that were added below. If the canvas lies
+        at the top left of a larger array, it gets `size`, the (height, width) of the canvas in this
+        array, outside which the gradient is zero.
         """
         ...
 
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
-        """Return whether to keep the canvas whose loss and gradient the last `update` was given."""
+        """Return whether the canvas is kept whose loss and gradient the last `update` was given.
+
+        `opt_state` is the state of the optax transformation after that update.
+        """
         ...
 
 
@@ -49,12 +55,13 @@ class Adam:
     """Adam as in torch and optax: epsilon is added after the bias correction.
 
     Attributes:
-      learning_rate: the rate.
-      b1: decay of the mean of the gradient.
-      b2: decay of the mean of the squared gradient.
-      eps: added to the root of the mean square.
-      carry: whether a finer scale begins with both means of the coarser one, resized, and with its
-        count of updates; else it begins with zeros. Static.
+      learning_rate: factor of every update.
+      b1: decay of the running mean of the gradient.
+      b2: decay of the running mean of the squared gradient.
+      eps: epsilon, added to the root of the mean square.
+      carry: whether the optimisation at a finer scale (size of the canvas) begins with the count of
+        updates and both running means of the coarser scale before it, the means resized to the new
+        size. If False, the count and the means begin at 0 at each scale. Static.
 
     References:
       Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1. Means are carried as
@@ -80,15 +87,16 @@ class Adam:
         return jnp.asarray(True)
 
     def carried(self, opt_state: Any, fresh: Any) -> Any:
-        """Return the state of a coarser scale, resized for the next one, with its count of updates.
+        """Return the state of Adam at a coarser scale, resized to the canvas of the next finer scale.
 
-        The mean of the gradient is resized bicubically and the mean square bilinearly, both as torch
-        resizes, and a mean square below 0 becomes 0.
+        The running mean of the gradient is resized bicubically, and the running mean of its square
+        bilinearly, both as torch does it; negative values of the mean square become 0. The count of
+        updates stays as it is.
 
         Args:
           opt_state: the state after the last update at the coarser scale.
-          fresh: a state for the finer scale, from `transformation().init`, of which only the shapes
-            matter.
+          fresh: a new state for the finer scale, from `transformation().init`; only the shapes of its
+            arrays are used.
         """
         (old, *rest), like = opt_state, fresh[0]
         mean = jax.tree.map(lambda m, to: torch_bicubic(m, to.shape[:2]), old.mu, like.mu)
@@ -103,17 +111,18 @@ class Adam:
 class KerasAdam:
     """Adam as in Keras and TensorFlow 1: epsilon is added before the bias correction.
 
-    The step is `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)`. The paper gives this form in
-    section 2 and calls this epsilon "epsilon hat". With a large eps, such as 0.1 in TensorFlow's
-    tutorial, the result differs much from `Adam`'s.
+    An update subtracts `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)` from the canvas, where
+    m is the running mean of the gradient, v that of its square, and t the number of the update, from 1.
+    The paper gives this form of Adam in section 2, and calls this epsilon "epsilon hat". With a large
+    epsilon, such as 0.1 in TensorFlow's tutorial, the result differs much from that of `Adam`.
 
     Attributes:
-      learning_rate: lr.
-      b1: decay of m, the mean of the gradient.
-      b2: decay of v, the mean of the squared gradient.
+      learning_rate: lr in this formula.
+      b1: decay of the running mean m.
+      b2: decay of the running mean v.
       eps: added to sqrt(v).
-      counted: added to t, the number of the update, for sources that have used the optimiser for this
-        many updates before the run; m and v start at 0 nevertheless.
+      counted: a number that is added to t. It reproduces programs that had used the same optimiser for
+        this many updates of another array before the run; m and v start at 0 nevertheless.
 
     References:
       Kingma, Ba, "Adam: A Method for Stochastic Optimization", 2015, section 2.
@@ -140,17 +149,21 @@ class KerasAdam:
 
 
 class KerasAdamState(NamedTuple):
-    """State of `scale_by_keras_adam`."""
+    """The state of the optax transformation that `scale_by_keras_adam` makes."""
 
     count: Int[Array, ""]  # type: ignore[assignment]  # number of updates so far
-    mean: PyTree  # m, the decaying mean of the gradient
-    square: PyTree  # v, the decaying mean of the squared gradient
+    mean: PyTree  # m, the running mean of the gradient, with exponential decay
+    square: PyTree  # v, the running mean of the squared gradient, with exponential decay
 
 
 def scale_by_keras_adam(
     b1: ScalarLike, b2: ScalarLike, eps: ScalarLike, counted: ScalarLike = 0.0
 ) -> optax.GradientTransformation:
-    """Rescale gradients as Keras' Adam does; see `KerasAdam`."""
+    """Make an optax transformation that rescales gradients as Keras' Adam does.
+
+    `KerasAdam` describes the formula and the arguments. The learning rate and the sign are left to a
+    transformation that follows, as in `optax.scale_by_adam`.
+    """
 
     def init(params: PyTree) -> KerasAdamState:
         zeros = jax.tree.map(jnp.zeros_like, params)
@@ -177,15 +190,15 @@ def scale_by_keras_adam(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class RMSprop:
-    """RMSprop as in torch: plain, not centred, and epsilon is added to the root.
+    """RMSprop as in torch, with its defaults: without momentum, and not centred.
 
-    The step is `lr * g / (sqrt(v) + eps)`, where v is the decaying mean of the squared gradient and
-    starts at 0. There is no bias correction, so the first steps are up to `1 / sqrt(1 - alpha)` times
-    as long as later ones.
+    An update subtracts `lr * g / (sqrt(v) + eps)` from the canvas, where g is the gradient and v the
+    running mean of its square, which starts at 0. There is no bias correction, so the first updates are
+    up to `1 / sqrt(1 - alpha)` times as large as later ones.
 
     Attributes:
-      learning_rate: lr.
-      alpha: decay of v.
+      learning_rate: lr in this formula.
+      alpha: decay of the running mean v.
       eps: added to sqrt(v).
 
     References:
@@ -209,16 +222,17 @@ class RMSprop:
 
 
 class TorchRMSState(NamedTuple):
-    """State of `scale_by_torch_rms`."""
+    """The state of the optax transformation that `scale_by_torch_rms` makes."""
 
-    square: PyTree  # v, the decaying mean of the squared gradient
+    square: PyTree  # v, the running mean of the squared gradient, with exponential decay
 
 
 def scale_by_torch_rms(alpha: ScalarLike, eps: ScalarLike) -> optax.GradientTransformation:
-    """Rescale gradients as torch's RMSprop does; see `RMSprop`.
+    """Make an optax transformation that rescales gradients as torch's RMSprop does.
 
-    `optax.scale_by_rms` is not used, since the oldest supported version of optax can add epsilon only
-    under the root.
+    `RMSprop` describes the formula and the arguments. The learning rate and the sign are left to a
+    transformation that follows. `optax.scale_by_rms` is not used, since in the oldest supported version
+    of optax it can only compute sqrt(v + eps), and not sqrt(v) + eps.
     """
 
     def init(params: PyTree) -> TorchRMSState:
@@ -241,14 +255,16 @@ def scale_by_torch_rms(alpha: ScalarLike, eps: ScalarLike) -> optax.GradientTran
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class DecayedSGD:
-    """Plain gradient descent with the rate `learning_rate * decay^(t / decay_steps)` at update t.
+    """Gradient descent with a learning rate that decays, and without momentum.
 
-    The exponent is continuous and t counts from 0, as in Keras' `ExponentialDecay`.
+    In update t, counted from 0, the learning rate is `learning_rate * decay^(t / decay_steps)`. The
+    exponent is not rounded, as in Keras' schedule `ExponentialDecay` with its default
+    `staircase=False`.
 
     Attributes:
-      learning_rate: the rate at the first update.
-      decay: the factor by which the rate changes over `decay_steps` updates.
-      decay_steps: number of updates to which `decay` refers.
+      learning_rate: the learning rate in the first update.
+      decay: the factor by which the learning rate changes over `decay_steps` updates.
+      decay_steps: number of updates after which the learning rate has changed by the factor `decay`.
     """
 
     learning_rate: float = 100.0
@@ -283,21 +299,25 @@ class DecayedSGD:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Optax:
-    """Any optax gradient transformation as an update rule.
+    """An update rule that is made from any optax gradient transformation.
 
     The transformation is static, and all numbers that it was made with are constants of the compiled
-    program: the same object compiles once, another object compiles again, even with the same numbers. A
-    learning rate to sweep needs an update rule of your own: a registered dataclass like `Adam`, with
-    its numbers as fields and the methods of `Optimizer`.
+    program. So runs with the same transformation object share one program, but another object needs
+    another compilation, even if its numbers are the same. To sweep a learning rate without
+    recompilation, write an update rule of your own: a dataclass like `Adam` that is registered as a
+    pytree, with its numbers as fields and with the methods of `Optimizer`.
 
-    The loop evaluates the loss once per update and passes it as `value`; transformations that evaluate
-    the loss themselves, such as `optax.lbfgs` with its line search, cannot be used. A recipe with this
-    rule cannot be written as TOML or pickled, since the functions in an optax transformation have no
-    name to import them by. For the same reason picture files and checkpoints record that an optax rule
-    was used, but not its numbers: to resume a run, give the same transformation again.
+    The optimisation loop evaluates the loss once in each update, and passes it to the transformation as
+    `value`. Transformations that evaluate the loss themselves, such as `optax.lbfgs` with its line
+    search, cannot be used.
+
+    A recipe with this rule can be neither written as TOML nor pickled, since the functions in an optax
+    transformation have no name by which they could be imported. For the same reason, picture files and
+    checkpoints record that an optax rule was used, but not its numbers. So to resume a run, give the
+    same transformation again.
 
     Attributes:
-      rule: a transformation of optax, such as `optax.adam(0.01)`. Static.
+      rule: a gradient transformation of optax, such as `optax.adam(0.01)`. Static.
 
     Example:
       >>> import optax
@@ -318,7 +338,7 @@ class Optax:
         return jnp.asarray(True)
 
 
-# Update rules by the names that recipe files use.
+# The update rules of this project by the names that recipe files (TOML) use for them.
 OPTIMIZERS = {
     rule.__name__: rule for rule in (Adam, KerasAdam, RMSprop, DecayedSGD, TorchLBFGS, LBFGS)
 }

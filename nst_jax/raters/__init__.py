@@ -1,16 +1,19 @@
-"""Raters: numbers that say how near a result is to content and style, and what artefacts it has.
+"""Raters: functions that rate the result of a style transfer by numbers.
+
+They measure how near the result is to the content and to the style, and what artefacts it has:
 
     rate = jax.jit(raters.rate, static_argnames="taps")
     rating = rate(nst.load_params(), nst.feed_forward.load_arbitrary(), image, content, style)
 
 `rate` returns the values of all raters as a `Rating`. `RATERS` says what each rater rates and which
 values are better. `parties` says which raters are biased in favour of a recipe, since they measure
-nearly what the recipe minimises. docs/raters.md says what each rater can tell. The modules `style`,
-`palette` and `content` compare two pictures or their features, `artefacts` looks at one picture, and
-`rating` puts all raters together.
+nearly what the recipe minimises. docs/raters.md says how far the value of each rater can be trusted.
+The modules `style`, `palette` and `content` compare two pictures or their features, `artefacts` rates
+one picture by itself, and `rating` has the functions that use all raters.
 
 All raters are pure functions of single pictures [h, w, 3] in [0, 1], or of their features [h, w, c] at
-one tap of VGG-19. They can be traced; `jax.vmap` gives batches. They compute in float32 at least.
+one tap (layer) of VGG-19. JAX can trace them, and `jax.vmap` gives batches. They compute in float32, or
+in the dtype of the pictures if that has more bits.
 """
 
 from typing import TYPE_CHECKING

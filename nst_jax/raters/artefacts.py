@@ -1,7 +1,8 @@
-"""Raters of artefacts in one picture: a frame along the border, a grid left by poolings, speckle.
+"""Raters of artefacts in a picture: a frame along its border, a grid left by poolings, and speckle.
 
-None of them can tell an artefact from what is intended: a photograph may have a dark border, a style
-may be dotted. So compare the values of a result with those of the content and of the style.
+No rater can tell whether what it finds is an artefact or is intended: a photograph may have a dark
+border, and a style may be dotted. So compare the values of a result with those of the content and of
+the style.
 """
 
 from typing import NamedTuple
@@ -14,36 +15,40 @@ from nst_jax._types import AnyImage, Scalar
 from nst_jax.losses import at_least_float32
 from nst_jax.raters.content import luma
 
-ROUNDING = 1 / 255**2 / 12  # variance that rounding to 8 bits adds
+# Variance that rounding to 8 bits adds to values in [0, 1]: that of an error which is distributed
+# evenly over one of the 255 intervals.
+ROUNDING = 1 / 255**2 / 12
 
 
 # --- Border ---------------------------------------------------------------------------------------
 
 
 class Border(NamedTuple):
-    """How the border of a picture differs from the part inside the border."""
+    """How the border of a picture differs from the pixels inside it; `border` returns this record."""
 
-    mean: Scalar  # length of the difference of the mean colours, in sRGB
-    variance: Scalar  # ln(variance of the border / variance inside), of all three channels together
+    # Euclidean length of the difference of the mean colours [3], which are sRGB in [0, 1].
+    mean: Scalar
+    # ln(variance of the border / variance inside); a variance is the sum of those of three channels.
+    variance: Scalar
 
 
 def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Border:
-    """Compare mean and variance of the colours at the border of a picture with those inside.
+    """Compare the colours along the border of a picture with those inside, to find a frame.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1].
       width: width of the border in px. Static.
-      ring: None compares the border with all pixels inside it. A number compares it only with the ring
-        of that width in px just inside it. The ring shows nearly the same parts of the scene as the
-        border, so a frame stands out more clearly. Static.
+      ring: with which pixels the border is compared: None for all pixels inside the border, a number
+        only for a ring of this width in px next to the border. The ring shows nearly the same parts of
+        the scene as the border, so that a frame stands out more clearly. Static.
 
     Returns:
-      `mean`: 0 if the mean colours are equal. `variance`: negative if the border varies less than the
-      pixels inside, positive if it varies more. The variance of rounding to 8 bits is added to both
-      variances, so that uniform pictures give 0.
+      A `Border`. Its `mean` is 0 if the mean colours are equal. Its `variance` is negative if colours
+      vary less along the border than inside, and positive if they vary more. The variance of rounding
+      to 8 bits is added to both variances, so that uniform pictures give 0.
 
     Raises:
-      ValueError: if no pixels are inside the border.
+      ValueError: if the picture has no pixels inside the border.
 
     Example:
       >>> import jax.numpy as jnp
@@ -70,13 +75,18 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
 
 
 def _depth(height: int, width: int) -> np.ndarray:
-    """Return the distance of each pixel from the nearest side, in px: 0 for the outermost pixels."""
+    """Return [h, w]: each pixel's distance from the nearest side, in px; 0 for the outermost pixels."""
     down, across = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in (height, width))
     return np.minimum(down[:, None], across[None])
 
 
 def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
-    """Return the mean colour of the pixels in a mask, and the sum of the channels' variances there."""
+    """Return the mean colour [3] of some pixels, and the sum of the variances of their three channels.
+
+    Args:
+      x: a picture [h, w, 3].
+      where: a mask [h, w] that is True for these pixels.
+    """
     share = jnp.asarray(where / where.sum(), x.dtype)[..., None]
     mean = jnp.sum(share * x, axis=(0, 1))
     return mean, jnp.sum(share * jnp.square(x - mean[None, None]))
@@ -84,35 +94,42 @@ def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
 
 # --- Grid -----------------------------------------------------------------------------------------
 
-# Smallest side of a picture in px. The spectrum of a smaller one has too few frequencies between those
-# of the grid.
+# Smallest side in px of a picture that is searched for a grid. The spectrum of a smaller picture has
+# too few frequencies between the multiples of 1/8 cycle per px, where a grid shows.
 LEAST_SIDE = 48
 
-# Widths in cycles per px. Frequencies up to `BAND` from a frequency of the grid belong to its peak.
-# Those in the next `BESIDE` on either side are what the peak is compared with.
+# Widths in cycles per px, for `grid_peaks`. Frequencies at most `BAND` away from a frequency of the
+# grid belong to its peak. The peak is compared with the next frequencies on either side, as far as
+# `BESIDE` beyond the peak.
 BAND = 1 / 64
 BESIDE = 1 / 32
 
 
 def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
-    """Return by how much the energy at the frequencies of a grid exceeds that of frequencies beside it.
+    """Return how strongly a picture shows patterns that repeat every few pixels, such as a fine grid.
 
     Poolings, and gradients through them, leave patterns that repeat every 2, 4 or 8 px: checkerboards
-    and hatching. In the spectrum of the luma they are peaks at multiples of 1/8 cycle per px. For
-    patterns that repeat down the picture, the spectra of all columns are averaged; for patterns that
-    repeat across it, those of all rows. A peak extends 1/64 cycle per px to either side, or two
-    frequencies of the spectrum in a small picture, so that patterns are found even if their strength
-    changes across the picture. It is compared with a band of 1/32 cycle per px on either side of it.
+    and hatching. In the spectrum of the picture's luma, these patterns are peaks at multiples of 1/8
+    cycle per px. Patterns that repeat in the vertical direction are looked for in the mean of the
+    spectra of all columns, and patterns that repeat in the horizontal direction in the mean of the
+    spectra of all rows.
+
+    A peak consists of the frequencies up to 1/64 cycle per px away from its centre (in a small picture,
+    of the two nearest frequencies on either side), so that a pattern is found even if its strength
+    changes across the picture. The energy of the peak is compared with the energy of the frequencies
+    next to the peak, up to 1/32 cycle per px beyond it on either side.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
-      period: number of px after which a pattern repeats, even. Patterns of shorter periods that divide
-        it are included. Static.
+      period: number of px, even, after which a pattern repeats. Patterns are found, too, whose period
+        is this number divided by a whole number. Static.
 
     Returns:
-      [2, period / 2]: ln(mean energy of the peak / mean energy beside it) for patterns down, then
-      across, at 1, 2, ... `period / 2` cycles in `period` px; about 0 where there is no pattern. The
-      energy of rounding to 8 bits is added to all energies.
+      [2, period / 2]: ln(mean energy of the peak / mean energy of the frequencies next to it). The
+      first row is for patterns that repeat in the vertical direction, the second for the horizontal
+      direction. The columns are for 1, 2, ... `period / 2` cycles in `period` px. A value is about 0 if
+      there is no such pattern. The energy of rounding to 8 bits is added to all energies, so that
+      uniform pictures give 0.
 
     Raises:
       ValueError: if the picture is too small.
@@ -134,22 +151,30 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
 
 
 def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
-    """Return the largest of the peaks at the frequencies of a grid, see `grid_peaks`.
+    """Return the largest of the values of `grid_peaks`: how strongly a picture shows a fine grid.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
-      period: number of px after which a pattern repeats, even; see `grid_peaks`. Static.
+      period: number of px, even, after which a pattern repeats; see `grid_peaks`. Static.
 
     Returns:
-      A scalar: from 0 to a few tenths if there is no pattern.
+      A scalar, the natural logarithm of a ratio of energies. It is between 0 and a few tenths for
+      pictures without such a pattern.
     """
     return jnp.max(grid_peaks(picture, period=period))
 
 
 def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
-    """Return the peaks of the mean spectrum of lines at 1, 2, ... `period / 2` cycles per `period`."""
+    """Return the values of `grid_peaks` for one direction, [period / 2].
+
+    Args:
+      lines: the luma along all rows or all columns of a picture.
+      period: number of px after which a pattern repeats.
+    """
     length = lines.shape[-1]
-    window = np.hanning(length + 2)[1:-1]  # without the zeros at its ends
+    # Without this Hann window, the jump between the two ends of a line would add energy at all
+    # frequencies. The zeros at the window's ends are left out, since they would waste two pixels.
+    window = np.hanning(length + 2)[1:-1]
     waves = jnp.fft.rfft(
         (lines - jnp.mean(lines, axis=-1, keepdims=True)) * jnp.asarray(window, lines.dtype)[None]
     )
@@ -165,7 +190,8 @@ def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
     for cycles in range(1, period // 2 + 1):
         distance = frequency - cycles / period
         beside = (abs(distance) > band) & (abs(distance) <= band + BESIDE)
-        # No frequency is above half a cycle per px. A peak there has neighbours on its lower side only.
+        # The highest frequency is half a cycle per px. A peak at this frequency is compared only with
+        # the frequencies below it.
         sides = [side for side in (beside & (distance < 0), beside & (distance > 0)) if side.any()]
         level = sum(jnp.log(mean(side)) for side in sides) / len(sides)
         found.append(jnp.log(mean(abs(distance) <= band)) - level)
@@ -176,16 +202,17 @@ def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
 
 
 def speckle(picture: AnyImage) -> Scalar:
-    """Return the mean absolute difference of a picture from its median over 3 x 3 px.
+    """Return how strongly single pixels stand out: the mean difference of a picture from its median.
 
-    The median leaves straight edges and slopes as they are, and removes dots and lines of one pixel.
+    The median is that of 3 x 3 px around each pixel, for each channel by itself. It leaves straight
+    edges and even slopes as they are, and removes dots and lines of one pixel.
 
     Args:
-      picture: [h, w, 3] sRGB in [0, 1], at least 3 px on each side; its outermost pixels only count as
-        neighbours.
+      picture: [h, w, 3] sRGB in [0, 1], at least 3 px on each side. There is no difference for its
+        outermost pixels, which only count as neighbours of other pixels.
 
     Returns:
-      A scalar, the mean over pixels and channels.
+      A scalar in [0, 1]: the mean of the absolute differences over pixels and channels.
 
     Example:
       >>> import jax.numpy as jnp
@@ -196,7 +223,7 @@ def speckle(picture: AnyImage) -> Scalar:
       (0.0, 0.111)
 
     References:
-      Tukey, "Exploratory Data Analysis", 1977, for the running median.
+      Tukey, "Exploratory Data Analysis", 1977, for smoothing by a running median.
     """
     x = at_least_float32(jnp.asarray(picture))
     height, width = x.shape[0] - 2, x.shape[1] - 2

@@ -16,11 +16,14 @@ Plane: TypeAlias = Float[Array, "h w"]
 
 Filtered: TypeAlias = Float[Array, "h_new w_new"]
 
-REC_601 = (0.299, 0.587, 0.114)  # shares of red, green and blue in the luma
+# Weights of red, green and blue in the luma, from the standard ITU-R BT.601; their sum is 1.
+REC_601 = (0.299, 0.587, 0.114)
 
 
 def luma(image: AnyImage) -> Plane:
-    """Return the luma of a picture [h, w, 3]: Rec. 601's weighted sum of the sRGB channels.
+    """Return the luma (brightness) of a picture: a weighted sum of its sRGB channels.
+
+    The weights are those of the standard ITU-R BT.601, formerly called Rec. 601.
 
     Args:
       image: [h, w, 3] sRGB in [0, 1].
@@ -33,7 +36,13 @@ def luma(image: AnyImage) -> Plane:
 
 
 def _convolved(x: Plane, down: np.ndarray, across: np.ndarray) -> Filtered:
-    """Filter a plane along both axes, only where the filters fit in."""
+    """Filter a plane [h, w] along both axes; the result has only the pixels where the filters fit in.
+
+    Args:
+      x: the plane.
+      down: weights of the filter along the height, [n].
+      across: weights of the filter along the width, [m].
+    """
     kernels = down.reshape(-1, 1, 1, 1), across.reshape(1, -1, 1, 1)
     y = x[..., None]
     for kernel in kernels:
@@ -49,23 +58,27 @@ def _gaussian(deviation: float, radius: int) -> np.ndarray:
 
 # --- Structural similarity ------------------------------------------------------------------------
 
-WINDOW = _gaussian(1.5, 5)  # weights of 11 px along one axis
+# The constants of the paper that `ssim` names: the weights of a Gaussian window of 11 px along one
+# axis, and two small numbers whose squares keep the quotients of the formula from having denominators
+# near 0.
+WINDOW = _gaussian(1.5, 5)
 K1, K2 = 0.01, 0.03
 
 
 def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
-    """Return the mean structural similarity (SSIM) of two pictures' lumas.
+    """Return the mean structural similarity (SSIM) of two pictures, of their lumas.
 
-    The constants are those of the paper: Gaussian windows of 11 x 11 px with deviation 1.5, only where
-    they fit into the picture, K1 = 0.01, K2 = 0.03, for lumas from 0 to 1. The pictures are not reduced
-    first; the authors' later code reduces those over 256 px.
+    The constants are those of the paper: Gaussian windows of 11 x 11 px with a standard deviation of
+    1.5 px, K1 = 0.01 and K2 = 0.03, for lumas from 0 to 1. Windows that extend past the picture are
+    left out. The pictures are compared at their own size, whereas the authors' later code first reduces
+    pictures whose sides are over 256 px.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 11 px on each side.
-      content: a picture of the same size.
+      content: the picture with which `picture` is compared, of the same shape.
 
     Returns:
-      A scalar: 1 for equal pictures, about 0 for unrelated ones; negative where contrast is inverted.
+      A scalar: 1 for equal pictures, about 0 for unrelated pictures, negative for inverted contrast.
 
     Example:
       >>> import nst_jax as nst
@@ -91,27 +104,30 @@ def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
 
 # --- Edges ----------------------------------------------------------------------------------------
 
-FLAT = 1 / 255  # luma per px; gradients below one 8-bit level per px have no reliable direction
+# In luma per px: one 8-bit level from one pixel to the next. The direction of a gradient that is
+# smaller than this is not reliable.
+FLAT = 1 / 255
 
 
 def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float = 2.0) -> Scalar:
-    """Return to what degree the edges of a photograph are edges of the same direction in a picture.
+    """Return how far the edges of a photograph are still edges of the same direction in a picture.
 
-    It is the mean squared cosine of the angle between x, the gradient of the picture's luma, and c,
-    that of the photograph's, weighted by the length of c: mean(|c| cos²(x, c)) / mean(|c|). An edge
-    whose contrast is inverted counts as much as one that is not, and its strength in the picture hardly
-    matters. Here cos² is <x, c>² / (|x|² + e²) / (|c|² + e²), where e = 1/255 keeps flat areas from
-    counting.
+    At each pixel, let x be the gradient of the picture's luma, and c the gradient of the photograph's
+    luma. The value is the mean squared cosine of the angle between x and c, weighted by the length
+    of c: mean(|c| cos²(x, c)) / mean(|c|). So an edge whose contrast is inverted in the picture counts
+    as much as any other edge, and the strength of an edge in the picture hardly matters. The squared
+    cosine is computed as <x, c>² / (|x|² + e²) / (|c|² + e²), where e = 1/255 makes it nearly 0 in
+    areas without edges.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least as large as the filter: `8 * deviation + 2` px on each
         side are always enough.
-      content: the photograph, of the same size.
-      deviation: standard deviation of the Gaussian whose derivatives give the gradients, in px. Edges
-        finer than that are smoothed away. Static.
+      content: the photograph, of the same shape.
+      deviation: standard deviation in px of the Gaussian whose derivatives give the gradients. It
+        smooths away finer edges. Static.
 
     Returns:
-      A scalar: nearly 1 for equal pictures, about 1/2 for unrelated texture, 0 for a blank picture.
+      A scalar: nearly 1 for equal pictures, about 1/2 for unrelated textures, 0 for a uniform picture.
 
     Example:
       >>> import jax.numpy as jnp
@@ -136,33 +152,37 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
     square_x, square_c = x[0] ** 2 + x[1] ** 2, c[0] ** 2 + c[1] ** 2
     cosine = inner**2 / ((square_x + FLAT**2) * (square_c + FLAT**2))
     length = jnp.sqrt(square_c)
-    tiny = float(jnp.finfo(length.dtype).tiny)  # a photograph without any edge gives 0, not NaN
+    # Instead of dividing 0 by 0, divide by a tiny number: a photograph without edges gives 0, not NaN.
+    tiny = float(jnp.finfo(length.dtype).tiny)
     return jnp.sum(length * cosine) / jnp.maximum(jnp.sum(length), tiny)
 
 
 # --- Self-similarity ------------------------------------------------------------------------------
 
-ROWS = 512  # number of positions that are compared at once, each with all positions
+# Number of positions that are compared with all positions at a time; it limits the memory used.
+ROWS = 512
 
 
 def self_similarity_divergence(
     picture: Float[Array, "h w c"], content: Float[Array, "h w c"]
 ) -> Scalar:
-    """Return how much two pictures differ in which of their parts look alike.
+    """Return how much two pictures differ in which of their parts look like each other.
 
-    This is the content feature structural distance (CFSD). For each position, a softmax turns the inner
-    products of its features with those of all positions into probabilities. The Kullback-Leibler
-    divergence KL(content || picture) of these probabilities is averaged over positions. So what counts
-    is which parts of a picture look alike, not what they look like.
+    This measure is called the content feature structural distance (CFSD). For each position of the
+    features, the inner products of its feature vector with those of all positions are turned into
+    probabilities by a softmax. The value is the Kullback-Leibler divergence KL(content || picture) of
+    these probabilities, averaged over positions. So what counts is which parts of a picture look alike,
+    not what they look like.
 
-    Departures from the source, which sums over positions and divides features by the number of
-    channels: a mean does not grow with the picture; and the features of both pictures are divided by
-    the root mean square length of the content's features, since a softmax depends on the size of
-    activations, which differs from one file of weights to another.
+    There are two departures from the source. The source sums over positions; here the mean is taken, so
+    that the value does not grow with the size of the picture. The source divides features by the number
+    of channels; here the features of both pictures are divided by the root mean square length of the
+    content's feature vectors, since a softmax depends on the size of activations, which differs from
+    one file of VGG-19's weights to another.
 
     Args:
-      picture: features of the picture at one tap; the source reads `relu3_1`.
-      content: features of the content at the same tap.
+      picture: features of the picture, [h, w, c], at one tap (layer); the source reads `relu3_1`.
+      content: features of the content at the same tap, of the same shape.
 
     Returns:
       The divergence, a scalar in nats: 0 for equal features.
@@ -193,6 +213,7 @@ def self_similarity_divergence(
         )
         return jnp.sum(jnp.exp(log_c) * (log_c - log_x))
 
-    # In blocks of rows, since all inner products at once would take gigabytes for pictures of 512 px.
+    # `ROWS` positions at a time, since the inner products of all pairs of positions of a picture of
+    # 512 px would take gigabytes of memory.
     mean = jnp.mean(lax.map(divergence, (x, c), batch_size=min(ROWS, len(x))))
-    return jnp.maximum(mean, 0)  # a divergence is negative only by rounding
+    return jnp.maximum(mean, 0)  # a Kullback-Leibler divergence can be negative only by rounding

@@ -1,4 +1,4 @@
-"""The rater of the palette: how far the colours of one picture are from those of another."""
+"""The rater of the palette: how far the colours of a picture are from the colours of a style."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,18 +11,18 @@ from nst_jax.losses import at_least_float32
 from nst_jax.raters.style import AnyStyle
 from nst_jax.vgg.precision import FLOAT32
 
-QUANTILES = 4096  # number of quantiles at which distributions of colours are compared
+QUANTILES = 4096  # number of quantiles at which two distributions of numbers are compared
 
 
 def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
-    """Convert a picture to OKLab, in which equal distances look about equally large.
+    """Convert a picture to OKLab, a colour space in which equal distances look about equally large.
 
     Args:
       image: [*batch, h, w, 3] sRGB; values outside [0, 1] are clipped.
 
     Returns:
-      [*batch, h, w, 3]: lightness L from 0 to 1, a (green to red) and b (blue to yellow), which are 0
-      for greys.
+      [*batch, h, w, 3]. The channels are the lightness L, from 0 to 1; a, from green (negative) to red;
+      and b, from blue (negative) to yellow. For greys, a and b are 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -40,21 +40,22 @@ def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
 
 
 def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32) -> Scalar:
-    """Return how far the colours of a picture have to move to become those of a style, in OKLab.
+    """Return how far the colours of a picture have to move, on average, to become those of a style.
 
-    It is twice the sliced Wasserstein-1 distance: colours are projected on directions that are spread
-    evenly over the sphere; for each direction, the mean distance that the projections have to move is
-    computed from 4096 quantiles; and these means are averaged. The factor of two makes the distance
-    equal to the length of a vector that is added to all colours. Where a colour is in the picture does
-    not matter, nor does the size of the pictures.
+    Colours are points in the space OKLab. The value is twice their sliced Wasserstein-1 distance: the
+    colours are projected on directions that are spread evenly over the sphere; for each direction, the
+    mean distance that the projections have to move is computed from 4096 quantiles; and the means of
+    all directions are averaged. Because of the factor of two, the value is the length of a vector if
+    the two sets of colours differ by the addition of this vector. The positions of colours in the
+    pictures do not matter, nor do the sizes of the pictures.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1].
       style: [h_style, w_style, 3] sRGB in [0, 1].
-      directions: number of directions. Static.
+      directions: number of directions on which the colours are projected. Static.
 
     Returns:
-      The distance, a scalar, in units of OKLab: black and white are 1 apart.
+      The distance, a scalar, in units of OKLab, where the distance of black and white is 1.
 
     Example:
       >>> import jax.numpy as jnp
@@ -65,7 +66,7 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
 
     References:
       Rabin, Peyré, Delon, Bernot, "Wasserstein barycenter and its application to texture mixing", 2011,
-      for the sliced distance.
+      for the sliced Wasserstein distance.
     """
     ours, theirs = (oklab(image).reshape(-1, 3) for image in (picture, style))
 
@@ -73,14 +74,16 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
         exact = FLOAT32.products
         return _wasserstein(*(jnp.matmul(x, direction, precision=exact) for x in (ours, theirs)))
 
-    # One direction after another, since each sorts all pixels.
+    # One direction after another: each needs a sorted copy of all pixels, and copies for all directions
+    # at once would take much memory.
     return 2 * jnp.mean(lax.map(along, jnp.asarray(_sphere(directions), ours.dtype)))
 
 
 def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
-    """Return points spread evenly over half of the unit sphere: a Fibonacci lattice.
+    """Return points that are spread evenly over half of the unit sphere: a Fibonacci lattice.
 
-    The pole is on the axis of lightness, so that the distance of two greys is exact.
+    The half is enough, since opposite directions give the same distance. The heights of the points
+    along the axis of lightness are equally spaced, so that the distance of two greys is exact.
     """
     index = np.arange(count)
     height = (index + 0.5) / count
@@ -90,7 +93,10 @@ def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
 
 
 def _wasserstein(ours: Float[Array, " m"], theirs: Float[Array, " n"]) -> Scalar:
-    """Return the Wasserstein-1 distance of two samples: the mean difference of their quantiles."""
+    """Return the Wasserstein-1 distance of two sets of numbers: the mean difference of their quantiles.
+
+    The sets may have different sizes m and n.
+    """
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     ours, theirs = (jnp.sort(x)[(levels * len(x)).astype(np.int32)] for x in (ours, theirs))
     return jnp.mean(jnp.abs(ours - theirs))

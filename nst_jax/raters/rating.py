@@ -1,4 +1,8 @@
-"""All raters at once: `rate`, its record, what each rater rates, and which raters favour a recipe."""
+"""`rate`, which rates a picture by all raters at once, and what is needed to interpret its result.
+
+`Rating` is the record that `rate` returns, `RATERS` describes each rater, and `unused_taps` and
+`parties` help to compare recipes fairly.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,13 +33,14 @@ from nst_jax.vgg.network import Network, features
 from nst_jax.vgg.precision import FLOAT32
 from nst_jax.vgg.taps import BLOCKS, SMALLEST, layer_of, resolve_tap, resolve_taps
 
-AnyContent: TypeAlias = Float[Array | np.ndarray, "h_content w_content 3"]  # of any size
+# A content picture, sRGB in [0, 1]; its size may differ from that of the picture that is rated.
+AnyContent: TypeAlias = Float[Array | np.ndarray, "h_content w_content 3"]
 
 # --- The record -----------------------------------------------------------------------------------
 
 
 class Rating(NamedTuple):
-    """What all raters say of one picture; each field is a scalar. `RATERS` describes the fields."""
+    """The values of all raters for one picture, scalars; `RATERS` describes each field by its name."""
 
     style_vector: Scalar
     gram: Scalar
@@ -54,12 +59,13 @@ class Rating(NamedTuple):
 
 @dataclass(frozen=True)
 class Rater:
-    """What a field of `Rating` means.
+    """The description of a rater, whose value is the field of the same name in `Rating`.
 
     Attributes:
-      of: what it rates: `"style"`, `"content"` or `"artefacts"`.
-      best: which values are better: `"low"`, `"high"`, or those near `"zero"` on either side.
-      what: the quantity, in a few words.
+      of: what the rater rates: `"style"`, `"content"` or `"artefacts"`.
+      best: which values are better: `"low"` ones, `"high"` ones, or those near `"zero"`, whether
+        positive or negative.
+      what: the quantity that is measured, in a few words.
     """
 
     of: str
@@ -89,13 +95,14 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
     }
 )
 
-# Default taps of Gram matrices and Gaussians; the recipe `default` reads none of these.
+# The taps (layers) at which Gram matrices and Gaussians are compared by default. The recipe `default`
+# reads none of these taps, so these raters favour it less than they would at taps that it reads.
 TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
-STRUCTURE = "relu3_1"  # the tap of `self_similarity`
+STRUCTURE = "relu3_1"  # the tap at which the rater `self_similarity` compares features
 
-# Pictures are reduced to at most this longer side, in px, before self-similarities are compared, since
-# the cost of comparing them grows with the fourth power of the side.
+# Before self-similarities are compared, pictures are reduced to this longer side in px if theirs is
+# longer, since the cost of the comparison grows with the fourth power of the side.
 LARGEST = 512
 
 
@@ -110,26 +117,27 @@ def rate(
 ) -> Rating:
     """Rate by all raters how near a picture is to content and style, and what artefacts it has.
 
-    The function can be traced; `jax.jit(nst_jax.raters.rate, static_argnames="taps")` compiles one
+    JAX can trace this function; `jax.jit(nst_jax.raters.rate, static_argnames="taps")` compiles one
     program for each combination of shapes. The content is resized to the picture's size, and the style
     so that its longer side is as long as the picture's. All values depend on the size of the picture,
-    so compare pictures of one size only, and at the same taps.
+    so compare only the ratings of pictures of one size, made with the same `taps`.
 
     Args:
       params: weights of VGG-19, from `nst_jax.load_params`.
       predictor: weights of the style predictor, from `nst_jax.feed_forward.load_arbitrary`.
       picture: [h, w, 3] sRGB in [0, 1], the result to rate, at least 48 px on each side.
-      content: [h_content, w_content, 3], the photograph.
-      style: [h_style, w_style, 3], the style picture.
-      taps: the taps at which Gram matrices and Gaussians are compared. A recipe is rated more fairly at
-        taps that it does not read; `unused_taps` names them. Static.
+      content: [h_content, w_content, 3] sRGB in [0, 1], the photograph, at least 16 px on each side.
+      style: [h_style, w_style, 3] sRGB in [0, 1], the style picture, at least 16 px on each side.
+      taps: names of the taps (layers) at which Gram matrices and Gaussians are compared. Recipes are
+        compared more fairly at taps that their losses do not use; `unused_taps` returns such taps.
+        Static.
 
     Returns:
       A `Rating` of scalars; `rate(...)._asdict()` gives them by name.
 
     Raises:
-      TypeError: if an argument is of the wrong type, such as a file's name for a picture.
-      ValueError: if weights are of another network, if a picture has another shape, is too small or is
+      TypeError: if an argument is of the wrong type, such as a file's name in place of a picture.
+      ValueError: if weights are of another network, if a picture is not [h, w, 3], is too small or is
         not floating point, or if a tap is unknown or named twice.
 
     Example:
@@ -199,7 +207,10 @@ def _check_picture(argument: str, image: Any) -> None:
 
 
 def _resized(image: Image, shape: tuple[int, int]) -> Resized:
-    """Resize an image to (height, width), unless it has this size; sides become at least 16 px."""
+    """Resize an image to (height, width), but to at least 16 px on each side.
+
+    An image that has this size already is returned as it is.
+    """
     height, width = (max(SMALLEST, side) for side in shape)
     return image if image.shape[:2] == (height, width) else antialiased(image, (height, width))
 
@@ -216,17 +227,21 @@ def _mean(distances: list[Array]) -> Scalar:
 
 
 def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
-    """Return taps that none of the given recipes reads, at which `rate` compares them more fairly.
+    """Return taps (layers) that none of the given recipes uses in its losses.
+
+    At these taps, `rate` compares the results of the recipes more fairly than at taps that some of the
+    recipes use.
 
     Args:
-      *recipes: the recipes that are compared.
+      *recipes: the recipes whose results are compared.
 
     Returns:
-      For each block of the network, the first activation after a ReLU (such as relu3_2) that no recipe
-      reads, neither before nor after the ReLU. Blocks without one are left out.
+      For each of VGG-19's five blocks, the first tap after a ReLU, such as `"relu3_2"`, of which no
+      recipe uses the activations, neither after this ReLU nor before it. A block without such a tap is
+      left out.
 
     Raises:
-      ValueError: if no tap is left.
+      ValueError: if there is no such tap in any block.
 
     Example:
       >>> from nst_jax import recipes
@@ -247,14 +262,14 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
 def parties(recipe: Recipe) -> dict[str, str]:
     """Return the raters that favour a recipe, since they measure nearly what the recipe minimises.
 
-    Even at the taps of `unused_taps`, Gram matrices and Gaussians favour it, since a network's layers
-    depend on each other.
+    The raters `gram` and `wasserstein` favour a recipe with a style loss at all taps, even at those of
+    `unused_taps`, since the layers of a network depend on each other.
 
     Args:
       recipe: the recipe whose results are rated.
 
     Returns:
-      Names of fields of `Rating`, each with the reason.
+      A dictionary from the name of each rater, which is a field of `Rating`, to the reason.
 
     Example:
       >>> from nst_jax import recipes
@@ -282,5 +297,5 @@ def parties(recipe: Recipe) -> dict[str, str]:
 
 
 def _weighs(weight: Any) -> bool:
-    """Return whether a weight, or for a sweep any weight in its array, is other than 0."""
+    """Return whether a weight is not 0; for an array of weights (a sweep), whether any is not 0."""
     return bool(np.any(np.asarray(weight) != 0))

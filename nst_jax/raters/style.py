@@ -1,8 +1,10 @@
-"""Raters of style: the distance of two style vectors, and of features' Gram matrices and Gaussians.
+"""Raters of style: distances of two pictures' style vectors, Gram matrices and Gaussians.
 
-Gram matrices and Gaussians are those of the features of two pictures at one tap. Their distances are
-divided by the size of the style's own statistic, so that values at different taps can be compared: 0
-for equal statistics, 1 for a picture whose features are all zero.
+A style vector is predicted by the feed-forward network `arbitrary`. Gram matrices, and Gaussians with
+the features' mean and covariance, are computed from VGG-19's features of the two pictures at one tap
+(layer). The distance of two Gram matrices, or of two Gaussians, is divided by a measure of the size of
+the style picture's own Gram matrix or Gaussian, so that values at different taps can be compared. The
+result is 0 if both are equal, and 1 for a picture whose features are all zero.
 """
 
 import math
@@ -19,11 +21,12 @@ from nst_jax.images.resizing import antialiased
 from nst_jax.losses import at_least_float32, gram, positions
 from nst_jax.vgg.precision import FLOAT32
 
-AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]  # of any size
+# A style picture, sRGB in [0, 1]; its size may differ from that of the picture that is rated.
+AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]
 
-PictureFeatures: TypeAlias = Float[Array, "h w c"]
+PictureFeatures: TypeAlias = Float[Array, "h w c"]  # VGG-19's features of a picture at one tap
 
-StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # at the tap of `PictureFeatures`
+StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # those of a style at the same tap
 
 
 # --- Style vectors --------------------------------------------------------------------------------
@@ -34,26 +37,26 @@ def style_vector_distance(
 ) -> Scalar:
     """Return the Euclidean distance of two pictures' style vectors.
 
-    The vectors, of 100 numbers, are those of Magenta's arbitrary stylization. Its predictor was trained
-    on squares of 256 px, and takes notice of finer detail in larger pictures. So a distance measured on
-    large pictures cannot be compared with one measured on small ones. By default, therefore, if
-    `picture` has a larger area than such a square, both pictures are first reduced by the factor that
-    gives `picture` that area.
+    A style vector has 100 numbers. It is predicted by a network of Magenta's arbitrary stylization,
+    which was trained on squares of 256 px and takes notice of finer detail in larger pictures. So a
+    distance measured on large pictures cannot be compared with one measured on small pictures. By
+    default, therefore, if `picture` has a larger area than a square of 256 px, both pictures are first
+    reduced by the factor that gives `picture` the area of this square.
 
     Args:
       predictor: weights from `feed_forward.load_arbitrary`.
       picture: [h, w, 3] sRGB in [0, 1].
-      style: [h_style, w_style, 3] sRGB in [0, 1], at the same scale as `picture`, such as with the same
-        longer side.
-      side: side in px of the square whose area the reduced picture has; None reduces nothing. Static.
+      style: [h_style, w_style, 3] sRGB in [0, 1]. Resize it beforehand to about the size of `picture`,
+        such as to the same longer side, so that detail is equally fine in both.
+      side: side in px of the square; None compares the pictures without reducing them. Static.
 
     Returns:
       The distance, a scalar.
 
     Raises:
-      TypeError: if `predictor` is no `Params`.
-      ValueError: for weights of another network, and for a picture that is not [h, w, 3] or is smaller
-        than 16 px.
+      TypeError: if `predictor` is not a `Params`.
+      ValueError: if the weights are of another network, or if a picture is not [h, w, 3] or has a side
+        under 16 px.
 
     Example:
       >>> import nst_jax as nst
@@ -67,7 +70,7 @@ def style_vector_distance(
 
     References:
       Ghiasi, Lee, Kudlur, Dumoulin, Shlens, "Exploring the structure of a real-time, arbitrary neural
-      artistic stylization network", 2017, section 3.2, for distances in the space of these vectors.
+      artistic stylization network", 2017, section 3.2, for distances of such vectors.
     """
     pair = [at_least_float32(jnp.asarray(image)) for image in (picture, style)]
     if side is not None:
@@ -87,13 +90,14 @@ def _times(image: Image, factor: float) -> tuple[int, int]:
 
 
 def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
-    """Return the distance of two Gram matrices: |G - G_style| / |G_style|, in the Frobenius norm.
+    """Return the relative distance of two Gram matrices: |G - G_style| / |G_style|.
 
-    G is the mean over positions of the products of all pairs of feature maps.
+    G is the Gram matrix of the picture, [c, c]: the mean over positions of the products of all pairs of
+    feature maps. G_style is that of the style. |.| is the Frobenius norm.
 
     Args:
-      picture: features of the picture at one tap.
-      style: features of the style at the same tap.
+      picture: features of the picture at one tap (layer), [h, w, c].
+      style: features of the style at the same tap, [h_style, w_style, c].
 
     Returns:
       The distance, a scalar: 0 for equal matrices, 1 for a picture whose features are all zero.
@@ -106,7 +110,7 @@ def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
       (0.0, 1.0)
 
     References:
-      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, for the matrix.
+      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, for the Gram matrix.
     """
     ours, theirs = (gram(x) / float(positions(x)) for x in map(at_least_float32, (picture, style)))
     return _ratio(jnp.sum(jnp.square(ours - theirs)), jnp.sum(jnp.square(theirs)))
@@ -115,20 +119,21 @@ def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
 def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
     """Return the relative Wasserstein-2 distance of two Gaussians that are fitted to features.
 
-    The Gaussians have the means and covariances of the features over positions. The square of the
-    distance is |m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½), where m and C are mean and covariance of
-    the picture's features, m_s and C_s those of the style's. The distance is divided by the distance of
-    the style's Gaussian from the point 0, whose square is |m_s|² + tr C_s.
+    Let m and C be the mean and the covariance, over positions, of the picture's features, and m_s and
+    C_s those of the style's features. The Gaussians have these means and covariances. The square of
+    their distance is |m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½). The distance is divided by the
+    distance of the style's Gaussian from the point 0, whose square is |m_s|² + tr C_s.
 
-    Computed by this formula, the traces would nearly cancel for similar Gaussians, and the root would
-    be taken of a matrix that may be singular. So instead, the trace is computed as the least value
-    of |R - Q R_s|² over all orthogonal matrices Q (the orthogonal Procrustes problem), where RᵀR = C
-    and R_sᵀR_s = C_s. This is a sum of squares, and since R comes from a QR decomposition of the
-    features, no covariance is formed.
+    If this formula were computed as it stands, the traces would nearly cancel for similar Gaussians,
+    and the root of a matrix would be taken that may be singular. So the second term of the formula, the
+    trace, is computed in another way: it is the least value of |R - Q R_s|² over all orthogonal
+    matrices Q (the orthogonal Procrustes problem), where RᵀR = C and R_sᵀR_s = C_s. This value is a sum
+    of squares, in which nothing cancels. Since R and R_s come from QR decompositions of the features,
+    no covariance matrix is computed.
 
     Args:
-      picture: features of the picture at one tap.
-      style: features of the style at the same tap.
+      picture: features of the picture at one tap (layer), [h, w, c].
+      style: features of the style at the same tap, [h_style, w_style, c].
 
     Returns:
       The distance, a scalar: 0 for equal Gaussians, 1 for a picture whose features are all zero.
@@ -143,7 +148,7 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
     References:
       Olkin, Pukelsheim, "The distance between two random vectors with given dispersion matrices", 1982;
       Bhatia, Jain, Lim, "On the Bures–Wasserstein distance between positive definite matrices", 2019,
-      theorem 1, for the problem of Procrustes.
+      theorem 1, for the trace as a Procrustes problem.
     """
     ours, our_mean = _factor(at_least_float32(picture))
     theirs, their_mean = _factor(at_least_float32(style))
@@ -155,14 +160,22 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
 
 
 def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array, " c"]]:
-    """Return an upper triangular R, where RᵀR is the covariance of features; and the features' mean."""
+    """Return a factor R [c, c] of the covariance of features [h, w, c], and the features' mean [c].
+
+    R is upper triangular, and RᵀR is the covariance.
+    """
     x = features.reshape(-1, features.shape[-1])
     mean = jnp.mean(x, axis=0)
     triangle = jnp.linalg.qr(x - mean[None], mode="r") / math.sqrt(len(x))
-    missing = x.shape[-1] - len(triangle)  # rows of R, if there are fewer positions than channels
+    # With fewer positions than channels, R has fewer than c rows; rows of zeros are added.
+    missing = x.shape[-1] - len(triangle)
     return jnp.pad(triangle, ((0, missing), (0, 0))), mean
 
 
 def _ratio(squared: Scalar, squared_size: Scalar) -> Scalar:
-    """Return the root of a ratio of squares: 0 if `squared` is 0; inf if only `squared_size` is 0."""
+    """Return sqrt(squared / squared_size).
+
+    The result is 0 if `squared` is 0, even if `squared_size` is 0 as well; it is infinite if only
+    `squared_size` is 0.
+    """
     return jnp.where(squared == 0, 0, jnp.sqrt(squared / squared_size))

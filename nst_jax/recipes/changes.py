@@ -1,4 +1,4 @@
-"""Variants of a recipe: other sizes, strength, learning rate, and the options of a run."""
+"""Variants of a recipe: with another size, strength or learning rate, or with the options of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,8 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
       rate: a number, or an array [n] for a sweep.
 
     Returns:
-      The recipe with another `learning_rate` of its optimiser.
+      The recipe with another `learning_rate` of its optimiser. If it has a `last_learning_rate` for the
+      last scale, that is multiplied by the same factor.
 
     Raises:
       ValueError: if the recipe's optimiser has no learning rate; the message names recipes with one.
@@ -39,28 +40,30 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
     changed = recipe.replace(descent__optimizer__learning_rate=rate)
     if (last := recipe.descent.last_learning_rate) is None:
         return changed
-    # The rate of the last scale keeps its ratio to that of the others.
+    # The learning rate at the last scale keeps its ratio to the learning rate at the other scales.
     return changed.replace(last_learning_rate=rate * (last / optimizer.learning_rate))
 
 
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
-    """Return the recipe with its style weight multiplied so that equal steps of strength look equal.
+    """Return the recipe with more or less style, where equal steps of `strength` look equal.
 
-    If the style loss seeks matches at the beginning of each scale, the content is kept by the picture
-    for whose positions matches are searched, not by weights. So `terms.search_content`, the content's
-    share in this picture, is changed instead of the style weight: to 1 at strength 0, to the recipe's
-    own value at 0.85, to 0 at strength 1, and linearly in between.
+    In most recipes, the style weight is multiplied by `recipes.strength.factor_of(strength)`. But if
+    the style loss seeks matches in the style at the beginning of each scale (resolution), what keeps
+    the content is not the weights but the picture for whose positions matches are sought. So in such a
+    recipe `terms.search_content`, the content's share in this picture, is changed instead: to 1 at
+    strength 0, to the recipe's own value at 0.85, to 0 at strength 1, and linearly in between.
 
     Args:
       recipe: the recipe to change.
-      strength: from 0 (the photo with a hint of the style: 0.003 of the recipe's style weight) to 1
-        (the strongest that still shows the content); `recipes.strength.OWN`, 0.85, changes nothing.
-        `recipes.strength.factor_of` gives the factor.
+      strength: from 0 (the photo with a hint of the style: the style weight is multiplied by 0.003) to
+        1 (the strongest style that still shows the content). `recipes.strength.OWN`, which is 0.85,
+        changes nothing.
 
     Returns:
       The recipe with another `style_weight`, or another `search_content`.
 
     Raises:
+      TypeError: if `strength` is an array.
       ValueError: if `strength` is not between 0 and 1.
 
     Example:
@@ -68,7 +71,7 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
       >>> recipes.TF.terms.style_weight, with_strength(recipes.TF, 0.0).terms.style_weight
       (0.01, 3e-05)
     """
-    factor = dial.factor_of(strength)  # refuses a strength beyond the dial
+    factor = dial.factor_of(strength)  # raises an error for a strength outside 0 to 1
     if recipe.terms.searched:
         own = recipe.terms.search_content
         low = 1 - (1 - own) * strength / dial.OWN
@@ -78,18 +81,19 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 
 
 def with_quality(recipe: Recipe, quality: str) -> Recipe:
-    """Return the recipe with the number of updates of a quality.
+    """Return the recipe with the number of updates that belongs to a word for the quality.
 
     Args:
-      recipe: one of this project's own recipes, `default` or `gram`, or a variant with its name.
-      quality: `"draft"` (a third of the recipe's own number of updates), `"good"` (the recipe's own) or
-        `"best"` (more than three times as many).
+      recipe: one of this project's own recipes, `default` or `gram`, or a variant with the same name.
+      quality: `"draft"` (a third of the preset's number of updates), `"good"` (the preset's number) or
+        `"best"` (more than three times as many as `"good"`).
 
     Returns:
-      The recipe with another number of `steps`.
+      The recipe with another number of updates, `descent.steps`.
 
     Raises:
-      ValueError: for another quality, or another recipe, whose number of updates is its source's.
+      ValueError: for another word, and for a published recipe, whose number of updates is that of its
+        source.
 
     Example:
       >>> from nst_jax import recipes
@@ -110,18 +114,20 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
 def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
     """Return the recipe with the size rules of content and style changed.
 
-    A number replaces the number in the recipe's size rule, for example its longer side. A width and
-    height, such as "400x300", is for the canvas and never distorts a style: without `style_size`, the
-    style gets the size that it would have if the recipe's own rule gave a canvas as large.
+    A number replaces the number in the recipe's size rule, for example the length of the longer side. A
+    width and height, such as "400x300", is the size of the canvas and never distorts a style: if
+    `style_size` is None, the style gets the size that it would have if the recipe's own rule gave a
+    canvas of the same area.
 
     Args:
       recipe: the recipe to change.
-      size: size of the content and, if `style_size` is None, of the style, unless the recipe derives
-        the style's size from the canvas; see `sizes.with_size`.
-      style_size: size of the style alone.
+      size: size of the content, in a form that `sizes.with_size` accepts; None changes nothing. If
+        `style_size` is None, it is the size of the style as well, unless the recipe derives the style's
+        size from the canvas.
+      style_size: size of the style alone, in the same form; None leaves it to `size`.
 
     Returns:
-      The recipe with other `size` and `style_size` rules.
+      The recipe with other rules `pictures.size` and `pictures.style_size`.
 
     Example:
       >>> from nst_jax import recipes
@@ -143,15 +149,16 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
 def with_tap_styles(
     recipe: Recipe, tap_styles: Mapping[str, Any] | None
 ) -> tuple[Recipe, list[Any]]:
-    """Return the recipe in which some taps have a style of their own, and the list of these styles.
+    """Return the recipe in which some taps (layers) have a style picture of their own.
 
     Args:
       recipe: a checked recipe.
-      tap_styles: maps a tap to its style picture; None or empty leaves the recipe as it is.
+      tap_styles: a dictionary from a tap's name to the style picture for this tap. If it is None or
+        empty, the recipe is returned unchanged, with an empty list.
 
     Returns:
-      The checked recipe, whose `terms.tap_styles` are the taps; and the pictures, which follow the
-      blended styles in every list of styles.
+      The checked recipe, whose `terms.tap_styles` are the taps; and the list of their style pictures. A
+      caller appends this list to the other styles.
 
     Raises:
       TypeError: if `tap_styles` is no mapping.
@@ -167,7 +174,8 @@ def with_tap_styles(
     return check(recipe.replace(terms__tap_styles=tuple(tap_styles))), list(tap_styles.values())
 
 
-TILE_WORDS = {"auto": None, "off": 0}  # string given as `tile` -> the value of `Network.tile`
+# The words that may be given as `tile` in place of a size in px -> the value of `vgg.Network.tile`.
+TILE_WORDS = {"auto": None, "off": 0}
 
 
 def with_options(
@@ -181,21 +189,23 @@ def with_options(
     colors: str | None = None,
     realism: Any = None,
 ) -> Recipe:
-    """Return the recipe, checked, with the options of a run; an option of None changes nothing.
+    """Return a recipe with some values replaced by the options of a run, and check it.
+
+    An option that is None changes nothing.
 
     Args:
       recipe: the recipe to change.
-      size: see `with_sizes`.
-      style_size: see `with_sizes`.
+      size: size of the content, and so of the canvas, as `with_sizes` takes it.
+      style_size: size of the style alone, as `with_sizes` takes it.
       steps: number of updates.
-      precision: a name, see `nst_jax.vgg.precision.precision_named`.
-      tile: see `tile_of`.
-      style_scale: a factor of the styles' sizes, or one for each style.
-      colors: see `recipe.Pictures`.
-      realism: see `recipe.Pictures`.
+      precision: name of a precision of computation, as in `nst_jax.vgg.precision.precision_named`.
+      tile: side of the tiles in which a picture is computed, in px; or a word as in `tile_of`.
+      style_scale: a factor for the sizes of all styles, or a list with a factor for each style.
+      colors: whose colours the result has, a word as in `recipes.Pictures`.
+      realism: how far the result is brought back to the content's edges, from 0 to 1.
 
     Returns:
-      The recipe to run.
+      The changed recipe.
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or an option is of a wrong type.
@@ -220,7 +230,11 @@ def with_options(
 
 
 def tile_of(tile: int | str) -> int | None:
-    """Return `tile` as `vgg.Network` takes it: "auto" becomes None, "off" becomes 0.
+    """Return the value of `vgg.Network.tile` for the option `tile` of a run.
+
+    "auto" becomes None: then a picture is computed in tiles only if it does not fit in memory. "off"
+    becomes 0: then a picture is never computed in tiles. A number, the side of a tile in px, is
+    returned unchanged.
 
     Raises:
       ValueError: for another string.

@@ -1,4 +1,8 @@
-"""The checks of a recipe before it runs: types and ranges of its values, taps, styles, tiles."""
+"""Checks of a recipe before it runs: whether its values are allowed, and whether they fit a run.
+
+A run may have several styles, or tiles, or pictures that lie in larger arrays; each function's
+docstring says what it requires of the recipe.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,29 +23,30 @@ from nst_jax.vgg.taps import halo_of
 
 
 def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
-    """Return a recipe with this package's names for its taps; refuse a recipe that cannot be run.
+    """Check that a recipe can be run, and return it with this package's names for its taps (layers).
 
     Args:
       recipe: a `Recipe` of numbers, or of arrays [b] for a sweep over b values.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for the recipe, shown in error messages.
 
     Returns:
-      The recipe, with this package's names for its taps: `"relu4_2"` for `"block4_conv2"`.
+      The recipe with this package's names for its taps, such as `"relu4_2"` in place of Keras'
+      `"block4_conv2"`.
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
-      ValueError: for unknown taps and choices of colours, choices of colours that do not fit together,
-        more or fewer layer weights than taps, negative or non-finite weights, style shares that are all
-        0, fewer than one update, numbers outside the range of a size rule, a start, an optimiser or a
-        schedule, a rule for the canvas' size that is meant for styles, clipping with an optimiser that
-        undoes bad updates, a loss that is declared additive and is not, tiles with a loss that is not
-        additive or with borders that wrap, a tile size that does not suit the network.
+      ValueError: for unknown taps, or unknown words such as one for `colors`; for more or fewer layer
+        weights than taps; for weights that are negative or not finite, and style shares that are all 0;
+        for fewer than one update; for numbers that a size rule, a start, an optimiser or a schedule
+        does not allow; for a loss that is declared additive and is not; for a tile size that does not
+        suit the network; and for values that exclude each other, such as clipping with an optimiser
+        that undoes bad updates, or tiles with a loss that is not additive. The message names the value.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
-    if type(recipe.pictures.realism) is int:  # so that 0 and 0.0 are recorded alike
+    if type(recipe.pictures.realism) is int:  # so that records of runs have 0.0 for 0, too
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
@@ -55,7 +60,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
 
 def _check_wrap(recipe: Recipe) -> None:
-    """If opposite borders meet, refuse the variation that repeats border pixels beyond them."""
+    """Refuse the variation that repeats border pixels, if the network's padding wraps around."""
     if recipe.network.wraps and recipe.terms.variation is losses.NINE_POINT_VARIATION:
         raise ValueError(
             "`variation`: nine_point_variation repeats the border pixels, but here opposite borders "
@@ -152,7 +157,10 @@ def _checked_terms(terms: Terms) -> Terms:
 
 
 def _check_joint_content(terms: Terms) -> None:
-    """Refuse what does not go with a content loss that reads all its taps together."""
+    """Refuse style losses and layer weights that cannot be used with a `losses.JointContentLoss`.
+
+    Terms with another content loss are not checked.
+    """
     if not isinstance(terms.content_loss, losses.JointContentLoss):
         return
     if not isinstance(terms.style_loss, losses.MatchingLoss):
@@ -181,7 +189,7 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-MOST_GROWTH = 64  # upper limit of `region_growth`, in rows and columns of a tap's features
+MOST_GROWTH = 64  # largest `region_growth`, a number of rows and columns of a tap's features
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:
@@ -200,18 +208,22 @@ def _check_shares(shares: Any) -> None:
     for share in shares:
         _checks.number("style_shares", share, least=0, below=LARGEST_SHARE)
     if len({np.size(share) for share in shares} - {1}) > 1:
-        return  # a sweep with arrays of different lengths, which `stylize_many` refuses
+        # Arrays of different lengths, which cannot be added. `stylize_many` refuses such a sweep.
+        return
     if not np.all(sum(np.asarray(share) for share in shares) > 1 / LARGEST_SHARE):
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
 
 
-# Upper limit of a share, so that the sum of several is finite in float32. A sum of shares of at most
-# 1 / LARGEST_SHARE counts as 0.
+# A style share must be less than this, so that the sum of several shares is finite in float32. Shares
+# whose sum is at most 1 / LARGEST_SHARE are refused, as if all were 0.
 LARGEST_SHARE = 1e30
 
 
 def check_style_scale(pictures: Pictures, count: int) -> None:
-    """Refuse a number of `style_scale` factors that is neither 1 nor `count`, the number of styles."""
+    """Refuse `style_scale` unless it has a single factor or as many factors as there are styles.
+
+    `count` is the number of styles.
+    """
     factors = pictures.style_scale or (1.0,)
     if len(factors) not in (1, count):
         raise ValueError(
@@ -221,16 +233,19 @@ def check_style_scale(pictures: Pictures, count: int) -> None:
 
 
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
-    """Refuse a number of style pictures that differs from the number of a recipe's `style_shares`.
+    """Refuse a number of style pictures that does not fit a recipe's `style_shares` and `tap_styles`.
+
+    There must be a picture for each share, followed by a picture for each of the `tap_styles`. A single
+    share stands for any number of pictures.
 
     Args:
-      terms: the recipe's terms; a single share fits any number of pictures. Each of `tap_styles` needs
-        a further picture.
+      terms: the recipe's terms.
       count: number of style pictures given.
       argument: the caller's name for the pictures, shown in error messages.
 
     Raises:
-      ValueError: if there is no picture, or if the two numbers differ; the message states both.
+      ValueError: if there is no picture, or another number than the recipe needs; the message states
+        the expected number and the given one.
     """
     shares, own = len(terms.style_shares), len(terms.tap_styles)
     if not count:
@@ -255,7 +270,8 @@ def _check_pictures(pictures: Pictures) -> None:
                 f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
                 f"`recipe.replace({name}=...)` makes one from a number"
             )
-        # Only this package's rules are checked, since numbers in a user's own rule need not be pixels.
+        # Only the numbers of this package's rules are checked, since those of a user's own rule may be
+        # something else than pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
@@ -270,8 +286,8 @@ def _check_pictures(pictures: Pictures) -> None:
             _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
 
 
-# For each field of `Pictures` whose value is a word: the known words, and the noun for one of them in
-# messages.
+# For each field of `Pictures` whose value is a word: the words that it may have, and what an error
+# message calls such a word.
 _WORDS = {
     "colors": (finishing.COLORS, "choice of colours"),
     "color_map": (tuple(color.MAPS), "map of colours"),
@@ -286,7 +302,8 @@ def _check_colors(pictures: Pictures) -> None:
             raise TypeError(f"`{name}`: expected one of {', '.join(known)}, got {value!r}")
         if value not in known:
             raise _checks.unknown(name, value, known, what)
-    # A `color_map` or `chroma_space` that the chosen `colors` does not use would have no effect.
+    # If the chosen `colors` does not use `color_map` or `chroma_space`, a value other than the default
+    # would have no effect, so the user must have meant something else.
     if pictures.color_map != Pictures().color_map and pictures.colors != "content":
         raise ValueError(
             f"`color_map`: is the map of `colors='content'`, and `colors` is {pictures.colors!r}; "
@@ -352,7 +369,8 @@ def _check_descent(descent: Descent) -> None:
         raise TypeError(f"`content_detail`: expected True or False, got {descent.content_detail!r}")
 
 
-# Fields of optimisers by which a running mean decays with each update: at least 0 and below 1.
+# Names of the fields of optimisers that contain the decay of a running mean per update, which must be
+# at least 0 and below 1.
 DECAYS = ("alpha", "b1", "b2")
 
 
@@ -375,7 +393,8 @@ def _check_pyramid(descent: Descent) -> None:
         )
 
 
-# The largest canvas, 65536 px wide, is 1 px wide after 16 halvings.
+# Largest number of halvings in a Laplacian pyramid: after 16, the largest canvas, which is 65536 px
+# wide, is 1 px wide.
 MOST_LEVELS = 16
 
 
@@ -416,17 +435,18 @@ def _check_schedule(schedule: Schedule) -> None:
         _checks.whole("later", schedule.later, least=1)
 
 
-# Limits of `GeometricScales.per_halving`, the number of scales within which the size halves. With 1/4,
-# each scale is 16 times as large as the one before; with 16, it is 1.04 times as large.
+# Smallest and largest value of `GeometricScales.per_halving`, the number of scales within which the
+# size halves. With 1/4, each scale is 16 times as large as the one before; with 16, it is 1.04 times as
+# large.
 MOST_RATIO, MOST_SCALES = 0.25, 16
 
 
 def check_not_cut(recipe: Recipe) -> None:
-    """Refuse tiles for a recipe that is not `divisible`, which cannot be computed tile by tile.
+    """Refuse tiles for a recipe whose losses cannot be computed tile by tile (see `Recipe.divisible`).
 
     Raises:
-      ValueError: if the recipe has tiles, and a loss is not additive (not made of sums over positions)
-        or borders wrap; the message says which.
+      ValueError: if the recipe has tiles, and a loss is not additive (not computed from sums over
+        positions) or the network's padding wraps around; the message says which.
     """
     if not recipe.network.tile:
         return
@@ -444,15 +464,18 @@ def check_not_cut(recipe: Recipe) -> None:
 
 
 def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = False) -> None:
-    """Refuse a recipe whose losses are not exact for a picture inside a larger array, a bucket.
+    """Refuse a recipe whose losses would be wrong for a picture that lies in a bucket.
+
+    A bucket is a larger array with padding around the picture, in which pictures of different sizes run
+    the same compiled program.
 
     Args:
-      recipe: its losses and its network matter.
-      controlled: whether there are regions, protected or transparent parts.
+      recipe: the recipe, of which the losses and the network are checked.
+      controlled: whether the run has regions, protected parts or transparent parts.
       bands: whether several devices share a canvas.
 
     Raises:
-      ValueError: the message says what stands in the way.
+      ValueError: if the losses would be wrong; the message says why.
 
     Example:
       >>> from nst_jax import recipes
@@ -468,10 +491,12 @@ def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = F
 
 
 def check_descent_in_bucket(descent: Descent) -> None:
-    """Refuse a way of optimising that is not exact for a canvas inside a larger array, a bucket.
+    """Refuse an optimisation whose results would be wrong for a canvas that lies in a bucket.
+
+    `check_in_bucket` explains buckets.
 
     Raises:
-      ValueError: the message says what stands in the way.
+      ValueError: if the results would be wrong; the message says why.
     """
     why = None
     if descent.pyramid_levels:
@@ -519,12 +544,14 @@ def _check_precisions(network: vgg.Network) -> None:
 
 
 def _check_tile(tile: int | None, taps: Iterable[str]) -> None:
-    """Refuse a tile size that does not suit the network's pooling or these taps.
+    """Refuse a tile size that does not suit the network's poolings or the taps that losses read.
+
+    None and 0 mean that no tile size is chosen, and are accepted.
 
     Raises:
-      TypeError: if `tile` is no whole number.
-      ValueError: if `tile` is no multiple of 16 px (four poolings), or is smaller than the halo, the
-        pixels around a tile on which its features depend.
+      TypeError: if `tile` is not a whole number.
+      ValueError: if `tile` is not a multiple of 16 px, which the four poolings of the network require,
+        or is smaller than the halo: the width of the area around a tile on which its features depend.
     """
     if tile is None or tile == 0:
         return

@@ -1,6 +1,7 @@
 """Published recipes whose style losses compare more of the features than their Gram matrices.
 
-`presets` lists them beside the others, and says what holds for all published recipes.
+The comments state departures from each source, the paper or program whose method a recipe computes. The
+module `presets` has the list of all recipes, and says what holds for all published ones.
 """
 
 from nst_jax import losses, optimizers, vgg
@@ -11,25 +12,28 @@ from nst_jax.vgg import layers
 
 # --- Wasserstein-2 distance of Gaussians ----------------------------------------------------------
 
-# The standard deviation of ImageNet's pixels, by which torchvision's network divides its input: the
-# mean over the channels, in grey levels from 0 to 255, the unit in which the embedded network reads
-# pixels.
+# How many times larger a difference of colours is in the pixels of the embedded network than in those
+# of torchvision's. The embedded network (the one whose weights are in this package) reads pixels on a
+# scale from 0 to 255. torchvision's network reads pixels on a scale from 0 to 1, divided by the
+# standard deviation of ImageNet's pixels; here its mean over the channels is used.
 GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 
-# The source runs on torchvision's weights, whose features are smaller than those of the embedded
-# weights. Its content and style losses are both squares of features, so they grow by the same factor,
-# and Adam's updates do not change if all losses are multiplied by a number. But the variation is a
-# square of pixels, so its weight has to grow by that factor too. It is assumed that features grow like
-# the pixels that the network reads: `GREY_LEVELS` times. Whether this holds at each layer is not known,
-# since torchvision's weights were not available. With torchvision's weights, use `tv_weight=2`, the
-# source's number.
-# Further departures: the source adds 1e-4 to variances, which is less here in proportion to the larger
-# features. The source makes the pictures of every scale from the originals by Pillow's bicubic filter;
-# here those of the coarser scales are reduced from those of the last scale, by a Lanczos filter. In the
-# source, a style smaller than the canvas keeps its size at every scale; here it does so only at the
-# last scale, and at the others it is reduced by the same factor as the canvas.
-# The source makes 3000 updates for 512 px, and 500 more or fewer for each factor √2 in size; here their
-# number stays 3000 for other sizes, unless `steps` is given.
+# The source runs on torchvision's weights, whose features are smaller than those of the weights in this
+# package (the embedded ones). The content and the style loss are both squares of features, so with the
+# embedded weights both are larger by the same factor; Adam's updates would not change if all losses
+# were multiplied by the same number. But the variation is a square of pixels, so its weight has to be
+# multiplied by that factor too. It is assumed that features grow like the pixels that the network
+# reads, `GREY_LEVELS` times, and their squares `GREY_LEVELS`² times. Whether this holds at each layer
+# is not known, since torchvision's weights were not available. With torchvision's weights, use
+# `tv_weight=2`, the source's number.
+# Further departures: the source adds 1e-4 to variances; the same number is added here, where it is less
+# in proportion to the larger features. The source makes the pictures of every scale (resolution) from
+# the originals by Pillow's bicubic filter; here the pictures of the coarser scales are reduced from
+# those of the last scale, by a Lanczos filter. In the source, a style smaller than the canvas keeps its
+# size at every scale; here it keeps its size only at the last scale, and at the others it is reduced by
+# the same factor as the canvas.
+# The source makes 3000 updates for 512 px, and 500 more or fewer for each factor √2 in size; here the
+# number of updates is 3000 for other sizes, too, unless `steps` is given.
 # Versions: PyTorch 1.13 to 2, Pillow 9; what the source uses of them computes the same today.
 CROWSONKB = Recipe(
     name="crowsonkb",
@@ -61,14 +65,15 @@ CROWSONKB = Recipe(
 
 # --- Sliced Wasserstein distance ------------------------------------------------------------------
 
-# Texture synthesis: only the size of the content picture is used, as the size of the canvas. The source
-# does not resize its texture, and crops it to multiples of 8 px; here the poolings drop an odd last row
-# or column.
-# Its network has weights of its own, scaled so that activations are about 1 in each layer. Here each
-# layer's loss is divided by the square of the layer's mean activation in the embedded network, over the
-# sample pictures at 256 px: `sliced_layer_weights` of `tests/make_quality_golden.py`.
-# The source calls torch's L-BFGS 64 times, for 64 evaluations each. If one of these calls ends before
-# its 64th evaluation, the run here goes on instead.
+# This recipe synthesises a texture: of the content picture only the size is used, as the size of the
+# canvas. The source does not resize its texture, and crops it to multiples of 8 px; here a style of any
+# size is used, and each pooling drops an odd last row or column.
+# The source's network has weights of its own, scaled so that activations are about 1 in each layer.
+# Here the loss at each layer is instead divided by the square of the layer's mean activation in the
+# embedded network, over the sample pictures at 256 px: the numbers `style_layer_weights` below, which
+# `sliced_layer_weights` of `tests/make_quality_golden.py` computes.
+# The source calls torch's L-BFGS 64 times, for 64 evaluations of the loss each. There, such a call may
+# end before its 64th evaluation; here all 4096 evaluations are made.
 # Versions: PyTorch 1, whose L-BFGS computes the same as today's.
 SLICED_WASSERSTEIN = Recipe(
     name="sliced-wasserstein",
@@ -103,12 +108,12 @@ SLICED_WASSERSTEIN = Recipe(
 
 # --- Histograms -----------------------------------------------------------------------------------
 
-# The source's default is SciPy's L-BFGS-B with a line search; this recipe is the source with its option
-# `--optimizer adam`.
-# The source matches histograms of 256 bins, of features to the power of 1/4; here values are matched
-# exactly (see `losses.channel_histograms`). It resizes with OpenCV's INTER_AREA, here with a Lanczos
-# filter. The paper has further parts, among them several scales, and weights that adapt to the
-# gradients.
+# The source's default optimiser is SciPy's L-BFGS-B with a line search; this recipe computes what the
+# source computes with its option `--optimizer adam`.
+# Departures: the source matches histograms of 256 bins, of features to the power of 1/4; here the
+# values themselves are matched (see `losses.channel_histograms`). The source resizes pictures with
+# OpenCV's INTER_AREA; here a Lanczos filter is used. Some parts of the paper's method are left out,
+# among them several scales, and weights that adapt to the gradients.
 # Versions: TensorFlow 1 of 2017, whose Adam is Keras' Adam.
 HISTOGRAM = Recipe(
     name="histogram",
@@ -122,26 +127,30 @@ HISTOGRAM = Recipe(
     ),
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
-        # The source's "conv4_2" is a convolution without its bias, which cancels out in the difference.
+        # The source's "conv4_2" is the output of the convolution without its bias. Here the bias is
+        # included, but it cancels in the difference of the features of canvas and content.
         content_taps=("preact4_2",),
         content_loss=losses.CONTENT_HALF_OVER_ROOT,
         content_weight=5.0,
         style_taps=STYLE_TAPS,
         style_loss=losses.GRAM_PAPER,
-        style_weight=1e4 / 5,  # beside layer weights of 1/5, the source divides by the 5 layers
+        # The source has the weight 1e4 and layer weights of 1/5, and divides by the number of layers,
+        # 5, once more.
+        style_weight=1e4 / 5,
         second_style=SecondStyle(
             taps=("relu1_1", "relu4_1"),
             layer_weights=(0.5, 0.5),
             loss=losses.CHANNEL_HISTOGRAMS,
-            # `style_weight` multiplies this loss too, so it is divided by here.
+            # The source's weight is 1e6, and it divides by its 2 layers. Since `style_weight`
+            # multiplies this loss too, the number is divided by `style_weight` here.
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,
-        tv_weight=1e-3 * 255**2,  # the source's pixels are in 0..255
+        tv_weight=1e-3 * 255**2,  # 1e-3 for the source's pixels, which are from 0 to 255
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=1.0, b1=0.9, b2=0.999, eps=1e-8),
-        # The source optimises RGB pixels, but the order of the channels makes no difference in Adam.
+        # The source optimises pixels in the order RGB, not BGR, but Adam treats each channel alike.
         coordinates=vgg.CAFFE_BGR,
         steps=1000,
     ),
@@ -150,18 +159,21 @@ HISTOGRAM = Recipe(
 
 # --- Nearest neighbours ---------------------------------------------------------------------------
 
-# The source runs on torchvision's VGG-16, whose taps down to relu4_3 have these names and sizes, too;
-# here it is VGG-19, in which each tap of block 4 is one convolution deeper. No weight needs another
-# value for that: a cosine does not change with the size of all features. How much each tap counts in a
-# hypercolumn is up to the network's weights, though.
-# The source reduces content and style to coarser scales by bilinear halvings; here every scale is made
-# from the final size, antialiased. At 1024 px and more, the canvas of two of the source's scales starts
-# with the finest levels of the content's Laplacian pyramid, too; here that of no scale does. The
-# docstring of `losses.matching.distance_to_nearest` says what differs in the source's final pass, and
-# that of `images.palettes.recoloured` what differs in its colours.
-# The source's optional content loss, off by default, is left out: `content_weight` is 0, and the
-# content is kept by the matches alone, by `search_content`.
-# Versions: with which versions of its libraries the source ran is not known.
+# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose taps (layers) down to
+# relu4_3 have the same names and sizes; each tap of block 4 is one convolution deeper. No weight needs
+# another value for that, since the loss compares cosines, which do not change if all features are
+# multiplied by a number. But how much each tap contributes to a hypercolumn depends on the network's
+# weights.
+# The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
+# here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
+# canvas of two of the source's scales starts with the finest levels of the content's Laplacian pyramid
+# added; here nothing is added at any scale. The docstring of `losses.matching.distance_to_nearest` says
+# what differs from the source in the final pass, and that of `images.palettes.recoloured` what differs
+# in the colours.
+# The source's optional content loss, off by default, is left out: `content_weight` is 0. The content is
+# kept only by the matches, which are sought for a picture with the share `search_content` of the
+# content.
+# Versions: it is not known with which versions of its libraries the source ran.
 NNST_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
     "relu4_1", "relu4_2", "relu4_3",
@@ -173,7 +185,7 @@ NNST = Recipe(
     family="vgg16-torchvision",
     pictures=Pictures(
         size=sizes.LongEdge(512),
-        # How the source reduces files to 512 px is not known; this filter does not alias.
+        # It is not known how the source reduces files to 512 px; a filter without aliasing was chosen.
         resize=filters.antialiased,
         colors="palette",
     ),
@@ -191,7 +203,7 @@ NNST = Recipe(
         pyramid_levels=8,
         one_pyramid=True,
         enlarge=filters.bilinear,
-        # 200 updates each at 64, 128, 256 and 512 px, and in the final pass at 512 px.
+        # These are 200 updates each at 64, 128, 256 and 512 px, and in the final pass at 512 px.
         steps=1000,
         schedule=Halvings(smallest=64, passes=2),
     ),
@@ -200,19 +212,22 @@ NNST = Recipe(
 
 # --- Relaxed transport ----------------------------------------------------------------------------
 
-# The source runs on torchvision's VGG-16, whose taps have these names and numbers of channels, too;
-# here it is VGG-19, in which relu4_3 and relu5_3 are followed by another convolution in their block.
-# Its vectors have colours, which are numbers from 0 to 1, beside features, and its moments compare
-# features and their squares. So the features have to be as large as with torchvision's weights. They
-# are divided by `correspondence.unit_of`, 57.6 for the embedded weights and 1 for torchvision's: it is
-# assumed that features grow like the pixels that the network reads. Whether that holds at each layer
-# is not known, since torchvision's weights were not available.
-# In the source's code, the places of a scale come from its first grid, though it draws new ones, and
-# rows and columns of the places are shuffled apart; `losses.random_places` does what seems meant. A
-# scale passes on the canvas before its last update, here the one after it. The source's pyramid is
-# resized with aligned corners, here with half-pixel centres. It resizes its files bilinearly, without
-# antialiasing, to each scale; here every scale is made from the final size, antialiased.
-# Versions: PyTorch 0.4 or 1; what the source uses of them computes the same today.
+# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose taps (layers) have the same
+# names and numbers of channels; relu4_3 and relu5_3 are followed by another convolution in their block.
+# The source's vectors consist of colours, which are numbers from 0 to 1, and of features, and its
+# moment loss compares means of features and of their products. So the features have to be as large as
+# with torchvision's weights. They are divided by `correspondence.unit_of`, which is 57.6 for the
+# embedded weights (those in this package) and 1 for torchvision's: it is assumed that features grow
+# like the pixels that the network reads. Whether that holds at each layer is not known, since
+# torchvision's weights were not available.
+# In the source's code, all places of a scale (resolution) come from the scale's first grid, although
+# the code draws new grids; and the rows and the columns of the places are shuffled separately.
+# `losses.random_places` does what the code seems meant to do. In the source, a scale hands on the
+# canvas before its last update; here it hands on the canvas after it. The source resizes the levels of
+# its pyramid with torch's `align_corners=True`; here they are resized with half-pixel centres, which is
+# `align_corners=False`. The source resizes its files bilinearly, without antialiasing, to each scale;
+# here the pictures of every scale are made from those of the final size, antialiased.
+# Versions: PyTorch 0.4 or 1; what the source uses of PyTorch computes the same today.
 STROTSS_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_3", "relu5_3",
 )  # fmt: skip
@@ -241,7 +256,7 @@ STROTSS = Recipe(
         pyramid_levels=5,
         enlarge=filters.bilinear,
         content_detail=True,
-        # 250 updates each at 64, 128, 256 and 512 px.
+        # These are 250 updates each at 64, 128, 256 and 512 px.
         steps=1000,
         schedule=Halvings(smallest=64),
     ),

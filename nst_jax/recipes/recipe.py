@@ -1,8 +1,8 @@
-"""A recipe: every choice and every number of a style transfer, as data; casts of its numbers.
+"""The class `Recipe`: every choice and every number of a style transfer, as data.
 
-Numbers are pytree leaves, structure (taps, functions) is static: recipes that differ only in their
-numbers run the same compiled program. An array in place of a number makes a sweep: one picture for each
-of its values.
+A recipe is a pytree. Its numbers are leaves; taps (the layers that losses read) and functions are
+static. So recipes that differ only in their numbers run the same compiled program. An array in place of
+a number makes a sweep: one picture is painted for each of the array's values.
 """
 
 import math
@@ -29,15 +29,19 @@ def _static(default: Any) -> Any:
 
 
 def _added_later(default: Any, *, static: bool = False) -> Any:
-    """Declare a field that records of runs leave out while it has its default; see `ADDED_LATER`."""
+    """Declare a field that is left out of the records of runs while it has its default value.
+
+    `_types.ADDED_LATER` says why.
+    """
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
 
 _Style = TypeVar("_Style")
 
+# The style layers of many published methods: the first convolution of each block, after its ReLU.
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
-FIFTHS = (0.2,) * 5
+FIFTHS = (0.2,) * 5  # equal layer weights for the five `STYLE_TAPS`, which sum to 1
 
 
 @jax.tree_util.register_dataclass
@@ -48,22 +52,26 @@ class Pictures:
     Attributes:
       size: rule for the size of the content, and so of the canvas, the picture that is optimised.
       style_size: rule for the size of the style; None means that `size` holds for styles too.
-      style_scale: factors by which both sides of each style are then multiplied: one for all styles, or
-        one for each. Larger styles give larger strokes. None is a factor of 1.
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
-      start: makes the initial canvas; see `nst_jax.recipes.starts`.
+      start: the function that makes the initial canvas; see `nst_jax.recipes.starts`.
+      style_scale: factors by which both sides of the styles are multiplied after the size rule: one
+        factor for all styles, or one for each. Larger styles give larger strokes. None is a factor
+        of 1.
       colors: whose colours a result has, one of `nst_jax.controls.COLORS`. Static.
-        "style": those of the style. "content": before the run the styles get the mean and covariance
-        of the content's colours. "luminance": all pictures are painted in grey, the styles with the
-        mean and deviation of the content's luminance, and the result gets the content's chroma.
-        "content-after": the result of a run in the style's colours gets the content's chroma.
-        "palette": the colours of the result are moved to exactly those of the styles.
-      color_map: the linear map of "content": "transport", "cholesky" or "pca", see
-        `nst_jax.controls.color`. Static.
-      chroma_space: the space in which "luminance" and "content-after" exchange chroma: "oklab" or
-        "ycbcr", see `nst_jax.controls.with_chroma_of`. Static.
-      realism: how far results are brought back to the content's edges, from 0 to 1; see
-        `nst_jax.controls.realistic`.
+        "style": the style's colours.
+        "content": before the run, the colours of the styles are changed to have the mean and covariance
+        of the content's colours.
+        "luminance": content and styles are made grey before the run, and the styles are given the mean
+        and deviation of the content's luminance; after the run, the result gets the content's chroma.
+        "content-after": after a run in the style's colours, the result gets the content's chroma.
+        "palette": after the run, the colours of the result are changed to have exactly the distribution
+        of the styles' colours.
+      color_map: the linear map of colours that `colors="content"` uses: "transport", "cholesky" or
+        "pca"; see `nst_jax.controls.color`. Static.
+      chroma_space: the colour space in which `colors="luminance"` and `colors="content-after"` exchange
+        chroma: "oklab" or "ycbcr"; see `nst_jax.controls.with_chroma_of`. Static.
+      realism: how far the edges of results are brought back to those of the content, from 0 (not at
+        all) to 1; see `nst_jax.controls.realistic`.
     """
 
     size: sizes.SizeRule = sizes.LongEdge(512)
@@ -77,29 +85,32 @@ class Pictures:
     realism: float = _added_later(0.0)
 
     def scale_of_style(self, index: int) -> float:
-        """Return the factor for the style with this index."""
+        """Return the factor of the size of a style, by the style's index in the list of styles."""
         factors = self.style_scale or (1.0,)
         return float(factors[index if len(factors) > 1 else 0])
 
 
 class StylePart(NamedTuple):
-    """One style loss at one tap."""
+    """One style loss at one tap: a term of the total style loss."""
 
-    name: str  # key of its target in `Targets.style`, and of its value in `Losses.style_layers`
-    tap: str
+    # The key of the part's target in `Targets.style`, and of its value in `Losses.style_layers`.
+    name: str
+    tap: str  # name of the layer that the loss reads, such as "relu1_1"
     loss: losses.StyleLoss
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class SecondStyle:
-    """A second style loss, which may read other taps than the first: see `Terms`.
+    """A second style loss beside `Terms.style_loss`, which may read other taps than that loss.
+
+    `Terms` has the formula of the total loss with both style losses.
 
     Attributes:
-      taps: the taps that it reads. Static.
+      taps: names of the taps (layers) that the second loss reads. Static.
       layer_weights: a weight for each of these taps.
-      loss: the loss. Static.
-      weight: weight of all of it, in addition to `style_weight`, which multiplies both style losses.
+      loss: the loss at one tap. Static.
+      weight: weight of the sum over these taps. The recipe's `style_weight` multiplies this sum, too.
 
     Example:
       >>> from nst_jax import losses, recipes
@@ -122,45 +133,48 @@ class SecondStyle:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What is minimised.
+    """The terms of the total loss that is minimised: losses, the taps that they read, and weights.
 
-    `content_weight * sum(w * content_loss)` over the content taps, plus
-    `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`, where
-    w is the layer weight of a tap.
-    Taps and functions are static, all weights are pytree leaves. Weights may be 0: without a content
-    term the style's texture is synthesised, without a style term the content is rebuilt from its
-    features.
+    The total loss is `content_weight * sum(w * content_loss)` over the content taps, plus
+    `style_weight * sum(w * style_loss)` over the style taps, plus `tv_weight * variation(image)`. A tap
+    is a layer whose features a loss reads, and w is the layer weight of a tap. Taps and functions are
+    static, all weights are pytree leaves. Weights may be 0: without a content term the style's texture
+    is synthesised, without a style term the content is rebuilt from its features.
 
-    With a `second_style`, `style_weight` multiplies the sum of both style losses:
-    `sum(w * style_loss)` and `second_style.weight * sum(w * second_style.loss)`. Both may read the same
-    taps.
+    With a `second_style`, the total style loss is `style_weight` times the sum of
+    `sum(w * style_loss)` and `second_style.weight * sum(w * second_style.loss)`. The two style losses
+    may read the same taps.
 
-    With a `matting_weight`, that weight times xᵀLx / (h w) is added, with x the canvas, L the content's
-    matting Laplacian and h w the number of pixels: edges that the content does not have are expensive.
-    See `nst_jax.controls.matting`.
+    If `matting_weight` is not None, `matting_weight` times xᵀLx / (h w) is added to the total loss,
+    where x is the canvas, L the matting Laplacian of the content and h w the number of pixels. This
+    term penalises edges that the content does not have; see `nst_jax.controls.matting`.
 
     The statistics (such as Gram matrices) of several style pictures are averaged with the weights
     `style_shares`, one for each picture; a single share means equal shares for any number of pictures.
 
     A style loss of the class `losses.MatchingLoss` compares each position of the canvas with a position
-    of the style that matches it. Some of these losses look for the matches only once for each scale,
-    before its first update: at the coarsest scale for the positions of the content, and at each later
-    one for those of a mixture of content and canvas; `search_content` is the content's share in it.
-    Before mixing, the canvas gets the finest detail of the content, see `correspondence.searched`.
-    `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. For a loss
-    whose parts are no taps, `style_layer_weights` has a weight for each part.
+    of the style that matches it. Some of these losses look for the matches only once for each scale
+    (resolution), before its first update: at the coarsest scale for the positions of the content, and
+    at each later scale for the positions of a mixture of content and canvas. `search_content` is the
+    content's share in this mixture. Before mixing, the finest detail of the content is added to the
+    canvas; see `correspondence.searched`.
+
+    `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. If a style
+    loss has parts that are not taps (`losses.MatchingLoss.parts`), `style_layer_weights` has a weight
+    for each part.
 
     `content_against_style`, if it is not None, is the weight α of the content against one part of the
-    style loss at the coarsest scale; it halves from scale to scale. At each scale, `content_weight` is
-    then multiplied by α / (α + 2), `style_weight` by 1 / (α + 2), and the last of the
-    `style_layer_weights` by 1 / max(α, 1).
+    style loss at the coarsest scale; α halves from each scale to the next. At each scale,
+    `content_weight` is then multiplied by α / (α + 2), `style_weight` by 1 / (α + 2), and the last of
+    the `style_layer_weights` by 1 / max(α, 1).
 
-    A tap of `tap_styles` (static) has a style picture of its own, and its statistics come from that
-    picture alone. These pictures follow the blended ones in every list of styles, in the order of
-    `tap_styles`. So fine and coarse strokes may come from different pictures.
+    `tap_styles` (static) are the style taps that have a style picture of their own: the statistics at
+    such a tap come from that picture alone. So fine and coarse strokes may come from different
+    pictures. In every list of styles, these pictures come after the blended ones, in the order of
+    `tap_styles`.
 
-    `region_reach` and `region_growth` say how the masks of regions reach a tap: see
-    `nst_jax.controls.masks.at_taps`. Both are static.
+    `region_reach` and `region_growth` say how the masks of regions, which are given in pixels, become
+    masks of a tap's positions; see `nst_jax.controls.masks.at_taps`. Both are static.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -184,23 +198,29 @@ class Terms:
     region_growth: int = _added_later(3, static=True)
 
     def blended_styles(self, styles: Sequence[_Style]) -> Sequence[_Style]:
-        """Return the styles that are blended: all but the last ones, which belong to `tap_styles`."""
+        """Return the style pictures that are blended, from a list of all style pictures.
+
+        These are all but the last ones, which belong to `tap_styles`.
+        """
         return styles[: len(styles) - len(self.tap_styles)]
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Every tap of a content or style loss, without repetitions."""
+        """The names of all taps that a content or style loss reads, without repetitions."""
         return tuple(dict.fromkeys((*self.content_taps, *self.every_style_tap)))
 
     @property
     def every_style_tap(self) -> tuple[str, ...]:
-        """Every tap of a style loss, without repetitions."""
+        """The names of all taps that the first or the second style loss reads, without repetitions."""
         second = () if self.second_style is None else self.second_style.taps
         return tuple(dict.fromkeys((*self.style_taps, *second)))
 
     @property
     def style_parts(self) -> tuple[StylePart, ...]:
-        """Every style loss at every tap that it reads; none if the style loss compares positions."""
+        """One `StylePart` for each tap of the style loss, then for each tap of the second style loss.
+
+        The tuple is empty if the style loss is a `losses.MatchingLoss`, which reads all taps together.
+        """
         loss = self.style_loss
         if isinstance(loss, losses.MatchingLoss):
             return ()
@@ -211,14 +231,14 @@ class Terms:
 
     @property
     def style_names(self) -> tuple[str, ...]:
-        """The keys of `Losses.style_layers`."""
+        """The names of the terms of the style loss, which are the keys of `Losses.style_layers`."""
         if isinstance(self.style_loss, losses.MatchingLoss):
             return self.style_loss.parts or self.style_taps
         return tuple(part.name for part in self.style_parts)
 
     @property
     def style_part_weights(self) -> tuple[Any, ...]:
-        """The weight of each of the `style_parts` in the total loss."""
+        """The weight in the total loss of each of the `style_parts`, in the same order."""
         if isinstance(self.style_loss, losses.MatchingLoss):
             return ()
         first = tuple(self.style_weight * weight for weight in self.style_layer_weights)
@@ -229,12 +249,19 @@ class Terms:
 
     @property
     def additive(self) -> bool:
-        """Whether every loss is made of sums over positions, as painting in tiles or bands requires."""
+        """Whether every loss is computed from sums over positions, as tiles and bands require.
+
+        Tiles are computed one after another, bands of the picture on several devices; in both cases the
+        sums of the parts are added.
+        """
         return all(loss.additive for loss in self.named_losses.values())
 
     @property
     def named_losses(self) -> dict[str, losses.Loss]:
-        """All losses by the keys of their fields, such as `"second_style.loss"`."""
+        """All losses of the recipe that are not None: key of the field -> loss.
+
+        A key is for example `"style_loss"` or `"second_style.loss"`.
+        """
         found: dict[str, losses.Loss] = {
             "content_loss": self.content_loss,
             "style_loss": self.style_loss,
@@ -248,26 +275,37 @@ class Terms:
 
     @property
     def content_loss_by_tap(self) -> losses.ContentLoss:
-        """The content loss; only for a recipe whose content loss reads one tap at a time."""
+        """The content loss, for callers that know it to be a `ContentLoss`, which reads one tap."""
         assert isinstance(self.content_loss, losses.ContentLoss)
         return self.content_loss
 
     @property
     def statistic_loss(self) -> losses.StyleLoss:
-        """The style loss; only for a recipe whose style loss compares statistics, not positions."""
+        """The style loss, for callers that know it to be a `StyleLoss`, which compares statistics."""
         assert isinstance(self.style_loss, losses.StyleLoss)
         return self.style_loss
 
     @property
     def searched(self) -> bool:
-        """Whether a style loss seeks matches at the beginning of each scale; see `search_content`."""
+        """Whether a style loss seeks matches in the style at the beginning of each scale.
+
+        The docstring of the class describes such losses, where it explains `search_content`.
+        """
         return any(
             isinstance(loss, losses.MatchingLoss) and loss.matches is not None
             for loss in self.named_losses.values()
         )
 
     def at(self, scale: int) -> "Terms":
-        """Return the terms with the weights that `content_against_style` gives at a scale."""
+        """Return the terms with the weights that `content_against_style` gives at one scale.
+
+        Args:
+          scale: index of the scale; 0 is the coarsest.
+
+        Returns:
+          The terms with these weights and without `content_against_style`; or the terms themselves if
+          `content_against_style` is None.
+        """
         if self.content_against_style is None:
             return self
         alpha = self.content_against_style * 0.5**scale
@@ -283,7 +321,7 @@ class Terms:
 
     @property
     def matched(self) -> bool:
-        """Whether a style loss compares positions: whether it is a `losses.MatchingLoss`."""
+        """Whether `style_loss` or `last_style_loss` is a `losses.MatchingLoss`."""
         return any(isinstance(loss, losses.MatchingLoss) for loss in self.named_losses.values())
 
 
@@ -294,26 +332,28 @@ class Descent:
 
     Attributes:
       optimizer: an update rule of `nst_jax.optimizers`.
-      coordinates: the pixel convention of the canvas that the optimiser updates. The choice
-        matters, since updates of Adam and L-BFGS depend on the range of the pixels. Static.
+      coordinates: the pixel convention of the canvas that the optimiser updates, such as RGB in [0, 1]
+        or the pixels that the network reads. The choice matters, since updates of Adam and L-BFGS
+        depend on the range of the pixels. Static.
       clip: whether the canvas is clipped to [0, 1] sRGB after every update. Static.
       steps: number of updates, summed over all scales (resolutions).
-      schedule: how the updates are divided among scales.
+      schedule: the scales, and how the updates are divided among them.
       enlarge: how a canvas is resized to the next scale, one of `recipes.filters.ENLARGEMENTS`. Static.
       pyramid_levels: if 0, the optimiser updates pixels. Otherwise it updates the levels of a Laplacian
-        pyramid with this number of halvings, whose collapse is the canvas; the optimiser must then not
-        be guarded. Static. See `nst_jax.optimizers.laplacian`.
+        pyramid with this number of halvings; the canvas is the picture that these levels add up to. The
+        optimiser must then not be guarded (one that undoes updates that raise the loss). Static. See
+        `nst_jax.optimizers.laplacian`.
       one_pyramid: if True, `pyramid_levels` is the number of halvings at the final size, and a scale of
         half that size has one halving fewer, one of a quarter two fewer, and so on, but at least one.
         If False, every scale has `pyramid_levels` halvings. Static.
+      average_decay: if not None, the result is a weighted average of the canvases after each update of
+        the last scale. The weights of older canvases are smaller by this factor for each further
+        update, and all weights sum to 1 at any time. Each scale has an average of its own, from which
+        the next scale starts. Snapshots show the average; their losses, and the losses in logs, are
+        those of the canvas that the optimiser updates. The optimiser must not be guarded.
       last_learning_rate: if not None, the optimiser's learning rate at the last scale.
-      content_detail: if True, the canvas at the beginning of each scale but the first and the last gets
-        the finest detail of the content: the finest level of its Laplacian pyramid. Static.
-      average_decay: if not None, the result is an average of the canvases at the last scale, whose
-        weights fall by this factor with each update; they sum to 1 from the start on (the bias is
-        corrected). Each scale begins a new average, and the next one starts from it. Snapshots show
-        the average; their losses and those in logs stay those of the canvas that the optimiser
-        updates. The optimiser must not be guarded.
+      content_detail: if True, the finest level of the content's Laplacian pyramid is added to the
+        canvas at the beginning of each scale but the first and the last. Static.
     """
 
     optimizer: optimizers.Optimizer = optimizers.LBFGS()
@@ -330,38 +370,42 @@ class Descent:
 
     @property
     def carries(self) -> bool:
-        """Whether each scale begins with the optimiser's state at the end of the scale before."""
+        """Whether each scale begins with the optimiser's state at the end of the scale before.
+
+        If not, the optimiser starts anew at each scale.
+        """
         return bool(getattr(self.optimizer, "carry", False))
 
     def transformation(self, height: int | None = None) -> optax.GradientTransformationExtraArgs:
         """Build the optax transformation that updates the canvas.
 
         Args:
-          height: number of rows of the canvas, if rows below them are padding.
+          height: number of rows of the canvas without padding, if the array that is updated has rows of
+            padding below them; None if it has none.
         """
         rule = self.optimizer.transformation()
         return over_pyramid(rule, self.pyramid_levels, height) if self.pyramid_levels else rule
 
 
-# Presets by name, for `Recipe.__repr__`. The module `presets` fills this dictionary: it imports this
-# module, which therefore cannot import `presets`.
+# Name of a preset -> the preset, for `Recipe.__repr__`. The module `presets` fills this dictionary,
+# since this module cannot import `presets`, which imports this module.
 PUBLISHED: dict[str, "Recipe"] = {}
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe:
-    """A complete style transfer, as data; `replace` makes variants.
+    """All choices and numbers of a style transfer, as data; the method `replace` makes variants.
 
     Attributes:
-      name: a preset's name, or one of your own. `name`, `source`, `family` and `network` are static.
-      source: where the recipe's constants come from.
-      family: family of the weights that the source uses; with another family, results differ from the
-        source's.
-      pictures: how the pictures are prepared.
-      network: how VGG-19 is computed.
-      terms: what is minimised.
-      descent: how it is minimised.
+      name: a preset's name, or one of your own. Static.
+      source: where the recipe's constants come from: a paper or a program. Static.
+      family: name of the set of network weights that the source uses, such as "vgg19-caffe". With other
+        weights, results differ from the source's. Static.
+      pictures: how the pictures are prepared before painting, and how results are finished.
+      network: how VGG-19 is computed. Static.
+      terms: the losses that are minimised, and their weights.
+      descent: the optimiser, and the number and sizes of its updates.
 
     Example:
       >>> from nst_jax import recipes
@@ -380,14 +424,18 @@ class Recipe:
 
     @property
     def divisible(self) -> bool:
-        """Whether tiles and bands are allowed: all losses are additive, and no borders wrap."""
+        """Whether the canvas may be computed in parts: in tiles, or in bands on several devices.
+
+        This requires that all losses are additive (`Terms.additive`), and that the network's padding
+        does not wrap around from one border of the picture to the opposite one.
+        """
         return self.terms.additive and not self.network.wraps
 
     def bare(self) -> "Recipe":
-        """Return the recipe with fixed values in all fields on which compiled programs do not depend.
+        """Return the recipe with fixed values in all fields that compiled programs do not use.
 
-        Compiled programs are called with the result, so that another name, size rule or schedule does
-        not recompile them.
+        Compiled programs are called with this recipe in place of the given one, so that a recipe with
+        another name, size rule or schedule does not compile them anew.
         """
         descent = replace(self.descent, schedule=OneScale(), steps=0, enlarge=enlarge)
         bare = replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
@@ -397,17 +445,19 @@ class Recipe:
         return replace(bare, network=replace(self.network, accelerator_precision=unused))
 
     def at(self, scale: int, shapes: Sequence[Shape]) -> "Recipe":
-        """Return the recipe as it is at one scale of a run.
+        """Return the recipe for one scale of a run, with the values that hold only at that scale.
 
         Args:
           scale: index of the scale; 0 is the coarsest.
           shapes: (height, width) of the canvas at each scale.
 
         Returns:
-          The recipe with `terms.last_style_loss` in place of the style loss and with
-          `descent.last_learning_rate` at the last scale, with the pyramid levels of the scale, if a run
-          has one pyramid, and with the weights that `terms.content_against_style` gives there; itself
-          if nothing changes.
+          A recipe without the fields that distinguish scales, whose effect is in the other fields: at
+          the last scale `terms.last_style_loss` becomes the style loss, and
+          `descent.last_learning_rate` the optimiser's learning rate; with `descent.one_pyramid`,
+          `descent.pyramid_levels` is the number for this scale; and the weights are those that
+          `terms.content_against_style` gives at this scale. The recipe itself if it has none of these
+          fields.
         """
         terms, descent = self.terms.at(scale), self.descent
         if terms.last_style_loss is not None:
@@ -428,13 +478,16 @@ class Recipe:
         return replace(self, terms=terms, descent=descent)
 
     def resolved(self, platform: str | None = None) -> "Recipe":
-        """Return the recipe with the precision in which a platform computes it, in place of `AUTO`.
+        """Return the recipe with a fixed precision of computation in place of an automatic one.
+
+        If `network.precision` is `AUTO`, it becomes the precision in which the recipe is computed on
+        the given platform; this precision differs between CPUs and accelerators.
 
         Args:
           platform: JAX's name of the platform, such as "gpu"; None is that of JAX's default device.
 
         Returns:
-          The recipe itself if it has no `AUTO`.
+          The changed recipe, or the recipe itself if its precision is not `AUTO`.
 
         Example:
           >>> from nst_jax import recipes
@@ -447,17 +500,19 @@ class Recipe:
         return replace(self, network=replace(self.network, precision=precision))
 
     def replace(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> "Recipe":
-        """Return a variant of the recipe: some of its values replaced, the others as they are.
+        """Return a variant of the recipe in which some values are replaced by others.
+
+        A field is named by its name alone, such as `style_weight`, or, where several fields have that
+        name, by its full key: `pictures__size__pixels=256` or `{"pictures.size.pixels": 256}`. A value
+        is a number, an array (for a sweep), a function or a dataclass; a size rule may also be given in
+        any form that `stylize` accepts as its `size`, such as 256. Values that are dataclasses (an
+        optimiser, a size rule) are replaced before all others, so that
+        `replace(optimizer=Adam(), learning_rate=0.1)` sets the new optimiser's rate.
 
         Args:
-          values: field to value; needed for full keys with dots, which cannot be keywords.
-          **more: field to value, as keywords. A field is given by its name alone, such as
-            `style_weight`, or, where several fields have that name, by its full key:
-            `pictures__size__pixels=256` or `{"pictures.size.pixels": 256}`. Whole
-            dataclasses (an optimiser, a size rule) are replaced first, so that
-            `replace(optimizer=Adam(), learning_rate=0.1)` sets the new optimiser's rate. A value is a
-            number, an array (for a sweep), a function or a dataclass; a size rule may also be given as
-            `stylize` accepts its `size`, such as 256.
+          values: a dictionary from names of fields to values. It is needed for full keys with dots,
+            which cannot be keywords.
+          **more: values by names of fields, as keywords.
 
         Returns:
           The variant. Its values are not checked here, but by `nst_jax.recipes.check` and by every
@@ -485,7 +540,10 @@ class Recipe:
         return recipe
 
     def __repr__(self) -> str:
-        """Show only values that differ from the preset of the same name, or else from the defaults."""
+        """Show the values that differ from those of the preset with the same name.
+
+        If there is no such preset, show the values that differ from the defaults.
+        """
         base = PUBLISHED.get(self.name) or replace(Recipe(), name=self.name)
         found = [f"{item.key}={walk.short_value(item)}" for item in walk.differences(self, base)]
         if len(found) > MOST_DIFFERENCES:
@@ -493,9 +551,11 @@ class Recipe:
         return f"Recipe({', '.join([repr(self.name)] * bool(self.name) + found)})"
 
 
-MOST_DIFFERENCES = 12  # most values shown in the repr of a recipe
+MOST_DIFFERENCES = 12  # largest number of values that `Recipe.__repr__` shows
 
-# Keys at which `Recipe.replace` accepts a size such as 256 -> the rule that `with_size` then changes.
+# The keys at which `Recipe.replace` accepts a size, such as 256, in place of a size rule. Each has a
+# function that returns the rule that the recipe has now; `sizes.with_size` makes another rule from this
+# one and the size.
 SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
     "pictures.size": lambda pictures: pictures.size,
     "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,
@@ -503,20 +563,21 @@ SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
 
 
 def with_numbers(recipe: Recipe, convert: Callable[[Any], Any]) -> Recipe:
-    """Return the recipe with every number passed through `convert`."""
+    """Return the recipe with each of its numbers replaced by `convert(number)`."""
     return jax.tree.map(convert, recipe)
 
 
 def as_arrays(recipe: Recipe, dtype: Any = jnp.float32) -> Recipe:
-    """Return the recipe with every number as a strongly typed array of `dtype`.
+    """Return the recipe with every number as an array of `dtype`, for calls of compiled programs.
 
-    A Python number is weakly typed under jit, and 3 has another type than 3.0: without this cast, each
-    would compile a program of its own. Sizes and steps become floats, too, so read whole numbers from
-    the recipe before the cast.
+    Without this cast, `jit` would compile a program anew for a 3 in place of 3.0, and for a NumPy
+    number in place of a Python number, since these have different types. Sizes and numbers of updates
+    become floats, too, so whole numbers have to be read from the recipe before the cast.
     """
 
     def convert(number: Any) -> jax.Array:
-        # Cast on the host where possible, since a cast on the device is one more program to compile.
+        # Numbers are cast by NumPy on the host where possible, since a cast by JAX on the device is
+        # one more program to compile.
         if isinstance(number, jax.core.Tracer):
             return number.astype(dtype)
         return jnp.asarray(np.asarray(number).astype(dtype))

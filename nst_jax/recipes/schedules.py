@@ -1,4 +1,9 @@
-"""Schedules: the scales (resolutions) of a run, coarse to fine, and the number of updates at each."""
+"""Schedules: the scales (resolutions) of a run, coarse to fine, and the number of updates at each.
+
+The method `plan` of each schedule computes them for a canvas. `from_originals` says whether the size of
+a style at a coarser scale is computed from the size of its original picture, or else from its size at
+the finest scale.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
@@ -12,14 +17,20 @@ from nst_jax.vgg.taps import SMALLEST
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class OneScale:
-    """All updates are made at the final size."""
+    """A single scale: all updates are made at the final size of the canvas."""
 
     from_originals: ClassVar[bool] = False
 
     def plan(
         self, shape: Shape, steps: int, original: Shape | None = None
     ) -> tuple[tuple[Shape, int], ...]:
-        """Return one scale: the final (height, width) of the canvas, and all updates."""
+        """Return the only scale, as ((height, width) in px, number of updates).
+
+        Args:
+          shape: the final (height, width) of the canvas in px.
+          steps: number of updates of the run.
+          original: not used.
+        """
         del original
         return ((shape, steps),)
 
@@ -29,13 +40,13 @@ class OneScale:
 class CoarseToFine:
     """Scales from coarse to the final size, each twice as large as the one before.
 
-    Each scale gets 1 / `share` of the updates of the one before, but at least one update; a run with
+    Each scale gets 1 / `share` times as many updates as the scale before, but at least one. A run with
     fewer updates than scales leaves out the coarsest scales.
 
     Attributes:
-      smallest: lower limit of the coarsest scale's longer side, in px; if half the final longer side is
-        below the limit, the final size is the only scale.
-      share: ratio of the updates at a scale to those at the next finer scale.
+      smallest: lower limit of the coarsest scale's longer side, in px; its shorter side has at least
+        16 px. If half the final size is below a limit, the final size is the only scale.
+      share: number of updates at a scale divided by the number at the next finer scale.
     """
 
     smallest: int = 128
@@ -45,7 +56,13 @@ class CoarseToFine:
     def plan(
         self, shape: Shape, steps: int, original: Shape | None = None
     ) -> tuple[tuple[Shape, int], ...]:
-        """Return ((height, width), number of updates) of each scale; the updates sum to `steps`."""
+        """Return ((height, width) in px, number of updates) of each scale, coarse to fine.
+
+        Args:
+          shape: the final (height, width) of the canvas in px.
+          steps: number of updates of the run, which is the sum over the scales.
+          original: not used.
+        """
         del original
         scales = ladder(shape, int(self.smallest))[-max(1, steps) :]
         weights = [float(self.share) ** -index for index in range(len(scales))]
@@ -55,19 +72,19 @@ class CoarseToFine:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class GeometricScales:
-    """Scales from coarse to the final size, at any ratio; the first gets its own number of updates.
+    """Scales from coarse to the final size, with any constant ratio between successive scales.
 
-    The longer side of the k-th scale from the end is the final one divided by 2^(k / `per_halving`) and
-    rounded. `first` and `later` are the updates of the first scale and of each later one, if their sum
-    is the run's number of updates; any other number is divided in the same proportion, each scale
-    getting at least one update. A run with fewer updates than scales leaves out the coarsest scales.
+    The longer side of a scale that is followed by k others is the final longer side divided by
+    2^(k / `per_halving`) and rounded. The updates of the run are divided in the proportion of `first`
+    for the coarsest scale to `later` for each other scale, but each scale gets at least one update. A
+    run with fewer updates than scales leaves out the coarsest scales.
 
     Attributes:
       per_halving: number of scales within which the size halves: 1 gives the ratio 2, and 2 gives √2.
       smallest: lower limit of the coarsest scale's longer side, in px; its shorter side has at least
-        16 px. If no scale but the final one fulfils this, it is the only one.
-      first: updates at the coarsest scale.
-      later: updates at each later scale.
+        16 px. If no coarser size is within these limits, the final size is the only scale.
+      first: number of updates at the coarsest scale, or a number in proportion to it.
+      later: number of updates at each later scale, or a number in the same proportion to it.
 
     Example:
       >>> from nst_jax.recipes.schedules import GeometricScales
@@ -82,19 +99,20 @@ class GeometricScales:
     smallest: int = 128
     first: int = 1000
     later: int = 500
-    # The size of a picture at each scale is computed from its original size, which avoids rounding
-    # twice.
+    # The size of a style at a coarser scale is computed from its original size. Computed from its final
+    # size, which is rounded already, it would be rounded twice.
     from_originals: ClassVar[bool] = True
 
     def plan(
         self, shape: Shape, steps: int, original: Shape | None = None
     ) -> tuple[tuple[Shape, int], ...]:
-        """Return ((height, width), number of updates) of each scale; the updates sum to `steps`.
+        """Return ((height, width) in px, number of updates) of each scale, coarse to fine.
 
         Args:
-          shape: the final (height, width) of the canvas.
-          steps: number of updates of the run.
-          original: (height, width) of the content before it was resized.
+          shape: the final (height, width) of the canvas in px.
+          steps: number of updates of the run, which is the sum over the scales.
+          original: (height, width) in px of the content picture before it was resized; None if it is
+            not known.
         """
         scales, longer = [shape], max(shape)
         while True:
@@ -103,7 +121,8 @@ class GeometricScales:
             if longer < int(self.smallest) or min(smaller) < SMALLEST:
                 break
             scales.append(smaller)
-        # Small scales with a ratio near 1 may be equal after rounding; each size is kept once.
+        # With a ratio near 1, successive small scales may have the same size after rounding. Each size
+        # is kept once.
         distinct = list(dict.fromkeys(reversed(scales)))[-max(1, steps) :]
         weights = [float(self.first), *[float(self.later)] * (len(distinct) - 1)]
         return tuple(zip(distinct, _counts(weights, steps), strict=True))
@@ -112,15 +131,16 @@ class GeometricScales:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Halvings:
-    """Scales from coarse to the final size, halved and rounded down, with equally many updates each.
+    """Scales from coarse to the final size, with equally many updates at each.
 
-    A run with fewer updates than scales leaves out the coarsest scales.
+    The sides of each scale are half those of the next finer scale, rounded down. A run with fewer
+    updates than scales leaves out the coarsest scales.
 
     Attributes:
       smallest: lower limit of the coarsest scale's longer side, in px; its shorter side has at least
-        16 px. If half the final size is below a limit, the final size is the only one.
-      passes: how often the final size is painted, each time as a scale of its own. Each begins with the
-        result of the one before and a new optimiser.
+        16 px. If half the final size is below a limit, all scales have the final size.
+      passes: number of scales that have the final size. Each of them begins with the result of the
+        scale before and a new optimiser.
 
     Example:
       >>> from nst_jax.recipes.schedules import Halvings
@@ -138,7 +158,13 @@ class Halvings:
     def plan(
         self, shape: Shape, steps: int, original: Shape | None = None
     ) -> tuple[tuple[Shape, int], ...]:
-        """Return ((height, width), number of updates) of each scale; the updates sum to `steps`."""
+        """Return ((height, width) in px, number of updates) of each scale, coarse to fine.
+
+        Args:
+          shape: the final (height, width) of the canvas in px.
+          steps: number of updates of the run, which is the sum over the scales.
+          original: not used.
+        """
         del original
         scales, half = [shape] * int(self.passes), (shape[0] // 2, shape[1] // 2)
         while max(half) >= int(self.smallest) and min(half) >= SMALLEST:
@@ -149,10 +175,15 @@ class Halvings:
 
 
 def _counts(weights: list[float], steps: int) -> list[int]:
-    """Divide `steps` updates among scales in proportion to weights, with at least one for each."""
+    """Return the number of updates at each scale: `steps` divided in proportion to `weights`.
+
+    Each scale gets at least one update. There must be at least as many updates as scales.
+    """
     scales = len(weights)
     ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(scales)]
-    # At least one update per scale, so that even a short run reaches the final size.
+    # `ends` are the numbers of updates up to the end of each scale. So that each scale gets an update,
+    # and even a short run reaches the final size, they are raised where scales up to there would get
+    # none, then lowered where scales after that would get none.
     ends = [max(end, i + 1) for i, end in enumerate(ends)]
     ends = [min(end, steps - (scales - 1 - i)) for i, end in enumerate(ends)]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
@@ -160,20 +191,22 @@ def _counts(weights: list[float], steps: int) -> list[int]:
 
 Schedule: TypeAlias = OneScale | CoarseToFine | GeometricScales | Halvings
 
-# Schedules by the names that recipe files use.
+# The schedules by their names in recipe files (TOML).
 SCHEDULES = {
     schedule.__name__: schedule for schedule in (OneScale, CoarseToFine, GeometricScales, Halvings)
 }
 
 
 def at_longer_side(longer: int, final: Shape, original: Shape | None = None) -> Shape:
-    """Return a picture's (height, width) with a given longer side, rounded once.
+    """Return the (height, width) of a picture whose longer side gets a given length.
+
+    The proportions are those of the original picture, if the final size has the same proportions up to
+    rounding; so the result is rounded only once. Otherwise they are those of the final size.
 
     Args:
-      longer: the longer side, in px.
-      final: the picture's final (height, width).
-      original: its (height, width) as it was read. It gives the proportions if the final size has them
-        up to rounding; else `final` gives them.
+      longer: the new length of the longer side, in px.
+      final: the final (height, width) of the picture at the end of the run.
+      original: (height, width) of the picture before it was resized; None if it is not known.
     """
 
     def sized(shape: Shape, side: int) -> Shape:
@@ -186,16 +219,16 @@ def at_longer_side(longer: int, final: Shape, original: Shape | None = None) -> 
 
 
 def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]:
-    """Return the sizes of the scales, coarse to fine, each `ratio` times the one before, up to `shape`.
+    """Return the sizes of the scales of a run, coarse to fine, each `ratio` times as large as the last.
 
     Args:
-      shape: the final (height, width).
-      smallest: lower limit of a scale's longer side, in px; that of the shorter side is 16 px. Only
-        `shape` itself may be smaller.
-      ratio: how many times larger a scale is than the one before; more than 1.
+      shape: the final (height, width) in px, which is the size of the finest scale.
+      smallest: lower limit of a scale's longer side, in px; the lower limit of its shorter side is
+        16 px. The finest scale may be below these limits.
+      ratio: the factor between the sides of successive scales; more than 1.
 
     Returns:
-      (height, width) of each scale.
+      (height, width) in px of each scale.
 
     Example:
       >>> from nst_jax.recipes.schedules import ladder

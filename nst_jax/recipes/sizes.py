@@ -1,7 +1,7 @@
-"""Size rules: to what size pictures are resized before painting.
+"""Size rules: to what size pictures are resized before painting. All sizes are in px.
 
-A rule is a small dataclass whose numbers are pytree leaves; its `shape(height, width)` returns the new
-(height, width).
+A rule is a small dataclass whose numbers are pytree leaves. Its method `shape(height, width)` returns
+the new (height, width) of a picture.
 """
 
 import bisect
@@ -17,49 +17,57 @@ import numpy as np
 from nst_jax import _checks
 from nst_jax._types import Shape
 
+# A function (height, width, size, edge) -> new (height, width); see the section on rounding below.
 Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
 
 
 @runtime_checkable
 class SizeRule(Protocol):
-    """Interface of a size rule, which computes the size that a picture is resized to."""
+    """Interface of size rules, each of which computes the size to which a picture is resized."""
 
     def shape(self, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a picture that has this height and width."""
+        """Return the new (height, width) of a picture, given its present height and width."""
         ...
 
     def resized(self, pixels: int) -> "SizeRule":
-        """Return the same rule with its number replaced: `LongEdge(512)` becomes `LongEdge(pixels)`."""
+        """Return this rule with another number: `LongEdge(pixels)` in place of `LongEdge(512)`."""
         ...
 
 
 # --- Rounding -------------------------------------------------------------------------------------
 
-# A size rule gives one side of a picture a new length. A rounding is a function that computes the new
-# (height, width) of the picture, with the aspect ratio kept: `edge` is the old length of that side,
-# `size` the new one.
+# Many size rules give one side of a picture a new length and keep the aspect ratio. A rounding is a
+# function that computes the new (height, width) of the picture from the present `height` and `width`:
+# `edge` is the present length of that side, and `size` is its new length.
 
 
 def nearest(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply both sides by `size` / `edge` and round to the nearest pixel."""
+    """Return height and width multiplied by `size` / `edge`, each rounded to the nearest pixel."""
     return max(1, round(height * size / edge)), max(1, round(width * size / edge))
 
 
 def truncated(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply both sides by `size`, divide by `edge`, round down, as torchvision's `Resize` does."""
+    """Return height and width multiplied by `size`, divided by `edge` and rounded down.
+
+    torchvision's `Resize` computes the same.
+    """
     return max(1, int(size * height / edge)), max(1, int(size * width / edge))
 
 
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply both sides by `size` / `edge` in float32 and round down, as in TensorFlow's tutorial."""
+    """Return height and width multiplied by `size` / `edge` in float32 and rounded down.
+
+    TensorFlow's tutorial computes the same.
+    """
     scale = np.float32(size) / np.float32(edge)
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
 
 
 def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
-    """Multiply both sides by the quotient `size` / `edge` and round down, as neural-style-pt does.
+    """Return height and width multiplied by the quotient `size` / `edge` and rounded down.
 
-    The quotient is rounded to a float, so the result may be 1 px less than that of `truncated`.
+    neural-style-pt computes the same. The quotient is a rounded float, so a side may be 1 px shorter
+    than with `truncated`, which multiplies before it divides.
     """
     scale = float(size) / edge
     return max(1, int(scale * height)), max(1, int(scale * width))
@@ -71,7 +79,7 @@ def truncated_scale(height: int, width: int, size: int, edge: int) -> Shape:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LongEdge:
-    """The longer side becomes `pixels`; the aspect ratio is kept."""
+    """The longer side becomes `pixels` px long; the aspect ratio is kept."""
 
     pixels: int = 512
     rounding: Rounding = field(default=nearest, metadata={"static": True})
@@ -89,7 +97,7 @@ class LongEdge:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ShortEdge:
-    """The shorter side becomes `pixels`; the aspect ratio is kept."""
+    """The shorter side becomes `pixels` px long; the aspect ratio is kept."""
 
     pixels: int = 512
     rounding: Rounding = field(default=nearest, metadata={"static": True})
@@ -107,7 +115,7 @@ class ShortEdge:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Area:
-    """The area becomes that of a square with side `pixels`; the aspect ratio is kept."""
+    """The area becomes that of a square with sides of `pixels` px; the aspect ratio is kept."""
 
     pixels: int = 512
 
@@ -125,7 +133,7 @@ class Area:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Exact:
-    """The size becomes exactly `height` x `width`, as in some courses; the aspect ratio may change."""
+    """The picture becomes exactly `height` x `width` px large; its aspect ratio may change."""
 
     height: int
     width: int
@@ -135,7 +143,7 @@ class Exact:
         return int(self.height), int(self.width)
 
     def resized(self, pixels: int) -> "Exact":
-        """Set the longer side to `pixels`; the rule's own aspect ratio is kept."""
+        """Return the rule for sizes whose longer side is `pixels`, with this rule's aspect ratio."""
         long = max(self.height, self.width)
         return Exact(round(self.height * pixels / long), round(self.width * pixels / long))
 
@@ -146,7 +154,7 @@ class Exact:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Height:
-    """The height becomes `pixels`; the aspect ratio is kept."""
+    """The height becomes `pixels` px; the aspect ratio is kept."""
 
     pixels: int = 400
     rounding: Rounding = field(default=truncated, metadata={"static": True})
@@ -164,11 +172,11 @@ class Height:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class ShortEdgeUpTo:
-    """The shorter side becomes the longer one's length, but `pixels` at most; the aspect ratio is kept.
+    """The shorter side becomes as long as the longer side was, but at most `pixels` px long.
 
-    So a picture whose shorter side is below `pixels` is enlarged, unless it is square. Udacity's
-    notebook means to limit the size, but passes the length of the longer side to `Resize`, which sets
-    the shorter one.
+    The aspect ratio is kept. So a picture whose shorter side is below `pixels` is enlarged, unless the
+    picture is square. This is the rule of Udacity's notebook, which seems meant to limit the longer
+    side, but passes that side's length to torchvision's `Resize`, which makes it the shorter side's.
     """
 
     pixels: int = 400
@@ -188,7 +196,10 @@ class ShortEdgeUpTo:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LongEdgeUpTo:
-    """The longer side becomes `pixels`, unless it is shorter already; the aspect ratio is kept."""
+    """The longer side becomes `pixels` px long, unless it is shorter already.
+
+    The aspect ratio is kept.
+    """
 
     pixels: int = 512
     rounding: Rounding = field(default=nearest, metadata={"static": True})
@@ -207,9 +218,10 @@ class LongEdgeUpTo:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PixelCount:
-    """The area becomes that of a square with side `pixels`; the width follows from the rounded height.
+    """The area becomes that of a square with sides of `pixels` px; the aspect ratio is kept.
 
-    This is pastiche's rule; `Area` computes and rounds the sides independently.
+    The width is computed from the rounded height, as the program pastiche does. The rule `Area`, in
+    contrast, rounds both sides independently of each other.
     """
 
     pixels: int = 500
@@ -225,6 +237,10 @@ class PixelCount:
 
 
 def _of_area(area: int, height: int, width: int) -> Shape:
+    """Return the (height, width) of a picture resized to `area`, a number of pixels.
+
+    `height` and `width` are the present sides of the picture, whose aspect ratio is kept.
+    """
     rows = max(1, round(math.sqrt(area * height / width)))
     return rows, max(1, round(width / height * rows))
 
@@ -232,12 +248,14 @@ def _of_area(area: int, height: int, width: int) -> Shape:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Paper:
-    """The largest size that fits on a sheet of paper, turned as the picture is; proportions are kept.
+    """The picture gets the largest size that fits on a sheet of paper; the aspect ratio is kept.
+
+    The longer side of the sheet is along the longer side of the picture.
 
     Attributes:
       long: longer side of the sheet, in pixels.
       short: shorter side of the sheet, in pixels.
-      dpi: pixels per inch at which the picture is to be printed, which its file states.
+      dpi: resolution of the print in pixels per inch, which is recorded in the picture's file.
     """
 
     long: int
@@ -246,11 +264,12 @@ class Paper:
 
     def shape(self, height: int, width: int) -> Shape:
         factor = min(self.long / max(height, width), self.short / min(height, width))
-        # To the nearest pixel, which is never beyond the sheet, whose sides are whole pixels.
+        # Rounding up never makes the picture larger than the sheet, since the sides of the sheet are
+        # whole numbers of pixels.
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def resized(self, pixels: int) -> "Paper":
-        """Set the longer side of the sheet to `pixels`: the same paper at another resolution."""
+        """Return the rule for the same paper at the resolution at which its longer side is `pixels`."""
         short = max(1, round(self.short * pixels / self.long))
         return Paper(pixels, short, max(SMALLEST, round(self.dpi * pixels / self.long)))
 
@@ -259,10 +278,10 @@ class Paper:
 
 
 class _BesideContent:
-    """Base class of the rules that give a style a size depending on the canvas' size.
+    """Base class of the rules for styles whose new size depends on the size of the canvas.
 
-    These rules have a method `beside(canvas, height, width)`, which computes the style's size; `shape`,
-    which is not given the canvas' size, raises a ValueError.
+    These rules have a method `beside(canvas, height, width)`, which computes the style's size. The
+    method `shape`, which is not given the size of the canvas, raises a ValueError.
     """
 
     def shape(self, height: int, width: int) -> Shape:
@@ -276,10 +295,10 @@ class _BesideContent:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LikeContent(_BesideContent):
-    """A rule for styles: they get exactly the canvas' size, so their aspect ratio may change."""
+    """A rule for styles: a style gets exactly the size of the canvas; its aspect ratio may change."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a style; `canvas` is the (height, width) of the canvas."""
+        """Return the new (height, width) of a style: `canvas`, the (height, width) of the canvas."""
         del height, width
         return canvas
 
@@ -290,10 +309,16 @@ class LikeContent(_BesideContent):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PixelsOfContent(_BesideContent):
-    """A rule for styles: they get as many pixels as the canvas; their aspect ratio is kept."""
+    """A rule for styles: a style gets as many pixels as the canvas has; its aspect ratio is kept."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a style; `canvas` is the (height, width) of the canvas."""
+        """Return the new (height, width) of a style.
+
+        Args:
+          canvas: (height, width) of the canvas.
+          height: present height of the style.
+          width: present width of the style.
+        """
         return _of_area(canvas[0] * canvas[1], height, width)
 
     def __str__(self) -> str:
@@ -303,7 +328,7 @@ class PixelsOfContent(_BesideContent):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class AsIs:
-    """Every picture keeps its size."""
+    """A picture keeps its size."""
 
     def shape(self, height: int, width: int) -> Shape:
         return height, width
@@ -316,12 +341,14 @@ class AsIs:
         return "as it is"
 
 
+# What a caller may give as the size of a picture; `with_size` says what each form means.
 Size: TypeAlias = int | np.integer | str | SizeRule | None
 
-
+# The words of text such as "long:512" -> the rule that each stands for.
 _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 
-# Sides of paper, longer one first, in millimetres: ISO 216, and the formats of North America.
+# Name of a paper format -> its sides in millimetres, the longer one first. The formats are those of ISO
+# 216 and of North America.
 PAPERS = {
     "a0": (1189, 841),
     "a1": (841, 594),
@@ -334,29 +361,30 @@ PAPERS = {
     "legal": (355.6, 215.9),
     "tabloid": (431.8, 279.4),
 }
-_MILLIMETRES = {"mm": 1.0, "cm": 10.0, "in": 25.4}  # in a unit of length
-_PER_INCH = 25.4  # millimetres
+_MILLIMETRES = {"mm": 1.0, "cm": 10.0, "in": 25.4}  # unit of length -> its length in millimetres
+_PER_INCH = 25.4  # millimetres per inch
 
+# What error messages say about the accepted forms of a size.
 _GRAMMAR = (
     "a number of pixels, 'long:N', 'short:N', 'area:N', 'WIDTHxHEIGHT', paper such as 'a4@150' or "
     "'20x30cm@300', or 'as-is'"
 )
 
-SMALLEST, LARGEST = 16, 65536  # px; limits of the numbers in a size rule
-MOST_DPI = 4800  # finest resolution of paper, in pixels per inch; of printers, some are finer
+SMALLEST, LARGEST = 16, 65536  # smallest and largest number of px in a size rule
+MOST_DPI = 4800  # largest resolution that can be given for paper, in pixels per inch
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:
-    """Return a recipe's size rule, changed by the `size` that a caller of `stylize` passes.
+    """Return the size rule that follows from a recipe's rule and the `size` given to `stylize`.
 
     Args:
       rule: the recipe's size rule.
-      size: None keeps the rule; a number (or its digits) replaces the rule's number, so that
-        `ShortEdge(512)` becomes `ShortEdge(256)` (see each rule's `resized`); `"long:512"`,
-        `"short:512"`, `"area:512"` and `"400x300"` (width x height) replace the rule; `"a4@150"` and
-        `"20x30cm@300"` fit the picture on paper (a key of `PAPERS`, or sides in mm, cm or in) at a
-        number of pixels per inch; `"as-is"` resizes nothing; a size rule takes the place of the
-        recipe's.
+      size: the size to use. None means the recipe's rule. A number in px, or text with its digits,
+        replaces the number in the recipe's rule: for 256, `ShortEdge(512)` becomes `ShortEdge(256)`
+        (see each rule's `resized`). `"long:512"`, `"short:512"` and `"area:512"` mean the rules
+        `LongEdge`, `ShortEdge` and `Area`; `"400x300"` (width x height) means `Exact`. `"a4@150"` and
+        `"20x30cm@300"` mean `Paper`: a key of `PAPERS`, or two sides in mm, cm or in, and the pixels
+        per inch. `"as-is"` means that pictures keep their sizes. A size rule means this rule.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:
@@ -387,27 +415,29 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
 
 
 def is_number(size: Size) -> bool:
-    """Return whether a caller's `size` is a number of pixels, or its digits."""
+    """Return whether a caller's `size` is a number of pixels, or text with the digits of one."""
     if isinstance(size, str):
         return size.strip().isdecimal()
     return isinstance(size, (int, np.integer))
 
 
 def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
-    """Return the size rule for styles in a run on a canvas of an exact size, such as 400x300.
+    """Return the size rule for styles in a run whose canvas has an exact size, such as 400x300.
 
-    A style gets the size that it would have in a run in which the recipe's own rule gives a canvas as
-    large. For example, if both rules are `LongEdge`, a canvas of 400x300 px gives `LongEdge(400)`.
+    A style gets the size that it would have in a run in which the recipe's own rule gives a canvas of
+    the same area. For example, if the rules for content and style are both `LongEdge`, a canvas of
+    400x300 px gives `LongEdge(400)` for styles.
 
     Args:
-      rule: the recipe's rule for styles, which may be the one for contents.
-      content: the recipe's rule for contents.
-      canvas: the exact size.
+      rule: the recipe's rule for styles, which may be the same as its rule for the content.
+      content: the recipe's rule for the content.
+      canvas: the rule with the exact size of the canvas.
 
     Returns:
-      `rule` with n pixels, where n is the smallest number for which `content` with n pixels gives a
-      canvas of at least that area, or the canvas' longer side if there is none. `rule` itself if it
-      keeps every size (`AsIs`) or derives the style's size from the canvas.
+      `rule.resized(n)`, where n is the smallest number for which `content.resized(n)` gives a canvas of
+      at least the area of `canvas`; if there is no such number, n is the longer side of `canvas`.
+      `rule` itself if it keeps the size of every picture (`AsIs`) or computes a style's size from that
+      of the canvas.
     """
     if isinstance(rule, AsIs) or hasattr(rule, "beside"):
         return rule
@@ -419,7 +449,7 @@ def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
 
     numbers = range(SMALLEST, LARGEST + 1)
     found = bisect.bisect_left(numbers, shape[0] * shape[1], key=area)
-    # A size rule that is not one of this package's may give that area for no number.
+    # The rule `content` may be a user's own, for which no number gives a canvas of that area.
     return rule.resized(numbers[found] if found < len(numbers) else max(shape))
 
 
@@ -439,7 +469,7 @@ def _parsed(rule: SizeRule, text: str, argument: str) -> SizeRule:
 
 
 def _paper(text: str, argument: str) -> Paper | None:
-    """Return the rule that `PAPER@DPI` or `AxBUNIT@DPI` is; None for other text."""
+    """Return the rule for text such as "a4@150" or "20x30cm@300"; None for text of another form."""
     name, at, resolution = text.partition("@")
     sides = re.fullmatch(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)(mm|cm|in)", name)
     if name not in PAPERS and sides is None:
@@ -459,7 +489,8 @@ def _paper(text: str, argument: str) -> Paper | None:
     else:
         one, other = (float(number) * _MILLIMETRES[sides[3]] for number in sides.groups()[:2])
         lengths = max(one, other), min(one, other)
-    # Rounded down, so that nothing is cut off at the edge of the paper.
+    # The sides are rounded down to whole pixels, so that nothing is cut off at the edge of the paper.
+    # 1e-6 is added first, so that a rounding error does not make a whole number one less.
     long, short = (math.floor(length / _PER_INCH * dpi + 1e-6) for length in lengths)
     return Paper(_pixels(long, argument), _pixels(short, argument), dpi)
 
@@ -470,7 +501,7 @@ def _pixels(number: int, argument: str) -> int:
     return number
 
 
-# Size rules and roundings by the names that recipe files use.
+# The size rules by their names in recipe files (TOML).
 SIZE_RULES = {
     rule.__name__: rule
     for rule in (
@@ -489,6 +520,7 @@ SIZE_RULES = {
     )
 }
 
+# The roundings by their names in recipe files.
 ROUNDINGS = {
     rounding.__name__: rounding
     for rounding in (nearest, truncated, truncated_scale, truncated_float32)

@@ -1,9 +1,13 @@
-"""Starts, which make the initial canvas: dataclasses called as (content, style, key) -> image.
+"""Starts: dataclasses whose instances are functions that make the initial canvas of a run.
 
-`content` is the resized content [h, w, 3], `style` has any size, `key` is a JAX random key. All starts
-return an image [h, w, 3], except `Instant`, in whose place the run itself paints an image; only starts
-that draw noise use the key. Starts without numbers are dataclasses too, so that all starts can be
-registered, compared and written to files alike.
+A start is called as (content, style, key) -> image. `content` is the content picture [h, w, 3] at the
+size of the canvas, `style` is a style picture [h', w', 3] of any size, and `key` is a JAX random key,
+which only starts that draw noise use. The result is an image [h, w, 3], whose values may lie a little
+outside [0, 1] where noise or detail is added. `Instant` cannot be called: the run itself paints the
+image for which it stands.
+
+Starts without numbers are dataclasses too, so that all starts can be registered, compared and written
+to files in the same way.
 """
 
 from collections.abc import Callable
@@ -18,7 +22,7 @@ from jaxtyping import Array, Float
 from nst_jax._types import Image, StyleImage
 from nst_jax.images.resizing import antialiased, finest_detail
 
-IMAGENET_MEAN = np.asarray((123.68, 116.779, 103.939))  # mean colour of ImageNet, RGB in 0..255
+IMAGENET_MEAN = np.asarray((123.68, 116.779, 103.939))  # ImageNet's mean colour, RGB from 0 to 255
 
 
 Start: TypeAlias = Callable[[Image, StyleImage, Array], Image]
@@ -27,7 +31,7 @@ Start: TypeAlias = Callable[[Image, StyleImage, Array], Image]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FromContent:
-    """The content picture."""
+    """The initial canvas is the content picture itself."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
@@ -37,7 +41,7 @@ class FromContent:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class FromStyle:
-    """The style picture, resized to the content's shape."""
+    """The initial canvas is the style picture, resized to the height and width of the content."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del key
@@ -48,7 +52,7 @@ class FromStyle:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Blank:
-    """A uniform middle grey."""
+    """The initial canvas is a uniform middle grey, 0.5 in each channel."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style, key
@@ -58,9 +62,10 @@ class Blank:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Noise:
-    """White noise with the style's mean and deviation in each channel, clipped to [0, 1].
+    """The initial canvas is normal white noise with the style's mean and deviation in each channel.
 
-    So the canvas has the style's colours at once; from grey noise it would need many updates for them.
+    The noise is clipped to [0, 1]. The canvas has the style's colours from the beginning; if it started
+    from grey noise, it would need many updates to get them.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
@@ -73,7 +78,7 @@ class Noise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class WhiteNoise:
-    """Uniform noise in [0, 1), independent in every channel of every pixel."""
+    """The initial canvas is noise, uniform in [0, 1) and independent in each channel of each pixel."""
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
         del style
@@ -83,14 +88,14 @@ class WhiteNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MeanNoise:
-    """ImageNet's mean colour plus normal noise of a small `deviation`, the start of neural-style.
+    """The initial canvas is ImageNet's mean colour plus weak normal noise, as in neural-style.
 
-    neural-style and its ports draw the noise in the pixels of their network, where black and white
-    differ by `white`, not by 1.
+    neural-style and its ports make this canvas in the pixels that their network reads, in which black
+    and white differ by `white` and not by 1. The result is divided by `white`, and not clipped.
 
     Attributes:
       deviation: standard deviation of the noise, in the network's pixels.
-      white: the value of white in the network's pixels, if black is 0.
+      white: the difference of white and black in the network's pixels.
     """
 
     deviation: float = 1e-3
@@ -106,7 +111,7 @@ class MeanNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StyleMeanNoise:
-    """The style's mean colour plus normal noise of a small `deviation`, a start for textures.
+    """The initial canvas is the style's mean colour plus weak normal noise; it is used for textures.
 
     Attributes:
       deviation: standard deviation of the noise, where black is 0 and white is 1.
@@ -122,9 +127,10 @@ class StyleMeanNoise:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StyleMeanDetail:
-    """The style's mean colour plus the finest detail of the content, the start of STROTSS.
+    """The initial canvas is the style's mean colour plus the content's finest detail, as in STROTSS.
 
-    The detail is the finest level of the content's Laplacian pyramid, see `images.resizing`.
+    The finest detail is the finest level of the content's Laplacian pyramid; see
+    `images.resizing.finest_detail`.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
@@ -135,7 +141,7 @@ class StyleMeanDetail:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Blend:
-    """`(1 - ratio) * content + ratio * noise`, where `Noise` draws the noise."""
+    """The initial canvas is `(1 - ratio) * content + ratio * noise`, with noise as of `Noise`."""
 
     ratio: float = 0.6
 
@@ -146,7 +152,10 @@ class Blend:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Jitter:
-    """The content plus uniform noise in [-amplitude, amplitude), clipped to [0, 1]."""
+    """The initial canvas is the content plus uniform noise in [-amplitude, amplitude).
+
+    The canvas is clipped to [0, 1].
+    """
 
     amplitude: float = 0.25
 
@@ -159,11 +168,13 @@ class Jitter:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SeededBlend:
-    """`(1 - ratio) * content + ratio * noise` in the network's pixels, with NumPy's legacy generator.
+    """The initial canvas is that of Coursera's TensorFlow 1 notebook, a mixture of content and noise.
 
-    This is the start of Coursera's TF1 notebook. The noise is uniform in [-amplitude, amplitude) around
-    ImageNet's mean. It is drawn from a generator seeded with `seed`, after two normal numbers, since
-    the notebook draws those first; the key is not used. Not traceable, since NumPy draws on the host.
+    The mixture is `(1 - ratio) * content + ratio * noise`. Content and noise are in pixels from 0 to
+    255 with ImageNet's mean colour subtracted; the noise is uniform in [-amplitude, amplitude). The
+    noise is drawn by NumPy's legacy generator, seeded with `seed`, after two normal numbers, since the
+    notebook draws two such numbers before its noise. The argument `key` is not used. This start is not
+    traceable, since NumPy draws the noise on the host.
     """
 
     ratio: float = 0.6
@@ -175,19 +186,24 @@ class SeededBlend:
         return jnp.asarray((self.pixels(content) + IMAGENET_MEAN) / 255, content.dtype)
 
     def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
-        """Return the notebook's initial canvas bit for bit: float32 RGB, mean colour subtracted.
+        """Return the initial canvas in the notebook's pixels, with exactly the notebook's bits.
 
-        Before the subtraction, the colours are in 0..255. An image in [0, 1] cannot represent these
-        pixels exactly; a canvas in network pixels can.
+        These pixels are float32 RGB from 0 to 255, with ImageNet's mean colour subtracted. An image in
+        [0, 1] cannot represent them exactly, but a canvas in these pixels can.
+
+        Args:
+          content: the content picture [h, w, 3] in [0, 1].
         """
         generator = np.random.RandomState(int(self.seed))
         generator.randn(2)
         noise = generator.uniform(-self.amplitude, self.amplitude, (1, *content.shape))[0]
         bytes_ = np.asarray(content, np.float64) * 255
         whole = np.round(bytes_)
-        # In the source, 8-bit pixels are whole numbers; here float32 puts them up to 2e-5 off.
+        # In the notebook, pixels are whole numbers from 8-bit files. Here they were divided by 255 in
+        # float32, so that after the multiplication they may be up to 2e-5 away from a whole number.
         picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - IMAGENET_MEAN
-        # The source has the noise in float32, adds it in float64 and casts the sum to float32.
+        # As in the notebook: the noise is multiplied by `ratio` in float32, added to the content in
+        # float64, and the sum is cast to float32.
         blend = noise.astype(np.float32) * np.float32(self.ratio) + picture * (1 - self.ratio)
         return blend.astype(np.float32)
 
@@ -195,10 +211,11 @@ class SeededBlend:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Instant:
-    """The content as the feed-forward networks of `nst_jax.instant` paint it, as a head start.
+    """The initial canvas is the content as `nst_jax.instant` paints it, by a feed-forward network.
 
-    The network needs all styles and their shares, but a start receives only the first style. So the run
-    makes the picture itself, and does not call this start.
+    So the run has a head start. The network needs all styles and their shares, but a start is given
+    only the first style. Therefore the run paints this picture itself and does not call this start; a
+    call raises a TypeError.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
@@ -209,7 +226,7 @@ class Instant:
         )
 
 
-# Starts by the names that recipe files use.
+# The starts by their names in recipe files (TOML).
 STARTS = {
     start.__name__: start
     for start in (
@@ -232,7 +249,12 @@ STARTS = {
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SameStart:
-    """A start that uses its own key, not the caller's, so that all canvases get the same noise."""
+    """A start that draws its noise with a key of its own, so that all canvases get the same noise.
+
+    Attributes:
+      start: the start that makes the canvas.
+      key: the JAX random key that `start` is given in place of the caller's key.
+    """
 
     start: Any
     key: Array
@@ -243,9 +265,12 @@ class SameStart:
 
 
 def same_start(start: Any, seed: int) -> Any:
-    """Return a start that draws the same noise for all canvases, with a key made from `seed`.
+    """Return a start that draws the same noise for all canvases of a batch.
 
-    `SeededBlend`, `Instant`, a picture and None use no key and are returned unchanged.
+    Args:
+      start: a start, or a picture to start from, or None. `SeededBlend`, `Instant`, a picture and None
+        are returned unchanged, since they use no random key.
+      seed: the whole number from which the key for the noise is made.
     """
     if not callable(start) or isinstance(start, (SeededBlend, Instant)):
         return start

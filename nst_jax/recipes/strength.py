@@ -1,46 +1,52 @@
-"""The dial `strength`: by which factor of the style weight, so that equal steps look equal.
+"""The setting `strength`: it multiplies the style weight by a factor such that equal steps look equal.
 
-With the logarithm of the style weight, a picture first changes slowly, then fast, then hardly at all.
-The share w of the way that it has gone, from the photo to the picture of a very large weight, was
-measured on pairs of pictures (`benchmarks/strength.py`) as the mean of three shares: in pixels, in
-distance to the style, and in distance to the content. It is near the logistic curve
+As the style weight grows by equal factors, the picture first changes slowly, then fast, then hardly at
+all. Let w be how far a picture has changed on the way from the photo (w = 0) to the picture painted
+with a very large style weight (w = 1). w was measured on pairs of pictures (`benchmarks/strength.py`),
+as the mean of three numbers: the shares of this way in pixels, in the distance to the style, and in the
+distance to the content. The results are near the logistic curve
 
     w(f) = 1 / (1 + (HALF / f)^STEEPNESS)
 
-where f is the factor of the recipe's own style weight. The dial is even in w:
+where f is the factor by which the recipe's own style weight is multiplied. `strength`, from 0 to 1, is
+made to be linear in w:
 
     w(f) = w(SMALLEST) + strength (w(1) - w(SMALLEST)) / OWN
 
-The recipe's own weight is not in the middle of the dial, since it is beyond the middle of the way:
-pictures differ much less above it than below it. A dial with the own weight at 0.5 has steps that look
-several times as large in its lower half as in its upper half.
+The recipe's own weight (f = 1) is at strength OWN = 0.85 and not at 0.5, since w(1) is near 0.84:
+pictures change much less above f = 1 than below it. With the own weight at 0.5, a step of strength
+would look several times as large below 0.5 as above it.
 """
 
 import numpy as np
 
 from nst_jax import _checks
 
-# Fitted to the pairs of benchmarks/results/strength-cpu.json that the recipe `default` painted, and
-# rounded to one digit, since single pairs differ by more.
-HALF = 0.09  # factor of the style weight at which half of the way is gone
-STEEPNESS = 0.7  # w / (1 - w) grows with this power of the factor
+# These two numbers were fitted to the pairs of benchmarks/results/strength-cpu.json that the recipe
+# `default` painted, and rounded to one digit, since single pairs differ by more.
+HALF = 0.09  # factor of the style weight at which w, in the module's docstring, is 1/2
+STEEPNESS = 0.7  # w / (1 - w) is proportional to this power of the factor
 
-# Chosen. At strength 0 about a tenth of the way is gone: the style is just seen. With this value of
-# OWN, strength 1 is 10 to 30 times the recipe's own weight, beyond which pictures hardly change.
-SMALLEST = 0.003  # factor at strength 0
-OWN = 0.85  # strength that changes nothing
+# These two numbers were chosen. At strength 0, w is about 0.08: the style can just be seen. With this
+# value of OWN, strength 1 multiplies the style weight by about 20; with still larger style weights,
+# pictures hardly change.
+SMALLEST = 0.003  # factor of the style weight at strength 0
+OWN = 0.85  # the strength that changes nothing
 
 
 def factor_of(strength: float) -> float:
     """Return the factor by which a strength multiplies a recipe's style weight.
 
+    The module's docstring has the formula.
+
     Args:
-      strength: from 0 to 1.
+      strength: a number from 0 (hardly any style) to 1 (the most); `OWN` changes nothing.
 
     Returns:
       A number that grows with `strength`: `SMALLEST` at 0, and 1 at `OWN`.
 
     Raises:
+      TypeError: if `strength` is an array.
       ValueError: if `strength` is not between 0 and 1.
 
     Example:
@@ -58,7 +64,7 @@ def factor_of(strength: float) -> float:
         raise ValueError(
             f"`strength`: expected 0 to 1 ({OWN:g} is the recipe's own), got {strength:g}"
         )
-    if strength in (0, OWN):  # exactly, without rounding errors
+    if strength in (0, OWN):  # the formula below would give these two factors with rounding errors
         return SMALLEST if strength == 0 else 1.0
     least = _way(SMALLEST)
     gone = least + strength * (_way(1.0) - least) / OWN
@@ -68,10 +74,13 @@ def factor_of(strength: float) -> float:
 def strength_of(factor: float) -> float:
     """Return the strength that multiplies the style weight by a factor: the inverse of `factor_of`.
 
-    A factor beyond those of the dial gives a strength below 0 or above 1.
+    A factor that no strength from 0 to 1 has gives a strength below 0 or above 1.
 
     Args:
       factor: a number over 0.
+
+    Returns:
+      The strength, a number.
 
     Example:
       >>> from nst_jax.recipes.strength import factor_of, strength_of
@@ -83,5 +92,8 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return the share of the way from the photo that a picture has gone."""
+    """Return how far a picture has changed for a factor of the style weight: 0 is the photo.
+
+    This is w(f) in the module's docstring.
+    """
     return float(1 / (1 + (HALF / factor) ** STEEPNESS))

@@ -1,9 +1,9 @@
-"""Recipes as TOML text: written, read, and changed key by key.
+"""Recipes as TOML text: functions that write and read it, and that change single values of a recipe.
 
-This module follows the fields of the recipe's dataclasses, their annotations and the named values in
-`nst_jax.recipes.walk.CHOICES`, so it need not change for a new field or named value. A file is plain
-data: nothing in it is executed, and a function or dataclass without a name in `CHOICES` cannot be
-written.
+A recipe consists of dataclasses. This module reads their fields and annotations, and the names of
+functions and dataclasses in `nst_jax.recipes.walk.CHOICES`. So it need not change for a new field or a
+new named value. A file is plain data: nothing in it is executed. A function or dataclass without a name
+in `CHOICES` cannot be written to a file.
 """
 
 import json
@@ -31,16 +31,20 @@ from nst_jax.recipes.walk import (
     possible_keys,
 )
 
+# The first line of every file that this module writes.
 HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )
 
-BASE = "base"  # key whose value names the preset that a file changes
+# The key in a file for the name of the preset that the file changes, as in `base = "tf"`.
+BASE = "base"
 
-KIND = "kind"  # key whose value names the dataclass that a table describes, such as "Adam"
+# The key in a table for the name of the dataclass that the table describes, as in `kind = "Adam"`.
+KIND = "kind"
 
-NONE = "none"  # how a file writes None, for which TOML has no literal
+NONE = "none"  # the string that stands for None in a file, since TOML has no literal for None
 
+# Type of a field -> what error messages call a value of this type.
 WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -50,19 +54,20 @@ WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "
 def to_toml(recipe: Recipe) -> str:
     """Return a recipe as TOML text, with every choice and every number.
 
-    Floats are written so that reading them gives the same bits. A choice (of an optimiser, a loss, a
-    size rule) is written as its name or, if it has numbers, as a table whose `kind` is its name.
+    Floats are written with so many digits that reading them gives the same bits. A choice, such as that
+    of an optimiser, a loss or a size rule, is written as the name of the chosen value; or, if this
+    value has numbers of its own, as a table of these numbers with the name under the key `kind`.
 
     Args:
-      recipe: a recipe without arrays, whose functions and dataclasses all have registered names.
+      recipe: a recipe without arrays, whose functions and dataclasses all have names in `walk.CHOICES`.
 
     Returns:
       Text from which `from_toml` makes an equal recipe.
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
-      ValueError: for a sweep, and for a function or dataclass that is not registered, such as one of
-        your own or `nst_jax.optimizers.Optax`.
+      ValueError: for a sweep, and for a function or dataclass without a name in `walk.CHOICES`, such as
+        one of your own or `nst_jax.optimizers.Optax`.
 
     Example:
       >>> from nst_jax import recipes
@@ -89,7 +94,10 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def _table(items: Iterable[Item]) -> dict[str, Any]:
-    """Return fields as a table of TOML values; a None that is the field's default is left out."""
+    """Return fields of a recipe as a table: name of the field -> its value in TOML.
+
+    A field is left out if its value is None and its default is None, too.
+    """
     return {
         item.key.rpartition(".")[2]: _plain(item)
         for item in items
@@ -98,6 +106,7 @@ def _table(items: Iterable[Item]) -> dict[str, Any]:
 
 
 def _plain(item: Item) -> Any:
+    """Return the value of a field as a number, string, list or table, which TOML can represent."""
     if item.value is None:
         return NONE
     if item.choice is not None:
@@ -116,7 +125,10 @@ def _plain(item: Item) -> Any:
 
 
 def _number(key: str, value: Any) -> Any:
-    """Return a value as a Python number or string; a zero-dimensional array becomes a number."""
+    """Return a number or string unchanged, and an array without dimensions as a Python number.
+
+    An array with dimensions is refused.
+    """
     if not hasattr(value, "dtype"):
         return value
     if value.ndim:
@@ -128,7 +140,12 @@ def _number(key: str, value: Any) -> Any:
 
 
 def _lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield the lines of a table: first its own values, as TOML requires, then the tables in it."""
+    """Yield the lines of a table in TOML: first its simple values, as TOML requires, then its tables.
+
+    Args:
+      table: keys and values, which may be tables themselves.
+      prefix: the full key of the table with a dot at the end; empty for the whole file.
+    """
     for key, value in table.items():
         if not isinstance(value, Mapping):
             yield f"{key} = {_literal(value)}"
@@ -144,7 +161,8 @@ def _literal(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        # JSON's strings are TOML's, except that TOML requires an escape for DEL (0x7f).
+        # A string is written in JSON as in TOML, except that TOML requires an escape for the character
+        # DEL (0x7f).
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
@@ -155,22 +173,22 @@ def _literal(value: Any) -> str:
 def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     r"""Read a recipe from TOML.
 
-    An absent key has the default of its dataclass or, if the file has the key `base = "tf"`, the value
-    in the preset "tf". A table with a `kind`, such as "Adam", has the defaults of that dataclass for
-    absent keys; a table without `kind` changes single values of the preset or, if the file names none,
-    of the defaults.
+    A key that the text lacks has its default value or, if the text has a line such as `base = "tf"`,
+    the value in that preset. A table with the key `kind`, such as `kind = "Adam"`, makes a new Adam, so
+    the keys that this table lacks have the defaults of Adam. A table without `kind` changes single
+    values of the preset or, if the text names no preset, of the defaults.
 
     Args:
-      text: TOML with the keys that `to_toml` writes.
-      argument: the caller's name for the value, shown in error messages.
+      text: TOML with keys that `to_toml` writes, and perhaps the key `base`.
+      argument: what the caller calls the text, shown in error messages.
 
     Returns:
       The checked recipe.
 
     Raises:
-      ValueError: if the text is not TOML (the message names the line), for unknown keys and names (it
-        suggests the nearest known one), and for values of a wrong type or out of range (it names the
-        key).
+      ValueError: if the text is not TOML (the message names the line); for unknown keys and names (the
+        message suggests the nearest known one); and for values of a wrong type or out of range (the
+        message names the key).
 
     Example:
       >>> recipe = from_toml('base = "tf"\n[terms]\nstyle_weight = 0.5')
@@ -187,7 +205,10 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class _Refused(ValueError):
-    """Raised for a refused file or value; public functions add the argument's name to its message."""
+    """Raised inside this module for a text or a value that cannot be used.
+
+    The public functions catch it and raise a ValueError, whose message also names their argument.
+    """
 
 
 def _base(name: Any) -> Recipe:
@@ -203,14 +224,23 @@ def _parsed(text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         end = f"at the end, line {len(text.splitlines())}"
         raise _Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
-    except (ValueError, RecursionError):  # Python allows no more digits or nesting
+    except (ValueError, RecursionError):
+        # `tomllib` raises these errors for numbers with more digits, and for lists with deeper nesting,
+        # than Python allows.
         raise _Refused(
             "is no TOML of a recipe: a number too long, or lists nested too deep"
         ) from None
 
 
 def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any:
-    """Make a dataclass from a table; absent values are `current`'s or, if it is None, the defaults."""
+    """Make an instance of a dataclass from a table.
+
+    Args:
+      kind: the dataclass.
+      current: an instance whose values are used for keys that the table lacks; None uses the defaults.
+      table: the keys and values that were read.
+      key: the full key of the table, for error messages; empty for the whole file.
+    """
     entries = declared_fields(kind)
     _refuse_unknown(table, kind, key)
     values = {}
@@ -229,9 +259,18 @@ def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any
 
 
 def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -> None:
-    """Refuse a table with a key that `kind` does not have, and suggest the nearest known key."""
+    """Refuse a table with a key that is no field of `kind`, and suggest the nearest known key.
+
+    Args:
+      table: the keys and values that were read.
+      kind: the dataclass that the table describes.
+      key: the full key of the table, for error messages; empty for the whole file.
+      *more: further keys that are allowed, besides the fields of `kind`.
+    """
     if all(name in declared_fields(kind) for name in table):
-        return  # what follows is slow, and a batch may read thousands of tables
+        # The usual case ends here, since the code below is slow, and a batch may read thousands of
+        # tables.
+        return
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]
     here = {name: f"{key}.{name}".lstrip(".") for name in names}
@@ -239,9 +278,9 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
     for name in table:
         if name in names:
             continue
-        # In a table that may have a `kind`, a key that exists elsewhere in a recipe is no misspelling,
-        # so no single key is suggested. In other tables, a key that belongs to another table is
-        # suggested by its full path.
+        # The unknown name may be a key of another table of a recipe. If this table may have a `kind`,
+        # such as "Adam", the name then probably belongs to another kind, such as "LBFGS", and all keys
+        # of this table are listed. Otherwise the full key in the other table is suggested.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
@@ -251,7 +290,14 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
 
 
 def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
-    """Return a field's value from its TOML value, as the field's annotation requires."""
+    """Return the value of a field, made from what TOML has for it, as the field's annotation requires.
+
+    Args:
+      entry: what the dataclass declares about the field.
+      old: the value that the field has without the text: that of the preset, or the default.
+      value: the value as `tomllib` reads it.
+      key: the full key of the field, for error messages.
+    """
     _, declared, optional, choice = entry
     if optional and value == NONE:
         return None
@@ -269,7 +315,15 @@ def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
 
 
 def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
-    """Return the value that a name, a table with `kind`, or a table of changes to `old` stands for."""
+    """Return the value of a field whose values have names, such as an optimiser or a size rule.
+
+    Args:
+      choice: the named values of the field.
+      old: the value that the field has without the text: that of the preset, or the default.
+      value: what TOML has for the field: the name of a value; or a table with the name under the key
+        `kind`; or a table without `kind`, which changes single values of `old`.
+      key: the full key of the field, for error messages.
+    """
     table = {KIND: value} if isinstance(value, str) else value
     if not isinstance(table, dict):
         names = ", ".join(choice.named)
@@ -291,7 +345,16 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
 
 
 def _scalar(declared: Any, value: Any, key: str) -> Any:
-    """Return a string, truth value or number unchanged; refuse it if its type is not `declared`."""
+    """Return a string, truth value or number unchanged, if it has the type that the field declares.
+
+    Args:
+      declared: the type, a key of `WORDS`. A whole number is accepted as a float, too.
+      value: the value as `tomllib` reads it.
+      key: the full key of the field, for error messages.
+
+    Raises:
+      _Refused: for a value of another type, and for a float that is not finite.
+    """
     kinds = (int, float) if declared is float else declared
     if not isinstance(value, kinds) or (isinstance(value, bool) and declared is not bool):
         raise _Refused(f"`{key}`: expected {WORDS[declared]}, got {reprlib.repr(value)}")
@@ -303,33 +366,38 @@ def _scalar(declared: Any, value: Any, key: str) -> Any:
 def _finite(value: float) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number too large for a float
+    except OverflowError:
+        # `math.isfinite` raises it for a whole number that is too large for a float.
         return False
 
 
 def _checked(recipe: Recipe) -> Recipe:
-    """Check a recipe; an error about a value names the value's full key."""
+    """Check a recipe with `checking.check`, and put the full key of a field into its error messages.
+
+    Messages of `check` name only the last part of the key, such as `steps`.
+    """
     try:
         return check(recipe)
     except (TypeError, ValueError) as error:
         found = re.match(r"`([\w.]+)`", str(error))
-        if found is None:  # not an error about a value of the recipe
+        if found is None:  # the message names no field, so it needs no full key
             raise
         keys = (key for key in possible_keys(Recipe) if f".{key}".endswith(f".{found[1]}"))
         raise _Refused(f"`{next(keys, found[1])}`{str(error)[found.end() :]}") from None
 
 
-# --- Key by key -----------------------------------------------------------------------------------
+# --- Changing single values -----------------------------------------------------------------------
 
 
 def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "values") -> Recipe:
-    """Return a recipe with values replaced one by one, each given as text from a command line.
+    """Return a recipe with some values replaced, each given as text from a command line.
 
     Args:
       recipe: the recipe to change.
-      values: text by full key. The text is a value as in TOML; strings need no quotation marks, lists
-        no brackets. A name such as "Adam" selects that optimiser with its defaults.
-      argument: the caller's name for the values, shown in error messages.
+      values: a dictionary from full keys, such as "descent.steps", to text. Each text is a value as in
+        TOML, but strings need no quotation marks, and lists no brackets. A name such as "Adam" selects
+        that optimiser with its defaults. The values are replaced in the order of the dictionary.
+      argument: what the caller calls the values, shown in error messages.
 
     Returns:
       The checked recipe.
@@ -354,13 +422,15 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
 
 
 def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe:
-    """Return a recipe with one value replaced; the new value's type is checked, its range is not.
+    """Return a recipe with one value replaced.
+
+    The type of the new value is checked, but not whether it is in range.
 
     Args:
       recipe: the recipe to change.
-      key: the full key.
-      value: a value as `tomllib` reads it: a number, a string, a list, a table.
-      argument: the caller's name for the value, shown in error messages in place of the key.
+      key: the full key of the value, such as "network.pool".
+      value: the new value, as `tomllib` reads it: a number, a string, a list or a table.
+      argument: what the caller calls the value, shown in error messages in place of the key.
 
     Returns:
       The changed recipe; pass it to `check` once all values are replaced.
@@ -381,13 +451,14 @@ def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe
 
 
 def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
+    """Return the recipe with the value at a full key replaced, as if a file had only this key."""
     for name in reversed(key.split(".")):
         value = {name: value}
     return _filled(Recipe, recipe, value, "")
 
 
 def _declared(recipe: Recipe, key: str) -> Any:
-    """Return the type that the field with this full key declares; None if there is no such field."""
+    """Return the type that is declared for the field at a full key; None if there is no such field."""
     record: Any = recipe
     entry: Declared | None = None
     for name in key.split("."):
@@ -402,7 +473,10 @@ def _declared(recipe: Recipe, key: str) -> Any:
 
 
 def _typed(text: str, annotation: Any) -> Any:
-    """Parse the text given for a field: TOML, a string without quotes, or a list without brackets."""
+    """Parse the text that a command line gives for a field with this annotation.
+
+    The text is TOML, a string without quotation marks, or a list without brackets.
+    """
     found = _value(text)
     if annotation is str and not isinstance(found, str):
         return text
@@ -412,8 +486,10 @@ def _typed(text: str, annotation: Any) -> Any:
 
 
 def _value(text: str) -> Any:
+    """Return the value for which the text stands in TOML, or the text itself if it is not TOML."""
     try:
         found = _parsed(f"value = {text}")
     except _Refused:
         return text
-    return found["value"] if len(found) == 1 else text  # a line break in `text` could add keys
+    # If the text contains a line break, what follows it might be read as a further key.
+    return found["value"] if len(found) == 1 else text

@@ -1,9 +1,11 @@
-"""Walk over the fields of a recipe and of the dataclasses in it, and name their values.
+"""Iterate over the fields of a recipe and of the dataclasses in it, and find the names of their values.
+
+The full key of a field is the path to it from the recipe, such as "descent.optimizer.learning_rate".
 
 `nst_jax.provenance` (the settings in a picture's metadata), `nst_jax.recipes.toml`, `Recipe.replace`
-and `Recipe.__repr__` read a recipe's fields through this module, and learn from `CHOICES` which
-functions and dataclasses have names. So a new field of a dataclass, or a new entry in a dictionary of
-named values such as `sizes.SIZE_RULES`, needs no other change.
+and `Recipe.__repr__` read a recipe's fields through this module, and find in `CHOICES` which functions
+and dataclasses have names. So if a dataclass gets a new field, or a dictionary of named values such as
+`sizes.SIZE_RULES` a new entry, those modules need no change.
 """
 
 import reprlib
@@ -25,12 +27,15 @@ from nst_jax.vgg import layers, precision
 
 
 class Choice(NamedTuple):
-    """A kind of field whose values have names: functions, dataclasses or named tuples.
+    """The values that fields with one annotation may have, if these values have names.
+
+    The values are functions, dataclasses or named tuples, such as size rules or losses.
 
     Attributes:
-      type: the annotation of the fields that have this choice.
-      named: name -> the value itself, or the dataclass of which the field's value is an instance.
-      what: noun for the values in messages, such as "size rule".
+      type: the annotation of the fields that have one of these values.
+      named: a dictionary from each name to the value itself, or to the dataclass of which the value is
+        an instance.
+      what: what error messages call such a value, such as "size rule".
     """
 
     type: Any
@@ -39,17 +44,18 @@ class Choice(NamedTuple):
 
     @property
     def has_keys(self) -> bool:
-        """Whether the names stand for dataclasses, whose fields then are keys of a recipe."""
+        """Whether names stand for dataclasses, whose fields are then part of the recipe's full keys."""
         return any(isinstance(thing, type) for thing in self.named.values())
 
     def name_of(self, value: Any) -> str | None:
-        """Return the name under which a value is registered, or None."""
+        """Return the name of a value in `named`, or None if the value has no name there."""
         for name, thing in self.named.items():
             if type(value) is thing if isinstance(thing, type) else value == thing:
                 return name
         return None
 
 
+# All annotations of fields whose values have names.
 CHOICES = (
     Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
     Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
@@ -71,7 +77,7 @@ CHOICES = (
 
 
 def declared_type(annotation: Any) -> tuple[Any, bool]:
-    """Return the type that a field's annotation allows, and whether None is allowed as well."""
+    """Return the type that a field's annotation allows besides None, and whether it allows None."""
     members = get_args(annotation)
     if NoneType not in members:
         return annotation, False
@@ -80,26 +86,27 @@ def declared_type(annotation: Any) -> tuple[Any, bool]:
 
 
 def choice_of(declared: Any) -> Choice | None:
-    """Return the `Choice` for a type from `declared_type`; None if its values have no names."""
+    """Return the entry of `CHOICES` for a type that `declared_type` returned; None if there is none."""
     return next((choice for choice in CHOICES if choice.type == declared), None)
 
 
 class Declared(NamedTuple):
-    """What a dataclass declares about one of its fields."""
+    """One field of a dataclass, and what its annotation allows."""
 
-    field: Field[Any]
-    type: Any  # the type that the annotation allows, without None
-    optional: bool  # whether None is allowed
-    choice: Choice | None  # the named values of that type; None if its values have no names
+    field: Field[Any]  # the field's description in `dataclasses`, with its name and default
+    type: Any  # the type that the annotation allows besides None
+    optional: bool  # whether the annotation allows None
+    choice: Choice | None  # the named values of the type; None if values of the type have no names
 
 
-_DECLARED: dict[Any, Mapping[str, Declared]] = {}  # results of `declared_fields`
+# Dataclass -> what `declared_fields` returned for it.
+_DECLARED: dict[Any, Mapping[str, Declared]] = {}
 
 
 def declared_fields(kind: type) -> Mapping[str, Declared]:
-    """Return what a dataclass declares about its fields, by name.
+    """Return the fields of a dataclass: name -> what the dataclass declares about the field.
 
-    Results are kept, since a batch asks for them thousands of times.
+    The result for each dataclass is stored, since a batch needs it thousands of times.
     """
     if kind not in _DECLARED:
         found = {}
@@ -111,7 +118,7 @@ def declared_fields(kind: type) -> Mapping[str, Declared]:
 
 
 def name_to_show(value: Any) -> str:
-    """Return what messages call a function or dataclass: its own name or that of its class.
+    """Return what messages call a value: the name of a function or class, or that of the value's class.
 
     Example:
       >>> from functools import partial
@@ -125,18 +132,19 @@ def name_to_show(value: Any) -> str:
     return getattr(value, "__name__", None) or reprlib.repr(value)
 
 
-# --- Walking over a record ------------------------------------------------------------------------
+# --- Iterating over fields ------------------------------------------------------------------------
 
 
 class Item(NamedTuple):
-    """One field of a recipe, or of a dataclass inside it.
+    """One field of a recipe, or of a dataclass in the recipe, with its value.
 
     Attributes:
       key: the full key, such as `"descent.optimizer.learning_rate"`.
       value: the field's value.
-      field: the dataclass field; None for a part of a loss, which is a named tuple.
-      choice: the `Choice` of values for the field; None if its values have no names.
-      name: the value's name in `choice`; None without a choice or if the value has no name there.
+      field: the field's description in `dataclasses`; None for a field of a loss, which is a named
+        tuple and no dataclass.
+      choice: the named values that the field may have; None if its values have no names.
+      name: the value's name in `choice`; None if `choice` is None or has no name for the value.
     """
 
     key: str
@@ -147,14 +155,14 @@ class Item(NamedTuple):
 
 
 def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
-    """Yield the fields of a dataclass in their order, but not the fields of their values.
+    """Yield the fields of a dataclass in their order, without the fields of dataclasses inside it.
 
     Args:
-      record: a dataclass.
-      prefix: what the full keys begin with: nothing, or a key that ends in a dot.
+      record: an instance of a dataclass, such as a recipe.
+      prefix: the beginning of the items' full keys: empty, or the full key of `record` and a dot.
 
     Yields:
-      One item for each field.
+      One `Item` for each field.
     """
     for name, (field, _, _, choice) in declared_fields(type(record)).items():
         value = getattr(record, name)
@@ -163,11 +171,11 @@ def fields_of(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def parts_of(item: Item) -> Iterator[Item]:
-    """Yield the fields of an item's value, as items.
+    """Yield the fields of an item's value, one `Item` for each.
 
     Nothing is yielded for a number, which has no fields, nor for a value that its name describes
-    completely, such as a loss in a dictionary of `nst_jax.losses.names`. Of a loss without a name, its
-    functions and its flag `additive` are yielded, one item each.
+    completely, such as a loss in a dictionary of `nst_jax.losses.names`. For a loss without a name, an
+    item is yielded for each of its functions and for each of its other fields that is not None.
     """
     value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):
@@ -175,12 +183,22 @@ def parts_of(item: Item) -> Iterator[Item]:
             yield from fields_of(value, prefix)
     elif item.name is None:
         for part in getattr(value, "_fields", ()):
-            if (function := getattr(value, part)) is not None:  # a loss may lack a function
+            # An optional function of a loss may be None.
+            if (function := getattr(value, part)) is not None:
                 yield Item(f"{prefix}{part}", function)
 
 
 def walk(record: Any, prefix: str = "") -> Iterator[Item]:
-    """Yield the fields of a dataclass and, recursively, of their values, outer fields first.
+    """Yield the fields of a dataclass and, recursively, the fields of their values.
+
+    A field comes before the fields of its value.
+
+    Args:
+      record: an instance of a dataclass, such as a recipe.
+      prefix: the beginning of the items' full keys: empty, or the full key of `record` and a dot.
+
+    Yields:
+      One `Item` for each field.
 
     Example:
       >>> from nst_jax import recipes
@@ -192,14 +210,22 @@ def walk(record: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def walk_item(item: Item) -> Iterator[Item]:
-    """Yield an item and, recursively, the fields of its value."""
+    """Yield an item, then the fields of its value and, recursively, the fields of their values."""
     yield item
     for part in parts_of(item):
         yield from walk_item(part)
 
 
 def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
-    """Yield all full keys of a dataclass, and those of all named dataclasses that it may contain."""
+    """Yield the full keys, such as "descent.steps", of all fields that a dataclass may have.
+
+    A field may have one of several dataclasses as its value, such as one of the optimisers: the keys of
+    the fields of each of these are yielded.
+
+    Args:
+      kind: the dataclass.
+      prefix: the beginning of the keys: empty, or a full key and a dot.
+    """
     for name, (_, declared, _, choice) in declared_fields(kind).items():
         yield prefix + name
         inner = [declared] if choice is None else choice.named.values()
@@ -212,7 +238,7 @@ def possible_keys(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 def with_field(record: Any, key: str, value: Any) -> Any:
-    """Return a dataclass with the value at a full key replaced."""
+    """Return a copy of a dataclass with another value at a full key, such as "descent.steps"."""
     name, _, rest = key.partition(".")
     return replace(
         record, **{name: with_field(getattr(record, name), rest, value) if rest else value}
@@ -220,15 +246,16 @@ def with_field(record: Any, key: str, value: Any) -> Any:
 
 
 def full_key(record: Any, name: str) -> str:
-    """Return the full key of a field that is given by the end of its key or by the whole key.
+    """Return the full key of a field, such as "descent.steps", given this key or only its end.
 
     Args:
-      record: the dataclass that contains the field, perhaps several levels down.
-      name: the last part or parts of a key, if no other key ends in them, or a full key. Parts are
-        joined by dots or by double underscores.
+      record: an instance of a dataclass that has the field itself or in a dataclass in it, such as a
+        recipe.
+      name: the full key of the field, or its last part or parts if no other field's key ends in the
+        same parts. Parts are joined by dots or by double underscores.
 
     Returns:
-      The full key, with dots.
+      The full key, with its parts joined by dots.
 
     Raises:
       ValueError: for an unknown name, and for a name that several fields have; the message suggests
@@ -256,16 +283,25 @@ def full_key(record: Any, name: str) -> str:
 
 
 def _ends_in(key: str, wanted: str) -> bool:
+    """Return whether the last parts of a full key are those of `wanted`."""
     return f".{key}".endswith(f".{wanted}")
 
 
 def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueError:
-    """Make the error for a name that no field has."""
+    """Return the error for a name that no field of a dataclass has.
+
+    Args:
+      record: the instance of the dataclass.
+      name: the name as the user gave it.
+      wanted: the same name with its parts joined by dots.
+      known: the full keys of all fields of `record`.
+    """
     values = {item.key: item.value for item in walk(record)}
     for key in possible_keys(type(record)):
         parent = key.rpartition(".")[0]
         if _ends_in(key, wanted) and parent in values:
-            # The name is not misspelt: another optimiser, size rule, start or schedule has it.
+            # The name is not misspelt: an optimiser, size rule, start or schedule other than the one of
+            # this recipe has a field of this name.
             return ValueError(
                 f"`{name}`: the recipe has none, since its `{parent}` is "
                 f"{name_to_show(values[parent])}; choose another `{parent.rpartition('.')[2]}` in the "
@@ -278,11 +314,17 @@ def _unknown(record: Any, name: str, wanted: str, known: list[str]) -> ValueErro
 
 
 def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
-    """Yield the fields in which two dataclasses of one class differ, with the values of the first.
+    """Yield the fields in which two instances of a dataclass differ, with the values of `one`.
 
-    Where both values of a field are instances of one dataclass, their differing fields are yielded
-    instead. Arrays are compared by identity only: comparing their values would wait for the device, and
-    fail while tracing.
+    If the two values of a field are instances of the same dataclass, the fields in which these two
+    differ are yielded in place of the field. Two arrays count as equal only if they are the same
+    object: comparing their values would wait for the device, and would fail while JAX traces a
+    function.
+
+    Args:
+      one: the first instance, whose values are yielded.
+      other: the second instance.
+      prefix: the beginning of the items' full keys: empty, or the full key of `one` and a dot.
     """
     for mine, theirs in zip(fields_of(one, prefix), fields_of(other, prefix), strict=True):
         if _same(mine.value, theirs.value):
@@ -295,6 +337,7 @@ def differences(one: Any, other: Any, prefix: str = "") -> Iterator[Item]:
 
 
 def _same(one: Any, other: Any) -> bool:
+    """Return whether two values of a field are equal; arrays only if they are the same object."""
     if one is other:
         return True
     if type(one) is not type(other):
@@ -311,13 +354,16 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
+# `short_value` uses this, a `repr` with limited lengths, for values for which it has no rule.
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 60
 SHORT.maxtuple = SHORT.maxlist = 8
 
 
 def short_value(item: Item) -> str:
-    """Return an item's value as short text, such as a name, a number, or an array's dtype and shape.
+    """Return the value of a field as short text, for `Recipe.__repr__`.
+
+    The text is a name, a number, the name of a dataclass with its fields, or an array's type and shape.
 
     Example:
       >>> import numpy as np

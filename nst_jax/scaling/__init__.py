@@ -1,4 +1,8 @@
-"""What a run costs in memory and operations, and how its canvas is divided into tiles and bands."""
+"""Estimates of a run's memory and operations, and the division of work into tiles, bands and chunks.
+
+Tiles are parts of a picture that are computed one after another. Bands are parts of a picture that are
+computed by several devices. Chunks are the pictures of a batch that are painted at once.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""One canvas over several devices: each device computes one horizontal band of it."""
+"""One canvas (the picture being optimised) on several devices: each computes one horizontal band."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ from nst_jax.vgg import SMALLEST, Network
 class Bands:
     """How the rows of a canvas are distributed over the devices of a mesh.
 
-    All bands have the same number of rows, a multiple of 16, so that every band begins where a pooling
-    window begins. Rows below the picture are padding with zeros, which no loss reads. The class is a
-    pytree without leaves, so jitted functions treat it as static.
+    All bands have the same number of rows, a multiple of 16, so that every band begins where the
+    windows of all poolings of VGG-19 begin. If the bands together are higher than the picture, rows of
+    zeros below the picture fill them up; no loss reads these rows. The class is a pytree without
+    leaves, so jitted functions treat it as static.
 
     Attributes:
       mesh: a mesh with the axis `BANDS`. For planning, an `AbstractMesh` with the same axis is enough.
@@ -47,12 +48,13 @@ class Bands:
 
 
 def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
-    """Return how a picture is cut into bands; None if there is no mesh, or it has no axis `BANDS`.
+    """Return how a picture is cut into bands; None if a single device computes it.
 
-    All devices get the same number of rows of tiles, and all tiles the same number of pixel rows.
+    A band may be cut into tiles in turn. All devices get the same number of rows of tiles, and all
+    tiles have the same number of pixel rows.
 
     Args:
-      mesh: the devices, or None.
+      mesh: the devices. Without a mesh, or with one that has no axis `BANDS`, there are no bands.
       shape: (height, width) of the picture.
       network: its `tile` is the largest height in px of a tile's core, that is, of a tile without the
         pixels around it on which its features depend. With 0 or None, a band is one tile.
@@ -67,10 +69,10 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
 
 
 def check_bands(bands: Bands | None) -> None:
-    """Refuse so many devices that one of them would have no row of the picture.
+    """Refuse bands if there are so many devices that one of them would have no row of the picture.
 
     Raises:
-      ValueError: if a device would have no row of the picture.
+      ValueError: if that is so; the message names the largest number of devices.
     """
     if bands is None:
         return
@@ -117,9 +119,12 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
 
 
 def with_padding(tree: Any, bands: Bands | None) -> Any:
-    """In a traced function, pad arrays [..., height, w, 3] with rows of zeros and shard them by band.
+    """Pad pictures with rows of zeros and shard them by band, in a function that JAX traces.
 
-    Arrays of other shapes are replicated.
+    Args:
+      tree: a pytree of arrays. Those of shape [..., height, w, 3] count as pictures; arrays of other
+        shapes are replicated.
+      bands: how the pictures are cut into bands; with None, the tree is returned unchanged.
     """
     if bands is None:
         return tree
@@ -135,7 +140,7 @@ def with_padding(tree: Any, bands: Bands | None) -> Any:
 
 
 def without_padding(tree: Any, bands: Bands | None) -> Any:
-    """Remove the rows of zeros that `with_padding` added."""
+    """Return a pytree of arrays without the rows of zeros that `with_padding` added to its pictures."""
     if bands is None:
         return tree
     return jax.tree.map(
@@ -144,9 +149,12 @@ def without_padding(tree: Any, bands: Bands | None) -> Any:
 
 
 def constrained(tree: Any, bands: Bands | None) -> Any:
-    """In a traced function, constrain arrays [..., padded_height, w, 3] to be sharded by band.
+    """Constrain padded pictures to be sharded by band, in a function that JAX traces.
 
-    Arrays of other shapes are constrained to be replicated.
+    Args:
+      tree: a pytree of arrays. Those of shape [..., padded_height, w, 3] count as pictures; arrays of
+        other shapes are constrained to be replicated.
+      bands: how the pictures are cut into bands; with None, the tree is returned unchanged.
     """
     if bands is None:
         return tree
@@ -160,7 +168,7 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
 
 
 def distribute(tree: Any, bands: Bands | None) -> Any:
-    """Pad arrays [..., height, w, 3] and distribute them by band over the devices of a mesh."""
+    """Pad arrays [..., height, w, 3] and distribute them by band over devices, outside of tracing."""
     if bands is None:
         return tree
     return _with_padding(replicate(tree, bands.mesh), bands)
@@ -170,6 +178,7 @@ _with_padding = jax.jit(with_padding)
 
 
 def _is_picture(x: Any, height: int) -> bool:
+    """Return whether an array is a picture of this height, or several: [..., height, w, 3]."""
     return x.ndim >= 3 and x.shape[-3] == height and x.shape[-1] == 3
 
 
@@ -177,7 +186,9 @@ def _is_picture(x: Any, height: int) -> bool:
 
 
 def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
-    """Return a device's band with rows of the bands above and below it; zeros where there is no band.
+    """Return a device's band together with rows of the bands above and below it.
+
+    Rows above the first band and below the last one are zeros.
 
     Every device must make this call at the same time, inside a function given to `map_bands`. In the
     backward pass, the gradient of a fetched row goes back to the device that owns the row.
@@ -194,7 +205,10 @@ def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
     rows = band.shape[0]
 
     def fetched(wanted: int, direction: int) -> list[Array]:
-        """Return `wanted` rows from above (`direction` 1) or below (-1), in parts, nearest first."""
+        """Return `wanted` rows of the bands above (`direction` 1) or below (-1) this device's band.
+
+        The result has one part for each of these bands, the nearest band first.
+        """
         parts = []
         for hop in range(1, -(-wanted // rows) + 1):
             lines = min(rows, wanted - (hop - 1) * rows)
@@ -215,13 +229,13 @@ def map_bands(
     Args:
       function: a function of pytrees of arrays; it may call `with_neighbours` and sum over the axis
         `BANDS`.
-      bands: the bands of the picture.
+      bands: how the picture is cut into bands.
       split: for each argument, whether the first axis of its arrays is distributed over the devices;
         if not, every device has the whole arrays.
       split_out: whether the first axis of the result's arrays is distributed over the devices.
 
     Returns:
-      A function of whole arrays, instead of a device's bands, for use in a traced function.
+      A function of the arrays of the whole picture, for use in a traced function.
     """
     specs = tuple(P(BANDS) if one else P() for one in split)
     out = P(BANDS) if split_out else P()

@@ -1,8 +1,10 @@
-"""Buckets: arrays of one size at each scale, in which pictures of several sizes are painted.
+"""Buckets: arrays of one size, in which pictures of several smaller sizes are painted.
 
-A bucket is a choice of arrays for a group of runs: the real pictures lie at their top left, and one
-program for each scale serves all of them; see `nst_jax._real_size`. Larger arrays add pixels to paint,
-and save programs to compile.
+XLA compiles a program for one size of arrays, so each new size of a picture would need new programs. In
+a bucket, every picture lies at the top left of an array of the bucket's size, and the rest of the array
+is padding; see `nst_jax._real_size`. One compiled program for each scale (resolution of a
+coarse-to-fine run) then serves all pictures. The price is the padding, which is computed as well: the
+larger a bucket, the more sizes share its programs, and the more pixels are computed in vain.
 """
 
 from collections.abc import Sequence
@@ -20,17 +22,18 @@ from nst_jax.scaling.capacity import gigabytes
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.vgg.taps import SMALLEST
 
-OFF = "off"  # each shape of canvas has programs of its own
+OFF = "off"  # value of the argument `bucket`: no buckets, so each shape of canvas has its own programs
 
-Scales = tuple[Scale, ...]  # of one run, coarse to fine
+Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
 
 def checked_bucket(bucket: Any) -> int | None:
-    """Return the side of a bucket in px, or None for "off".
+    """Check the argument `bucket`; return the side of the bucket in px, or None for "off".
 
     Raises:
-      TypeError: if it is neither text nor a whole number.
-      ValueError: if it is another text, or no multiple of 16 px.
+      TypeError: if `bucket` is neither a string nor a whole number.
+      ValueError: if `bucket` is a string other than "off", or a number that is not a positive multiple
+        of 16.
 
     Example:
       >>> checked_bucket("off"), checked_bucket(256)
@@ -53,10 +56,16 @@ def checked_bucket(bucket: Any) -> int | None:
 def check_run_in_bucket(
     recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool = False
 ) -> None:
-    """Refuse a run that is not exact in a bucket, or for which nobody has made it so.
+    """Refuse a run whose pictures in a bucket would not get the same losses and updates as alone.
+
+    Args:
+      recipe: the recipe of the run.
+      scales: the scales of the run, coarse to fine.
+      controlled: whether the run has regions, protected or transparent parts.
+      bands: whether several devices share each picture.
 
     Raises:
-      ValueError: the message says what stands in the way.
+      ValueError: if the recipe or one of the arguments prevents a bucket; the message says which.
     """
     check_in_bucket(recipe, controlled=controlled, bands=bands)
     check_descent_in_bucket(recipe.descent)
@@ -68,29 +77,35 @@ def check_run_in_bucket(
 
 
 class Bucket(NamedTuple):
-    """The arrays of a bucket at each scale, and the runs that it holds."""
+    """A bucket: the sizes of its arrays at each scale, and the runs whose pictures lie in them."""
 
-    # As of one run: at each scale the shape of the arrays of canvases and contents, the one shape of
-    # the arrays of styles, and the number of updates.
+    # One `Scale` for each scale of the runs, with the sizes of arrays instead of pictures: `shape` is
+    # that of the arrays for canvases and contents, and `style_shapes` has one entry, the shape of the
+    # arrays for styles. `steps` is the number of updates, as in the runs.
     scales: Scales
-    runs: tuple[int, ...]  # their indices
+    # Indices of the runs in the argument `runs` of `buckets_of`; each run paints one picture.
+    runs: tuple[int, ...]
 
 
 def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket]:
-    """Return the buckets of runs whose canvases lie in squares of one side.
+    """Return buckets for the runs of several pictures, whose final canvases lie in squares of one side.
 
-    The arrays of the coarser scales, and those of styles, are squares too, whose sides follow from
-    `side` and from the recipe's schedule, so that other pictures need no other programs. A style that
-    is larger than the canvas has a square of a multiple of that side. Runs whose numbers of scales or
-    updates differ have buckets of their own.
+    The runs of a bucket have the same number of updates at each scale; runs that differ in these
+    numbers get different buckets.
+
+    All arrays are squares. At the coarser scales, the side of the arrays for canvases follows from
+    `side` and the recipe's schedule (rounded up to a multiple of 16 px, and larger only where a canvas
+    would not fit). The side of the arrays for styles is the smallest multiple of the canvas array's
+    side at that scale into which all styles fit. So the sizes, and thus the compiled programs, usually
+    stay the same when other pictures are painted.
 
     Args:
-      side: of the canvas at the final scale, in px; a multiple of 16.
-      runs: the scales of each run, with the real sizes.
+      side: side of the square for the canvas at the final scale, in px; a multiple of 16.
+      runs: the scales of each run, with the real sizes of its pictures.
       recipe: the recipe of all runs.
 
     Raises:
-      ValueError: if a canvas is larger than the bucket.
+      ValueError: if the final canvas of a run is larger than `side`.
 
     Example:
       >>> from nst_jax import recipes
@@ -120,12 +135,13 @@ def _rounded_up(side: int, step: int = SMALLEST) -> int:
 
 
 def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
-    """Return the shapes of the arrays of a bucket for runs with the same updates at each scale."""
+    """Return `Bucket.scales` for runs that have the same number of updates at each scale."""
     square = prepare.scales_up_to((side, side), [(side, side)], recipe)
     found = []
     for index, first in enumerate(runs[0]):
         largest = max(max(scales[index].shape) for scales in runs)
-        # A schedule may have another number of scales for a square of this side.
+        # For a square of this side, the schedule may give another number of scales than for the
+        # pictures. Then its sizes are of no use, and those of the pictures decide alone.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
         canvas = side if index == len(runs[0]) - 1 else _rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)
@@ -135,15 +151,16 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
 
 
 def plan_bucket(recipe: Recipe, arrays: Scales, **options: Any) -> Plan:
-    """Plan the run of pictures that lie in the arrays of a bucket.
+    """Return the plan by which the pictures of a bucket are painted.
 
     Args:
-      recipe: a checked recipe.
-      arrays: the shapes of the arrays, from `buckets_of`.
-      **options: further arguments of `plan_scales`.
+      recipe: the recipe of all pictures, already checked.
+      arrays: the sizes of the bucket's arrays: `scales` of a `Bucket` from `buckets_of`.
+      **options: further arguments of `plan_scales`, such as `pictures`, the number of pictures.
 
     Raises:
-      ValueError: if there is too little memory for the arrays, so that they would be cut into tiles.
+      ValueError: if the arrays would have to be computed in tiles, because memory is too small or the
+        recipe says so.
     """
     plan = plan_scales(recipe, arrays, **options)
     if plan.recipe.network.tile:
@@ -157,7 +174,15 @@ def plan_bucket(recipe: Recipe, arrays: Scales, **options: Any) -> Plan:
 
 
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:
-    """Return the share of pixels that a bucket adds at its final scale: 0.5 for half as many more."""
+    """Return the number of padding pixels in a bucket's canvases, divided by that of real pixels.
+
+    Only the final scale counts. 0.5 means that the arrays have half as many pixels more than the
+    pictures.
+
+    Args:
+      bucket: one of the buckets that `buckets_of` returned.
+      runs: the scales of each run, as `buckets_of` got them.
+    """
     real = sum(_area(runs[index][-1].shape) for index in bucket.runs)
     return len(bucket.runs) * _area(bucket.scales[-1].shape) / real - 1
 

@@ -1,4 +1,4 @@
-"""Memory of a device: how much a run can still allocate, what fits, and the error if it runs out."""
+"""Memory of a device: how much a run can still allocate, what fits, and the error if it is used up."""
 
 import os
 from collections.abc import Iterator
@@ -17,9 +17,10 @@ from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
 
 # A run fits if its estimated memory times this factor is available, since estimates may be too low.
 MARGIN = 1.2
-# At most this many times the memory of the finest scale (resolution) is allocated if a GPU allocator
-# grows on demand: it cannot merge the blocks that coarser scales have freed, so these stay allocated.
-# Each scale has a quarter of the next finer one's pixels, and 1 + 1/4 + 1/16 + ... = 4/3.
+# A GPU allocator that grows on demand cannot merge the blocks of memory that coarser scales
+# (resolutions) have freed, so these blocks stay allocated beside those of the finest scale. Each scale
+# has a quarter of the pixels of the next finer one, and 1 + 1/4 + 1/16 + ... = 4/3. So at most this
+# many times the memory of the finest scale is allocated.
 FRAGMENTATION = 4 / 3
 
 
@@ -29,10 +30,10 @@ FRAGMENTATION = 4 / 3
 def available(device: Any = None) -> int | None:
     """Return the bytes that a run on a device can still allocate; None if that is not known.
 
-    For an accelerator, this is its allocator's limit minus the bytes in use, and with
-    `XLA_PYTHON_CLIENT_PREALLOCATE=false` divided by `FRAGMENTATION`. For a CPU, it is the
-    memory that the operating system reports as available, or what the process's control group (a
-    container's limit) leaves, whichever is less.
+    For an accelerator, this is the limit of its allocator minus the bytes in use; it is divided by
+    `FRAGMENTATION` if the environment variable `XLA_PYTHON_CLIENT_PREALLOCATE` is false. For a CPU, it
+    is the memory that the operating system reports as available, or what is left of the limit of a
+    container, whichever is less; see `_memory`.
 
     Args:
       device: the device of the run; None is the first local device.
@@ -48,10 +49,11 @@ def available(device: Any = None) -> int | None:
 
 
 def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | None, str]:
-    """Return the bytes that each device of a run can allocate, and the platform, see `platform_of`.
+    """Return the bytes that each device of a run can allocate (or None), and the platform.
 
-    With several processes, every process must make this call. All of them get the smallest value that
-    any of them has, since they have to run the same program.
+    The bytes are None if they are not known. The platform is "cpu" or "gpu", as from `platform_of`.
+    With several processes, every process must make this call. All of them get the smallest number of
+    bytes that any of them has, since they have to run the same program.
 
     Args:
       mesh: the devices that paint; None is one device.
@@ -66,9 +68,10 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 
 
 def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) -> int | None:
-    """Return the bytes for each device: `total`, or on a CPU, an equal part of it for each band.
+    """Return the bytes that each device can allocate, given the memory `total`.
 
-    The CPU devices that share a picture are simulated, so they share one memory.
+    An accelerator has all of `total` to itself. CPU devices that share a picture are simulated and have
+    one memory together, so each gets an equal part of `total`. The result is None if `total` is None.
     """
     if total is None or mesh is None or platform != "cpu":
         return total
@@ -118,7 +121,7 @@ def fits(footprint: Footprint, available: int | None) -> bool:
 def footprint_at(
     recipe: Recipe, scale: Scale, platform: str, *, pictures: int = 1, devices: int = 1
 ) -> Footprint:
-    """Return the estimated memory of a recipe at one scale of a run."""
+    """Return the estimated memory of a recipe at one scale of a run; see `estimate_memory`."""
     return estimate_memory(
         scale.shape,
         recipe=recipe,
@@ -137,14 +140,17 @@ EXHAUSTED = "RESOURCE_EXHAUSTED"  # XLA's status code for running out of memory,
 
 
 class OutOfMemory(MemoryError):
-    """Raised when the device runs out of memory; the message has the run's estimate and remedies."""
+    """Raised when the device runs out of memory.
+
+    The message gives the estimated memory of the run and what the user can do.
+    """
 
 
 @contextmanager
 def explaining_out_of_memory(
     footprint: Footprint, tile: int | None, available: int | None
 ) -> Iterator[None]:
-    """Turn XLA's RESOURCE_EXHAUSTED into an `OutOfMemory` that names size, estimate and remedies.
+    """Context manager: turn XLA's error for exhausted memory into an `OutOfMemory`.
 
     Args:
       footprint: the estimated memory of the run.
@@ -152,13 +158,14 @@ def explaining_out_of_memory(
       available: bytes that could be allocated before the run; None if not known.
 
     Raises:
-      OutOfMemory: raised from JAX's error.
+      OutOfMemory: if the block raises XLA's error RESOURCE_EXHAUSTED. The message gives the size, the
+        estimate and remedies.
     """
     try:
         yield
     except GeneratorExit:
-        # An unfinished run is dropped. If this happens while Python exits, `jax` may be None already,
-        # and the next clause would fail.
+        # Python raises this when the generator of an unfinished run is deleted. If that happens while
+        # Python exits, `jax` may be None already, and the next `except` clause would fail.
         raise
     except jax.errors.JaxRuntimeError as error:
         if EXHAUSTED not in str(error):
@@ -167,6 +174,7 @@ def explaining_out_of_memory(
 
 
 def _exhausted(footprint: Footprint, tile: int | None, available: int | None) -> str:
+    """Return the message of `OutOfMemory`."""
     (height, width), count = footprint.shape, footprint.pictures
     what = f"{width}x{height} px" if count == 1 else f"{count} pictures of {width}x{height} px"
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""

@@ -1,7 +1,8 @@
-"""The size of a chunk, the number of pictures painted at once.
+"""The size of a chunk: the number of pictures of a batch that are painted at once.
 
-Two numbers limit it: how many pictures fit into memory, and the number beyond which a larger chunk is
-hardly faster. Within these limits, sizes are preferred with which few programs are compiled.
+Two numbers limit the size: how many pictures fit into memory, and the number of pictures beyond which a
+larger chunk is hardly faster. Within these limits, sizes are preferred with which few programs are
+compiled.
 """
 
 import bisect
@@ -11,18 +12,19 @@ from nst_jax._types import Shape
 from nst_jax.scaling.capacity import MARGIN
 from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
-# Number of pixels, over all canvases of a chunk, beyond which a larger chunk hardly gains speed. It is
-# smaller on a CPU, which gains little from large chunks.
+# Number of pixels, over all canvases of a chunk, beyond which a larger chunk is hardly faster: by JAX's
+# name of the platform, and for all other platforms. It is smaller on a CPU, which gains little from
+# large chunks.
 PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
 
 def largest_chunk(total: Callable[[int], int], available: int | None, count: int) -> int | None:
-    """Return how many of `count` pictures fit into memory at once, at least 1.
+    """Return how many of `count` pictures fit into memory at once, at least 1; None if not known.
 
     Args:
       total: function of a number of pictures; returns the estimated bytes of painting them at once.
-      available: bytes that the device can allocate; None if not known, and then the result is None.
+      available: bytes that the device can allocate; None if not known.
       count: number of pictures.
     """
     if available is None:
@@ -56,11 +58,17 @@ def even_chunk(count: int, most: int | None) -> int:
 
 
 def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) -> int:
-    """Return a chunk size that is a multiple of the number of pictures computed in parallel.
+    """Return a chunk size that gives every device of a mesh equally many pictures.
 
-    Each device, or each group of devices that share a picture, gets as many pictures of a chunk
-    as `even_chunk` chooses for its part of `count` and `most`. With a mesh, the size may exceed
-    `count`, and also `most` if `most` is less than the number of pictures computed in parallel.
+    Each device, or each group of devices that share a picture, gets as many pictures of a chunk as
+    `even_chunk` chooses for its part of `count` and `most`. The size is a multiple of the number of
+    pictures that the devices compute at the same time. So it may exceed `count`, and also `most` if
+    `most` is less than that number.
+
+    Args:
+      count: number of pictures.
+      most: largest size allowed; None sets no limit.
+      mesh: the devices; None is one device.
     """
     parallel = pictures_in_parallel(mesh)
     each = None if most is None else max(1, most // parallel)
@@ -68,25 +76,34 @@ def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) 
 
 
 def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
-    """Return how many pictures of a chunk share one memory: all on a CPU, else those of one device."""
+    """Return how many pictures of a chunk share one memory.
+
+    On a CPU these are all pictures of the chunk, since all CPU devices share one memory; on other
+    platforms, they are the pictures of one device.
+    """
     return chunk if platform == "cpu" else max(1, chunk // pictures_in_parallel(mesh))
 
 
 def worthwhile_chunk(shape: Shape, platform: str) -> int:
-    """Return the number of canvases of (height, width) beyond which a larger chunk gains no speed."""
+    """Return the number of canvases beyond which a larger chunk is hardly faster.
+
+    Args:
+      shape: (height, width) of each canvas.
+      platform: JAX's name of the platform.
+    """
     pixels = PIXELS_AT_ONCE.get(platform, PIXELS_AT_ONCE_ELSEWHERE)
     return max(1, pixels // (shape[0] * shape[1]))
 
 
 def worthwhile_divisor(count: int, shape: Shape, platform: str, parallel: int = 1) -> int:
-    """Return the largest chunk that divides `count` and still gains speed over smaller ones.
+    """Return the largest chunk size that divides `count` and is still faster than smaller sizes.
 
     All chunks then have the same size, so one compiled program serves them all.
 
     Args:
       count: number of canvases.
       shape: (height, width) of each canvas.
-      platform: the device's platform.
+      platform: JAX's name of the platform.
       parallel: number of canvases that the devices compute at the same time.
 
     Example:

@@ -1,4 +1,8 @@
-"""Fitting a run into memory: tiles, rematerialisation, a shorter history; or an error."""
+"""Variants of a recipe that fit into memory, or the error if none does.
+
+The means are tiles (the canvas is computed part by part), rematerialisation (activations are computed
+again for the gradient instead of being kept), and a shorter history of L-BFGS.
+"""
 
 import bisect
 from collections.abc import Callable, Iterator
@@ -14,7 +18,8 @@ from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.footprint import estimate_memory
 from nst_jax.vgg.precision import BFLOAT16
 
-# Tile sizes to try, in px. Smaller tiles take less memory but more time, because of their halos.
+# Tile sizes to try, in px. Smaller tiles take less memory but more time: the pixels around a tile on
+# which its features depend (its halo) are computed again for each tile.
 TILES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
 # The smallest number of pairs (a step and the gradient's change) to which the history of L-BFGS is
 # shortened if memory is short: with fewer pairs, L-BFGS is hardly better than gradient descent.
@@ -36,14 +41,15 @@ def fitted(
     Args:
       recipe: the recipe of the run, with a precision other than `AUTO`.
       scale: the final scale.
-      available: bytes that can be allocated; None if not known: the canvas is then computed whole.
+      available: bytes that can be allocated; None if not known, and then the canvas is computed whole.
       platform: the device's platform.
       devices: number of devices that share the canvas.
       may_shorten_history: whether this project's own recipes may keep fewer L-BFGS pairs, which changes
         the picture.
 
     Raises:
-      ValueError: if nothing fits. The message names the largest canvas, and the changes, that fit.
+      ValueError: if no variant fits. The message names the largest canvas that fits, and the changes
+        of the recipe that would make it fit.
     """
 
     def fitting(candidate: Recipe) -> bool:
@@ -66,13 +72,14 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     """Return variants of a recipe, each of which needs less memory and more time than the one before.
 
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
-    the second adds rematerialisation, unless the recipe has it already. The others compute in smaller
-    and smaller tiles; there are none of these if the recipe is not `divisible`.
+    the second adds rematerialisation, unless the recipe has it already. The further variants compute
+    the canvas in smaller and smaller tiles; there are none if the recipe is not `divisible`, that is,
+    cannot be computed in tiles.
 
     Args:
       recipe: the recipe to vary.
       longest: longest side of the canvas and all styles, in px.
-      platform: the device's platform.
+      platform: "cpu", "gpu" or "tpu".
     """
     candidates = [with_network(recipe, tile=0)]
     if platform != "cpu" and not recipe.network.remat:
@@ -86,7 +93,10 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
 
 
 def history_of(recipe: Recipe) -> int | None:
-    """Return how many pairs a recipe's L-BFGS keeps; None for other optimisers."""
+    """Return the length of the history of a recipe's L-BFGS; None for other optimisers.
+
+    The history consists of pairs: a step, and the change of the gradient that it made.
+    """
     return getattr(recipe.descent.optimizer, "history", None)
 
 
@@ -96,6 +106,7 @@ def with_network(recipe: Recipe, **fields: Any) -> Recipe:
 
 
 def _with_optimizer(recipe: Recipe, optimizer: Any) -> Recipe:
+    """Return the recipe with another optimiser."""
     return replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
 
 
@@ -108,7 +119,12 @@ def _is_ours(recipe: Recipe) -> bool:
 
 
 def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:
-    """Return the recipe with as many L-BFGS pairs as fit; None if no shorter history fits."""
+    """Return the recipe with as long a history of L-BFGS as fits; None if no shorter history fits.
+
+    Args:
+      recipe: the recipe, which does not fit with its own history.
+      fitting: function that returns whether a recipe fits.
+    """
     optimizer: Any = recipe.descent.optimizer
     most = history_of(recipe) or 0
 
@@ -199,13 +215,13 @@ def _refusal_of_style(
 
 
 def _shrunk(shape: Shape, new: int, old: int) -> Shape:
-    """Return a shape multiplied by new / old, with sides of at least 16 px."""
+    """Return a (height, width) multiplied by `new / old`, with sides of at least 16 px."""
     height, width = (max(vgg.SMALLEST, round(side * new / old)) for side in shape)
     return height, width
 
 
 def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Yield changes that save memory but alter the picture: each in words, and the changed recipe."""
+    """Yield changes that save memory but alter the picture: each as text, and the changed recipe."""
     if recipe.network.precision_on().activations is None:
         yield "bfloat16 (`precision`)", with_network(recipe, precision=BFLOAT16)
     if history_of(recipe) is not None:
@@ -218,10 +234,10 @@ def largest_that_fits(
     """Return the largest canvas that fits and has the proportions of a scale's canvas.
 
     Args:
-      scale: the requested shapes of the canvas and the styles, which shrink by the same factor.
+      scale: the requested shapes of the canvas and of the styles; the styles shrink with the canvas.
       recipe: the recipe of the run, with its tiles.
       available: bytes that each device can allocate.
-      platform: the platform whose memory is estimated, as in `estimate_memory`.
+      platform: "cpu", "gpu" or "tpu", as in `estimate_memory`.
       devices: number of devices that share the canvas.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Bytes of memory that a run takes, from shapes alone.
+"""Estimates of the bytes of memory that a run takes, computed from the shapes of its arrays alone.
 
 Nothing is compiled or run. Memory is counted buffer by buffer along the forward and the backward pass
 through the network's layers.
@@ -47,12 +47,12 @@ class Footprint:
       shape: (height, width) of the canvas.
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
-      activations: activations of the network while it computes loss and gradient, or while it computes
-        the largest style's statistics, or what the matting Laplacian or the guided filter of `realism`
-        takes before or after that, whichever is most.
+      activations: the largest of four numbers: activations of the network while it computes loss and
+        gradient; activations while it computes the statistics of the largest style; what the matting
+        Laplacian takes; what the guided filter of `realism` takes. These are never needed at once.
       state: canvases, the optimiser's state, and the copies that an update makes of them.
-      targets: the content's features and the targets of the style loss; the masks of regions, and of a
-        protected part with the content that is kept there.
+      targets: the content's features and the targets of the style loss; the masks of regions; the mask
+        of a protected part, and the content that is kept there.
       inputs: the contents and the styles, resized.
     """
 
@@ -95,16 +95,16 @@ def estimate_memory(
 
     Args:
       shape: (height, width) of the canvas at its final size.
-      recipe: only its taps and losses, network and optimiser matter, not its size rules. If
-        `network.tile` cuts the canvas into tiles, activations are those of one tile.
-      style_shapes: (height, width) of each style; None means the canvas' shape. How many of them are
-        blended in one picture is taken from the recipe's `style_shares`; a style loss that compares
-        positions takes all.
+      recipe: the recipe, whose size rules are ignored. If `network.tile` cuts the canvas into tiles,
+        activations are those of one tile.
+      style_shapes: (height, width) of each style; None means one style of the canvas' shape. The
+        recipe's `style_shares` say how many styles are blended in one picture, except that a style loss
+        that compares positions uses all of these styles.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
-      platform: "cpu", "gpu" or "tpu"; None is JAX's default. A run on a CPU also stores Winograd
-        kernels, and its convolutions need other buffers; and a precision of `AUTO` is that of the
-        platform.
+      platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
+        well, and convolutions need other buffers. If the recipe's precision is `AUTO`, the platform
+        decides on it.
       regions: number of regions with styles of their own, plus one for the region of the default style.
       protected: whether a part of the content is protected.
 
@@ -147,7 +147,8 @@ def estimate_memory(
         loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(shape, recipe))
         measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
-            # The vectors or samples that are made of the features are in the costs of the loss.
+            # A loss that compares positions makes further arrays of the features, such as vectors to be
+            # matched. The loss itself states their bytes as its costs.
             costs = matching_costs(shape, styles, recipe)
             loop += costs.update_bytes + joint_content_costs(shape, recipe).update_bytes
             loop = max(loop, costs.match_bytes)
@@ -168,7 +169,10 @@ def estimate_memory(
 
 
 def _with_each_loss(recipe: Recipe) -> list[Recipe]:
-    """Return the recipe with each of the style losses by which the final size may be painted."""
+    """Return a variant of the recipe for each style loss that it may use at the final size.
+
+    A recipe may have another style loss at the last scale than at the scales before it.
+    """
     terms, last = recipe.terms, recipe.terms.last_style_loss
     each = [terms.style_loss] if last is None else [terms.style_loss, last]
     return [
@@ -178,23 +182,26 @@ def _with_each_loss(recipe: Recipe) -> list[Recipe]:
 
 
 def _bytes_of_picture(shape: Shape) -> int:
+    """Return the bytes of a float32 picture of this (height, width)."""
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
-# How many float32 numbers per pixel the matting energy and its gradient take: arrays of windows of 9
-# pixels, several of them at a time. They are computed before or after the network's pass, so their
-# memory is not added to the network's.
+# How many float32 numbers per pixel the matting energy and its gradient take, mostly in arrays of
+# windows of 9 pixels. They are computed before or after the network's pass, so their memory is not
+# added to that of the network.
 MATTING_NUMBERS = 200
 
 
 def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
+    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it."""
     if recipe.terms.matting_weight is None:
         return 0
     return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
 
 
-# Bytes per pixel of the unresized picture that the filters of Pillow take, mostly for float32 copies
-# while the picture is rounded to 8 bits. (Filters that run in JAX do not round to 8 bits.)
+# Bytes that Pillow's resize filters take for each pixel of the picture before resizing, mostly for
+# float32 copies while the picture is rounded to 8 bits. (Filters that run in JAX do not round to 8
+# bits.)
 PILLOW_BYTES = 40
 
 
@@ -204,10 +211,10 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
     Args:
       old: (height, width) of the picture as it was read.
       new: (height, width) of the resized picture.
-      resize: the filter, a value of `filters.FILTERS`.
+      resize: the filter, a value of `recipes.filters.FILTERS`.
     """
     if old == new:
-        return _bytes_of_picture(old)  # the copy on the device
+        return _bytes_of_picture(old)  # nothing is resized, but the picture is copied to the device
     if resize not in (resizing.antialiased, resizing.bilinear):
         return PILLOW_BYTES * old[0] * old[1] + 2 * _bytes_of_picture(new)
     # JAX resizes one axis after the other, by products with a matrix, for which it may copy a picture.
@@ -225,6 +232,7 @@ def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
 
 
 def _checked_shape(argument: str, shape: Any) -> Shape:
+    """Check a (height, width) and return it as two ints."""
     if not isinstance(shape, Iterable) or isinstance(shape, (str, bytes)):
         raise TypeError(f"`{argument}`: expected (height, width), got {shape!r}")
     sides = tuple(shape)
@@ -236,6 +244,7 @@ def _checked_shape(argument: str, shape: Any) -> Shape:
 
 
 def _checked_shapes(shapes: Any) -> list[Shape]:
+    """Check the argument `style_shapes` and return its (height, width) pairs."""
     if not isinstance(shapes, (list, tuple)):
         raise TypeError(f"`style_shapes`: expected a list of (height, width), got {shapes!r}")
     if not shapes:
@@ -254,19 +263,26 @@ def _bytes_each(recipe: Recipe) -> int:
 def _work(
     layer: Layer, into: int, out: int, recipe: Recipe, on_cpu: bool, *, direct: bool = False
 ) -> int:
-    """Return the bytes that a convolution from `into` to `out` channels needs besides its result.
+    """Return the bytes that a convolution needs besides its result.
 
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
     in the backward pass. Winograd convolution makes several buffers one after the other, two of which
     exist at a time; see `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4
     elements per channel if it is transformed along one axis only, and 36/16 if along both axes; the
     buffer of the products has 36/16, too. A CPU convolves in float32 even if the activations have fewer
-    bits; only the factors of Winograd's products then have fewer bits as well. With `direct`, as when
-    styles are measured, no layer uses Winograd convolution.
+    bits; only the factors of Winograd's products then have fewer bits as well.
+
+    Args:
+      layer: the layer of the convolution.
+      into: number of channels that the convolution reads; in the backward pass, those of the output.
+      out: number of channels that the convolution returns.
+      recipe: the recipe of the run.
+      on_cpu: whether the run is on a CPU.
+      direct: whether no layer uses Winograd convolution, as when styles are measured.
     """
     each = _bytes_each(recipe)
     if recipe.network.padding is not layers.zero_padded:
-        # The padded input, and the result before its outermost ring is cropped.
+        # Two more arrays exist: the padded input, and the result before its outermost ring is cropped.
         padded = layer.positions * (into + out) * each
         plain = replace(recipe, network=replace(recipe.network, padding=layers.zero_padded))
         return padded + _work(layer, into, out, plain, on_cpu, direct=direct)
@@ -290,8 +306,9 @@ def _work(
 def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     """Return the peak bytes of one evaluation of loss and gradient.
 
-    With `network.remat`, the backward pass computes a block's activations, and what its taps keep for
-    the gradient, again from the block's input.
+    A block is the layers between two poolings. With `network.remat`, the activations of a block, and
+    what its taps keep for the gradient, are dropped, and the backward pass computes them again from the
+    input of the block.
     """
     each = _bytes_each(recipe)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
@@ -328,7 +345,10 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 
 
 def _pooled(blocks: Blocks) -> list[list[int]]:
-    """Return the number of elements to which each layer's output is pooled; 0 if it is not pooled."""
+    """Return for each layer, by block, the number of elements of its output after pooling.
+
+    The number is 0 for a layer whose output is not pooled.
+    """
     following = [*(block[0].input for block in blocks[1:]), 0]
     return [
         [0] * (len(block) - 1) + [elements]
@@ -337,7 +357,10 @@ def _pooled(blocks: Blocks) -> list[list[int]]:
 
 
 def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes that are kept of a layer for the gradients of its ReLU, taps and pooling."""
+    """Return the bytes of a layer that are kept for the gradients of its ReLU, taps and pooling.
+
+    `pooled` is the number of elements of the layer's output after pooling; 0 if it is not pooled.
+    """
     kept = (layer.output + layer.tapped) * _bytes_each(recipe)
     if not pooled or recipe.network.pool is not layers.max_pool:
         return kept
@@ -346,15 +369,17 @@ def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     return pooled + kept * (layer.tapped > 0 or on_cpu)
 
 
-# Number of copies of a layer's features that XLA holds while it makes their Gram matrix.
+# Number of copies of a layer's features that XLA holds at the same time while it computes their Gram
+# matrix.
 HELD_FOR_GRAM = 3
 
 
 def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool) -> int:
-    """Return the peak bytes of computing a style's statistics; if it is cut into tiles, of one tile.
+    """Return the peak bytes of computing the statistics of a style of this (height, width).
 
-    XLA may make the Gram matrix of a layer after it has computed the next layer, so the copies for that
-    matrix are counted together with the next layer.
+    If the style is cut into tiles, the peak is that of one tile. XLA may make the Gram matrix of a
+    layer after it has computed the next layer, so the copies for that matrix are counted together with
+    the next layer.
     """
     taps = recipe.terms.every_style_tap
     window = tiles.window_of(shape, taps, recipe.network, planned_bands(shape, recipe, devices))
@@ -372,7 +397,7 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
 
 
 def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of kernels, plain, transposed and (on a CPU) for Winograd, and of biases."""
+    """Return the bytes of biases and of kernels: plain, transposed, and on a CPU those for Winograd."""
     total, each = 0, _bytes_each(recipe)
     for layer in (layer for block in blocks for layer in block):
         kernel = layer.channels_in * layer.channels
@@ -407,13 +432,14 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
 def _bytes_of_targets(
     shape: Shape, styles: Sequence[Shape], recipe: Recipe, regions: int, protected: bool
 ) -> int:
-    """Return the bytes of the content's features and the targets of the style losses.
+    """Return the bytes of all targets: the content's features, those of the style losses, and masks.
 
-    If targets depend on the size of the style, each of the `style_shares` is counted as a style of the
-    largest size. Each region has targets of its own. If there are several regions or a protected part,
-    each region has a mask at every style tap as well. A protected part adds the content picture and a
-    map of how much of it is kept, both of the canvas' shape, and, at the tap whose content loss
-    protects it, the content's features and a weight for each position.
+    If the size of a target depends on the size of the style, all blended styles (one for each of the
+    `style_shares`) are counted with the largest size. Each region has targets of its own. If there are
+    several regions or a protected part, each region has a mask at every style tap as well. A protected
+    part adds two arrays of the canvas' shape: the content picture, and how much of it each pixel keeps.
+    It also adds the content's features and a weight for each position, at the tap whose content loss
+    keeps the protected part like the content.
     """
     terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)
@@ -434,10 +460,13 @@ def _bytes_of_targets(
     if isinstance(terms.style_loss, losses.MatchingLoss):
         found += matching_costs(shape, styles, recipe).target_bytes
     if isinstance(terms.content_loss, losses.JointContentLoss):
-        found += _bytes_of_picture(shape)  # `Targets.photo`
+        found += _bytes_of_picture(shape)  # the content picture, which `Targets.photo` keeps
     return found
 
 
 def _positions(taps: Iterable[str], shape: Shape, recipe: Recipe) -> int:
-    """Return the number of positions of all these taps together."""
+    """Return the number of positions of the features at several taps, added up.
+
+    `shape` is the (height, width) of the picture.
+    """
     return sum(math.prod(features_at(tap, shape, recipe).shape[:2]) for tap in taps)

@@ -1,4 +1,4 @@
-"""The network's layers with their sizes and losses, from which memory and operations are counted."""
+"""The network's layers with their sizes and losses, from which `footprint` and `operations` count."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -20,11 +20,11 @@ from nst_jax.vgg import winograd
 class Layer(NamedTuple):
     """One convolution of the network, and the size of its output for a given picture."""
 
-    name: str
-    height: int
+    name: str  # such as "conv1_1"
+    height: int  # of the output, which the input equals in height and width
     width: int
-    channels_in: int
-    channels: int
+    channels_in: int  # number of channels of the input
+    channels: int  # number of channels of the output
     content: tuple[ContentLoss, ...]  # the content losses that read this layer's output
     style: tuple[StyleLoss, ...]  # the style losses that read this layer's output
 
@@ -44,11 +44,11 @@ class Layer(NamedTuple):
 
     @property
     def tapped(self) -> int:
-        """Number of elements that the taps keep for the gradient, in addition to the output.
+        """Number of elements that the losses at this layer keep for the gradient, beside the output.
 
-        A content tap keeps the difference between features and target. A style tap keeps the features
-        as a matrix, or the gradient with respect to them. Neither tap can reuse the output's
-        buffer, since the gradient of the ReLU still reads the output.
+        A content loss keeps the difference between features and target. A style loss keeps the features
+        as a matrix, or the gradient with respect to them. Neither can reuse the buffer of the output,
+        since the gradient of the ReLU still reads it.
         """
         return (len(self.content) + len(self.style)) * self.output
 
@@ -58,11 +58,15 @@ class Layer(NamedTuple):
         return winograd.pays(self.height, self.width, self.channels_in, self.channels)
 
 
-Blocks = list[list[Layer]]
+Blocks = list[list[Layer]]  # the layers by block; a block is the layers between two poolings
 
 
 def held_taps(recipe: Recipe, protected: bool) -> tuple[str, ...]:
-    """Return the tap of the content loss that holds protected parts, as a tuple; empty without one."""
+    """Return the tap of the content loss that keeps protected parts like the content, in a tuple.
+
+    The tuple is empty if no part is protected, or the recipe's content loss cannot be limited to a
+    part.
+    """
     terms = recipe.terms
     return (held_tap(terms.taps),) if protected and terms.content_loss.additive else ()
 
@@ -70,8 +74,9 @@ def held_taps(recipe: Recipe, protected: bool) -> tuple[str, ...]:
 def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = False) -> Blocks:
     """Return the layers down to the deepest tap, by block, for a picture of this (height, width).
 
-    With several regions, each style loss is listed once for each region, since every region has sums
-    and a distance of its own. If a part of the content is protected, a further content loss is listed.
+    Each layer lists the losses that read it. With several regions, a style loss is listed once for each
+    region, since every region has sums and a distance of its own. If a part of the content is
+    protected, a further content loss is listed.
     """
     terms, (height, width) = recipe.terms, shape
     content = [vgg.layer_of(tap) for tap in dict.fromkeys(terms.content_taps)]
@@ -107,14 +112,14 @@ def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]
 
 
 def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) -> list[int]:
-    """Return one part of the cost of each loss at each layer that it reads.
+    """Return the operations, or the memory, of each loss at each layer that it reads.
 
     Not included are the sums over positions of the style losses; `loss_costs.sum_operations` counts
     these.
 
     Args:
       needed: the layers.
-      part: function of a `LossCost` that returns the wanted part, its operations or its memory.
+      part: function that returns the wanted number of a `LossCost`: its operations or its memory.
     """
     found = []
     for layer in needed:
@@ -133,7 +138,7 @@ def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruc
 
 
 def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> MatchingCosts:
-    """Return what a style loss that compares positions costs beside the network.
+    """Return what a style loss that compares positions costs in addition to the network's passes.
 
     Args:
       shape: (height, width) of the canvas.
@@ -155,9 +160,9 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
 
 
 def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
-    """Return what a content loss that reads all content taps together costs beside the network.
+    """Return what a content loss costs in addition to the network's passes.
 
-    It costs nothing more if the recipe has another content loss.
+    Only a loss that reads all content taps together costs something here; for others, all costs are 0.
     """
     loss = recipe.terms.content_loss
     if not isinstance(loss, JointContentLoss):
@@ -166,16 +171,18 @@ def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
 
 
 def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
+    """Return the shapes and types of the features by tap, for a picture of this (height, width)."""
     return {tap: features_at(tap, shape, recipe) for tap in taps}
 
 
 def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
+    """Return what `_features` returns with the picture itself before the features."""
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     return {PIXELS: picture, **_features(taps, shape, recipe)}
 
 
 def size_in_bytes(shapes: Any) -> int:
-    """Return the bytes of all arrays of a pytree."""
+    """Return the bytes of all arrays of a pytree together; the arrays may be `ShapeDtypeStruct`s."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
 
 

@@ -1,6 +1,6 @@
-"""What a loss costs at one tap: its operations and the memory it takes, read from its jaxprs.
+"""What a loss costs at one tap (layer): its operations and the memory it takes, read from its jaxprs.
 
-A jaxpr exists for every loss, so the losses of users are counted like those of the package. Only
+JAX makes a jaxpr of every loss, so the losses of users are counted like those of the package. Only
 products of matrices, sorts and gathers are counted: other operations are elementwise, and take under a
 hundredth of the network's time.
 """
@@ -24,8 +24,9 @@ class LossCost(NamedTuple):
 
     Attributes:
       operations: number of operations of the loss or distance and of its gradient.
-      memory: bytes of the arrays that products, sorts, gathers and loops in these return. XLA fuses
-        elementwise operations, so that their results take no memory of their own.
+      memory: bytes of the results of all matrix products, sorts, gathers and loops in the loss or
+        distance and in its gradient. XLA fuses elementwise operations, so that their results take no
+        memory of their own.
     """
 
     operations: int
@@ -33,7 +34,7 @@ class LossCost(NamedTuple):
 
 
 def sum_operations(loss: StyleLoss, channels: int) -> int:
-    """Return the number of operations of a loss' sums for one position, without their gradient.
+    """Return the number of operations that a loss' sums take for each position, without the gradient.
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER
@@ -44,7 +45,7 @@ def sum_operations(loss: StyleLoss, channels: int) -> int:
 
 
 def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> LossCost:
-    """Return what the distance of a loss costs at a tap whose features are [height, width, channels].
+    """Return what a style loss' distance to its target costs, for features [height, width, channels].
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER, WASSERSTEIN_RELATIVE
@@ -53,13 +54,20 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
       >>> distance_cost(WASSERSTEIN_RELATIVE, 8, 8, 64).operations // (2 * 64**3)  # 64x64 products
       40
     """
-    if loss.additive:  # sums over positions have the same shapes for any number of positions
+    # The sums of an additive loss have the same shapes for any number of positions, and so has all that
+    # is computed from them. One position then has the same cost, and the cache is used more often.
+    if loss.additive:
         height = width = 1
     return _cached(_distance_cost, loss, height, width, channels)
 
 
 def target(loss: StyleLoss, features: jax.ShapeDtypeStruct, *, styles: int) -> Any:
-    """Return the shapes and types of a loss' target, blended of styles with such features [h, w, c].
+    """Return the shapes and types of a style loss' target for a blend of several styles.
+
+    Args:
+      loss: the style loss.
+      features: the shape [h, w, c] and the type of the features of each style.
+      styles: number of styles that are blended.
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER
@@ -86,7 +94,7 @@ def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> L
 
 
 def _cached(function: Callable[..., Any], loss: StyleLoss | ContentLoss, *others: Any) -> Any:
-    """Call a function with a cache, or without one for a loss that cannot be hashed."""
+    """Call a function that has an `lru_cache`; bypass the cache for a loss that cannot be hashed."""
     try:
         hash(loss)
     except TypeError:
@@ -117,6 +125,8 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 def _target(
     loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
 ) -> Any:
+    """Do what `target` does, with the shape and the type of the features as hashable arguments."""
+
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]
         # A single style is not blended, as in `targets.blend`.
@@ -134,6 +144,7 @@ def _content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> 
 
 
 def _cost(jaxpr: Any) -> LossCost:
+    """Return the operations and the memory of all equations of a jaxpr."""
     found = list(_equations(jaxpr))
     return LossCost(
         operations=sum(times * _operations(equation) for equation, times in found),
@@ -165,8 +176,8 @@ def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
                     yield from _equations(inner, inside)
 
 
-# How many operations of the network take as long as one comparison of a sort, or one read of a gather;
-# a rough value, measured on a CPU.
+# How many operations of the network take as long as one comparison of a sort, or one read of a gather,
+# which are slow because they access memory irregularly. A rough value, measured on a CPU.
 ACCESS = 300
 
 
@@ -175,6 +186,7 @@ def _is_scan(equation: Any) -> bool:
 
 
 def _operations(equation: Any) -> int:
+    """Return the number of operations of one equation: a matrix product, a sort or a gather, else 0."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         sides = equation.invars[0].aval.shape
@@ -189,6 +201,7 @@ def _operations(equation: Any) -> int:
 
 
 def _bytes(equation: Any) -> int:
+    """Return the bytes of the results of one equation; 0 if it is fused with others, see `LossCost`."""
     if equation.primitive.name not in ("dot_general", "sort", "gather", "scan", "while"):
         return 0
     return sum(v.aval.size * v.aval.dtype.itemsize for v in equation.outvars)

@@ -1,7 +1,7 @@
-"""Number of arithmetic operations of a run, from shapes alone.
+"""Number of arithmetic operations of a run, computed from the shapes of its pictures alone.
 
-Nothing is compiled or run. Operations are those of the convolutions and of the losses (such as the
-products of Gram matrices), forward and backward.
+Nothing is compiled or run. The operations counted are those of the convolutions and of the losses (such
+as the matrix products for Gram matrices), in the forward and in the backward pass.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,8 +22,8 @@ from nst_jax.scaling.layer_table import (
 )
 from nst_jax.scaling.loss_costs import sum_operations
 
-# The fixed time of an update, as the number of pixels whose computation takes as long; a rough value,
-# measured on a CPU.
+# The part of the time of an update that does not depend on the size of the picture, expressed as a
+# number of pixels whose computation takes as long. A rough value, measured on a CPU.
 FIXED_PIXELS = 2**15
 
 
@@ -40,9 +40,9 @@ def update_operations(
 
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
     convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
-    second. Of the losses, products of matrices, sorts and look-ups count; the distances of style
-    losses are computed once, also with tiles. The optimiser's own arithmetic, under a thousandth of
-    the total, is left out.
+    second. Of the losses, products of matrices, sorts and gathers count. With tiles, the distances of
+    style losses count once for all tiles. The optimiser's own arithmetic, under a thousandth of the
+    total, is left out.
 
     Args:
       shape: (height, width) of the canvas.
@@ -56,7 +56,8 @@ def update_operations(
       regions: number of regions with styles of their own, plus one for the region of the default style.
 
     Returns:
-      Number of operations, including those for `FIXED_PIXELS` pixels as the fixed cost.
+      Number of operations, including those for `FIXED_PIXELS` more pixels, which stand for the part of
+      the time that does not depend on the size.
 
     Example:
       >>> from nst_jax import recipes
@@ -83,6 +84,7 @@ def update_operations(
 
 
 def _forward_operations(layer: Layer) -> int:
+    """Return the operations of a layer's convolution and of the sums of its style losses."""
     convolution = 2 * 9 * layer.channels_in * layer.channels
     sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
     return layer.positions * (convolution + sums)
@@ -93,7 +95,8 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
 
     With several devices, the result is for one of them.
     """
-    # On several devices, the content is cut into the canvas' tiles; see `targets.measure_content`.
+    # On several devices, the content is cut into the same tiles as the canvas, which depend on all
+    # taps; see `targets.measure_content`.
     terms = recipe.terms
     deciding = terms.content_taps if devices == 1 else terms.taps
     grid = tiles.grid_of(shape, deciding, recipe.network, planned_bands(shape, recipe, devices))
@@ -114,7 +117,15 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
 def _forward_to(
     shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
 ) -> float:
-    """Return the operations of the layers down to the deepest of `taps`, over all tiles."""
+    """Return the operations of a forward pass down to the deepest of `taps`, over all tiles.
+
+    Args:
+      shape: (height, width) of the picture.
+      taps: the taps that are read.
+      recipe: the recipe of the run.
+      grid: how the picture is cut into tiles; None if it is computed whole.
+      style: whether the sums of the style losses are included.
+    """
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
     needed = needed_for(taps, window, recipe)
     return count * sum(
@@ -130,7 +141,10 @@ def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> f
 
 
 def matching_operations(scale: Scale, recipe: Recipe) -> float:
-    """Return the number of operations of finding the matches of one scale; 0 if there are none."""
+    """Return the number of operations of finding the matches of a style loss once, at one scale.
+
+    The result is 0 if the style loss has no matches.
+    """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:
         return 0.0

@@ -38,11 +38,11 @@ from nst_jax.vgg.precision import Auto
 
 @dataclass(frozen=True)
 class FileMemory:
-    """The memory that picture files take in this machine, in bytes.
+    """The memory that reading the picture files of a run takes in this machine, in bytes.
 
     Attributes:
-      kept: pictures as they were read, which are kept during the run.
-      peak: peak while they are read and resized.
+      kept: bytes of the pictures as they were read, which are kept during the run.
+      peak: largest number of bytes at any time while the pictures are read and resized.
     """
 
     kept: int
@@ -56,9 +56,9 @@ def memory_of_files(
 
     Args:
       shapes: (height, width) of the content and of each style, as they are read.
-      decoding: bytes that decoding each of them takes.
-      scale: the final scale.
-      recipe: only its filter for resizing matters.
+      decoding: bytes that decoding each of these files takes.
+      scale: the final scale, whose sizes the pictures are resized to.
+      recipe: the recipe, of which only the filter for resizing matters.
     """
     kept = peak = 0
     for (height, width), one in zip(shapes, decoding, strict=True):
@@ -76,11 +76,11 @@ class Plan:
     """Everything that is decided about a run before it starts.
 
     Attributes:
-      requested: the checked recipe with the precision for the platform, before tile size,
-        rematerialisation and L-BFGS history were chosen to fit into memory.
+      requested: the checked recipe as the caller wants it, with the precision for the platform, but
+        before tile size, rematerialisation and L-BFGS history were chosen to fit into memory.
       auto_precision: whether the recipe's precision was `AUTO`, so that the platform decided.
-      recipe: the recipe to run: `requested`, with tile size, rematerialisation and, if allowed, L-BFGS
-        history chosen to fit into memory.
+      recipe: the recipe to run: `requested` with the tile size, rematerialisation and, if allowed,
+        L-BFGS history that were chosen so that the run fits into memory.
       scales: the resolutions, coarse to fine, each with the sizes of canvas and styles and a number
         of updates.
       mesh: devices that share the canvas or the batch; None is one device. An `AbstractMesh` if
@@ -89,11 +89,12 @@ class Plan:
       chunk: number of pictures painted at once.
       platform: the platform whose memory is predicted: "cpu", or "gpu" for any accelerator of this
         process; if `here` is False, the platform that was requested.
-      here: whether the plan is for the devices of this process, and not for another platform.
+      here: whether the plan is for the platform of this process' devices; False if another platform was
+        requested.
       available: bytes that each device can allocate; None if not known.
-      footprint: predicted memory of one device at the final scale, for its pictures of a chunk; on a
-        CPU for all pictures of the chunk, since the CPU devices share one memory.
-      untiled: predicted memory of one device for one picture by `requested`, without tiles.
+      footprint: predicted memory of one device at the final scale, for the pictures of a chunk that the
+        device paints; on a CPU for all pictures of the chunk, since the CPU devices share one memory.
+      untiled: predicted memory of one device for one picture if `requested` was run without tiles.
       files: memory that the content and style files of one picture take in this machine; None if not
         known.
       in_bucket: whether the shapes of `scales` are those of arrays in which pictures of several sizes
@@ -162,12 +163,12 @@ class Plan:
 
     @property
     def fits(self) -> bool | None:
-        """Whether the predicted memory fits; None if the available memory is not known."""
+        """Whether the predicted memory fits into the available memory; None if that is not known."""
         return None if self.available is None else fits(self.footprint, self.available)
 
     @property
     def saves_memory(self) -> bool:
-        """Whether `recipe` has tiles or rematerialisation that `requested` does not have."""
+        """Whether tiles or rematerialisation were added to the requested recipe to save memory."""
         untiled = with_network(self.requested, tile=self.requested.network.tile or 0)
         return self.recipe.network != untiled.network
 
@@ -178,7 +179,7 @@ class Plan:
 
     @property
     def savings(self) -> list[str]:
-        """Phrases for messages on what the plan does to save memory; empty if nothing."""
+        """Phrases for messages on what the plan does to save memory; empty if it does nothing."""
         last, network = self.scales[-1], self.recipe.network
         words = []
         shapes = (last.shape, *last.style_shapes)
@@ -191,14 +192,20 @@ class Plan:
         return words
 
     def bands(self, scale: int = -1) -> Bands | None:
-        """Return how the canvas of a scale is distributed over devices; None if it is on one device."""
+        """Return how the canvas of a scale is distributed over devices; None if it is on one device.
+
+        `scale` is the index of the scale; by default the final one.
+        """
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether a scale and the next one, compiled while the first is painted, fit together.
+        """Return whether a scale and the next one fit into memory at the same time.
 
-        The result is False for the last scale. For others, it is True if the available memory is not
-        known.
+        If so, the next scale can be compiled while this one is painted. The result is False for the
+        last scale. For other scales, it is True if the available memory is not known.
+
+        Args:
+          scale: index of the scale that is painted.
         """
         pair = self.scales[scale : scale + 2]
         if len(pair) < 2 or self.available is None:
@@ -246,11 +253,11 @@ def plan(
       size: see `stylize`.
       style_size: see `stylize`.
       style_scale: see `stylize`.
-      tap_styles: as in `stylize`; each picture may be given by its (height, width).
+      tap_styles: as in `stylize`; in place of each picture, its (height, width) may be given.
       steps: see `stylize`.
       precision: see `stylize`.
       tile: see `stylize`.
-      colors: see `stylize`; takes no part in the planning, but the plan's recipe has it.
+      colors: see `stylize`; it does not affect the planning, but becomes part of the plan's recipe.
       realism: see `stylize`; with several pictures also an array, see `stylize_many`.
       devices: see `stylize`; with several pictures, see `stylize_many`.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
@@ -260,8 +267,8 @@ def plan(
         asks the device.
       platform: "cpu", "gpu" or "tpu"; None is the platform of the devices. It decides on a precision of
         `"auto"`. For another platform, the available memory is not known unless `memory` is given.
-      resume: the checkpoint from which the run will resume, as in `paint`. The plan then keeps the
-        tile size, the rematerialisation and, for `"auto"`, the precision of the checkpoint.
+      resume: the checkpoint from which the run will resume, as in `paint`. What the recipe leaves open
+        (`tile` or `precision` of `"auto"`) is then as in the run of the checkpoint.
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
       protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
@@ -322,6 +329,7 @@ def plan(
 
 
 def _is_list_of_pictures(style: Any) -> bool:
+    """Return whether a style is a list of styles, and not a single (height, width) or picture."""
     sides = (int, np.integer)
     return isinstance(style, (list, tuple)) and not all(isinstance(one, sides) for one in style)
 
@@ -343,7 +351,7 @@ def plan_canvas(
     shape: Shape,
     **options: Any,
 ) -> Plan:
-    """Plan a run whose canvas has this (height, width), with styles of the same size.
+    """Plan a run on a canvas of a given size, with styles of the same size.
 
     Args:
       recipe: a checked recipe; its size rules are ignored.
@@ -369,13 +377,13 @@ def plan_scales(
     files: FileMemory | None = None,
     unread: bool = False,
 ) -> Plan:
-    """Plan a run of a checked recipe along given scales.
+    """Plan a run of a checked recipe for scales that are known already.
 
     With several processes, every process must make this call.
 
     Args:
       recipe: a checked recipe. If its `network.tile` is None, this function chooses the tile size and
-        rematerialisation, and if its precision is `AUTO`, the precision.
+        rematerialisation; if its precision is `AUTO`, it chooses the precision.
       scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
       device: the device that holds the weights; None is the first local device.
@@ -388,7 +396,8 @@ def plan_scales(
         L-BFGS pairs, which changes the picture, if no variant from `memory_savers` fits. Published
         recipes always keep the history of their source.
       files: the memory that the picture files take; None if not known.
-      unread: whether these files are still to be read, so that they take some of the available memory.
+      unread: whether the picture files are still to be read, so that they will take some of the memory
+        that is available now.
 
     Raises:
       ValueError: if reading `unread` files takes more memory than there is; if no tile size fits (the
@@ -447,15 +456,17 @@ def plan_scales(
 
 
 def _devices_of(mesh: AnyMesh | None) -> int:
+    """Return the number of devices of a mesh that share each picture."""
     return 1 if mesh is None else int(mesh.shape.get(sharding.BANDS, 1))
 
 
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return each device's available bytes, the platform, and whether it is this process's platform.
+    """Return the bytes that each device can allocate, the platform, and whether it is that of here.
 
-    The bytes are None if they are not known.
+    The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
+    is False if `platform` is another one than that of this process' devices.
     """
     here = platform in (None, jax.local_devices()[0].platform)
     if isinstance(mesh, Mesh):

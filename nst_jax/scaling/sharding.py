@@ -1,4 +1,7 @@
-"""Several devices: which ones to use, and how pictures and their bands are distributed over them."""
+"""Several devices: which ones to use, and how pictures and their bands are distributed over them.
+
+A band is one of the horizontal parts of a picture that several devices share.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -14,7 +17,7 @@ from nst_jax._types import Array
 
 PICTURES = "pictures"  # mesh axis over which the pictures of a batch are distributed
 BANDS = "bands"  # mesh axis over which the bands of one picture are distributed
-ALL = "all"
+ALL = "all"  # value of the argument `devices`: all devices of the default platform
 
 AnyMesh: TypeAlias = Mesh | AbstractMesh  # a mesh of real devices, or an abstract one for planning
 Devices: TypeAlias = Any  # None, "all", a number of devices, or a list of devices; see `mesh_of`
@@ -38,8 +41,8 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
     Raises:
       TypeError: if `devices` is not None, a string, an int or a list or tuple of at least one device.
       ValueError: if a string is not "all" or an int is under 1, if there are fewer devices than
-        requested, if a device is listed twice, if the devices are of several platforms, or if a process
-        has none of them.
+        requested, if a device is listed twice, if the devices are of several platforms, or if one of
+        the processes of `jax.distributed` has none of the devices.
 
     Example:
       >>> import jax
@@ -56,7 +59,10 @@ def mesh_of(devices: Devices, *, axis: str = PICTURES) -> Mesh | None:
 
 
 def abstract_mesh(count: int) -> AbstractMesh | None:
-    """Return a mesh for a picture's bands on `count` devices that need not exist; None for count 1."""
+    """Return a mesh of `count` devices that share a picture; None if `count` is 1.
+
+    The devices need not exist, so that a run on another machine can be planned.
+    """
     return AbstractMesh((count,), (BANDS,)) if count > 1 else None
 
 
@@ -100,6 +106,7 @@ def pictures_in_parallel(mesh: AnyMesh | None) -> int:
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
+    """Return the devices that the argument `devices` of `mesh_of` means, unless that is None."""
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:
@@ -141,23 +148,28 @@ def _check_every_process_has_one(chosen: Sequence[Any]) -> None:
 
 
 def round_up(count: int, mesh: AnyMesh | None) -> int:
-    """Return the smallest number of pictures, at least `count`, that divides evenly over a mesh."""
+    """Return `count` rounded up to a number of pictures that divides evenly over a mesh."""
     parallel = pictures_in_parallel(mesh)
     return -(-count // parallel) * parallel
 
 
 def split(tree: Any, mesh: AnyMesh | None, *, bands: bool = False) -> Any:
-    """Distribute axis 0 of every array over `PICTURES`, and if `bands`, axis 1 over `BANDS`."""
+    """Distribute a pytree of arrays over the devices of a mesh.
+
+    Axis 0 of every array is distributed over the mesh axis `PICTURES`, and with `bands`, axis 1 over
+    `BANDS`. Without a mesh, the tree is returned unchanged.
+    """
     spec = P(PICTURES, BANDS) if bands else P(PICTURES)
     return tree if mesh is None else _put(tree, mesh, spec)
 
 
 def replicate(tree: Any, mesh: AnyMesh | None) -> Any:
-    """Copy every array to every device of a mesh."""
+    """Copy every array of a pytree to every device of a mesh; without a mesh, return it unchanged."""
     return tree if mesh is None else _put(tree, mesh, P())
 
 
 def _put(tree: Any, mesh: AnyMesh, spec: P) -> Any:
+    """Return a pytree of arrays distributed over a mesh as `spec` says, for any number of processes."""
     sharding = NamedSharding(mesh, spec)
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
@@ -173,7 +185,11 @@ def _put(tree: Any, mesh: AnyMesh, spec: P) -> Any:
 
 
 def gather(tree: Any, mesh: AnyMesh | None) -> Any:
-    """Copy distributed arrays to one device; with several processes, to one device of each process."""
+    """Copy a pytree of distributed arrays to one device.
+
+    With several processes, each process gets all of the arrays on one of its devices. Without a mesh,
+    the tree is returned unchanged.
+    """
     if mesh is None:
         return tree
     if jax.process_count() == 1 and isinstance(mesh, Mesh):
@@ -188,7 +204,8 @@ def to_host(tree: Any, mesh: AnyMesh | None, *, copy: bool = False) -> Any:
       tree: pytree of arrays.
       mesh: the devices over which the arrays are distributed, or None. With a mesh, every process must
         make this call.
-      copy: whether the result must not share memory with a device buffer.
+      copy: whether to copy the data of CPU devices as well, so that no result shares memory with a
+        device buffer.
     """
     read = np.array if copy else np.asarray
     if mesh is not None and jax.process_count() > 1:
@@ -207,7 +224,7 @@ def vmap_over_devices(
     If several devices share a picture, they communicate anyway, and the partitioner is used.
 
     Args:
-      function: a function of one picture.
+      function: a pure function of the arrays of one picture.
       mesh: the mesh from `mesh_of_batch`.
       in_axes: as for `vmap`: 0 or None, or a tree of these, for each argument.
 
@@ -228,7 +245,7 @@ def vmap_over_devices(
 
 
 def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | None:
-    """Return the smallest value that any process has, so that all processes decide alike.
+    """Return the smallest value that any process has, so that all processes make the same decision.
 
     Args:
       amount: value in this process; None means not known, and counts as unlimited.
@@ -251,7 +268,7 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 def shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
     """Call JAX's `shard_map`, at its old or new place in the API, without its replication check."""
     if hasattr(jax, "shard_map"):
-        # The replication check does not understand loops inside custom gradient rules.
+        # The replication check is turned off, since it fails for loops inside custom gradient rules.
         return jax.shard_map(function, check_vma=False, **layout)
     from jax.experimental.shard_map import shard_map as before_jax_0_7
 

@@ -1,15 +1,18 @@
-"""Sums over a picture tile by tile, and their gradient: exact, in the memory of one tile.
+"""Sums over the features of a picture, and their gradient, computed tile by tile.
+
+The results are those for the whole picture, but they need only the memory of one tile.
 
 The picture is divided into cores of equal size (the last may be smaller). Each core is computed inside
 a window that extends past the core by a halo; a core and its window make a tile. The halo is so wide
 that the core's features depend on the same pixels as in the whole picture. A window never extends past
 the picture: at the picture's border the network pads the window as it would pad the picture, and the
 window's other borders are too far away to change features of the core. All windows have the same size
-and begin on the pooling grid, at a multiple of 16 px. The last window of a row or column ends where
-the picture ends, so the sums are exact for odd sizes, too.
+and begin at a multiple of 16 px, where the windows of all four poolings begin. The last window of a row
+or column ends where the picture ends, so the sums are exact for odd sizes, too.
 
-If several devices share a picture, each device computes the same number of rows of tiles, on a slab:
-its own band, and the rows of neighbouring bands that its windows reach.
+If several devices share a picture, each device computes the same number of rows of tiles. It does that
+on a slab: its own band (a horizontal part of the picture), and the rows of neighbouring bands that its
+windows reach.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,22 +30,23 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of
 
-Index: TypeAlias = Int[Array, ""] | int
-Window: TypeAlias = Float[Array, "h_window w_window 3"]
-Band: TypeAlias = Float[Array, "h_band w 3"]
-Slab: TypeAlias = Float[Array, "h_slab w 3"]
-Part: TypeAlias = Float[Array, "h_core w_core c"]
+Index: TypeAlias = Int[Array, ""] | int  # number of a tile, row by row, or of a core along one axis
+Window: TypeAlias = Float[Array, "h_window w_window 3"]  # pixels of a tile's window
+Band: TypeAlias = Float[Array, "h_band w 3"]  # pixels of a device's band
+Slab: TypeAlias = Float[Array, "h_slab w 3"]  # pixels of a device's band and of the rows around it
+Part: TypeAlias = Float[Array, "h_core w_core c"]  # features of a tile's core
 Sums: TypeAlias = Any  # a pytree of sums over positions
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How one side of a picture is cut into cores and windows, as static data."""
+    """How one side of a picture is cut into cores and windows. The numbers are static, never traced."""
 
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
     window: int  # length of a window, px
-    halo: int  # least px by which a window extends past its core, except at the picture's border
+    # Smallest number of px by which a window extends past its core, except at the picture's border.
+    halo: int
 
     @property
     def count(self) -> int:
@@ -50,17 +54,20 @@ class Cut:
         return -(-self.side // self.core)
 
     def origin(self, index: Index) -> Index:
-        """Return the first pixel of window `index`, a multiple of 16. The window is in the picture."""
+        """Return the first pixel of window number `index`, a multiple of 16.
+
+        It is chosen so that the whole window lies in the picture.
+        """
         return jnp.clip(index * self.core - self.halo, 0, self.side - self.window)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """How a picture is cut into tiles, as static data."""
+    """How a picture is cut into tiles. The numbers are static, never traced."""
 
     down: Cut  # how the height is cut
     across: Cut  # how the width is cut
-    ceil: bool  # whether pooling keeps an odd last row and column
+    ceil: bool  # whether pooling keeps the last row and column of an odd size
     bands: Bands | None = None  # how several devices share the picture; None is one device
 
     @property
@@ -70,7 +77,10 @@ class Grid:
 
     @property
     def count_per_device(self) -> int:
-        """Number of tiles that each device computes, including those in padding below the picture."""
+        """Number of tiles that each device computes.
+
+        Bands can reach below the picture; tiles in this padding are counted, too.
+        """
         if self.bands is None:
             return self.count
         return self.bands.band_height // self.down.core * self.across.count
@@ -96,18 +106,21 @@ class Grid:
         return 0 if self.bands is None else _device_index() * self.count_per_device
 
     def top(self) -> Index:
-        """Return the row of the picture at which this device's slab begins; it may be negative."""
+        """Return the row of the picture at which this device's slab begins.
+
+        It is negative if the slab begins with padding above the picture.
+        """
         if self.bands is None:
             return 0
         return _device_index() * self.bands.band_height - self.reach[0]
 
     @property
     def window(self) -> tuple[int, int]:
-        """(height, width) of the pixels that the network computes at once."""
+        """(height, width) of a window: the pixels that the network computes at once."""
         return self.down.window, self.across.window
 
     def shape(self, tap: str) -> tuple[int, int]:
-        """Return the (height, width) of the whole picture's features at a tap."""
+        """Return the (height, width) of the whole picture's features at a tap (layer)."""
         return feature_shape(tap, self.down.side, self.across.side, self.ceil)
 
     def positions(self, tap: str) -> int:
@@ -128,13 +141,14 @@ def _device_index() -> Int[Array, ""]:
 def grid_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> Grid | None:
-    """Return how a picture is cut into tiles; None if the network computes it whole.
+    """Return how a picture is cut into tiles; None if the network computes the picture as a whole.
 
     Args:
       shape: (height, width) of the picture.
       taps: all taps that the losses read; the deepest tap determines the halo.
-      network: its `tile` is the largest length of a core, in px; a core with a halo on one side only,
-        or on none, may be longer, see `_axis`. With 0 or None, the picture is cut into bands only.
+      network: the network's settings. `tile` is the largest length of a core, in px; a core with a halo
+        on one side only, or on none, may be longer, see `_axis`. With 0 or None, the picture is cut
+        into bands only.
       bands: how the picture is distributed over several devices; None is one device.
     """
     halo, tile = halo_of(taps), network.tile or 0
@@ -152,7 +166,10 @@ def grid_of(
 def window_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) of what the network computes at once: a window or the picture."""
+    """Return the (height, width) of what the network computes at once: a tile's window, or the picture.
+
+    The arguments are those of `grid_of`.
+    """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window
 
@@ -160,9 +177,15 @@ def window_of(
 def _axis(side: int, tile: int, halo: int) -> Cut:
     """Cut a side into as few cores of equal size as possible.
 
-    A window is always shorter than `tile` + 2 * `halo` + 16 px, where 16 px is one step of the pooling
-    grid. So a side shorter than this sum is not cut: it is one core. If there are only two cores, each
-    needs a halo on one side only, so each core may be longer by one halo.
+    A window is always shorter than `tile` + 2 * `halo` + 16 px: windows begin at multiples of 16 px, so
+    they may be longer than a core with its halos by less than 16 px. A picture whose side is shorter
+    than this sum is not cut along the side: it is one core. If there are only two cores, each needs a
+    halo on one side only, so each core may be longer by one halo.
+
+    Args:
+      side: length of the side, in px.
+      tile: largest length of a core with halos on both sides, in px.
+      halo: smallest number of px by which a window extends past its core.
     """
     if side < tile + 2 * halo + SMALLEST:
         return Cut(side, _on_grid(side), side, halo)
@@ -173,15 +196,16 @@ def _axis(side: int, tile: int, halo: int) -> Cut:
 
 
 def _cut(side: int, core: int, halo: int) -> Cut:
-    """Cut a side into cores of length `core`."""
+    """Cut a side into cores of length `core`, and choose the length of the windows; all in px."""
     # The first and the last window stop at the picture's border, so two cores need one halo each.
     wide = core + (halo if side <= 2 * core else 2 * halo)
-    # Windows are widened so that the last one begins on the pooling grid and ends at the border.
+    # Windows are widened so that the last one begins at a multiple of 16 px and ends at the border.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST
     return Cut(side, core, window, halo)
 
 
 def _on_grid(side: int) -> int:
+    """Return a length in px, rounded up to a multiple of 16, where pooling windows begin."""
     return -(-side // SMALLEST) * SMALLEST
 
 
@@ -189,16 +213,21 @@ def _on_grid(side: int) -> int:
 
 
 class Crop(NamedTuple):
-    """Where the features of a core are along one axis; a line is a row or a column."""
+    """Where the features of a core are along one axis of an array; a line is a row or a column."""
 
-    start: Index  # first line in the features of the whole picture
-    inside: Index  # first line in the features of the window
-    length: int  # number of lines
-    owned: Bool[Array, " length"]  # False for lines of the last core that belong to the core before
+    start: Index  # index of the core's first line in the features of the whole picture
+    inside: Index  # index of the core's first line in the features of the tile's window
+    length: int  # number of lines of the core
+    # Which lines belong to this core. False for the first lines of the last core if they belong to the
+    # core before: all cores are cut with the same length, so these two may overlap.
+    owned: Bool[Array, " length"]
 
 
 def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
-    """Return where the features of core number `index` are along one axis after `times` poolings."""
+    """Return where the features of core number `index` are along one axis, after `times` poolings.
+
+    `ceil` says whether pooling keeps an odd last line.
+    """
     stride = 2**times
     lines = halved(axis.side, times, ceil)
     length = min(axis.core // stride, lines)
@@ -209,6 +238,7 @@ def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
 
 
 def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
+    """Return where the features of a tile's core are at a tap, along the height and along the width."""
     times = halvings(layer_of(tap))
     row, column = grid.place(index)
     return _crop(grid.down, row, times, grid.ceil), _crop(grid.across, column, times, grid.ceil)
@@ -220,10 +250,12 @@ def window(image: Image, grid: Grid, index: Index) -> Window:
 
 
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
+    """Return where a tile's window begins in the picture, or in this device's slab."""
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
     # `down` is negative only for tiles below the picture, whose windows are moved up to the picture's
-    # end. They contribute nothing, but a negative index would count from the end.
+    # end. These tiles contribute nothing to any sum, but a negative index would count from the end of
+    # the array.
     return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
@@ -235,12 +267,23 @@ def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
 
 
 def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
+    """Return which lines of window number `index` belong to its core, along one axis."""
     line = axis.origin(index) + jnp.arange(axis.window)
     return (line >= index * axis.core) & (line < (index + 1) * axis.core)
 
 
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut a core's part from its window's features; positions that another core owns become zero."""
+    """Cut the features of a tile's core from the features [h', w', c] of its window.
+
+    All cores are cut with the same size, so the last ones overlap the cores before them. The positions
+    that belong to the core before become zero, so that no position counts twice in a sum.
+
+    Args:
+      features: the features of the window at the tap.
+      grid: how the picture is cut.
+      index: number of the tile.
+      tap: name of the tap (layer) at which the features are.
+    """
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, features.shape[-1])
     part = lax.dynamic_slice(features, (down.inside, across.inside, 0), shape)
@@ -248,7 +291,14 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut a core's part from what `assembled` returns; positions that another core owns become zero."""
+    """Cut the features of a tile's core from what `assembled` returned, as `core` cuts its result.
+
+    Args:
+      whole: what `assembled` returned for the tap; with several devices, the part on this device.
+      grid: how the picture is cut.
+      index: number of the tile.
+      tap: name of the tap (layer) at which the features are.
+    """
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, whole.shape[-1])
     at = _place_in_assembled(grid, index, down, across)
@@ -256,15 +306,15 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut a core's part from a map of the whole picture; positions that another core owns become zero.
+    """Cut the part of a tile's core from a map of the whole picture, as `core` cuts its result.
 
-    Unlike what `assembled` returns, every device has all of the map.
+    Every device must have the whole map, whereas `part` reads maps that are distributed over devices.
 
     Args:
-      whole: [h', w', n], of the size of the picture's features at the tap.
+      whole: [h', w', n], such as masks, of the size of the whole picture's features at the tap.
       grid: how the picture is cut.
       index: number of the tile.
-      tap: the tap.
+      tap: name of the tap (layer) at which the features are.
     """
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, whole.shape[-1])
@@ -282,6 +332,7 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
+    """Return the features of a core with zeros at the positions that belong to the core before."""
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
 
@@ -290,7 +341,12 @@ def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
 
 
 def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
-    """Return the sum of `of_tile(index)` over all tiles that this device computes."""
+    """Return the sum of `of_tile(index)` over all tiles that this device computes.
+
+    Args:
+      grid: how the picture is cut.
+      of_tile: returns the sums over the core of the tile with a given index.
+    """
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_tile, 0))
 
     def add(index: Index, total: Sums) -> Sums:
@@ -326,9 +382,9 @@ def gradient(
 def summed_with_gradient(
     image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
 ) -> tuple[Sums, Image]:
-    """Return what `summed` and `gradient` return, computing each tile once.
+    """Return what `summed` and `gradient` return, but compute each tile only once.
 
-    This needs the cotangent of the sums before the sums are known, which is possible if the loss is
+    For this, the cotangent of the sums must be known before the sums are. That is so if the loss is
     linear in the sums.
 
     Args:
@@ -355,7 +411,10 @@ def summed_with_gradient(
 
 
 def _over_tiles(grid: Grid, body: Callable[[Index, Any], Any], start: Any) -> Any:
-    """Fold `body(index, total)` over the tiles that this device computes, from the total `start`."""
+    """Return the last total of a loop over the tiles that this device computes.
+
+    The loop begins with the total `start`; for each tile, `body(index, total)` returns the next total.
+    """
     first = grid.first()
     return lax.fori_loop(
         0, grid.count_per_device, lambda index, total: body(first + index, total), start
@@ -374,7 +433,7 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
 
 
 def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
-    """Assemble the features of a picture from the features of its windows; `part` reads the result.
+    """Assemble the features of a whole picture, computed tile by tile; `part` reads the result.
 
     Args:
       grid: how the picture is cut.
@@ -400,8 +459,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
-    # All crops have the same length, so those at the picture's end may overlap. The features there are
-    # written more than once, each time with the same values.
+    """Return the assembled features with those of one tile's core written at their place."""
+    # All cores are cut with the same size, so those at the picture's end may overlap the cores before
+    # them. The features there are written more than once, each time with the same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)
@@ -412,13 +472,16 @@ def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> F
 
 
 def slab(band: Band, grid: Grid) -> Slab:
-    """Return a band [band_height, w, 3] with the rows of other bands that its windows reach."""
+    """Return this device's slab: its band, and the rows of other bands that the band's windows reach.
+
+    Every device must make this call at the same time, inside a function given to `map_bands`.
+    """
     assert grid.bands is not None
     return with_neighbours(band, *grid.reach, grid.bands.count)
 
 
 def slab_of(picture: Image, grid: Grid) -> Slab:
-    """Cut the rows that this device's windows need from a whole picture, which every device has."""
+    """Cut this device's slab from a whole picture, which every device has."""
     assert grid.bands is not None
     (above, below), bands = grid.reach, grid.bands
     edges = (above, bands.padded_height - bands.height + below)

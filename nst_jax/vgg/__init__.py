@@ -1,4 +1,4 @@
-"""VGG-19: its layers and taps, pixel conventions, precisions, and the network as pure functions."""
+"""VGG-19: layers, taps (where activations are read), pixel conventions, precisions, and the network."""
 
 from typing import TYPE_CHECKING
 

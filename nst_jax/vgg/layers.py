@@ -21,12 +21,12 @@ from nst_jax.vgg.precision import FLOAT32
 
 KERNEL, BIAS = "kernel", "bias"
 
-# Names of a kernel's forms, arrays that are computed from the kernel once and stored beside it: the
-# kernel transposed (for the gradient), the kernel transformed for Winograd convolution, and the
-# transposed kernel transformed.
+# Names of the forms of a kernel, arrays that are computed from the kernel once and stored beside it:
+# the kernel transposed (for the gradient), the kernel transformed for Winograd convolution, and the
+# transposed kernel transformed for Winograd convolution.
 TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
 
-Forms: TypeAlias = Mapping[str, Array]
+Forms: TypeAlias = Mapping[str, Array]  # name of a form -> the array
 
 
 def _convolve(
@@ -44,7 +44,7 @@ def _convolve(
 
 @jax.jit
 def transpose(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "3 3 o i"]:
-    """Return the kernel of the transposed convolution: flipped, input and output channels swapped."""
+    """Return the kernel of the transposed convolution: flipped, with the two channel axes swapped."""
     return jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
 
 
@@ -54,22 +54,22 @@ def conv3x3(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Float[Array, "n h w o"]:
-    """Convolve with a 3 x 3 kernel, zero padding 1, stride 1.
+    """Convolve features with a 3 x 3 kernel, with zero padding 1 and stride 1.
 
-    The gradient with respect to `x` is the same kind of convolution, with the transposed kernel.
-    Autodiff writes the gradient as another expression, which XLA's CPU compiler does not recognise as a
-    convolution inside a loop body, and which runs about three times slower there.
+    The gradient with respect to `x` is the same kind of convolution, with the transposed kernel, and is
+    computed as such. Autodiff would write the gradient as another expression, which XLA's CPU compiler
+    does not recognise as a convolution inside a loop body, and which runs about three times slower.
 
     Args:
-      x: the features to convolve.
-      kernel: the layer's weights.
-      forms: forms of the kernel, computed once before a loop by `network.with_forms`; None computes the
-        transposed kernel here.
-      products: the precision that the convolution requests from the device.
+      x: the features, [n, h, w, i].
+      kernel: the layer's weights, [3, 3, i, o].
+      forms: forms of the kernel, computed once before a loop by `network.with_forms`. None: the
+        transposed kernel is computed here.
+      products: the precision of products that the convolution requests from the device.
 
     Returns:
-      The result, by Winograd convolution if `forms` contains the kernel transformed for it and the
-      layer is large enough to gain from it.
+      [n, h, w, o]. It is computed by Winograd convolution if `forms` contains the kernel transformed
+      for that, and `winograd.pays` says that it is faster for a layer of this size.
     """
     return _conv3x3(products, x, kernel, forms or {TRANSPOSED: transpose(kernel)})
 
@@ -96,7 +96,8 @@ def _conv3x3_backward(
     else:
         input_gradient = _convolve(g, forms[TRANSPOSED], products)
     _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, products), kernel)
-    # No gradient for `forms`: they are computed from `kernel`, whose gradient here is complete.
+    # `forms` gets no gradient: it is computed from `kernel`, which already gets the whole gradient
+    # here.
     return input_gradient, weight_gradient(g)[0], None
 
 
@@ -108,16 +109,16 @@ _conv3x3.defvjp(_conv3x3_forward, _conv3x3_backward)
 
 @jax.custom_vjp
 def relu(x: FeatureMap) -> FeatureMap:
-    """Return max(x, 0); the gradient is computed from the result, and is 0 at 0.
+    """Return max(x, 0), with a gradient that is computed from the result, and is 0 where x is 0.
 
-    The gradient of `jax.nn.relu` reads x, which then stays in memory beside the result wherever a tap
-    or a convolution needs the result too.
+    The gradient of `jax.nn.relu` reads x. So x would stay in memory beside the result wherever a loss
+    or a convolution needs the result, too.
     """
     return jnp.maximum(x, 0)
 
 
 def _relu_forward(x: FeatureMap) -> tuple[FeatureMap, FeatureMap]:
-    # Without the barrier, XLA would compute y again for each use, and keep x in memory to do so.
+    # Without the barrier, XLA would compute y from x again wherever y is read, and keep x for that.
     y = lax.optimization_barrier(relu(x))
     return y, y
 
@@ -131,7 +132,7 @@ relu.defvjp(_relu_forward, _relu_backward)
 
 # --- Padding, pooling -----------------------------------------------------------------------------
 
-PICTURE_CHANNELS = 3
+PICTURE_CHANNELS = 3  # number of input channels of the first layer, and of no other
 
 Kernel: TypeAlias = Float[Array, "3 3 c o"]
 
@@ -139,14 +140,17 @@ Convolved: TypeAlias = Float[Array, "*batch h w o"]
 
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 
-# For each 2 x 2 window, the member that gets the gradient of max pooling: the first maximum, 0 to 3 in
-# reading order, or `_NO_WINNER` if a ReLU before the pooling leaves no positive member.
+# For each 2 x 2 window, which of its four members gets the gradient of max pooling: the index (0 to 3
+# in reading order) of the first maximum, or `_NO_WINNER` if a ReLU before the pooling leaves no
+# positive member.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
-# A function of (features, kernel, forms of the kernel, precision of products): it pads and convolves.
+# A function of (features, kernel, forms of the kernel, precision of products) that pads the features
+# and convolves them.
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 
-# A function of (features, `ceil`): if `ceil`, an odd last row or column is pooled, else it is dropped.
+# A function of (features, `ceil`) that pools 2 x 2 windows. If `ceil`, the last row or column of an odd
+# side is pooled by itself, else it is dropped.
 Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
 
 
@@ -156,7 +160,10 @@ def zero_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with zeros beyond the border, as every published VGG-19 does."""
+    """Convolve features with zeros beyond the border, as every published VGG-19 does.
+
+    The arguments of this and of all other paddings are those of `conv3x3`.
+    """
     return conv3x3(x, kernel, forms, products)
 
 
@@ -166,7 +173,7 @@ def replicate_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with the border pixels repeated once beyond the border."""
+    """Convolve features with the border pixels repeated once beyond the border; see `conv3x3`."""
     return _convolve_padded("edge", x, kernel, forms, products)
 
 
@@ -176,10 +183,10 @@ def replicate_first(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with border pixels repeated beyond the border in the first layer, else with zeros there.
+    """Convolve with border pixels repeated in the first layer, and with zeros in all other layers.
 
-    With zeros, the first layer sees a grey frame around every picture, which shows in the result. The
-    first layer is the one that reads three channels.
+    With zeros, the first layer would see a grey frame around every picture, which shows in the result.
+    The first layer is recognised by its three input channels. For the arguments, see `conv3x3`.
     """
     first = kernel.shape[2] == PICTURE_CHANNELS
     return (replicate_padded if first else zero_padded)(x, kernel, forms, products)
@@ -191,9 +198,12 @@ def reflect_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with `x` mirrored at its border pixels; a side of only 1 px has these repeated."""
-    # `min(sides) > 1` would compare the sides with each other, which fails for the symbolic sizes of
-    # `jax.export`.
+    """Convolve features that are mirrored at their border pixels; see `conv3x3` for the arguments.
+
+    If a side of `x` has only 1 px, which cannot be mirrored, border pixels are repeated at all borders.
+    """
+    # Each side is compared with 1 alone: `min(sides) > 1` would compare the sides with each other,
+    # which fails for the symbolic sizes of `jax.export`.
     mode = "reflect" if all(side > 1 for side in x.shape[1:3]) else "edge"
     return _convolve_padded(mode, x, kernel, forms, products)
 
@@ -204,10 +214,11 @@ def wrap_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve with the opposite border of `x` beyond each border, as if copies of it lay side by side.
+    """Convolve features as if copies of `x` lay side by side: each border goes on at the opposite one.
 
     If a picture is shifted cyclically, its features are shifted with it, provided that the shift and
-    both sides of the picture are multiples of 2^n px, where n is the number of poolings before them.
+    both sides of the picture are multiples of 2^n px, where n is the number of poolings before the
+    features. For the arguments, see `conv3x3`.
     """
     return _convolve_padded("wrap", x, kernel, forms, products)
 
@@ -215,14 +226,17 @@ def wrap_padded(
 def _convolve_padded(
     mode: str, x: FeatureMap, kernel: Kernel, forms: Forms | None, products: lax.Precision
 ) -> Convolved:
-    # `conv3x3` pads with zeros once more, which affects only the outermost ring of its result. That
-    # ring is cropped, so that the gradient rule of `conv3x3` serves all paddings.
+    # `conv3x3` is used so that its gradient rule serves all paddings. It pads with zeros once more,
+    # which affects only the outermost ring of its result; that ring is cropped.
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=mode)
     return conv3x3(padded, kernel, forms, products)[:, 1:-1, 1:-1, :]
 
 
 def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
-    """Return the four members of every 2 x 2 window, in reading order; x has even sides."""
+    """Return the first, second, third and fourth members (in reading order) of all 2 x 2 windows.
+
+    The sides of `x` must be even.
+    """
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
@@ -232,7 +246,7 @@ _NO_WINNER = 4
 
 
 def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
-    """Return each window's maximum, and the index (0 to 3) of the first member that is the maximum."""
+    """Return each 2 x 2 window's maximum, and the index (0 to 3) of the first member that equals it."""
     a, b, c, d = _window_members(x)
     largest = jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
     index = jnp.full(largest.shape, 3, jnp.uint8)
@@ -242,12 +256,14 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
 
 
 def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
-    """Return the gradient of max pooling: each window's gradient at its winner, 0 elsewhere.
+    """Return the gradient of max pooling with respect to its input, given that of its result, `g`.
 
-    Of equal maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would split it.
+    The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
+    maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would divide it among
+    them.
     """
     n, height, width, channels = g.shape
-    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes: n h 2 w 2 c
+    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # as [n, h, 2, w, 2, c]
     wins = index[:, :, None, :, None, :] == members
     spread = jnp.where(wins, g[:, :, None, :, None, :], jnp.zeros((), g.dtype))
     return spread.reshape(n, 2 * height, 2 * width, channels)
@@ -259,7 +275,8 @@ def _max_of_windows(x: FeatureMap) -> Pooled:
 
 
 def _max_forward(x: FeatureMap) -> tuple[Pooled, Winners]:
-    # The barrier keeps the indices, a byte each. Without it, XLA would keep x and compare again.
+    # The barrier makes XLA keep the indices for the gradient, a byte for each window. Without it, XLA
+    # would keep x, which is larger, and compute the indices again.
     return lax.optimization_barrier(_winners(x))
 
 
@@ -284,7 +301,7 @@ _max_of_positive.defvjp(_positive_forward, _max_backward)
 
 
 def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
-    """Make sides even: crop the last line of odd sides, or with `ceil` add one line of `fill`."""
+    """Make odd sides even: crop the last row or column, or with `ceil` add one filled with `fill`."""
     height, width = x.shape[1:3]
     # The new sides are written as products with 2, since sides may be symbolic (see `jax.export`): JAX
     # knows that `height // 2 * 2` is even, but not that `height - height % 2` is.
@@ -296,15 +313,15 @@ def _fit_to_windows(x: FeatureMap, ceil: bool, fill: float) -> Pooled:
 
 
 def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Take the maximum of 2 x 2 windows; a window's gradient goes to the first of its maxima."""
+    """Return the maximum of each 2 x 2 window; a window's gradient goes to the first of its maxima."""
     return _max_of_windows(_fit_to_windows(x, ceil, -jnp.inf))
 
 
 def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
-    """Return `pool(relu(x), ceil)`, for a ReLU whose result nothing else reads.
+    """Return `pool(relu(x), ceil)`, if nothing else needs the result of the ReLU.
 
-    With `max_pool`, the gradient of ReLU and pooling needs one byte for each window, so neither the
-    result of the ReLU nor its input is kept for the gradient.
+    With `max_pool`, only one byte for each window is kept for the gradient, and neither the result of
+    the ReLU nor its input.
     """
     if pool is max_pool:
         return _max_of_positive(_fit_to_windows(x, ceil, -jnp.inf))
@@ -312,7 +329,10 @@ def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
 
 
 def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Take the mean of 2 x 2 windows; with `ceil`, border windows average only pixels that exist."""
+    """Return the mean of each 2 x 2 window.
+
+    With `ceil`, a border window may have fewer than four pixels; the mean is that of the pixels it has.
+    """
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     return _sum_of_windows(x, ceil) / _sum_of_windows(ones, ceil)
 
@@ -322,22 +342,22 @@ def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
     return a + b + c + d
 
 
-# Factors by which crowsonkb's style-transfer-pytorch multiplies the results of average and of L2
-# pooling, so that activations are about as large as after max pooling, with which the network was
-# trained.
+# Factors by which crowsonkb's style-transfer-pytorch multiplies the results of average pooling and of
+# L2 pooling, respectively, so that activations are about as large as after max pooling, with which the
+# network was trained.
 AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 
 def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Take twice the mean of 2 x 2 windows, about as large as their maximum after a ReLU."""
+    """Return twice the mean of each 2 x 2 window: after a ReLU, about as large as the maximum."""
     return average_pool(x, ceil) * jnp.asarray(AVERAGE_SCALE, x.dtype)
 
 
 def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
-    """Take 0.78 times the L2 norm of 2 x 2 windows; a window of zeros gets no gradient.
+    """Return 0.78 times the L2 norm of each 2 x 2 window; the gradient of a window of zeros is 0.
 
-    With `ceil`, the squares of a border window are averaged over the pixels that exist, and the mean is
-    multiplied by four, as in torch's `LPPool2d`.
+    With `ceil`, the squares of a border window are averaged over the pixels that it has, and the mean
+    is multiplied by four, as in torch's `LPPool2d`.
     """
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     norm = _norm_of_windows(_fit_to_windows(x, ceil, 0.0))
@@ -349,7 +369,7 @@ def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
 
 @jax.custom_vjp
 def _norm_of_windows(x: FeatureMap) -> Pooled:
-    # Squares are summed in float32, in which those of float16 activations do not overflow.
+    # Squares are summed in float32 at least: in float16, squares of large activations would overflow.
     a, b, c, d = (jnp.square(member.astype(_wide(x))) for member in _window_members(x))
     return (L2_SCALE * jnp.sqrt(a + b + c + d)).astype(x.dtype)
 
@@ -363,10 +383,11 @@ def _norm_forward(x: FeatureMap) -> tuple[Pooled, FeatureMap]:
 
 
 def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
-    """Return the gradient, x * L2_SCALE / norm in each window.
+    """Return the gradient, g * x * L2_SCALE / norm in each window.
 
-    The norm is computed again from x, which the gradient of the ReLU keeps anyway. Autodiff would
-    divide zero by zero where all members are 0, which is common after a ReLU.
+    The norm is computed again from x, which stays in memory anyway for the gradient of the ReLU.
+    Autodiff would divide zero by zero where all members of a window are 0, which is common after a
+    ReLU.
     """
     members = [member.astype(_wide(x)) for member in _window_members(x)]
     norm = jnp.sqrt(sum(jnp.square(member) for member in members))
@@ -381,7 +402,7 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
 _norm_of_windows.defvjp(_norm_forward, _norm_backward)
 
 
-# Poolings and paddings by the names that recipe files use.
+# The poolings, and below the paddings, by the names that recipe files use for them.
 POOLS = {
     "max": max_pool,
     "average": average_pool,

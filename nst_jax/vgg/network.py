@@ -1,8 +1,8 @@
 """The network: the convolutional layers of VGG-19, here called its trunk, as pure functions.
 
-It is described in Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-Recognition", 2014, as configuration E; its classifier is left out. Pictures come in as sRGB in [0, 1];
-they are converted here to the pixels that the weights were trained on.
+VGG-19 is configuration E in Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
+Image Recognition", 2014; its classifier is left out here. Functions take pictures as sRGB in [0, 1] and
+convert them to the pixel convention with which the weights were trained.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -68,21 +68,21 @@ def with_forms(
 ) -> Params:
     """Return the parameters down to the deepest tap, with the forms of kernels that a loop needs.
 
-    A form is an array computed from a kernel: transposed for the gradient, and on a CPU transformed
-    for Winograd convolution where that is faster. Here they are computed once, before the loop. In
-    the loop, XLA would flip and transpose 80 MB of kernels in every step, which for a canvas of 48 px
-    took longer than the convolutions. A kernel's two forms for Winograd convolution, plain and
-    transposed, together take 8 times the memory of the kernel.
+    A form is an array that is computed from a kernel: the kernel transposed for the gradient and, on a
+    CPU, transformed for Winograd convolution where that is faster. This function computes the forms
+    once, before a loop of updates. Otherwise XLA would flip and transpose 80 MB of kernels in every
+    update, which for a picture of 48 px took longer than the convolutions. A kernel's two forms for
+    Winograd convolution, plain and transposed, together take 8 times the memory of the kernel.
 
     Args:
       params: weights, with or without forms.
-      taps: the taps that the loop reads.
-      shape: (height, width) of the largest canvas, which decides which layers get forms for Winograd
-        convolution; None adds no such form. With a shape, the weights must be concrete, not traced,
-        since their device decides too.
-      precision: the network's precision. Kernels are first rounded to its dtype for activations and
+      taps: names of the taps that the loop reads.
+      shape: (height, width) of the largest picture to be optimised, which decides which layers get
+        forms for Winograd convolution; None adds no such form. With a shape, the weights must be
+        concrete, not traced, because their device decides, too.
+      precision: the network's precision. Kernels are first rounded to its dtype for activations, and
         forms are computed from the rounded kernels, so that a layer gives the same result with and
-        without Winograd convolution, up to rounding.
+        without Winograd convolution, up to rounding errors.
 
     Returns:
       Parameters for `nst_jax.step` and `nst_jax.run`.
@@ -98,7 +98,7 @@ def with_forms(
         shape = None
     layers = {name: dict(params.layers[name]) for name in list(LAYERS)[: deepest + 1]}
     for layer in layers.values():
-        # Biases are rounded as well as kernels, so that no step of the loop converts them.
+        # Biases are rounded as well as kernels, so that they need not be converted in every update.
         for name in {KERNEL, TRANSPOSED, BIAS} & set(layer):
             layer[name] = layer[name].astype(precision.activations_of(layer[name].dtype))
     plain = {name: layer[KERNEL] for name, layer in layers.items() if TRANSPOSED not in layer}
@@ -117,13 +117,13 @@ def with_forms(
 
 @jax.jit
 def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
-    """Transpose kernels in one program, which is compiled once and not once per kernel shape."""
+    """Transpose kernels in one program, so that none is compiled for each shape of a kernel."""
     return {name: transpose(kernel) for name, kernel in kernels.items()}
 
 
 @jax.jit
 def _transform_all(kernels: dict[str, tuple[Array, Array]]) -> dict[str, tuple[Array, Array]]:
-    """Transform pairs of kernels, plain and transposed, for Winograd convolution in one program."""
+    """Transform pairs of kernels, plain and transposed, for Winograd convolution, in one program."""
     return jax.tree.map(winograd.transform_kernel, kernels)
 
 
@@ -134,7 +134,7 @@ def _on_cpu(params: Params) -> bool:
 
 
 def _winograd_pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
-    """Return whether Winograd convolution is faster for a layer, on a canvas of (height, width)."""
+    """Return whether Winograd convolution is faster for a layer, for a picture of (height, width)."""
     times = halvings(name)
     return winograd.pays(shape[0] >> times, shape[1] >> times, *kernel.shape[2:])
 
@@ -148,24 +148,27 @@ class Network:
 
     Attributes:
       pool: `max_pool`, `average_pool`, `scaled_average_pool` or `l2_pool`.
-      ceil: whether pooling keeps an odd last row and column (Caffe) or drops it (torch, Keras).
-      padding: `zero_padded`, `replicate_padded`, `replicate_first`, `reflect_padded` or
-        `wrap_padded`, with which a canvas becomes a texture that can be laid side by side.
+      ceil: whether pooling keeps the last row and column of odd sides (Caffe) or drops them (torch,
+        Keras).
+      padding: `zero_padded`, `replicate_padded`, `replicate_first`, `reflect_padded` or `wrap_padded`.
+        With the last, the result is a texture that can be repeated side by side without seams.
       pixels: the pixel convention of the network's input; None means the convention of the weights,
         which is right unless a published recipe deliberately uses another one.
-      precision: precision of products and activations, one of `nst_jax.vgg.precision`; `AUTO` leaves it
-        to the platform, see `precision_on`.
+      precision: precision of products and activations, one of those in `nst_jax.vgg.precision`; with
+        `AUTO`, the platform decides, see `precision_on`.
       accelerator_precision: what `AUTO` means on an accelerator (a GPU or TPU). PyTorch and
         TensorFlow convolve with tensorfloat32 there by default, and so do published recipes.
-      remat: whether a block's activations are computed again for its gradient instead of stored
-        (rematerialisation): 50 % more work for less memory. XLA's CPU compiler stores them anyway.
+      remat: whether the activations of a block (the layers between two poolings) are computed again for
+        the gradient instead of stored (rematerialisation). This takes 50 % more work and less memory;
+        XLA's CPU compiler stores the activations anyway.
       tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
         network sees each tile with a halo (the pixels around it), so losses and gradient are those of
-        the whole picture, in the memory of a tile; see `nst_jax.scaling.tiles`. (Where a side of the
-        picture is cut into two tiles only, each needs a halo on one side and may be longer.) 0 computes
-        pictures of any size whole, as `features` always does. None lets `stylize`, `paint` and
-        `stylize_many` choose tiles for a picture that does not fit in memory whole; other functions,
-        such as `step`, read None as 0.
+        the whole picture, but only the activations of one tile at a time are in memory; see
+        `nst_jax.scaling.tiles`. (Where a side of the picture is cut into only two tiles, each of them
+        needs a halo at one end only, and may be longer.) With 0, pictures of any size are computed
+        whole, as `features` always does. With None, `stylize`, `paint` and `stylize_many` choose tiles
+        for a picture that does not fit in memory whole; other functions, such as `step`, take None as
+        0.
     """
 
     pool: Pool = max_pool
@@ -179,22 +182,22 @@ class Network:
 
     @property
     def wraps(self) -> bool:
-        """Whether each border of a picture continues at the opposite one."""
+        """Whether pictures are treated as if each border continued at the opposite one."""
         return self.padding is wrap_padded
 
     def precision_on(self, platform: str | None = None) -> Precision:
         """Return the precision in which a platform computes: `precision`, unless that is `AUTO`.
 
-        `nst_jax.plan`, `stylize`, `paint` and `stylize_many` replace `AUTO` once, by the platform of
-        the devices that paint. Functions that are traced without a plan, such as `features` and `step`,
-        replace it when they are traced, by the platform of JAX's default device; if the arrays are on
-        another platform, set a precision other than `AUTO`.
+        `nst_jax.plan`, `stylize`, `paint` and `stylize_many` replace `AUTO` once, according to the
+        platform of the devices that compute. Functions that are traced without a plan, such as
+        `features` and `step`, replace it when they are traced, according to the platform of JAX's
+        default device; if the arrays are on another platform, set a precision other than `AUTO`.
 
         Args:
-          platform: JAX's name of the platform, such as "gpu"; None is that of JAX's default device.
+          platform: JAX's name of the platform, such as "gpu"; None means that of JAX's default device.
 
         Returns:
-          The precision; `AUTO` is float32 on a CPU and `accelerator_precision` elsewhere.
+          The precision; for `AUTO`, float32 on a CPU and `accelerator_precision` elsewhere.
 
         Example:
           >>> from nst_jax import recipes
@@ -207,9 +210,10 @@ class Network:
 
 
 class Convolution(nn.Module):
-    """A 3 x 3 convolution with the parameters `kernel` and `bias`.
+    """A 3 x 3 convolution with the parameters `kernel` and `bias`, as a Flax module.
 
-    Forms of the kernel are used if the parameters contain them; see `with_forms`.
+    If the parameters contain forms of the kernel (see `with_forms`), it uses them. For `size`, see
+    `Trunk`.
     """
 
     channels: int
@@ -233,15 +237,17 @@ class Convolution(nn.Module):
         return cut(y + bias, size)
 
 
-Measure: TypeAlias = Callable[[str, FeatureMap], Any]  # (a tap's name, its activations) -> anything
+# A function of (name of a tap, activations at the tap) that returns anything.
+Measure: TypeAlias = Callable[[str, FeatureMap], Any]
 
 
 class Trunk(nn.Module):
-    """The convolutional layers of VGG-19, computed down to the deepest of `taps`.
+    """The convolutional layers of VGG-19, down to the deepest of `taps`, as a Flax module.
 
-    A call returns the results of `measure`, by tap. With `size`, pictures of this real (height, width)
-    lie at the top left of `x`, and features are zero outside their real size at each tap. With
-    `network.remat`, only these results and the output of each block are stored for the gradient.
+    A call passes the activations at each tap to `measure`, and returns its results by tap. With `size`,
+    the pictures have this (height, width) and lie at the top left of larger arrays; the activations are
+    zero outside those of the pictures. With `network.remat`, only the results of `measure` and the
+    output of each block are stored for the gradient.
     """
 
     taps: tuple[str, ...]
@@ -268,7 +274,12 @@ class Trunk(nn.Module):
 def _block(
     trunk: Trunk, x: Array, size: RealSize | None, *, number: int, measure: Measure
 ) -> tuple[Any, dict[str, Any]]:
-    """Return a block's output (None if it has the deepest tap) and the results at the block's taps."""
+    """Compute one block: the convolutions and ReLUs before a pooling, and the pooling.
+
+    Returns:
+      The output of the pooling, or None if the block has the deepest tap; and by tap, the results of
+      `measure` at the block's taps.
+    """
     network, found = trunk.network, {}
     deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]
     for index in range(1, last + 1):
@@ -313,21 +324,24 @@ def features(
       images: [*batch, h, w, 3] sRGB in [0, 1], at least 16 px on each side, any size, odd or even.
       taps: names such as `"relu4_2"` or `"preact4_2"`; see `resolve_tap`.
       network: pooling, padding, pixel convention and precision; default: max pooling, zero padding, the
-        convention of the weights, and `AUTO`, which the platform of JAX's default device decides.
+        pixel convention of the weights, and the precision `AUTO`, which depends on the platform of
+        JAX's default device.
       size: int32 [2], the (height, width) of the pictures, if they lie at the top left of larger
-        arrays, whose sides must be multiples of 16 px. It is a value at runtime: another size compiles
-        nothing. What is outside, even NaN, changes nothing. None: the pictures fill their arrays.
+        arrays, whose sides must be multiples of 16 px. The size is a value at runtime, so nothing is
+        compiled for another size. Pixels outside the pictures have no influence, even if they are NaN.
+        None: the pictures fill their arrays.
 
     Returns:
-      Activations [*batch, h', w', c] by tap name as given in `taps`, in the dtype of `images` unless
-      the network's precision sets another dtype. With `size`, they are zero outside the activations of
-      the pictures alone.
+      Activations [*batch, h', w', c] by the names in `taps`, in the dtype of `images` unless the
+      network's precision sets another dtype. With `size`, they are zero outside the activations that
+      pictures of this size have alone.
 
     Raises:
       TypeError: if `images` is not an array, or `taps` is not a list of strings.
       ValueError: for an empty list of taps, for a tap that is unknown, ambiguous or repeated, and if
-        `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`, if a side is
-        no multiple of 16 px, or if the network has a padding or pooling for which this is not possible.
+        `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`, also if a
+        side of the arrays is no multiple of 16 px, or if the network has a padding or pooling that does
+        not support `size`, such as `wrap_padded`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -354,10 +368,10 @@ def measured(
     network: Network | None = None,
     size: RealSize | None = None,
 ) -> dict[str, Any]:
-    """Compute functions of the network's activations at some taps.
+    """Compute given functions of the network's activations at some taps.
 
-    The functions are called inside the network. So with `network.remat` the activations need not be
-    stored for the gradient, as those that `features` returns must be.
+    The functions are called inside the network. So with `network.remat`, the activations need not be
+    stored for the gradient; those that `features` returns must be.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -373,7 +387,7 @@ def measured(
     Raises:
       TypeError: if `images` is not an array.
       ValueError: if `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`,
-        as in `features`.
+        also for what `features` then refuses.
     """
     network = Network() if network is None else network
     _checks.array("images", images, "the order is features(params, images, taps)")
@@ -394,7 +408,7 @@ def measured(
 
 
 def _check_sized(shape: tuple[int, ...], network: Network) -> None:
-    """Refuse arrays and networks with which a picture cannot lie in a larger array."""
+    """Refuse a shape of arrays, and a network, for which `features` does not support `size`."""
     height, width = shape[-3:-1]
     if height % SMALLEST or width % SMALLEST:
         raise ValueError(

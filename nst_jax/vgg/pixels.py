@@ -15,11 +15,11 @@ class Pixels:
     `encode` computes `(image * scale - shift) / spread`, and reverses the channels if `bgr`.
 
     Attributes:
-      name: its name in recipe files and in `Params.pixels`.
-      scale: the value of white before `shift` is subtracted.
-      shift: the numbers that are subtracted from the channels, in RGB order.
-      spread: the numbers by which the channels are then divided, in RGB order.
-      bgr: whether blue comes first.
+      name: name of the convention in recipe files and in `Params.pixels`.
+      scale: the number by which sRGB in [0, 1] is multiplied first.
+      shift: the numbers that are then subtracted from the channels, in RGB order.
+      spread: the numbers by which the channels are divided at last, in RGB order.
+      bgr: whether the order of the channels is blue, green, red.
     """
 
     name: str
@@ -29,34 +29,37 @@ class Pixels:
     bgr: bool
 
     def encode(self, image: Image) -> Float[Array, "*batch h w 3"]:
-        """Map sRGB in [0, 1] to pixels of this convention, in the dtype of `image`."""
+        """Map an sRGB image in [0, 1] to pixels of this convention, in the dtype of the image."""
         shift, spread = _like(self.shift, image), _like(self.spread, image)
         pixels = (image * self.scale - shift) / spread
         return pixels[..., ::-1] if self.bgr else pixels
 
     def decode(self, pixels: Float[Array, "*batch h w 3"]) -> Image:
-        """Map pixels of this convention back to sRGB, nominally in [0, 1]."""
+        """Map pixels of this convention back to an sRGB image, nominally in [0, 1]."""
         shift, spread = _like(self.shift, pixels), _like(self.spread, pixels)
         rgb = pixels[..., ::-1] if self.bgr else pixels
         return (rgb * spread + shift) / self.scale
 
 
 def _like(channels: tuple[float, float, float], image: Array) -> Array:
-    """Return three numbers as an array of the rank and dtype of an image."""
+    """Return a number for each channel as an array [..., 3] of the rank and dtype of `image`."""
     return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
 
 
-# The original Caffe network: BGR in 0..255, from which ImageNet's mean colour is subtracted. It is not
-# divided by standard deviations.
+# The convention of the original Caffe network: BGR in 0..255 minus ImageNet's mean colour, not divided
+# by standard deviations.
 CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
 
-# torchvision's own network: RGB in [0, 1], normalised by ImageNet's mean and standard deviation.
+# The convention of torchvision's own network: RGB in [0, 1], normalised by ImageNet's mean and standard
+# deviation.
 TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
 
-# RGB in [0, 1] unchanged, as Coursera's exercise feeds it to a network trained on caffe-bgr.
+# RGB in [0, 1] unchanged. The exercise of deeplearning.ai's course on Coursera feeds this to a network
+# that was trained on caffe-bgr.
 RAW = Pixels("raw", 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), False)
 
-# The input of Torch7's neural-style: like caffe-bgr, but [0, 1] times 256 instead of 255.
+# The convention of jcjohnson's neural-style in Torch7: like caffe-bgr, but [0, 1] is multiplied by 256
+# instead of 255.
 CAFFE_BGR_256 = Pixels("caffe-bgr-256", 256.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
 
 

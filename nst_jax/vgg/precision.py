@@ -1,11 +1,11 @@
 """Precisions of the network's matrix products and of its stored activations, as static data.
 
 At every precision, pictures, statistics, losses and the optimiser's state stay float32, or whatever
-dtype the caller's pictures have. Accelerators multiply float32 numbers with fewer bits unless all bits
-are requested, so each precision says what it requests. A CPU always uses all bits, so `tensorfloat32`
-is computed as float32 there.
+dtype the caller's pictures have. Accelerators (GPUs and TPUs) multiply float32 numbers with fewer bits
+unless all bits are requested; therefore each precision states what it requests of JAX. A CPU always
+uses all bits, so the precision `tensorfloat32` is computed as float32 there.
 
-A recipe may leave its precision to the platform that computes it: see `AUTO`.
+A recipe may leave the choice of a precision to the platform: see `AUTO`.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ class Precision:
     """The precision of matrix products, and the dtype of activations.
 
     Attributes:
-      name: its name in arguments and recipe files.
+      name: name of the precision in arguments and recipe files.
       products: the precision that convolutions and Gram matrices request from the device.
-      activations: name of the dtype of the network's activations; None is the dtype of the pictures.
+      activations: name of the dtype of the network's activations; None means that of the pictures.
     """
 
     name: str
@@ -39,13 +39,15 @@ class Precision:
         return jnp.dtype(dtype if self.activations is None else self.activations)
 
 
-# All bits of float32 in every product.
+# Products use all bits of float32.
 FLOAT32 = Precision("float32", lax.Precision.HIGHEST)
 
-# NVIDIA's matrix units round factors to 10 fraction bits; a TPU multiplies in three passes of bfloat16.
+# On NVIDIA's matrix units, factors are rounded to 10 fraction bits; a TPU computes a product as three
+# products of bfloat16 numbers.
 TENSORFLOAT32 = Precision("tensorfloat32", lax.Precision.HIGH)
 
-# Factors with 7 fraction bits, sums in float32, and activations in half the memory of float32.
+# Factors are rounded to 7 fraction bits and sums are float32. Activations are stored as bfloat16, in
+# half the memory of float32.
 BFLOAT16 = Precision("bfloat16", lax.Precision.DEFAULT, "bfloat16")
 
 
@@ -56,21 +58,22 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Auto:
-    """A precision that the platform decides; `nst_jax.vgg.Network.precision_on` says how.
+    """Takes the place of a precision if the platform is to decide; see `Network.precision_on`.
 
     Attributes:
-      name: its name in arguments and recipe files.
+      name: name of this choice in arguments and recipe files.
     """
 
     name: str = "auto"
 
 
-# float32 on a CPU, where fewer bits rarely save time; on an accelerator, whose matrix units are built
-# for fewer bits, the network's `accelerator_precision`.
+# Stands for float32 on a CPU, where fewer bits rarely save time, and for the network's
+# `accelerator_precision` on an accelerator, whose matrix units are made for fewer bits.
 AUTO = Auto()
 
 AnyPrecision: TypeAlias = Precision | Auto
 
+# All values that a recipe's precision may have, by name.
 NAMED: Mapping[str, AnyPrecision] = MappingProxyType({**PRECISIONS, AUTO.name: AUTO})
 
 
@@ -102,7 +105,7 @@ def precision_named(name: Any) -> AnyPrecision:
     return NAMED[name]
 
 
-# Name of a setting in `jax.config`. It is read by `getattr`, since type checkers do not know it.
+# Name of a setting in `jax.config`. The setting is read by `getattr`, as type checkers do not know it.
 DEFAULT_DEVICE = "jax_default_device"
 
 
@@ -118,11 +121,11 @@ def precision_on(
     *,
     accelerator_precision: Precision = TENSORFLOAT32,
 ) -> Precision:
-    """Return the precision in which a platform computes.
+    """Return the precision in which a platform computes, given a recipe's choice.
 
     Args:
       precision: a precision, or `AUTO`.
-      platform: JAX's name of the platform, such as "gpu"; None is that of JAX's default device.
+      platform: JAX's name of the platform, such as "gpu"; None means that of JAX's default device.
       accelerator_precision: what `AUTO` means on an accelerator.
 
     Returns:

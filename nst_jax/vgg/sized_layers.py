@@ -1,7 +1,9 @@
-"""Padding and pooling of features whose real size is a value at runtime; see `nst_jax._real_size`.
+"""Pad and pool features that fill only the top left part of their arrays.
 
-Features come in with zeros outside their real size, as `cut` makes them. So a convolution with zeros
-beyond the border needs nothing more; for other paddings, the lines just beyond the border are filled.
+The (height, width) of this part, the real size of the features, is a value at runtime, so that one
+compiled program serves pictures of many sizes; see `nst_jax._real_size`. Outside this part, the
+functions here expect zeros, as `_real_size.cut` makes them. So padding with zeros needs nothing more;
+for other paddings, the rows and columns just beyond the real border are filled.
 """
 
 from collections.abc import Callable
@@ -45,35 +47,40 @@ def convolve_sized(
     products: lax.Precision,
     size: RealSize,
 ) -> Convolved:
-    """Convolve features of the real size as `padding` does; outside, the result is arbitrary.
+    """Convolve features that fill only a part of `x` as `padding` would convolve this part alone.
 
     Args:
       padding: one of `PADDED`.
-      x: [n, h, w, c], zero outside the real size.
+      x: [n, h, w, c]; the features are at the top left, and all else is zero.
       kernel: as in `conv3x3`.
       forms: as in `conv3x3`.
       products: as in `conv3x3`.
-      size: the real (height, width).
+      size: the (height, width) of the features, called their real size.
+
+    Returns:
+      [n, h, w, o], with arbitrary values outside the real size.
     """
     if padding is replicate_first:
         padding = replicate_padded if kernel.shape[2] == PICTURE_CHANNELS else zero_padded
     if padding is zero_padded:
         return conv3x3(x, kernel, forms, products)
     wide = _framed(x, size, mirrored=padding is reflect_padded)
-    # `conv3x3` pads with zeros once more, which affects only the outermost ring of its result.
+    # `conv3x3` pads with zeros once more, which affects only the outermost ring of its result; that
+    # ring is cropped.
     return conv3x3(wide, kernel, forms, products)[:, 1:-1, 1:-1, :]
 
 
-# The paddings that `convolve_sized` knows.
+# The paddings that `convolve_sized` accepts.
 PADDED = (zero_padded, replicate_padded, replicate_first, reflect_padded)
 
 
 def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
-    """Return features with a line more at each end, and those beyond the real border filled.
+    """Return features with one more row or column on each side, and with a frame of copied pixels.
 
-    They are filled with the border pixels or, if `mirrored` and no side is 1 px, those next to them.
+    The frame is the rows and columns just beyond the real border. It consists of copies of the border
+    pixels or, if `mirrored` and no side has only 1 px, of the pixels next to the border pixels.
     """
-    # How far from the border the line is that stands beyond it.
+    # How far from the border the row or column is that is copied beyond the border.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 
@@ -92,7 +99,7 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
 
 
 def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
-    """Return the real (height, width) of a tap's features; see `vgg.feature_shape`."""
+    """Return the real (height, width) of a tap's features, given the real `size` of the picture."""
     for _ in range(halvings(layer_of(tap))):
         size = halved_size(size, ceil)
     return size
@@ -100,8 +107,9 @@ def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
 
 # --- Pooling --------------------------------------------------------------------------------------
 
-# A function of the number of existing pixels in each window, by which a pooling of four pixels, two or
-# three of them zeros beyond the border, is multiplied to be the pooling of those that exist.
+# A function of the number of existing pixels in each window of a pooling. At the real border, two or
+# three of a window's four pixels may be zeros beyond the border; multiplied by the function's value,
+# the result of pooling all four is that of pooling only the pixels that exist.
 Correction: TypeAlias = Callable[[Array], Array]
 
 
@@ -113,8 +121,8 @@ def _of_norm(count: Array) -> Array:
     return jnp.sqrt(4 / count)
 
 
-# The poolings that `pooled` accepts, each with its correction. `max_pool` needs none: after a ReLU
-# nothing is negative, so zeros beyond the border do not change a maximum.
+# The poolings that `pooled` accepts -> their corrections. `max_pool` needs none: after a ReLU, no pixel
+# is negative, so zeros beyond the border do not change a maximum.
 POOLED: dict[Pool, Correction | None] = {
     max_pool: None,
     average_pool: _of_mean,
@@ -126,20 +134,25 @@ POOLED: dict[Pool, Correction | None] = {
 def pooled(
     pool: Pool, x: FeatureMap, ceil: bool, size: RealSize, *, after_relu: bool = True
 ) -> Pooled:
-    """Return what `pool` makes of features of the real size alone, and zeros outside their half.
+    """Pool features that fill only a part of `x` as `pool` would pool this part alone.
 
     Args:
       pool: one of `POOLED`.
-      x: [n, h, w, c] with even sides; zero outside the real size.
-      ceil: whether an odd last row and column of the real size are pooled or dropped.
-      size: the real (height, width).
-      after_relu: whether `x` is the result of a ReLU; False: the ReLU is done here, as in `pool_relu`.
+      x: [n, h, w, c] with even h and w; the features are at the top left, and all else is zero.
+      ceil: whether the last row and column of odd sides of the real size are pooled or dropped.
+      size: the (height, width) of the features, called their real size.
+      after_relu: whether `x` is the result of a ReLU. If not, the ReLU is applied here, as by
+        `pool_relu`.
+
+    Returns:
+      [n, h / 2, w / 2, c], zero outside the real size after pooling.
     """
     found = pool(x, False) if after_relu else pool_relu(x, pool, False)
     correction = POOLED[pool]
     if ceil and correction is not None:
         height, width = x.shape[1:3]
         existing = inside(size, (height, width))[None, :, :, None].astype(x.dtype)
-        count = jnp.maximum(4 * average_pool(existing, False), 1)  # 0 in windows of padding
+        # The maximum with 1 avoids divisions by 0 outside the real size.
+        count = jnp.maximum(4 * average_pool(existing, False), 1)
         found = found * correction(count)
     return cut(found, halved_size(size, ceil))

@@ -1,6 +1,7 @@
-"""VGG-19's layers and its taps, the points where activations are read: names, sizes, receptive fields.
+"""Names, sizes and receptive fields of VGG-19's layers and taps; a tap is where activations are read.
 
-A tap is before or after the ReLU that follows a convolution: `preact4_2`, `relu4_2`.
+There is a tap before and a tap after the ReLU that follows each convolution. For the convolution
+`conv4_2`, they are called `preact4_2` and `relu4_2`.
 """
 
 import re
@@ -8,9 +9,10 @@ from collections.abc import Iterable
 
 from nst_jax import _checks
 
-BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # (convolutions, channels) per block
+# (number of convolutions, number of output channels) of each block; a pooling follows every block.
+BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
-SMALLEST = 16  # smallest side of a picture, px: relu5_1 of 16 x 16 px is 1 x 1
+SMALLEST = 16  # smallest side of a picture in px: after four poolings, 16 px are 1 position
 
 
 def _layer_table() -> dict[str, tuple[int, int]]:
@@ -24,6 +26,7 @@ def _layer_table() -> dict[str, tuple[int, int]]:
 
 LAYERS = _layer_table()  # layer name -> (channels in, channels out), in network order
 
+# The names of all taps, in network order.
 TAPS = tuple(
     tap for name in LAYERS for tap in (name.replace("conv", k) for k in ("preact", "relu"))
 )
@@ -33,12 +36,12 @@ TAPS = tuple(
 
 
 def resolve_tap(name: str, *, argument: str = "taps") -> str:
-    """Return this package's name for a tap; unambiguous spellings from the literature are accepted.
+    """Return this package's name for a tap, given this name or an unambiguous one from the literature.
 
     Args:
       name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
         (Gatys), which both mean the activation after the ReLU.
-      argument: the name of the caller's argument, for error messages.
+      argument: the caller's name for the value, shown in error messages.
 
     Returns:
       `relu{b}_{i}` or `preact{b}_{i}`.
@@ -81,23 +84,24 @@ def halvings(layer: str) -> int:
 
 
 def halved(side: int, times: int, ceil: bool) -> int:
-    """Return a side's length after `times` poolings, which keep (`ceil`) or drop an odd last line."""
+    """Return the length of a side after `times` poolings, which round halves up (`ceil`) or down."""
     for _ in range(times):
         side = (side + ceil) // 2
     return side
 
 
 def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, int]:
-    """Return the (height, width) of a tap's features.
+    """Return the (height, width) of the features at a tap.
 
     Args:
       tap: name of the tap, such as `"relu4_2"`.
-      height: height of the picture, px.
-      width: width of the picture, px.
-      ceil: whether poolings keep an odd last row and column (Caffe) or drop it (torch, Keras).
+      height: height of the picture in px.
+      width: width of the picture in px.
+      ceil: whether poolings keep the last row and column of odd sides (Caffe) or drop them (torch,
+        Keras).
 
     Returns:
-      The number of positions (down, across).
+      The numbers of positions, (down, across).
 
     Example:
       >>> from nst_jax.vgg import feature_shape
@@ -109,7 +113,7 @@ def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, i
 
 
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
-    """Return `resolve_tap` of several names; refuse an empty list and repeated taps."""
+    """Apply `resolve_tap` to several names; refuse an empty list and repeated taps."""
     if isinstance(names, str):
         raise TypeError(f"`{argument}`: expected a list of tap names, got the string {names!r}")
     taps = tuple(resolve_tap(name, argument=argument) for name in names)
@@ -122,14 +126,17 @@ def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, 
 
 
 def halo_of(taps: Iterable[str]) -> int:
-    """Return the halo: how far outside a tile are the pixels on which its features at `taps` depend.
+    """Return how far outside a part of a picture are the pixels on which its features at `taps` depend.
+
+    When a picture is computed in parts (tiles), the network has to see so many pixels around each of
+    them: the halo.
 
     Args:
       taps: names as `resolve_tap` returns them.
 
     Returns:
-      The distance in px, rounded up to a multiple of 16 so that tiles begin where the windows of all
-      four poolings begin.
+      The distance in px, rounded up to a multiple of 16, so that a tile with its halo begins where
+      windows of all four poolings begin.
 
     Example:
       >>> from nst_jax.vgg.taps import halo_of
@@ -138,6 +145,6 @@ def halo_of(taps: Iterable[str]) -> int:
     """
     names = list(LAYERS)
     deepest = max(names.index(layer_of(tap)) for tap in taps)
-    # Each 3 x 3 convolution reaches one position further, which is 2^halvings pixels.
+    # Each 3 x 3 convolution reads one more position on each side, which is 2^halvings pixels.
     radius = sum(2 ** halvings(name) for name in names[: deepest + 1])
     return -(-radius // SMALLEST) * SMALLEST

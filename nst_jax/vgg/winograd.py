@@ -1,15 +1,16 @@
 """3 x 3 convolutions by Winograd's minimal filtering, F(4 x 4, 3 x 3), as pure functions.
 
-A patch of 4 x 4 results is computed from 6 x 6 input pixels with 36 multiplications instead of 144 per
-pair of channels. Patches and kernels are transformed into a basis in which the convolution is an
-elementwise product; summing over channels then makes one matrix product for each of the 36 elements;
-the results are transformed back. On a CPU the saved multiplications outweigh the transformations
-where a layer has many channels and the picture is not small; see `pays`. The rounding error is about
-four times that of the direct convolution: 1.2e-6 of the result in float32, 1e-2 with bfloat16 products.
+A patch of 4 x 4 results is computed from 6 x 6 input pixels with 36 multiplications instead of 144, for
+each pair of an input and an output channel. Input pixels and kernels are transformed into a basis in
+which the convolution is an elementwise product; with the sum over input channels, this is one matrix
+product for each of the 36 elements; the products are transformed back into results. On a CPU, this
+saves more time than the transformations take if a layer has many channels and the picture is not small;
+see `pays`. The rounding error is about four times that of the direct convolution: 1.2e-6 of the result
+in float32, 1e-2 with bfloat16 products.
 
-The code is a few large operations with barriers between them. Without the barriers XLA would fuse the
-transformations into their consumers and compute them once per use; many small operations would take
-long to compile.
+The code consists of few large operations, since many small ones would take long to compile, with
+barriers between them. Without the barriers, XLA would compute the transformations again wherever their
+results are read.
 
 References:
   Lavin, Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.3.
@@ -26,18 +27,20 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-PATCH = 4  # number of results along each side of a patch
+PATCH = 4  # side of a patch: the square of results that are computed together
 
-WINDOW = 6  # number of input pixels along each side of the square that a patch is computed from
+WINDOW = 6  # side of a window: the square of input pixels from which a patch is computed
 
 
-# The method multiplies polynomials by their values at the points 0, ±NEAR, ±FAR and infinity. With
-# NEAR = 1 and FAR = 2, as in Lavin and Gray's section 4.3, the rounding error is over twice as large.
-# Of all pairs of multiples of 1/16 that were tried, none has a smaller error than these two.
+# The method multiplies polynomials by multiplying their values at the points 0, ±NEAR, ±FAR and
+# infinity. With NEAR = 1 and FAR = 2, as in section 4.3 of Lavin and Gray, the rounding error is over
+# twice as large. Of all pairs of multiples of 1/16 that were tried, none has a smaller error than these
+# two.
 NEAR, FAR = 5 / 8, 3 / 2
 
 
-# The matrices that transform pixels, kernels and products: Bᵀ, G and Aᵀ of Lavin and Gray.
+# The matrices that transform pixels, kernels and products along one axis are `PIXELS`, `KERNELS` and
+# `PRODUCTS`, called Bᵀ, G and Aᵀ by Lavin and Gray.
 PIXELS = np.array(
     [
         [(NEAR * FAR) ** 2, 0, -(NEAR**2) - FAR**2, 0, 1, 0],
@@ -49,6 +52,7 @@ PIXELS = np.array(
     ]
 )
 
+# Denominators of the rows of `KERNELS` for the points ±NEAR and ±FAR.
 _AT_NEAR, _AT_FAR = 2 * NEAR**2 * (NEAR**2 - FAR**2), 2 * FAR**2 * (FAR**2 - NEAR**2)
 
 KERNELS = np.array(
@@ -73,18 +77,18 @@ PRODUCTS = np.array(
 
 
 # With fewer channels, the transformations take as much time as the saved multiplications would.
-LEAST_CHANNELS = 128  # least number of input channels, and least number of output channels
-LEAST_OF_LARGER = 256  # least value of the larger of these two numbers
+LEAST_CHANNELS = 128  # both numbers of channels, in and out, must be at least this
+LEAST_OF_LARGER = 256  # the larger one of the numbers of channels in and out must be at least this
 
-# For layers with less work, Winograd convolution takes longer to compile than it saves in a run of one
-# minute.
-LEAST_WORK = 2**26  # height * width * channels in * channels out
+# For layers with less work than this, compiling the Winograd convolution takes more time than it saves
+# in a run of one minute.
+LEAST_WORK = 2**26  # smallest value of height * width * channels in * channels out
 
 
 def pays(height: int, width: int, channels_in: int, channels_out: int) -> bool:
     """Return whether Winograd convolution is faster for a layer of this size on a CPU.
 
-    The time to compile the convolution counts, too.
+    The time to compile the convolution is part of the comparison.
 
     Example:
       >>> pays(64, 64, 256, 256), pays(128, 128, 128, 128), pays(16, 16, 256, 256)
@@ -100,7 +104,7 @@ def pays(height: int, width: int, channels_in: int, channels_out: int) -> bool:
 
 @jax.jit
 def transform_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"]:
-    """Transform a kernel into the basis in which `convolve` multiplies, in the kernel's dtype."""
+    """Transform a kernel into the basis in which `convolve` multiplies; the dtype stays the same."""
     flat = kernel.astype(_sum_dtype(kernel.dtype)).reshape(9, *kernel.shape[2:])
     matrix = jnp.asarray(np.kron(KERNELS, KERNELS), flat.dtype)
     return jnp.tensordot(matrix, flat, 1, precision=lax.Precision.HIGHEST).astype(kernel.dtype)
@@ -110,15 +114,15 @@ def transform_kernel(kernel: Float[Array, "3 3 i o"]) -> Float[Array, "36 i o"]:
 def convolve(
     x: Float[Array, "n h w i"], transformed: Float[Array, "36 i o"]
 ) -> Float[Array, "n h w o"]:
-    """Convolve with zero padding 1 and stride 1.
+    """Convolve features with a 3 x 3 kernel, with zero padding 1 and stride 1.
 
     Args:
-      x: features of any size, odd or even.
-      transformed: the kernel, from `transform_kernel`. The factors of the products are in
-        its dtype; the transformations and the sums over channels are in float32 at least.
+      x: features [n, h, w, i] of any size, odd or even.
+      transformed: the transformed kernel [36, i, o], from `transform_kernel`. Factors of the products
+        have its dtype; transformations of pixels and sums over channels are in float32 at least.
 
     Returns:
-      The result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.
+      [n, h, w, o], the result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -131,13 +135,14 @@ def convolve(
     down, across = -(-height // PATCH), -(-width // PATCH)  # numbers of patches
     below, right = PATCH * down - height + 1, PATCH * across - width + 1
     padded = jnp.pad(x, ((0, 0), (1, below), (1, right), (0, 0)))
-    # The comments below name axes: n pictures, `down` and `across` patches, w pixels of a row, i input
-    # channels, o output channels; numbers are places in a window (6) or in a patch (4).
+    # The comments below give shapes: n pictures, `down` times `across` patches, w pixels in a row, i
+    # input channels, o output channels, 6 positions along one side of a window, 4 along one side of a
+    # patch.
     rows = [_strided_lines(padded, start, down, axis=1) for start in range(WINDOW)]
-    half = lax.optimization_barrier(_transform(PIXELS, rows, axis=0))  # axes: 6 n down w i
+    half = lax.optimization_barrier(_transform(PIXELS, rows, axis=0))  # [6, n, down, w, i]
     columns = [_strided_lines(half, start, across, axis=3) for start in range(WINDOW)]
     windows = _transform(PIXELS, columns, axis=1).astype(transformed.dtype)
-    windows = lax.optimization_barrier(windows)  # axes: 6 6 n down across i
+    windows = lax.optimization_barrier(windows)  # [6, 6, n, down, across, i]
     products = lax.dot_general(
         windows.reshape(WINDOW**2, n * down * across, channels),
         transformed,
@@ -148,24 +153,27 @@ def convolve(
     products = lax.optimization_barrier(products)
     products = products.reshape(WINDOW, WINDOW, n, down, across, -1)
     half = _transform(PRODUCTS, list(products), axis=0)
-    half = lax.optimization_barrier(half)  # axes: 4 6 n down across o
+    half = lax.optimization_barrier(half)  # [4, 6, n, down, across, o]
     y = _transform(PRODUCTS, [half[:, start] for start in range(WINDOW)], axis=1)
-    y = y.transpose(2, 3, 0, 4, 1, 5)  # axes: n down 4 across 4 o
+    y = y.transpose(2, 3, 0, 4, 1, 5)  # [n, down, 4, across, 4, o]
     return y.reshape(n, PATCH * down, PATCH * across, -1)[:, :height, :width].astype(dtype)
 
 
 def _sum_dtype(dtype: Any) -> Any:
-    """Return the dtype of sums: float32 at least, as bfloat16 has too few bits even for one patch."""
+    """Return the dtype of sums: at least float32, as bfloat16 has too few bits even for one patch."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 def _strided_lines(x: Array, start: int, count: int, axis: int) -> Array:
-    """Return line number `start` of each of `count` windows; windows begin `PATCH` lines apart."""
+    """Return the line with index `start` of each of `count` windows, which begin `PATCH` lines apart.
+
+    Lines are rows or columns, depending on `axis`.
+    """
     return lax.slice_in_dim(x, start, start + PATCH * (count - 1) + 1, PATCH, axis)
 
 
 def _transform(matrix: np.ndarray, parts: Sequence[Array], axis: int) -> Array:
-    """Return matrix @ parts, stacked along `axis`; factors 0, 1 and -1 cost no multiplication."""
+    """Return `matrix @ parts`, stacked along `axis`, without multiplications by 0, 1 and -1."""
     return jnp.stack([_linear_combination(row, parts) for row in matrix.tolist()], axis)
 
 

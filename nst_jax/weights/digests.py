@@ -1,4 +1,7 @@
-"""The digest of named arrays: of their names, types, shapes and values, in whatever file they are."""
+"""Compute a digest of named arrays from their names, types, shapes and values.
+
+It does not depend on the file format in which the arrays are stored.
+"""
 
 import hashlib
 import json
@@ -9,7 +12,7 @@ import numpy as np
 
 
 def digest_of(head: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> str:
-    """Return a digest of arrays, in the order of their names, and of a description of them.
+    """Return one digest that covers named arrays and a description of them.
 
     Args:
       head: the description: JSON values that the digest shall cover, such as a format's name and
@@ -18,8 +21,8 @@ def digest_of(head: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> str:
 
     Returns:
       The SHA-256, as hexadecimal digits, of these bytes: `head` as a line of compact JSON; then for
-      every array a line such as `["conv1_1/bias","<f4",[64]]`, followed by the array's bytes in C
-      order.
+      every array, in the order of their names, a line such as `["conv1_1/bias","<f4",[64]]`, followed
+      by the array's bytes in C order.
 
     Example:
       >>> import numpy as np

@@ -1,11 +1,11 @@
-"""Weights files: find one, read and verify it, or write one.
+"""Find a weights file, read and verify it, or write one.
 
-A weights file is HDF5, as `_hdf5` reads and writes it. Its attributes are `format` ("nst-jax weights"),
-`version` (1), `network`, `encoding`, `family`, `pixels`, `origin`, `licence` and `digest`; a file
-without `network` has weights of VGG-19. It has one group per layer: the layers of `vgg.LAYERS`, or for
-another network those that its `Architecture` names. Kernels have the shape `[..., out]`, and how they
-are stored depends on `encoding`. All other parameters, such as `bias` of shape `[out]`, are float32.
-The encodings are:
+A weights file is an HDF5 file, as `_hdf5` reads and writes it. Its attributes are `format` ("nst-jax
+weights"), `version` (1), `network`, `encoding`, `family`, `pixels`, `origin`, `licence` and `digest`;
+if it has no `network`, its weights are those of VGG-19. It has one group per layer: for VGG-19 the
+layers of `vgg.LAYERS`, for another network those that the network's `Architecture` names. Kernels have
+the shape `[..., out]`, and how they are stored depends on `encoding`. All other parameters, such as
+`bias` of shape `[out]`, are float32. The encodings are:
 
 * `"float32"`, `"float16"`: `kernel`;
 * `"codes"`: `codes` (uint8, in the kernel's shape), which index `centres` (float32, `[256]`);
@@ -47,63 +47,71 @@ WEIGHTS_FORMAT = _hdf5.Format(
 
 VARIABLE = "NST_JAX_WEIGHTS"  # environment variable with the path of a weights file
 
-EMBEDDED = "embedded weights"  # what messages call the file that comes with the package
+EMBEDDED = "embedded weights"  # what messages call a weights file that comes with the package
 
+# Name of the file of VGG-19's weights that comes with the package.
 EMBEDDED_NAME = "vgg19_imagenet.h5"
 
+# Digest that the file `EMBEDDED_NAME` must have, as the module's docstring defines it.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-EMBEDDED_CHECKSUM = 0xBBB749CA  # CRC-32 of the embedded file, which states none itself
+# CRC-32 of the file `EMBEDDED_NAME`, which does not state it itself, as newer weights files do.
+EMBEDDED_CHECKSUM = 0xBBB749CA
 
 
-Datasets: TypeAlias = Mapping[str, np.ndarray]  # "conv1_1/kernel" -> array, as stored
+# Name of a dataset, such as "conv1_1/kernel" -> the array that is stored.
+Datasets: TypeAlias = Mapping[str, np.ndarray]
 
-Shapes: TypeAlias = Mapping[
-    str, tuple[int, ...]
-]  # layer or parameter, such as "conv1_1/bias" -> shape
+# Name of a layer, such as "conv1_1", or of a parameter, such as "conv1_1/bias" -> shape.
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
 class Architecture(NamedTuple):
-    """A network whose weights are kept in weights files, and its file that comes with the package."""
+    """Names and shapes of a network's parameters, and facts about the embedded file of its weights.
 
-    name: str  # value of the attribute `network` in its files
-    title: str  # what messages call it
+    The embedded file of a network's weights is the one that comes with the package.
+    """
+
+    name: str  # value of the attribute `network` in the network's weights files
+    title: str  # what messages call the network
     kernels: Shapes  # shapes of the kernels, by layer
     others: Shapes  # shapes of all other parameters, by name
-    if_unfit: str  # advice for a file that does not fit the network
-    embedded: str  # name of the file that comes with the package
-    digest: str  # digest of that file
-    checksum: int | None = None  # CRC-32 of that file; None if the file states it itself
+    if_unfit: str  # what messages advise for a file that does not fit the network
+    embedded: str  # name of the embedded file
+    digest: str  # digest that the embedded file must have
+    checksum: int | None = None  # CRC-32 of the embedded file; None if the file states it itself
 
 
-# Endings of the names of datasets that say what codes mean, and are not parameters themselves.
+# Endings of the names of datasets that are needed to decode kernels, and are no parameters themselves.
 TABLES = ("/centres", "/scales")
 
-VGG19 = "vgg19"  # the attribute `network` of VGG-19; files that lack it have weights of VGG-19
+# Value of the attribute `network` for VGG-19. Files without the attribute are taken to have it.
+VGG19 = "vgg19"
 
 
 class WeightsInfo(NamedTuple):
-    """What a weights file says about itself; the module's docstring describes its attributes."""
+    """What a weights file states about itself."""
 
     name: str  # name of the file, without its folder
-    network: str  # such as "vgg19"
-    family: str
-    pixels: str
-    encoding: str
+    network: str  # the network that the weights fit, such as "vgg19"
+    family: str  # where the weights come from, such as "vgg19-caffe"
+    pixels: str  # the pixel convention with which they were trained, a key of `vgg.PIXELS`
+    encoding: str  # how kernels are stored, one of `quantization.ENCODINGS`
     digest: str  # as the file states it; verified only when the weights are read
-    origin: str
-    licence: str
+    origin: str  # where the weights come from, as free text
+    licence: str  # the terms under which the weights may be used, as free text
     parameters: int  # number of entries in all kernels and other parameters
-    layers: tuple[str, ...]
+    layers: tuple[str, ...]  # names of the layers
 
 
 def load_params(path: PathLike | None = None) -> Params:
     """Read and verify the weights of VGG-19's convolutions.
 
-    The file is `path`, else the one named by the environment variable `NST_JAX_WEIGHTS`, else the
-    ImageNet VGG-19 that comes with the package. The digest of its contents is computed and compared
-    with the digest that it states, for the embedded file also with `EMBEDDED_DIGEST`. Then names and
-    shapes are compared with the network's.
+    The file is `path`; if that is None, the file that the environment variable `NST_JAX_WEIGHTS` names;
+    if it names none, the ImageNet VGG-19 that comes with the package (the embedded file). The digest of
+    the contents is computed and compared with the digest that the file states, and for the embedded
+    file also with `EMBEDDED_DIGEST`. Then the names and shapes of the arrays are compared with those of
+    the network.
 
     Args:
       path: a weights file of this package (`nst-jax weights convert` makes one), or None.
@@ -128,11 +136,12 @@ def load_params_of(architecture: Architecture, path: PathLike | None = None) -> 
     """Read and verify the weights of a network other than VGG-19, as `load_params` does.
 
     Args:
-      architecture: the network.
+      architecture: the description of the network.
       path: a weights file, or None for the one that comes with the package.
 
     Returns:
-      `Params`: float32 arrays by layer, nested where a name has slashes.
+      `Params`, in which `layers` is a dictionary from names to float32 arrays; where names have
+      slashes, dictionaries are nested.
 
     Raises:
       ValueError: the file is missing, damaged, of another kind, of another network, or does not fit.
@@ -160,13 +169,13 @@ def vgg19() -> Architecture:
 
 
 def read_info(path: PathLike | None = None) -> WeightsInfo:
-    """Read what a weights file says about itself, without reading the weights.
+    """Read what a file of VGG-19's weights states about itself, without reading the weights.
 
     Args:
       path: a weights file, or None for the one that `load_params` would read.
 
     Returns:
-      `WeightsInfo`, as stated by the file; its digest is not verified here.
+      `WeightsInfo`; the digest in it is the one that the file states, and is not verified here.
 
     Raises:
       ValueError: the file is missing, damaged or of another kind.
@@ -180,14 +189,14 @@ def read_info(path: PathLike | None = None) -> WeightsInfo:
 
 
 def read_info_of(architecture: Architecture, path: PathLike | None = None) -> WeightsInfo:
-    """Read what a weights file of a network other than VGG-19 says about itself, as `read_info` does.
+    """Read what a weights file of a network other than VGG-19 states about itself.
 
     Args:
-      architecture: the network.
+      architecture: the description of the network.
       path: a weights file, or None for the one that comes with the package.
 
     Returns:
-      `WeightsInfo`, as stated by the file.
+      `WeightsInfo`, as from `read_info`.
 
     Raises:
       ValueError: the file is missing, damaged or of another kind.
@@ -213,21 +222,21 @@ def save_params(
     origin: str = "",
     licence: str = "",
 ) -> None:
-    """Write a weights file; an existing file is replaced only once the new one is complete.
+    """Write VGG-19's weights to a file; an existing file is replaced only once the new one is complete.
 
     `"codes"` stores a kernel exactly if it has at most 256 distinct values. Otherwise each weight is
     rounded to the nearest of 256 centres, found by one-dimensional k-means (Lloyd's algorithm).
 
     Args:
-      path: where to write.
-      params: weights that fit the network.
+      path: path of the file to write.
+      params: weights of VGG-19.
       encoding: how kernels are stored: `"float32"`, `"float16"` or `"codes"` (a quarter of the size
         of float32). Biases are always float32.
       origin: where the weights come from, as free text.
       licence: the terms under which the weights may be used, as free text.
 
     Raises:
-      ValueError: the weights do not fit the network or the encoding, or are not finite; the encoding or
+      ValueError: the weights do not fit VGG-19 or the encoding, or are not finite; the encoding or
         the pixel convention is unknown; or `path` cannot be written.
 
     Example:
@@ -255,11 +264,11 @@ def save_params(
 
 
 def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
-    """Write a weights file of datasets that are encoded already.
+    """Write a weights file from arrays that are encoded already.
 
     Args:
-      path: where to write.
-      datasets: the datasets by name.
+      path: path of the file to write.
+      datasets: the arrays by name, in one of the encodings that the module's docstring describes.
       **about: the attributes `encoding`, `family`, `pixels`, `origin` and `licence`; for a network
         other than VGG-19 also `network`.
 
@@ -285,7 +294,7 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
 
 
 def _find(path: PathLike | None) -> _hdf5.Source:
-    """Choose the file: the argument, else the environment variable, else the embedded file."""
+    """Choose VGG-19's weights file: `path`, else the environment variable's, else the embedded file."""
     if path is not None:
         return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
     if os.environ.get(VARIABLE):
@@ -294,7 +303,7 @@ def _find(path: PathLike | None) -> _hdf5.Source:
 
 
 def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
-    """Choose the file of a network other than VGG-19: the argument, else the embedded file."""
+    """Choose the weights file of a network other than VGG-19: `path`, else the embedded file."""
     if path is None:
         return _embedded(architecture)
     return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
@@ -302,7 +311,8 @@ def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
 
 def embedded_file(architecture: Architecture) -> Path:
     """Return the path of the weights file that comes with the package for a network."""
-    # A wheel has the file in this package's folder, a checkout has it in `weights` beside `nst_jax`.
+    # An installed wheel has the file in the folder `nst_jax/weights`, beside this module. A checkout of
+    # the repository has it in the folder `weights` beside `nst_jax`.
     here, name = Path(__file__).parent, architecture.embedded
     inside, beside = here / name, here.parents[1] / "weights" / name
     return inside if inside.exists() else beside
@@ -320,7 +330,7 @@ def _embedded(architecture: Architecture) -> _hdf5.Source:
 
 
 def _read(source: _hdf5.Source, architecture: Architecture) -> Params:
-    """Read a file, verify it, and compare its layout with the network's."""
+    """Read a weights file, verify its digest, and compare names and shapes with the network's."""
     with _hdf5.opened(source) as file:
         info, stored = _info(source, file)
         if info.network != architecture.name:
@@ -338,7 +348,8 @@ def _read(source: _hdf5.Source, architecture: Architecture) -> Params:
     arrays = {name: datasets[name] for name in architecture.others}
     for layer in architecture.kernels:
         arrays[f"{layer}/kernel"] = decode_kernel(datasets, layer)
-    # All arrays in one call, since `jnp.asarray` would compile a program for every shape.
+    # All arrays are put on the device in one call: `jnp.asarray` would compile a program for every
+    # shape.
     return Params(
         jax.device_put(unflatten_dict(dict(arrays), sep="/")),
         family=info.family,
@@ -350,7 +361,7 @@ def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str,
     """Read and check the attributes of a file, and count its parameters without reading them.
 
     Returns:
-      What the file says of itself, and its datasets.
+      What the file states about itself, and its datasets by name, not yet read.
     """
     names = ("family", "pixels", "encoding", "digest", "origin", "licence")
     text: dict[str, Any] = {name: _hdf5.attribute(file, name) for name in names}
@@ -372,7 +383,7 @@ def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str,
 
 
 def digest(params: Params) -> str:
-    """Return the digest that a float32 file of these weights has, whatever file they come from."""
+    """Return the digest that weights have, or would have, in a weights file of encoding "float32"."""
     return _digest(params.family, params.pixels, _as_datasets(params))
 
 
@@ -390,7 +401,7 @@ def _flat(layers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np
 
 
 def _digest(family: str, pixels: str, datasets: Datasets) -> str:
-    """Hash names, types, shapes and bytes in name order, as the module's docstring defines it."""
+    """Return the digest of a weights file, as the module's docstring defines it."""
     head = [WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]
     return digest_of(head, datasets)
 
@@ -398,7 +409,10 @@ def _digest(family: str, pixels: str, datasets: Datasets) -> str:
 def _check_digest(
     source: _hdf5.Source, info: WeightsInfo, datasets: Datasets, architecture: Architecture
 ) -> None:
-    """Refuse datasets whose digest is not the file's or, for the embedded file, not the network's."""
+    """Refuse datasets whose digest is not that which the file states.
+
+    For an embedded file, refuse them also if their digest is not that which `architecture` states.
+    """
     digest = _digest(info.family, info.pixels, datasets)
     if digest != info.digest:
         raise source.error(f"has digest {digest} but states {info.digest}; get or convert it again")
@@ -427,7 +441,7 @@ def expected_layout(architecture: Architecture, encoding: str) -> Layout:
 
 
 def _encoded(params: Params, encoding: str) -> dict[str, np.ndarray]:
-    """Return the datasets to store, after checking that the weights fit VGG-19 and are finite."""
+    """Return the arrays to store in a file, after checking that weights fit VGG-19 and are finite."""
     arrays = _as_datasets(params)
     if differences := layout_differences(expected_layout(vgg19(), "float32"), layout_of(arrays)):
         raise ValueError(f"`params`: does not fit VGG-19: {differences}; take a VGG-19's weights")

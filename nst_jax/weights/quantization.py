@@ -1,8 +1,9 @@
-"""How a weights file stores kernels: float32, float16, or 8-bit codes.
+"""Encode and decode kernels as weights files store them: as float32, float16 or 8-bit codes.
 
-Codes either index a table of 256 values (`"codes"`), or are multiplied by a scale, one for each output
-channel (`"int8"`). `"int8"` serves only to store, bit for bit, networks that were published in this
-form. No encoder here makes it, since for kernels of full precision a table is more accurate.
+Codes either index a table of 256 values (encoding `"codes"`), or are multiplied by a scale, one for
+each output channel (encoding `"int8"`). `"int8"` serves only to store, bit for bit, networks that were
+published in this form. No function here encodes to `"int8"`, since for kernels of full precision a
+table is more accurate.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,27 +25,28 @@ def _as_float16(kernel: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _as_codes(kernel: np.ndarray) -> dict[str, np.ndarray]:
-    """Return uint8 codes and the sorted centres, the table of values that the codes index."""
+    """Return uint8 codes, and the table of 256 sorted values, called centres, that the codes index."""
     values, counts = np.unique(kernel, return_counts=True)
     centres = values if values.size <= CENTRES else _lloyd(values.astype(np.float64), counts)
-    # Unused entries repeat the last centre, so that the table has the same shape in every file.
+    # If there are fewer than 256 centres, the last one is repeated: all files have tables of one shape.
     centres = np.pad(centres, (0, CENTRES - centres.size), mode="edge").astype("<f4")
     codes = np.searchsorted(_borders(centres), kernel, side="left")
     return {"codes": codes.astype(np.uint8), "centres": centres}
 
 
 def _borders(centres: np.ndarray) -> np.ndarray:
-    """Return the midpoints between neighbouring centres, in float64, since float32 would round them."""
+    """Return the midpoints between neighbouring centres; in float64, since float32 would round them."""
     return (centres[1:].astype(np.float64) + centres[:-1]) / 2
 
 
 def _lloyd(values: np.ndarray, counts: np.ndarray, iterations: int = 200) -> np.ndarray:
     """Return 256 centres for sorted values that occur `counts` times, by one-dimensional k-means.
 
-    The density of the initial centres is proportional to the cube root of the values' density, which is
-    the optimum in the limit of many centres (Panter and Dite, 1951).
+    The density of the initial centres is proportional to the cube root of the density of the values.
+    In the limit of many centres, this is the optimum (Panter and Dite, 1951).
     """
-    # With finer bins, the cube roots of nearly empty bins would overweight the sparse tails.
+    # The histogram is coarse: with finer bins, the cube roots of nearly empty bins would give too many
+    # centres to the sparse tails of the distribution.
     histogram, edges = np.histogram(values, 2 * CENTRES, weights=counts)
     mass = np.concatenate([[0.0], np.cumsum(np.cbrt(histogram))])
     centres = np.interp((np.arange(CENTRES) + 0.5) / CENTRES * mass[-1], mass, edges)
@@ -59,7 +61,7 @@ def _lloyd(values: np.ndarray, counts: np.ndarray, iterations: int = 200) -> np.
     return centres
 
 
-# Encoding -> function from a float32 kernel to the datasets that represent it.
+# Encoding -> function from a float32 kernel to the datasets (arrays by name) that represent it.
 ENCODERS: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
     "float32": _as_float32,
     "float16": _as_float16,
@@ -67,9 +69,9 @@ ENCODERS: Mapping[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {
 }
 
 
-INT8 = "int8"
+INT8 = "int8"  # encoding with int8 codes and a scale for each output channel
 
-ENCODINGS = (*ENCODERS, INT8)  # all encodings that files may have
+ENCODINGS = (*ENCODERS, INT8)  # all encodings that weights files may have
 
 
 def decode_kernel(datasets: Mapping[str, np.ndarray], layer: str) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Read PyTorch's two file formats without torch and without executing the pickles in them.
 
-A PyTorch file is a pickle, which can import and call anything. The unpickler here knows a handful of
-names of functions and classes, imports none of them, and makes descriptions of tensors instead of
-tensors. It refuses every other name without importing it, so a malicious file has no effect.
+A PyTorch file contains pickles, and a pickle can import and call anything. The unpickler here knows the
+names of a few functions and classes; it imports none of them, and makes descriptions of tensors instead
+of tensors. It refuses every other name without importing it, so a malicious file has no effect.
 
 A pickle of a few hundred bytes can also take gigabytes or hours. So its opcodes are scanned before it
 is loaded: only opcodes that torch writes are allowed, and the sizes of the pickle, of its tuples and of
@@ -21,15 +21,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-LONGEST_PROBLEM = 400  # largest number of characters of a `problem` in a message
+LONGEST_PROBLEM = 400  # largest number of characters that `refusal` takes of its argument `problem`
 
 
 class Refusal(ValueError):
-    """Raised to refuse a file for a known reason; parsing a damaged file raises other errors."""
+    """Raised to refuse a file for a known reason; other errors mean that the file is damaged."""
 
 
 def refusal(path: Path, problem: str) -> Refusal:
-    """Make the error about a source file, with a message of one line."""
+    """Return the error that refuses the file at `path`, with a message of one line."""
     # `problem` may contain names from the file, which may be long, and have line breaks and other
     # characters that control a terminal.
     line = "".join(map(_printable, " ".join(problem.split())))
@@ -43,19 +43,19 @@ def _printable(character: str) -> str:
 
 
 class StoredArray(NamedTuple):
-    """One array of a file, not yet read: `read()` returns its values."""
+    """One array of a file, not yet read."""
 
     shape: tuple[int, ...]
-    dtype: str
-    read: Callable[[], np.ndarray]
+    dtype: str  # NumPy's name of the dtype, such as "float32"
+    read: Callable[[], np.ndarray]  # reads the values from the file
 
 
 class _Storage(NamedTuple):
-    """A sequence of numbers in the file that tensors are views of."""
+    """A sequence of numbers in a file, of which tensors are views: what torch calls a storage."""
 
-    key: str
-    dtype: str
-    length: int  # in numbers, not bytes
+    key: str  # name of the storage in the file
+    dtype: str  # as NumPy writes it, such as "<f4"
+    length: int  # how many numbers it has
 
     @property
     def size(self) -> int:
@@ -64,10 +64,10 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor as its pickle describes it: a view of a storage."""
+    """A tensor as a pickle describes it: a view of a storage."""
 
     storage: _Storage
-    offset: int  # in numbers, not bytes
+    offset: int  # position of the first number in the storage; in numbers, not bytes
     shape: tuple[int, ...]
     strides: tuple[int, ...]  # in numbers, not bytes
 
@@ -80,8 +80,9 @@ class _Tensor(NamedTuple):
         )
 
 
-# Error messages state the type of an unexpected value, and its value only if it is an integer: lists
-# that each contain the previous list twice take a few bytes in a file, and gigabytes as text.
+# Error messages state the type of an unexpected value, and the value itself only if it is an integer:
+# as text, a value may take gigabytes that takes few bytes in a file, such as lists that each contain
+# the previous list twice.
 
 
 def _count(value: object) -> int:
@@ -92,7 +93,8 @@ def _count(value: object) -> int:
 
 
 def _counts(values: object) -> tuple[int, ...]:
-    if not isinstance(values, tuple):  # the scan bounds the length of tuples, but not that of lists
+    # A list is refused: `_check_opcodes` limits the sizes of tuples, but not those of lists.
+    if not isinstance(values, tuple):
         raise TypeError(f"a tensor has a {type(values).__name__} where a tuple is expected")
     return tuple(map(_count, values))
 
@@ -100,7 +102,8 @@ def _counts(values: object) -> tuple[int, ...]:
 class _RebuildTensor:
     """Replaces `torch._utils._rebuild_tensor_v2`: its arguments become a `_Tensor`."""
 
-    __slots__ = ()  # so that a pickle cannot set attributes of this instance, which all files share
+    # Without a dictionary of attributes, the one instance in `_GLOBALS` cannot be changed by a pickle.
+    __slots__ = ()
 
     def __call__(
         self, storage: object, offset: object, shape: object, strides: object, *_: object
@@ -111,9 +114,9 @@ class _RebuildTensor:
 
 
 class _RebuildParameter:
-    """Replaces `torch._utils._rebuild_parameter`: a parameter becomes its tensor."""
+    """Replaces `torch._utils._rebuild_parameter`: a parameter becomes the `_Tensor` of its values."""
 
-    __slots__ = ()
+    __slots__ = ()  # without attributes, so that no pickle can change it; see `_RebuildTensor`
 
     def __call__(self, tensor: object, *_: object) -> _Tensor:
         if not isinstance(tensor, _Tensor):
@@ -124,7 +127,7 @@ class _RebuildParameter:
 class _MakeDictionary:
     """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
-    __slots__ = ()
+    __slots__ = ()  # without attributes, so that no pickle can change it; see `_RebuildTensor`
 
     def __call__(self, *pairs: object) -> OrderedDict:
         if not pairs:
@@ -133,10 +136,11 @@ class _MakeDictionary:
         if not isinstance(items, list):
             raise TypeError(f"a dictionary is made from a {type(items).__name__}")
         found = OrderedDict(items)
-        items.clear()  # else a pickle could have one long list copied again and again
+        items.clear()  # or else a pickle could fill the memory with copies of one long list
         return found
 
 
+# Torch's class of a storage -> the dtype of its numbers, as NumPy writes it.
 _DTYPES = {
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
@@ -146,6 +150,8 @@ _DTYPES = {
     "ByteStorage": "|u1",
 }
 
+# (module, name) that a pickle may import -> what it gets in place of the function or class of this
+# name.
 _GLOBALS = {
     ("collections", "OrderedDict"): _MakeDictionary(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
@@ -154,7 +160,7 @@ _GLOBALS = {
 
 
 def _replacement(path: Path, module: str, name: str) -> Any:
-    """Return what `_GLOBALS` has in place of a name that a pickle imports; refuse any other name."""
+    """Return what a pickle gets for a name that it imports; refuse a name that is not in `_GLOBALS`."""
     if (module, name) not in _GLOBALS:
         raise refusal(
             path,
@@ -165,7 +171,7 @@ def _replacement(path: Path, module: str, name: str) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Loads dictionaries of `_Tensor`; refuses names outside `_GLOBALS` without importing them."""
+    """Loads a pickle with each tensor as a `_Tensor`; refuses to import names outside `_GLOBALS`."""
 
     def __init__(self, path: Path, file: io.BufferedIOBase) -> None:
         super().__init__(file)
@@ -179,7 +185,7 @@ class _Unpickler(pickle.Unpickler):
         if not isinstance(pid, tuple) or not 5 <= len(pid) <= 6:
             raise ValueError("a storage is not described by five or six values")
         kind, dtype, key, _, length, *view = pid
-        # Before 2017 a storage could be a view of another; such files are refused.
+        # Before 2017, a storage could be a view of another storage (`view`); such files are refused.
         if kind != "storage" or dtype not in _DTYPES.values() or any(view):
             raise ValueError("a storage is described in an unknown way")
         if not isinstance(key, (str, int)):
@@ -190,19 +196,22 @@ class _Unpickler(pickle.Unpickler):
 
 # --- Opcodes --------------------------------------------------------------------------------------
 
-LARGEST_PICKLE = 2**20  # bytes; the pickle that describes VGG-19's tensors has about 3,000
+# Largest size in bytes of a pickle that is loaded. The one that describes VGG-19's tensors has about
+# 3,000.
+LARGEST_PICKLE = 2**20
 
 # Largest size of a tuple: the number of values in it and in the tuples inside it, plus one for each
-# tuple. Torch's have sizes under 30. Without a limit, a small file could make Python walk through very
-# many values, since it hashes a tuple by hashing all values in it, at any depth.
+# tuple. Tuples that torch writes have sizes under 30. Without a limit, a small file could keep Python
+# busy for hours, since Python hashes a tuple by hashing all values in it, at any depth.
 LARGEST_TUPLE = 128
 
+# Three sets of opcodes: those that make a tuple, store a value in the memo, and fetch a value from it.
 _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
-# Opcodes of pickle protocol 2, in which torch writes (from Python 2, too), and of protocol 4, which the
-# argument `pickle_protocol` of `torch.save` can select.
+# All opcodes that are accepted: those of pickle protocol 2, in which torch writes (in Python 2, too),
+# and of protocol 4, which the argument `pickle_protocol` of `torch.save` can select.
 _OPCODES = frozenset(
     {
         *(_TUPLES | _PUTS | _GETS),
@@ -218,12 +227,12 @@ _OPCODES = frozenset(
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
     """Scan one pickle without loading it, and leave `pickled` at the pickle's end.
 
-    The scan imitates the unpickler's stack, with the size of each value in place of the value. The
-    size is 1, but for a tuple it is 1 more than the sum of the sizes of its values.
+    The scan imitates the unpickler's stack, with the size of each value in place of the value. The size
+    of a tuple is 1 more than the sum of the sizes of its values; the size of any other value is 1.
 
     Raises:
       Refusal: if the pickle is not one that torch writes.
-      ValueError, IndexError, KeyError: if it is damaged.
+      ValueError, IndexError, KeyError: if the pickle is damaged.
     """
     size = len(pickled.getbuffer())
     stack: list[int] = []
@@ -238,13 +247,13 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
                 f"has {name} in its pickle, which torch does not write for tensors; save plain "
                 "tensors: `torch.save(model.state_dict(), FILE)`",
             )
-        if name == "GLOBAL":  # imports a name; an unknown one is refused here, before it is used
+        if name == "GLOBAL":  # imports a name; refuse an unknown name before loading anything
             _replacement(path, *argument.split(" ", 1))
         if name == "MARK":
             marks.append(len(stack))
         elif name in _PUTS or name == "MEMOIZE":
             index = len(memo) if name == "MEMOIZE" else argument
-            if index > size:  # Python makes a table with a place for every smaller index
+            if index > size:  # Python's memo would take memory for every smaller index, too
                 raise refusal(path, f"has number {index} in a table of {size} bytes; get it again")
             memo[index] = stack[-1]
         elif name in _GETS:
@@ -265,9 +274,10 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
 
 
 def _unpickled(path: Path, file: io.BufferedIOBase) -> tuple[Any, dict[str, _Storage]]:
-    """Load the pickle at the current position of a file; return its value and its storages by key.
+    """Load the pickle at the current position of a file, and leave the file at the pickle's end.
 
-    The file is then at the end of the pickle.
+    Returns:
+      The value that was pickled, and the storages that it mentions, by key.
     """
     start = file.tell()
     data = io.BytesIO(file.read(LARGEST_PICKLE + 1))
@@ -294,7 +304,11 @@ def _too_large(path: Path) -> Refusal:
 
 
 def _tensors(path: Path, loaded: object) -> dict[str, _Tensor]:
-    """Return the tensors of a state dict; other values in it are ignored."""
+    """Return the tensors of a state dict by name, ignoring other values in it.
+
+    Raises:
+      Refusal: if `loaded`, what the file contains, is no dictionary.
+    """
     if not isinstance(loaded, dict):
         came = type(loaded).__name__.lstrip("_")
         raise refusal(path, f"contains a {came}; save a state dict: `model.state_dict()`")
@@ -319,7 +333,10 @@ def _stored_arrays(
 
 
 def zip_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return the arrays of a file in torch's format since 1.6: a zip file of a pickle and storages."""
+    """Return, by name, the arrays of a file that torch 1.6 or later wrote.
+
+    The format is a zip file of a pickle, which describes tensors, and the storages.
+    """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
@@ -341,22 +358,27 @@ def zip_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Read one file of the archive; refuse a compressed one: torch writes none, and it may be huge."""
+    """Read one file of a zip archive, unless it is compressed.
+
+    Torch compresses none, and what a compressed file expands to may be too large for memory.
+    """
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
     return archive.read(name)
 
 
-# The first pickle of a legacy file, in pickle protocol 2: the number that torch calls its magic number.
+# The first bytes of a file in the format that torch wrote before 1.6: a pickle, in protocol 2, of the
+# number that torch calls its magic number.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
-_LEGACY_PROTOCOL = 1001
+_LEGACY_PROTOCOL = 1001  # the version of this format, which is its second pickle
 
 
 def legacy_arrays(path: Path) -> dict[str, StoredArray]:
-    """Return the arrays of a file in the format that torch wrote before 1.6.
+    """Return, by name, the arrays of a file in the format that torch wrote before 1.6.
 
-    The format is five pickles (magic number, protocol, system, object, storage keys), then storages.
+    The format is a sequence of five pickles (magic number, protocol, facts about the system, the saved
+    object, the keys of the storages), followed by the storages.
     """
     with path.open("rb") as file:
         _, protocol, system = (_unpickled(path, file)[0] for _ in range(3))
@@ -381,7 +403,11 @@ def legacy_arrays(path: Path) -> dict[str, StoredArray]:
 
 
 def _storage_starts(file: io.BufferedIOBase, storages: list[_Storage]) -> dict[str, int]:
-    """Return the position of each storage's numbers; their count precedes them in eight bytes."""
+    """Return, by key, where each storage's numbers begin in the file.
+
+    The storages follow each other from the current position of the file on; before the numbers of each,
+    eight bytes state how many numbers there are.
+    """
     position, size, starts = file.tell(), file.seek(0, io.SEEK_END), {}
     for storage in storages:
         file.seek(position)

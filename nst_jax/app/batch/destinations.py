@@ -1,4 +1,4 @@
-"""Choose the paths of a batch's result pictures; refuse paths of inputs and of other results."""
+"""The paths of a batch's result pictures, and checks that no result overwrites an input or another."""
 
 import os
 from collections import Counter
@@ -58,7 +58,7 @@ def destinations(
             taken[path] = row
     # In lower case, since some file systems take `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
-    # How often each stem was used, so that no number is tried twice.
+    # For each stem, the last number that was tried, so that no number is tried twice.
     counts: Counter[str] = Counter()
     found = []
     for row in rows:
@@ -88,7 +88,7 @@ def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
 def check_destinations(
     files: Iterable[tuple[ManifestRow, Path]], *, more: Sequence[Path], inputs: Iterable[Path]
 ) -> None:
-    """Refuse results that cannot be written, and files that would overwrite an input or one another.
+    """Refuse results that cannot be written, or would overwrite an input or another file of the batch.
 
     Args:
       files: rows, each with the path of its result.
@@ -109,7 +109,7 @@ def check_destinations(
         return real
 
     written = {os.path.realpath(path) for path in more}
-    existing: dict[Path, Path] = {}  # folder -> itself, or its nearest ancestor that exists
+    existing: dict[Path, Path] = {}  # maps a folder to itself, or to its nearest existing ancestor
     probed: set[Path] = set()  # folders in which a file has been created as a test
     for row, output in files:
         with naming_row(row):

@@ -1,9 +1,9 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
-Alike are pictures that one compiled program can paint: their canvases have the same shape (and their
-styles too, if the style loss compares positions) or lie in buckets of one side, and their recipes
-differ only in names, loss weights and the numbers of the optimiser. A group is a part of such pictures
-that is planned and painted together.
+Pictures are alike if one compiled program can paint them. For that, their canvases must have the same
+shape (and their styles too, if the style loss compares positions), or all canvases lie in buckets:
+square arrays of the same side. And their recipes may differ only in names and in the numbers that
+`VARIABLE` lists. A group consists of pictures that are alike, and is planned and painted together.
 """
 
 import math
@@ -23,10 +23,10 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
-MOST_PICTURES = 8  # largest number of pictures in a group, for each device that shares it
+MOST_PICTURES = 8  # largest number of pictures in a group for each device that shares the group
 
-# Pytree paths of the recipe numbers that may differ between pictures that are alike begin with one of
-# these.
+# Pictures that are alike may differ in some numbers of their recipes: in those whose path in the pytree
+# begins with one of these texts.
 VARIABLE = (
     ".terms.",
     ".descent.optimizer.",
@@ -38,31 +38,43 @@ VARIABLE = (
 class Entry(NamedTuple):
     """One picture to paint; its files are read only shortly before it is painted."""
 
-    number: int  # number of its row in the batch, from 1
+    number: int  # number of the picture's row in the batch, from 1
     content: Path
     styles: tuple[Path, ...]
     output: Path
     recipe: Recipe  # with all flags, overrides and style shares applied
     scales: tuple[prepare.Scale, ...]  # coarse to fine
-    seen: tuple[images.Glance, ...]  # size and digest of content and styles at planning
-    auto_on: str = ""  # the platform that decided on the precision of `recipe`; empty if none did
+    # Sizes and digests of the content and the styles when the batch was planned. A file that has
+    # another digest when it is read is refused.
+    seen: tuple[images.Glance, ...]
+    # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
+    # precision was not `auto`, or is still `auto`.
+    auto_on: str = ""
     # Options of regions and protection, as in `stylize`; None if the row has none.
     controls: Mapping[str, Any] | None = None
-    # Size and digest at planning of each file that `controls` name, by its role, such as "protect".
+    # The same as `seen`, for each file that `controls` name, by its role, such as "protect".
     masked: Mapping[str, images.Glance] = {}
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
-        """The styles at planning, then those of the regions: as many as the scales have styles."""
+        """Sizes and digests of all styles, as in `seen`: of `styles`, then of the regions' styles.
+
+        They have the order of `style_shapes` in each of `scales`.
+        """
         of_regions = region_styles_of(self.masked)
         if self.controls is not None and self.controls["region_maps"]:
-            # The second map is drawn over the only style, of which each region has a part.
+            # The row has two colour-coded maps. The second is drawn over the row's only style, of which
+            # each region takes the style of a part.
             of_regions = [self.seen[1]] * (self.scales[-1].regions - 1)
         return (*self.seen[1:], *of_regions)
 
 
 def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]:
-    """Return the styles among the files of regions and protection, given by their roles."""
+    """Return the styles of the regions among the files that regions and protection name.
+
+    Args:
+      masked: maps the role of each file, such as "region_1_style", to the file's size and digest.
+    """
     return [one for role, one in masked.items() if re.fullmatch(r"region_\d+_style", role)]
 
 
@@ -70,12 +82,15 @@ class Group(NamedTuple):
     """Pictures that are alike, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs between those alike
-    arrays: tuple[prepare.Scale, ...] | None = None  # of their bucket; None: they fill their arrays
+    # For each leaf of the recipe, whether its value differs between pictures that are alike, of which
+    # some may be in other groups.
+    varying: tuple[bool, ...]
+    # The scales of the bucket in whose arrays the canvases lie; None if each canvas is an array itself.
+    arrays: tuple[prepare.Scale, ...] | None = None
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
-        """The shapes of the arrays that are painted, coarse to fine."""
+        """The scales at which the group is painted, coarse to fine: the bucket's if there is one."""
         return self.entries[0].scales if self.arrays is None else self.arrays
 
 
@@ -87,18 +102,19 @@ class Alike(NamedTuple):
 
 
 def alike_of(entries: Sequence[Entry], bucket: int | None = None) -> list[Alike]:
-    """Sort entries by what one program can paint; the order of entries that are alike is kept.
+    """Collect entries that one program can paint; entries that are alike stay in their order.
 
     Which recipe numbers are passed to the program as arrays is decided for all that are alike, so that
     all their groups run the same program.
 
     Args:
       entries: the entries, in any order.
-      bucket: side of the square arrays in which all canvases lie, in px; None: they fill their arrays.
+      bucket: side, in px, of the square arrays in which all canvases lie; None if each canvas is an
+        array itself.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
-        # A picture with controls is painted alone: its styles and masks are its own.
+        # A picture with regions or protection is painted alone, since a group has one set of masks.
         alone = None if entry.controls is None else entry.number
         steps = tuple(scale.steps for scale in entry.scales)
         shapes = (
@@ -134,7 +150,7 @@ def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
 
     Args:
       entries: n entries that are alike.
-      varying: for each leaf of the recipe, whether it becomes an array.
+      varying: for each leaf of the recipe, whether an array [n] takes its place.
 
     Returns:
       The recipe of the entries, without a name, and with an array [n] in place of each varying number.
@@ -157,11 +173,11 @@ def form_groups(
       entries: the entries, in any order.
       platform: the device's platform, as JAX names it. Groups of large pictures are smaller, above all
         on a CPU, since painting more of them together gains no speed.
-      devices: number of devices that share a group, each with pictures of its own.
+      devices: number of devices that share a group; each paints some of its pictures.
       bucket: as in `alike_of`.
 
     Returns:
-      The groups; those that are alike follow each other.
+      The groups; groups that run the same program follow each other.
     """
     found = []
     for alike in alike_of(entries, bucket):
@@ -172,7 +188,8 @@ def form_groups(
             ((arrays, _),) = buckets.buckets_of(bucket, runs, same[0].recipe)
         shape = same[0].scales[-1].shape if arrays is None else arrays[-1].shape
         most = devices * min(MOST_PICTURES, worthwhile_chunk(shape, platform))
-        # Groups that are alike get equal sizes if possible: each further size needs another program.
+        # Groups of pictures that are alike get equal sizes if possible, since each further size needs
+        # another program.
         size = math.ceil(len(same) / math.ceil(len(same) / most))
         for first in range(0, len(same), size):
             part = tuple(same[first : first + size])

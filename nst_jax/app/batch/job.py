@@ -39,8 +39,8 @@ class BatchJob(Job):
         all other existing files.
       sheet: path of the contact sheet; None draws no sheet.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
-      bucket: side in px of the square arrays in which all pictures lie; None: each shape of canvas has
-        programs of its own.
+      bucket: side, in px, of the square arrays in which all canvases lie, so that they share compiled
+        programs; None if each canvas is an array itself.
       mesh: the devices that share the pictures; None is one device.
     """
 
@@ -60,8 +60,13 @@ class BatchJob(Job):
         return listing_of(self.folder, self.shard)
 
     def resolved(self, platform: str) -> "BatchJob":
-        """Return the job with each precision `AUTO` replaced by its choice for `platform`."""
-        known: dict[int, Recipe] = {}  # by the id of the recipe, since many entries share a recipe
+        """Return the job with each precision `AUTO` replaced by what it means on a platform.
+
+        Args:
+          platform: "cpu", "gpu" or "tpu".
+        """
+        # Resolved recipes by the id of the recipe before, since many entries share a recipe.
+        known: dict[int, Recipe] = {}
 
         def resolved(entry: Entry) -> Entry:
             if not isinstance(entry.recipe.network.precision, Auto):
@@ -79,7 +84,7 @@ def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
 
 
 class Draft(NamedTuple):
-    """A row with its recipe and the path of its result; its input files have not been opened yet."""
+    """A row with its recipe and the path of its result; the row's input files are not opened yet."""
 
     row: ManifestRow
     recipe: Recipe
@@ -87,7 +92,7 @@ class Draft(NamedTuple):
 
     @property
     def styles(self) -> tuple[Path, ...]:
-        """Paths of the style files, without their shares."""
+        """Paths of all style files: those that are blended, then those of single layers."""
         return self.row.style_files
 
     @property
@@ -104,7 +109,14 @@ class Draft(NamedTuple):
 def record_of(
     what: Draft | Entry, status: str, error: str | None = None, **fields: Any
 ) -> results.Record:
-    """Return the record of how the row of `what` ended; `fields` are further fields of `Record`."""
+    """Return the record of how a row ended.
+
+    Args:
+      what: the row's draft or entry.
+      status: "done", "skipped", "diverged", "stalled" or "failed".
+      error: what went wrong, or None.
+      **fields: further fields of `Record`.
+    """
     terms, every = what.recipe.terms, list(map(str, what.styles))
     names, shares = terms.blended_styles(every), terms.style_shares
     own = zip(terms.tap_styles, every[len(names) :], strict=True)
@@ -126,7 +138,7 @@ def recipes_of(
 ) -> list[Recipe]:
     """Return each row's recipe, changed by the flags and then by the row's overrides.
 
-    The recipe is the one that the row names, or else that of the command line.
+    If a row names no recipe, it gets the recipe of the command line.
 
     Args:
       rows: the rows of the batch.
@@ -156,7 +168,13 @@ def recipes_of(
 
 
 def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
-    """Return the recipe that a row, or else the command line, names, changed by the flags."""
+    """Return the recipe that a row names, or else that of the command line, changed by the flags.
+
+    Args:
+      row: the row.
+      changes: the flags that change recipes.
+      start: replaces the recipe's start; None keeps it.
+    """
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
@@ -203,8 +221,8 @@ def inspected(
       output's format, or does not fit into memory even in the smallest tiles.
 
     Raises:
-      ValueError: if a row whose files were typed one by one on the command line cannot be painted,
-        since that is probably a typing mistake.
+      ValueError: if a row whose files were typed one by one on the command line cannot be painted: the
+        user probably mistyped a name, so the batch does not start.
     """
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
@@ -221,9 +239,9 @@ def inspected(
             raise found
         return found
 
-    # Why a picture does not fit into memory (empty if it does), by structure of the recipe and scales.
-    # Recipes of one structure differ only in numbers, which do not change the memory, so thousands of
-    # rows may have one answer.
+    # Why a picture does not fit into memory (empty if it fits), by structure of the recipe, scales and
+    # whether it has controls. Recipes of one structure differ only in numbers, which do not change the
+    # memory, so that thousands of rows may share one check.
     refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
@@ -254,7 +272,12 @@ def inspected(
 
 
 def _argument_of(role: str, row: ManifestRow) -> str:
-    """Return the column, or else the option, that names the file with a role among the controls."""
+    """Return the name of the manifest's column, or of the option, that a file of a row comes from.
+
+    Args:
+      role: the role of the file, such as "protect", from `controls.roles_of`.
+      row: the row; if it is not from a manifest, the file comes from an option.
+    """
     if role == "protect":
         return role
     if role.startswith("map"):
@@ -263,7 +286,7 @@ def _argument_of(role: str, row: ManifestRow) -> str:
 
 
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: int | None) -> str:
-    """Return why a picture does not fit into memory or into a bucket; empty if it does."""
+    """Return why a picture does not fit into memory or into its bucket; empty if it fits."""
     try:
         if bucket is None:
             plan_scales(entry.recipe, entry.scales, mesh=mesh)
@@ -340,15 +363,15 @@ def batch_job(
       changes: the flags that change recipes.
       folder: folder of the results; if it does not exist, its parent must.
       suffix: file suffix of the results of rows without an `output`, such as "png".
-      start: replaces every recipe's start (initial picture); None keeps the recipes' own.
+      start: replaces every recipe's start (initial picture); None keeps the recipes' own starts.
       check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the shard to paint; None is the whole batch.
       sheet: whether a contact sheet is drawn.
       anywhere: whether rows may name outputs outside `folder`.
       mesh: the devices that share the pictures; None is one device.
-      here: whether this process paints the pictures; if not, its memory does not limit them, and its
-        platform does not decide on their precision: see `BatchJob.resolved`.
+      here: whether this process paints the pictures. If not, its memory does not limit their sizes, and
+        a precision `AUTO` stays until `BatchJob.resolved` is called.
       bucket: as in `BatchJob`.
       **options: other fields of `BatchJob`.
 
@@ -356,8 +379,8 @@ def batch_job(
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    # Two checks concern the rows of all shards: no two rows may have the same result path, and no
-    # result may overwrite any row's input. All else is checked for the rows of this shard only.
+    # Two checks look at the rows of all shards: no two rows may have the same result path, and no
+    # result may overwrite an input of any row. All other checks are for the rows of this shard only.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)

@@ -1,4 +1,4 @@
-"""Run a batch in this process: one thread reads ahead, one writes results, the calling one paints."""
+"""Run a batch in this process: the calling thread paints, while two others read inputs and write."""
 
 import math
 import re
@@ -42,11 +42,12 @@ from nst_jax.weights.params import WeightsInfo
 
 Report = Callable[[Record], None]
 Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
-SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)  # their messages need no type name
+# Exceptions whose messages are clear without the name of the exception's type.
+SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Loaded(NamedTuple):
-    """An entry, and its content and styles as read from their files."""
+    """An entry, and what was read from its files: content, styles, regions and protection."""
 
     entry: Entry
     content: images.Picture
@@ -60,15 +61,16 @@ class PaintedPicture(NamedTuple):
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
     losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
-    broke_at: int | None  # number of updates after which losses were not finite, or None
-    stalled: bool  # whether no update changed its losses
-    seconds: float  # duration of painting its group, divided by the number of pictures
+    broke_at: int | None  # number of updates after which losses were not finite; None if all were
+    stalled: bool  # whether no update changed the losses of the picture
+    # Duration of painting the group of the picture, divided by the number of pictures in the group.
+    seconds: float
 
 
 class BatchEnding(NamedTuple):
     """How a batch ended."""
 
-    records: list[Record]  # of all rows that ended
+    records: list[Record]  # the records of all rows that ended
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     problem: str  # why the result manifest lacks records; empty if it lacks none
 
@@ -83,14 +85,19 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return buckets.plan_bucket(recipe, scales, **options)
-    if not recipe.terms.matched:  # a loss that matches positions takes all styles, also equal ones
+    # A loss that matches positions needs the shape of every style. All others need each shape once.
+    if not recipe.terms.matched:
         shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     return plan_scales(recipe, scales, **options)
 
 
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
-    """Read each file of a group once; return the loaded entries, and records of those that failed."""
+    """Read the files of a group, each once.
+
+    Returns:
+      The entries whose files could be read; and records of the other entries, which have failed.
+    """
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
     for entry in group.entries:
@@ -120,7 +127,7 @@ def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error as one line, with the name of its type unless the message explains itself."""
+    """Return an error as one line, with the name of the error's type unless it is `SELF_EXPLAINING`."""
     if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"
     lines, kind = " ".join(str(error).split()), type(error).__name__
@@ -152,7 +159,8 @@ def paint_group(
         return [], []
     begun = time.perf_counter()
     try:
-        # Planned only now, since the pictures that were read have reduced the available memory.
+        # The group is planned only now, after its pictures were read, since they take memory that the
+        # plan must not count as available.
         plan = plan_group(group._replace(entries=tuple(one.entry for one in loaded)), job)
         found = _paint_together(params, loaded, plan, job, progress)
     except Exception as error:
@@ -178,7 +186,7 @@ def _paint_together(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     contents, styles = _pictures(loaded)
-    # A row with regions or protection is a group of its own.
+    # A row with regions or protection is a group of its own, so no other row of this group has any.
     controls = loaded[0].controls
     opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
     members = members_of(
@@ -207,9 +215,16 @@ def _paint_together(
 def _opacities(
     loaded: Sequence[Loaded], contents: int, styles: int, recipe: Recipe
 ) -> tuple[list[Any] | None, list[Any] | None]:
-    """Return the opacities of contents and styles, as many as `_pictures` returns; None if opaque.
+    """Return the opacities of the contents, and those of the styles; each is None if all are opaque.
 
-    Where losses cannot leave out transparent parts, these count as white.
+    If the losses of the recipe cannot leave out transparent parts, both are None as well, so that
+    transparent parts count as white.
+
+    Args:
+      loaded: the entries of the group.
+      contents: number of contents that `_pictures` returns.
+      styles: number of items in the list of styles that `_pictures` returns.
+      recipe: the recipe of the group.
     """
     if why_transparent_counts(recipe):
         return None, None
@@ -225,9 +240,9 @@ def _opacities(
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
-    If all pictures have the same styles, the list of styles has one item; or else, if all have the same
-    content, the list of contents has one. `members_of` uses a single item for all pictures, so that its
-    features are computed only once.
+    But if all pictures have the same styles, the list of styles has a single item; or else, if all have
+    the same content, the list of contents has a single item. `members_of` uses a single item for all
+    pictures, so that the features of the item are computed only once.
     """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
@@ -239,7 +254,7 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
 
 
 def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
-    """Write a picture to the path of its row's result; return the row's record."""
+    """Write a picture to the path of its row's result; return the record of how the row ended."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
     metadata |= {
@@ -292,7 +307,7 @@ def paint_groups(
       job: the job to which the groups belong.
       parts: the groups.
       progress: the progress of the batch, made from `work_of_groups(parts)`.
-      report: called with the record of each row that has ended, in this thread or the writing one.
+      report: called with the record of each row that has ended, in this thread or in that which writes.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -308,7 +323,8 @@ def paint_groups(
             canvases, failed = paint_group(params, loaded, group, job, progress)
             for record in (*unread, *failed):
                 report(record)
-            for future in writing:  # only one group waits to be written, to save memory
+            # The pictures of at most one group wait to be written, to save memory.
+            for future in writing:
                 future.result()
             writing = [writer.submit(finish, canvas) for canvas in canvases]
             progress.end_group()
@@ -347,7 +363,7 @@ def _groups_here(job: BatchJob) -> list[Group]:
 
 def _memory_words(job: BatchJob) -> str:
     """Return one line on the memory of the group that takes most."""
-    # Groups with equal keys take equal memory: the structure of the recipe counts, its numbers do not.
+    # Groups with equal keys take equal memory, which does not depend on the numbers in a recipe.
     alike = {}
     for group in _groups_here(job):
         first, last = group.entries[0], group.scales[-1]
@@ -413,7 +429,8 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # By this metadata a later batch recognises the sheet as its own, and may replace it.
+                # By these metadata a later batch sees that this program wrote the sheet, and replaces
+                # the sheet.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:
@@ -485,7 +502,11 @@ def _introduce(
 
 
 def _bucket_words(parts: Sequence[Group]) -> str:
-    """Return one line on the arrays in which the pictures lie: how many programs, and added pixels."""
+    """Return one line on a batch in buckets: shapes, programs, and pixels that the buckets add.
+
+    Args:
+      parts: the groups of the batch.
+    """
     shapes = {entry.scales[-1].shape for group in parts for entry in group.entries}
     real = padded = 0
     kinds = set()
@@ -504,7 +525,7 @@ def _bucket_words(parts: Sequence[Group]) -> str:
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:
-    """Return a note on styles that `--style-scale` enlarges beyond their pixels."""
+    """Return a note on the styles that `--style-scale` enlarges beyond their pixels, or no note."""
     names: dict[str, None] = {}
     for entry in entries:
         if entry.recipe.pictures.style_scale is None:
@@ -522,7 +543,7 @@ def _enlarged(entries: Sequence[Entry]) -> list[str]:
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
-    """Return a note for each result whose name ends in a number because another row has that name."""
+    """Return a note for each result whose name got a number to differ from that of another result."""
     notes = []
     for entry in entries:
         blended = entry.recipe.terms.blended_styles(entry.styles)
@@ -536,7 +557,10 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
     """Draw the contact sheet: a row for each content, a column for each style, and the results.
 
-    Entries with several styles, which are blended, belong to the column of the first one.
+    An entry that blends several styles is shown in the column of its first style.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1].
     """
     contents = dict.fromkeys(entry.content for entry in entries)
     styles = dict.fromkeys(entry.styles[0] for entry in entries)
@@ -552,7 +576,7 @@ def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
 
 
 def thumbnail(path: Path) -> np.ndarray:
-    """Read a picture and shrink it to the size of a cell of a contact sheet."""
+    """Read a picture, and shrink it to the size of a cell of a contact sheet if it is larger."""
     image = images.load(path)
     height, width = image.shape[:2]
     factor = min(1.0, sheets.CELL / max(height, width))

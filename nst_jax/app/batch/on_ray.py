@@ -1,8 +1,8 @@
 """Paint a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
 All machines must see the files under the same paths. Ray restarts an actor that dies; the new actor
-gets the same groups (pictures that are painted together) again, and skips the pictures that are already
-finished, unless the batch was started with `--overwrite`.
+gets the same groups (pictures that are painted together) again, and skips their pictures that are
+already finished, unless the batch was started with `--overwrite`.
 """
 
 import functools
@@ -32,13 +32,13 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.recipes import toml
 from nst_jax.weights.params import WeightsInfo
 
-RETRIES = 3  # most times that a block of groups is tried again after its actor died
+RETRIES = 3  # how often a block of groups is tried again, at most, after its actor died
 # Largest number of groups in a block, the part of the work that Ray gives to an actor at a time. An
 # actor reads files ahead only within a block, so with small blocks it waits for files. With large
 # blocks, the work is divided less evenly among the actors, and with `--overwrite` more is painted again
 # after an actor died.
 MOST_GROUPS = 8
-ACCELERATORS = ("GPU", "TPU")  # names of accelerators among Ray's resources
+ACCELERATORS = ("GPU", "TPU")  # accelerators on which batches are painted, as Ray names them
 
 
 def check_installed() -> None:
@@ -89,7 +89,8 @@ def paint_on_ray(
       weights: description of the weights file.
       batch: the batch without its finished pictures.
       display: where to show progress.
-      report: called with the record of each row: when an actor returns it, or at the end if none did.
+      report: called with the record of each row: when an actor returns the record, or at the end if no
+        actor did.
     """
     import ray
 
@@ -143,15 +144,15 @@ class PackedGroup(NamedTuple):
     """
 
     entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
-    varying: tuple[bool, ...]
+    varying: tuple[bool, ...]  # as in `Group`
 
 
 class ActorInputs(NamedTuple):
     """What is sent to every actor."""
 
-    params: Params  # as NumPy arrays
+    params: Params  # the weights, as NumPy arrays
     weights: WeightsInfo
-    batch: BatchJob  # without its entries, which are in `groups`
+    batch: BatchJob  # the job without its entries, which are in `groups`
     groups: tuple[PackedGroup, ...]
     use_cache: bool  # whether to keep compiled programs on the disk
 
@@ -180,7 +181,7 @@ def _actor_inputs(
 
 
 def unpacked(groups: Sequence[PackedGroup]) -> list[Group]:
-    """Turn packed groups back into `Group`s; their paths stay absolute."""
+    """Turn packed groups back into `Group`s, whose paths are absolute."""
     read = functools.cache(toml.from_toml)
 
     def unpack(fields: dict[str, Any]) -> Entry:
@@ -200,10 +201,10 @@ def _paint_blocks(
     context.print_on_execution_start = False
     # Errors reach this process as exceptions, so Ray need not log them too.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # -1 is no limit: a block that kills its actor every time must not stop the other blocks.
+    # -1 means no limit: a block whose actor dies every time must not stop the other blocks.
     context.max_errored_blocks = -1
-    # Several groups per block, so that actors can read ahead, but, if there are enough groups, at least
-    # 4 blocks per device, so that the devices finish at about the same time.
+    # A block has several groups, so that its actor can read ahead. But if there are enough groups,
+    # there are at least 4 blocks per device, so that the devices finish at about the same time.
     block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
     blocks = math.ceil(len(groups) / block_size)
     resources: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(
@@ -235,7 +236,13 @@ def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Reco
 
 
 def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) -> Iterator[Record]:
-    """Yield records of rows that no actor reported: done if the picture is finished, else failed."""
+    """Yield records of the rows that no actor reported: done if the picture is finished, else failed.
+
+    Args:
+      batch: the job whose rows were given to actors.
+      weights: description of the weights file.
+      reported: numbers of the rows that actors reported.
+    """
     for entry in batch.entries:
         if entry.number not in reported:
             requested = job.requested_settings(entry, batch, weights)
@@ -289,7 +296,7 @@ class Painter:
         for index in block["group"].tolist():
             group = self._groups[index]
             remaining = replace(batch, entries=group.entries)
-            # Another actor may have finished some pictures of this block before it died.
+            # An actor that died may have finished some pictures of this block.
             if batch.overwrite is not True:
                 remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]

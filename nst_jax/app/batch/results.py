@@ -27,7 +27,8 @@ from nst_jax import _files, _locks, images
 from nst_jax.app import outputs, writing
 from nst_jax.images import reading
 
-LISTING = "results"  # how the result manifest's file name begins; a shard adds its number
+# How the file name of the result manifest begins; for a shard, text such as "-2-of-8" follows.
+LISTING = "results"
 
 # Settings of a finished picture that may differ from the requested ones, since they change pictures
 # only by rounding errors.
@@ -55,9 +56,9 @@ class Record(NamedTuple):
 class Results(AbstractContextManager):
     """Collects the records of a batch and appends them to the result manifest, from any thread.
 
-    If the result manifest is deleted meanwhile, it is made anew with all records so far. If it cannot
-    be written, the batch goes on, since its pictures matter more; with each later record, writing is
-    tried again.
+    If the result manifest is deleted during the batch, it is made anew with all records so far. If it
+    cannot be written, the batch goes on, since its pictures matter more; with each later record,
+    writing is tried again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -98,7 +99,7 @@ class Results(AbstractContextManager):
                 self.records[index] = self.records.pop()
 
     def _write(self) -> None:
-        """Write the lines that are not in the file yet, if that is possible."""
+        """Write the lines that are not in the file yet; if that fails, keep them for the next call."""
         try:
             if self._file is not None and not _locks.is_at(self._file.fileno(), self.path):
                 self._file.close()
@@ -117,7 +118,7 @@ class Results(AbstractContextManager):
         """If the result manifest lacks records, save all of them in another folder, if possible.
 
         Returns:
-          Why it lacks some, and where they are saved; "" if it lacks none.
+          Why the result manifest lacks records, and where they are saved instead; "" if it lacks none.
         """
         if self._failure is None:
             return ""
@@ -130,7 +131,7 @@ class Results(AbstractContextManager):
 
 
 def _append(file: BinaryIO, line: bytes) -> None:
-    """Append a line; if that fails, leave no part of it."""
+    """Append a line to a file; if that fails, remove what was written of the line."""
     length = file.seek(0, os.SEEK_END)
     rest = line
     try:
@@ -191,7 +192,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
     Args:
       output: path of the picture.
-      requested: the requested settings, from `provenance.of_picture`.
+      requested: the settings that the batch asks for, from `provenance.of_picture`.
 
     Returns:
       All metadata of the picture, or None if it is not finished.
@@ -211,7 +212,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """What `divided` needs to know of a row."""
+    """Anything that `divided` can take for a row: it has a number and the path of its picture."""
 
     @property
     def number(self) -> int:
@@ -234,18 +235,18 @@ def divided(
     *,
     overwrite: bool | None,
 ) -> tuple[list[R], list[tuple[R, dict[str, Any]]]]:
-    """Divide rows into those to paint and those whose pictures are finished.
+    """Divide rows into those that are to be painted and those whose pictures are finished already.
 
     Args:
       entries: the rows.
-      requested: returns the settings that a row's picture will have, as `read_if_finished` takes them.
+      requested: returns the settings that a row asks for, as `read_if_finished` takes them.
       folder: the folder of the results.
       overwrite: None skips finished pictures, replaces other pictures of this program, and refuses all
         other existing files; True replaces any file; False skips finished pictures and refuses all
         other existing files.
 
     Returns:
-      The rows to paint, and the others, each with its picture's metadata.
+      The rows to paint; and the rows whose pictures are finished, each with its picture's metadata.
 
     Raises:
       ValueError: if the file at a result's path is not its finished picture and may not be replaced.
@@ -254,7 +255,8 @@ def divided(
     finished: list[tuple[R, dict[str, Any]]] = []
     if overwrite:
         return list(entries), finished
-    # Read only if necessary, since a batch of thousands of shards has as many result manifests.
+    # The result manifests are read only if necessary, since a batch of thousands of shards has
+    # thousands of them.
     written = functools.cache(lambda: written_before(folder))
     for entry in entries:
         embedded = None
@@ -278,7 +280,15 @@ def divided(
 
 
 def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
-    """Refuse the path of a contact sheet if it cannot be written, or has another program's file."""
+    """Refuse the path of a contact sheet if no sheet can be written there without loss.
+
+    Args:
+      sheet: the path.
+      overwrite: if True, a file that this program did not write may be replaced.
+
+    Raises:
+      ValueError: if the path cannot be written, or a file there is not ours and may not be replaced.
+    """
     if not sheet.parent.exists():
         return
     images.check_output(sheet, argument="output")
@@ -309,7 +319,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
 
     Args:
       path: an existing file.
-      written: from `written_before`.
+      written: the real paths of pictures that result manifests record, from `written_before`.
     """
     return os.path.realpath(path) in written or reading.has_settings(path)
 

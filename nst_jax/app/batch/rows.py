@@ -28,7 +28,7 @@ OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect")
 
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
-SEPARATOR = ";"  # between several styles, overrides or regions in one cell
+SEPARATOR = ";"  # stands between the styles, overrides or regions in one cell
 
 Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
 
@@ -40,21 +40,23 @@ S = TypeVar("S")  # a style
 class ManifestRow(NamedTuple):
     """One picture to paint, from a manifest or the command line; its files have not been opened yet."""
 
-    number: int  # of the row, from 1
+    number: int  # number of the row, from 1
     content: Path
     styles: tuple[parsing.StyleShare, ...]  # style files, each with its share or None
-    location: str = ""  # for messages: "row 3 of 'jobs.csv'"; empty without a manifest
-    output: str | None = None  # relative to the results' folder; None names it CONTENT_STYLE
-    recipe: str | None = None  # a name or a file; None: the recipe of the command line
+    location: str = ""  # text for messages, "row 3 of 'jobs.csv'"; empty without a manifest
+    # Path of the result, relative to the folder of results; None names the result CONTENT_STYLE.
+    output: str | None = None
+    recipe: str | None = None  # a name or a file; None is the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
     regions: tuple[parsing.RegionFiles, ...] = ()
-    region_maps: tuple[Path, ...] = ()  # none, or the map of the content and that of the style
+    # Empty, or two colour-coded maps: of the content, and of the style.
+    region_maps: tuple[Path, ...] = ()
     protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
     # folder, by a glob or in a manifest. If one cannot be used, that is probably a typing mistake, and
     # the batch does not start.
     typed: bool = False
-    # Layers with a style picture of their own, and these pictures.
+    # Layers with a style picture of their own: pairs of the layer's name and the path of the picture.
     tap_files: tuple[tuple[str, Path], ...] = ()
 
     @property
@@ -75,7 +77,11 @@ class ManifestRow(NamedTuple):
 def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
     """Add to each row the style pictures that the command line gives for single layers.
 
-    A row's own picture for a layer takes the place of the command line's.
+    If a row has a picture of its own for a layer, that picture is used and not the command line's.
+
+    Args:
+      rows: the rows.
+      files: maps a layer's name to the path of its style picture.
     """
     return [row._replace(tap_files=(*{**files, **dict(row.tap_files)}.items(),)) for row in rows]
 
@@ -83,7 +89,8 @@ def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> li
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
     """Return the rows with the regions and the protection that the command line gives.
 
-    A row's own regions take the place of the command line's, and so does its own protection.
+    If a row has regions of its own, these are used instead of the command line's regions. The same
+    holds for protection.
 
     Args:
       rows: the rows.
@@ -123,14 +130,14 @@ def requested_rows(
       contents: files, folders or globs, or one manifest.
       styles: files, folders or globs; empty with a manifest.
       output: the folder of the results.
-      pair: "all" (each content with each style) or "zip" (the n-th with the n-th).
+      pair: "all" (each content with each style) or "zip" (the n-th content with the n-th style).
       sheet: whether a contact sheet is requested.
       shard: the value of `--shard`, or None.
       **others: options that do not change the rows.
 
     Raises:
-      ValueError: if `styles` is empty without a manifest, if arguments cannot be used together, if
-        `output` is also an input, or whenever `paired` or `read_manifest` raises it.
+      ValueError: if there are neither styles nor a manifest, if arguments cannot be used together, if
+        `output` is also an input, or if `paired` or `read_manifest` raises it.
     """
     manifest = next(filter(is_manifest, contents), None)
     if manifest is not None:
@@ -167,7 +174,7 @@ def is_manifest(path: Path) -> bool:
 
 
 def is_pattern(word: Path) -> bool:
-    """Return whether a word is a pattern of file names, such as 'photos/*.jpg', and no file itself."""
+    """Return whether a word is a pattern such as 'photos/*.jpg', and not itself an existing path."""
     return glob.has_magic(str(word)) and not _exists(word)
 
 
@@ -196,7 +203,10 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
 
 
 def notes_on_folders(words: Sequence[Path]) -> list[str]:
-    """Return a note for each folder among the words that has files without a picture's suffix."""
+    """Return a note for each folder among the words that has files which are passed over.
+
+    Files are passed over if their suffix is not that of a picture.
+    """
     folders = [word for word in dict.fromkeys(words) if word.is_dir()]
     found = [(folder, passed_over(folder)) for folder in folders]
     return [f"passed over in '{folder}': {others}" for folder, others in found if others]
@@ -262,12 +272,12 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
     Args:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
-        A style may be FILE:SHARE. Several styles, which are blended, are separated by semicolons or
-        given as a list in JSONL and Parquet; LAYER=FILE among them is the style of one layer. Regions
-        are given likewise, in the form of `--region`; `regions` has two colour-coded maps, as after
-        `--regions`, and `protect` has the form of `--protect`. Overrides
-        are KEY=VALUE as in `--set`, also separated by semicolons or given as a list, or an object of
-        keys and values.
+        A cell of the column `style` has FILE or FILE:SHARE. Several styles, which are blended, are
+        separated by semicolons, or are a list in JSONL and Parquet; LAYER=FILE among them is the style
+        of one layer. The column `region` has one or several regions in the same way, each written as
+        after `--region`. The column `regions` has two colour-coded maps, as after `--regions`, and
+        `protect` is written as after `--protect`. The column `overrides` has KEY=VALUE as after
+        `--set`, several separated by semicolons or as a list, or an object of keys and values.
 
     Returns:
       The rows, in the order of the file.
@@ -373,7 +383,7 @@ def _check_columns(names: Sequence[str], path: Path, where: str = "") -> None:
             )
 
 
-# --- Cells ----------------------------------------------------------------------------------------
+# --- Cells of a manifest --------------------------------------------------------------------------
 
 
 def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
@@ -422,7 +432,12 @@ def _text(name: str, value: Any) -> str | None:
 def _styles(
     value: Any, folder: Path
 ) -> tuple[tuple[parsing.StyleShare, ...], tuple[tuple[str, Path], ...]]:
-    """Return the styles of a cell with their shares, and the styles of single layers, LAYER=FILE."""
+    """Return the styles in a cell with their shares, and pairs of a layer and its style's path.
+
+    Args:
+      value: the cell; LAYER=FILE in it is the style of a single layer.
+      folder: the manifest's folder, to which paths are relative.
+    """
     if isinstance(value, list):
         words = [_text("style", part) for part in value]
     else:
@@ -486,13 +501,16 @@ def _overrides(value: Any) -> Iterable[str]:
 
 
 def _typed(value: Any) -> str:
-    """Return a JSON value as it would be typed after `--set`."""
+    """Return a JSON value as text, as a user would type the value after `--set KEY=`."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Context manager: prefix errors with the manifest and the row's number, if there is a manifest."""
+    """Context manager: put the manifest and the row's number before the message of an error in it.
+
+    An error about a row that is not from a manifest is unchanged.
+    """
     try:
         yield
     except (TypeError, ValueError) as error:

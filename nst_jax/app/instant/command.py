@@ -47,9 +47,16 @@ COLUMNS = 6  # pictures in a row of the sheet of all styles
 
 
 def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
-    """Print the styles, or paint one picture, many, or one in all 26 styles; return the exit code.
+    """Print the 26 styles, or paint one picture, many, or one in all 26 styles; return the exit code.
 
-    One picture, and the sheet of all styles, may come from standard input and go to standard output.
+    If there is a single result, its inputs may come from standard input, and the result may go to
+    standard output.
+
+    Args:
+      content: path of the photo, or a folder or a pattern; None to print the styles.
+      words: names or paths of the style, each with its share or None; with `--styles`, further
+        contents.
+      chosen: the options of the command.
     """
     pictures = [path for path, _ in words]
     inputs = {"content": [] if content is None else [content], "style": pictures}
@@ -66,7 +73,7 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
 
 
 def _are_several(content: Path, chosen: Mapping[str, Any]) -> bool:
-    """Return whether there are several results, which go into a folder."""
+    """Return whether the command has several results, which are written into a folder."""
     if chosen["listed"]:
         return False
     return bool(chosen["styles"]) or content.is_dir() or rows.is_pattern(content)
@@ -116,10 +123,11 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
 def _begun(
     job: InstantJob, chosen: Mapping[str, Any], notes: Sequence[str] = ()
 ) -> tuple[instant_painter.InstantPainter, Display]:
-    """Show what will be painted; return the painter, and where progress is shown."""
+    """Show what will be painted; return the painter, and the display for progress."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
-    click.get_current_context().with_resource(cache.mended(display.say))  # until the command ends
+    # `cache.mended` stays in effect until the command ends.
+    click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(precision=job.precision, programs=kept)
     painter.report = lambda done, total: display.stage(f"strip {done} of {total}", "")
@@ -130,7 +138,7 @@ def _begun(
 
 
 def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str, str]:
-    """Return the lines on weights, precision, pictures and styles that are shown before painting."""
+    """Return the lines on weights, precision, pictures and styles to show before painting, by title."""
     networks = [network_of(row.style, painter) for row in job.rows]
     described = dict.fromkeys(f"{one.name.split()[0]}, {one.digest[:12]}" for one in networks)
     lines = {
@@ -167,7 +175,7 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
 
 @contextmanager
 def _telling(display: Display, row: Row) -> Iterator[None]:
-    """Context manager: if its block takes over two seconds, show a line that says what is slow."""
+    """Context manager: if its block takes over `SILENT_SECONDS`, show a line that says what is slow."""
     what = f"painting {px(row.shape)}; for the first picture of a size this includes compiling"
     timer = threading.Timer(SILENT_SECONDS, display.say, [what])
     timer.daemon = True
@@ -182,7 +190,7 @@ def _telling(display: Display, row: Row) -> Iterator[None]:
 
 
 def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
-    """Paint the pictures that are not finished yet, and print what failed."""
+    """Paint the pictures that are not finished yet, print what failed, and return the exit code."""
     folder = job.folder
     assert folder is not None
     folder.mkdir(exist_ok=True)
@@ -276,7 +284,7 @@ def _paint_rest(
 def _written(
     painted: PaintedRow, job: InstantJob, painter: instant_painter.InstantPainter
 ) -> results.Record:
-    """Write a picture to the path of its row's result; return the row's record."""
+    """Write a picture to the path of its row's result; return the record of how the row ended."""
     row = painted.row
     options: dict[str, Any] = {}
     try:
@@ -299,7 +307,8 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
     styles = dict.fromkeys(row.style for row in shown)
     down = {path: index for index, path in enumerate(contents)}
     across = {style: index for index, style in enumerate(styles)}
-    blank = np.ones((1, 1, 3), np.float32)  # for styles without pictures of their own
+    # A white pixel takes the place of the picture of a style that has no picture.
+    blank = np.ones((1, 1, 3), np.float32)
     drawn = sheets.contact_sheet(
         [local.thumbnail(path) for path in down],
         [local.thumbnail(style.paths[0]) if style.seen else blank for style in across],
@@ -307,7 +316,7 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
         content_labels=[path.stem for path in down],
         style_labels=["+".join(label.stem for label in style.labels) for style in across],
     )
-    # By this metadata a later run knows the sheet as ours, and may replace it.
+    # By these metadata a later run sees that this program wrote the sheet, and replaces it.
     metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
     write_picture(job.sheet, drawn, metadata=metadata)
 
@@ -316,7 +325,7 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
 
 
 def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
-    """Print the 26 styles, or draw the content in all of them on a sheet."""
+    """Print the 26 styles, or draw the content in all of them on a sheet; return the exit code."""
     for name, given in (("style", words), ("styles", chosen["styles"])):
         if given:
             raise ValueError(f"`{name}`: `--list` shows all 26 styles; omit one of the two")

@@ -36,14 +36,17 @@ EXAMPLE = "such as mosaic:0.5 waves:0.5"
 
 @dataclass(frozen=True)
 class ChosenStyle:
-    """A style of the command line: some of the 26 styles, or pictures, or styles of a trained network.
+    """A style given on the command line.
+
+    It is a blend of some of the 26 styles, or of pictures, or of the styles of a trained network.
 
     Attributes:
       names: names of styles, of the 26 or of the trained network; empty for a style of pictures.
-      paths: the pictures, or the file of the network; empty for some of the 26 styles.
-      shares: how much of each picture or name; they add up to 1.
-      seen: what is known of the pictures before they are decoded.
-      trained: the network in the file, or None.
+      paths: paths of the pictures, or of the trained network's file; empty for some of the 26 styles.
+      shares: the share in the blend of each of `names`, or, if that is empty, of each of `paths`; they
+        add up to 1.
+      seen: sizes and digests of the pictures, which are not decoded yet.
+      trained: the trained network, or None.
     """
 
     names: tuple[str, ...]
@@ -54,9 +57,9 @@ class ChosenStyle:
 
     @property
     def labels(self) -> tuple[Path, ...]:
-        """The files, or the names as if they were paths; results are named after their stems.
+        """Paths after whose stems results are named: of the files, or the names turned into paths.
 
-        For a network that has several styles, they are its file and the names of the styles.
+        For a trained network that has several styles, they are its file and the chosen names.
         """
         if self.trained is not None and len(self.trained.network.styles) == 1:
             return self.paths
@@ -64,7 +67,7 @@ class ChosenStyle:
 
     @property
     def words(self) -> str:
-        """The style as text, with its shares if there are several."""
+        """The style as text for people: its names or files, with shares if there are several."""
         files = (NAME if path == STANDARD else str(path) for path in self.paths)
         mixed = self.names or tuple(files)
         if self.trained is None and len(mixed) == 1:
@@ -83,7 +86,7 @@ class Row(NamedTuple):
     content: Path
     style: ChosenStyle
     output: Path
-    seen: images.Glance  # what is known of the content before it is decoded
+    seen: images.Glance  # size and digest of the content, which is not decoded yet
     shape: Shape  # (height, width) of the result
     protect: ProtectFile | None = None  # what stays as it is; the mask has not been decoded yet
     mask: images.Glance | None = None  # what is known of the mask before it is decoded
@@ -96,7 +99,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class InstantJob:
-    """The checked rows and options of the command.
+    """The checked rows and options of the command `instant`.
 
     Attributes:
       rows: the pictures to paint.
@@ -132,7 +135,7 @@ class InstantJob:
 
     @property
     def content_rule(self) -> SizeRule:
-        """The size rule of contents."""
+        """The rule that gives the size of a result from the size of its content."""
         return given_styles.content_rule(self.size)
 
     @property
@@ -142,7 +145,7 @@ class InstantJob:
 
     @property
     def style_rule(self) -> SizeRule:
-        """The size rule of style pictures."""
+        """The rule by which style pictures are resized before the network reads them."""
         return given_styles.style_rule(self.style_size)
 
 
@@ -150,7 +153,9 @@ class InstantJob:
 
 
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
-    """Return the style that words describe: names or files, each with a share or None.
+    """Return the style that some words of the command line describe.
+
+    Each word is a name or a file, with a share or None.
 
     The file of a trained network may be followed by names of its styles.
 
@@ -179,7 +184,7 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
 
 
 def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
-    """Return the style that words describe: a trained network's file, and names of its styles."""
+    """Return the style that words describe: a trained network's file, then names of its styles."""
     (path, share), *chosen = words
     files = [other for other, _ in words if given_styles.is_trained(other)]
     if files != [path] or share is not None:
@@ -300,8 +305,9 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
       chosen: the options.
 
     Raises:
-      ValueError: naming the argument that cannot be used; also if a file that was typed cannot be read,
-        while those found in folders become records in `bad`.
+      ValueError: naming the argument that cannot be used; also if a content that was typed cannot be
+        read. A content that was found in a folder and cannot be read becomes a record in the job's
+        `bad` instead.
     """
     folder = chosen["output"]
     if folder is None:
@@ -365,7 +371,7 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
 def _requested(
     content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> tuple[list[Path], list[ChosenStyle]]:
-    """Return the contents, and the styles that each of them gets."""
+    """Return the contents and the styles that the arguments and `--styles` name."""
     if not chosen["styles"]:
         if not words:
             raise ValueError("`style`: is missing; name one, or several with `--styles`")

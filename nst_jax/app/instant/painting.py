@@ -1,4 +1,4 @@
-"""Painting of the rows of an `InstantJob`, and what is embedded in their pictures."""
+"""Paint the rows of an `InstantJob`, and make the metadata that are embedded in their pictures."""
 
 import time
 from collections import defaultdict
@@ -36,14 +36,14 @@ class PaintedRow(NamedTuple):
     row: Row
     image: HostImage  # [h, w, 3] in [0, 1]
     alpha: Any  # opacity of the content before resizing, [h, w] in [0, 1]; None if it is opaque
-    dpi: Any  # the content's resolution, or None
-    seconds: float  # duration of painting its group, divided by the number of pictures
+    dpi: Any  # the resolution that the content's file states; None if it states none
+    seconds: float  # duration of painting the row's group, divided by the number of its rows
 
 
 def network_of(
     style: ChosenStyle, painter: instant_painter.InstantPainter
 ) -> instant_painter.InstantNetwork:
-    """Return the network that paints a style."""
+    """Return the painter's network that paints a style: a trained one, or one of two in the package."""
     if style.trained is not None:
         return painter.trained(style.trained)
     return painter.styles26 if style.names else painter.arbitrary
@@ -61,7 +61,10 @@ class _ReadStyle(NamedTuple):
 
 
 class _Inputs:
-    """The pictures of a job, read when needed: all styles are kept, but contents only of one group."""
+    """The pictures of a job, read when they are needed.
+
+    All styles stay in memory, but of the contents only those of the group that was read last.
+    """
 
     def __init__(self, job: InstantJob) -> None:
         self._job = job
@@ -69,7 +72,11 @@ class _Inputs:
         self._contents: dict[Path, images.Picture] = {}
 
     def contents(self, group: Sequence[Row]) -> dict[Path, images.Picture | Exception]:
-        """Read the contents of a group of rows; a file that cannot be read gives its error."""
+        """Read the contents of a group of rows.
+
+        Returns:
+          Maps the path of each content to its picture, or, if it cannot be read, to the error.
+        """
         found: dict[Path, images.Picture | Exception] = {}
         for row in group:
             if row.content not in found:
@@ -88,7 +95,7 @@ class _Inputs:
             return error
 
     def style(self, style: ChosenStyle) -> _ReadStyle:
-        """Return a style, with its pictures read and resized."""
+        """Return a style in the form that the painter takes, with its pictures read and resized."""
         if style not in self._styles:
             self._styles[style] = self._read(style)
         return self._styles[style]
@@ -142,10 +149,10 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 
 
 def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
-    """Return rows in groups that are painted together.
+    """Divide rows into groups that are painted together.
 
-    The rows of a group have the same network and the same shape, and there are no more of them than
-    gain speed when they are painted together.
+    The rows of a group have the same network and the same shape. A group is no larger than the number
+    of pictures up to which painting more of them together is faster.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
@@ -194,7 +201,7 @@ def _paint_together(
     job: InstantJob,
     painter: instant_painter.InstantPainter,
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint rows together, or, if that fails, one by one, so that not all fail because of one."""
+    """Paint rows together, or, if that fails, one by one, so that one row cannot make others fail."""
     if not group:
         return
     begun = time.perf_counter()
@@ -234,11 +241,11 @@ def _request(
     )
 
 
-# --- What is embedded -----------------------------------------------------------------------------
+# --- Embedded metadata ----------------------------------------------------------------------------
 
 
 def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork) -> dict[str, Any]:
-    """Return everything that a result depends on, except the device and the package versions."""
+    """Return the metadata that say what a result depends on, except device and package versions."""
     style = row.style
     inputs: Mapping[str, provenance.Named] = {"content": row.seen}
     if style.seen:
@@ -279,7 +286,7 @@ def _size(shape: Shape) -> list[int]:
 def written_with(
     painted: PaintedRow, job: InstantJob, painter: instant_painter.InstantPainter
 ) -> dict[str, Any]:
-    """Return the transparency and the metadata with which a result is written."""
+    """Return the transparency, resolution and metadata with which a result is written."""
     facts = settings(painted.row, job, network_of(painted.row.style, painter)) | {
         "device": provenance.device(),
         "versions": provenance.versions(),

@@ -1,4 +1,4 @@
-"""How options are declared: decorators that put an option into a group of `--help`; some defaults."""
+"""Decorators that declare an option in one of the groups of `--help`, and some defaults of options."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,13 +16,13 @@ STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 
 # Defaults that help texts state. A test compares the next three with the recipe `default`.
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "auto"
-FILM_SECONDS = 8.0  # length of a film; a test compares it with `films.SECONDS`
-DEMO_SIZE = "256"  # pixels; painted in about a minute on two CPU cores
-# Defaults of `sweep`; the size is in pixels. The ratios (content to style weight) in Gatys et al. 2015
-# refer to the losses of that paper, so the recipe is that paper's.
+FILM_SECONDS = 8.0  # default length of a film, in seconds; a test compares it with `films.SECONDS`
+DEMO_SIZE = "256"  # size of `demo` in pixels, which takes about a minute on two CPU cores
+# Defaults of `sweep`; the size is in pixels. The recipe is that of Gatys et al. 2015, so that the
+# ratios of content to style weight in that paper can be given to `--ratio`: they depend on the losses.
 SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
 
-RECIPES = "the recipe's"  # the default of an option, in help texts, if the recipe decides on it
+RECIPES = "the recipe's"  # what help texts state as an option's default if the recipe decides on it
 
 
 def _in_group(group: str) -> Callable[..., Decorator]:
@@ -38,7 +38,10 @@ option = _in_group(parsing.OTHER)
 
 
 def all_of(*decorators: Decorator) -> Decorator:
-    """Combine arguments and options; help lists them in this order within each group."""
+    """Combine several declarations of arguments and options into one decorator.
+
+    Within each group, `--help` lists the options in the order given here.
+    """
 
     def decorate(command: Any) -> Any:
         for decorator in reversed(decorators):

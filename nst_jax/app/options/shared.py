@@ -33,7 +33,12 @@ optional_pictures = all_of(
 
 
 def recipe(default: str = "`default`", value: str | None = None) -> Decorator:
-    """Return the option `--recipe`; its default is `value`, described in `--help` by `default`."""
+    """Return the option `--recipe`.
+
+    Args:
+      default: the default in the words of `--help`.
+      value: the option's value if it is not given; None lets the command decide.
+    """
     return look(
         "--recipe",
         metavar="NAME|FILE",
@@ -50,9 +55,11 @@ def _weight(option: str, term: str, kind: Any = float) -> Decorator:
 
 
 def weights_of_terms(kind: Any = float) -> Decorator:
-    """Return the options of the losses' weights.
+    """Return the options of the weights of the style, content and total variation losses.
 
-    `kind` is click's type of the values of the style and total variation weights.
+    Args:
+      kind: click's type for the values of the style and total variation weights, such as a list of
+        numbers in `sweep`; the content weight is always one number.
     """
     return all_of(
         _weight("--style-weight", "the style loss", kind),
@@ -138,7 +145,7 @@ def size_of_picture(
     Args:
       default: the default in the words of `--help`.
       value: the option's value if it is not given; None lets the recipe or the command decide.
-      measured: what a bare number means.
+      measured: which side a number without further words means, in the words of `--help`.
     """
     return size(
         "--size",
@@ -154,7 +161,13 @@ def size_of_picture(
 
 
 def result(text: str, *, name: str = "output", **settings: Any) -> Decorator:
-    """Return the option `--output`; `name` is the parameter that gets its value."""
+    """Return the option `--output`.
+
+    Args:
+      text: its help text.
+      name: the command's parameter that gets the option's value.
+      **settings: further arguments of `click.option`.
+    """
     return output("--output", "-o", name, type=FILE, help=text, **{"metavar": "OUT"} | settings)
 
 
@@ -177,10 +190,10 @@ metadata = output(
 
 
 def watched(before: str = "") -> Decorator:
-    """Return the options that show a run: `--every`, `--film`, `--film-seconds` and `--frames`.
+    """Return the options that show how a picture develops: `--every`, `--film`, `--frames` and others.
 
     Args:
-      before: help text on what OUT shows at first.
+      before: words for `--help` on what the result's file, OUT, shows at first; may be empty.
     """
     return all_of(
         output(
@@ -255,7 +268,7 @@ RECIPES_PRECISION = (
 
 
 def devices(text: str) -> Decorator:
-    """Return the option `--devices`, with its text in `--help`."""
+    """Return the option `--devices`, which `--help` describes by `text`."""
     return memory(
         "--devices", type=parsing.DeviceCount(), metavar="N|all", help=f"{text} (default: 1)"
     )
@@ -304,7 +317,7 @@ weights_file = expert(
 
 
 def cache_for(text: str) -> Decorator:
-    """Return the option `--cache/--no-cache`, with its text in `--help`."""
+    """Return the option `--cache/--no-cache`, which `--help` describes by `text`."""
     return expert("--cache/--no-cache", default=True, help=f"{text} (default: yes)")
 
 
@@ -312,7 +325,8 @@ cache = cache_for(
     "keep compiled programs in the user's cache folder, so that later starts are quicker"
 )
 
-XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"  # environment variable: XLA prints messages from this level on
+# Environment variable with the least level of the messages that XLA prints.
+XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:

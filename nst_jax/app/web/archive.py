@@ -1,4 +1,4 @@
-"""What a visitor takes home: the picture, its inputs and the command line in one archive, a film."""
+"""What a visitor can download: a picture with its inputs and its command line, or a film of a run."""
 
 import io
 import zipfile
@@ -9,16 +9,19 @@ from nst_jax import images
 from nst_jax.app.web import settings
 from nst_jax.app.web.run import Run, RunPicture, RunState
 
-SECONDS = 6.0  # length of a film
-FILMS = {"gif": "image/gif", "webp": "image/webp"}  # formats offered, and their media types
+SECONDS = 6.0  # length of a film, in seconds
+FILMS = {"gif": "image/gif", "webp": "image/webp"}  # formats of films, and their media types
 
 
 def command_of(run: Run, step: int | None = None) -> dict[str, str]:
-    """Return the command line that makes a picture of a run, and a sentence that says where it is.
+    """Return the command line that makes a picture of a run, and where it writes this picture.
 
     Args:
       run: the run.
-      step: number of updates of the picture; None is the last picture that is kept.
+      step: number of updates after which the picture shows the canvas; None is the run's last picture.
+
+    Returns:
+      A dict: "command" is the command line, "where" a sentence that names the picture's file.
     """
     kept = run.picture(step)
     if kept is None or (run.state is RunState.DONE and kept.step == run.progress.total):
@@ -33,7 +36,13 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
 
 
 def archive_of(run: Run, kept: RunPicture) -> bytes:
-    """Return a ZIP with a picture of a run, the files that its command line reads, and that line.
+    """Return the bytes of a ZIP archive with a picture of a run and all that is needed to paint it.
+
+    The archive has the picture, the files that the run's command line reads, and the command line.
+
+    Args:
+      run: the run.
+      kept: the picture.
 
     Raises:
       FileNotFoundError: if the picture is no longer kept.
@@ -50,17 +59,25 @@ def archive_of(run: Run, kept: RunPicture) -> bytes:
 
 
 def files_to_take(run: Run) -> list[Path]:
-    """Return the files that the command line of a run reads."""
+    """Return the paths of the files that the command line of a run reads."""
     return [run.folder / name for name in sorted(run.files)]
 
 
 def can_film() -> bool:
-    """Return whether this installation writes films."""
+    """Return whether this version of the package can write films."""
     return _films() is not None
 
 
 def film_of(run: Run, kind: str) -> bytes:
-    """Return a film of the pictures of a run, as a file of a format in `FILMS`."""
+    """Return a film of the pictures of a run, as the bytes of a file.
+
+    Args:
+      run: the run.
+      kind: the format, a key of `FILMS`.
+
+    Raises:
+      FileNotFoundError: if a picture has just been deleted.
+    """
     films = _films()
     file = io.BytesIO()
     frames = (images.load(one.path) for one in run.kept)

@@ -16,8 +16,9 @@ from nst_jax.app.web.queue import Queue
 from nst_jax.app.web.security import EVERYWHERE, LOOPBACK, Guard
 from nst_jax.app.web.visitors import Visitors
 
-PORT = 8317  # if no `--port` is given; another one if this is in use
-CLOSING_SECONDS = 1  # for pages that are open, at the end
+PORT = 8317  # the port if no `--port` is given; if it is in use, a free one is taken
+# How long the server, when it ends, waits until the connections of open pages are closed.
+CLOSING_SECONDS = 1
 
 
 def web(chosen: dict[str, Any]) -> int:
@@ -44,13 +45,15 @@ def web(chosen: dict[str, Any]) -> int:
 
 
 def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
-    """Serve the page on a socket until a signal comes; return the exit code, 128 and the signal.
+    """Serve the page on a socket until a signal comes, and return the exit code.
+
+    The exit code is 128 plus the number of the signal; 0 if the server ended without a signal.
 
     Args:
       guard: decides which requests are served.
       listening: the socket.
-      ready: called with uvicorn's server before it begins, so that a test can end it; None calls
-        nothing.
+      ready: called with uvicorn's server before the server begins, so that a test can end the server
+        later; None calls nothing.
     """
     import uvicorn
 
@@ -81,7 +84,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
             ready(running)
         threading.Thread(target=queue.serve, name="painter", daemon=True).start()
         running.run(sockets=[listening])
-    except KeyboardInterrupt:  # before the server has taken over the signals
+    except KeyboardInterrupt:  # Ctrl-C came before the server handled signals itself
         return 128 + signal.SIGINT
     finally:
         close()
@@ -89,20 +92,21 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
 
 
 def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> Any:
-    """Return a class of uvicorn's server that leaves nothing behind when a signal ends it.
+    """Return a subclass of uvicorn's server that leaves no files behind when a signal ends it.
 
-    uvicorn raises a signal again after it has shut down. The process would hear that as a second Ctrl-C
-    and end at once, before the visitors' pictures are deleted.
+    After uvicorn has shut down because of a signal, it raises this signal again. The process would take
+    that for a second Ctrl-C and end at once, before the visitors' pictures are deleted. So the subclass
+    handles signals itself, and raises none again.
 
     Args:
-      server_class: uvicorn's.
-      page: its attribute `closing` ends the streams of open pages.
-      close: called as soon as no request is answered any more. The event loop may then still wait for
-        threads that compile.
+      server_class: the class `uvicorn.Server`.
+      page: the page's `Server`; if its attribute `closing` is True, streams to open pages end.
+      close: called as soon as the server answers no more requests, to delete the pictures. The event
+        loop may then still wait for threads that compile.
     """
 
     class Ending(server_class):
-        signal: int | None = None  # which ended it
+        signal: int | None = None  # the signal that ended the server
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -149,14 +153,22 @@ def check_extra() -> None:
 
 
 def address_of(guard: Guard) -> str:
-    """Return the address to open, with the token if there is one."""
+    """Return the address at which to open the page, with the token if there is one."""
     host = LOOPBACK[0] if guard.host in EVERYWHERE else guard.host
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{guard.port}/" + (f"?token={guard.token}" if guard.token else "")
 
 
 def _listen(host: str, port: int | None) -> socket.socket:
-    """Return a socket that listens; without `port` it is `PORT`, or a free one if that is in use."""
+    """Return a socket that listens at an address.
+
+    Args:
+      host: the address.
+      port: the port; None tries `PORT`, and takes any free port if `PORT` is in use.
+
+    Raises:
+      ValueError: naming `host` or `port`, if the socket cannot listen there.
+    """
     for number in [port] if port is not None else [PORT, 0]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         found = socket.socket(family, socket.SOCK_STREAM)

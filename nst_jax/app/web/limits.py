@@ -1,4 +1,4 @@
-"""How much a visitor of the page may ask of this machine, and texts that show none of its paths."""
+"""Limits on what a visitor may ask of this machine; safe names for files; messages without paths."""
 
 import re
 from pathlib import Path
@@ -6,28 +6,29 @@ from pathlib import Path
 from nst_jax._types import Shape
 from nst_jax.images import decoding
 
-MOST_BYTES = 64 * 10**6  # of one uploaded file
-MOST_PICTURES = 16  # of one visitor at a time: photos, paintings, masks and starts
-MOST_VISITORS = 16  # at a time; each has a folder of pictures on this machine
+MOST_BYTES = 64 * 10**6  # bytes of one uploaded file
+MOST_PICTURES = 16  # pictures of one visitor at a time: photos, paintings, masks and starts
+MOST_VISITORS = 16  # visitors at a time; each has a folder of pictures on this machine
 # Pages of one visitor that are kept up to date at a time. Each holds a connection, of which a browser
 # opens no more than six to a server.
 MOST_STREAMS = 4
-MOST_RUNS = 8  # that wait or paint at a time, of all visitors
-MOST_SNAPSHOTS = 48  # of one run that are kept on disk
-MOST_STYLES = 4  # mixed in one picture
+MOST_RUNS = 8  # runs of all visitors that wait or paint at a time
+MOST_SNAPSHOTS = 48  # pictures of one run that are kept on disk
+MOST_STYLES = 4  # styles blended in one picture
 MOST_STEPS = 10_000  # updates of one run
 MOST_SETTINGS = 20_000  # bytes of the settings that the page sends
-LEAST_SIDE, LARGEST_SIDE = 32, 2048  # px, of the longer side of a result
-UNWATCHED_SECONDS = 30.0  # after which a run that nobody looks at is paused
-FORGOTTEN_SECONDS = 2 * 3600.0  # after which the pictures of a visitor who is away are deleted
-STALLED_SECONDS = 30.0  # an upload may send nothing for this long
+LEAST_SIDE, LARGEST_SIDE = 32, 2048  # least and largest longer side of a result, px
+UNWATCHED_SECONDS = 30.0  # time after which a run that nobody looks at is paused
+FORGOTTEN_SECONDS = 2 * 3600.0  # time after which the pictures of a visitor who is away are deleted
+STALLED_SECONDS = 30.0  # longest time for which an upload may send nothing before it is refused
 
-LONGEST_NAME = 60  # characters of the name of an uploaded file
-# Names of the files that the server itself writes beside uploads and into archives.
+LONGEST_NAME = 60  # most characters of the name of an uploaded file, without its suffix
+# Matches, at their beginning, the names that the server itself gives to files beside uploads and in
+# archives.
 OWN_NAMES = re.compile(
     r"(picture|instant)$|(painted_after|step|view|part|gallery)_", re.ASCII | re.IGNORECASE
 )
-# An absolute path; the slashes of https:// begin none.
+# The beginning of an absolute path: perhaps a drive, and a slash that is not one of those in https://.
 _PATH = r"(?<![\w./\\])(?!(?<=:)//)(?:[A-Za-z]:)?[/\\]"
 _QUOTED_PATH = re.compile(rf"(['\"]){_PATH}([^'\"]+)\1")
 _BARE_PATH = re.compile(rf"{_PATH}([^\s'\",;:()]+)")
@@ -36,10 +37,11 @@ _BARE_PATH = re.compile(rf"{_PATH}([^\s'\",;:()]+)")
 def safe_name(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
     """Return a file name that is safe in a folder and on a command line, and not taken yet.
 
-    Only letters, digits, dots, dashes and underscores stay. A colon would be read as a share, and a
-    name that ends in .h5 as a network, so a suffix that is not that of a picture gets .png behind it.
-    A name that the server gives its own files gets `my_` before it. Some file systems do not tell
-    capital letters from small ones, so names that differ by them only are the same.
+    Only ASCII letters, digits, dots, dashes and underscores stay: the command line would read a colon
+    as the beginning of a share. It would read a name that ends in .h5 as a trained network, so a name
+    whose suffix is not that of a picture gets the suffix .png. A name that the server might give to a
+    file of its own gets `my_` before it. Names that differ only in capital letters count as the same,
+    since some file systems do not distinguish them.
 
     Args:
       name: the name that the browser gave the file.
@@ -66,9 +68,14 @@ def safe_name(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
 
 
 def check_side(shape: Shape) -> None:
-    """Check the height and width of a result.
+    """Check that a result is not larger than the page allows.
 
-    A size may measure another side than the longer one, and a photo may have no size chosen.
+    It is not enough to check the size that a visitor chooses. A recipe may take it for something else
+    than the longer side, such as the side of a square of the same area. And if the visitor chooses no
+    size, the recipe decides.
+
+    Args:
+      shape: height and width of the result.
 
     Raises:
       ValueError: if the longer side is larger than `LARGEST_SIDE`.
@@ -82,13 +89,12 @@ def check_side(shape: Shape) -> None:
 
 
 def without_paths(text: str, *folders: Path) -> str:
-    """Return a message of one line without the folders of this machine and without backticks.
-
-    Of every absolute path, only the last name stays.
+    """Return a message as one line, without the folders of this machine and without backticks.
 
     Args:
       text: the message.
-      folders: of which the path is removed but nothing within.
+      folders: folders whose own path is removed, so that paths within them become relative. Of any
+        other absolute path, only the last name stays.
 
     Example:
       >>> without_paths("`style`: '/tmp/x/a.png' is empty", Path("/tmp/x"))

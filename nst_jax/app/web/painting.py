@@ -1,4 +1,4 @@
-"""The work of a run: `stylize`'s job, painted in turns, with its pictures and progress for the page."""
+"""The work of a run: to paint a job of `stylize` in turns, with pictures and progress for the page."""
 
 import functools
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from nst_jax.canvas import Programs
 from nst_jax.images.resizing import enlarge
 from nst_jax.weights import params
 
-# The weights in the package and the compiled programs, read once for all runs.
+# The weights in the package are read once for all runs, and so are compiled programs.
 _weights = functools.cache(params.load_params)
 
 
@@ -32,7 +32,7 @@ def _programs(place: Path | None) -> Programs:
 
 
 class PageDisplay(Display):
-    """Shows on the page, instead of on the terminal, what is done while no update is."""
+    """Shows on the page, not on the terminal, what a run does while it makes no updates."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(quiet=True)
@@ -44,12 +44,12 @@ class PageDisplay(Display):
 
 
 class PageRecorder(single.Recorder):
-    """Keeps the pictures of a run for the page, each as the command line writes it to its frames."""
+    """Writes the pictures of a run into files for the page, each as the option `--frames` writes it."""
 
     run: Run  # set before the first snapshot
 
     def _write(self, shot: Any) -> None:
-        if shot.step < self.pace.total:  # the last one is the result, which `finish` writes
+        if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
             # Coarser scales are enlarged to the final size, as in the frames of the command line.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
@@ -69,9 +69,9 @@ class PageRecorder(single.Recorder):
 
 
 class PictureWork:
-    """Paints a job of `stylize` in turns; between two turns it holds a checkpoint and no device memory.
+    """Paints a job of `stylize` in turns, between which it holds a checkpoint but no device memory.
 
-    The result is bit for bit that of a run in one turn, and of the command line.
+    The result is bit for bit the same as without pauses, and as that of the command line.
     """
 
     def __init__(self, job: PictureJob) -> None:
@@ -80,7 +80,11 @@ class PictureWork:
 
     @classmethod
     def of(cls, words: Sequence[str], folder: Path) -> "PictureWork":
-        """Return the work of a command line, whose files are in a folder.
+        """Return the work that paints a command line of `stylize`.
+
+        Args:
+          words: the words of the command line.
+          folder: the folder that has the files which the words name, and gets the result.
 
         Raises:
           ValueError: as the command itself would refuse it.
@@ -114,8 +118,9 @@ class PictureWork:
             recorder.run = run
 
             def stopped() -> bool:
-                # A pause after the first picture waits for the next one, since the position of a run
-                # can only be kept between two intervals.
+                # Before the first picture of this turn, a pause ends the turn at once, and the next
+                # turn begins where this one began. Afterwards a pause waits for the next picture, since
+                # a checkpoint can be made only when a picture is done.
                 asked = run.request is not Wish.NOTHING
                 return run.request is Wish.STOP or (asked and recorder.last is None)
 
@@ -137,8 +142,8 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                # `watch` has raised it, by `stopped`. The visitor may have withdrawn the request
-                # since; then the queue gives this run another turn.
+                # `watch` raises KeyboardInterrupt if `stopped` returns True. The visitor may have
+                # withdrawn the request since then; if so, the queue gives this run another turn.
                 pass
             if run.request is not Wish.STOP and recorder.last is not None:
                 position: Checkpoint = shots.checkpoint()
@@ -148,7 +153,7 @@ class PictureWork:
 
     @staticmethod
     def _finished(run: Run, recorder: PageRecorder) -> bool:
-        """Write the result; raise Failure if the run painted nothing that is worth it."""
+        """Write the result and return True; raise `Failure` if losses diverged or never changed."""
         ending = recorder.finish(None)
         if ending.status == "failed":
             raise Failure(without_paths(ending.message, run.folder))

@@ -1,4 +1,4 @@
-"""The queue of runs on one device: one paints, the others wait and know their place.
+"""The queue of runs on one device: the first run paints, the others wait for their turn.
 
 Nothing here knows of HTTP or of jax.
 """
@@ -22,14 +22,14 @@ class Queue:
     def __init__(self, most: int = limits.MOST_RUNS) -> None:
         """Make an empty queue, in which at most `most` runs wait or paint."""
         self._most = most
-        self._line: list[Run] = []  # that which paints, if any, is the first
+        self._line: list[Run] = []  # the run that paints, if any, is the first
         self._changed = threading.Condition(threading.RLock())
         self._closed = False
 
-    # --- What visitors ask ------------------------------------------------------------------------
+    # --- Requests of visitors ---------------------------------------------------------------------
 
     def add(self, run: Run) -> None:
-        """Put a new run, or one that goes on, at the end of the line.
+        """Put a new run, or a paused run that shall go on, at the end of the line.
 
         Raises:
           ValueError: if too many runs wait already.
@@ -44,7 +44,10 @@ class Queue:
             self._changed.notify_all()
 
     def go_on(self, run: Run) -> None:
-        """Let a paused run wait for its next turn; a request to pause that is not heard yet is off.
+        """Let a paused run wait for its next turn.
+
+        If the run still paints, since it has not followed a request to pause yet, the request is
+        withdrawn.
 
         Raises:
           ValueError: as in `add`.
@@ -56,7 +59,12 @@ class Queue:
                 self.add(run)
 
     def pause(self, run: Run, why: str = "") -> None:
-        """Let a run wait until it is asked to go on; the device is free for others meanwhile."""
+        """Pause a run until `go_on` is called for it; meanwhile, other runs get the device.
+
+        Args:
+          run: the run.
+          why: the reason that the page shows; may be empty.
+        """
         with self._changed:
             if run.state is RunState.WAITING:
                 self._line.remove(run)
@@ -65,7 +73,7 @@ class Queue:
                 run.request, run.why = Wish.PAUSE, why
 
     def stop(self, run: Run) -> None:
-        """End a run; its last picture is its result."""
+        """End a run for good; the last picture that it has is its result."""
         with self._changed:
             if run.state is RunState.PAINTING:
                 run.request = Wish.STOP
@@ -76,12 +84,12 @@ class Queue:
                 run.work.close()
 
     def place(self, run: Run) -> int | None:
-        """Return how many runs have their turn before this one; None if it is not in the line."""
+        """Return how many runs are before this one in the line; None if it is not in the line."""
         with self._changed:
             return self._line.index(run) if run in self._line else None
 
     def pause_unwatched(self) -> Sequence[Run]:
-        """Pause all runs that nobody looks at and that shall not be kept; return them."""
+        """Pause all runs that nobody looks at, unless their `keep` is set; return the paused runs."""
         with self._changed:
             away = [run for run in self._line if not run.keep and not run.watched()]
             for run in away:
@@ -91,12 +99,19 @@ class Queue:
     # --- Painting ---------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Give the runs their turns until the queue is closed."""
+        """Give the runs their turns, one after the other, until the queue is closed."""
         while not self._closed:
             self.paint_next(timeout=None)
 
     def paint_next(self, timeout: float | None = 0.0) -> bool:
-        """Wait for a run, give it its turn, and return True; False if none came within `timeout`."""
+        """Wait until the line has a run, let the first run paint, and return True.
+
+        Args:
+          timeout: most seconds to wait for a run; None waits without end.
+
+        Returns:
+          False if no run came within `timeout`, or if the queue was closed.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._line or self._closed, timeout)
             if self._closed or not self._line:
@@ -110,18 +125,19 @@ class Queue:
         except Failure as failure:
             why = str(failure)
         except BaseException as error:  # no exception may end the thread that paints all runs
-            if not self._closed:  # at the end, the folders of runs are deleted while they paint
+            # After `close`, folders are deleted even while a run paints, so errors are expected then.
+            if not self._closed:
                 LOGGER.exception("a run failed")
             why = f"{type(error).__name__}: {limits.without_paths(str(error), run.folder)}"
         with self._changed:
             if state is RunState.PAUSED and run.request is Wish.NOTHING:
-                # It was asked to go on after it had begun to pause, so it keeps its place.
+                # `go_on` was called after the run had begun to pause, so the run keeps its place.
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)
             if state is RunState.PAUSED and run.request is Wish.STOP:
                 state = RunState.STOPPED
-            # Why a run is paused was noted when it was asked to.
+            # For a paused run, `pause` has set `run.why` already.
             run.state, run.why = state, run.why if state is RunState.PAUSED else why
             run.request = Wish.NOTHING
         if state in ENDED:
@@ -129,7 +145,7 @@ class Queue:
         return True
 
     def close(self) -> None:
-        """End `serve`; a run that paints is asked to stop."""
+        """End `serve`, and ask the run that paints to stop."""
         with self._changed:
             self._closed = True
             for run in self._line:

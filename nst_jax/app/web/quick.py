@@ -1,4 +1,4 @@
-"""Pictures by a single pass: the instant picture, and a photo in all 26 styles; one at a time."""
+"""Pictures by a single pass of a network: the instant picture, and a photo in all 26 styles."""
 
 import threading
 import time
@@ -23,21 +23,22 @@ TILE = 144  # px, longer side of a picture in the gallery
 
 
 class QuickPicture(NamedTuple):
-    """A picture by a single pass, in a file."""
+    """A picture by a single pass of a network, in a file."""
 
     path: Path
-    words: list[str]  # its command line
-    seconds: float
+    words: list[str]  # the words of the command line that paints it
+    seconds: float  # how long it took, from reading the inputs to writing the picture
 
 
 class Superseded(Exception):
-    """The visitor has asked for another picture since."""
+    """Raised if the visitor has asked for another picture before this one was painted."""
 
 
 class QuickPainter:
-    """Paints with the feed-forward networks beside the run that has the device.
+    """Paints with the feed-forward networks, even while a run paints on the same device.
 
-    A single pass takes a fraction of a second and little memory, so it does not wait in the queue.
+    A single pass takes a fraction of a second and little memory, so it does not wait in the queue of
+    runs. But it waits until an earlier single pass is done.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,8 @@ class QuickPainter:
           words: the words of the command line; the files that they name are in `folder`.
           folder: the folder of the visitor's pictures.
           output: the file to write.
-          wanted: returns whether the visitor still wants this picture, when its turn comes.
+          wanted: called when earlier pictures are done; returns whether the visitor still wants this
+            picture.
 
         Raises:
           ValueError: as the command itself would refuse it.
@@ -73,7 +75,12 @@ class QuickPainter:
             return QuickPicture(output, list(words), time.perf_counter() - begun)
 
     def gallery(self, photo: Path, output: Path) -> None:
-        """Write a JPEG with a photo in the 26 styles, side by side in one row, in their order."""
+        """Write a picture of a photo in the 26 styles, in the order of `NAMES`, side by side in a row.
+
+        Args:
+          photo: path of the photo.
+          output: the file to write.
+        """
         with self._lock:
             content = given_styles.resized_content(images.load(photo, argument="photo"), TILE)
             painter = self._painter(chosen_precision("auto"))
@@ -85,7 +92,7 @@ class QuickPainter:
             write_picture(output, row)
 
     def _painter(self, precision: Precision) -> InstantPainter:
-        """Return the painter of a precision, always the same, which has loaded its programs."""
+        """Return the painter for a precision, made once, since it keeps its networks and programs."""
         if precision not in self._painters:
             kept = programs.instant_kept_in(cache.programs_folder(), lambda line: None)
             self._painters[precision] = InstantPainter(precision=precision, programs=kept)

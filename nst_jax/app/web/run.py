@@ -1,4 +1,4 @@
-"""One run of a visitor: its state, its progress and its pictures so far."""
+"""One run that a visitor has begun: its state, its progress and its pictures so far."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +11,12 @@ from nst_jax.app.web import limits
 
 
 class RunState(StrEnum):
-    """Where a run is on its way."""
+    """The state of a run."""
 
-    WAITING = "waiting"  # for its turn on the device
+    WAITING = "waiting"  # the run waits for its turn on the device
     PAINTING = "painting"
-    PAUSED = "paused"  # can go on
-    STOPPED = "stopped"  # its last picture is the result
+    PAUSED = "paused"  # the run can go on if the visitor asks for it
+    STOPPED = "stopped"  # the visitor has ended the run; its last picture is the result
     DONE = "done"
     FAILED = "failed"
 
@@ -25,7 +25,7 @@ ENDED = (RunState.STOPPED, RunState.DONE, RunState.FAILED)
 
 
 class Wish(StrEnum):
-    """What a visitor asks of a run that is painting; it is heard at its next picture."""
+    """What a visitor asks of a run that is painting; the run obeys at its next picture, or before."""
 
     NOTHING = ""
     PAUSE = "pause"
@@ -33,24 +33,28 @@ class Wish(StrEnum):
 
 
 class Failure(Exception):
-    """A run cannot be finished; the message is one sentence for the visitor."""
+    """Raised if a run cannot be finished; the message is one sentence for the visitor."""
 
 
 class Progress(NamedTuple):
-    """What the page shows of a run; replaced as a whole, so that a reader sees one moment."""
+    """What the page shows of a run's progress.
 
-    stage: str = ""  # what is done while no update is, such as measuring
-    step: int = 0
-    total: int = 0
-    loss: float | None = None
-    shares: Mapping[str, float] = {}  # term of the loss -> its share of the total, from 0 to 1
+    A run gets a new `Progress` for each change, so that another thread never reads old and new values
+    together.
+    """
+
+    stage: str = ""  # what is being done if it is not updates, such as measuring the style
+    step: int = 0  # number of updates done
+    total: int = 0  # number of updates in all
+    loss: float | None = None  # the total loss
+    shares: Mapping[str, float] = {}  # share of each term of the loss in the total, from 0 to 1
     left: str = ""  # the time left, in words
 
 
 class RunPicture(NamedTuple):
-    """A picture of a run in a file."""
+    """A picture of a run, in a file."""
 
-    step: int
+    step: int  # number of updates after which the picture shows the canvas
     path: Path
 
 
@@ -58,35 +62,39 @@ class Work(Protocol):
     """What a run does with its turn on the device."""
 
     def paint(self, run: "Run") -> bool:
-        """Paint until the end, or until `run.request` is not empty; return whether it is the end.
+        """Paint until the run is finished, or until `run.request` asks for a pause or an end.
 
-        Called again, it goes on where it was. It reports by `run.progress` and `run.kept`. A request
-        may be withdrawn before this returns.
+        A later call goes on from where the last one ended. This sets `run.progress` and adds pictures
+        to `run.kept`. The visitor may withdraw the request before this returns.
+
+        Returns:
+          Whether the run is finished.
 
         Raises:
           Failure: if the run cannot be finished.
         """
 
     def close(self) -> None:
-        """Free the memory; the run will not go on."""
+        """Free the memory that the work holds; `paint` is not called again."""
 
 
 @dataclass
 class Run:
-    """A run of a visitor.
+    """A run: the painting of one picture by optimisation, which a visitor has begun.
 
     Attributes:
-      work: what it does with its turn.
-      words: its command line.
-      folder: where its inputs and pictures are.
+      work: what the run does with its turn on the device.
+      words: the words of the command line that paints the same picture.
+      folder: the folder of the run's inputs and pictures.
       watched: returns whether a page shows the run, or did until some seconds ago.
-      keep: whether it goes on when nobody looks.
-      files: names of the files in `folder` that its command line reads.
-      state: where it is on its way.
-      why: why it is paused or failed, in one sentence.
-      request: what was asked of it while it paints.
-      progress: what the page shows.
-      kept: its pictures, oldest first.
+      keep: whether the run goes on when nobody looks at it.
+      files: names of the files in `folder` that the command line reads.
+      state: the state of the run.
+      why: why the run is paused or has failed, in one sentence; empty otherwise.
+      request: what the visitor has asked of the run while it paints.
+      progress: what the page shows of the run's progress.
+      kept: the run's pictures that are still there, oldest first.
+      begun: when the run was made, by `time.time`.
     """
 
     work: Work
@@ -103,7 +111,12 @@ class Run:
     begun: float = field(default_factory=time.time)
 
     def add_picture(self, step: int, path: Path) -> None:
-        """Keep a picture; if there are too many, every second one between first and last goes."""
+        """Add a picture; if there are too many now, delete every second one between first and last.
+
+        Args:
+          step: number of updates after which the picture shows the canvas.
+          path: the picture's file, which exists.
+        """
         self.kept = [one for one in self.kept if one.step != step] + [RunPicture(step, path)]
         if len(self.kept) > limits.MOST_SNAPSHOTS:
             gone = self.kept[1:-1:2]
@@ -112,7 +125,7 @@ class Run:
                 one.path.unlink(missing_ok=True)
 
     def picture(self, step: int | None = None) -> RunPicture | None:
-        """Return the picture after so many updates, or the last one; None if there is none."""
+        """Return the picture after `step` updates, or, if that is None, the last; None if missing."""
         kept = self.kept
         if step is None:
             return kept[-1] if kept else None

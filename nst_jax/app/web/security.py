@@ -1,9 +1,10 @@
 """Which requests are served: those of this page at this address, with the token if there is one.
 
-A page of another origin could otherwise send requests to a server on loopback by the visitor's own
-browser, also under a name that it lets point to 127.0.0.1 (DNS rebinding). So the header Host must be
-an address of this server, and the headers Origin and Sec-Fetch-Site, which browsers set and scripts
-cannot change, must not tell of another origin.
+If every request were served, a page of another origin, open in the visitor's browser, could make the
+browser send requests to this server, even if the server listens only at 127.0.0.1. Such a page could
+also use a host name of its own that points to 127.0.0.1 (DNS rebinding). So the header Host must be an
+address of this server. And the headers Origin and Sec-Fetch-Site, which browsers set and scripts
+cannot change, must not show that the request comes from a page of another origin.
 """
 
 import hmac
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-EVERYWHERE = ("0.0.0.0", "::")  # as `--host`: all addresses of this machine
-HTTP_PORT = 80  # which browsers leave out of an address
+EVERYWHERE = ("0.0.0.0", "::")  # values of `--host` that mean all addresses of this machine
+HTTP_PORT = 80  # the port that browsers leave out of an address and of the header Host
 
 # Headers of every answer. Scripts, styles and pictures come from this server only, and the page cannot
 # be shown within another page.
@@ -36,7 +37,7 @@ ANSWER_HEADERS = {
 class RefusedRequest(NamedTuple):
     """Why a request is not served."""
 
-    status: int
+    status: int  # the status code of the HTTP answer
     message: str
 
 
@@ -46,9 +47,9 @@ class Guard:
 
     Attributes:
       host: the address at which the server listens, as in `--host`.
-      port: its port.
-      token: the secret that every request must show in a cookie or, on the first visit, in the address;
-        "" asks for none.
+      port: the port at which the server listens.
+      token: a secret that every request must contain: in a cookie or, on the first visit, in the
+        address. If it is "", requests need no secret.
     """
 
     host: str
@@ -58,13 +59,13 @@ class Guard:
     def refusal(
         self, method: str, path: str, headers: Mapping[str, str], shown: str
     ) -> RefusedRequest | None:
-        """Return why a request is refused, or None.
+        """Return why a request is refused; None if the request is served.
 
         Args:
-          method: such as GET.
-          path: such as /events.
-          headers: by names in lower case.
-          shown: the token that the request shows, or "".
+          method: the HTTP method, such as GET.
+          path: the path in the address, such as /events.
+          headers: the headers of the request, by their names in lower case.
+          shown: the token that the request contains, or "".
         """
         host = headers.get("host", "")
         if not self._is_own(host):
@@ -75,7 +76,7 @@ class Guard:
         if origin is not None and origin.lower() != f"http://{host.lower()}":
             return RefusedRequest(403, "requests of other pages are not served")
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            # A link on another page may open this one, but nothing else of it.
+            # A link on another site may open the page itself, but no other address of this server.
             opens = method == "GET" and path == "/" and headers.get("sec-fetch-mode") == "navigate"
             if not (opens and headers.get("sec-fetch-dest") == "document"):
                 return RefusedRequest(403, "requests of other pages are not served")
@@ -96,7 +97,8 @@ class Guard:
         if self.host in LOOPBACK:
             return name in LOOPBACK
         if self.host in EVERYWHERE:
-            # No name, since another's name could be made to point here; a number cannot.
+            # Apart from localhost, only IP addresses are accepted. An attacker could let a host name
+            # of their own point to this machine, but an IP address always means the machine itself.
             return name == "localhost" or _is_address(name)
         return name in (self.host.lower(), *LOOPBACK)
 

@@ -1,4 +1,4 @@
-"""The HTTP server of the page (Starlette): its files, its requests, its events while a run paints."""
+"""The HTTP server of the page, by Starlette: it sends files, answers requests, and sends events."""
 
 import asyncio
 import json
@@ -39,10 +39,13 @@ Answer: TypeAlias = Awaitable[Response]
 
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
-LOOK_SECONDS = 0.2  # between two looks at whether there is something new to tell
-BEAT_SECONDS = 5.0  # at the latest, something is sent, by which a lost connection is noticed
-TIDY_SECONDS = 1.0
-UPLOADS_AT_ONCE = 3  # uploads are held in memory until they are complete
+LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
+# If nothing has changed for this long, something is sent all the same, since the server notices only by
+# sending that a connection is lost.
+BEAT_SECONDS = 5.0
+TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
+# Most uploads that are received at a time, since an upload is held in memory until it is complete.
+UPLOADS_AT_ONCE = 3
 
 
 class Server:
@@ -62,9 +65,10 @@ class Server:
         self._make_work, self._quick = make_work, QuickPainter()
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._archiving = asyncio.Semaphore(1)  # films and archives are held in memory as well
-        # Requests wait here rather than in threads, of which there are few for all requests.
+        # Requests for instant pictures wait for this lock and not in threads, since there are only few
+        # threads for all requests.
         self._quick_turn = asyncio.Lock()
-        # Cookies of all ports of a host are sent to each of them, so the names tell ports apart.
+        # A browser sends the cookies of a host to each of its ports, so their names contain the port.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
 
     def app(self) -> Any:
@@ -112,10 +116,10 @@ class Server:
             except Exception:
                 LOGGER.exception("tidying failed; it is tried again")
 
-    # --- Around every request ---------------------------------------------------------------------
+    # --- For every request ------------------------------------------------------------------------
 
     def _guarded(self, application: Any) -> Any:
-        """Refuse requests before anything else sees them; add headers to all answers."""
+        """Wrap an application: refuse what the guard refuses, and add headers to all answers."""
 
         async def call(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "lifespan":
@@ -146,7 +150,10 @@ class Server:
         return call
 
     def _for_visitor(self, answer: Callable[[Request, Visitor], Answer]) -> Callable[..., Answer]:
-        """Find the visitor; turn a `ValueError` into an answer of one sentence."""
+        """Return an endpoint that finds the visitor of a request and calls `answer`.
+
+        A `ValueError` that `answer` raises becomes an answer of one sentence, with an error's status.
+        """
 
         async def endpoint(request: Request) -> Response:
             visitor = self.visitors.find(request.cookies.get(self._cookie))
@@ -166,7 +173,7 @@ class Server:
 
     @staticmethod
     def run_folder(visitor: Visitor) -> Path:
-        """Return the folder of a visitor's run, or of the visitor."""
+        """Return the folder of a visitor's run; without a run, the folder of the visitor."""
         return visitor.folder if visitor.run is None else visitor.run.folder
 
     async def _on_http_error(self, request: Request, error: Any) -> Response:
@@ -182,9 +189,9 @@ class Server:
     # --- The page ---------------------------------------------------------------------------------
 
     async def page(self, request: Request) -> Response:
-        """Send the page; make a visitor of a browser that is new."""
+        """Send the page; if the browser is new, make a visitor for it and set the visitor's cookie."""
         if "token" in request.query_params:
-            # The address in the bar, and in the history, no longer has the token then.
+            # After the redirection, the browser's address bar and history do not show the token.
             answer: Response = RedirectResponse("/", 303)
             self._set_cookie(answer, self._token, self.guard.token)
             return answer
@@ -199,12 +206,12 @@ class Server:
 
     @staticmethod
     def _set_cookie(answer: Response, name: str, value: str) -> None:
-        # "lax", so that a link on another site finds the visitor's run; the guard refuses all else of
-        # other sites.
+        # With "lax", the browser sends the cookie also when a link on another site opens the page, so
+        # that the visitor's run is found. The guard refuses all other requests from other sites.
         answer.set_cookie(name, value, httponly=True, samesite="lax", path="/")
 
     async def page_file(self, request: Request) -> Response:
-        """Send the page's script, its look or its icon."""
+        """Send the page's script, style sheet or icon."""
         kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
         kind = request.path_params["kind"]
         if kind not in kinds:
@@ -212,7 +219,7 @@ class Server:
         return FileResponse(PAGE / f"page.{kind}", media_type=kinds[kind])
 
     async def about(self, request: Request, visitor: Visitor) -> Response:
-        """Send what the page offers: recipes, styles, samples, colours, limits."""
+        """Send what the page offers as JSON: recipes, styles, samples, colours, limits, films."""
         del request, visitor
         return JSONResponse(
             {
@@ -234,7 +241,7 @@ class Server:
         )
 
     async def events(self, request: Request, visitor: Visitor) -> Response:
-        """Keep a page up to date (server-sent events): its state whenever that has changed."""
+        """Keep a page up to date by server-sent events: send its state whenever the state changes."""
         del request
         if visitor.streams >= limits.MOST_STREAMS:
             raise ValueError("page: it is open too often in this browser; close some of its tabs")
@@ -260,7 +267,10 @@ class Server:
     # --- Pictures ---------------------------------------------------------------------------------
 
     async def upload(self, request: Request, visitor: Visitor) -> Response:
-        """Keep a picture; the body is the file, and `name` in the query its name."""
+        """Add a picture to the visitor's; the body of the request is the file.
+
+        In the query, `name` is the file's name, and `role` is one of `uploads.ROLES`.
+        """
         name = request.query_params.get("name", "picture.png")
         role = request.query_params.get("role", "photo")
         async with self._uploading:
@@ -269,14 +279,14 @@ class Server:
         return JSONResponse(found.as_json())
 
     async def sample(self, request: Request, visitor: Visitor) -> Response:
-        """Keep a sample picture of the package among the visitor's."""
+        """Add a sample picture of the package to the visitor's; `role` in the query is its role."""
         role = request.query_params.get("role", "photo")
         sample = request.path_params["name"]
         found = await asyncio.to_thread(visitor.uploads.add_sample, sample, role)
         return JSONResponse(found.as_json())
 
     async def picture(self, request: Request, visitor: Visitor) -> Response:
-        """Send a picture as the page shows it, or forget it."""
+        """Send the copy of a picture that the page shows; for the method DELETE, delete the picture."""
         name = request.path_params["name"]
         if request.method == "DELETE":
             await asyncio.to_thread(visitor.uploads.remove, name)
@@ -286,7 +296,7 @@ class Server:
         return FileResponse(visitor.uploads.view(name), media_type="image/png")
 
     async def gallery(self, request: Request, visitor: Visitor) -> Response:
-        """Send a photo in the 26 styles, side by side."""
+        """Send a picture of a photo in the 26 styles, side by side; paint it if it is not there."""
         name = request.path_params["name"]
         if name not in visitor.uploads.known:
             raise HTTPException(404)
@@ -297,7 +307,7 @@ class Server:
         return FileResponse(output, media_type="image/jpeg")
 
     async def instant(self, request: Request, visitor: Visitor) -> Response:
-        """Paint a picture by a single pass; of several requests of a visitor, the newest counts."""
+        """Paint a picture by a single pass; of a visitor's waiting requests, serve only the newest."""
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
         words = settings.instant_words(chosen)
@@ -332,7 +342,7 @@ class Server:
     # --- Runs -------------------------------------------------------------------------------------
 
     async def begin(self, request: Request, visitor: Visitor) -> Response:
-        """Begin a run."""
+        """Begin a run with the settings in the body of the request, and send the page's state."""
         given = await _json(request)
         await asyncio.to_thread(
             visitor.begin,
@@ -344,7 +354,11 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def change(self, request: Request, visitor: Visitor) -> Response:
-        """Pause, stop or go on; keep or do not keep the run when nobody looks."""
+        """Do with the run what the path names, and send the page's state.
+
+        "pause", "go_on" and "stop" are for the run's painting; "keep" and "unkeep" choose whether the
+        run goes on when nobody looks at it.
+        """
         run, what = self._run(visitor), request.path_params["what"]
         changes: dict[str, Callable[[], Any]] = {
             "pause": lambda: self.queue.pause(run),
@@ -359,29 +373,29 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def start(self, request: Request, visitor: Visitor) -> Response:
-        """Keep a picture of the run as the start of another."""
+        """Add a picture of the run to the uploads, as the start of another run; send its name."""
         self._run(visitor)
         step = request.path_params["step"]
         return JSONResponse({"name": await asyncio.to_thread(visitor.start_from, step)})
 
     async def run_picture(self, request: Request, visitor: Visitor) -> Response:
-        """Send a picture of the run, with the settings embedded."""
+        """Send a picture of the run, in which its settings are embedded."""
         _, kept = self._kept(request, visitor)
         return _file(request, kept.path, f"painted_after_{kept.step}.png")
 
     async def run_archive(self, request: Request, visitor: Visitor) -> Response:
-        """Send a picture of the run with all that its command line needs."""
+        """Send an archive with a picture of the run and the files that its command line needs."""
         run, kept = self._kept(request, visitor)
         data = await self._archived(archive.archive_of, run, kept)
         return Response(data, media_type="application/zip", headers=_as_download("painting.zip"))
 
     async def run_command(self, request: Request, visitor: Visitor) -> Response:
-        """Send the command line that makes a picture of the run."""
+        """Send the command line that makes a picture of the run, and where it writes the picture."""
         run, kept = self._kept(request, visitor)
         return JSONResponse(archive.command_of(run, kept.step))
 
     async def run_film(self, request: Request, visitor: Visitor) -> Response:
-        """Send a film of the run."""
+        """Send a film of the run's pictures, in the format that the path names."""
         run, kind = self._run(visitor), request.path_params["kind"]
         named = run.folder.name == request.path_params["id"]
         if kind not in archive.FILMS or not archive.can_film() or not run.kept or not named:
@@ -391,7 +405,7 @@ class Server:
         return Response(data, media_type=archive.FILMS[kind], headers=headers)
 
     async def _archived(self, make: Callable[..., bytes], *given: Any) -> bytes:
-        """Make a film or an archive, one at a time; 404 if one of its files has gone meanwhile."""
+        """Make a film or an archive, one at a time; answer 404 if one of its pictures is deleted."""
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)
@@ -405,7 +419,7 @@ class Server:
         return visitor.run
 
     def _kept(self, request: Request, visitor: Visitor) -> tuple[Run, RunPicture]:
-        """Return the run that a request names, and its picture."""
+        """Return the run and its picture that a request names; answer 404 if either is missing."""
         run = visitor.run
         kept = None if run is None else run.picture(request.path_params["step"])
         if run is None or kept is None or run.folder.name != request.path_params["id"]:
@@ -417,7 +431,7 @@ class Server:
 
 
 def cookies_of(headers: dict[str, str]) -> dict[str, str]:
-    """Return the cookies in the headers of a request; none if they are malformed."""
+    """Return the cookies in the headers of a request, by name; no cookies if they are malformed."""
     try:
         return {name: one.value for name, one in SimpleCookie(headers.get("cookie", "")).items()}
     except CookieError:
@@ -425,7 +439,16 @@ def cookies_of(headers: dict[str, str]) -> dict[str, str]:
 
 
 async def _body(request: Request, most: int, too_much: str) -> bytes:
-    """Read the body of a request; refuse more bytes than allowed, and a sender that stalls."""
+    """Read the body of a request.
+
+    Args:
+      request: the request.
+      most: most bytes that the body may have.
+      too_much: the error message about more bytes.
+
+    Raises:
+      ValueError: if there are more bytes, or if the sender stalls for `STALLED_SECONDS`.
+    """
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
         raise ValueError(too_much)
@@ -462,7 +485,7 @@ def _error(text: str, status: int) -> Response:
 
 
 def _file(request: Request, path: Path, name: str) -> Response:
-    """Send a PNG, as a download if the query says so."""
+    """Send a PNG file, as a download of this name if the query of the request says so."""
     if not path.exists():
         raise HTTPException(404)
     headers = _as_download(name) if "download" in request.query_params else None

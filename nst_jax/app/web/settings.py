@@ -30,23 +30,25 @@ OUTPUT = "picture.png"  # name of the result on the command line that the page s
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a visitor chose, checked.
+    """What a visitor chose on the page, after checks.
 
     Attributes:
       photo: name of the file of the photo.
-      styles: names of files of paintings, or of some of the 26 styles, each with its share.
+      styles: names of files of paintings, or names of some of the 26 styles, each with its share.
       recipe: name of the recipe.
       quality: "draft", "good" or "best"; None leaves the number of updates to the recipe.
       steps: number of updates; None leaves it to recipe and quality.
-      strength: from 0 to 1; `recipes.strength.OWN` is the recipe's own.
-      size: longer side of the result in px, or what the recipe's own rule measures; None is the
-        recipe's.
-      colors: whose colours the result has; None is the recipe's.
-      realism: from 0 to 1.
+      strength: strength of the style, from 0 to 1; `recipes.strength.OWN` keeps the recipe's own style
+        weight.
+      size: size of the result in px: the longer side, unless the recipe measures otherwise; None is the
+        recipe's size.
+      colors: whose colours the result has, a key of `COLORS`; None leaves it to the recipe.
+      realism: how far the result is brought back to the edges of the photo, from 0 (not) to 1.
       style_scale: factor by which the style is made larger.
-      init: name of the file of the picture to start from, or None.
-      protect: name of the mask of what stays as it is, and how much of it; or None.
-      regions: pairs of a mask and the painting whose style its region gets.
+      init: name of the file of the picture to start from; None starts as the recipe says.
+      protect: name of the file of the mask whose white part stays as in the photo, and how much of the
+        photo stays there, from 0 to 1; or None.
+      regions: pairs of names of files: a mask, and the painting whose style the mask's region gets.
     """
 
     photo: str
@@ -65,7 +67,7 @@ class Settings:
 
     @property
     def is_named(self) -> bool:
-        """Whether the style is some of the 26, which only `instant` paints."""
+        """Whether all styles are among the 26 of `instant`, which no other command paints."""
         return all(style_names.is_name(name) for name, _ in self.styles)
 
     @property
@@ -81,14 +83,14 @@ class Settings:
 
 
 def settings_in(given: Any, known: Collection[str]) -> Settings:
-    """Return the settings in JSON that the page sent.
+    """Check the settings that the page sent as JSON, and return them as `Settings`.
 
     Args:
       given: the decoded JSON.
       known: names of the visitor's pictures.
 
     Raises:
-      ValueError: in one sentence that names the setting.
+      ValueError: naming the setting that cannot be used, in one sentence.
     """
     if not isinstance(given, Mapping):
         raise ValueError("settings: expected an object of names and values")
@@ -196,6 +198,9 @@ READERS: Mapping[str, Callable[..., Any]] = {
 def stylize_words(settings: Settings) -> list[str]:
     """Return the words of the command line that paints these settings by optimisation.
 
+    Raises:
+      ValueError: if the styles are among the 26 of `instant`.
+
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.6)
       >>> command_line(stylize_words(one))
@@ -230,8 +235,10 @@ def stylize_words(settings: Settings) -> list[str]:
 def instant_words(settings: Settings) -> list[str]:
     """Return the words of the command line that paints these settings by a single pass.
 
-    A single pass has nothing beyond the style itself, so its strength is 1 where that of the page is
-    the recipe's own, and above. Masks and recipe have no part in it.
+    In these settings, a strength of `OWN` is the recipe's own style weight; in `instant`, a strength of
+    1 is the full style, and the most. So the strength is divided by `OWN`, and is 1 at most. Masks, the
+    recipe and all else but photo, styles, strength and size are left out, since `instant` has no
+    options for them.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=256)
@@ -254,20 +261,25 @@ def _style_words(settings: Settings) -> list[str]:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """Return words as one line to be typed."""
+    """Return the words of a command as one line that can be typed into a shell."""
     return shlex.join([PROGRAM, *words])
 
 
 def frames_words(words: Sequence[str], step: int) -> list[str]:
-    """Return the words that write the picture after `step` updates of a run into the folder `frames`.
+    """Return the words of a run, with options that also write its picture after `step` updates.
 
-    A run of fewer updates would be another run, since a recipe divides its updates among scales.
+    The picture is written into the folder `frames`. A run of only `step` updates would give another
+    picture, since a recipe divides its updates among scales.
+
+    Args:
+      words: the words of the run, from `stylize_words`.
+      step: number of updates after which the picture is wanted.
     """
     return [*words, "--every", str(max(step, 1)), "--frames", "frames"]
 
 
 def frame_name(step: int) -> str:
-    """Return the name of the file in `frames` that has the picture after `step` updates."""
+    """Return the path of the picture after `step` updates, such as "frames/step_00040.png"."""
     return f"frames/step_{step:05d}.png"
 
 
@@ -289,7 +301,16 @@ def _instant(**chosen: Any) -> dict[str, Any]:
 
 
 def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Parse the words after a command's name; the names of files in them are those of a folder."""
+    """Return the options and arguments of a command line, as the command itself would get them.
+
+    Args:
+      command: the command.
+      words: the words after the command's name.
+      folder: the folder to which the names of files are relative.
+
+    Raises:
+      ValueError: if the command would refuse the words.
+    """
     try:
         with command.make_context(PROGRAM, list(words)) as context:
             chosen = dict(context.params)
@@ -308,7 +329,11 @@ def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[
 
 
 def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
-    """Return the job of a command line of `stylize`, whose files are in a folder.
+    """Return the checked job of a command line of `stylize`.
+
+    Args:
+      words: the words of the command line, from `stylize_words`.
+      folder: the folder that has the files which the words name, and gets the result.
 
     Raises:
       ValueError: as the command itself would refuse it, or for a result larger than the page allows.
@@ -330,7 +355,11 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
 
 
 def instant_job_of(words: Sequence[str], folder: Path) -> InstantJob:
-    """Return the job of a command line of `instant`, whose files are in a folder.
+    """Return the checked job of a command line of `instant`.
+
+    Args:
+      words: the words of the command line, from `instant_words`.
+      folder: the folder that has the files which the words name, and gets the result.
 
     Raises:
       ValueError: as the command itself would refuse it, or for a result larger than the page allows.

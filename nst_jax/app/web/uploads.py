@@ -1,4 +1,4 @@
-"""The pictures of one visitor: photos, paintings, masks; each a file in a folder of the visitor."""
+"""The pictures of one visitor (photos, paintings, masks, starts), as files in the visitor's folder."""
 
 import threading
 from pathlib import Path
@@ -10,7 +10,8 @@ from nst_jax.app.web import limits
 from nst_jax.app.web.limits import safe_name, without_paths
 from nst_jax.recipes.sizes import LongEdge
 
-# Names of the masks that are painted on the page. A new stroke replaces the file.
+# Names of the masks that a visitor paints on the page. After each new stroke, the mask's file is
+# replaced.
 MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
 
 ROLES = ("photo", "painting", "mask", "start")  # what a picture is for
@@ -24,11 +25,11 @@ _decoding = threading.Lock()
 class Upload(NamedTuple):
     """One picture of a visitor."""
 
-    name: str  # of its file in the visitor's folder
+    name: str  # name of its file in the visitor's folder
     shape: Shape  # height and width
-    notes: tuple[str, ...]  # what was converted when it was read
-    role: str  # one of `ROLES`
-    version: int  # grows when its file is replaced
+    notes: tuple[str, ...]  # what was converted when the file was read, such as its colour profile
+    role: str  # what the picture is for, one of `ROLES`
+    version: int  # a number that no other upload of the visitor has; new if the file is replaced
 
     def as_json(self) -> dict[str, Any]:
         """Return the description that the page receives, as JSON values."""
@@ -39,24 +40,24 @@ class Uploads:
     """The pictures of one visitor."""
 
     def __init__(self, folder: Path) -> None:
-        """Keep pictures in a folder, which exists."""
+        """Make an empty collection that keeps its pictures in `folder`, which must exist."""
         self.folder = folder
         self.known: dict[str, Upload] = {}
         self._lock = threading.Lock()
         self._added = 0
 
     def add(self, name: str, data: bytes, role: str = "photo") -> Upload:
-        """Keep a picture, after it was decoded with the same limits as a file.
+        """Check a picture by decoding it, and keep its file; the limits are those of the command line.
 
         Args:
-          name: the name that the browser gave the file; or, in the role of a mask, one of `MASKS`,
+          name: the name that the browser gave the file; or, if the role is "mask", one of `MASKS`,
             whose file is replaced.
           data: all bytes of the file.
-          role: what it is for.
+          role: what the picture is for, one of `ROLES`.
 
         Raises:
-          ValueError: in one sentence, for a file that is no picture, is damaged or too large, and if
-            the visitor has too many.
+          ValueError: in one sentence, if the file is no picture, is damaged or too large, or if the
+            visitor has too many pictures.
         """
         with self._lock:
             if role not in ROLES:
@@ -64,7 +65,8 @@ class Uploads:
             is_mask = role == "mask" and name in MASKS
             self._check_room(name, data, replaces=is_mask and name in self.known)
             chosen = name if is_mask else safe_name(name, {*self.known, *MASKS})
-            # Under another name first, so that a bad mask does not replace a good one.
+            # The file is written under another name first, so that a damaged mask does not replace an
+            # intact one.
             part = self.folder / f"part_{chosen}"
             part.write_bytes(data)
             try:
@@ -83,14 +85,22 @@ class Uploads:
             return self.known[chosen]
 
     def add_sample(self, sample: str, role: str = "photo") -> Upload:
-        """Keep a sample picture of the package; its name is one of `nst_jax.images.SAMPLES`."""
+        """Add a sample picture of the package, unless the visitor has it already, and return it.
+
+        Args:
+          sample: a key of `nst_jax.images.SAMPLES`.
+          role: what the picture is for, one of `ROLES`.
+
+        Raises:
+          ValueError: if there is no such sample.
+        """
         if sample not in images.SAMPLES:
             raise ValueError(f"picture: there is no sample {sample!r}")
         path = images.SAMPLES[sample]
         return self.known.get(path.name) or self.add(path.name, path.read_bytes(), role)
 
     def remove(self, name: str) -> None:
-        """Forget a picture; an unknown name is ignored, since it may have been removed already."""
+        """Delete a picture; an unknown name is ignored, since it may have been removed already."""
         with self._lock:
             if name in self.known:
                 self.gallery(name).unlink(missing_ok=True)
@@ -99,11 +109,17 @@ class Uploads:
                 self.view(name).unlink(missing_ok=True)
 
     def view(self, name: str) -> Path:
-        """Return the path of a smaller copy of a picture in a format that every browser shows."""
+        """Return the path of the copy of a picture that the page shows.
+
+        The copy is at most `VIEW` px large, and a PNG file, which every browser can show.
+        """
         return self.folder / f"view_{name}.png"
 
     def gallery(self, name: str) -> Path:
-        """Return the path of a known photo in the 26 styles; another photo of that name has another."""
+        """Return the path of the sheet that shows a known photo in the 26 styles.
+
+        The version is part of the path, so a later photo of the same name has another sheet.
+        """
         return self.folder / f"gallery_{self.known[name].version}_{name}.jpg"
 
     def _write_view(self, name: str, image: HostImage) -> None:
@@ -124,7 +140,7 @@ class Uploads:
 
 
 def too_large(name: str) -> str:
-    """Return the message about a file of too many bytes."""
+    """Return the error message about an uploaded file that has too many bytes."""
     return (
         f"picture: {safe_name(name)!r} is larger than {limits.MOST_BYTES // 10**6} MB; reduce it with "
         "another program first"

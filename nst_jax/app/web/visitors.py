@@ -15,36 +15,39 @@ from nst_jax.app.web.quick import QuickPicture
 from nst_jax.app.web.run import ENDED, Run, RunState, Work
 from nst_jax.app.web.uploads import Uploads
 
-# Makes the work of a command line whose files are in a folder.
+# A function that makes the work of a run, from the words of its command line and the folder of its
+# files.
 MakeWork: TypeAlias = Callable[[Sequence[str], Path], Work]
 
 
 class Visitor:
-    """One browser: its pictures, its run, and the pages of it that are open."""
+    """One browser: its pictures, its run, and how many of its tabs show the page."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a visitor whose files are kept in a folder, which exists."""
+        """Make a visitor whose files are kept in `folder`, which must exist."""
         self.folder = folder
         self.uploads = Uploads(folder)
         self.run: Run | None = None
         self.quick: QuickPicture | None = None
         self.asked = 0  # number of the newest request for an instant picture
-        self.streams = 0  # pages that are open
-        self.last_settings: dict[str, Any] | None = None  # with which the run was begun
+        self.streams = 0  # number of open pages
+        # The settings with which the run was begun; None if there is no run.
+        self.last_settings: dict[str, Any] | None = None
         self._clock = clock
         self._seen = clock()
         self._runs = 0
         self._lock = threading.Lock()
-        self._beginning = threading.Lock()  # held for seconds, while a run is planned
-        self._before: list[Run] = []  # earlier runs, whose folders are deleted when they have ended
+        self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
+        # Earlier runs; when they have ended, `clear` deletes their folders.
+        self._before: list[Run] = []
 
-    # --- Who looks --------------------------------------------------------------------------------
+    # --- Open pages -------------------------------------------------------------------------------
 
     def came(self) -> None:
-        """Note that a page was opened and is kept up to date from now on.
+        """Record that a page was opened, which is kept up to date from now on.
 
         Raises:
-          ValueError: if too many are open.
+          ValueError: if this browser has too many open pages.
         """
         with self._lock:
             if self.streams >= limits.MOST_STREAMS:
@@ -54,27 +57,33 @@ class Visitor:
             self.streams += 1
 
     def left(self) -> None:
-        """Note that a page was closed."""
+        """Record that a page was closed."""
         with self._lock:
             self.streams -= 1
             self._seen = self._clock()
 
     def touch(self) -> None:
-        """Note that the visitor asked for something."""
+        """Record that the visitor sent a request."""
         self._seen = self._clock()
 
     def away(self) -> float:
-        """Return for how many seconds no page was open."""
+        """Return the seconds since the visitor closed a page or sent a request; 0 if a page is open."""
         return 0.0 if self.streams else self._clock() - self._seen
 
     def is_watching(self) -> bool:
-        """Return whether a page is open, or was until a moment ago, as when it is reloaded."""
+        """Return whether a page is open, or was a moment ago, as while the page is reloaded."""
         return self.away() < limits.UNWATCHED_SECONDS
 
     # --- Runs -------------------------------------------------------------------------------------
 
     def begin(self, given: Any, queue: Queue, make_work: MakeWork, *, keep: bool) -> Run:
-        """Check settings, and put a run into the queue; the run before it ends.
+        """Check settings, put a run that paints them into the queue, and stop the previous run.
+
+        Args:
+          given: the settings as the page sent them, decoded from JSON.
+          queue: the queue of all visitors.
+          make_work: makes the work of the run.
+          keep: whether the run goes on when nobody looks at it.
 
         Raises:
           ValueError: in one sentence, for settings that cannot be painted.
@@ -87,12 +96,13 @@ class Visitor:
             folder = self.folder / f"run_{self._runs}"
             folder.mkdir()
             try:
-                # Copies, so that a mask that is painted on meanwhile does not change what was begun.
+                # The files are copied, so that the run does not change if the visitor paints on a mask.
                 for name in chosen.files:
                     shutil.copyfile(self.folder / name, folder / name)
                 work = make_work(words, folder)
                 run = Run(work, words, folder, self.is_watching, keep, chosen.files)
-                queue.add(run)  # first, since the run before goes on if this one is refused
+                # The previous run is stopped only after this, since it goes on if this run is refused.
+                queue.add(run)
                 before, self.run = self.run, run
                 if before is not None:
                     queue.stop(before)
@@ -113,9 +123,12 @@ class Visitor:
             shutil.rmtree(run.folder, ignore_errors=True)
 
     def start_from(self, step: int | None) -> str:
-        """Keep a picture of the run among the uploads, as the start of another run; return its name.
+        """Add a picture of the run to the uploads, as the start of another run; return its new name.
 
-        It replaces earlier starts.
+        Earlier uploads in the role "start" are deleted.
+
+        Args:
+          step: number of updates after which the picture shows the canvas; None is the last picture.
 
         Raises:
           ValueError: if there is no such picture.
@@ -123,11 +136,12 @@ class Visitor:
         kept = self.run.picture(step) if self.run is not None else None
         try:
             data = None if kept is None else kept.path.read_bytes()
-        except FileNotFoundError:  # it was thinned out a moment ago
+        except FileNotFoundError:  # `Run.add_picture` has just deleted the file to make room
             data = None
         if kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
-        # The page has no means to remove them, and they would use up the visitor's pictures.
+        # Earlier starts are deleted here, since the page cannot remove starts, and they count among the
+        # pictures of which a visitor may have only so many.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
         return self.uploads.add(f"start_{kept.step}.png", data, "start").name
@@ -135,7 +149,7 @@ class Visitor:
     # --- What the page shows ----------------------------------------------------------------------
 
     def status(self, queue: Queue) -> dict[str, Any]:
-        """Return everything that the page shows and that changes by itself, as JSON values."""
+        """Return, as JSON values, all that the page shows and that may change without a request."""
         return {
             "pictures": [one.as_json() for one in list(self.uploads.known.values())],
             "run": None if self.run is None else run_status(self.run, queue),
@@ -164,24 +178,24 @@ def run_status(run: Run, queue: Queue) -> dict[str, Any]:
 
 
 class Visitors:
-    """All visitors, by the secret in their cookie."""
+    """All visitors, each found by the secret in the cookie that its browser sends."""
 
     def __init__(self, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make a folder for temporary files, with which `close` does away."""
+        """Make a temporary folder for the pictures of all visitors; `close` deletes it."""
         self._queue, self._clock = queue, clock
         self._folder = Path(tempfile.mkdtemp(prefix="nst_jax_web_"))
         self._known: dict[str, Visitor] = {}
         self._lock = threading.Lock()
 
     def find(self, secret: str | None) -> Visitor | None:
-        """Return the visitor with this secret, or None."""
+        """Return the visitor with this secret; None if there is none, or if `secret` is None."""
         return self._known.get(secret or "")
 
     def welcome(self) -> tuple[str, Visitor]:
-        """Return the secret of a new visitor, and the visitor.
+        """Make a new visitor; return the visitor's secret, and the visitor.
 
         Raises:
-          ValueError: if there are too many.
+          ValueError: if there are too many visitors and none of them can be forgotten.
         """
         with self._lock:
             if len(self._known) >= limits.MOST_VISITORS and not self._forget_one():
@@ -205,18 +219,18 @@ class Visitors:
                     self._forget(secret)
 
     def close(self) -> None:
-        """Delete all pictures."""
+        """Delete the pictures of all visitors."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _is_busy(self, visitor: Visitor) -> bool:
         return visitor.run is not None and self._queue.place(visitor.run) is not None
 
     def _forget_one(self) -> bool:
-        """Forget the visitor who has been away longest, if one can be; return whether."""
+        """Forget the visitor who has been away longest and has no run; return whether there was one."""
         idle = [
             (visitor.away(), secret)
             for secret, visitor in self._known.items()
-            # Who has pictures and left only a moment ago may just reload the page.
+            # A visitor who left only a moment ago may be reloading the page.
             if not visitor.is_watching() and not self._is_busy(visitor) and visitor.run is None
         ]
         if not idle:

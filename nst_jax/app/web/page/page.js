@@ -1,4 +1,5 @@
-// The page: it sends choices and pictures, and shows what the server tells by server-sent events.
+// The script of the page: it sends choices and pictures to the server, and shows the state that the
+// server sends by server-sent events.
 
 const $ = id => document.getElementById(id);
 const MASK_SIDE = 1024; // px, longer side of a mask
@@ -57,7 +58,7 @@ function settings() {
 
 function remember() {
   const values = Object.fromEntries(INPUTS.map(id => [id, $(id).value]));
-  try { localStorage.setItem("choice", JSON.stringify({choice, values})); } catch { /* private windows */ }
+  try { localStorage.setItem("choice", JSON.stringify({choice, values})); } catch { /* Some browsers store nothing in private windows. */ }
 }
 
 function recall() {
@@ -66,7 +67,7 @@ function recall() {
     if (!found) return;
     choice = {...choice, ...found.choice};
     for (const id of INPUTS) if (id in found.values) $(id).value = found.values[id];
-  } catch { /* nothing was remembered */ }
+  } catch { /* Nothing can be read from the storage, so the choice stays as it is. */ }
 }
 
 let soon;
@@ -139,7 +140,7 @@ const undo = trying(async () => {
   render();
 });
 
-// --- Showing ---------------------------------------------------------------------------------------
+// --- Showing the state -----------------------------------------------------------------------------
 
 function show(what) {
   if (shown !== what) $("earlier").value = $("earlier").max;
@@ -154,7 +155,7 @@ function setSource(image, source) {
   }
 }
 
-// While the newest picture is shown, the slider moves on to each new one.
+// Keep the slider of earlier pictures at its end when a new picture comes, unless it was moved away.
 function follow() {
   const end = isNewest();
   $("earlier").max = String(Math.max(0, (state.run?.pictures.length ?? 0) - 1));
@@ -277,7 +278,7 @@ async function showCommand(view, step) {
   }
 }
 
-// --- Shelves ---------------------------------------------------------------------------------------
+// --- Photos and paintings to choose from -----------------------------------------------------------
 
 const shelves = {};
 function renderShelves() {
@@ -383,7 +384,7 @@ async function addFile(file, role) {
   changed();
 }
 
-// The server tells of it as well, but a moment later.
+// Add a picture to the state at once. The server's next event contains it too, but comes a moment later.
 function keepPicture(found) {
   state.pictures = [...state.pictures.filter(one => one.name !== found.name), found];
 }
@@ -458,7 +459,7 @@ function renderGallery() {
 
 let brushed = null, strokes = [], erasing = false, last = null, sending;
 const canvas = $("brush"), pen = canvas.getContext("2d", {willReadFrequently: true});
-const where = {x: 0.5, y: 0.5}; // of the brush, as shares of the canvas
+const where = {x: 0.5, y: 0.5}; // position of the brush, as shares of the canvas's width and height
 
 function renderParts() {
   const rows = [KEEP, ...PARTS];
@@ -534,7 +535,7 @@ async function beginBrush(mask) {
 }
 const colour = () => brushed === KEEP ? [220, 70, 40] : [40, 110, 220];
 
-// Called with the position as shares of the canvas.
+// Draw a stroke from `from` to (x, y), or a dot without `from`; positions are shares of the canvas.
 function dab(x, y, from = null) {
   pen.globalCompositeOperation = erasing ? "destination-out" : "source-over";
   pen.strokeStyle = `rgb(${colour()})`;
@@ -542,7 +543,7 @@ function dab(x, y, from = null) {
   pen.lineWidth = brushSize();
   pen.beginPath();
   pen.moveTo((from?.x ?? x) * canvas.width, (from?.y ?? y) * canvas.height);
-  pen.lineTo(x * canvas.width + (from ? 0 : 0.01), y * canvas.height); // a line of no length leaves no dot
+  pen.lineTo(x * canvas.width + (from ? 0 : 0.01), y * canvas.height); // a stroke of length 0 would leave no dot
   pen.stroke();
 }
 const brushSize = () => Number($("brush-size").value) * Math.max(canvas.width, canvas.height) / 1000;
@@ -670,7 +671,7 @@ function listen() {
       choice.styles = {"starry_night.jpg": 0.5};
     }
     if (choice.kind === "gallery") renderGallery();
-    changed(true, !state.run); // a page that is reloaded goes on showing its run
+    changed(true, !state.run); // if there is a run, as after a reload, the run stays in view
   });
   events.onerror = () => problem(events.readyState === EventSource.CLOSED
     ? "This page is not kept up to date; close some of its tabs and reload it."
@@ -678,7 +679,7 @@ function listen() {
   events.onopen = () => problem("");
 }
 
-// --- Beginning -------------------------------------------------------------------------------------
+// --- Start of the page -----------------------------------------------------------------------------
 
 function fill() {
   $("recipe").append(...about.recipes.map(one => new Option(`${one.name} (${one.steps} updates)`, one.name)));
