@@ -15,8 +15,8 @@ are these two networks, and `style_names` has the names of the 26 styles. `tilin
 are too large for memory strip by strip, and `strip_memory` decides which pictures are too large.
 `johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes the files of
 trained networks, and `crops`, `training_step`, `training_job` and `training` train a network.
-`given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in these
-styles, and `instant_controls` applies colours, realism and protection.
+`given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in
+these styles, and `instant_controls` applies colours, realism and protection.
 """
 
 from typing import TYPE_CHECKING
