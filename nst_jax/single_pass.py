@@ -20,7 +20,7 @@ from nst_jax.feed_forward.instant_controls import (
     check_colors_and_realism,
     check_colors_of_style,
     controlled_request,
-    recipe_of,
+    recipe_finishing_with,
 )
 from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
 from nst_jax.recipes.sizes import Size
@@ -118,7 +118,7 @@ def instant(
         style_opacity=style_opacity,
     )
     resized = resized_content(image, size)
-    painter, recipe = InstantPainter(params, chosen), recipe_of(colors, realism)
+    painter, recipe = InstantPainter(params, chosen), recipe_finishing_with(colors, realism)
     request, finish = controlled_request(painter, resized, parsed, recipe, given, strength)
     return jnp.asarray(finish(painter.paint([request])[0]))
 
@@ -225,7 +225,7 @@ def instant_many(
             painter,
             resized[index % len(resized)],
             parsed[index % len(parsed)],
-            recipe_of(colors, float(realisms[index % len(realisms)])),
+            recipe_finishing_with(colors, float(realisms[index % len(realisms)])),
             given[index],
             float(strengths[index % len(strengths)]),
         )

@@ -67,7 +67,7 @@ def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:
         )
 
 
-def recipe_of(colors: str, realism: float) -> Recipe:
+def recipe_finishing_with(colors: str, realism: float) -> Recipe:
     """Return the recipe whose pictures are recoloured and finished in this way."""
     return DEFAULT.replace(colors=colors, realism=realism)
 

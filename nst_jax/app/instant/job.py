@@ -141,7 +141,7 @@ class InstantJob:
     @property
     def recipe(self) -> Recipe:
         """The recipe that says how pictures are recoloured and finished."""
-        return instant_controls.recipe_of(self.colors, self.realism)
+        return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
     def style_rule(self) -> SizeRule:
@@ -420,6 +420,8 @@ def _rows(
     chosen: Mapping[str, Any],
 ) -> tuple[list[Row], list[results.Record]]:
     """Return the rows that can be painted, and records of those whose content cannot be used."""
+    for draft in drafts:
+        controls.of_content(chosen, draft.content, ())  # a forgotten mask would paint a face
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []
     for draft, style, output in zip(drafts, styles, outputs, strict=True):
