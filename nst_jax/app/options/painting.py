@@ -509,7 +509,6 @@ plan = all_of(
     _devices_planned,
     _network,
     pool,
-    protect_each,
     _cache_of_rates,
     xla_logs,
 )
