@@ -12,10 +12,11 @@ from jaxtyping import Array
 
 from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
+from nst_jax._real_size import padded
+from nst_jax._types import Losses, Params, RealSize, Shape, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
-from nst_jax.images import resizing
+from nst_jax.images import on_host, resizing
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
@@ -23,6 +24,7 @@ from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
+from nst_jax.targets import blend, style_targets
 from nst_jax.vgg.network import with_forms
 
 # A function that starts some work, given as a function without arguments, possibly in another thread.
@@ -60,10 +62,13 @@ PROGRAMS = Programs(
 )
 
 
+_style_targets = Jitted(style_targets)
+
+
 class _Measured(NamedTuple):
     """The resized pictures of one scale (resolution), and the targets computed from them."""
 
-    content: Image  # [h, w, 3]
+    content: Any  # [h, w, 3]; on the host if the canvas lies in a bucket
     styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then those of the regions
     targets: Targets
 
@@ -89,6 +94,9 @@ class SingleCanvas:
         # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
         self._shapes = [scale.shape for scale in plan.scales]
+        self._scales = (
+            plan.real_scales
+        )  # if the canvas lies in arrays, those of the plan are larger
 
     def _at(self, scale: int) -> Recipe:
         """Return the recipe with the values that hold at one scale, such as its style loss."""
@@ -102,6 +110,8 @@ class SingleCanvas:
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
 
     def measure(self, scale: int) -> _Measured:
+        if self.plan.in_bucket:
+            return self._measure_in_bucket(scale)
         here = self.plan.scales[scale]
         content = prepare.at_scale(self._prepared.content, here.shape)
         styles = prepare.styles_at(self._prepared, here)
@@ -115,6 +125,33 @@ class SingleCanvas:
             watch=self._watch,
         )
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
+
+    def _measure_in_bucket(self, scale: int) -> _Measured:
+        """Measure pictures that lie in the plan's arrays; nothing is compiled for their own sizes."""
+        here, arrays, recipe = self._scales[scale], self.plan.scales[scale], self._at(scale)
+        content = on_host.at_scale_on_host(self._prepared.content, here.shape)
+        styles = tuple(
+            on_host.at_scale_on_host(*pair)
+            for pair in zip(self._prepared.styles, here.style_shapes, strict=True)
+        )
+        pieces = Measuring(
+            self._params, recipe, None, programs=self._programs.measuring, watch=self._watch
+        )
+        statistics = [
+            pieces.statistics(
+                jnp.asarray(padded(style, arrays.style_shapes[0])), _traced(style.shape[:2])
+            )
+            for style in styles
+        ]
+        wide, size = jnp.asarray(padded(content, arrays.shape)), _traced(here.shape)
+        blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
+        targets = Targets(
+            pieces.content(wide, size=size),
+            _style_targets(blended, recipe),
+            pieces.photo(wide),
+            size=size,
+        )
+        return _Measured(content, styles, targets)
 
     def start(self, scale: int, measured: _Measured, before: Handover | None) -> State:
         state = self._unmatched(scale, measured, before)
@@ -137,13 +174,26 @@ class SingleCanvas:
         The arguments are those of `start`.
         """
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
-        shape, enlarge = measured.content.shape[:2], recipe.descent.enlarge
+        shape, enlarge = self._scales[scale].shape, recipe.descent.enlarge
         if before is None:
-            content = measured.content
+            content, style = measured.content, measured.styles[0]
+            if self.plan.in_bucket:  # `jnp.asarray` would compile a copy of each shape
+                content, style = jax.device_put((content, style))
             init = instant_painter.resolved_start(self._prepared, recipe, self._init)
-            image = prepare.starting_image(content, measured.styles[0], recipe, init, self._key)
+            image = prepare.starting_image(content, style, recipe, init, self._key)
             exact = prepare.exact_canvas(content, recipe, self._init)
-            image = self._programs.enlarge(image, shape, enlarge, False)
+            if self.plan.in_bucket:
+                array = self.plan.scales[scale].shape
+                image = jnp.asarray(padded(image, array))
+                exact = None if exact is None else padded(exact, array)
+            else:
+                image = self._programs.enlarge(image, shape, enlarge, False)
+        elif self.plan.in_bucket:
+            height, width = self._scales[scale - 1].shape
+            coarse = np.asarray(before.image)[:height, :width]
+            fine = on_host.resized_on_host(coarse, shape, enlarge)
+            fine = np.clip(fine, 0, 1) if recipe.descent.clip else fine
+            image = jnp.asarray(padded(fine, self.plan.scales[scale].shape))
         else:
             image = self._programs.enlarge(before.image, shape, enlarge, recipe.descent.clip)
             if recipe.descent.content_detail and scale < len(self._shapes) - 1:
@@ -251,15 +301,23 @@ class SingleCanvas:
         picture = self._programs.picture(
             state, self._at(position.scale), bands=plan.bands(position.scale)
         )
-        whole = sharding.gather(picture, plan.mesh)
+        whole, here = sharding.gather(picture, plan.mesh), self._scales[position.scale]
+        if plan.in_bucket:
+            height, width = here.shape
+            whole = jax.device_put(np.asarray(whole)[:height, :width])
         return Snapshot(
             step=position.step,
-            image=self._finish(whole, plan.scales[position.scale]),
+            image=self._finish(whole, here),
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,
             broke_at=broke_at + before if broke_at >= 0 else -1,
         )
+
+
+def _traced(shape: Shape) -> RealSize:
+    """Return a (height, width) as an array, so that no program is compiled for it."""
+    return jnp.asarray(shape, jnp.int32)
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:

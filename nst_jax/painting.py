@@ -20,9 +20,9 @@ from nst_jax.measuring import Watch
 from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import capacity, sharding
+from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.bands import distribute, without_padding
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, plan_in_square, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 
@@ -112,7 +112,7 @@ class Painting(Iterator[Snapshot]):
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
         """The scales of the run, coarse to fine."""
-        return self._canvas.plan.scales
+        return self._canvas.plan.real_scales
 
     def __next__(self) -> Snapshot:
         self._position, snapshot = next(self._snapshots)
@@ -213,6 +213,7 @@ def stylize(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
+    bucket: int | str = buckets.OFF,
 ) -> Image:
     """Paint the content in the style of another picture.
 
@@ -265,6 +266,12 @@ def stylize(
       opacity: the content's opacity, [h, w] in [0, 1]. The style loss leaves out transparent parts.
       style_opacity: the style's opacity, [h', w'] in [0, 1]; or a list that has for each style an
         opacity, or None if the style is opaque. The style loss leaves out transparent parts.
+      bucket: side in px, a multiple of 16, of a square array at whose top left the canvas lies.
+        Pictures of all sizes up to this side then share one compiled loop for each scale, which is
+        worthwhile if more pictures of other sizes follow. Losses and updates are those without the
+        array, up to rounding; the rest of the array takes time. What would not be exact in a larger
+        array is refused, see `nst_jax.recipes.check_in_bucket`. `"off"`, the default, and `"auto"`: the
+        canvas is an array itself, which takes the least time for a single picture.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
@@ -312,6 +319,7 @@ def stylize(
         protect=protect,
         opacity=opacity,
         style_opacity=style_opacity,
+        bucket=bucket,
     )
     last = shots.finish()
     used = recipe if plan is None else plan.recipe
@@ -345,6 +353,7 @@ def paint(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
+    bucket: int | str = buckets.OFF,
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
 ) -> Painting:
@@ -377,6 +386,7 @@ def paint(
       protect: see `stylize`.
       opacity: see `stylize`.
       style_opacity: see `stylize`.
+      bucket: see `stylize`. A checkpoint of a run in a bucket continues in the same one only.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
@@ -414,6 +424,7 @@ def paint(
     options = (
         recipe, size, style_size, steps, precision, tile, style_scale, colors, realism, devices,
     )  # fmt: skip
+    side = buckets.checked_bucket(bucket)
     content = _checks.image("content", content)
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
@@ -432,12 +443,14 @@ def paint(
         _check_arguments(checked, init, key, every)
         check_controls(given, checked)
         style = styles = [*styles, *checked_tap_pictures(own, checked)]
-        plan = _planned(params, content, styles, checked, devices, given)
+        plan = _planned(params, content, styles, checked, devices, given, side)
         shapes = [one.shape[:2] for one in styles]
         shapes += [] if given is None else given.style_shapes
-        warn_of_enlarged(shapes, plan.scales[-1].style_shapes, checked, stacklevel=2)
+        warn_of_enlarged(shapes, plan.real_scales[-1].style_shapes, checked, stacklevel=2)
     else:
         check_given_plan(plan, options)
+        if side is not None:
+            raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
         _check_plan_of_one(plan)
         style = [*styles, *tap_pictures_of_plan(plan, tap_styles)]
     shots = paint_planned(
@@ -455,6 +468,7 @@ def _planned(
     recipe: Recipe,
     devices: Devices,
     given: Given | None,
+    bucket: buckets.Chosen,
 ) -> Plan:
     """Return the plan of a run on checked pictures, for a caller who gave no plan."""
     scales = prepare.scales_of(
@@ -465,7 +479,10 @@ def _planned(
         protected=given is not None and given.protect is not None,
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
-    return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
+    device = capacity.device_of(params)
+    if bucket is None or bucket == buckets.AUTO:  # by cost, one picture fills its arrays
+        return plan_scales(recipe, scales, mesh=mesh, device=device)
+    return plan_in_square(recipe, scales, bucket, mesh=mesh, device=device)
 
 
 def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
@@ -563,12 +580,15 @@ def paint_planned(
     """
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
-    prepared = prepare.prepare_pictures(content, style, plan.recipe, given)
+    if plan.in_bucket:  # opacities are no part of a plan
+        scales, controlled = plan.real_scales, given is not None
+        buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
+    prepared = prepare.prepare_pictures(content, style, plan.recipe, given, on_host=plan.in_bucket)
     check_plan_fits(plan, prepared.scales)
     left_out = notes_on_regions(prepared, plan.recipe)
     key = jax.random.key(0) if key is None else key
     canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
-    identify = partial(_identity, params, content, style, plan.recipe, init, key, given)
+    identify = partial(_identity, params, content, style, plan, init, key, given)
     position = None if resume is None else _position_of(resume, identify(), canvas)
     ahead = None if begin is None else partial(canvas.begin_next, begin)
     positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
@@ -600,9 +620,9 @@ def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
     Raises:
       ValueError: if any size or number of updates differs; the message names both sizes of the canvas.
     """
-    if plan.scales == tuple(scales):
+    if plan.real_scales == tuple(scales):
         return
-    (height, width), (h, w) = plan.scales[-1].shape, scales[-1].shape
+    (height, width), (h, w) = plan.real_scales[-1].shape, scales[-1].shape
     raise ValueError(
         f"`plan`: was made for a canvas of {width}x{height} px, but these pictures need {w}x{h} px, or "
         "other styles, scales, regions or protection; make a plan for these"
@@ -616,7 +636,7 @@ def _identity(
     params: Params,
     content: Any,
     style: Any,
-    recipe: Recipe,
+    plan: Plan,
     init: Any,
     key: Array,
     given: Given | None,
@@ -629,7 +649,13 @@ def _identity(
         **dict(zip(names, styles, strict=True)),
     }
     controls = {} if given is None else given.facts()
-    return provenance.of_identity(params, pictures, recipe, init, key, controls)
+    facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
+    if plan.in_bucket:
+        # In other arrays, sums are added up in another order, so that the last bits differ. The arrays
+        # of coarser scales and of styles follow from this one.
+        height, width = plan.scales[-1].shape
+        facts["bucket"] = f"{width}x{height} px"
+    return facts
 
 
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:

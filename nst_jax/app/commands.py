@@ -46,7 +46,7 @@ from nst_jax.recipes import GATYS_TEXTURE, starts
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, sharding
-from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_scales
+from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
 
@@ -317,6 +317,7 @@ def _stylize_job(
         resume=resume,
         sized=sized,
         devices=chosen["devices"],
+        bucket=_bucket_of_picture(chosen),
         begun=chosen["begun"],
     )
 
@@ -419,9 +420,13 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         )
         decoding = [*(glance.memory for glance in seen), *[0] * len(others)]
         files = memory_of_files([*shapes, *others], decoding, scales[-1], recipe)
-        planned = plan_scales(recipe, scales, files=files, unread=True, **options)
+        options |= {"files": files, "unread": True}
+        planned = plan_scales(recipe, scales, **options)
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
+    bucket = _bucket_of_picture(chosen)
+    if bucket is not None:
+        planned = plan_in_square(recipe, planned.scales, bucket, **options)
     if chosen["as_json"]:
         print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:
@@ -533,19 +538,29 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     )
 
 
-def _checked_bucket(chosen: Chosen) -> int | None:
-    """Return the side, in px, of the square arrays (buckets) in which the pictures of a batch lie.
+def _checked_bucket(chosen: Chosen) -> buckets.Chosen:
+    """Return the side of the buckets of many pictures, "auto", or None if there are none.
 
-    None is returned if the user wants no buckets; then each shape of canvas has programs of its own.
+    Where pictures cannot lie in buckets, "auto" is None.
     """
-    side = buckets.checked_bucket(chosen["bucket"])
-    if side is not None:
-        for name, unset in (("runner", "local"), ("bands", 1)):
-            if chosen[name] != unset:
+    bucket = buckets.checked_bucket(chosen["bucket"])
+    for name, unset in (("runner", "local"), ("bands", 1)):
+        if bucket is not None and chosen.get(name, unset) != unset:
+            if bucket != buckets.AUTO:
                 raise ValueError(
                     f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one"
                 )
-    return side
+            bucket = None
+    return bucket
+
+
+def _bucket_of_picture(chosen: Chosen) -> int | None:
+    """Return the side of the bucket of one picture or sweep; None if it fills its arrays.
+
+    So it does by "auto", since canvases of one shape gain nothing by a bucket.
+    """
+    bucket = _checked_bucket(chosen)
+    return None if bucket == buckets.AUTO else bucket
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
@@ -597,6 +612,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
     paths += _tap_files(chosen)
     check_devices(chosen)
+    bucket = _bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
@@ -614,6 +630,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         chunk=chosen["chunk"],
         devices=chosen["devices"],
         bands=chosen["bands"],
+        bucket=bucket,
         seed=_seed(chosen, recipe),
         init=None if init_file is None else init,
         init_file=init_file,

@@ -6,6 +6,7 @@ Here are the base class of all jobs and the job of painting one picture.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from nst_jax import checkpoints, images, prepare
@@ -17,7 +18,8 @@ from nst_jax.controls.given import Given
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import Plan, memory_of_files, plan_scales
+from nst_jax.scaling.buckets import check_run_in_bucket
+from nst_jax.scaling.plan import Plan, memory_of_files, plan_in_square, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 
@@ -81,6 +83,7 @@ def picture_job(
     *,
     resume: Checkpoint | None = None,
     devices: Devices = None,
+    bucket: int | None = None,
     controls: ReadControls | None = None,
     sized: Callable[[Recipe, Shape, Given | None], None] | None = None,
     **options: Any,
@@ -94,6 +97,7 @@ def picture_job(
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
+      bucket: side, in px, of the square array in which the canvas lies; None if it is an array itself.
       controls: regions and protection, as they were read from files; None if there are none.
       sized: a function that is called as soon as the size of the result is known, before the run is
         planned, which takes some tenths of a second. Its arguments are the recipe, (height, width) of
@@ -124,7 +128,10 @@ def picture_job(
         sized(recipe, scales[-1].shape, given)
     of_regions = controls.region_styles(styles)
     pictures = (content, *styles, *of_regions)
-    plan = plan_scales(
+    if bucket is not None and given is not None:
+        check_run_in_bucket(recipe, scales, controlled=True)
+    plan_it = plan_scales if bucket is None else partial(plan_in_square, side=bucket)
+    plan = plan_it(
         recipe,
         scales,
         files=memory_of_files(

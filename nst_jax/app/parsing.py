@@ -211,7 +211,7 @@ class DeviceCount(click.ParamType):
 
 
 class BucketSide(click.ParamType):
-    """Type of a number of pixels, or a word such as "off".
+    """Type of a number of pixels, or the word "auto" or "off".
 
     The value is an int or the word; both are checked where they are used.
     """

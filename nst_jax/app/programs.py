@@ -163,9 +163,11 @@ class Kept:
           donated: index of the argument whose memory a call may reuse for its result, as
             `donate_argnums` of `jax.jit`; None if there is none.
           static: names of the arguments that are constants of a program; they are given by keyword.
+            All other arguments that are given by keyword are arrays.
           say: receives a line on each kept program that is damaged.
         """
         self._function, self._place, self._donated, self._say = function, place, donated, say
+        self._static = static
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = Jitted(
             function,
@@ -173,16 +175,19 @@ class Kept:
             static_argnames=static,
         )
 
-    def __call__(self, *arguments: Any, bands: Any = None, **static: Any) -> Any:
+    def __call__(self, *arguments: Any, bands: Any = None, **named: Any) -> Any:
         if bands is not None:  # programs over several devices are not kept
-            return self._jitted(*arguments, bands=bands, **static)
+            return self._jitted(*arguments, bands=bands, **named)
+        static = {name: value for name, value in named.items() if name in self._static}
+        arrays = {name: value for name, value in named.items() if name not in self._static}
+        values = (*arguments, arrays) if arrays else arguments
         try:
-            key = self._key(arguments, static)
+            key = self._key(values, static)
         except _Foreign:
-            return self._jitted(*arguments, **static)
+            return self._jitted(*arguments, **named)
         if key not in self._programs:
-            self._programs[key] = self._program(key, arguments, static)
-        return self._programs[key](*jax.tree.leaves(arguments))
+            self._programs[key] = self._program(key, values, static, by_keyword=bool(arrays))
+        return self._programs[key](*jax.tree.leaves(values))
 
     def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any] = NOTHING) -> str:
         constants = [[name, _constant(value)] for name, value in sorted(static.items())]
@@ -191,9 +196,17 @@ class Kept:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _program(
-        self, key: str, arguments: tuple[Any, ...], static: Mapping[str, Any]
+        self,
+        key: str,
+        arguments: tuple[Any, ...],
+        static: Mapping[str, Any],
+        *,
+        by_keyword: bool = False,
     ) -> Callable[..., Any]:
-        """Return the program of this key, compiled: a function of the leaves of the arguments."""
+        """Return the program of this key, compiled: a function of the leaves of the arguments.
+
+        With `by_keyword`, the last of the arguments is a dict of arrays that are given by keyword.
+        """
         path = self._place / f"{self._function.__name__}-{key}"
         _register_records(arguments)
         data = _read(path, key)
@@ -201,7 +214,7 @@ class Kept:
             if path.exists():
                 deleted = f"the kept program '{path}' was damaged; it is deleted and made again"
                 self._say(f"note: {without(path) or deleted}")
-            data = self._exported(arguments, static)
+            data = self._exported(arguments, static, by_keyword)
             _write(path, key, data)
         exported = export.deserialize(bytearray(data))
 
@@ -216,11 +229,15 @@ class Kept:
         lowered = jitted.lower(*jax.tree.leaves(arguments))
         return lowered.compile(compiler_options=dict(_compile.compiler_options()))
 
-    def _exported(self, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> bytes:
+    def _exported(
+        self, arguments: tuple[Any, ...], static: Mapping[str, Any], by_keyword: bool
+    ) -> bytes:
         leaves, tree = jax.tree.flatten(arguments)
 
         def flat(*leaves: Any) -> Any:
-            return self._function(*jax.tree.unflatten(tree, leaves), **static)
+            values = jax.tree.unflatten(tree, leaves)
+            named = values[-1] if by_keyword else {}
+            return self._function(*(values[:-1] if by_keyword else values), **named, **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
         return bytes(export.export(jitted)(*leaves).serialize())

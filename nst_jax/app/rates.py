@@ -6,9 +6,9 @@ make runs slower.
 """
 
 import json
-import platform
+import platform as machine
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from nst_jax import _files, provenance
 from nst_jax.app import cache
 from nst_jax.app.timing import Range, Timed
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.bucket_choice import Costs, typical_costs
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
@@ -40,8 +42,9 @@ class Expected(NamedTuple):
 
 # Under `_key`, the file has the operations per second of updates. Under `_key` with the ending
 # `MEASURING`, it has those of measuring (computing the targets), and with the ending `BESIDE`, the
-# seconds of a run that are neither measuring nor updates.
-MEASURING, BESIDE = "measuring", "beside"
+# seconds of a run that are neither measuring nor updates. Under that of a precision with the ending
+# `COMPILING`, it has the seconds in which batches compiled what one scale of one shape needs.
+MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
 def expected(plan: Plan) -> Expected | None:
@@ -101,6 +104,37 @@ def record_rate(
     _record(new)
 
 
+def known_costs(recipe: Recipe, platform: str) -> Costs:
+    """Return what the choice of buckets weighs: medians of earlier runs here, else typical costs.
+
+    Args:
+      recipe: the recipe of the pictures; its precision matters.
+      platform: the device's platform, as JAX names it.
+    """
+    found, key = _read(), _key_of(recipe)
+    typical, updates = typical_costs(platform), found.get(key)
+    return Costs(
+        statistics.median(found.get(f"{key}, {COMPILING}") or [typical.program]),
+        1 / statistics.median(updates) if updates else typical.operation,
+    )
+
+
+def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -> None:
+    """Add what a batch took for compiling to the file of rates, if that can be written.
+
+    A batch of several precisions is ignored, and one that compiled for less than `LEAST_SECONDS`, whose
+    programs were there already.
+
+    Args:
+      recipes: the recipes of the batch.
+      seconds: how long it compiled; nothing of that time may have been saved by kept programs.
+      programs: the number of shapes of arrays, counted once for each scale.
+    """
+    keys = set(map(_key_of, recipes))
+    if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:
+        _record({f"{keys.pop()}, {COMPILING}": seconds / programs})
+
+
 def known_training(what: str) -> Range | None:
     """Return the least and most seconds of an update in earlier trainings like this; None if unknown.
 
@@ -147,15 +181,18 @@ def _key(plan: Plan) -> str:
     The text includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
-    words = [_device_key(), plan.recipe.network.precision.name]
-    if plan.devices > 1:  # operations are per device, and communication takes time
-        words.append(f"{plan.devices} devices")
-    return ", ".join(words)
+    # With several devices, operations are per device, and communication takes time.
+    bands = f", {plan.devices} devices" if plan.devices > 1 else ""
+    return _key_of(plan.recipe) + bands
+
+
+def _key_of(recipe: Recipe) -> str:
+    return f"{_device_key()}, {recipe.network.precision.name}"
 
 
 def _device_key() -> str:
     device = provenance.device()
-    return ", ".join([platform.node(), device["platform"], device["kind"]])
+    return ", ".join([machine.node(), device["platform"], device["kind"]])
 
 
 def _path() -> Path | None:

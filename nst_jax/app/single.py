@@ -171,7 +171,7 @@ def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the facts about a run that its picture's metadata contain, such as recipe and seed."""
     return provenance.of_run(
         job.plan.recipe,
-        job.plan.scales,
+        job.plan.real_scales,
         seed=job.seed,
         inputs=job.inputs,
         weights=weights,
@@ -235,7 +235,7 @@ class Recorder:
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
-        outputs, shape = job.outputs, job.plan.scales[-1].shape
+        outputs, shape = job.outputs, job.plan.real_scales[-1].shape
         if not cluster.is_first():
             outputs = replace(outputs, film=None)
         self.filming = Filming(outputs, pace.total, shape, display.say)
@@ -303,7 +303,7 @@ class Recorder:
         if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
             # Coarser scales are enlarged to the final size, since all frames of a film have one size.
-            final = enlarge(shot.image, self.job.plan.scales[-1].shape)
+            final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
             name = f"step_{shot.step:05d}.png"
             self._write_file(outputs.frames / name, shot._replace(image=final), overwrite=True)
         if outputs.every and 0 < shot.step < total:
@@ -383,7 +383,9 @@ class Recorder:
     def _variations(self, shot: Shot) -> dict[str, float]:
         """Return the total variation of the picture, and of the content at the picture's size."""
         job = self.job
-        content = prepare.resized(job.content.image, job.plan.scales[-1].shape, job.plan.recipe)
+        content = prepare.resized(
+            job.content.image, job.plan.real_scales[-1].shape, job.plan.recipe
+        )
         height, width = shot.image.shape[:2]
         content = prepare.at_scale(content, (height, width))
         # Jitted as a whole, since otherwise every operation would be compiled as its own program.
@@ -433,7 +435,7 @@ class Recorder:
             at = f"after {shot.step} of {total} updates"
             size, final = (
                 px(shot.image.shape),
-                px(self.job.plan.scales[-1].shape),
+                px(self.job.plan.real_scales[-1].shape),
             )
             scaled = "" if size == final else f", at {size} of {final}"
             message = f"{at}; {name} is unfinished{scaled}"
@@ -537,7 +539,7 @@ class Recorder:
 
 def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None:
     """Show device, weights, recipe, sizes, memory and notes before the run."""
-    recipe, scales = job.plan.recipe, job.plan.scales
+    recipe, scales = job.plan.recipe, job.plan.real_scales
     rule = recipe.pictures.size
     lines = {
         "recipe": f"{recipe.name}, {facts['steps']} updates",
@@ -562,6 +564,8 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     lines |= {role.replace("_", " "): file.name for role, file in job.controls.files.items()}
     if len(scales) > 1:
         lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in scales)
+    if job.plan.in_bucket:
+        lines["bucket"] = plan_report.bucket_line([scales], [job.plan.scales])
     lines |= finishing_lines(recipe)
     lines["memory"] = plan_report.memory_line(job.plan)
     if (time := plan_report.time_line(job.plan)) is not None:

@@ -22,7 +22,7 @@ from nst_jax.app.controls import ReadControls, given_of
 from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
 from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
-from nst_jax.app.plan_report import memory_line, precision_line, px
+from nst_jax.app.plan_report import bucket_line, memory_line, precision_line, px
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
@@ -37,9 +37,9 @@ from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
-from nst_jax.scaling import sharding
+from nst_jax.scaling import buckets, sharding
 from nst_jax.scaling.chunk_size import worthwhile_divisor
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 
@@ -78,6 +78,7 @@ class SweepJob(Job):
       labels: for each canvas, row by row, its swept values as text.
       plan: the plan of one group; the grid is painted in groups of equal size. The swept numbers of its
         recipe are arrays with one number for each canvas of the whole grid.
+      scales: the scales of each canvas; those of `plan` may be the larger arrays of a bucket.
       controls: regions and protection, the same for all canvases.
       given: regions, protection and the opacities of the pictures, checked; None if the job has none of
         these.
@@ -92,6 +93,7 @@ class SweepJob(Job):
     columns: Axis
     labels: tuple[str, ...]
     plan: Plan
+    scales: tuple[prepare.Scale, ...]
     controls: ReadControls = ReadControls()
     given: Given | None = None
     notes: tuple[str, ...] = ()
@@ -299,6 +301,7 @@ def sweep_job(
     chunk: int | None = None,
     devices: Devices = None,
     bands: int = 1,
+    bucket: int | None = None,
     **options: Any,
 ) -> SweepJob:
     """Make the job of a sweep and its plan.
@@ -313,6 +316,8 @@ def sweep_job(
         gain speed.
       devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
       bands: number of devices that share each canvas.
+      bucket: side in px of the square array in which each canvas lies, so that a sweep of another
+        picture runs the same programs; None: the canvases fill their arrays.
       **options: other fields of `SweepJob`.
 
     Raises:
@@ -336,19 +341,26 @@ def sweep_job(
     )
     mesh = sharding.mesh_of_batch(devices, bands)
     labels = _labels(rows, columns)
+    arrays = scales
+    if bucket is not None:
+        controlled = given is not None
+        buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands > 1)
+        arrays = buckets.buckets_of(bucket, [scales], recipe)[0].scales
     group = worthwhile_divisor(
         len(labels),
-        scales[-1].shape,
+        arrays[-1].shape,
         jax.local_devices()[0].platform,
         sharding.pictures_in_parallel(mesh),
     )
+    plan_them = plan_scales if bucket is None else plan_bucket
     return SweepJob(
         content=content,
         styles=tuple(styles),
         rows=rows,
         columns=columns,
         labels=labels,
-        plan=plan_scales(recipe, scales, mesh=mesh, pictures=group, chunk=chunk),
+        plan=plan_them(recipe, arrays, mesh=mesh, pictures=group, chunk=chunk),
+        scales=scales,
         controls=controls,
         given=given,
         notes=tuple(notes),
@@ -393,6 +405,7 @@ def paint_sweep(
         plan.recipe,
         init=start,
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
+        on_host=plan.in_bucket,
     )
     for note in notes_on_regions(members[0].prepared, plan.recipe):  # raises for an empty region
         display.say(f"note: {as_flags(note)}")
@@ -421,9 +434,10 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
         "recipe": f"{recipe.name}, {job.plan.updates} updates each",
         "precision": precision_line(job.plan),
         "pictures": job.pair,
-        "canvases": f"{len(job.labels)} of {px(job.plan.scales[-1].shape)} "
-        f"({recipe.pictures.size})",
+        "canvases": f"{len(job.labels)} of {px(job.scales[-1].shape)} ({recipe.pictures.size})",
     }
+    if job.plan.in_bucket:
+        lines["bucket"] = bucket_line([job.scales], [job.plan.scales])
     lines |= finishing_lines(recipe)
     for role, axis in (("down", job.rows), ("across", job.columns)):
         if axis is not None:
@@ -438,7 +452,7 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
             *job.notes,
             *style_scale_notes(
                 job.styles,
-                job.plan.scales[-1],
+                job.scales[-1],
                 recipe,
                 of_regions=[] if job.given is None else job.given.style_shapes,
             ),
@@ -502,7 +516,7 @@ def facts_of(
     inputs = roles(job.content, job.styles, job.init_file)
     facts = provenance.of_run(
         job.plan.requested,
-        job.plan.scales,
+        job.scales,
         seed=job.seed,
         inputs=inputs | dict(job.controls.files),
         weights=weights,

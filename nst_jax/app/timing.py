@@ -15,6 +15,9 @@ from nst_jax.scaling.operations import FIXED_PIXELS
 INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer
 
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
+# Jax's event for a program that was loaded from its cache: the seconds of compiling that this saved.
+SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
+LEAST_SAVED = 1.0  # seconds; what is compiled faster does not matter
 
 
 def update_cost(scale: Scale) -> int:
@@ -27,6 +30,10 @@ class CompileClock(AbstractContextManager):
 
     The durations come from jax's own monitoring events. Use the clock as a context manager. Time in
     which the thread waits for another thread counts too, see `waiting`.
+
+    Attributes:
+      loaded: number of programs that were loaded from jax's cache, and would have taken more than
+        `LEAST_SAVED` seconds to compile.
     """
 
     def __init__(self) -> None:
@@ -34,6 +41,7 @@ class CompileClock(AbstractContextManager):
         self._spans: list[tuple[float, float]] = []
         # Start and end of each time in which this thread waited for another, by `time.perf_counter`.
         self.waits: list[tuple[float, float]] = []
+        self.loaded = 0
         self._open = True
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
@@ -51,6 +59,8 @@ class CompileClock(AbstractContextManager):
             return
         if event.startswith(COMPILE_EVENTS):
             self._add(duration_secs)
+        elif event == SAVED_EVENT and duration_secs > LEAST_SAVED:
+            self.loaded += 1
 
     def _add(self, seconds: float) -> None:
         end = time.perf_counter()

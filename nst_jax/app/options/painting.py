@@ -240,15 +240,27 @@ _progress_files = all_of(
     watched("; before the first, OUT shows what `nst-jax instant` paints"), _log_and_checkpoint
 )
 
-_bucket = memory(
-    "--bucket",
-    type=parsing.BucketSide(),
-    default="off",
-    metavar="off|PIXELS",
-    help="side of a square, a multiple of 16, in which each picture lies while it is painted: pictures "
-    "of all shapes up to this size share their compiled programs, with the same results; the rest of "
-    "the square takes time. off: each shape has programs of its own (default: off)",
+_FOR_BATCHES = (
+    "auto: rectangles, so that compiling and painting take the least time together. off: each shape "
+    "has programs of its own"
 )
+_FOR_SWEEPS = (
+    "auto, off: the picture's own shape, since all canvases of a sweep have this one shape"
+)
+_FOR_PICTURES = "auto, off: the picture's own shape, which for one picture takes the least time"
+
+
+def _bucket(words: str) -> Decorator:
+    return memory(
+        "--bucket",
+        type=parsing.BucketSide(),
+        default="auto",
+        metavar="auto|off|PIXELS",
+        help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
+        "pictures of all shapes up to this size share their compiled programs, with the same results; "
+        f"the rest of the square takes time. {words} (default: auto)",
+    )
+
 
 _files_of_batch = all_of(
     result("folder for the results (required)", required=True, metavar="DIR"),
@@ -405,6 +417,7 @@ stylize = all_of(
     _run,
     _progress_files,
     _devices_of_picture,
+    _bucket(_FOR_PICTURES),
     _cluster,
     _network,
     _learning_rate(),
@@ -453,7 +466,7 @@ batch = all_of(
     _overwrite_finished,
     _run,
     _devices_of_many,
-    _bucket,
+    _bucket(_FOR_BATCHES),
     _sharing_a_batch,
     _network,
     _learning_rate(),
@@ -486,6 +499,7 @@ sweep = all_of(
     overwrite,
     _run,
     _devices_of_many,
+    _bucket(_FOR_SWEEPS),
     _network,
     _learning_rate(NUMBERS),
     rest,
@@ -507,6 +521,7 @@ plan = all_of(
     _computing,
     _machine,
     _devices_planned,
+    _bucket(_FOR_PICTURES),
     _network,
     pool,
     _cache_of_rates,

@@ -291,7 +291,31 @@ def frames_words(words: Sequence[str], step: int) -> list[str]:
 
 def frame_name(step: int) -> str:
     """Return the path of the picture after `step` updates, such as "frames/step_00040.png"."""
-    return f"frames/step_{step:05d}.png"
+    return f"frames/{_frame(step)}"
+
+
+def _frame(step: int) -> str:
+    return f"step_{step:05d}.png"
+
+
+def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
+    """Return the command lines that make a picture of a run, from which another run starts.
+
+    Args:
+      words: the words of the run's command line.
+      step: number of updates of the picture; None is the finished picture.
+      name: name of the file that the lines write.
+
+    Example:
+      >>> start_lines(["stylize", "cat.jpg", "sea.jpg", "-o", OUTPUT], 30, "start_1.png")[1]
+      'cp start_1/step_00030.png start_1.png'
+    """
+    folder, at = Path(name).stem, words.index("-o") + 1
+    if step is None:
+        return [command_line([*words[:at], name, *words[at + 1 :]])]
+    frames = ["--every", str(max(step, 1)), "--frames", folder]
+    line = command_line([*words[:at], f"{folder}_finished.png", *words[at + 1 :], *frames])
+    return [line, shlex.join(["cp", f"{folder}/{_frame(step)}", name])]
 
 
 # --- Jobs -----------------------------------------------------------------------------------------
