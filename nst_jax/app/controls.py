@@ -141,7 +141,7 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
     maps = tuple(
         _in_folder(path, picture, "region_maps")
         for path, picture in zip(
-            chosen.get("region_maps") or (), (content, styles[0]), strict=False
+            chosen.get("region_maps") or (), (content, *styles[:1]), strict=False
         )
     )
     protect: ProtectFile | None = chosen.get("protect")

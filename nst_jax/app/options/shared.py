@@ -77,6 +77,35 @@ strength = look(
 )
 
 
+def colors(default: str) -> Decorator:
+    """Return the option `--colors`, with its default in the words of `--help`."""
+    return look(
+        "--colors",
+        metavar="NAME",
+        help="whose colours the result has: style; content (the style is recoloured before); luminance "
+        "(only light and shade are painted); content-after (the photo's hues over the result); or "
+        f"palette (exactly those of the style) (default: {default})",
+    )
+
+
+def realism(default: str) -> Decorator:
+    """Return the option `--realism`, with its default in the words of `--help`."""
+    return look(
+        "--realism",
+        type=float,
+        metavar="R",
+        help=f"from 0 to 1: bring the result back to the edges of the photo (default: {default})",
+    )
+
+
+protect_each = look(
+    "--protect",
+    type=parsing.ProtectType(),
+    metavar="MASK[:AMOUNT]",
+    help="part of every content that stays as it is, as in `stylize`; MASK is one picture, or a folder "
+    "with a mask for each content, of its name",
+)
+
 quality = look(
     "--quality",
     metavar="NAME",
