@@ -1,4 +1,8 @@
-"""The canvas of a single picture, and the compiled functions that optimise it."""
+"""The canvas of a single picture, and the compiled functions that optimise it.
+
+The canvas is the picture that is optimised, at one or several scales (resolutions), coarse to fine. At
+each scale it is compared with targets: features of the content, and statistics of the styles.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -25,8 +29,9 @@ from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.network import with_forms
 
-# A function that starts some work, given as a function without arguments, possibly in another thread.
-# It returns a function that waits until the work is done and returns its result.
+# Type of a function that starts some work, possibly in another thread. Its argument is a function
+# without arguments that does the work. It returns a function that waits until the work is done and
+# returns the result of the work.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
@@ -61,10 +66,10 @@ PROGRAMS = Programs(
 
 
 class _Measured(NamedTuple):
-    """The resized pictures of one scale (resolution), and the targets computed from them."""
+    """The resized pictures of one scale, and the targets computed from them."""
 
     content: Image  # [h, w, 3]
-    styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then those of the regions
+    styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then the styles of the regions
     targets: Targets
 
 
@@ -91,7 +96,7 @@ class SingleCanvas:
         self._shapes = [scale.shape for scale in plan.scales]
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe with the values that hold at one scale, such as its style loss."""
+        """Return the recipe with the values for one scale, where values differ between scales."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
@@ -184,15 +189,17 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Begin to make the next scale's targets and programs; return a function that waits for them.
-
-        The returned function gives the result of `measure` at the next scale. If there is no next
-        scale, or memory cannot hold both scales at once, nothing is begun and None is returned.
+        """Begin to make the targets and programs of the next scale, while the current one is painted.
 
         Args:
-          begin: a function that starts given work, possibly in another thread.
+          begin: a function that starts the work, possibly in another thread; see `Begin`.
           scale: index of the scale that is being painted.
           state: the current state at this scale.
+
+        Returns:
+          A function that waits until all is made and returns the result of `measure` at the next scale.
+          If there is no next scale, or memory cannot hold both scales at once, nothing is begun and the
+          result is None.
         """
         if not self.plan.fits_beside_next(scale):
             return None
@@ -209,7 +216,8 @@ class SingleCanvas:
 
         Args:
           scale: index of the scale to prepare.
-          before: an early result of the scale before it, of the right shapes and types.
+          before: what the scale before hands over, although it is not finished: compiling the programs
+            needs only the shapes and types of its arrays.
 
         Returns:
           The result of `measure` at the scale.
@@ -229,7 +237,7 @@ class SingleCanvas:
     def fresh_state(self, scale: int) -> State:
         """Return the shapes and dtypes of a state at a scale, as a `State` of `jax.ShapeDtypeStruct`s.
 
-        The rows of padding that a canvas shared by several devices has are not included.
+        A canvas that is shared by several devices has rows of padding, which the shapes do not include.
         """
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         fresh = jax.eval_shape(optimize.init, canvas, self._at(scale))
@@ -242,7 +250,7 @@ class SingleCanvas:
 
         Args:
           position: the position, with its state.
-          pieces: the losses of the canvases since the previous snapshot, in pieces, in their order.
+          pieces: the losses of all canvases since the previous snapshot, as consecutive parts.
         """
         state, plan = position.state, self.plan
         assert state is not None
@@ -263,5 +271,5 @@ class SingleCanvas:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate losses of consecutive canvases that were recorded in several pieces."""
+    """Concatenate the losses of consecutive canvases, given as consecutive parts of the record."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

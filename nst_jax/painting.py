@@ -105,7 +105,8 @@ class Painting(Iterator[Snapshot]):
     ) -> None:
         self.left_out = tuple(left_out)  # notes for users on regions that are empty at a layer
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
-        # Returns what the run depends on. Cached, since it hashes all pictures and weights.
+        # A function that returns what the run depends on. Its result is cached, since computing it
+        # hashes all pictures and weights.
         self._identify = functools.cache(identify)
         self._position = Position()
 
@@ -226,7 +227,7 @@ def stylize(
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
         `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; a style then gets the
-        size that it would have if the recipe's own rule gave a canvas as large.
+        size that it has in runs in which the recipe's own rule gives a canvas of the same area.
       style_size: a size for the style alone, given like `size`; default: `size` holds for the style
         too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
       style_scale: a factor by which both sides of the style are multiplied after `style_size` was
@@ -255,16 +256,17 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size` and
-        all further arguments up to `realism` (of `tap_styles` only the taps), and `devices`. So none of
-        these may be given as well, except `tap_styles`, whose pictures must be. Default: a new plan is
-        made.
+        all further arguments up to `realism`, and `devices`. So none of these may be given as well,
+        except `tap_styles`: a plan contains only its taps, so it must be given again for its pictures.
+        Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
       protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`.
       opacity: the content's opacity, [h, w] in [0, 1]. The style loss leaves out transparent parts.
-      style_opacity: the style's opacity, [h', w'] in [0, 1]; or a list that has for each style an
-        opacity, or None if the style is opaque. The style loss leaves out transparent parts.
+      style_opacity: the style's opacity, [h', w'] in [0, 1]. For several styles, a list with an entry
+        for each: the style's opacity, or None for an opaque style. The style loss leaves out
+        transparent parts.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
@@ -551,9 +553,9 @@ def paint_planned(
       every: see `paint`.
       resume: see `paint`.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
-      begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
-        targets and programs of the next scale are made while the current one runs, if both scales fit
-        into memory. Without it, they are made when that scale begins.
+      begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
+        targets and programs of the next scale are made while the current scale is painted, if both
+        scales fit into memory. With None, they are made when that scale begins.
       watch: waits while the targets are computed, and may end the run by an exception; with None, the
         run just waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.

@@ -107,10 +107,10 @@ def texture(
 
 
 def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
-    """Return the variant of a recipe that paints a texture: without a content, starting from noise.
+    """Return the variant of a recipe that paints a texture: it starts from noise and uses no content.
 
     The settings that refer to the content's colours and edges (`colors`, `realism`, `matting_weight`)
-    are turned off as well.
+    are turned off, too.
 
     Args:
       recipe: any recipe.

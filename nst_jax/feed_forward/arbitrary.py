@@ -13,13 +13,13 @@ weaken a style.
 
 The weights are the 8-bit codes that Magenta published, decoded to float32. Magenta's published networks
 also round activations to 8 bits; the networks here do not. If onnxruntime runs the published networks
-with decoded weights and without rounding activations, the results are those of the networks here, up to
-1e-5. If it runs the networks as published, the style vector differs from the one here by 1.3 % of the
-vector's length (L2 norm), and the picture by 0.035 on average, where black and white differ by 1. (The
-content is the sample picture chelsea at 384 x 384 px and the style is starry_night at 256 x 256 px, the
-sizes of the published networks; the record is `tests/instant_golden.json`.) With activations in
-bfloat16 instead of float32, the style vector here changes by 5 % of its length, and the picture by
-0.002.
+with decoded weights and without rounding activations, its results are those of the networks here, up to
+1e-5. If it runs the networks as published, its style vector differs from the one here by 1.3 % of the
+vector's length (L2 norm), and its picture by 0.035 on average, where black and white differ by 1. With
+activations in bfloat16 instead of float32, the style vector here changes by 5 % of its length, and the
+picture by 0.002. All this was measured on the sample picture chelsea at 384 x 384 px as the content and
+starry_night at 256 x 256 px as the style, which are the sizes of the published networks; the record is
+`tests/instant_golden.json`.
 
 The functions are pure, and JAX can trace them. `jax.jit(..., static_argnames="precision")` compiles one
 program for each combination of shapes, which serves all styles. A batch is pictures [n, h, w, 3] with

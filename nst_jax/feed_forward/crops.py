@@ -37,8 +37,8 @@ LARGEST = 2
 # of the three channels. Instance norms divide by standard deviations, so with a uniform crop the
 # gradient would grow some three hundredfold (1 / sqrt(1e-5)) at every layer.
 LEAST_DEVIATION = 4.0
-# Number of random squares of a photo that are tried until one has this deviation; if none has it, the
-# next photo is used.
+# Number of random squares of a photo that are tried until one has at least `LEAST_DEVIATION`; if none
+# has it, the next photo is used.
 TRIES = 8
 # Share and largest number of the photos that are held out: the network is never trained on these, but
 # its loss is measured on them.
@@ -47,9 +47,9 @@ KEPT_SHARE = 0.125  # largest share of the available memory for decoded photos t
 THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos and make crops
 AHEAD = 2 * THREADS  # number of batches that threads begin to make before they are needed
 
-# What random numbers are drawn for: which photos are held out, the order of the photos in an epoch, and
-# a crop. Each random generator is seeded with a list: the training's seed, one of these numbers, and,
-# for an epoch or a crop, its number.
+# Random numbers are drawn for three purposes: the choice of the photos that are held out, the order of
+# the photos in an epoch, and a crop. Each random generator is seeded with a list of integers: the
+# training's seed, the number of the purpose, and the number of the epoch or crop if it is for one.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
@@ -85,9 +85,9 @@ class Found(NamedTuple):
 def find_photos(
     sources: Any, size: int, *, look: Callable[[int, int], Any] = lambda done, total: None
 ) -> Found:
-    """Return those of the given photos that are large enough for crops of side `size`.
+    """Return those of the given photos that can be read and are large enough for crops of side `size`.
 
-    Each file is read, to find the photo's size and to compute a hash, but it is not decoded.
+    Each file is read to find the photo's size and to compute a hash, but its pixels are not decoded.
 
     Args:
       sources: the path of a folder, a batch of images [n, h, w, 3], or a sequence of paths of files and
@@ -216,9 +216,9 @@ class PhotoCrops:
         self.count = len(order)
 
     def batch(self, number: int, count: int) -> Crops:
-        """Return batch `number` of `count` crops to train on, [count, size, size, 3] uint8.
+        """Return batch number `number`: crops to train on, [count, size, size, 3] uint8.
 
-        The batch has the crops with the numbers `number * count` to `(number + 1) * count - 1`.
+        These are the crops with the numbers `number * count` to `(number + 1) * count - 1`.
 
         Raises:
           ValueError: if all photos to train on are damaged or nearly uniform.
