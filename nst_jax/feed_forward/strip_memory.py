@@ -40,8 +40,8 @@ def strip_for(
         None is the platform of JAX's default device.
 
     Returns:
-      0 if the whole picture fits in memory at once; otherwise the largest number of rows, a multiple of
-      16, with which a strip fits.
+      0 if the whole picture fits in memory at once. If it does not, the largest multiple of 16 that is
+      a number of rows with which a strip fits.
 
     Raises:
       OutOfMemory: if even strips of 16 rows do not fit.

@@ -109,8 +109,9 @@ class Training(Iterator[TrainingReport]):
         Args:
           params: weights of VGG-19.
           job: the checked inputs and options, from `training_job`.
-          resume: a checkpoint, to continue an earlier training. Its job must be the same, except for
-            `steps` and `mesh`. None starts a new training with a network of random parameters.
+          resume: a checkpoint, to continue an earlier training. That training must have had the same
+            job, except for `steps` and `mesh`. None starts a new training with a network of random
+            parameters.
 
         Raises:
           ValueError: if `resume` is a checkpoint of another training, or was written after more than

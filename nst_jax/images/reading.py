@@ -1,4 +1,4 @@
-"""Read a picture file: its pixels with opacity and notes, or only its size, or only its metadata.
+"""Read a picture file: its pixels, opacity and notes; or only its size; or only its metadata.
 
 A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
 last, on the host. `decoding` converts files that store pixels differently.
