@@ -122,7 +122,7 @@ def check_resumable(
 def check_same_run(
     was: Mapping[str, Any], now: Mapping[str, Any], *, argument: str = "resume"
 ) -> None:
-    """Refuse a checkpoint whose run depends on other facts than this one.
+    """Refuse a checkpoint whose run depends on other facts (inputs and settings) than this run.
 
     Args:
       was: what the checkpoint's run depends on, by name, as JSON values.
@@ -287,10 +287,10 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
       argument: the caller's name for `path`, used in messages.
 
     Returns:
-      The checkpoint, its arrays on the host.
+      The checkpoint, with its arrays on the host.
 
     Raises:
-      ValueError: if the file is missing, damaged, no checkpoint, or of another format version.
+      ValueError: if the file is missing, damaged, not a checkpoint, or of another format version.
 
     Example:
       >>> import nst_jax as nst

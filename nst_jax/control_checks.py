@@ -41,7 +41,7 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
     (`tap_styles`). Regions cannot be combined with the colours "palette" either.
 
     Args:
-      given: the checked controls; None if there are none, and then nothing is refused.
+      given: the checked controls; None if there are none, in which case nothing is refused.
       recipe: the checked recipe.
 
     Raises:

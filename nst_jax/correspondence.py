@@ -1,8 +1,9 @@
 """Style losses that compare positions of the canvas with positions of the style (`MatchingLoss`).
 
 The functions of this module compute the targets, the matches (the nearest neighbours in the style) and
-the distances of such a loss; `measuring`, `objective` and `optimize` call them. `content_distance` does
-the same for a `JointContentLoss`. All of them use the features of whole pictures, never of parts.
+the distances of such a loss; `measuring`, `objective` and `optimize` call them. `content_distance`
+computes the distance of a `JointContentLoss`. All functions use the features of whole pictures, never
+those of tiles or bands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ def unit_of(params: Params) -> float:
 
 
 def with_pixels(picture: Image, features: Features) -> Features:
-    """Return features by tap with the picture itself before them, under the name `losses.PIXELS`."""
+    """Return `features` with the picture itself as an additional first entry, named `losses.PIXELS`."""
     return {PIXELS: picture, **features}
 
 
@@ -155,7 +156,7 @@ def distances(
       found: the features of the canvas at the style taps.
       target: what `measure_styles` returned.
       matches: what `find_matches` returned; None if the loss needs no matches.
-      step: number of the update, counted at its scale.
+      step: number of the update at the current scale; 0 is the start.
       recipe: a recipe whose style loss is a `MatchingLoss`.
 
     Raises:
@@ -193,7 +194,7 @@ def content_distance(
       found: the features of the canvas at the content taps.
       photo: the content picture, of the same size.
       content: the features of the content at the content taps.
-      step: number of the update, counted at its scale.
+      step: number of the update at the current scale; 0 is the start.
       recipe: a recipe whose content loss is a `JointContentLoss`.
 
     Raises:

@@ -28,7 +28,7 @@ class Position(NamedTuple):
     scale: int = 0  # index of the scale; 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
     state: LoopState | None = None  # the loop's state at this scale; None: no losses computed yet
-    # The losses of all canvases so far, in parts that follow each other; empty if they are not kept.
+    # The losses of all canvases so far, as consecutive parts; empty if losses are not recorded.
     history: tuple[Values, ...] = ()
 
 
@@ -42,7 +42,7 @@ class Canvas(Protocol):
     def measure(self, scale: int) -> Any:
         """Compute what a scale needs beforehand, such as targets.
 
-        The result is the argument `measured` of the other methods.
+        The result is the argument `measured` of `start` and `run`.
         """
         ...
 

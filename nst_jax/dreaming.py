@@ -58,7 +58,8 @@ class DreamShot(NamedTuple):
     excitement: Excitement
     history: Excitement  # the same values for the n canvases since the previous shot: arrays [n]
     octave: int  # index of the octave; 0 is the smallest
-    broke_at: int  # number of the step, over all octaves, whose excitement was not finite, or -1
+    # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
+    broke_at: int
 
 
 def dream(
@@ -304,7 +305,7 @@ class DreamCanvas:
     def _guide_features(self) -> Features | None:
         """The guide's features by tap, measured once; None without a guide.
 
-        The compiled program is the one by which `stylize` measures contents.
+        They are computed by the same compiled program that measures content pictures in `stylize`.
         """
         if self._guide is None:
             return None
@@ -412,7 +413,7 @@ def dream_planned(
     begin: Begin | None = None,
     watch: Watch | None = None,
 ) -> Iterator[DreamShot]:
-    """Dream as `dream` does, by a given plan, and yield shots during the run.
+    """Dream as `dream` does, with a given plan, and yield shots during the run.
 
     Args:
       params: weights from `nst_jax.load_params`.

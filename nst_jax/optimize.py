@@ -129,10 +129,10 @@ def step(
       bands: how the canvas is distributed over several devices; None is one device.
 
     Returns:
-      The next `State`. A canvas whose losses are not finite is never kept. A guarded optimiser (see
-      `nst_jax.optimizers`) rolls back to an earlier canvas. With any other optimiser, or if the start
-      itself is rejected, `broke_at` becomes the number of the update, `losses` become those of the
-      rejected canvas, and `canvas` does not change.
+      The next `State`. A canvas whose losses are not finite is never kept: a guarded optimiser (see
+      `nst_jax.optimizers`) rolls back to an earlier canvas. If the optimiser is not guarded, or if the
+      rejected canvas is the start, `broke_at` becomes the number of the update, `losses` become those
+      of the rejected canvas, and `canvas` does not change.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
     protected = with_padding(targets.kept, bands)
@@ -238,7 +238,7 @@ def run(
 
 
 def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return `state.average` or, if there is none, `state.canvas` as an image, clipped to [0, 1]."""
+    """Return `state.average` (if it is None, `state.canvas`) as an image, clipped to [0, 1]."""
     shown = state.canvas if state.average is None else state.average
     return jnp.clip(_decoded(shown, recipe, bands), 0.0, 1.0)
 
@@ -307,7 +307,7 @@ def take_over(
     bands: Bands | None = None,
     bands_before: Bands | None = None,
 ) -> State:
-    """Return a fresh state with the optimiser's state of the coarser scale, resized.
+    """Return a fresh state that contains the optimiser's state of the coarser scale, resized.
 
     Args:
       state: the state from `init` at the finer scale.

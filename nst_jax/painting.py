@@ -541,7 +541,7 @@ def paint_planned(
     watch: Watch | None = None,
     given: Given | None = None,
 ) -> Painting:
-    """Paint as `paint` does, by a given plan.
+    """Paint as `paint` does, with a given plan.
 
     Args:
       params: as in `paint`.

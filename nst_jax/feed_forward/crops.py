@@ -45,7 +45,7 @@ TRIES = 8
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.1, 16
 KEPT_SHARE = 0.125  # largest share of the available memory for decoded photos that are kept
 THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos and make crops
-AHEAD = 2 * THREADS  # number of batches that threads begin to make before they are needed
+AHEAD = 2 * THREADS  # number of batches that the threads make in advance
 
 # Random numbers are drawn for three purposes: the choice of the photos that are held out, the order of
 # the photos in an epoch, and a crop. Each random generator is seeded with a list of integers: the
@@ -174,9 +174,9 @@ def _counted(count: int) -> str:
 class PhotoCrops:
     """The crops of the photos of a training.
 
-    The photos are divided into those that are trained on, of which `batch` returns random crops, and
-    those that are held out, on which the loss is only measured. Several threads may call the methods at
-    the same time.
+    The photos are divided into two parts. `batch` returns random crops of the photos that are trained
+    on. The other photos are held out: the network is not trained on them, and only its loss is measured
+    on them. Several threads may call the methods at the same time.
 
     Attributes:
       size: side of a crop in px.
@@ -233,8 +233,8 @@ class PhotoCrops:
     def _crop(self, number: int) -> Crop:
         """Return the crop with the number `number`; all crops of a training are counted from 0.
 
-        In each epoch (`count` crops), every photo that is trained on gives one crop. The order of the
-        photos is random, and another one in each epoch.
+        In each epoch (`count` crops), every photo that is trained on gives one crop. The photos are in
+        random order, which differs between epochs.
         """
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)

@@ -40,7 +40,8 @@ SMALLEST = 16  # smallest side of a picture in px
 Shares = Float[Array, "*#batch styles"]  # weight of each style in a mixture; their sum is 1
 
 
-LayerParams: TypeAlias = Mapping[str, Any]  # name of a layer of `Johnson` -> its parameters
+# Name of a layer or residual block of `Johnson` -> its parameters.
+LayerParams: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 All layers but one are pure functions of features [*batch, h, w, c]. `Convolution2D` is a Flax module,
 because a convolution has parameters of its own; instance norm gets its gammas and betas (scales and
-shifts) as arguments. No function here compares the sizes of features with each other. So a network that
-is built of these layers can be exported by `jax.export` for symbolic sizes, if these are declared to be
-large enough:
+shifts) as arguments. No function here needs to know which of two sizes is larger, which would be
+unknown for symbolic sizes. So a network that is built of these layers can be exported by `jax.export`
+for symbolic sizes, if these are declared to be large enough:
 
     jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))
 """

@@ -27,13 +27,13 @@ def strip_for(
     precision: AnyPrecision = AUTO,
     platform: str | None = None,
 ) -> int:
-    """Return how many rows the strips must have in which a picture is painted, to fit in memory.
+    """Return the largest number of rows in a strip with which painting a picture fits in memory.
 
     Args:
       params: weights from `load_arbitrary` or `load_styles26`; they decide which network paints.
       shape: (height, width) in px of the picture.
       available: number of bytes that can be allocated, from `scaling.capacity.available`; None if it is
-        not known, and then the result is 0.
+        not known, in which case the result is 0.
       precision: precision of products and activations, on which the size of an activation depends;
         `AUTO` is float32 on a CPU and tensorfloat32 on an accelerator.
       platform: JAX's name of the device's platform; on "cpu", the device and the host share one memory.
@@ -80,7 +80,7 @@ def strip_for(
 
 
 def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
-    """Return the bytes of memory that painting a picture in one piece takes, by estimate.
+    """Estimate how many bytes of memory painting a picture in one piece takes.
 
     The content and the result are included, the network's weights are not.
 
@@ -100,7 +100,7 @@ def bytes_in_strips(
     itemsize: int = 4,
     shared: bool = True,
 ) -> int:
-    """Return the bytes of the device's memory that painting a picture in strips takes, by estimate.
+    """Estimate how many bytes of the device's memory painting a picture in strips takes.
 
     Args:
       layers: the network's layers, in their order.

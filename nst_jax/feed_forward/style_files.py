@@ -52,7 +52,7 @@ TRAINING_FORMAT = CHECKPOINT_FORMAT._replace(
 
 FACTS = "facts"  # name of the dataset that is a JSON object
 LAYERS, STATE, BEST = "layers/", "state/", "best/"  # beginnings of the names of the other datasets
-STYLES = "styles"  # in the JSON object of a style file, the key under which the styles' names are
+STYLES = "styles"  # key of the list of the styles' names in the JSON object of a style file
 
 
 class ReadStyle(NamedTuple):
@@ -74,8 +74,8 @@ def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
       The network; its field `params` is for `stylize_trained`.
 
     Raises:
-      ValueError: if the file is missing or damaged, is not a style file, or is one of another version;
-        or if its arrays are not the parameters of the network that `johnson` describes.
+      ValueError: if the file is missing, damaged, not a style file, or a style file of another format
+        version; or if its arrays are not the parameters of the network that `johnson` describes.
 
     Example:
       >>> import nst_jax as nst
@@ -97,8 +97,8 @@ def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
       The trained network, the facts on its training, and the file's digest.
 
     Raises:
-      ValueError: if the file is missing or damaged, is not a style file, or is one of another version;
-        or if its arrays are not the parameters of the network that `johnson` describes.
+      ValueError: if the file is missing, damaged, not a style file, or a style file of another format
+        version; or if its arrays are not the parameters of the network that `johnson` describes.
     """
     source = _hdf5.Source(Path(path), argument, STYLE_FORMAT)
     arrays, facts, digest = _read(source)
@@ -194,12 +194,10 @@ class TrainingCheckpoint(NamedTuple):
 
     arrays: Mapping[str, Any]  # name -> array of the training's state, a `TrainingState`
     best: Mapping[str, Any]  # name -> parameter of the network that had the least held-out loss
-    updates: list[
-        int
-    ]  # for each measurement of the held-out loss, the number of updates until then
+    updates: list[int]  # for each measurement of the held-out loss, the number of updates by then
     held_out: list[float]  # for each measurement, the held-out loss
     # For each measurement, the mean training loss of the updates since the previous measurement. Before
-    # the first measurement there is no update, so this value is the held-out loss instead.
+    # the first measurement there is no update, so the first value is the held-out loss instead.
     training: list[float]
     recent: list[float]  # the training loss of each update since the latest measurement
     # All that the training depends on (see `training_job.identity_of`). A training whose facts differ
@@ -244,8 +242,8 @@ def load_training(path: PathLike, *, argument: str = "path") -> TrainingCheckpoi
       The checkpoint, for the argument `resume` of `Training`.
 
     Raises:
-      ValueError: if the file is missing or damaged, is not the checkpoint of a training, or is one of
-        another version.
+      ValueError: if the file is missing, damaged, not the checkpoint of a training, or of another
+        format version.
     """
     source = _hdf5.Source(Path(path), argument, TRAINING_FORMAT)
     arrays, fields, _ = _read(source)

@@ -68,8 +68,8 @@ class Pass(NamedTuple):
     """Which layers are computed in one pass over all strips of a picture.
 
     Attributes:
-      first: index of the first layer that is computed. Its input is the features that an earlier pass
-        kept last, or the picture.
+      first: index of the first layer that is computed. Its input is the features that were kept last by
+        an earlier pass, or the picture if none were kept.
       last: index of the last layer that is computed. The mean and variance of its convolved features
         are measured, for the layer's instance norm.
       kept: whether the features of the last layer are stored on the host, so that the next pass starts
@@ -180,7 +180,7 @@ class Norm(NamedTuple):
     """The instance norm of a layer, as arguments of `layers.normalized`."""
 
     mean: Float[Array, "1 1 1 c"]  # mean of the layer's features over the whole picture
-    variance: Float[Array, "1 1 1 c"]  # their variance over the whole picture
+    variance: Float[Array, "1 1 1 c"]  # variance of the layer's features over the whole picture
     gamma: Float[Array, "1 c"]  # scale after normalisation, which depends on the style
     beta: Float[Array, "1 c"]  # shift after normalisation, which depends on the style
 

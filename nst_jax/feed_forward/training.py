@@ -48,8 +48,7 @@ IN_FLIGHT = 2
 class TrainingDiverged(RuntimeError):
     """Raised if a loss of a training is not finite.
 
-    `Training.best` is still the best network so far, if the held-out loss was finite when it was
-    measured before.
+    `Training.best` is still the best network so far, if a finite held-out loss was measured before.
     """
 
 
@@ -94,7 +93,7 @@ class Training(Iterator[TrainingReport]):
       job: the inputs and options of the training.
       crops: the crops of the photos.
       step: number of updates so far.
-      updates: for each measurement of the held-out loss, the number of updates until then.
+      updates: for each measurement of the held-out loss, the number of updates by then.
       held_out: for each measurement, the held-out loss.
       training: for each measurement, the mean training loss of the updates since the previous
         measurement. Before the first measurement there is no update, so the first value is the held-out
