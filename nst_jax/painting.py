@@ -27,7 +27,7 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of the errors of runs that end without a result; `image` is the run's last canvas.
+    """Base class of the errors of runs that end without a result; `image` is the last finite canvas.
 
     The errors can be pickled, with their images.
     """
@@ -234,9 +234,10 @@ def stylize(
         applied; or a sequence with a factor for each style. A larger style gives larger strokes. A
         style that is enlarged beyond its own pixels is blurred; a `StyleEnlarged` warning says so.
         Default: the recipe's factor, which is 1 in every preset.
-      tap_styles: maps taps of the style loss, such as `"relu1_1"`, to style pictures. At such a tap,
-        this picture takes the place of `style`. The first taps see fine strokes, the last taps coarse
-        ones. In a `style_scale` with a factor for each style, the factors of these pictures come last.
+      tap_styles: a dictionary from taps (layers that the style loss reads), such as `"relu1_1"`, to
+        style pictures. At each of these taps, its picture takes the place of `style`. The first taps
+        see fine strokes, the last taps coarse ones. In a `style_scale` with a factor for each style,
+        the factors of these pictures come last.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -244,9 +245,9 @@ def stylize(
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
         same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
-      colors: whose colours the result has: `"style"`, or `"content"`, `"luminance"`,
-        `"content-after"`, `"palette"`; see `nst_jax.recipes.Pictures`. Default: the recipe's, `"style"`
-        in every preset.
+      colors: whose colours the result has: `"style"`, `"content"`, `"luminance"`, `"content-after"` or
+        `"palette"`; `nst_jax.recipes.Pictures` explains them. Default: the recipe's, `"style"` in every
+        preset.
       realism: from 0 to 1: how far the result is changed back, after painting, so that it has the
         content's edges; see `nst_jax.controls.realistic`. Default: the recipe's, 0 in every preset.
       init: the start: an image of any size, which is resized to the canvas, or an instance
@@ -269,7 +270,7 @@ def stylize(
         transparent parts.
 
     Returns:
-      [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
+      [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -514,7 +515,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
     Args:
       plan: the caller's argument.
-      options: the caller's values of `OPTIONS`.
+      options: the caller's values of the arguments in `OPTIONS`, in the same order.
 
     Raises:
       TypeError: if `plan` is not a `Plan`.

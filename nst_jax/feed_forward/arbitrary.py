@@ -62,10 +62,10 @@ VECTOR = 100  # number of entries of a style vector
 # The layers of the transformer, in their order.
 LAYERS = transformer_layers((8, 16, 32), (16, 8), blocks=5, contract_normed=False)
 
-# (channels, stride) of each inverted residual block of the predictor, a MobileNet v2, after its first
-# block. Each block has three convolutions: one of 1 x 1 px to `EXPANSION` times as many channels as the
-# block's input has, a depthwise one of 3 x 3 px with this stride, and one of 1 x 1 px to this number of
-# channels.
+# (channels, stride) of each inverted residual block of the predictor, a MobileNet v2, except the first
+# block. Each block has three convolutions: one of 1 x 1 px, whose output has `EXPANSION` times as many
+# channels as the block's input; a depthwise one of 3 x 3 px with the stride `stride`; and one of
+# 1 x 1 px, whose output has `channels` channels.
 BLOCKS = (
     (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1), (64, 1), (96, 1), (96, 1),
     (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
@@ -146,7 +146,7 @@ class StyleConditions(nn.Module):
 
 
 def _shapes() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Return the shapes of all kernels, and of all biases, by their names in weights files."""
+    """Return two dictionaries from names in weights files to shapes: of the kernels, of the biases."""
     kernels: dict[str, tuple[int, ...]] = {
         "stem": (3, 3, 3, STEM),
         "block0_depthwise": (3, 3, 1, STEM),
@@ -296,7 +296,7 @@ def stylize_with(
 
 
 def conditions_of_vectors(params: Params, vectors: Float[Array, "n 100"]) -> Conditions:
-    """Return the transformer's gammas and betas for n style vectors: by layer, two arrays [n, c]."""
+    """Return the transformer's gammas and betas for n style vectors: two arrays [n, c] per layer."""
     conditions: Any = StyleConditions().apply({"params": params.layers["conditions"]}, vectors)
     return conditions
 

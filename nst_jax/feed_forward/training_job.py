@@ -38,7 +38,7 @@ class TrainingJob:
     """The checked inputs and options of a training, from `training_job`.
 
     Attributes:
-      paintings: the style pictures [h, w, 3] by the names of the network's styles.
+      paintings: name of a style of the network -> style picture [h, w, 3].
       found: the photos that can be used, and notes on those that were left out.
       recipe: what is minimised, and the precision.
       steps: number of updates.
@@ -194,7 +194,7 @@ def _check_no_controls(recipe: Recipe) -> None:
 
 
 def _named(paintings: Any) -> dict[str, HostImage]:
-    """Return the paintings as images [h, w, 3] by the names of the styles.
+    """Return a dictionary from the names of the styles to the paintings, as images [h, w, 3].
 
     Args:
       paintings: the paintings in any form that `nst_jax.train` accepts.

@@ -177,7 +177,7 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
 
 
 def kernel_shapes(layers: TransformerLayers) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each layer's kernel, by its name, such as `"transformer/expand1"`."""
+    """Return a dictionary from names of kernels, such as `"transformer/expand1"`, to their shapes."""
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3
     for layer in layers:

@@ -170,7 +170,7 @@ def _readable() -> list[str]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Return the suffixes by which pictures are found in folders, with HEIC's if Pillow can open it."""
+    """Return the suffixes by which pictures are found in folders; HEIC's only if Pillow can open it."""
     # Pillow knows more suffixes, but people rarely keep folders of pictures in those formats.
     return PICTURE_SUFFIXES + (HEIC_SUFFIXES if "HEIF" in _readable() else ())
 
@@ -198,7 +198,7 @@ def _why_unidentified(data: bytes, formats: list[str]) -> str:
 
 
 def _brand(data: bytes) -> str | None:
-    """Return "AVIF" or "HEIF" if the `ftyp` box at a file's start names such a format; else None."""
+    """Return "AVIF" or "HEIF" if the `ftyp` box at a file's start names this format; else None."""
     if data[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(data[:4], "big"), 256)

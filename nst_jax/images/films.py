@@ -344,7 +344,7 @@ def format_of(path: PathLike, *, argument: str = "path") -> str:
       argument: the caller's name for the value, shown in error messages.
 
     Raises:
-      ValueError: if the suffix is missing, or is not that of a format of films.
+      ValueError: if the suffix is missing, or does not belong to a film format.
 
     Example:
       >>> from nst_jax.images import films
@@ -379,8 +379,8 @@ def check_film_output(
       probe: whether a file is created and removed as a test.
 
     Raises:
-      ValueError: for a suffix that is not that of a format of films; for .mp4 if PyAV is not
-        installed; and for a path where `images.check_output` would refuse a picture.
+      ValueError: if the suffix does not belong to a film format; for .mp4 if PyAV is not installed; and
+        if the path is one at which `images.check_output` would refuse a picture.
 
     Example:
       >>> from nst_jax.images import films

@@ -29,7 +29,7 @@ def ends_early(data: bytes) -> bool:
 
 
 def _end_from(data: bytes, start: int) -> int | None:
-    """Return the position after the next end marker; None if a start marker or the end comes first."""
+    """Return the position after the next end marker; None if a start marker or no marker follows."""
     while found := _MARKER.search(data, start):
         marker, start = data[found.end() - 1], found.end()
         if marker == _END:

@@ -90,7 +90,7 @@ def at_scale_on_host(image: Any, shape: Shape) -> HostImage:
 
 
 def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
-    """Return, for each new row (or column), the weights of the old ones, which sum to 1."""
+    """Return, for each new row (or column), the weights of the old rows (or columns); they sum to 1."""
     if new == old:
         return np.eye(new)
     ratio = old / new
@@ -103,7 +103,7 @@ def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
 
 
 def _torch_weights(new: int, old: int) -> Float[np.ndarray, "new old"]:
-    """Return, in the form of `_weights`, those of `torch_bicubic`, which repeats the border pixels."""
+    """Return the weights of `torch_bicubic`, which repeats border pixels, in the form of `_weights`."""
     found = np.zeros((new, old))
     if new == old:
         return np.eye(new)

@@ -145,8 +145,8 @@ def _moved(
 ) -> Float[Array, "h w c"]:
     """Move the colours of a picture linearly so that they have a given mean and covariance.
 
-    `opacity` has the weight of each pixel in the mean and covariance that the colours have before; None
-    gives all pixels the same weight.
+    The linear map is computed from the picture's own mean and covariance, in which `opacity` is the
+    weight of each pixel; None gives all pixels the same weight.
     """
     rows = picture.reshape(-1, picture.shape[-1])
     own_mean, own = _moments(rows, None if opacity is None else opacity.reshape(-1))
