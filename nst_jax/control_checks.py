@@ -1,8 +1,8 @@
 """Checks of regions, protected and transparent parts, together called controls.
 
-They check that a recipe can be combined with the controls, and that no region is empty at all style
-taps. A tap is a layer whose features the losses read. Features have fewer positions than the picture
-has pixels, so whether a small region is empty at a tap depends on the size of the picture.
+A tap is a layer whose features the losses read. The checks refuse controls that cannot be combined with
+the recipe, and regions that are empty at every tap of the style loss. Features have fewer positions
+than the picture has pixels, so whether a small region is empty at a tap depends on the picture's size.
 """
 
 import jax
@@ -79,7 +79,7 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
     """Return a note for each region that is empty at some style taps, at the final scale.
 
     Raises:
-      ValueError: if a region is empty at all style taps; the message names the size.
+      ValueError: if a region is empty at every style tap; the message names the size.
     """
     controls, last = prepared.controls, prepared.scales[-1]
     if controls is None:
@@ -116,8 +116,8 @@ def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
 def _empty_taps(controls: Controls, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
     """Return where regions are empty: (number of the region, "content" or "style") -> style taps.
 
-    Number 0 is the region of the default style. "content" is the region's part of the content picture,
-    and "style" the part of its style picture that is used.
+    Number 0 is the region of the default style. "content" means that the region's mask in the content
+    picture is empty, and "style" that the mask in the region's style picture is empty.
     """
     counts, of_styles = jax.device_get(_totals(controls, recipe))
     found: dict[tuple[int, str], list[str]] = {}

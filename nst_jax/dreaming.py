@@ -341,8 +341,8 @@ class DreamCanvas:
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
     def hand_over(self, scale: int, state: DreamState) -> Image:
-        # The pending canvas contains all steps of the octave. What the dream maximises is computed for
-        # it only after it was enlarged to the next octave.
+        # The pending canvas contains all steps of the octave. The values that the dream maximises are
+        # computed for this canvas only after it has been enlarged to the next octave.
         del scale
         return _copied(state.pending)
 
