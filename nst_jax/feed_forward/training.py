@@ -282,7 +282,7 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best(self) -> StyleNetwork:
-        """The network as it was when the held-out loss was measured to be least.
+        """The network as it was at the measurement that gave the least held-out loss.
 
         Raises:
           RuntimeError: if the held-out loss was not measured yet, or never was finite.

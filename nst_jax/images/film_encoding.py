@@ -24,19 +24,19 @@ Frame = UInt8[np.ndarray, "h w 3"]  # one picture of a film
 # the seconds for which each is shown, and `text` is the metadata to embed, or None.
 Writer = Callable[[Path, Sequence[Frame], Sequence[float], str | None], None]
 
-# Frames per second of an MP4. A frame that is shown for longer is stored repeatedly.
+# Frames per second of an MP4. A frame that is shown for longer than 1/25 s is stored repeatedly.
 VIDEO_RATE = 25
 
 _SAMPLED_FRAMES = 12  # largest number of frames from which the palette of a GIF is chosen
-_SAMPLED_PIXELS = 100_000  # about how many pixels are taken from these frames together
+_SAMPLED_PIXELS = 100_000  # approximate number of pixels that are taken from all these frames
 _REFINEMENTS = 10  # number of k-means iterations by which a palette is improved
 
 
 class _LaterPictures:
     """Yields all frames but the first as Pillow's pictures, each made only when it is needed.
 
-    So the frames need not be in memory together. Pillow may iterate several times; the pictures are
-    then made again.
+    So the frames need not be in memory together. If Pillow iterates several times, the pictures are
+    made anew each time.
     """
 
     def __init__(

@@ -337,7 +337,7 @@ def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:
 
 
 def format_of(path: PathLike, *, argument: str = "path") -> str:
-    """Return the format that the suffix of a film's path names.
+    """Return the format of a film, such as "mp4", which is given by the suffix of its path.
 
     Args:
       path: path of the film.

@@ -24,7 +24,7 @@ class Picture(NamedTuple):
     notes: tuple[str, ...]  # what was converted or left out, one line each
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
-    memory: int = 0  # the most bytes that decoding took, estimated
+    memory: int = 0  # estimate of the largest number of bytes that decoding took
     dpi: tuple[float, float] | None = None  # pixels per inch, across and down; None if not stated
 
 
@@ -34,7 +34,7 @@ class Glance(NamedTuple):
     shape: Shape  # (height, width) of the image that `read` would return
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
-    memory: int = 0  # the most bytes that decoding will take, estimated
+    memory: int = 0  # estimate of the largest number of bytes that decoding will take
 
 
 def load(path: Source, *, argument: str = "path") -> HostImage:
