@@ -230,7 +230,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
     Raises:
       ValueError: if `path` is a folder, write-protected or a link that leads to itself, or if its
         folder is missing or not writable.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
       >>> import pathlib, tempfile

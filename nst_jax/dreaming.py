@@ -179,7 +179,7 @@ def plan_dream(
       settings: the checked settings.
       content: the picture [h, w, 3], before any resizing.
       guide: the guide, or None.
-      device: the device that holds the weights; None is the first local device.
+      device: the device that holds the weights; None means the first local device.
       files: memory for reading the picture files; None if not known.
 
     Returns:
@@ -427,7 +427,7 @@ def dream_planned(
       programs: the compiled functions; default: `PROGRAMS`.
       begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
         picture and the programs of the next octave are made during the current one, if memory can hold
-        both octaves. With None, they are made when that octave begins.
+        both octaves. With None, they are made when the next octave begins.
       watch: waits while the guide's features are computed, and may end the run by an exception; with
         None, the run just waits.
 

@@ -36,7 +36,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
     Args:
       image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
       recipe: the recipe of the run; only its coordinates, optimiser and losses matter here.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
       A `State` with `step == -1`; its first `step` computes the losses of the start.
@@ -126,7 +126,7 @@ def step(
         outside of this part neither affect the losses nor change.
       recipe: losses, loss weights, network settings, coordinates and optimiser. If the precision is
         `AUTO`, the platform of JAX's default device decides on it when the function is traced.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
       The next `State`. A canvas whose losses are not finite is never kept: a guarded optimiser (see
@@ -219,7 +219,7 @@ def run(
       targets: the targets from `measure`.
       recipe: losses, loss weights, network settings, coordinates and optimiser, as for `step`.
       steps: number of steps; it is traced, so that another number does not compile another program.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
       The state after the last step; and the losses after each step, as arrays [CAPACITY] whose first
@@ -314,7 +314,7 @@ def take_over(
       opt_state: the optimiser's state at the end of the coarser scale.
       recipe: a recipe whose `descent.carries` is True: its optimiser has a function `carried`, which
         resizes the state.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
       bands_before: how the canvas was distributed at the coarser scale.
     """
     optimizer: Any = recipe.descent.optimizer

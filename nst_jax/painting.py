@@ -556,7 +556,7 @@ def paint_planned(
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
       begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
         targets and programs of the next scale are made while the current scale is painted, if both
-        scales fit into memory. With None, they are made when that scale begins.
+        scales fit into memory. With None, they are made when the next scale begins.
       watch: waits while the targets are computed, and may end the run by an exception; with None, the
         run just waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.

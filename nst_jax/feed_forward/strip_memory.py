@@ -37,7 +37,7 @@ def strip_for(
       precision: precision of products and activations, on which the size of an activation depends;
         `AUTO` is float32 on a CPU and tensorfloat32 on an accelerator.
       platform: JAX's name of the device's platform; on "cpu", the device and the host share one memory.
-        None is the platform of JAX's default device.
+        None means the platform of JAX's default device.
 
     Returns:
       0 if the whole picture fits in memory at once. If it does not, the largest multiple of 16 that is

@@ -127,7 +127,7 @@ def save_network(
 
     Raises:
       ValueError: if `path` cannot be written to, or if a parameter is not finite.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
       >>> import pathlib, tempfile
@@ -222,7 +222,7 @@ def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
 
     Raises:
       ValueError: if `path` cannot be written to.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
     """
     check_destination(path)
     fields = checkpoint._asdict()

@@ -352,7 +352,7 @@ class Training(Iterator[TrainingReport]):
 
         Args:
           measure: whether the network after the latest update is considered, too, if its held-out loss
-            has not been measured yet, as after an interruption. This loss is then measured now, which
+            has not been measured yet, as after an interruption. If so, this loss is measured now, which
             changes neither the training nor its checkpoints.
 
         Returns:
@@ -436,7 +436,7 @@ def train(
         rounded up, but no more than 16, are held out.
       recipe: what is minimised: taps, weights, losses, and the sizes of the paintings. The recipe's
         optimiser, number of updates and scales are not used.
-      style_size: size of the paintings, as in `stylize`; None is the recipe's own.
+      style_size: size of the paintings, as in `stylize`; None means the recipe's own.
       precision: precision as in `stylize`, for VGG-19 and for the network that is trained. The trained
         parameters are always float32.
       steps: number of updates.
@@ -447,10 +447,10 @@ def train(
       blocks: number of the network's residual blocks.
       learning_rate: learning rate of Adam.
       every: number of updates between two measurements of the loss on the held-out photos.
-      key: a JAX random key, on which the network's first parameters and all crops depend; None is
+      key: a JAX random key, on which the network's first parameters and all crops depend; None means
         `jax.random.key(0)`.
       devices: devices that share the crops of each update: `"all"`, a number, or a list of
-        `jax.Device`; None is the device that holds the weights.
+        `jax.Device`; None means the device that holds the weights.
 
     Returns:
       The network with the least loss on the held-out photos. `nst_jax.feed_forward.stylize_trained`

@@ -50,7 +50,7 @@ class TrainingJob:
       every: number of updates between two measurements of the loss on the held-out photos, which are
         never trained on.
       key: a random key, on which the network's first parameters and all crops depend.
-      mesh: the devices that share the crops of an update; None is one device.
+      mesh: the devices that share the crops of an update; None means one device.
     """
 
     paintings: Mapping[str, HostImage]

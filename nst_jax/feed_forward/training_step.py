@@ -76,7 +76,7 @@ def train_step(
       recipe: losses, loss weights and settings of VGG-19. Its precision is used for the network that is
         trained, too, but the trained parameters are always float32.
       optimizer: the update rule, with its learning rate and other numbers.
-      mesh: the devices over which the crops are distributed; None is one device.
+      mesh: the devices over which the crops are distributed; None means one device.
 
     Returns:
       The next state; and the mean `Losses` of the batch, painted by the network before the update.
@@ -195,7 +195,7 @@ def check_batch(batch: int, mesh: AnyMesh | None) -> None:
 
     Args:
       batch: number of crops in an update.
-      mesh: the devices that share the crops; None is one device.
+      mesh: the devices that share the crops; None means one device.
 
     Raises:
       ValueError: if `batch` is not a multiple of the number of devices; the message names the next

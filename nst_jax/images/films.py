@@ -72,7 +72,7 @@ def save(
       ValueError: for what `check_film_output` refuses; no frames; a frame that is no picture or has
         values outside [0, 1]; `seconds` or `hold` out of range; metadata that is not JSON; and frames
         larger than the format allows.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
       >>> import io

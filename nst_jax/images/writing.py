@@ -159,7 +159,7 @@ def save(
         not from 1 to 30,000, and pictures that the format does not allow (such as a WebP of more than
         16,383 px on a side).
       TypeError: if `path` is neither a path nor a binary file object.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
       >>> import io, tempfile, pathlib
