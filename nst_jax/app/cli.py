@@ -27,8 +27,8 @@ DEBUG = "NST_JAX_DEBUG"  # environment variable: if set, tracebacks of unexpecte
 PLATFORMS = "JAX_PLATFORMS"  # environment variable: the platforms that jax uses, such as cpu
 PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: "strict" forbids mixing dtypes
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of environment variables on how jax allocates GPU memory
-# Name of the class `nst_jax.scaling.capacity.OutOfMemory`. An error is compared with this name, since
-# importing the class would import jax, which is slow.
+# Name of the class `nst_jax.scaling.capacity.OutOfMemory`. Errors of this class are recognised by its
+# name, since importing the class would import jax, which is slow.
 OUT_OF_MEMORY = "OutOfMemory"
 
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-      argv: the words after the program's name; None takes the words with which this process was
+      argv: the words after the program's name. None means the words with which this process was
         started.
 
     Returns:

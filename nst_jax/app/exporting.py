@@ -58,7 +58,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> ModelEntry:
-    """Return the entry of `MODELS` for a model's name, or an entry for the path of a style file."""
+    """Return the entry of `MODELS` for a model's name; for the path of a style file, make an entry."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():
@@ -69,7 +69,7 @@ def _found(model: str) -> ModelEntry:
 def _signature(described: list[Mapping[str, Any]]) -> str:
     """Return the names and shapes of a program's inputs or outputs as text.
 
-    The arrays of a dictionary, whose names contain a "/", are not listed but counted.
+    Arrays in a dictionary have names such as "params/kernel". They are not listed but counted.
 
     Args:
       described: for each array, a mapping with its "name" and its "shape".

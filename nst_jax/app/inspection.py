@@ -77,7 +77,8 @@ def describe_weights(weights: Path | None) -> None:
         weights files of the package are listed too.
 
     Raises:
-      ValueError: if the file is damaged, or for a network that this version does not know.
+      ValueError: if the file is damaged, or if it belongs to a network that this version of the package
+        does not know.
     """
     from nst_jax.feed_forward import arbitrary, styles26
     from nst_jax.weights.params import VGG19, embedded_file, load_params, load_params_of, read_info

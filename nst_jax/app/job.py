@@ -27,10 +27,10 @@ class Job:
 
     Attributes:
       seed: seed of the random key of a run, for instance for the noise in the first canvas.
-      init: the first canvas: a picture [h, w, 3], an instance of a class of `nst_jax.recipes.starts`,
-        which makes the first canvas, or None for the recipe's start.
+      init: what gives the first canvas (the picture that is painted): an image [h, w, 3], an instance
+        of a class in `nst_jax.recipes.starts`, or None for the start that the recipe names.
       init_file: the name and digest of the file from which `init` was read; None if `init` is no
-        picture.
+        image.
       metadata: whether the run's settings are embedded in the result pictures.
     """
 
@@ -95,14 +95,14 @@ def picture_job(
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
       controls: regions and protection, as they were read from files; None if there are none.
-      sized: a function that is called as soon as the size of the result is known, before the run is
-        planned, which takes some tenths of a second. Its arguments are the recipe, (height, width) of
-        the result, and the checked controls. None calls nothing.
+      sized: a function that is called as soon as the size of the result is known. The run is planned
+        only after that, which takes some tenths of a second. The arguments are the recipe, (height,
+        width) of the result, and the checked controls. None means that nothing is called.
       **options: other fields of `PictureJob`.
 
     Raises:
       ValueError: if a picture would become too small, or the result too large for its file format; if
-        the recipe has shares for another number of styles; if regions or protection do not suit the
+        the recipe's shares are for another number of styles; if regions or protection do not suit the
         pictures or the recipe; if the devices cannot be used; or if the run does not fit into memory
         even in the smallest tiles.
     """

@@ -80,8 +80,8 @@ def print_lines(*lines: object, err: bool = False) -> None:
       err: whether to print on standard error.
     """
     stream = sys.stderr if err else sys.stdout
-    # If standard error cannot be written, nothing is raised: it may be a file on a full disk, a pipe
-    # that nobody reads, or a closed terminal, and there is no other place for a message.
+    # If standard error cannot be written to, nothing is raised. It may be a file on a full disk, a pipe
+    # that nobody reads, or a closed terminal; there is no other place for a message.
     ignored = (OSError, ValueError) if err else ()
     with suppress(*ignored):
         for line in lines:
@@ -101,7 +101,7 @@ def print_message(kind: str, text: str) -> None:
 # --- Wording --------------------------------------------------------------------------------------
 
 
-# Python names of the options that error messages of the Python API suggest to the reader.
+# Python names of the options that error messages of the Python API suggest as a remedy.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
     "protect",
@@ -147,15 +147,16 @@ def as_typed(param: click.Parameter) -> str:
     return param.human_readable_name.strip("[].")
 
 
-# Least similarity, from 0 to 1, of a mistyped name to a known one that is suggested in its place:
-# `difflib.SequenceMatcher.ratio`.
+# A known name is suggested in place of a mistyped one if the two are at least this similar: the least
+# value of `difflib.SequenceMatcher.ratio`, which is 1 for equal names and 0 if nothing is alike.
 LIKE = 0.75
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """Return a question that suggests the known name most like `name`, or "" if none is like it.
 
-    The dashes before options are not compared, since they would make all short options look alike.
+    Dashes in front of options are left out of the comparison, since they would make all short options
+    look alike.
     """
     plain = {option.lstrip("-"): option for option in known}
     near = get_close_matches(name.lstrip("-"), plain, n=1, cutoff=LIKE)
