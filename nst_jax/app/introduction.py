@@ -78,8 +78,8 @@ def family_note(recipe: Recipe, family: str) -> str:
 def share_words(terms: Terms, count: int) -> list[str]:
     """Return for each style what part it has in the run, as text such as ", 25%" or ", for relu1_1".
 
-    The text has a percentage if the style is blended with others, and a layer if it is the style of this
-    layer alone. It is empty if the style is neither.
+    The text has a percentage if the style is blended with others, and the name of a layer if the style
+    is used for this layer alone. In all other cases it is empty.
 
     Args:
       terms: the losses of the recipe, with the shares of styles and the layers with a style of their
