@@ -58,7 +58,9 @@ Say = Callable[[str], None]
 
 
 def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
-    """Return the functions that a run compiles; those that are slow to trace keep programs on disk.
+    """Return the functions that a run compiles.
+
+    Those that are slow to trace keep their traced programs on disk.
 
     Args:
       place: the folder for traced programs. Nothing is kept if `place` is None, or if this package is
@@ -84,7 +86,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` compiles; for the arguments, see `kept_in`."""
+    """Return the functions that `instant` compiles, as `kept_in` does for `stylize`."""
     if place is None or not _sources():
         return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
@@ -97,7 +99,7 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that `dream` compiles; for the arguments, see `kept_in`."""
+    """Return the functions that `dream` compiles, as `kept_in` does for `stylize`."""
     if place is None or not _sources():
         return dreaming.PROGRAMS
     return dreaming.PROGRAMS._replace(

@@ -38,7 +38,7 @@ class Expected(NamedTuple):
     measuring: Range  # seconds for computing the targets
     updates: Range  # seconds for the updates
     runs: int  # number of earlier runs
-    # Whether `least`, `likely` and `most` include the time for starting, reading, compiling and writing.
+    # Whether `least`, `likely` and `most` include the time of starting, reading, compiling, writing.
     whole: bool
 
 

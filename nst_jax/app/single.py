@@ -1,9 +1,9 @@
 """Paint the picture of one job: write results, show progress, save the canvas of a stopped run.
 
-A run changes its canvas, the picture that is painted, by many updates. After every few updates it yields
-a snapshot: the canvas at that time, with the losses of all canvases since the snapshot before. It paints
-at one or several scales (resolution levels), from coarse to fine. The targets, which the losses compare
-the canvas with, are computed before the updates; to compute them is also called measuring.
+A run changes its canvas, the picture that is painted, by many updates. After every few updates it
+yields a snapshot: the canvas at that time, with the losses of all canvases since the last snapshot. It
+paints at one or several scales (resolution levels), from coarse to fine. The targets, which the losses
+compare the canvas with, are computed before the updates; to compute them is also called measuring.
 """
 
 import signal
@@ -378,7 +378,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film. Its last frame is this snapshot, unless the snapshot's losses are not finite."""
+        """Write the film. It ends with this snapshot, unless the snapshot's losses are not finite."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:
@@ -424,7 +424,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the canvas. The monitor calls this before it ends the process, since a peer was lost."""
+        """Save the canvas; called when another process was lost, before this process is ended."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):
