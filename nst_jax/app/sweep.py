@@ -498,7 +498,7 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 def facts_of(
     job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
 ) -> dict[str, Any]:
-    """Return the metadata of the grid: settings, swept values, and which canvases are missing or failed.
+    """Return the metadata of the grid: settings, swept values, and the canvases that went wrong.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """

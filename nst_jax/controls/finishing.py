@@ -103,8 +103,8 @@ def mixed_palette(
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
-      shares: a weight for each style, of any positive sum. A style of share 0 does not count,
-        not even for the range of the colours.
+      shares: a weight for each style; only their ratios matter. A style of share 0 does not count, not
+        even for the least and greatest values of the palette.
       opacities: for each style its opacity, [h, w] in [0, 1], or None; see `palette_of`.
 
     Returns:
@@ -135,7 +135,10 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return the number of rows in each strip in which a picture is filtered; all rows if few."""
+    """Return the number of rows in each strip in which a picture is filtered.
+
+    These are all rows of the picture if it is small.
+    """
     return min(height, max(2 * filter_radius(height, width), MOST_PIXELS // width))
 
 
@@ -154,9 +157,9 @@ def realistic(
 ) -> Image:
     """Return a picture whose edges are moved towards those of a photograph.
 
-    The picture is mixed with its filtered version: the guided filter makes of it a locally affine
-    function of the photograph, which has the photograph's edges only. A large picture is filtered in
-    strips of rows, which changes the result by rounding errors only.
+    The picture is mixed with a filtered version of itself. The guided filter approximates the picture
+    by a locally affine function of the photograph, which has no other edges than the photograph. A
+    large picture is filtered in strips of rows, which changes the result by rounding errors only.
 
     Args:
       image: the picture [h, w, 3] in [0, 1].
@@ -222,7 +225,7 @@ def finished(
     kept: KeptContent | None = None,
     opacity: Any = None,
 ) -> Image:
-    """Return the picture to show of a canvas: its edges are changed first, then its colours.
+    """Return the picture that is shown of a canvas; first its edges are changed, then its colours.
 
     The protected parts of the content are not mixed into the result here; `with_kept` does that
     afterwards.

@@ -149,7 +149,7 @@ def at_taps(
     With `"inside"`, a position of the features is inside if its whole receptive field is; what the
     network pads beyond the picture's border counts as inside. With `"all"`, a position is inside if any
     pixel of its receptive field is. In both cases, the mask of pixels is made binary first, at 0.5, and
-    the area inside is at last extended by the positions that are at most `growth` rows and columns away
+    the area inside is finally extended by the positions that are at most `growth` rows and columns away
     from it. With `"simple"`, the mask is only resized, antialiased, and keeps its soft edges.
 
     Args:
