@@ -190,7 +190,7 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Make the monitor tell all other processes to stop when its context ends.
+        """Make the monitor tell all other processes to stop, when the monitor's context ends.
 
         Args:
           reason: why they have to stop, in words that they show to the user.
@@ -212,8 +212,8 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            # If this is the first process, jax's key-value store ends with it. So it waits until the
-            # other processes have had time to read the reason.
+            # If this is the first process, jax's key-value store ends with it. So this process waits
+            # until the others have had time to read the reason.
             time.sleep(2 * HEARTBEAT_SECONDS)
 
     def _watch(self) -> None:

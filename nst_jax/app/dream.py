@@ -45,7 +45,7 @@ class DreamJob:
       content: the picture from which the dream starts.
       guide: another picture, towards whose features the dream goes; None if there is no guide.
       settings: what is maximised, and how.
-      plan: what was decided about the run before it starts, such as octaves and tiles.
+      plan: what was decided about the run before it starts, such as the sizes of the octaves.
       outputs: paths of the files that the run writes, and options for writing them.
       seed: seed of the random key for the shifts of the picture before each step (jitter).
       begun: when the command began, by `time.perf_counter`.

@@ -136,7 +136,7 @@ def _say_interrupted() -> None:
 def exit_at_once(code: int) -> NoReturn:
     """Remove unfinished files and exit, without the clean-up that Python does at its end.
 
-    In this clean-up jax may crash if it was interrupted.
+    During that clean-up, jax may crash if it was interrupted at work.
 
     Args:
       code: the exit code.
@@ -262,8 +262,8 @@ class Interrupts(AbstractContextManager):
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
         # Both the main thread and the listener's thread could end the run on a first signal; only the
-        # one that takes this lock may. The lock is taken once and never released: by the thread that
-        # ends the run before `defer`, or by `defer`, after which first signals are only recorded.
+        # one that takes this lock may. The lock is taken once, and never released. `defer` takes it too,
+        # so that afterwards neither thread ends the run on a first signal.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():

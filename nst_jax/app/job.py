@@ -29,8 +29,8 @@ class Job:
       seed: seed of the random key of a run, for instance for the noise in the first canvas.
       init: what gives the first canvas (the picture that is painted): an image [h, w, 3], an instance
         of a class in `nst_jax.recipes.starts`, or None for the start that the recipe names.
-      init_file: the name and digest of the file from which `init` was read; None if `init` is no
-        image.
+      init_file: the name and digest of the file from which `init` was read; None if it was not read
+        from a file.
       metadata: whether the run's settings are embedded in the result pictures.
     """
 
@@ -47,7 +47,7 @@ class PictureJob(Job):
     Attributes:
       content: the content picture.
       styles: the style picture, or several to blend.
-      plan: what was decided about the run before it starts, such as sizes and tiles.
+      plan: what was decided about the run before it starts, such as sizes and precision.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
       controls: regions and protection, as they were read from files.

@@ -129,7 +129,7 @@ class Ahead(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """Begin to call `work`, and return another function, which waits for its result and returns it.
+        """Begin to call `work`; return a function that waits for the result of `work` and returns it.
 
         If `work` raises an exception, the returned function raises the same.
         """

@@ -118,8 +118,8 @@ def _root_and_basis(matrix: Matrix) -> tuple[Matrix, Vector, Matrix]:
 def _root_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matrix, Matrix]:
     # Let R be the root of A. From R R = A follows R' R + R R' = A' for the derivatives. This equation
     # is solved for R' in the basis of the eigenvectors of A, where each entry of A' is divided by a sum
-    # of two eigenvalues of R. JAX's own rule for `eigh` would divide by differences of eigenvalues,
-    # which are 0 for a grey picture.
+    # of two eigenvalues of R. JAX's own rule for `eigh` would divide by differences of eigenvalues. For
+    # a grey picture, two eigenvalues are equal, so it would divide by 0.
     root, roots, vectors = _root_and_basis(primals[0])
     inside = _product(_product(vectors.T, tangents[0]), vectors)
     inside = inside / (roots[:, None] + roots[None])
