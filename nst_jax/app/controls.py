@@ -187,8 +187,8 @@ def check_files(chosen: Mapping[str, Any]) -> None:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
 
     Raises:
-      ValueError: naming the option, for a file that cannot be read, a mask that `mask_of` refuses, or
-        an amount out of range.
+      ValueError: if a file cannot be read, if `mask_of` refuses a mask, or if an amount is out of
+        range. The message names the option.
     """
     for region in chosen.get("regions") or ():
         for path in (region.mask, region.style_mask):
@@ -214,8 +214,8 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
         map is drawn over it.
 
     Raises:
-      ValueError: naming the option, for a file that is no picture or no mask, for `regions` beside
-        `region_maps`, and for `region_maps` with several styles.
+      ValueError: if a file is no picture or no mask, if both `regions` and `region_maps` are given, or
+        if `region_maps` are given with several styles. The message names the option.
     """
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     maps, protect = chosen.get("region_maps"), chosen.get("protect")
@@ -341,7 +341,8 @@ def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
       argument: the name of the option that names its file, used in error messages.
 
     Raises:
-      ValueError: naming the file, if it has transparent parts or colours, or is black everywhere.
+      ValueError: if the picture has transparent parts or colours, or is black everywhere. The message
+        names its file.
     """
     if picture.alpha is not None:
         raise ValueError(

@@ -262,8 +262,8 @@ class Interrupts(AbstractContextManager):
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
         # Both the main thread and the listener's thread could end the run on a first signal; only the
-        # one that takes this lock may. The lock is taken once, and never released. `defer` takes it too,
-        # so that afterwards neither thread ends the run on a first signal.
+        # one that takes this lock may. The lock is taken once, and never released. `defer` takes it
+        # too, so that afterwards neither thread ends the run on a first signal.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():

@@ -18,7 +18,7 @@ PROGRAM = "nst-jax"
 
 
 class BadInput(click.ClickException):
-    """An error in the user's input, whose message begins with the option or argument as typed."""
+    """An error in the user's input; its message begins with the option or argument as it is typed."""
 
 
 # --- Printing -------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ class BadInput(click.ClickException):
 # change the direction of text; line and paragraph separators (Zl, Zp); and surrogates (Cs), with which
 # Python represents bytes of a file name that are not text.
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
-# Format characters that are not escaped all the same, since several scripts and emoji need them.
+# Format characters that are exempt from escaping, since several scripts and emoji need them.
 _JOINERS = "\u200c\u200d"
 
 
@@ -70,7 +70,7 @@ def _escaped(character: str) -> str:
 
 
 def print_lines(*lines: object, err: bool = False) -> None:
-    """Print lines on standard output or standard error; each stays one line, whatever it contains.
+    """Print lines on standard output or standard error; line breaks inside a line are escaped.
 
     All text that commands print goes through this function or `progress.Display`, except help texts,
     the version, and what `interrupts` writes when a signal ends the process.
@@ -153,7 +153,7 @@ LIKE = 0.75
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return a question that suggests the known name most like `name`, or "" if none is like it.
+    """Return a question that suggests the known name most like `name`; "" if none is like it enough.
 
     Dashes in front of options are left out of the comparison, since they would make all short options
     look alike.

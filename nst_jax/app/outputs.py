@@ -162,8 +162,8 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
       inputs: paths of all files that the run reads.
 
     Raises:
-      ValueError: naming the option with a path that cannot be used, an interval below 1 update, or a
-        film that is too long.
+      ValueError: if a path cannot be used, if an interval is below 1 update, or if the length of the
+        film is out of range. The message names the option.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
     refuse_inputs(outputs.picture, inputs, "output")

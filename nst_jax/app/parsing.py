@@ -68,7 +68,7 @@ def _is_file(path: Path) -> bool:
 
 
 class RegionFiles(NamedTuple):
-    """A region, a part of the content with a style of its own, by the paths of its files."""
+    """The paths of the files of a region, which is a part of the content with a style of its own."""
 
     mask: Path  # picture that is white where the region is in the content
     style: Path  # the style picture of the region
@@ -115,7 +115,7 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
 
 
 class ProtectFile(NamedTuple):
-    """A protected part, which stays as it is in the content, by the path of its mask."""
+    """The path of the mask of a protected part, which stays as it is in the content."""
 
     mask: Path  # picture that is white where the content is protected
     amount: float = 1.0  # from 0 (no protection) to 1 (the content stays as it is)
@@ -318,7 +318,7 @@ class Command(click.Command):
         """Write the options into the help text, with a section for each group that has options."""
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
         for param in self.get_params(ctx):
-            # Only options are listed: the text above them explains positional arguments.
+            # Only options are listed, since the text above the list explains positional arguments.
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 sections[getattr(param, "group", OTHER)].append(record)

@@ -82,7 +82,7 @@ def memory_line(plan: Plan) -> str:
 
 
 def _reason(plan: Plan) -> str:
-    """Return why a run saves memory: how much it would take without, and how much is available."""
+    """Return why a run saves memory: how much it would need without that, and how much there is."""
     assert plan.usable is not None  # memory is saved only where the available memory is known
     return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} is available"
 

@@ -33,7 +33,7 @@ class OptionalStream:
         self._try("flush")
 
     def isatty(self) -> bool:
-        """Return whether a bar can be drawn."""
+        """Return whether standard error is a terminal, on which a bar can be drawn."""
         return sys.stderr is not None and sys.stderr.isatty()
 
     def __getattr__(self, name: str) -> Any:

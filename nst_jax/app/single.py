@@ -150,8 +150,8 @@ def begun_painting(
       job: the checked job.
       every: yields the number of updates from one snapshot to the next.
       compiled: the compiled functions, from `programs.kept_in`.
-      begin: starts work, such as compiling for the next scale, in another thread; None does all work
-        in this thread. See `painting.paint_planned`.
+      begin: a function that starts work, such as compiling for the next scale, in another thread. With
+        None, all work is done in this thread. See `painting.paint_planned`.
       watch: waits while the targets are computed; see `painting.paint_planned`.
     """
     return painting.paint_planned(
@@ -176,7 +176,7 @@ def _updates(job: PictureJob) -> int:
 
 
 def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
-    """Return the facts about a run that its picture's metadata contain, such as recipe and seed."""
+    """Return the facts about a run, such as recipe and seed, for the metadata of its picture."""
     return provenance.of_run(
         job.plan.recipe,
         job.plan.scales,
@@ -312,7 +312,7 @@ class Recorder:
             return
         if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
-            # Coarser scales are enlarged to the final size, since all frames of a film have one size.
+            # Pictures of coarser scales are enlarged to the final size, so that all frames have one size.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
             name = f"step_{shot.step:05d}.png"
             self._write_file(outputs.frames / name, shot._replace(image=final), overwrite=True)
@@ -492,7 +492,10 @@ class Recorder:
             self.log_end("interrupted")
 
     def log_end(self, status: str, **facts: Any) -> None:
-        """Write the log's last line, once, and before it the first line if that is still missing."""
+        """Write the last line of the log; before it, write the first line if that is still missing.
+
+        Only the first call writes lines.
+        """
         if self._ended:
             return
         self._ended = True

@@ -319,7 +319,7 @@ def sweep_job(
       **options: other fields of `SweepJob`.
 
     Raises:
-      ValueError: naming the argument that cannot be used.
+      ValueError: if an argument cannot be used; the message names it.
     """
     axes = [axis_of(name, values[name], recipe) for name in TITLES if name in values]
     rows, columns = shape_of(axes)

@@ -69,7 +69,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count the time of its block, during which this thread waits for another."""
+        """Context manager: count the time of its block, in which this thread waits for another one."""
         start = time.perf_counter()
         try:
             yield
@@ -99,7 +99,7 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps: the times between snapshots, less those of compiling and of measuring targets.
+    """Measures laps: the times between snapshots, without those of compiling and measuring targets.
 
     The first call of `lap` returns 0 seconds, since no snapshot came before. `elapsed` is the sum of
     all laps so far; a resumed run gives the sum up to its checkpoint as the argument `elapsed`. The

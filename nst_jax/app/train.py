@@ -171,7 +171,7 @@ def run_training(
 
 
 def _follow(run: Training, recorder: "_Recorder", interrupts: Interrupts) -> Ending:
-    """Record every report until the training ends, is interrupted or fails; then save its results."""
+    """Record every report of a training until it ends, is interrupted or fails; then save results."""
     try:
         for report in run:
             if report.step:  # after the first update there is something to save

@@ -94,8 +94,8 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
 def dpi_of(rule: SizeRule, content: tuple[float, float] | None) -> Any:
     """Return the resolution in dots per inch that a result's file states.
 
-    The resolution of the content is kept, although the number of pixels changes. For the resolution
-    says how finely a picture is to be printed; with more pixels, only the print becomes larger.
+    The resolution of the content is kept, although the number of pixels changes. The resolution says
+    how finely a picture is to be printed; with more pixels, only the print becomes larger.
 
     Args:
       rule: the size rule of the result. If it is a size of paper, its `dpi`, one number, is returned.
