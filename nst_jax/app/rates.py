@@ -44,8 +44,8 @@ class Expected(NamedTuple):
 
 # The file has three lists for each kind of run. Under `_key` are the operations per second of updates.
 # Under `_key` with the ending `MEASURING` are the operations per second of measuring. With the ending
-# `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. For each kind of
-# training, the file has one list: the seconds of an update.
+# `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. For each kind
+# of training, the file has one list: the seconds of an update.
 MEASURING, BESIDE = "measuring", "beside"
 
 

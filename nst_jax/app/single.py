@@ -312,7 +312,7 @@ class Recorder:
             return
         if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
-            # Pictures of coarser scales are enlarged to the final size, so that all frames have one size.
+            # Pictures of coarser scales are enlarged to the final size, so that all have the same size.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
             name = f"step_{shot.step:05d}.png"
             self._write_file(outputs.frames / name, shot._replace(image=final), overwrite=True)

@@ -171,7 +171,8 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
     return tuple(found)
 
 
-MOST_REGIONS = 16  # largest number of regions, counting that of the default style
+# Largest number of regions, where all pixels with the default style count as one more region.
+MOST_REGIONS = 16
 
 
 def _checked_protect(content: Shape, protect: Any) -> Protect:
@@ -228,7 +229,7 @@ def _checked_style_opacities(styles: Sequence[Shape], given: Any) -> tuple[np.nd
 
 
 def is_batch(mask: Any) -> bool:
-    """Return whether a value is a list of masks, or an array [n, h, w] or [n, h, w, 1 or 3] of them."""
+    """Return whether a value is several masks: a list, or an array [n, h, w] or [n, h, w, 1 or 3]."""
     if isinstance(mask, (list, tuple)):
         return True
     shape = np.shape(mask)

@@ -40,8 +40,8 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
     Args:
       argument: the caller's name for the mask, shown in error messages.
       value: an array [h, w], [h, w, 1], or [h, w, 3] with three equal channels, as
-        `nst_jax.images.load` reads a grey picture: floating point in [0, 1], uint8, which is divided by
-        255, or bool.
+        `nst_jax.images.load` reads a grey picture. Its dtype is floating point, with values in [0, 1],
+        or bool, or uint8, which is divided by 255.
       empty: whether a mask without any pixel inside is accepted.
 
     Returns:

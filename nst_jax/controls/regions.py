@@ -1,7 +1,7 @@
 """Compute the arrays that the losses need for regions, protected parts and transparent parts.
 
-A region is a part of the content that has a style of its own; all other pixels have the default style.
-The style loss of a region compares a statistic (such as the Gram matrix) of the canvas, the picture
+A region is a part of the content that has a style of its own. All other pixels have the default style,
+and count as one more region. The style loss of a region compares a statistic (such as the Gram matrix) of the canvas, the picture
 being optimised, over the region with that of the region's style. A tap is a layer whose features a loss
 reads. In the statistic's sums over the positions of the features at a tap, a position counts T² times,
 where T is the region's mask at the tap, and the sums are divided by the sum of T². So a statistic is
@@ -32,8 +32,8 @@ class Controls(NamedTuple):
     masks: Float[Array, "*batch h w r"]  # masks of the r regions, without that of the default style
     # Weights of the r + 1 style losses, that of the default style first.
     weights: Float[Array, "*batch r1"]
-    # A mask [h', w'] for each default style (several are blended), then for each region's style. None:
-    # all pixels of that style count.
+    # A mask [h', w'] for each default style (if there are several, they are blended), then one for each
+    # region's style. None in place of a mask means that all pixels of the style count.
     style_masks: tuple[Any, ...]
     opacity: Any  # opacity [h, w] of the content; None if it is opaque
     protect: Any  # mask [h, w] of the protected part; None if nothing is protected
