@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         started.
 
     Returns:
-      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 141 if nobody reads
-      the picture on standard output. After SIGTERM, `stylize`, `dream`, `demo`, `train` and `web` give
-      143, and after SIGHUP 129; `batch`, `sweep`, and `instant` with several pictures give 130 after
-      either signal.
+      The exit code: 0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 141 if
+      nobody reads the picture on standard output. The commands `stylize`, `dream`, `demo`, `train` and
+      `web` return 143 after SIGTERM, and 129 after SIGHUP. The commands `batch`, `sweep`, and `instant`
+      with several pictures return 130 after either of these signals.
     """
     if argv is not None:
         return _call(argv)

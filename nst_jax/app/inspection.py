@@ -35,7 +35,7 @@ def print_settings(path: Path, *, as_json: bool) -> None:
 
 
 def list_recipes() -> None:
-    """Print the name, the main settings and the source of each preset, a recipe of this package."""
+    """Print name, main settings and source of all presets, which are the recipes of this package."""
     from nst_jax.recipes.balance import balance
     from nst_jax.recipes.presets import PRESETS
     from nst_jax.weights.params import read_info
@@ -65,7 +65,8 @@ def show_recipe(recipe: str) -> None:
     from nst_jax.recipes import toml
 
     text = toml.to_toml(arguments.named_or_read(recipe))
-    # `print_lines` escapes some characters, but in the way of TOML, so the printed text is valid TOML.
+    # `print_lines` escapes some characters. Its escapes are also those of TOML, so what is printed is
+    # valid TOML.
     print_lines(*text.removesuffix("\n").split("\n"))
 
 

@@ -188,7 +188,10 @@ def _short(taps: Sequence[str]) -> str:
 
 
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
-    """Return numbers as text: all like "1e-5" if Python's format `g` gives at least one an exponent."""
+    """Return numbers as text, in Python's format `g`.
+
+    If this format writes at least one of them with an exponent, all are written like "1e-5".
+    """
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):
         return plain
@@ -397,7 +400,9 @@ def paint_sweep(
         init=start,
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
     )
-    for note in notes_on_regions(members[0].prepared, plan.recipe):  # raises for an empty region
+    for note in notes_on_regions(
+        members[0].prepared, plan.recipe
+    ):  # ValueError for an empty region
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):

@@ -221,7 +221,7 @@ class IntervalChooser(Iterator[int]):
 
     @property
     def ends(self) -> Sequence[int]:
-        """For each scale, the number of updates since the start of the run after which it ends."""
+        """For each scale, how many updates of the whole run have been made when this scale ends."""
         return self._ends
 
     @property
