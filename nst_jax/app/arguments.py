@@ -124,7 +124,7 @@ def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
       key: the key of the value in recipe files.
       value: the value of the flag.
     """
-    if flag == "learning_rate":  # `with_learning_rate` also changes the rate of the last scale
+    if flag == "learning_rate":  # a recipe may have a second learning rate, for its last scale
         return variants.with_learning_rate(recipe, value)
     value = _CONVERSIONS[flag](value) if flag in _CONVERSIONS else value
     return toml.with_value(recipe, key, value, argument=flag)

@@ -1,8 +1,8 @@
 """JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
 With the cache, programs that were compiled once need not be compiled again when the command line is
-started again. Jax itself writes and reads the compiled programs; the module `nst_jax.app.programs` does
-so with programs that are traced, but not compiled.
+started again. Jax itself writes and reads the compiled programs. The module `nst_jax.app.programs`
+writes and reads programs that are traced, but not compiled.
 """
 
 import glob

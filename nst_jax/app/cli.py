@@ -43,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         started.
 
     Returns:
-      The exit code: 0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 141 if
-      nobody reads the picture on standard output. The commands `stylize`, `dream`, `demo`, `train` and
-      `web` return 143 after SIGTERM, and 129 after SIGHUP. The commands `batch`, `sweep`, and `instant`
-      with several pictures return 130 after either of these signals.
+      The exit code: 0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 143
+      after SIGTERM, 129 after SIGHUP, 141 if nobody reads the picture on standard output. But the
+      commands `batch`, `sweep`, and `instant` with several pictures, which report what is finished when
+      they are stopped, return 130 after any of these three signals.
     """
     if argv is not None:
         return _call(argv)

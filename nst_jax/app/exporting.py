@@ -31,8 +31,8 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
       chosen: the values of the command's options.
 
     Raises:
-      ValueError: for an unknown model, a damaged style file, an option that the model does not use, and
-        as in `nst_jax.export.saving.save`.
+      ValueError: for an unknown model, a damaged style file, or an option that the model does not use;
+        also, whenever `nst_jax.export.saving.save` raises it.
       OSError: if the disk fails or is full.
     """
     exit_on_signals()

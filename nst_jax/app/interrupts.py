@@ -29,7 +29,7 @@ STOPPING = tuple(
 # the main thread has not answered by then, the listener's thread ends the process.
 PATIENCE = 0.5
 # Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
-# destructor. `_raise_again` raises it once more after this many seconds, when the callback has ended.
+# destructor. `_raise_again` raises it once more after this many seconds, when these have ended.
 CALLBACK_SECONDS = 0.01
 # Time limit in seconds for removing unfinished files before the process is ended.
 TIDYING_SECONDS = 1.0

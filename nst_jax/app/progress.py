@@ -98,7 +98,8 @@ class Display:
             return
         columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=None)
         rest = TextColumn("{task.fields[rest]}", markup=False)
-        # By default rich would print standard output on the bar's terminal, even what goes to a pipe.
+        # By default, rich would print all of standard output on the bar's terminal, even if standard
+        # output is a pipe.
         with Progress(*columns, rest, console=self.console, redirect_stdout=False) as bar:
             self._bar, self._task = bar, bar.add_task(first, total=total, rest="")
             yield

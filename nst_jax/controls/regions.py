@@ -4,10 +4,10 @@ A region is a part of the content that has a style of its own. All other pixels 
 and count as one more region. The style loss of a region compares two statistics, such as Gram matrices:
 that of the canvas (the picture being optimised) over the region, and that of the region's style.
 
-A tap is a layer whose features a loss reads. In a statistic's sums over the positions of the features at
-a tap, a position counts T² times, where T is the region's mask at the tap, and the sums are divided by
-the sum of T². So a statistic is still made of sums over positions, and losses that are computed in parts
-of the canvas (see `nst_jax.scaling`) stay the same.
+A tap is a layer whose features a loss reads. In a statistic's sums over the positions of the features
+at a tap, a position counts T² times, where T is the region's mask at the tap, and the sums are divided
+by the sum of T². So a statistic is still made of sums over positions, and losses that are computed in
+parts of the canvas (see `nst_jax.scaling`) stay the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ class Controls(NamedTuple):
 
     @property
     def regions(self) -> int:
-        """The number of regions, counting that of the default style."""
+        """The number of regions, including the pixels with the default style as one region."""
         return int(self.masks.shape[-1]) + 1
 
 
