@@ -25,7 +25,7 @@ START_NAMES = {
     "instant": starts.Instant,
 }
 
-LARGEST_RECIPE = 2**20  # largest size of a recipe file in bytes; such files have about 2000 bytes
+LARGEST_RECIPE = 2**20  # a file of more bytes is refused as a recipe; usual ones have about 2000
 
 # The attributes of `Changes` that replace a single value of the recipe, each with the key of this value
 # in recipe files. A new flag that replaces a single value needs an attribute of `Changes` and a line

@@ -42,7 +42,8 @@ from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 
-# Version of the facts that go into a key; under a new number, programs kept before are not found.
+# Version of the facts that go into a key. After an increase, programs that were kept before are no
+# longer found.
 KEY_FORMAT = 2
 PACKAGE = Path(nst_jax.__file__).parent
 

@@ -105,8 +105,8 @@ def paint_job(
             job,
             every=cluster.from_first(pace),
             compiled=programs.kept_in(cache.programs_folder(), display.say),
-            # Several processes must start programs that they share in the same order. So each process
-            # starts them in one thread only, its main thread.
+            # If several processes paint, all must start the programs that they share in the same order.
+            # So each process starts them in one thread only, its main thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
         )
@@ -231,7 +231,7 @@ class Recorder:
         # There is a canvas for the start and one after each update. For each canvas, this list has the
         # seconds since the first canvas, without those of compiling and of measuring the targets.
         self.seconds: list[float] = []
-        self._totals: list[np.ndarray] = []  # for each snapshot, the total losses of its canvases
+        self._totals: list[np.ndarray] = []  # per snapshot: total losses of its new canvases
         self.compiling, self.watch = compiling, watch
         # What `seconds` had at the checkpoint from which the run resumes; [] for a new run.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)

@@ -122,8 +122,8 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
     Args:
       text: `"cumulative"` (sets of the first layer, of the first two, and so on up to all layers),
-        `"single"` (each layer alone), or sets with commas between them, such as
-        `"relu1_1,relu1_1+relu2_1"`.
+        `"single"` (each layer alone), or sets separated by commas, each with `+` between its layers,
+        such as `"relu1_1,relu1_1+relu2_1"`.
       taps: the names of the recipe's style layers, which are those that its style loss reads.
 
     Returns:

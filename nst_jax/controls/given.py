@@ -74,7 +74,7 @@ class Given(NamedTuple):
 
     @property
     def soft(self) -> bool:
-        """Whether an opacity or the amount of protection has values between 0 and 1.
+        """Whether an opacity or the amount of protection has values strictly between 0 and 1.
 
         If so, a position in the network's features may count in part, even if masks are made binary.
         """
@@ -249,7 +249,7 @@ class BatchControls(NamedTuple):
     style_opacity: Any = None  # one opacity for all styles, or one for each entry of `styles`
 
     def lengths(self) -> dict[str, int]:
-        """Return how many values each control has that has several, as a dict from names to numbers."""
+        """Return, for each control that has several values, how many it has, as a dict by name."""
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
         for index, region in enumerate(regions):
