@@ -68,7 +68,10 @@ def _is_file(path: Path) -> bool:
 
 
 class RegionFiles(NamedTuple):
-    """The paths of the files of a region, which is a part of the content with a style of its own."""
+    """A region as it is typed: the paths of its files, and its weight.
+
+    A region is a part of the content with a style of its own.
+    """
 
     mask: Path  # picture that is white where the region is in the content
     style: Path  # the style picture of the region
@@ -115,7 +118,10 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
 
 
 class ProtectFile(NamedTuple):
-    """The path of the mask of a protected part, which stays as it is in the content."""
+    """A protected part as it is typed: the path of its mask, and the amount of protection.
+
+    A protected part of the picture stays as it is in the content.
+    """
 
     mask: Path  # picture that is white where the content is protected
     amount: float = 1.0  # from 0 (no protection) to 1 (the content stays as it is)

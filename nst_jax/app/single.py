@@ -231,7 +231,8 @@ class Recorder:
         # There is a canvas for the start and one after each update. For each canvas, this list has the
         # seconds since the first canvas, without those of compiling and of measuring the targets.
         self.seconds: list[float] = []
-        self._totals: list[np.ndarray] = []  # per snapshot: total losses of its new canvases
+        # For each snapshot so far, the total losses of the canvases since the snapshot before it.
+        self._totals: list[np.ndarray] = []
         self.compiling, self.watch = compiling, watch
         # What `seconds` had at the checkpoint from which the run resumes; [] for a new run.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)

@@ -172,7 +172,7 @@ def _copy(picture: Path, output: BinaryWriter) -> str | None:
 
     Returns:
       None if the file was copied or does not exist; "" if nobody reads standard output; an error
-      message if writing to standard output fails otherwise. In the last case the file is kept.
+      message if writing to standard output fails for another reason. In the last case the file is kept.
     """
     try:
         data = picture.read_bytes()

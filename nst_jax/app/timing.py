@@ -265,7 +265,7 @@ class IntervalChooser(Iterator[int]):
     def range_left(
         self, compile_seconds: float = 0.0, measuring: Sequence[float] | None = None
     ) -> Range | None:
-        """Estimate the least and most seconds that the rest takes, from the speed so far.
+        """Estimate the least and most seconds that the rest of the run takes, from the speed so far.
 
         Args:
           compile_seconds: how long it takes to prepare a scale, above all to compile its program. This
@@ -284,7 +284,7 @@ class IntervalChooser(Iterator[int]):
     def _left(
         self, unit: float, compile_seconds: float, measuring: Sequence[float] | None = None
     ) -> float:
-        """Return the seconds that the rest takes if each unit of cost takes `unit` seconds.
+        """Return the seconds that the rest of the run takes, if a unit of cost takes `unit` seconds.
 
         The other arguments are those of `range_left`.
         """

@@ -99,12 +99,12 @@ def recolored(
 def mixed_palette(
     styles: Sequence[Array], shares: Float[Array, " n"], opacities: Sequence[Any] = ()
 ) -> Palette:
-    """Return the colours of one or several styles, each counted by its share.
+    """Return the palette (range, mean and covariance of the colours) of one or several styles.
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
-      shares: a weight for each style; only their ratios matter. A style of share 0 does not count, not
-        even for the least and greatest values of the palette.
+      shares: how much each style counts; only the ratios matter. A style of share 0 does not count at
+        all, not even for the least and greatest values of the palette.
       opacities: for each style its opacity, [h, w] in [0, 1], or None; see `palette_of`.
 
     Returns:
@@ -164,8 +164,8 @@ def realistic(
     Args:
       image: the picture [h, w, 3] in [0, 1].
       content: the photograph, of the same size.
-      realism: share of the filtered picture in the result, from 0 to 1. With 1, every edge is one of
-        the photograph's.
+      realism: share of the filtered picture in the result, from 0 to 1. With 1, every edge of the
+        result is an edge of the photograph.
       shown: the picture to filter, [h, w, 3], if it is not `image` itself: `finished` passes `image`
         with the protected parts of the content mixed in.
 
