@@ -48,7 +48,7 @@ class ReadControls(NamedTuple):
         return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
-        """Return the weights of regions and the amount of protection, for the metadata of a picture."""
+        """Return the numbers for the metadata of a picture, as `numbers_of` does."""
         return numbers_of(self.regions, self.protect)
 
 

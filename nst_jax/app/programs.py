@@ -48,8 +48,8 @@ KEY_FORMAT = 2
 PACKAGE = Path(nst_jax.__file__).parent
 
 # A program is kept only if the functions and classes in its arguments are built into Python or come
-# from these packages, whose code a key covers: by a hash of the source of `nst_jax`, and by the version
-# of optax.
+# from these packages. Keys depend on the code of these packages: they cover a hash of the source of
+# `nst_jax`, and the version of optax.
 OURS = ("nst_jax", "optax")
 
 

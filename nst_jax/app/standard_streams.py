@@ -148,7 +148,7 @@ def _to_output(command: Callable[[dict[str, Any]], int], chosen: dict[str, Any])
     """
     folder = tempfile.mkdtemp(prefix="nst-jax-")
     picture = Path(folder, f"picture.{chosen['suffix'] or DEFAULT_FORMAT}")
-    _files.mark_unfinished(picture)  # so that it is removed if a second Ctrl-C ends the process
+    _files.mark_unfinished(picture)  # a second Ctrl-C, which ends the process, then removes it
     try:
         with _claimed_output() as output:
             code = 1
