@@ -46,9 +46,9 @@ class Expected(NamedTuple):
 
 # The file has four lists for each kind of run. Under `_key` are the operations per second of updates.
 # Under `_key` with the ending `MEASURING` are the operations per second of measuring. With the ending
-# `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. Under the key of
-# a precision with the ending `COMPILING` are the seconds in which batches compiled what one scale of one
-# shape needs. For each kind of training, the file has one list: the seconds of an update.
+# `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. Under the key
+# of a precision with the ending `COMPILING` are the seconds in which batches compiled what one scale
+# of one shape needs. For each kind of training, the file has one list: the seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
