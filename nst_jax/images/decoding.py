@@ -480,7 +480,7 @@ def _to_srgb(
 
 
 def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
-    """Return the gamma from which a PNG has to be converted to sRGB; None for no conversion.
+    """Return the gamma of a PNG that has to be converted to sRGB; None if no conversion is needed.
 
     Samples are light to the power of the gamma. If a cICP chunk names the colour space, the gamma is
     ignored and the result is None. Primaries (the cHRM chunk) are ignored. A note is added to `notes`
