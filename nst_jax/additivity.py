@@ -107,7 +107,8 @@ def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[A
     A `Variation` gets a mask that is True everywhere instead of the added zeros.
     """
     random = np.random.default_rng(0)
-    channels = 3 if isinstance(loss, Variation) else 64  # of a picture, or of features at relu1_1
+    # The channels of a picture, or of features at relu1_1.
+    channels = 3 if isinstance(loss, Variation) else 64
     shape = (2, 4, 6, channels)
     canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)
     if isinstance(loss, Variation):

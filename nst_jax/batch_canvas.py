@@ -38,10 +38,13 @@ RealSizes: TypeAlias = Int[np.ndarray, "n 2"]  # the real (height, width) of eac
 class Member(NamedTuple):
     """One picture of a batch."""
 
-    place: int  # index of the picture in the result
-    content: int  # index of its content picture; members with the same index share its features
-    # Index of its style picture, or of its list of blended style pictures. Members with the same index
-    # share the statistics of these pictures.
+    place: int  # index of the picture in the batch, and so in the result
+    # Index of its content in the batch's list of contents. Members with the same index share the
+    # features of the content.
+    content: int
+    # A number for its style picture, or for its list of blended style pictures. Members with the same
+    # number share the statistics of these pictures. If styles get the colours of the content, they are
+    # other pictures for each content, so the number then depends on the content as well.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its controls, and its scales
     key: Array  # random key for a start that draws noise
@@ -105,7 +108,8 @@ class BatchCanvas:
     def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
         """Return `recipe` with the values that hold at one scale, such as its style loss.
 
-        None stands for the recipe on the devices that paint.
+        If `recipe` is None, `self._recipe` is used: the recipe whose numbers were copied to the devices
+        of the plan.
         """
         return (self._recipe if recipe is None else recipe).at(scale, self._shapes)
 

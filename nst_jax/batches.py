@@ -86,7 +86,7 @@ class PicturesStalled(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The results of a batch. Each key is the index of a picture in the batch (`Member.place`)."""
+    """The results of a batch. Pictures are named by their index in the batch (`Member.place`)."""
 
     images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are

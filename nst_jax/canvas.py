@@ -169,7 +169,11 @@ class SingleCanvas:
         return state
 
     def _number_of_matches(self, scale: int) -> int | None:
-        """Return how many matches the style loss needs at a scale; None if it needs none."""
+        """Return how many positions of the canvas get a match that stays fixed during a scale.
+
+        A match is the index of the most similar place in the style. The result is None if the recipe's
+        style loss fixes no matches.
+        """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:

@@ -22,7 +22,7 @@ from nst_jax.vgg.pixels import TORCHVISION
 
 
 def matching_loss(recipe: Recipe) -> MatchingLoss:
-    """Return the recipe's style loss, which must be a `MatchingLoss`."""
+    """Return the style loss of a recipe whose style loss is a `MatchingLoss`."""
     loss = recipe.terms.style_loss
     assert isinstance(loss, MatchingLoss)
     return loss
@@ -132,7 +132,15 @@ def find_matches(
 
 
 def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
-    """Return how many matches a canvas of this (height, width) has; None if the loss needs none."""
+    """Return how many positions of a canvas get a match that stays fixed during a scale.
+
+    A match is the index of the most similar place in the style. The result is None if the recipe's
+    style loss fixes no matches.
+
+    Args:
+      shape: (height, width) of the canvas.
+      recipe: a recipe with any style loss.
+    """
     loss = recipe.terms.style_loss
     if not isinstance(loss, MatchingLoss) or loss.number is None:
         return None

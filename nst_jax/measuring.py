@@ -122,7 +122,7 @@ class Measuring:
         return found
 
     def photo(self, content: Image) -> Image | None:
-        """Return the content picture if a loss compares the canvas with its pixels; else None."""
+        """Return the content picture if a loss reads the content's pixels; if none does, None."""
         return targets.photo_of(content, self._recipe)
 
     def styles(self, styles: Sequence[Any]) -> dict[str, Any]:

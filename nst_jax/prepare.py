@@ -376,7 +376,8 @@ def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -
 def at_scale(image: Image, shape: Shape) -> Resized:
     """Resize a picture to the (height, width) of a scale, antialiased, and clip it to [0, 1].
 
-    The recipe's own filter is not used here: it resizes pictures to their final sizes, see `resized`.
+    The recipe's own filter is not used here: that filter only resizes pictures to their final sizes,
+    see `resized`.
     """
     if image.shape[:2] == shape and _is_clipped(image):
         return image  # the same array, since a copy of a large picture takes memory

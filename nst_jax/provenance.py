@@ -78,7 +78,7 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
-    """Yield key and value, as plain data, of those items of a recipe that a record contains."""
+    """Yield the items of a recipe that belong in a record, as pairs (key, value as plain data)."""
     for item in items:
         value = item.value
         if _left_out(item):
@@ -178,7 +178,7 @@ def of_picture(
       recipe: the recipe that is run, with every command-line flag applied.
       scales: the scales of the run.
       seed: the seed of the run's random key.
-      inputs: maps each role (`"content"`, `"style"`, ...) to its file.
+      inputs: maps each role (`"content"`, `"style"`, ...) to the name and hash of its file.
       weights: description of the weights file.
       controls: weights of regions and the amount of protection, by name; empty if there are none.
 
@@ -273,7 +273,8 @@ def _digest(picture: Any) -> str:
     return sha.hexdigest()
 
 
-File = TypeVar("File")  # a picture, or its record (`Named`)
+# What stands for an input file: the picture read from it, or a `Named` with its name and hash.
+File = TypeVar("File")
 
 
 def roles(content: File, styles: Sequence[File], init: File | None) -> dict[str, File]:

@@ -121,7 +121,7 @@ def measure(
 
 
 def photo_of(content: Image, recipe: Recipe) -> Image | None:
-    """Return the content picture if a loss compares the canvas with its pixels; else None."""
+    """Return the content picture if a loss reads the content's pixels; if none does, None."""
     compared = isinstance(recipe.terms.content_loss, JointContentLoss)
     return content if compared or recipe.terms.matting_weight is not None else None
 

@@ -170,8 +170,9 @@ def canvas_shape(size: int | str | None, style: Shape, recipe: Recipe) -> Shape:
       recipe: a recipe from `of_texture`, whose rule for the canvas' size is used if `size` is None.
 
     Raises:
-      ValueError: if `size` is neither WIDTHxHEIGHT nor the side of a square, if a side is too small, or
-        if the texture is seamless and a side is not a multiple of 16 px.
+      ValueError: if `size` is neither WIDTHxHEIGHT nor the side of a square, if a side of `size` is
+        under 16 px or too large, or if the texture is seamless and a side of `size` is not a multiple
+        of 16 px.
     """
     step = SMALLEST if recipe.network.wraps else 1
     if size is None:

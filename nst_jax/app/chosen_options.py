@@ -80,7 +80,9 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 
 
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the files that a command reads besides contents and styles: start, recipe, weights.
+    """Return the files that options name besides contents and styles: start, recipe, weights.
+
+    Masks are not returned, nor is a weights file that only the environment variable names.
 
     Args:
       chosen: the options of the command.

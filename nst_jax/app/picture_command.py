@@ -48,10 +48,10 @@ def paint_and_report(
     peers: Any = None,
     early: preview.Preview | None = None,
 ) -> int:
-    """Paint a checked job, print how the run ended, and return the exit code.
+    """Paint one picture, print how the run ended, and return the exit code.
 
     Args:
-      job: the checked job.
+      job: the inputs and options of the picture, which have passed all checks.
       chosen: the options of the command.
       display: where progress is shown.
       peers: watches the other processes that paint this picture; None if there are none.

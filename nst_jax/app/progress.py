@@ -257,7 +257,10 @@ class BatchProgress(Iterator[int]):
         return sum(group.pictures for group in self._groups)
 
     def _left(self) -> Range:
-        """Estimate the time left, from the speeds of the last intervals and the mean speed so far."""
+        """Estimate the least and most seconds left, from the speed of the run so far.
+
+        Both the speeds of the last intervals and the mean speed since the start are considered.
+        """
         done = sum(self._costs[: self._index]) + self._done
         left = sum(self._costs) - done
         if not done:

@@ -188,7 +188,7 @@ def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
 
 
 def follow(shots: Any, recorder: "Recorder", interrupts: Interrupts) -> None:
-    """Record every snapshot until the run ends or is interrupted."""
+    """Record every snapshot, and write checkpoints when due, until the run ends or is interrupted."""
 
     def position() -> Checkpoint:
         return shots.checkpoint(copy=False)

@@ -137,15 +137,16 @@ def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
 
 
 def content_parts(controls: Controls) -> tuple[Any, ...]:
-    """Return, for each style, how much each pixel of the content belongs to it.
+    """Return, for each style, the pixels of the content whose colours the style is matched to.
 
-    If several default styles are blended, the same pixels belong to each of them. Transparent pixels
-    belong to no style. If regions cover the whole content, all opaque pixels belong to the default
-    style as well, so that the mean of these pixels' colours can be computed; the default style is then
-    not painted anyway.
+    If several default styles are blended, all of them get the same pixels. Transparent pixels count for
+    no style. If regions cover the whole content, no pixel is left for the default style, and a mean
+    over its pixels would be 0/0. So all opaque pixels then count for the default style; this changes no
+    result, since that style is not painted.
 
     Returns:
-      For each entry of `controls.style_masks`, [h, w] in [0, 1], or None if all pixels count alike.
+      For each entry of `controls.style_masks`, the weights of the content's pixels, [h, w] in [0, 1];
+      None if all pixels have the same weight.
     """
     own = len(controls.style_masks) - controls.regions + 1
     if controls.regions == 1:

@@ -47,7 +47,8 @@ FORMATS: Mapping[str, FileFormat] = {
 }
 
 # Default (height, width) in px of the pictures that a file takes, if the file is for one size only. The
-# TensorFlow Lite file of the network `arbitrary` that Magenta published on TF Hub has the same size.
+# TensorFlow Lite file of the network `arbitrary` that Magenta published on TF Hub takes pictures of the
+# same size.
 FIXED = (384, 384)
 
 # Licence of the programs in a file; the licence of the weights comes from `Model.facts`.

@@ -29,7 +29,7 @@ from nst_jax.weights.digests import digest_of
 # size, strokes are as large as they were in training.
 STYLE_SIZE = sizes.ShortEdge(256)
 
-Resized: TypeAlias = Float[np.ndarray, "h_new w_new 3"]  # a picture after a change of its size
+Resized: TypeAlias = Float[np.ndarray, "h_new w_new 3"]  # a resized picture, on the host
 
 TRAINED_SUFFIX = ".h5"  # suffix of the files of trained networks
 

@@ -61,7 +61,9 @@ _TURNS = {
 
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
-MOST_DPI = 30_000  # pixels per inch; a file that states more is taken to state no resolution
+# In pixels per inch. A file that states more is taken to state no resolution, since `writing` writes no
+# more than this.
+MOST_DPI = 30_000
 
 # CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)

@@ -28,10 +28,14 @@ SHARPNESS = 10.0
 
 
 class Palette(NamedTuple):
-    """What `recoloured` needs to know of the colours of one or several styles, in OKLab."""
+    """What `recoloured` needs to know of the colours of one or several styles, in OKLab.
 
-    least: Float[Array, "*batch 3"]  # the smallest value of each of L, a and b in all pixels
-    most: Float[Array, "*batch 3"]  # the largest value of each of L, a and b in all pixels
+    `palette_of` says how transparent pixels count; opaque pixels all count equally.
+    """
+
+    # The smallest and the largest value of each of L, a and b, in the pixels that are opaque enough.
+    least: Float[Array, "*batch 3"]
+    most: Float[Array, "*batch 3"]
     mean: Float[Array, "*batch 3"]  # of L, a and b
     covariance: Float[Array, "*batch 3 3"]  # of L, a and b
 

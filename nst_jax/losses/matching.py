@@ -209,7 +209,10 @@ def hypercolumn_costs(
 def maps_by_tap(
     pictures: Sequence[Features], shapes: Sequence[Shape], products: lax.Precision
 ) -> dict[str, tuple[Array, ...]]:
-    """Return the target of `NEAREST_BY_TAP`: for each tap, the features of the style's pictures."""
+    """Return the target of `NEAREST_BY_TAP`: tap -> the features of each picture in `pictures`.
+
+    `pictures` has the features by tap of every style in every orientation that the loss uses.
+    """
     del shapes, products
     return {tap: tuple(found[tap] for found in pictures) for tap in pictures[0]}
 
@@ -265,7 +268,9 @@ def distance_to_nearest(
 def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Array, "n c"]:
     """Return the vectors at every `stride`th row and column of features [h, w, c].
 
-    `first` has the indices of the first row and of the first column to return, both below `stride`.
+    `first` has the indices of the first row and of the first column to return, both below `stride`. A
+    last row or column may be left out, so that their number does not depend on `first`; see
+    `grid_lines`.
     """
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))
     return features[rows][:, columns].reshape(-1, features.shape[-1])

@@ -26,7 +26,8 @@ class Samples(NamedTuple):
     """
 
     values: Float[Array, "n k c"]  # features of n pictures at k positions, in the network's dtype
-    counts: Float[Array, " n"]  # number of positions of each picture, without the zeros at the end
+    # Number of positions of each picture, without the zeros at the end; float, since it is divided by.
+    counts: Float[Array, " n"]
     shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
 
 

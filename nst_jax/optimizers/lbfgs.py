@@ -468,10 +468,11 @@ def _all_finite(a: PyTree) -> Bool[Array, ""]:
 def _root_mean_square(
     a: PyTree, height: int | None, size: RealSize | None = None
 ) -> Float[Array, ""]:
-    """Return the root mean square of all numbers of the canvas, without the padding around it.
+    """Return the root mean square of `a`, a move or a direction with the shape of the canvas.
 
-    The padding is zero: with `height`, all rows below the first `height` rows; with `size`, everything
-    outside a picture of this (height, width) at the top left.
+    The mean is over all numbers except padding, which is zero. With `height`, padding is all rows below
+    the first `height` rows; with `size`, everything outside a picture of this (height, width) at the
+    top left.
     """
     count: Any = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
     if size is not None:

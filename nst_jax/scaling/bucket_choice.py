@@ -19,7 +19,7 @@ from nst_jax.scaling.operations import run_operations
 
 
 class Costs(NamedTuple):
-    """What a device takes for the two things that are weighed against each other."""
+    """The seconds that a device takes to compile a program, and to compute one operation."""
 
     program: float  # seconds of compiling for each scale of each shape of array
     operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them

@@ -61,9 +61,11 @@ def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) 
     """Return a chunk size that gives every device of a mesh equally many pictures.
 
     Each device, or each group of devices that share a picture, gets as many pictures of a chunk as
-    `even_chunk` chooses for its part of `count` and `most`. The size is a multiple of the number of
-    pictures that the devices compute at the same time. So it may exceed `count`, and also `most` if
-    `most` is less than that number.
+    `even_chunk` chooses for its part of `count` and `most`. For example, with 10 pictures, `most` = 6
+    and 4 devices, each device gets 1 picture of a chunk, so the chunk size is 4.
+
+    The size is a multiple of the number of pictures that the devices compute at the same time. So it
+    may exceed `count`, and also `most` if `most` is less than that number.
 
     Args:
       count: number of pictures.

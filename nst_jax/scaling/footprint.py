@@ -420,7 +420,7 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)
-    # `State.canvas`, `State.pending`, an average of canvases, and the state of the optimiser.
+    # `State.canvas`, `State.pending`, an average of canvases (if any), and the state of the optimiser.
     leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
     # Arrays that exist twice: those of the canvas' shape, and the levels [h, w, 3] of a pyramid.
     copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]

@@ -138,7 +138,9 @@ def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruc
 
 
 def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> MatchingCosts:
-    """Return what a style loss that compares positions costs in addition to the network's passes.
+    """Return the memory and arithmetic that a style loss that compares positions takes.
+
+    What the network's passes take is not included.
 
     Args:
       shape: (height, width) of the canvas.
@@ -160,9 +162,10 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
 
 
 def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
-    """Return what a content loss costs in addition to the network's passes.
+    """Return the memory and arithmetic that a `JointContentLoss` takes, without the network's passes.
 
-    Only a loss that reads all content taps together costs something here; for others, all costs are 0.
+    A `JointContentLoss` reads all content taps together. For any other content loss, all costs in the
+    result are 0, since `costs_of_losses` counts them layer by layer.
     """
     loss = recipe.terms.content_loss
     if not isinstance(loss, JointContentLoss):

@@ -387,7 +387,7 @@ def measured(
       size: as in `features`.
 
     Returns:
-      The result of each function, by tap.
+      The result of each function, under the keys of `measures`.
 
     Raises:
       TypeError: if `images` is not an array.
@@ -413,7 +413,7 @@ def measured(
 
 
 def _check_sized(shape: tuple[int, ...], network: Network) -> None:
-    """Refuse a shape of arrays, and a network, for which `features` does not support `size`."""
+    """Raise ValueError if `features` cannot take `size` with arrays of this shape or this network."""
     height, width = shape[-3:-1]
     if height % SMALLEST or width % SMALLEST:
         raise ValueError(

@@ -270,7 +270,7 @@ def _layers(
 
 
 def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]) -> None:
-    """Refuse missing names, wrong shapes, codes that are not uint8 and weights that are not float."""
+    """Refuse missing arrays, wrong shapes, codes that are not 8-bit, and weights that are not float."""
     expected, found = {}, {}
     for layer, (inputs, outputs) in LAYERS.items():
         kernel = [0, 0, 0, 0]

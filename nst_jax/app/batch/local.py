@@ -1,4 +1,8 @@
-"""Run a batch in this process: the calling thread paints, while two others read inputs and write."""
+"""Run a batch in this process: the calling thread paints, while two others read inputs and write.
+
+A row of a batch is one picture to paint, with its files and options. An `Entry` is a checked row. A
+group is a set of entries that are painted together.
+"""
 
 import re
 import time
@@ -64,14 +68,15 @@ class PaintedPicture(NamedTuple):
     losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
     broke_at: int | None  # number of updates after which losses were not finite; None if all were
     stalled: bool  # whether no update changed the losses of the picture
-    # Duration of painting the group of the picture, divided by the number of pictures in the group.
+    # Duration of painting the picture's group, divided by the number of pictures in the group.
     seconds: float
 
 
 class BatchEnding(NamedTuple):
     """How a batch ended."""
 
-    records: list[Record]  # the records of all rows that ended
+    # One record for each row that was painted or skipped, or that failed.
+    records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     problem: str  # why the result manifest lacks records; empty if it lacks none
 

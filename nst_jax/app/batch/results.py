@@ -315,7 +315,9 @@ def written_before(folder: Path) -> set[str]:
 
 
 def is_ours(path: Path, written: set[str]) -> bool:
-    """Return whether this program wrote a file: its settings are embedded, or a manifest records it.
+    """Return whether this program wrote a file.
+
+    It did if the file is a picture with this program's metadata, or if a result manifest records it.
 
     Args:
       path: an existing file.

@@ -37,7 +37,9 @@ class PaintedRow(NamedTuple):
     image: HostImage  # [h, w, 3] in [0, 1]
     alpha: Any  # opacity of the content before resizing, [h, w] in [0, 1]; None if it is opaque
     dpi: Any  # the resolution that the content's file states; None if it states none
-    seconds: float  # duration of painting the row's group, divided by the number of its rows
+    # Duration of painting the row's group (the rows that are painted together), divided by the number
+    # of rows in the group.
+    seconds: float
 
 
 def network_of(

@@ -1,4 +1,4 @@
-"""The command `web`: check the address, open the browser, serve until Ctrl-C."""
+"""The command `web`: listen at the address, open the browser, serve until Ctrl-C."""
 
 import contextlib
 import secrets

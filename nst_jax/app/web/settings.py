@@ -27,7 +27,9 @@ from nst_jax.feed_forward.instant_controls import WITHOUT_PICTURE
 from nst_jax.recipes.presets import DEFAULT, PRESETS, QUALITIES
 from nst_jax.recipes.strength import OWN
 
-OUTPUT = "picture.png"  # name of the result on the command line that the page shows
+# Name of the result on the command line that the page shows. It is fixed, since the page does not ask
+# the visitor for a name.
+OUTPUT = "picture.png"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from nst_jax.app.web import limits
 from nst_jax.app.web.limits import safe_name, without_paths
 from nst_jax.recipes.sizes import LongEdge
 
-# Names of the masks that a visitor paints on the page. After each new stroke, the mask's file is
-# replaced.
+# Names of the masks that a visitor paints on the page. These names are fixed, because each new stroke
+# replaces the mask's file.
 MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
 
 ROLES = ("photo", "painting", "mask", "start")  # what a picture is for
