@@ -472,7 +472,7 @@ def _axes_of(recipe: Recipe) -> Axes:
     """Return the `vmap` axis of each number of a recipe, in the order of its pytree leaves.
 
     The axis is 0 for an array with an entry for each picture, and None for a single number. The recipe
-    must be the one of a scale (`Recipe.at`), since it may have other leaves than the recipe of the run.
+    must be the one of a scale (`Recipe.at`), which may have other leaves than the recipe of the run.
     """
     return tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(recipe))
 

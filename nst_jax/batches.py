@@ -1,7 +1,9 @@
 """`stylize_many`: paint many pictures at once.
 
 The optimisation loop of one picture is mapped by `jax.vmap` over the canvases (the pictures being
-optimised), over their targets, and over numbers of the recipe that differ between the pictures.
+optimised), over their targets, and over numbers of the recipe that differ between the pictures. A
+member is one picture of a batch. A bucket is a set of arrays that are larger than the pictures in them,
+so that pictures of several sizes share compiled programs.
 """
 
 import warnings
@@ -143,8 +145,8 @@ def stylize_many(
       contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes.
       styles: like `contents`. Within a sequence, an entry may also be a list of images: the styles that
         are blended for one picture, as in `stylize`.
-      recipe: as in `stylize`, except that the numbers in its `terms` and `descent.optimizer`, the last
-        learning rate, and `pictures.realism` may be arrays [n].
+      recipe: as in `stylize`, except that the numbers in its `terms` and `descent.optimizer`,
+        `descent.last_learning_rate`, and `pictures.realism` may be arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       style_scale: as in `stylize`; one number, or as many numbers as each blend has styles. All
@@ -180,8 +182,8 @@ def stylize_many(
         no sums over positions, regions, and tiles, among others. `"off"`, the default: each shape of
         canvas has a compiled loop of its own. `"auto"`: arrays of several shapes, chosen by
         `nst_jax.scaling.bucket_choice` so that compiling and painting take the least time together, as
-        far as typical times of the platform say; what would not be exact in them, or does not fit into
-        memory, has a compiled loop for its own shape.
+        far as typical times of the platform say. Pictures whose losses would not be exact in larger
+        arrays, or that do not fit into memory in them, get a compiled loop for their own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: a function that is called as `progress(done, total)` once the losses of the start are
@@ -284,7 +286,7 @@ def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
 
 
 def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> bool:
-    """Return whether pictures are resized on the host, since some of them may lie in buckets."""
+    """Return whether pictures are resized on the host: yes, if some of them may lie in buckets."""
     if bucket != buckets.AUTO:
         return bucket is not None
     sizes = {image.shape for image in _checks.images("contents", contents)}
@@ -697,7 +699,7 @@ def plan_by_cost(
 ) -> list[tuple[Plan, list[Member]]]:
     """Plan the run of members in the buckets that `chosen_buckets` chooses; return plans and members.
 
-    Members that cannot be exact in a bucket fill their arrays.
+    Members whose losses would not be exact in a bucket get arrays of the size of their canvas.
 
     Args:
       members: the pictures of the batch.

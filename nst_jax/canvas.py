@@ -73,7 +73,7 @@ _style_targets = Jitted(style_targets)
 class _Measured(NamedTuple):
     """The resized pictures of one scale, and the targets computed from them."""
 
-    content: Any  # [h, w, 3]; on the host if the canvas lies in a bucket
+    content: Any  # [h, w, 3]; a NumPy array on the host if the plan has `in_bucket`
     styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then the styles of the regions
     targets: Targets
 
@@ -131,7 +131,10 @@ class SingleCanvas:
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
 
     def _measure_in_bucket(self, scale: int) -> _Measured:
-        """Measure pictures that lie in the plan's arrays; nothing is compiled for their own sizes."""
+        """Measure pictures that lie at the top left of larger arrays, whose sizes the plan gives.
+
+        Programs are compiled for the sizes of these arrays, not for those of the pictures.
+        """
         here, arrays, recipe = self._scales[scale], self.plan.scales[scale], self._at(scale)
         content = on_host.at_scale_on_host(self._prepared.content, here.shape)
         styles = tuple(

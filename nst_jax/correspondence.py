@@ -71,7 +71,7 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
       recipe: a recipe whose style loss is a `MatchingLoss`; `turns` of the loss are the rotations.
 
     Returns:
-      Name -> array; the arrays are those that `loss.target` computes from the styles.
+      The dictionary that the loss' function `target` computes from the features of the styles.
     """
     loss, network = matching_loss(recipe), recipe.network
     pictures = [jnp.rot90(style, turn) for style in styles for turn in loss.turns]

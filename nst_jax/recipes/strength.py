@@ -1,4 +1,7 @@
-"""The setting `strength`: it multiplies the style weight by a factor such that equal steps look equal.
+"""The setting `strength`: it multiplies the style weight by a factor.
+
+The factor is chosen such that equal steps of `strength` change the picture by equal amounts, as nearly
+as one formula can do so for all pictures.
 
 As the style weight grows by equal factors, the picture first changes slowly, then fast, then hardly at
 all. Let w be how far a picture has changed on the way from the photo (w = 0) to the picture painted
@@ -43,7 +46,7 @@ def factor_of(strength: float) -> float:
       strength: a number from 0 (hardly any style) to 1 (the most); `OWN` changes nothing.
 
     Returns:
-      A number that grows with `strength`: `SMALLEST` at 0, and 1 at `OWN`.
+      A number that grows with `strength`: `SMALLEST` at 0, 1 at `OWN`, and about 20 at 1.
 
     Raises:
       TypeError: if `strength` is an array.

@@ -168,7 +168,11 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
 
 
 def distribute(tree: Any, bands: Bands | None) -> Any:
-    """Pad arrays [..., height, w, 3] and distribute them by band over devices, outside of tracing."""
+    """Pad pictures [..., height, w, 3] in a pytree, and distribute them by band over the devices.
+
+    Arrays of other shapes are replicated. If `bands` is None, the tree is returned unchanged. This is
+    for use outside of functions that JAX traces.
+    """
     if bands is None:
         return tree
     return _with_padding(replicate(tree, bands.mesh), bands)

@@ -1,8 +1,10 @@
-"""Buckets chosen by cost: the compiling that they save, against the pixels that they add.
+"""Choose buckets by their cost: they save compiling, but add pixels to compute.
 
-Pictures of one shape fill their arrays, which adds no pixels, but compiles programs for this shape.
-Pictures of several shapes in one bucket share their programs, and compute its padding as well. What
-takes the fewest seconds depends on the device, the pictures and the number of updates.
+A bucket is a set of arrays in which pictures of several sizes are painted; see `buckets`. Pictures of
+one shape can have arrays of this shape. That adds no pixels, but programs are compiled for this shape
+alone. Pictures of several shapes in one bucket share their programs, but the padding around them is
+computed as well. What takes the fewest seconds depends on the device, the pictures and the number of
+updates.
 """
 
 import math
@@ -34,7 +36,8 @@ TYPICAL_ON_CPU = Costs(5.0, 1 / 5e11)
 # 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
-# Largest number of shapes whose partitions are all compared: 3^10 steps take a tenth of a second.
+# Up to this number of shapes, all ways to divide them among buckets are compared. For 10 shapes that
+# takes 3^10 steps, in a tenth of a second.
 MOST_COMPARED = 10
 
 
@@ -59,10 +62,11 @@ def chosen_buckets(
 ) -> list[Bucket]:
     """Return the buckets with which all runs together take the fewest seconds.
 
-    Runs of one shape are never separated. Runs whose numbers of scales or updates differ are never in
-    one bucket. Up to `MOST_COMPARED` shapes, all ways to divide them among buckets are compared. Of
-    more shapes, pairs are first put together, the most worthwhile first, as long as that saves time and
-    until so few are left; then there may be a better choice.
+    A run paints one picture. Runs of one shape are never separated. Runs whose numbers of scales or
+    updates differ are never in one bucket. If there are at most `MOST_COMPARED` shapes, all ways to
+    divide them among buckets are compared. If there are more, pairs of shapes are first merged, the
+    pair that saves most time first, until `MOST_COMPARED` sets of shapes are left or no pair saves
+    time. The result is then not always the best choice.
 
     Args:
       runs: the scales of each run, with the real sizes; all with losses that are exact in a bucket.
@@ -70,12 +74,13 @@ def chosen_buckets(
       costs: what the device takes for compiling and computing.
       platform: "cpu", "gpu" or "tpu".
       together: function of an array's (height, width); returns how many pictures are painted at once at
-        most. A smaller last group compiles programs of its own. None: all are painted at once.
+        most. If the last group is smaller than the others, programs are compiled for it, too. None:
+        all pictures are painted at once.
       fits: function of the arrays at all scales; returns whether a picture in them fits into memory.
 
     Returns:
-      The buckets, each with its runs. Runs whose shape shares its bucket with no other one fill their
-      arrays: such a bucket is `exact`.
+      The buckets, each with its runs. If all runs of a bucket have one shape, the arrays have this
+      shape, and the bucket is `exact`.
 
     Example:
       >>> from nst_jax import recipes
@@ -148,8 +153,10 @@ def even_size(count: int, most: int) -> int:
 class _Kind(NamedTuple):
     """Runs of one shape."""
 
-    scales: Scales  # of the first of them; at each scale, one style encloses those of all of them
-    runs: tuple[int, ...]  # their indices
+    # The scales of the first run, but with a single style shape at each scale: the smallest (height,
+    # width) into which the styles of all these runs fit.
+    scales: Scales
+    runs: tuple[int, ...]  # the indices of the runs
 
 
 _Part = frozenset[int]  # the indices of the kinds in one bucket
@@ -173,7 +180,10 @@ def _with_one_style(runs: Sequence[Scales]) -> Scales:
 
 
 def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
-    """Return the arrays of a bucket: their sides are multiples of 16; one kind alone fills its own."""
+    """Return the sizes of a bucket's arrays at each scale, given the kinds of runs in the bucket.
+
+    Sides are multiples of 16 px; but if there is only one kind, the arrays have its own shapes.
+    """
     if len(kinds) == 1:
         return kinds[0].scales
     return tuple(
@@ -223,7 +233,7 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
 def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Part]:
     """Return the partition of the smallest cost, by comparing all unions of these parts.
 
-    If there are more than `MOST_COMPARED`, they are returned as they are.
+    If there are more than `MOST_COMPARED` parts, they are returned unchanged.
     """
     if len(parts) > MOST_COMPARED:
         return parts

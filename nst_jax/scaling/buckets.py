@@ -20,7 +20,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
 OFF = "off"  # value of the argument `bucket`: no buckets, so each shape of canvas has its own programs
-AUTO: Literal["auto"] = "auto"  # another value: what takes the least time; see `bucket_choice`
+AUTO: Literal["auto"] = "auto"  # value: `bucket_choice` chooses the buckets that save most time
 
 Chosen: TypeAlias = int | Literal["auto"] | None  # what `checked_bucket` returns
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
@@ -153,7 +153,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
     for index, first in enumerate(runs[0]):
         largest = max(max(scales[index].shape) for scales in runs)
         # For a square of this side, the schedule may give another number of scales than for the
-        # pictures. Then its sizes are of no use, and those of the pictures decide alone.
+        # pictures. If it does, only the sizes of the pictures decide, not those of the square.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
         canvas = side if index == len(runs[0]) - 1 else rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)

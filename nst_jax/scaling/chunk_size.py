@@ -37,8 +37,8 @@ def even_chunk(count: int, most: int | None) -> int:
     """Return how many of `count` pictures to paint at once so that few programs are compiled.
 
     Chunks of equal size share a compiled program, and a smaller last chunk needs a second program. So
-    the largest size up to `most` that divides `count` is preferred, unless it is less than half of
-    `most`. Then the pictures are spread as evenly as possible over the fewest chunks.
+    the largest size up to `most` that divides `count` is preferred. If that size is less than half of
+    `most`, the pictures are instead spread as evenly as possible over the fewest chunks.
 
     Args:
       count: number of pictures.

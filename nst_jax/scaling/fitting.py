@@ -1,7 +1,7 @@
 """Variants of a recipe that fit into memory, or the error if none does.
 
-The means are tiles (the canvas is computed part by part), rematerialisation (activations are computed
-again for the gradient instead of being kept), and a shorter history of L-BFGS.
+A variant saves memory by tiles (the canvas is computed part by part), by rematerialisation (activations
+are computed again for the gradient instead of being kept), or by a shorter history of L-BFGS.
 """
 
 import bisect

@@ -187,7 +187,7 @@ def _bytes_of_picture(shape: Shape) -> int:
 
 
 # How many float32 numbers per pixel the matting energy and its gradient take, mostly in arrays of
-# windows of 9 pixels. They are computed before or after the network's pass, so their memory is not
+# windows of 9 pixels. The energy is computed before or after the network's pass, so this memory is not
 # added to that of the network.
 MATTING_NUMBERS = 200
 

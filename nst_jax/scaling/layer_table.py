@@ -1,4 +1,7 @@
-"""The network's layers with their sizes and losses, from which `footprint` and `operations` count."""
+"""The network's layers with their sizes and losses, from which `footprint` and `operations` count.
+
+A tap is a point before or after a layer's ReLU, at which losses read activations (features).
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -21,8 +24,8 @@ class Layer(NamedTuple):
     """One convolution of the network, and the size of its output for a given picture."""
 
     name: str  # such as "conv1_1"
-    height: int  # of the output, which the input equals in height and width
-    width: int
+    height: int  # of the output, and of the input
+    width: int  # of the output, and of the input
     channels_in: int  # number of channels of the input
     channels: int  # number of channels of the output
     content: tuple[ContentLoss, ...]  # the content losses that read this layer's output
@@ -62,10 +65,10 @@ Blocks = list[list[Layer]]  # the layers by block; a block is the layers between
 
 
 def held_taps(recipe: Recipe, protected: bool) -> tuple[str, ...]:
-    """Return the tap of the content loss that keeps protected parts like the content, in a tuple.
+    """Return the tap of the additional content loss that keeps protected parts like the content.
 
-    The tuple is empty if no part is protected, or the recipe's content loss cannot be limited to a
-    part.
+    The result is a tuple with this tap. The tuple is empty if no part is protected, or if the recipe's
+    content loss cannot be limited to a part of the picture.
     """
     terms = recipe.terms
     return (held_tap(terms.taps),) if protected and terms.content_loss.additive else ()

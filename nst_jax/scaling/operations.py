@@ -47,7 +47,8 @@ def update_operations(
     Args:
       shape: (height, width) of the canvas.
       recipe: only its taps, losses and network matter. With tiles, the forward pass is computed twice,
-        first for the sums that the losses need, and pixels in halos are computed in several tiles.
+        first for the sums that the losses need, and the pixels around a tile on which its features
+        depend are computed in several tiles.
         `network.remat` adds one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
       style_shapes: (height, width) of each style, which matter only to losses that compare positions;
@@ -143,7 +144,8 @@ def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> f
 def matching_operations(scale: Scale, recipe: Recipe) -> float:
     """Return the number of operations of finding the matches of a style loss once, at one scale.
 
-    The result is 0 if the style loss has no matches.
+    The matches are the indices of the most similar place in the style, for each position of the canvas.
+    The result is 0 if the style loss fixes no matches.
     """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:

@@ -99,7 +99,8 @@ class Plan:
         known.
       in_bucket: whether the shapes of `scales` are those of arrays in which pictures of several sizes
         lie; see `nst_jax.scaling.buckets`.
-      real: the scales of the picture, if it lies in arrays and is the only one; else None.
+      real: the scales with the real sizes of the picture, if `in_bucket` is True and the plan is for a
+        single picture; else None.
     """
 
     requested: Recipe
@@ -339,7 +340,7 @@ def plan(
         raise ValueError(
             "`bucket`: a plan is for canvases of one shape; give it to `nst_jax.stylize_many`"
         )
-    if side is not None and side != buckets.AUTO:  # by cost, one picture fills its arrays
+    if side is not None and side != buckets.AUTO:  # with "auto", one picture needs no larger array
         return plan_in_square(checked, scales, side, mesh=mesh, **options)
     return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
 
@@ -495,7 +496,7 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options: Any) -> Plan:
-    """Plan the run of one picture in squares of one side, without regions or protection.
+    """Plan the run of one picture that lies in a square array at each scale.
 
     Args:
       recipe: a checked recipe.
@@ -504,8 +505,8 @@ def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options:
       **options: further arguments of `plan_scales`.
 
     Raises:
-      ValueError: if the picture is larger than the bucket, if it cannot be exact in one, or if there is
-        too little memory for the arrays.
+      ValueError: if the picture is larger than `side`, if the run would not be exact in a larger array
+        (it is not with regions, for example), or if there is too little memory for the arrays.
     """
     mesh = options.get("mesh")
     bands = mesh is not None and mesh.size > 1
@@ -532,10 +533,10 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return the bytes that each device can allocate, the platform, and whether it is that of here.
+    """Return the bytes that each device can allocate, the platform, and whether this process has it.
 
     The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
-    is False if `platform` is another one than that of this process' devices.
+    is False if `platform` is not the platform of this process' devices.
     """
     here = platform in (None, jax.local_devices()[0].platform)
     if isinstance(mesh, Mesh):

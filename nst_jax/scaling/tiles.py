@@ -291,7 +291,9 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut the features of a tile's core from what `assembled` returned, as `core` cuts its result.
+    """Cut the features of a tile's core from what `assembled` returned.
+
+    Positions that belong to the core before become zero, as in the result of `core`.
 
     Args:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
@@ -306,12 +308,13 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut the part of a tile's core from a map of the whole picture, as `core` cuts its result.
+    """Cut the part of a tile's core from a map of the whole picture, such as masks.
 
-    Every device must have the whole map, whereas `part` reads maps that are distributed over devices.
+    Positions that belong to the core before become zero, as in the result of `core`. Every device must
+    have the whole map, whereas `part` reads maps that are distributed over devices.
 
     Args:
-      whole: [h', w', n], such as masks, of the size of the whole picture's features at the tap.
+      whole: [h', w', n], of the height and width of the whole picture's features at the tap.
       grid: how the picture is cut.
       index: number of the tile.
       tap: name of the tap (layer) at which the features are.
@@ -441,7 +444,7 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
     Returns:
       Features [h', w', c] of the whole picture, by tap. With several devices, each device returns the
-      features of its own cores side by side; positions where two crops overlap then occur twice.
+      features of its own cores side by side; positions where two cores overlap then occur twice.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 
