@@ -219,7 +219,7 @@ def style_vector(
       params: weights from `load_arbitrary`.
       style: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
-        on an accelerator. Static.
+        on an accelerator. Static under `jax.jit`.
 
     Returns:
       Style vectors [*batch, 100], in the dtype of `style`.
@@ -262,7 +262,7 @@ def stylize_with(
       content: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
       vector: style vectors [*batch, 100], from `style_vector`, or weighted means of several vectors.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
-        on an accelerator. Static.
+        on an accelerator. Static under `jax.jit`.
 
     Returns:
       Pictures in [0, 1], of the shape and dtype of `content`.

@@ -272,7 +272,7 @@ def stylize_trained(
       shares: weights of the styles in a mixture, [styles] if they are the same for all pictures, else
         [*batch, styles]. The weights are divided by their sum, which must be positive. None means equal
         weights.
-      precision: precision of products, and dtype of activations. Static.
+      precision: precision of products, and dtype of activations. Static under `jax.jit`.
 
     Returns:
       [*batch, h, w, 3] in [0, 1], in the dtype of `content`.

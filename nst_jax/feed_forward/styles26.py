@@ -139,7 +139,7 @@ def stylize_mixture(
         all others are 0. The shares of a picture should add up to 1; this function does not divide them
         by their sum.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
-        on an accelerator. Static.
+        on an accelerator. Static under `jax.jit`.
 
     Returns:
       Pictures in [0, 1], of the shape and dtype of `content`.

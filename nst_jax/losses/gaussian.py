@@ -236,8 +236,9 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     return jnp.mean(jnp.square(canvas.first - style.mean)) / style.size + spread
 
 
-# The rounding errors of a covariance's eigenvalues are at most this number times the machine epsilon
-# times the trace of the second moment.
+# The rounding errors of a covariance's eigenvalues are taken to be at most this number times the
+# machine epsilon times the trace of the second moment S. The rounding of S, of m mᵀ (m is the mean) and
+# of their difference makes at most 3; the rest is a margin for the sums over positions.
 ROUNDING = 4
 
 

@@ -37,10 +37,10 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1].
-      width: width of the border in px. Static.
+      width: width of the border in px. Static under `jax.jit`.
       ring: which pixels inside the border are compared with it. None means all of them. A number means
         those of a ring of this width in px next to the border. A ring shows nearly the same parts of
-        the scene as the border, so that a frame stands out more clearly. Static.
+        the scene as the border, so that a frame stands out more clearly. Static under `jax.jit`.
 
     Returns:
       A `Border`. Its `mean` is 0 if the mean colours are equal. Its `variance` is negative if colours
@@ -123,7 +123,7 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
       period: number of px, even, after which a pattern repeats. Patterns are found, too, whose period
-        is this number divided by a whole number. Static.
+        is this number divided by a whole number. Static under `jax.jit`.
 
     Returns:
       [2, period / 2]: ln(mean energy of the peak / geometric mean of the two mean energies beside it).
@@ -156,7 +156,8 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
-      period: number of px, even, after which a pattern repeats; see `grid_peaks`. Static.
+      period: number of px, even, after which a pattern repeats; see `grid_peaks`.
+        Static under `jax.jit`.
 
     Returns:
       A scalar, the natural logarithm of a ratio of energies. It is between 0 and a few tenths for

@@ -52,7 +52,7 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
     Args:
       picture: [h, w, 3] sRGB in [0, 1].
       style: [h_style, w_style, 3] sRGB in [0, 1].
-      directions: number of directions on which the colours are projected. Static.
+      directions: number of directions on which the colours are projected. Static under `jax.jit`.
 
     Returns:
       The distance, a scalar, in units of OKLab, where the distance of black and white is 1.

@@ -130,7 +130,7 @@ def rate(
       style: [h_style, w_style, 3] sRGB in [0, 1], the style picture, at least 16 px on each side.
       taps: names of the taps (layers) at which Gram matrices and Gaussians are compared. Recipes are
         compared more fairly at taps that their losses do not use; `unused_taps` returns such taps.
-        Static.
+        Static under `jax.jit`.
 
     Returns:
       A `Rating` of scalars; `rate(...)._asdict()` gives them by name.

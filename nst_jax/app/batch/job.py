@@ -1,4 +1,7 @@
-"""Make the checked job of a batch: each row becomes an entry with recipe, sizes and destination."""
+"""Make the checked job of a batch: each row becomes an entry with recipe, sizes and destination.
+
+A row is one picture to paint; see `rows`.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

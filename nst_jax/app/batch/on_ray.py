@@ -1,8 +1,9 @@
 """Paint a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
-All machines must see the files under the same paths. Ray restarts an actor that dies; the new actor
-gets the same groups (pictures that are painted together) again, and skips their pictures that are
-already finished, unless the batch was started with `--overwrite`.
+A row of a batch is one picture to paint. All machines must see the files under the same paths. Ray
+restarts an actor that dies; the new actor gets the same groups (pictures that are painted together)
+again, and skips their pictures that are already finished, unless the batch was started with
+`--overwrite`.
 """
 
 import functools
@@ -89,8 +90,8 @@ def paint_on_ray(
       weights: description of the weights file.
       batch: the batch without its finished pictures.
       display: where to show progress.
-      report: called with the record of each row: when an actor returns the record, or at the end if no
-        actor did.
+      report: called with the record of each row (each picture to paint): when an actor returns the
+        record, or at the end if no actor did.
     """
     import ray
 

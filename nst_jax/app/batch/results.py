@@ -1,8 +1,8 @@
 """The result manifest, which records how each row of a batch ended, and a check for finished pictures.
 
-The result manifest is a file of JSON lines. A line is appended when a row ends, so the file is complete
-and readable at any time, also after a crash. If a batch is started several times, a row has several
-lines, of which the last counts. A line looks like this:
+A row is one picture to paint. The result manifest is a file of JSON lines. A line is appended when a
+row ends, so the file is complete and readable at any time, also after a crash. If a batch is started
+several times, a row has several lines, of which the last counts. A line looks like this:
 
     {"row": 3, "content": "photos/c.jpg", "style": "a.jpg", "output": "out/c_a.png", "status": "done",
      "error": null, "seconds": 4.1, "losses": {"total": ..., "content": ..., ...}}
