@@ -116,7 +116,8 @@ class BatchCanvas:
     def measure(self, scale: int) -> Targets:
         """Compute the targets of all members at a scale, stacked along a first axis.
 
-        Each content and each style is measured only once, even if several members have it.
+        Each content and each style is measured only once, even if several members have it; in a bucket,
+        once for each of its sizes.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring

@@ -28,7 +28,7 @@ from nst_jax import _checks
 # These two numbers were fitted to the pairs of benchmarks/results/strength-cpu.json that the recipe
 # `default` painted, and rounded to one digit, since single pairs differ by more.
 HALF = 0.09  # factor of the style weight at which w, in the module's docstring, is 1/2
-STEEPNESS = 0.7  # w / (1 - w) is proportional to this power of the factor
+STEEPNESS = 0.7  # w / (1 - w) is proportional to the factor raised to this power
 
 # These two numbers were chosen. At strength 0, w is about 0.08: the style can just be seen. With this
 # value of OWN, strength 1 multiplies the style weight by about 20; with still larger style weights,

@@ -19,8 +19,10 @@ from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-OFF = "off"  # value of the argument `bucket`: no buckets, so each shape of canvas has its own programs
-AUTO: Literal["auto"] = "auto"  # value: `bucket_choice` chooses the buckets that save most time
+# Two values of the argument `bucket`. With "off", there are no buckets, so each shape of canvas has its
+# own programs. With "auto", `bucket_choice` chooses buckets so that the run takes the least time.
+OFF = "off"
+AUTO: Literal["auto"] = "auto"
 
 Chosen: TypeAlias = int | Literal["auto"] | None  # what `checked_bucket` returns
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine

@@ -18,9 +18,10 @@ from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
 # A run fits if its estimated memory times this factor is available, since estimates may be too low.
 MARGIN = 1.2
 # A GPU allocator that grows on demand cannot merge the blocks of memory that coarser scales
-# (resolutions) have freed, so these blocks stay allocated beside those of the finest scale. Each scale
-# has a quarter of the pixels of the next finer one, and 1 + 1/4 + 1/16 + ... = 4/3. So at most this
-# many times the memory of the finest scale is allocated.
+# (resolutions) have freed, so these blocks stay allocated beside those of the finest scale. If each
+# scale has a quarter of the pixels of the next finer one, at most 1 + 1/4 + 1/16 + ... = 4/3 times the
+# memory of the finest scale is allocated. This factor is used for all schedules, also for those with
+# other ratios between their scales.
 FRAGMENTATION = 4 / 3
 
 
@@ -164,8 +165,8 @@ def explaining_out_of_memory(
     try:
         yield
     except GeneratorExit:
-        # Python raises this when the generator of an unfinished run is deleted. If that happens while
-        # Python exits, `jax` may be None already, and the next `except` clause would fail.
+        # Python raises `GeneratorExit` when the generator of an unfinished run is deleted. If Python is
+        # exiting then, `jax` may be None already, and the next `except` clause would fail.
         raise
     except jax.errors.JaxRuntimeError as error:
         if EXHAUSTED not in str(error):

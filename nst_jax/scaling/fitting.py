@@ -44,8 +44,8 @@ def fitted(
       available: bytes that can be allocated; None if not known, and then the canvas is computed whole.
       platform: the device's platform.
       devices: number of devices that share the canvas.
-      may_shorten_history: whether this project's own recipes may keep fewer L-BFGS pairs, which changes
-        the picture.
+      may_shorten_history: whether the history of L-BFGS in this project's own recipes may be shortened,
+        although this changes the picture.
 
     Raises:
       ValueError: if no variant fits. The message names the largest canvas that fits, and the changes
@@ -73,8 +73,8 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
 
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
     the second adds rematerialisation, unless the recipe has it already. The further variants compute
-    the canvas in smaller and smaller tiles; there are none if the recipe is not `divisible`, that is,
-    cannot be computed in tiles.
+    the canvas in smaller and smaller tiles. There are no such variants if the recipe cannot be computed
+    in tiles (`divisible` is False).
 
     Args:
       recipe: the recipe to vary.

@@ -52,7 +52,9 @@ class FileMemory:
 def memory_of_files(
     shapes: Sequence[Shape], decoding: Sequence[int], scale: Scale, recipe: Recipe
 ) -> FileMemory:
-    """Return the memory for reading and resizing the pictures of a run, one after the other.
+    """Return the memory that reading and resizing the pictures of a run takes.
+
+    All pictures are read one after the other, and then resized one after the other.
 
     Args:
       shapes: (height, width) of the content and of each style, as they are read.
@@ -182,7 +184,7 @@ class Plan:
 
     @property
     def shortens_history(self) -> bool:
-        """Whether L-BFGS keeps fewer pairs than the requested recipe says."""
+        """Whether L-BFGS keeps a shorter history than the requested recipe says, to save memory."""
         return history_of(self.recipe) != history_of(self.requested)
 
     @property
@@ -409,9 +411,9 @@ def plan_scales(
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
         asks the device.
       platform: "cpu", "gpu" or "tpu"; None is the platform of the devices.
-      may_shorten_history: whether this project's own recipes, `default` and `gram`, may keep fewer
-        L-BFGS pairs, which changes the picture, if no variant from `memory_savers` fits. Published
-        recipes always keep the history of their source.
+      may_shorten_history: whether the history of L-BFGS in this project's own recipes, `default` and
+        `gram`, may be shortened if no variant from `memory_savers` fits, although this changes the
+        picture. Published recipes always keep the history of their source.
       files: the memory that the picture files take; None if not known.
       unread: whether the picture files are still to be read, so that they will take some of the memory
         that is available now.
