@@ -18,7 +18,8 @@ from nst_jax.images import encoding
 from nst_jax.images.eight_bit import to_uint8
 
 SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be written
-# Largest resolution that is written, in pixels per inch; JPEG's field could hold up to 65,535.
+# Largest resolution that is written, in pixels per inch. It is far above what printers need, and below
+# 65,535, the largest number that JPEG's field can hold.
 MOST_DPI = 30_000
 FORMATS = ("png", "jpeg", "webp", "tiff")  # formats' names; a suffix such as "jpg" is accepted, too
 

@@ -275,8 +275,8 @@ def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut the features of a tile's core from the features [h', w', c] of its window.
 
-    All cores are cut with the same size, so the last ones overlap the cores before them. The positions
-    that belong to the core before become zero, so that no position counts twice in a sum.
+    All cores are cut with the same size, so the last ones may overlap the cores before them. In an
+    overlap, the positions become zero in the later core, so that none counts twice in a sum.
 
     Args:
       features: the features of the window at the tap.
