@@ -46,6 +46,9 @@ class SlowWork:
                 return False
         return True
 
+    def go_back(self, step):
+        self.step = step + 1
+
     def close(self):
         pass
 
@@ -226,6 +229,20 @@ def test_bad_uploads_and_settings_are_one_sentence(server, monkeypatch):
     assert status == 400 and "larger than" in found["error"]
 
 
+def test_a_full_disk_is_one_sentence(server, monkeypatch):
+    port, page = server
+    client = Client(port).with_samples()
+
+    def paint(*given):
+        raise OSError(28, "No space left on device", "/tmp/secret/instant.png")
+
+    monkeypatch.setattr(page._quick, "paint", paint)
+    settings = {"photo": "chelsea.jpg", "styles": [["starry_night.jpg", 1]], "size": 64}
+    status, found = client.json("POST", "/instant", json.dumps({"settings": settings}))
+    assert status == 500
+    assert found == {"error": "the files here cannot be used: No space left on device"}
+
+
 def test_two_browsers_have_two_runs_and_a_reload_finds_its_own(server):
     port, page = server
     first, second = Client(port).with_samples(), Client(port).with_samples()
@@ -260,6 +277,18 @@ def test_two_browsers_have_two_runs_and_a_reload_finds_its_own(server):
         archive = first.ask("GET", place)[1]
         assert archive[:2] == b"PK"
         assert first.ask("GET", "/run/another/film.gif")[0].status == 404
+        # It goes back to an earlier picture, although it was stopped, and goes on from there.
+        earlier = stopped["pictures"][1]
+        status, found = first.json("POST", f"/run/back/{earlier}")
+        assert status == 200 and found["run"]["state"] == "paused"
+        assert found["run"]["pictures"][-1] == found["run"]["step"] == earlier
+        status, found = first.json("POST", f"/run/back/{stopped['pictures'][-1]}")
+        assert status == 400 and "no longer here" in found["error"]
+        first.json("POST", "/run/go_on")
+        until(lambda: told()["run"]["pictures"][-1] > earlier)
+        first.json("POST", "/run/stop")
+        stopped = until(lambda: told()["run"]["state"] == "stopped" and told()["run"])
+        place = f"/run/{stopped['id']}/{stopped['pictures'][-1]}.zip"
         visitor = page.visitors.find(first.cookies[f"nst_jax_{port}"])
         visitor.run.picture().path.unlink()
         assert first.json("GET", place) == (404, {"error": "there is no such page"})

@@ -28,6 +28,7 @@ from nst_jax.app.options.shared import (
     RECIPES_PRECISION,
     cache,
     cache_for,
+    colors,
     computing_with,
     devices,
     format_of_output,
@@ -36,8 +37,10 @@ from nst_jax.app.options.shared import (
     optional_pictures,
     overwrite,
     pool,
+    protect_each,
     quality,
     quiet,
+    realism,
     recipe,
     rest,
     result,
@@ -95,21 +98,7 @@ _start = all_of(
     _seed,
 )
 
-_colors = look(
-    "--colors",
-    metavar="NAME",
-    help="whose colours the result has: style; content (the style is recoloured before); luminance "
-    "(only light and shade are painted); content-after (the photo's hues over the result); or palette "
-    f"(exactly those of the style) (default: {RECIPES}, style)",
-)
-
-_realism = look(
-    "--realism",
-    type=float,
-    metavar="R",
-    help="from 0 to 1: bring the result back to the edges of the photo "
-    f"(default: {RECIPES}, 0, which changes nothing)",
-)
+_colors, _realism = colors(f"{RECIPES}, style"), realism(f"{RECIPES}, 0, which changes nothing")
 
 _controls = all_of(
     look(
@@ -159,13 +148,7 @@ _controls_of_batch = all_of(
         help="two colour-coded pictures as in `stylize`, or folders with a map for each content, and "
         "for each style, of its name",
     ),
-    look(
-        "--protect",
-        type=parsing.ProtectType(),
-        metavar="MASK[:AMOUNT]",
-        help="part of every content that stays as it is, as in `stylize`; MASK is one picture, or a "
-        "folder with a mask for each content, of its name",
-    ),
+    protect_each,
 )
 
 _styles_of_batch = styles_for_each(
