@@ -394,7 +394,7 @@ def members_of(
     ]
     for one in controls:
         check_controls(one, recipe)
-    resize = prepare.resized_on_host if on_host else prepare.resized
+    resize = prepare.resized_without_compiling if on_host else prepare.resized
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
     prepared = _recolored(resized, pairs, controls, recipe)
     # A style that gets the colours of its content becomes another picture for each content. So each

@@ -1,4 +1,8 @@
-"""The canvas of a single picture, and the compiled functions that optimise it."""
+"""The canvas of a single picture, and the compiled functions that optimise it.
+
+The canvas is the picture that is optimised, at one or several scales (resolutions), coarse to fine. At
+each scale it is compared with targets: features of the content, and statistics of the styles.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -27,8 +31,9 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.targets import blend, style_targets
 from nst_jax.vgg.network import with_forms
 
-# A function that starts some work, given as a function without arguments, possibly in another thread.
-# It returns a function that waits until the work is done and returns its result.
+# Type of a function that starts some work, possibly in another thread. Its argument is a function
+# without arguments that does the work. It returns a function that waits until the work is done and
+# returns the result of the work.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
@@ -66,10 +71,10 @@ _style_targets = Jitted(style_targets)
 
 
 class _Measured(NamedTuple):
-    """The resized pictures of one scale (resolution), and the targets computed from them."""
+    """The resized pictures of one scale, and the targets computed from them."""
 
     content: Any  # [h, w, 3]; on the host if the canvas lies in a bucket
-    styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then those of the regions
+    styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then the styles of the regions
     targets: Targets
 
 
@@ -94,12 +99,11 @@ class SingleCanvas:
         # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
         self._shapes = [scale.shape for scale in plan.scales]
-        self._scales = (
-            plan.real_scales
-        )  # if the canvas lies in arrays, those of the plan are larger
+        # If the canvas lies in larger arrays, the scales of the plan are those of the arrays.
+        self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe with the values that hold at one scale, such as its style loss."""
+        """Return the recipe with the values for one scale, where values differ between scales."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
@@ -234,15 +238,17 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Begin to make the next scale's targets and programs; return a function that waits for them.
-
-        The returned function gives the result of `measure` at the next scale. If there is no next
-        scale, or memory cannot hold both scales at once, nothing is begun and None is returned.
+        """Begin to make the targets and programs of the next scale, while the current one is painted.
 
         Args:
-          begin: a function that starts given work, possibly in another thread.
+          begin: a function that starts the work, possibly in another thread; see `Begin`.
           scale: index of the scale that is being painted.
           state: the current state at this scale.
+
+        Returns:
+          A function that waits until all is made and returns the result of `measure` at the next scale.
+          If there is no next scale, or memory cannot hold both scales at once, nothing is begun and the
+          result is None.
         """
         if not self.plan.fits_beside_next(scale):
             return None
@@ -259,7 +265,8 @@ class SingleCanvas:
 
         Args:
           scale: index of the scale to prepare.
-          before: an early result of the scale before it, of the right shapes and types.
+          before: what the scale before hands over, although it is not finished: compiling the programs
+            needs only the shapes and types of its arrays.
 
         Returns:
           The result of `measure` at the scale.
@@ -279,7 +286,7 @@ class SingleCanvas:
     def fresh_state(self, scale: int) -> State:
         """Return the shapes and dtypes of a state at a scale, as a `State` of `jax.ShapeDtypeStruct`s.
 
-        The rows of padding that a canvas shared by several devices has are not included.
+        A canvas that is shared by several devices has rows of padding, which the shapes do not include.
         """
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         fresh = jax.eval_shape(optimize.init, canvas, self._at(scale))
@@ -292,7 +299,7 @@ class SingleCanvas:
 
         Args:
           position: the position, with its state.
-          pieces: the losses of the canvases since the previous snapshot, in pieces, in their order.
+          pieces: the losses of all canvases since the previous snapshot, as consecutive parts.
         """
         state, plan = position.state, self.plan
         assert state is not None
@@ -321,5 +328,5 @@ def _traced(shape: Shape) -> RealSize:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate losses of consecutive canvases that were recorded in several pieces."""
+    """Concatenate the losses of consecutive canvases, given as consecutive parts of the record."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

@@ -27,7 +27,7 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of the errors of runs that end without a result; `image` is the run's last canvas.
+    """Base class of the errors of runs that end without a result; `image` is the last finite canvas.
 
     The errors can be pickled, with their images.
     """
@@ -105,7 +105,8 @@ class Painting(Iterator[Snapshot]):
     ) -> None:
         self.left_out = tuple(left_out)  # notes for users on regions that are empty at a layer
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
-        # Returns what the run depends on. Cached, since it hashes all pictures and weights.
+        # A function that returns what the run depends on. Its result is cached, since computing it
+        # hashes all pictures and weights.
         self._identify = functools.cache(identify)
         self._position = Position()
 
@@ -227,16 +228,17 @@ def stylize(
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
         `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; a style then gets the
-        size that it would have if the recipe's own rule gave a canvas as large.
+        size that it has in runs in which the recipe's own rule gives a canvas of the same area.
       style_size: a size for the style alone, given like `size`; default: `size` holds for the style
         too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
       style_scale: a factor by which both sides of the style are multiplied after `style_size` was
         applied; or a sequence with a factor for each style. A larger style gives larger strokes. A
         style that is enlarged beyond its own pixels is blurred; a `StyleEnlarged` warning says so.
         Default: the recipe's factor, which is 1 in every preset.
-      tap_styles: maps taps of the style loss, such as `"relu1_1"`, to style pictures. At such a tap,
-        this picture takes the place of `style`. The first taps see fine strokes, the last taps coarse
-        ones. In a `style_scale` with a factor for each style, the factors of these pictures come last.
+      tap_styles: a dictionary from taps (layers that the style loss reads), such as `"relu1_1"`, to
+        style pictures. At each of these taps, its picture takes the place of `style`. The first taps
+        see fine strokes, the last taps coarse ones. In a `style_scale` with a factor for each style,
+        the factors of these pictures come last.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -244,9 +246,9 @@ def stylize(
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
         same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
-      colors: whose colours the result has: `"style"`, or `"content"`, `"luminance"`,
-        `"content-after"`, `"palette"`; see `nst_jax.recipes.Pictures`. Default: the recipe's, `"style"`
-        in every preset.
+      colors: whose colours the result has: `"style"`, `"content"`, `"luminance"`, `"content-after"` or
+        `"palette"`; `nst_jax.recipes.Pictures` explains them. Default: the recipe's, `"style"` in every
+        preset.
       realism: from 0 to 1: how far the result is changed back, after painting, so that it has the
         content's edges; see `nst_jax.controls.realistic`. Default: the recipe's, 0 in every preset.
       init: the start: an image of any size, which is resized to the canvas, or an instance
@@ -256,16 +258,17 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size` and
-        all further arguments up to `realism` (of `tap_styles` only the taps), and `devices`. So none of
-        these may be given as well, except `tap_styles`, whose pictures must be. Default: a new plan is
-        made.
+        all further arguments up to `realism`, and `devices`. So none of these may be given as well,
+        except `tap_styles`: a plan contains only its taps, so it must be given again for its pictures.
+        Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
       protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`.
       opacity: the content's opacity, [h, w] in [0, 1]. The style loss leaves out transparent parts.
-      style_opacity: the style's opacity, [h', w'] in [0, 1]; or a list that has for each style an
-        opacity, or None if the style is opaque. The style loss leaves out transparent parts.
+      style_opacity: the style's opacity, [h', w'] in [0, 1]. For several styles, a list with an entry
+        for each: the style's opacity, or None for an opaque style. The style loss leaves out
+        transparent parts.
       bucket: side in px, a multiple of 16, of a square array at whose top left the canvas lies.
         Pictures of all sizes up to this side then share one compiled loop for each scale, which is
         worthwhile if more pictures of other sizes follow. Losses and updates are those without the
@@ -274,7 +277,7 @@ def stylize(
         canvas is an array itself, which takes the least time for a single picture.
 
     Returns:
-      [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
+      [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -529,7 +532,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
     Args:
       plan: the caller's argument.
-      options: the caller's values of `OPTIONS`.
+      options: the caller's values of the arguments in `OPTIONS`, in the same order.
 
     Raises:
       TypeError: if `plan` is not a `Plan`.
@@ -556,7 +559,7 @@ def paint_planned(
     watch: Watch | None = None,
     given: Given | None = None,
 ) -> Painting:
-    """Paint as `paint` does, by a given plan.
+    """Paint as `paint` does, with a given plan.
 
     Args:
       params: as in `paint`.
@@ -568,9 +571,9 @@ def paint_planned(
       every: see `paint`.
       resume: see `paint`.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
-      begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
-        targets and programs of the next scale are made while the current one runs, if both scales fit
-        into memory. Without it, they are made when that scale begins.
+      begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
+        targets and programs of the next scale are made while the current scale is painted, if both
+        scales fit into memory. With None, they are made when the next scale begins.
       watch: waits while the targets are computed, and may end the run by an exception; with None, the
         run just waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.

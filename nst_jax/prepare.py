@@ -292,7 +292,7 @@ def prepare_pictures(
         protected=given is not None and given.protect is not None,
     )
     shapes = scales[-1].style_shapes
-    resize = resized_on_host if on_host else resized
+    resize = resized_without_compiling if on_host else resized
     return prepared_of(
         resize(content, scales[-1].shape, recipe),
         tuple(resize(*pair, recipe) for pair in zip(styles, shapes, strict=False)),
@@ -367,7 +367,7 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
 
 
-def resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
+def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     """Resize a picture as `resized` does, without compiling a program for its size."""
     # `jnp.asarray` would compile a copy of this shape.
     return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))

@@ -56,14 +56,15 @@ def instant(
       style: one of: a picture, given as for `content`; a name in `feed_forward.style_names.NAMES`, or
         its index there; a list of pictures or a list of names, which are mixed; a dictionary from paths
         or names to shares, such as `{"mosaic": 0.5, "waves": 0.5}`; a network that `nst_jax.train`
-        made, or the path of its file, which ends in .h5. The style vectors of several pictures are
-        averaged, weighted by shares.
+        made, or the path of its file, which ends in .h5.
       shares: how much of each style is mixed in: one number for each style in a list, or for each style
         of a trained network. For a trained network, a dictionary from the names of its styles to
-        numbers is accepted too. Default: equal shares.
+        numbers is accepted too. Default: equal shares. To mix style pictures, their style vectors (see
+        `strength`) are averaged, weighted by the shares.
       strength: from 0 to 1. The network for arbitrary styles computes a style vector (numbers that
-        describe a style) from a picture; it paints with a mixture of the vectors of content (0) and
-        style (1). Other values than 1 need style pictures, since other styles have no such vectors.
+        describe a style) from each picture, and paints with a mixture of the content's vector (0) and
+        the style's vector (1). Values under 1 need style pictures: named styles and trained networks
+        have no such vectors.
       size: as in `stylize`; default: the longer side becomes 512 px. `"as-is"` resizes nothing.
       style_size: size of style pictures, given as for `size`; default: the shorter side becomes 256 px,
         as in the training of the network.
@@ -88,7 +89,7 @@ def instant(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used: an unknown name, a picture that is too small, shares
         for another number of styles; raised before any long work.
-      OutOfMemory: if a picture does not fit in memory even in strips, in which large ones are painted.
+      OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip.
 
     Example:
       >>> import nst_jax as nst
@@ -175,7 +176,7 @@ def instant_many(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the numbers of contents, styles and strengths do
         not fit together; raised before any long work.
-      OutOfMemory: if a picture does not fit in memory even in strips, in which large ones are painted.
+      OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip.
 
     Example:
       >>> import nst_jax as nst

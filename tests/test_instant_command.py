@@ -369,6 +369,7 @@ def test_the_sheet_of_all_styles_may_have_the_photos_colours(call, monkeypatch):
         ([], ["`CONTENT`: is missing", "`--list`"]),
         (["photo.png"], ["`STYLE`: is missing", "`--list`"]),
         (["photo.png", "mosiac"], ["there is no style or file 'mosiac'; did you mean 'mosaic'?"]),
+        (["photo.png", "26"], ["there is no style 26; they are numbered 0 to 25"]),
         (["photo.png", "no.png"], ["`STYLE`: there is no file 'no.png'"]),
         (["no.png", "mosaic"], ["`CONTENT`: there is no file 'no.png'"]),
         (["photo.png", "mosaic", "art.png"], ["'mosaic' is one of the 26 styles and 'art.png' is"]),

@@ -591,6 +591,22 @@ def test_uploads_are_bounded_and_a_mask_is_replaced(tmp_path, monkeypatch):
         uploads.add("another.png", png(8, 8), "king")
 
 
+def test_a_full_disk_loses_no_picture(tmp_path, monkeypatch):
+    uploads = Uploads(tmp_path)
+    uploads.add("mask_keep.png", mask(20, 30), "mask")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def save(path, image):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(images, "save", save)
+    for name, data, role in (("mask_keep.png", mask(), "mask"), ("photo.png", png(), "photo")):
+        with pytest.raises(ValueError, match=f"picture: '{name}' cannot be kept: No space left"):
+            uploads.add(name, data, role)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert uploads.known.keys() == {"mask_keep.png"}
+
+
 # --- Security -------------------------------------------------------------------------------------
 
 NAVIGATION = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}

@@ -1,7 +1,8 @@
 """The plan of a run as text and as JSON.
 
-A plan says what a run needs before it starts: the memory of each part, what saves memory and why, and
-the time.
+A plan is made before a run starts, and says what the run will need: the memory of each part, what saves
+memory and why, and the time. The targets are what the losses compare the canvas with, such as the Gram
+matrices of the styles; to compute them is also called measuring.
 """
 
 import math
@@ -17,9 +18,10 @@ from nst_jax.scaling.fitting import history_of
 from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.precision import FLOAT32
 
-# The text in place of the time of a run.
+# The text in place of the time of a run, if no earlier run was timed on this device.
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-# If computing the targets takes more than this share of a run's time, its time is mentioned.
+# If computing the targets takes more than this share of a run's time, the report names the time that it
+# takes.
 SHOWN_SHARE = 0.1
 # The parts of a run's memory: names of attributes of `nst_jax.scaling.footprint.Footprint`, in bytes.
 PARTS = (
@@ -73,7 +75,7 @@ def precision_words(name: str, auto_on: str) -> str:
 
 
 def memory_line(plan: Plan) -> str:
-    """Return one line that says how much memory a run takes, what saves memory, and why it is saved."""
+    """Return one line that says how much memory a run takes, what saves memory, and why."""
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:
@@ -82,7 +84,7 @@ def memory_line(plan: Plan) -> str:
 
 
 def _reason(plan: Plan) -> str:
-    """Return why a run saves memory: how much it would take otherwise, and how much is available."""
+    """Return why a run saves memory: how much it would need without that, and how much there is."""
     assert plan.usable is not None  # memory is saved only where the available memory is known
     return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} is available"
 
@@ -143,10 +145,10 @@ def _counted(count: int, what: str) -> str:
 
 
 def time_line(plan: Plan) -> str | None:
-    """Return one line on how long a run may take, by the earlier runs on this device.
+    """Return one line on how long a run may take, judged by earlier runs on this device.
 
-    Before the first run, the line is `UNKNOWN`. It is None if no speeds of runs are recorded here, see
-    `nst_jax.app.rates`.
+    Before the first run on this device, the line is `UNKNOWN`. None is returned if speeds of runs are
+    not recorded (see `nst_jax.app.rates`), so that there will never be an estimate.
     """
     found = expected(plan)
     if found is None:

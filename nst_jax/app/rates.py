@@ -1,8 +1,11 @@
 """The speed of earlier runs on this machine, kept in a file in the folder of the traced programs.
 
-The peak rate of a device, in operations per second, says little about a run, so no duration is
-predicted before a run has been timed. What is predicted is a range, since other programs on the machine
-make runs slower.
+From it the duration of later runs is predicted. The peak speed of a device, in operations per second,
+says little about a run, so no duration is predicted before a run has been timed. What is predicted is a
+range, since other programs on the machine make runs slower.
+
+A run first computes its targets, which the losses compare the canvas with (this is called measuring),
+and then makes its updates. The two have different speeds, or rates, in operations per second.
 """
 
 import json
@@ -21,9 +24,9 @@ from nst_jax.scaling.bucket_choice import Costs, typical_costs
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of rates kept under each key (see `_key`). Their median gives the likely time, since a run
-# slowed by other work hardly changes it. Older rates are dropped, so that the speed of a new driver or
-# version soon shows.
+# Number of rates kept under each key (see `_key`). The likely time is computed from their median, which
+# hardly changes if other work slows one of the runs. Older rates are dropped, so that the effect of a
+# new driver or version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
@@ -34,16 +37,18 @@ class Expected(NamedTuple):
     least: float  # if each part is as fast as in the best of the earlier runs
     likely: float  # if each part takes the median of the earlier runs
     most: float  # if each part is as slow as in the worst of the earlier runs
-    measuring: Range  # the part for measuring, which is computing the targets
-    updates: Range  # the part for the updates
+    measuring: Range  # seconds for computing the targets
+    updates: Range  # seconds for the updates
     runs: int  # number of earlier runs
-    whole: bool  # whether starting, reading, compiling and writing are included
+    # Whether `least`, `likely` and `most` include the time of starting, reading, compiling, writing.
+    whole: bool
 
 
-# Under `_key`, the file has the operations per second of updates. Under `_key` with the ending
-# `MEASURING`, it has those of measuring (computing the targets), and with the ending `BESIDE`, the
-# seconds of a run that are neither measuring nor updates. Under that of a precision with the ending
-# `COMPILING`, it has the seconds in which batches compiled what one scale of one shape needs.
+# The file has four lists for each kind of run. Under `_key` are the operations per second of updates.
+# Under `_key` with the ending `MEASURING` are the operations per second of measuring. With the ending
+# `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. Under the key
+# of a precision with the ending `COMPILING` are the seconds in which batches compiled what one scale
+# of one shape needs. For each kind of training, the file has one list: the seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
@@ -83,7 +88,7 @@ def known_paces(plan: Plan) -> Range | None:
 def record_rate(
     plan: Plan, timed: Timed, measured: Timed | None = None, beside: float | None = None
 ) -> None:
-    """Add the speed of a run to the file of rates, if that can be written.
+    """Add the speed of a run to the file of rates, if the file can be written to.
 
     Args:
       plan: the plan of the run.
@@ -147,7 +152,7 @@ def known_training(what: str) -> Range | None:
 
 
 def record_training(what: str, seconds: float) -> None:
-    """Add the mean seconds of an update of a training to the file of rates, if it can be written.
+    """Add the mean seconds of an update of a training to the file of rates, if it can be written to.
 
     Args:
       what: as in `known_training`.
@@ -157,7 +162,7 @@ def record_training(what: str, seconds: float) -> None:
 
 
 def _record(new: Mapping[str, float]) -> None:
-    """Add numbers to the lists in the file, if rates are kept and the file can be written."""
+    """Add numbers to the lists in the file, if rates are kept and the file can be written to."""
     path = _path()
     if path is None:
         return
@@ -176,7 +181,7 @@ def rates_are_kept() -> bool:
 
 
 def _key(plan: Plan) -> str:
-    """Return, as text, what the rate of a run depends on; rates are kept under this text.
+    """Return, as text, what the rate of a run depends on. Rates are kept in the file under this text.
 
     The text includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
@@ -201,7 +206,7 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return all valid numbers in the file, by key; an empty dict if it is missing or damaged."""
+    """Return the valid numbers in the file, as lists by key; {} if the file is missing or damaged."""
     path = _path()
     try:
         found = {} if path is None else json.loads(path.read_text("utf-8"))

@@ -1,8 +1,8 @@
 """The names that other programs, and people who guess, give to the options of this program.
 
-For a misspelt option, the known option with the most similar spelling is suggested. For an option with
-quite another name, such as `--mask`, that would be a wrong suggestion. So such names are listed here,
-each with what is probably meant.
+For a misspelt option, the known option with the most similar spelling is suggested. For a name such as
+`--mask`, under which other programs have an option, the most similar spelling would be a wrong
+suggestion. So such names are listed here, each with what is probably meant.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,8 +13,8 @@ class Meaning(NamedTuple):
     """What is probably meant by a name that is not the name of an option.
 
     Attributes:
-      options: the options of this program that do what is meant, the likeliest first. A command may
-        have only some of them, or none.
+      options: the options of this program that do what is meant, the likeliest first. The command that
+        was typed may have only some of them, or none.
       note: a hint for the user that is printed after the options, or alone if the command has none of
         them; may be empty.
     """
@@ -103,7 +103,7 @@ MEANINGS: Mapping[str, Meaning] = {
 
 
 def meant_by(name: str, known: Collection[str]) -> str:
-    """Return a hint for an option that does not exist here; empty if it is not known what is meant.
+    """Return a hint for an option that does not exist; "" if it is not known what is meant.
 
     Args:
       name: the option as typed, with one dash or two, and with "_" or "-" between its words.

@@ -27,21 +27,23 @@ class FileFormat(NamedTuple):
     """What `save` needs to know about a file format.
 
     Attributes:
+      suffix: the usual suffix of such files.
       needs: the packages that write files of this format, by the names under which they are imported.
       open_sizes: whether a file can take pictures of any size, by symbolic sizes.
       one_program: True if a file can have only one program of a model, False if it can have all of
         them.
     """
 
+    suffix: str
     needs: tuple[str, ...] = ()
     open_sizes: bool = True
     one_program: bool = True
 
 
 FORMATS: Mapping[str, FileFormat] = {
-    "stablehlo": FileFormat(one_program=False),
-    "onnx": FileFormat(needs=("jax2onnx", "onnx")),
-    "tflite": FileFormat(needs=("tensorflow",), open_sizes=False),
+    "stablehlo": FileFormat(".npz", one_program=False),
+    "onnx": FileFormat(".onnx", needs=("jax2onnx", "onnx")),
+    "tflite": FileFormat(".tflite", needs=("tensorflow",), open_sizes=False),
 }
 
 # Default (height, width) in px of the pictures that a file takes, if the file is for one size only. The
@@ -88,7 +90,8 @@ def save(
       The metadata of the file, as JSON values by name.
 
     Raises:
-      ValueError: if the format, the encoding or the program is unknown; if the format or the program
+      ValueError: if the format, the encoding or the program is unknown; if `path` has the suffix of
+        another format; if the format or the program
         does not allow a size; if a package that the format needs is not installed; or if `path` cannot
         be written to.
       OSError: if the disk fails or is full.
@@ -107,8 +110,7 @@ def save(
       (20, 30, 64)
     """
     check_destination(path)
-    if to not in FORMATS:
-        raise _checks.unknown("to", to, FORMATS, "format")
+    check_suffix(path, to)
     chosen = _chosen(model, to, program)
     shape, style_shape = shapes_for(model, to, shape, style_shape)
     check_sizes(model, shape, style_shape)
@@ -126,6 +128,33 @@ def save(
 
 
 # --- Checks ---------------------------------------------------------------------------------------
+
+
+def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
+    """Refuse a path whose suffix is that of another format, since other programs go by the suffix.
+
+    Args:
+      path: path of the file to write; any other suffix, or none, is allowed.
+      to: the format of the file.
+      argument: the caller's name for the path, shown in error messages.
+
+    Raises:
+      ValueError: if the format is unknown, or the suffix is that of another one.
+
+    Example:
+      >>> check_suffix("network.onnx", "stablehlo")
+      Traceback (most recent call last):
+      ValueError: `path`: '.onnx' is the suffix of files for onnx, not stablehlo; end it in .npz
+    """
+    if to not in FORMATS:
+        raise _checks.unknown("to", to, FORMATS, "format")
+    suffix = Path(path).suffix.lower()
+    others = {one.suffix: name for name, one in FORMATS.items() if name != to}
+    if suffix in others:
+        raise ValueError(
+            f"`{argument}`: '{suffix}' is the suffix of files for {others[suffix]}, not {to}; "
+            f"end it in {FORMATS[to].suffix}"
+        )
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:

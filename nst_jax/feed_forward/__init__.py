@@ -9,10 +9,10 @@
 `content` and `style` are pictures [*batch, h, w, 3] in [0, 1], and `shares` [*batch, 26] are the
 weights of the styles in a mixture.
 
-The modules, each after those that it is built on: `layers` has the layers of which such networks are
-built, `transformer` has the architecture that Magenta's two networks share, `arbitrary` and `styles26`
-are these two networks, and `style_names` has the names of the 26 styles. `tiling` paints pictures that
-are too large for memory strip by strip, and `strip_memory` decides which pictures are too large.
+The modules, in an order in which none imports a later one: `layers` has the layers of which such
+networks are built, `transformer` has the architecture that Magenta's two networks share, `arbitrary`
+and `styles26` are these two networks, and `style_names` has the names of the 26 styles. `tiling` paints
+pictures that are too large for memory strip by strip, and `strip_memory` decides which these are.
 `johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes the files of
 trained networks, and `crops`, `training_step`, `training_job` and `training` train a network.
 `given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in

@@ -14,11 +14,12 @@ from typing import Any
 
 import click
 
-from nst_jax.app import commands, parsing
+from nst_jax.app import parsing
 from nst_jax.app.instant.job import InstantJob, single_job
 from nst_jax.app.job import PictureJob
 from nst_jax.app.messages import PROGRAM, BadInput, usage_message
 from nst_jax.app.options import feed_forward, painting
+from nst_jax.app.stylize import stylize_job
 from nst_jax.app.web import limits
 from nst_jax.controls.finishing import COLORS
 from nst_jax.feed_forward import style_names
@@ -384,7 +385,7 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
         for region in chosen["regions"]
     )
     content, styles = chosen.pop("content"), chosen.pop("style")
-    job = commands.stylize_job(content, styles, chosen)
+    job = stylize_job(content, styles, chosen)
     limits.check_side(job.plan.scales[-1].shape)
     return job
 
