@@ -358,7 +358,7 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
       ValueError: naming the argument that cannot be used.
     """
     styles = [ChosenStyle((name,), (), (1.0,)) for name in style_names.NAMES]
-    _check_options({**chosen, "strength": 1.0, "style_size": None}, styles)
+    _check_options(chosen, styles)
     overwrite = chosen["overwrite"] is not False
     check_outputs(
         Outputs(picture=output, overwrite=overwrite), [content, *controls.files_of(chosen)]
