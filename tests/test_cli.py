@@ -24,6 +24,7 @@ from nst_jax import _checks, _files, images, optimizers, painting, prepare, reci
 from nst_jax.app import arguments, cli, messages, parsing, progress
 from nst_jax.app.batch import groups, local
 from nst_jax.app.options import base
+from nst_jax.feed_forward import styles26
 from nst_jax.recipes import sizes
 from nst_jax.scaling import capacity
 from tests.shell import caller, pixels, refused, write_pictures
@@ -273,6 +274,29 @@ def test_unreadable_picture_is_refused(call, name, place):
     pair = [name, "art.png"] if place == "CONTENT" else ["photo.png", name]
     refused(call("stylize", *pair, "-o", "out.png"), f"`{place}`", name)
     assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("stylize", "text.png", "art.png"),
+        ("texture", "text.png"),
+        ("dream", "text.png"),
+        ("batch", "text.png", "--styles", "art.png", "-o", "out"),
+        ("sweep", "text.png", "art.png", "--ratio", "1,2"),
+        ("train", "text.png", "--photos", "empty.png", "-o", "style.h5"),
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_weights_are_checked_before_pictures_are_read(call, words, by_variable, monkeypatch):
+    make_bad_pictures()
+    network = weights.params.embedded_file(styles26.ARCHITECTURE)
+    if by_variable:
+        monkeypatch.setenv(weights.params.VARIABLE, str(network))
+    flags = () if by_variable else ("--weights", network)
+    name = weights.params.VARIABLE if by_variable else "--weights"
+    refused(call(*words, *flags), name, "weights of the network 'styles26', expected 'vgg19'")
 
 
 @pytest.mark.parametrize(

@@ -325,6 +325,10 @@ def test_float16_halves_a_file_and_states_its_error(tmp_path):
             "`MODEL|FILE`: there is no model or style file 'feature'; did you mean 'features'?",
         ),
         ("features --to onx -o x", "`--to`: there is no format 'onx'; did you mean 'onnx'?"),
+        (
+            "features --to stablehlo -o x.onnx",
+            "`--output`: '.onnx' is the suffix of files for onnx, not stablehlo; end it in .npz",
+        ),
         ("features --to stablehlo -o no/x", "`--output`: the folder 'no' does not exist"),
         ("features --to stablehlo -o x --tap relu9_1", "`--tap`: there is no VGG-19 tap 'relu9_1'"),
         (

@@ -80,6 +80,13 @@ def test_a_long_run_has_as_many_frames_as_the_film_shows(call):
         assert 8 <= film.n_frames <= films.most_frames(1.0) == 10
 
 
+def test_a_film_shorter_than_two_frames_shows_the_result(call):
+    words = ("--recipe", "tiny", "--film", "film.apng", "--film-seconds", "0.05")
+    assert call(*RUN, *words, "-o", "out.png")[0] == 0
+    found, _ = read_back("film.apng")
+    np.testing.assert_array_equal(found, [pixels("out.png")])
+
+
 def test_an_interrupted_run_has_a_film_so_far_and_a_resumed_one_the_rest(call, here, monkeypatch):
     words = ("--recipe", "tiny", "-o", "out.png", "--film", "film.apng", "--checkpoint", "run.h5")
     interrupt_at(monkeypatch, 3)
@@ -122,7 +129,7 @@ def test_a_full_disk_ends_the_film_and_not_the_run(call, monkeypatch):
 
     monkeypatch.setattr(films.Film, "add", adding)
     code, _, err = call(*RUN[:-1], "--recipe", "tiny", "-o", "out.gif")
-    assert code == 0 and "note: the film ends after 3 updates: No space left on device" in err
+    assert code == 0 and "note: the film ends after 2 updates: No space left on device" in err
     assert images.read_metadata("out.png")["finished"] is True
     with Image.open("out.gif") as film:
         assert film.n_frames == 3

@@ -1,7 +1,5 @@
 """`nnst`: against independent PyTorch code, and in every verb."""
 
-import json
-from base64 import b64decode
 from pathlib import Path
 
 import jax
@@ -12,10 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from nst_jax import (
-    checkpoints,
-    correspondence,
     losses,
-    optimize,
     painting,
     prepare,
     provenance,
@@ -24,10 +19,9 @@ from nst_jax import (
 from nst_jax.app import programs
 from nst_jax.app.batch import groups
 from nst_jax.optimizers import Adam
-from nst_jax.recipes import changes, filters, schedules, sizes, toml
+from nst_jax.recipes import changes, schedules, sizes, toml
 from nst_jax.vgg.taps import feature_shape
-from nst_jax.weights import read_info
-from tests import small
+from tests import multiscale_checks, multiscale_golden, small
 
 NNST = recipes.NNST
 TAPS = ("relu1_1", "relu2_1")
@@ -60,44 +54,38 @@ def painted(params, pair):
 
 # --- Against PyTorch ------------------------------------------------------------------------------
 
-GOLDEN = json.loads(Path(__file__).with_name("nearest_golden.json").read_text())
+GOLDEN = multiscale_golden.read("nearest_golden.json")
 
 
-def decoded(entry):
-    array = np.frombuffer(b64decode(entry["base64"]), entry["dtype"])
-    return jnp.asarray(array.reshape(entry["shape"]), jnp.float64)
-
-
-_measure, _init, _run = jax.jit(nst.measure), jax.jit(nst.init), jax.jit(nst.run)
 _match = jax.jit(nst.match, static_argnames="first")
-_canvas_image = jax.jit(optimize.canvas_image)
-_bilinear = jax.jit(filters.bilinear, static_argnums=1)
 
 
 def run_of_golden(params):
     """Return the losses of all canvases by the functions of one canvas, in float64."""
     scales = GOLDEN["scales"]
-    shapes = [tuple(scale["content"]["shape"][:2]) for scale in scales]
+    shapes = multiscale_golden.shapes_of(GOLDEN)
     recipe = NNST.replace(pyramid_levels=3, search_content=GOLDEN["alpha"])
     core, history, image = recipes.as_arrays(recipe.bare(), jnp.float64), [], None
     for index, scale in enumerate(scales):
-        content, style = decoded(scale["content"]), decoded(scale["style"])
+        content, style = (
+            multiscale_golden.decoded(scale["content"]),
+            multiscale_golden.decoded(scale["style"]),
+        )
         here, last = core.at(index, shapes), index == len(scales) - 1
-        targets = _measure(params, content, style, here)
-        image = content if image is None else _bilinear(image, shapes[index])
-        state = _match(params, _init(image, here), targets, content, here, first=index == 0)
+        targets = multiscale_golden.measure(params, content, style, here)
+        image = content if image is None else multiscale_golden.bilinear(image, shapes[index])
+        state = _match(
+            params, multiscale_golden.init(image, here), targets, content, here, first=index == 0
+        )
         evaluations = scale["updates"] + last
-        state, found = _run(params, state, targets, here, evaluations)
+        state, found = multiscale_golden.run(params, state, targets, here, evaluations)
         history.extend(np.asarray(found.total)[:evaluations])
-        image = _canvas_image(state, here)
+        image = multiscale_golden.canvas_image(state, here)
     return history
 
 
 def test_the_golden_file_describes_itself():
-    for entry in ("maker", "what", "sensitivity", "weights", "versions", "machine"):
-        assert GOLDEN[entry]
-    assert GOLDEN["weights"]["digest"] == read_info().digest
-    assert len(GOLDEN["losses"]) == sum(scale["updates"] for scale in GOLDEN["scales"]) + 1 == 26
+    multiscale_golden.check_that_it_describes_itself(GOLDEN)
     levels = [
         NNST.replace(pyramid_levels=3).at(i, [(17, 21), (35, 43), (35, 43)]) for i in range(3)
     ]
@@ -112,7 +100,7 @@ def test_a_run_in_float64_is_torchs(params64, x64):
 def test_the_golden_file_is_what_torch_computes(torch):
     from tests import make_nearest_golden as maker
 
-    first, *_ = maker.pictures()
+    first, *_ = multiscale_golden.pictures(maker.SIZES)
     found = maker.losses([(*first[:2], 2), (*first[:2], 1)])
     assert_allclose(found[:2], GOLDEN["losses"][:2], rtol=1e-10)
 
@@ -159,7 +147,7 @@ def test_hypercolumns_that_the_style_has_are_found_in_another_turn():
 def test_a_state_without_matches_is_refused(params, pair):
     content, style = map(jnp.asarray, pair)
     recipe = shallow().at(0, [(32, 40)] * 2)
-    targets = _measure(params, content, style, recipe)
+    targets = multiscale_golden.measure(params, content, style, recipe)
     with pytest.raises(ValueError, match=r"`matches`: .* got None; .* `nst_jax.match`"):
         nst.run(params, nst.init(content, recipe), targets, recipe, 1)
 
@@ -167,7 +155,7 @@ def test_a_state_without_matches_is_refused(params, pair):
 def test_a_loss_without_matches_leaves_the_state_as_it_is(params, pair):
     content, style = map(jnp.asarray, pair)
     recipe = shallow().at(1, [(32, 40)] * 2)
-    targets = _measure(params, content, style, recipe)
+    targets = multiscale_golden.measure(params, content, style, recipe)
     state = nst.init(content, recipe)
     assert nst.match(params, state, targets, content, recipe, first=False) is state
     assert nst.match(params, state, targets, content, recipes.TF, first=False) is state
@@ -226,21 +214,11 @@ def test_snapshots_show_losses_that_fall_at_each_scale(params, pair):
     "stop", [5, *(pytest.param(stop, marks=pytest.mark.long) for stop in (1, 3))]
 )
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(stop, params, pair, painted, tmp_path):
-    shots = nst.paint(params, *pair, recipe=shallow(), every=[stop])
-    next(shots)
-    next(shots)
-    checkpoints.save(tmp_path / "run.h5", shots.checkpoint())
-    again = checkpoints.load(tmp_path / "run.h5")
-    last = nst.paint(params, *pair, recipe=shallow(), resume=again).finish()
-    assert_array_equal(last.image, painted)
+    multiscale_checks.check_resumed(params, pair, shallow(), painted, stop, tmp_path)
 
 
 def test_a_batch_is_its_pictures(params, pair, painted):
-    content, style = pair
-    other = np.ascontiguousarray(content[:, ::-1]), np.ascontiguousarray(style[::-1])
-    found = nst.stylize_many(params, [content, other[0]], [style, other[1]], recipe=shallow())
-    assert_allclose(found[0], painted, atol=2e-3)
-    assert_allclose(found[1], nst.stylize(params, *other, recipe=shallow()), atol=2e-3)
+    multiscale_checks.check_batch(params, pair, shallow(), painted)
 
 
 @pytest.mark.long
@@ -383,10 +361,7 @@ def test_the_size_of_a_target_is_known_beforehand(loss):
         }
         for shape in shapes
     ]
-    precise = jax.lax.Precision.HIGHEST
-    target = jax.eval_shape(lambda found: loss.target(found, shapes, precise), pictures)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(target))
-    assert loss.costs(pictures[0], shapes[0], pictures, shapes).target_bytes == size
+    multiscale_checks.check_target_size(loss, pictures, shapes)
 
 
 def test_a_loss_without_costs_counts_its_target():
@@ -414,24 +389,5 @@ def test_a_run_that_does_not_fit_is_refused_with_a_size_that_does():
 @pytest.mark.parametrize("scale", [1, 2])
 def test_the_estimate_of_memory_is_within_a_fifth_of_what_xla_counts(scale, params):
     shape = (192, 256)
-    plain = NNST.at(scale, [(96, 128), shape, shape])
-    recipe, network = recipes.as_arrays(plain.bare()), plain.network
-    formed = nst.vgg.with_forms(
-        params, plain.terms.taps, shape=shape, precision=network.precision_on()
-    )
-    picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    targets = jax.eval_shape(nst.measure, formed, picture, picture, recipe)
-    state = jax.eval_shape(nst.init, picture, recipe)
-    if (count := correspondence.number_of_matches(shape, recipe)) is not None:
-        state = state._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
-    loop = jax.jit(nst.run, donate_argnums=1)
-    lowered = loop.lower(formed, state, targets, recipe, jnp.asarray(1))
-    found = lowered.compile().memory_analysis()
-    counted = (
-        found.temp_size_in_bytes
-        + found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        - found.alias_size_in_bytes
-    )
-    estimate = nst.estimate_memory(shape, recipe=plain, platform="cpu")
-    assert estimate.total == pytest.approx(counted, rel=0.2)
+    at_scale = NNST.at(scale, [(96, 128), shape, shape])
+    multiscale_checks.check_memory_estimate(params, at_scale, shape)

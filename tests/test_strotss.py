@@ -1,27 +1,22 @@
 """`strotss`: against independent PyTorch code, its losses against SciPy, and in every verb."""
 
-import json
-from base64 import b64decode
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from scipy.spatial.distance import cdist
 
 import nst_jax as nst
-from nst_jax import checkpoints, losses, optimize, prepare, provenance, recipes
+from nst_jax import losses, prepare, provenance, recipes
 from nst_jax.correspondence import unit_of
 from nst_jax.images import resizing
 from nst_jax.losses import places
-from nst_jax.recipes import changes, filters, schedules, sizes, toml
+from nst_jax.recipes import changes, schedules, sizes, toml
 from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.strength import factor_of
 from nst_jax.vgg.taps import feature_shape
-from nst_jax.weights import read_info
-from tests import small
+from tests import multiscale_checks, multiscale_golden, small
 from tests.shell import caller, refused, write_pictures
 
 STROTSS = recipes.STROTSS
@@ -55,17 +50,7 @@ def painted(params, pair):
 
 # --- Against PyTorch ------------------------------------------------------------------------------
 
-GOLDEN = json.loads(Path(__file__).with_name("strotss_golden.json").read_text())
-
-
-def decoded(entry):
-    array = np.frombuffer(b64decode(entry["base64"]), entry["dtype"])
-    return jnp.asarray(array.reshape(entry["shape"]), jnp.float64)
-
-
-_measure, _init, _run = jax.jit(nst.measure), jax.jit(nst.init), jax.jit(nst.run)
-_canvas_image = jax.jit(optimize.canvas_image)
-_bilinear = jax.jit(filters.bilinear, static_argnums=1)
+GOLDEN = multiscale_golden.read("strotss_golden.json")
 
 
 def run_of_golden(params):
@@ -74,36 +59,38 @@ def run_of_golden(params):
     They are those of the golden file: the total, then each part without its weight.
     """
     scales, history, image = GOLDEN["scales"], [], None
-    shapes = [tuple(scale["content"]["shape"][:2]) for scale in scales]
+    shapes = multiscale_golden.shapes_of(GOLDEN)
     last_rate, rate = GOLDEN["rates"]
     rates = {"learning_rate": rate, "last_learning_rate": last_rate}
     recipe = STROTSS.replace(content_against_style=GOLDEN["alpha"], **rates)
     core = recipes.as_arrays(recipe.bare(), jnp.float64)
     for index, scale in enumerate(scales):
-        content, style = decoded(scale["content"]), decoded(scale["style"])
+        content, style = (
+            multiscale_golden.decoded(scale["content"]),
+            multiscale_golden.decoded(scale["style"]),
+        )
         here, last = core.at(index, shapes), index == len(scales) - 1
-        targets = _measure(params, content, style, here)
+        targets = multiscale_golden.measure(params, content, style, here)
         if image is None:
             image = STROTSS.pictures.start(content, style, jax.random.key(0))
         else:
-            image = _bilinear(image, shapes[index])
+            image = multiscale_golden.bilinear(image, shapes[index])
             image = image if last else image + resizing.finest_detail(content)
         evaluations = scale["updates"] + last
-        state, found = _run(params, _init(image, here), targets, here, evaluations)
+        state, found = multiscale_golden.run(
+            params, multiscale_golden.init(image, here), targets, here, evaluations
+        )
         weights = here.terms.style_weight * jnp.asarray(here.terms.style_layer_weights)
         parts = [found.style_layers[name] for name in ("transport", "moments", "palette")]
         columns = [found.total, found.content / here.terms.content_weight]
         columns += [part / weight for part, weight in zip(parts, weights, strict=True)]
         history.append(np.stack(columns, axis=1)[:evaluations])
-        image = _canvas_image(state, here)
+        image = multiscale_golden.canvas_image(state, here)
     return np.concatenate(history)
 
 
 def test_the_golden_file_describes_itself():
-    for entry in ("maker", "what", "sensitivity", "weights", "versions", "machine"):
-        assert GOLDEN[entry]
-    assert GOLDEN["weights"]["digest"] == read_info().digest
-    assert len(GOLDEN["losses"]) == sum(scale["updates"] for scale in GOLDEN["scales"]) + 1 == 26
+    multiscale_golden.check_that_it_describes_itself(GOLDEN)
 
 
 @pytest.mark.slow  # three programs of nearly the whole network in float64
@@ -117,7 +104,7 @@ def test_a_run_in_float64_is_torchs(params64, x64):
 def test_the_golden_file_is_what_torch_computes(torch):
     from tests import make_strotss_golden as maker
 
-    first, *_ = maker.pictures()
+    first, *_ = multiscale_golden.pictures(maker.SIZES)
     found = maker.losses([(*first[:2], 2), (*first[:2], 1)])
     assert_allclose(found[:2], GOLDEN["losses"][:2], rtol=1e-9)
 
@@ -278,22 +265,12 @@ def test_the_scales_begin_as_in_the_source(params, pair):
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 5])
 def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(stop, params, pair, painted, tmp_path):
-    shots = nst.paint(params, *pair, recipe=shallow(), every=[stop])
-    next(shots)
-    next(shots)
-    checkpoints.save(tmp_path / "run.h5", shots.checkpoint())
-    again = checkpoints.load(tmp_path / "run.h5")
-    last = nst.paint(params, *pair, recipe=shallow(), resume=again).finish()
-    assert_array_equal(last.image, painted)
+    multiscale_checks.check_resumed(params, pair, shallow(), painted, stop, tmp_path)
 
 
 @pytest.mark.slow
 def test_a_batch_is_its_pictures(params, pair, painted):
-    content, style = pair
-    other = np.ascontiguousarray(content[:, ::-1]), np.ascontiguousarray(style[::-1])
-    found = nst.stylize_many(params, [content, other[0]], [style, other[1]], recipe=shallow())
-    assert_allclose(found[0], painted, atol=2e-3)
-    assert_allclose(found[1], nst.stylize(params, *other, recipe=shallow()), atol=2e-3)
+    multiscale_checks.check_batch(params, pair, shallow(), painted)
 
 
 @pytest.mark.long
@@ -366,11 +343,8 @@ def test_the_size_of_a_target_is_known_beforehand():
         }
         for shape in shapes
     ]
-    precise = jax.lax.Precision.HIGHEST
-    target = jax.eval_shape(lambda found: loss.target(found, shapes, precise, unit=1.0), pictures)
+    target = multiscale_checks.check_target_size(loss, pictures, shapes, unit=1.0)
     assert target["vectors"].shape == (5 * 1000 + 5 * 320, 195)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(target))
-    assert loss.costs(pictures[0], shapes[0], pictures, shapes).target_bytes == size
 
 
 def test_the_plan_counts_the_products_of_the_losses():
@@ -387,24 +361,8 @@ def test_the_plan_counts_the_products_of_the_losses():
 @pytest.mark.slow
 def test_the_estimate_of_memory_is_within_a_fifth_of_what_xla_counts(params):
     shape = (192, 256)
-    plain = STROTSS.at(1, [(96, 128), shape])
-    recipe = recipes.as_arrays(plain.bare())
-    formed = nst.vgg.with_forms(
-        params, plain.terms.taps, shape=shape, precision=plain.network.precision_on()
-    )
-    picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    targets = jax.eval_shape(nst.measure, formed, picture, picture, recipe)
-    state = jax.eval_shape(nst.init, picture, recipe)
-    loop = jax.jit(nst.run, donate_argnums=1)
-    found = loop.lower(formed, state, targets, recipe, jnp.asarray(1)).compile().memory_analysis()
-    counted = (
-        found.temp_size_in_bytes
-        + found.argument_size_in_bytes
-        + found.output_size_in_bytes
-        - found.alias_size_in_bytes
-    )
-    estimate = nst.estimate_memory(shape, recipe=plain, platform="cpu")
-    assert estimate.total == pytest.approx(counted, rel=0.2)
+    at_scale = STROTSS.at(1, [(96, 128), shape])
+    multiscale_checks.check_memory_estimate(params, at_scale, shape)
 
 
 def test_a_learning_rate_keeps_the_ratio_of_the_last_one():

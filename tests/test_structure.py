@@ -175,7 +175,7 @@ SAME_NAME = {
     ),
     "features": ({"app.figures", "vgg.network"}, "the command draws what the function computes"),
     "instant": ({"app.instant.command", "single_pass"}, "the command calls the function's painter"),
-    "stylize": ({"app.commands", "painting"}, "the command of this name calls the function"),
+    "stylize": ({"app.stylize", "painting"}, "the command of this name calls the function"),
     "dream": ({"app.commands", "dreaming"}, "the command of this name calls the function"),
     "texture": ({"app.commands", "texturing"}, "the command does what the function does"),
     "plan": ({"app.commands", "scaling.plan"}, "the command of this name calls the function"),

@@ -133,6 +133,19 @@ def test_a_gallery_style_is_only_painted_by_a_single_pass():
         settings.stylize_words(chosen)
 
 
+def test_an_instant_picture_has_the_colours_and_masks_that_it_can_have():
+    given = {"photo": "photo.jpg", "protect": ["keep.png", 0.5], "realism": 0.2}
+    words = ["--realism", "0.2", "--protect", "keep.png:0.5", "-o", "picture.png"]
+    known = {*KNOWN, "keep.png", "art.jpg"}
+    for style, colors, more in (
+        ("art.jpg", "content", ["--colors", "content"]),
+        ("waves", "content", []),  # a named style has no pixels that could be recoloured
+        ("waves", "content-after", ["--colors", "content-after"]),
+    ):
+        chosen = settings.settings_in({**given, "styles": [[style, 1]], "colors": colors}, known)
+        assert settings.instant_words(chosen) == ["instant", "photo.jpg", style, *more, *words]
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -578,6 +591,22 @@ def test_uploads_are_bounded_and_a_mask_is_replaced(tmp_path, monkeypatch):
         uploads.add("another.png", png(8, 8), "king")
 
 
+def test_a_full_disk_loses_no_picture(tmp_path, monkeypatch):
+    uploads = Uploads(tmp_path)
+    uploads.add("mask_keep.png", mask(20, 30), "mask")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def save(path, image):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(images, "save", save)
+    for name, data, role in (("mask_keep.png", mask(), "mask"), ("photo.png", png(), "photo")):
+        with pytest.raises(ValueError, match=f"picture: '{name}' cannot be kept: No space left"):
+            uploads.add(name, data, role)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert uploads.known.keys() == {"mask_keep.png"}
+
+
 # --- Security -------------------------------------------------------------------------------------
 
 NAVIGATION = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
@@ -785,7 +814,12 @@ def test_an_instant_picture_is_bit_for_bit_that_of_its_command(tmp_path, monkeyp
     uploads, painter = Uploads(tmp_path), QuickPainter()
     uploads.add("photo.png", png())
     chosen = settings.settings_in(
-        {"photo": "photo.png", "styles": [["waves", 0.5], ["mosaic", 0.5]], "size": SIDE},
+        {
+            "photo": "photo.png",
+            "styles": [["waves", 0.5], ["mosaic", 0.5]],
+            "size": SIDE,
+            "colors": "content-after",
+        },
         uploads.known,
     )
     words = settings.instant_words(chosen)

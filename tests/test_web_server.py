@@ -229,6 +229,20 @@ def test_bad_uploads_and_settings_are_one_sentence(server, monkeypatch):
     assert status == 400 and "larger than" in found["error"]
 
 
+def test_a_full_disk_is_one_sentence(server, monkeypatch):
+    port, page = server
+    client = Client(port).with_samples()
+
+    def paint(*given):
+        raise OSError(28, "No space left on device", "/tmp/secret/instant.png")
+
+    monkeypatch.setattr(page._quick, "paint", paint)
+    settings = {"photo": "chelsea.jpg", "styles": [["starry_night.jpg", 1]], "size": 64}
+    status, found = client.json("POST", "/instant", json.dumps({"settings": settings}))
+    assert status == 500
+    assert found == {"error": "the files here cannot be used: No space left on device"}
+
+
 def test_two_browsers_have_two_runs_and_a_reload_finds_its_own(server):
     port, page = server
     first, second = Client(port).with_samples(), Client(port).with_samples()

@@ -1,57 +1,16 @@
 """Neural Neighbor Style Transfer in PyTorch, written from a description of its source.
 
 Nothing here is shared with the package: pictures at each scale and weights come in as arrays, and the
-random grids of the final pass as numbers. Taps are those of VGG-19, since its weights are at hand; the
-source runs on VGG-16, whose taps have the same names.
+random grids of the final pass as numbers.
 """
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-MEAN = (123.68, 116.779, 103.939)  # RGB, as the weights of Caffe expect
-BLOCKS = (2, 2, 4, 4)
+from tests.torch_multiscale import as_picture, collapsed, features, pyramid, resized
+
 TAPS = ("r11", "r12", "r21", "r22", "r31", "r32", "r33", "r41", "r42", "r43")
-
-
-def features(weights, picture):
-    """Return the ten taps of a picture [1, 3, h, w] in [0, 1]."""
-    mean = torch.tensor(MEAN, dtype=picture.dtype).view(1, 3, 1, 1)
-    x = (picture * 255 - mean).flip(1)
-    found, index = {}, 0
-    for block, convolutions in enumerate(BLOCKS, 1):
-        for convolution in range(1, convolutions + 1):
-            x = functional.relu(functional.conv2d(x, *weights[index], padding=1))
-            found[f"r{block}{convolution}"] = x
-            index += 1
-            if block == 4 and convolution == 3:
-                return [found[tap] for tap in TAPS]
-        x = functional.max_pool2d(x, 2)
-    raise AssertionError
-
-
-# --- Laplacian pyramids ---------------------------------------------------------------------------
-
-
-def resized(picture, size):
-    return functional.interpolate(picture, size, mode="bilinear", align_corners=False)
-
-
-def pyramid(picture, levels):
-    found = []
-    for _ in range(levels):
-        size = picture.shape[2:]
-        half = resized(picture, (size[0] // 2, size[1] // 2))
-        found.append(picture - resized(half, size))
-        picture = half
-    return [*found, picture]
-
-
-def collapsed(levels):
-    picture = levels[-1]
-    for detail in reversed(levels[:-1]):
-        picture = detail + resized(picture, detail.shape[2:])
-    return picture
 
 
 # --- Hypercolumns and their matches ---------------------------------------------------------------
@@ -62,7 +21,7 @@ def hypercolumns(weights, picture):
     size = (picture.shape[2] // 4, picture.shape[3] // 4)
     found = [
         functional.interpolate(tap / tap.shape[1], size, mode="bilinear", align_corners=True)
-        for tap in features(weights, picture)
+        for tap in features(weights, picture, TAPS)
     ]
     return torch.cat(found, 1)[0].flatten(1).T
 
@@ -140,9 +99,7 @@ def run(weights, scales, levels, alpha, firsts):
     """
     dtype, history, canvas = weights[0][0].dtype, [], None
     for index, (content, style, updates) in enumerate(scales):
-        content, style = (
-            torch.tensor(one, dtype=dtype).permute(2, 0, 1)[None] for one in (content, style)
-        )
+        content, style = as_picture(content, dtype), as_picture(style, dtype)
         canvas = content if canvas is None else resized(canvas, content.shape[2:])
         if index < len(scales) - 1:
             band = pyramid(content, 1)[0]
@@ -154,10 +111,10 @@ def run(weights, scales, levels, alpha, firsts):
                 return distance_to_matches(weights, picture, matches)
         else:
             with torch.no_grad():
-                style_taps = [features(weights, one) for one in turned(style)]
+                style_taps = [features(weights, one, TAPS) for one in turned(style)]
 
             def loss_of(picture, update, style_taps=style_taps):
-                taps = features(weights, picture)
+                taps = features(weights, picture, TAPS)
                 strides = [max(1, max(tap.shape[2:]) // 64) for tap in taps]
                 first = [firsts(update, i, stride) for i, stride in enumerate(strides)]
                 return distance_to_nearest(taps, style_taps, first)

@@ -1,15 +1,13 @@
 """STROTSS in PyTorch, written from a description of its source.
 
 Nothing here is shared with the package: pictures at each scale and weights come in as arrays, and the
-random places as functions. Taps are those of VGG-19, since its weights are at hand; the source runs on
-VGG-16, whose taps have the same names.
+random places as functions.
 """
 
 import torch
-from torch.nn import functional
 
-MEAN = (123.68, 116.779, 103.939)  # RGB, as the weights of Caffe expect
-BLOCKS = (2, 2, 4, 4, 4)
+from tests.torch_multiscale import as_picture, collapsed, features, pyramid, resized
+
 TAPS = ("r11", "r12", "r21", "r22", "r31", "r32", "r33", "r43", "r53")
 # The pixels of Caffe's network differ by 255 between white and black; torchvision's by 1 / deviation.
 UNIT = 255 * (0.229 + 0.224 + 0.225) / 3
@@ -20,20 +18,9 @@ BASIS = (
 )
 
 
-def features(weights, picture):
+def picture_and_taps(weights, picture):
     """Return the picture [1, 3, h, w] in [0, 1], then its nine taps in torchvision's unit."""
-    mean = torch.tensor(MEAN, dtype=picture.dtype).view(1, 3, 1, 1)
-    x, found, index = (picture * 255 - mean).flip(1), [picture], 0
-    for block, convolutions in enumerate(BLOCKS, 1):
-        for convolution in range(1, convolutions + 1):
-            x = functional.relu(functional.conv2d(x, *weights[index], padding=1))
-            index += 1
-            if f"r{block}{convolution}" in TAPS:
-                found.append(x / UNIT)
-            if block == 5 and convolution == 3:
-                return found
-        x = functional.max_pool2d(x, 2)
-    raise AssertionError
+    return [picture, *(tap / UNIT for tap in features(weights, picture, TAPS))]
 
 
 # --- Vectors at places ----------------------------------------------------------------------------
@@ -107,27 +94,6 @@ def self_similarity(x, y):
 # --- A run ----------------------------------------------------------------------------------------
 
 
-def resized(picture, size):
-    return functional.interpolate(picture, size, mode="bilinear", align_corners=False)
-
-
-def pyramid(picture, levels):
-    found = []
-    for _ in range(levels):
-        size = picture.shape[2:]
-        half = resized(picture, (max(1, size[0] // 2), max(1, size[1] // 2)))
-        found.append(picture - resized(half, size))
-        picture = half
-    return [*found, picture]
-
-
-def collapsed(levels):
-    picture = levels[-1]
-    for detail in reversed(levels[:-1]):
-        picture = detail + resized(picture, detail.shape[2:])
-    return picture
-
-
 def run(weights, scales, alpha, rates, places, pixels):
     """Return (total, content, transport, moments, palette) of all canvases, unweighted but the total.
 
@@ -142,9 +108,7 @@ def run(weights, scales, alpha, rates, places, pixels):
     dtype, history, canvas = weights[0][0].dtype, [], None
     for index, (content, style, updates) in enumerate(scales):
         last = index == len(scales) - 1
-        content, style = (
-            torch.tensor(one, dtype=dtype).permute(2, 0, 1)[None] for one in (content, style)
-        )
+        content, style = as_picture(content, dtype), as_picture(style, dtype)
         shape = tuple(content.shape[2:])
         if canvas is None:
             canvas = style.mean((2, 3), keepdim=True) + pyramid(content, 1)[0]
@@ -153,7 +117,7 @@ def run(weights, scales, alpha, rates, places, pixels):
             if not last:
                 canvas = canvas + pyramid(content, 1)[0]
         with torch.no_grad():
-            of_content, maps = features(weights, content), features(weights, style)
+            of_content, maps = picture_and_taps(weights, content), picture_and_taps(weights, style)
             of_style = torch.cat(
                 [at_positions(maps, pixels(draw, tuple(style.shape[2:]))) for draw in range(5)]
             )
@@ -163,7 +127,7 @@ def run(weights, scales, alpha, rates, places, pixels):
         for update in range(updates + last):  # the last canvas takes one evaluation more
             optimizer.zero_grad()
             here = places(update, shape)
-            x = between_positions(features(weights, collapsed(levels)), here)
+            x = between_positions(picture_and_taps(weights, collapsed(levels)), here)
             parts = (
                 self_similarity(x, between_positions(of_content, here)),
                 relaxed(cosine_distances(x, of_style)),

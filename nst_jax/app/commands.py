@@ -1,4 +1,4 @@
-"""The commands `demo`, `stylize`, `texture`, `dream`, `batch`, `sweep`, `plan` and `train`.
+"""The commands `demo`, `texture`, `dream`, `batch`, `sweep`, `plan` and `train`.
 
 The function of a command takes the command's positional arguments, and `chosen`, which maps the names
 of the command's options to their values. All of these functions but `plan` return the exit code.
@@ -6,17 +6,15 @@ of the command's options to their values. All of these functions but `plan` retu
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
-import click
 import jax
 
-from nst_jax import _files, images, prepare, provenance, texturing
-from nst_jax.app import arguments, cache, cluster, preview, single, standard_streams
+from nst_jax import _files, images, prepare, texturing
+from nst_jax.app import arguments, cache
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
@@ -25,188 +23,52 @@ from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.batch import groups, local, on_ray, results, rows
 from nst_jax.app.batch import job as batch_job
+from nst_jax.app.chosen_options import (
+    Chosen,
+    begun_display,
+    check_weights,
+    chosen_bucket,
+    chosen_bucket_of_picture,
+    chosen_changes,
+    chosen_outputs,
+    chosen_recipe,
+    chosen_recipe_file,
+    chosen_seed,
+    chosen_tap_files,
+    loaded_weights,
+    other_inputs,
+    picture_outputs,
+)
 from nst_jax.app.interrupts import raise_on_interrupt
-from nst_jax.app.job import PictureJob, picture_job
+from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
 from nst_jax.app.outputs import (
-    STANDARD,
     Outputs,
     check_outputs,
     default_name,
-    picture_and_film,
     result_path,
 )
 from nst_jax.app.parsing import StyleShare
-from nst_jax.app.progress import Display
+from nst_jax.app.picture_command import (
+    paint_and_report,
+    report_ending,
+    reserved_outputs,
+    run_picture_command,
+)
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward.training_job import distinct, training_job
 from nst_jax.images import sheets
-from nst_jax.recipes import GATYS_TEXTURE, starts
+from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import buckets, sharding
-from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_scales
-from nst_jax.weights import params
-from nst_jax.weights.params import WeightsInfo
+from nst_jax.scaling import sharding
+from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 
 MOST_WARNINGS = 20  # most failures printed after a batch; the result manifest lists all of them
 
-Chosen: TypeAlias = dict[str, Any]
-
-
-# --- Shared by several commands -------------------------------------------------------------------
-
-
-def _changes(chosen: Mapping[str, Any]) -> arguments.Changes:
-    """Return the values of those options that change a recipe."""
-    return arguments.Changes(**{n: chosen[n] for n in arguments.Changes._fields if n in chosen})
-
-
-def _recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
-    """Return the recipe that the options describe, which blends the styles by their shares."""
-    return arguments.recipe_of(_changes(chosen | {"style_shares": arguments.shares_of(styles)}))
-
-
-def _tap_files(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the paths of the style pictures that `--style-layer` gives for single layers."""
-    return list(arguments.tap_files(chosen["style_layer"]).values())
-
-
-def _seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
-    """Return the seed, 0 by default; refuse `--seed` if the recipe's start has a seed of its own."""
-    start = recipe.pictures.start
-    if chosen["seed"] is None:
-        return 0
-    if chosen["init"] is None and isinstance(start, starts.SeededBlend):
-        raise ValueError(
-            f"`seed`: recipe {recipe.name!r} draws its start from its source's own seed, "
-            f"{start.seed}; omit `--seed`, or choose another start with `--init`"
-        )
-    return chosen["seed"]
-
-
-def _other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the files that a command reads besides contents and styles: start, recipe, weights.
-
-    Args:
-      chosen: the options of the command.
-      init_file: the picture that `--init` names; None if `--init` names no file.
-    """
-    start = None if init_file is None else Path(chosen["init"])
-    return [path for path in (start, _recipe_file(chosen), chosen["weights"]) if path is not None]
-
-
-def _display(chosen: Mapping[str, Any]) -> Display:
-    """Switch the cache of compiled programs on or off; return the display for a run's progress."""
-    display = Display(chosen["quiet"])
-    if problem := cache.set_cache(chosen["cache"]):
-        display.say(f"note: {problem}")
-    # `cache.mended` stays in effect until the command ends.
-    click.get_current_context().with_resource(cache.mended(display.say))
-    return display
-
-
-def _load(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
-    """Return what every run needs: the weights, the description of their file, and a display."""
-    display = _display(chosen)
-    return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
-
-
-def _outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
-    """Return where a run writes, and how; `name` is its picture's path unless an option gives one."""
-    return Outputs(
-        **_shown(chosen, name),
-        log=chosen["log"],
-        checkpoint=chosen["checkpoint"],
-        checkpoint_every=chosen["checkpoint_every"],
-        resume=chosen["resume"],
-    )
-
-
-def _shown(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return those fields of `Outputs` that concern the picture, the film and the frames of a run.
-
-    Args:
-      chosen: the options of the command.
-      name: path of the picture unless an option gives one.
-    """
-    picture, film, option = picture_and_film(chosen["output"], chosen["film"], name)
-    if film is None and chosen["film_seconds"] is not None:
-        raise ValueError("`film_seconds`: there is no film; name one with `--film`")
-    return {
-        "picture": picture,
-        "film": film,
-        "film_option": option,
-        **({} if chosen["film_seconds"] is None else {"film_seconds": chosen["film_seconds"]}),
-        "overwrite": chosen["overwrite"],
-        "metadata": chosen["metadata"],
-        "every": chosen["every"],
-        "frames": chosen["frames"],
-    }
-
-
-@contextmanager
-def _reserved(outputs: Outputs) -> Iterator[None]:
-    """Context manager: reserve the checkpoint and the log, so that no other run writes them."""
-    with ExitStack() as resources:
-        for argument in ("checkpoint", "log"):
-            if (path := getattr(outputs, argument)) is not None:
-                resources.enter_context(cluster.reserved_by_first(path, argument))
-        yield
-
-
-def _paint(
-    job: PictureJob,
-    chosen: Chosen,
-    display: Display,
-    peers: Any = None,
-    early: preview.Preview | None = None,
-) -> int:
-    """Paint a checked job, print how the run ended, and return the exit code.
-
-    Args:
-      job: the checked job.
-      chosen: the options of the command.
-      display: where progress is shown.
-      peers: watches the other processes that paint this picture; None if there are none.
-      early: the preview of the result, which a fast network paints; None if there is none.
-    """
-    info = params.read_info(chosen["weights"])
-    loaded = params.load_params(chosen["weights"])
-    if early is not None:
-        early.accept(job.content)
-    ending = single.paint_job(loaded, info, job, display, peers, early)
-    return _report(ending, job.outputs, chosen)
-
-
-def _report(ending: single.Ending, outputs: Outputs, chosen: Mapping[str, Any]) -> int:
-    """Print how a run ended, and return its exit code."""
-    if ending.code:
-        print_message("error" if ending.status == "failed" else ending.status, ending.message)
-    elif not chosen["quiet"] and chosen.get("prints_path", True):
-        print_lines(*outputs.shown)
-    return ending.code
-
 
 # --- One picture ----------------------------------------------------------------------------------
-
-
-def _run(
-    command: Callable[[Chosen], int], inputs: Mapping[str, Sequence[Path]], chosen: Chosen
-) -> int:
-    """Run a command that paints one picture; `-` stands for standard input and standard output.
-
-    Args:
-      command: the command, as a function of its options that returns the exit code.
-      inputs: the paths of the input files, by the names of the command's arguments.
-      chosen: the options of the command.
-    """
-    if chosen["suffix"] is not None and chosen["output"] != STANDARD:
-        raise ValueError(
-            "`suffix`: is for standard output, `-o -`; omit it, since a file's suffix is its format"
-        )
-    return standard_streams.with_streams(command, inputs, chosen)
 
 
 def demo(chosen: Chosen) -> int:
@@ -216,11 +78,12 @@ def demo(chosen: Chosen) -> int:
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     beside = output.with_name(f"{output.stem}_side_by_side.png")
     check_outputs(outputs, [] if chosen["weights"] is None else [chosen["weights"]])
+    check_weights(chosen)
     images.check_output(beside, overwrite=outputs.overwrite, argument="output")
     content, style = (images.sample_picture(name) for name in ("chelsea", "starry_night"))
     recipe, begun = arguments.recipe_of(changes), chosen["begun"]
     job = picture_job(content, [style], recipe, outputs, begun=begun)
-    code = _paint(job, chosen, _display(chosen))
+    code = paint_and_report(job, chosen, begun_display(chosen))
     if code == 0:
         pictures = [content.image, style.image, images.load(output)]
         write_picture(beside, sheets.side_by_side(pictures, ["content", "style", "result"]))
@@ -229,120 +92,29 @@ def demo(chosen: Chosen) -> int:
     return code
 
 
-def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint one picture; with `--cluster`, share the work with other processes."""
-    inputs = {"content": [content], "style": [path for path, _ in styles]}
-    return _run(lambda given: _stylize_by_all(content, styles, given), inputs, chosen)
-
-
-def _stylize_by_all(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    if chosen["cluster"] is None:
-        return _stylize(content, styles, chosen)
-    cluster.join(chosen["cluster"])
-    if chosen["devices"] is None:
-        chosen["devices"] = sharding.ALL
-    chosen["quiet"] = chosen["quiet"] or not cluster.is_first()
-    with cluster.PeerMonitor(lambda text: print_message("error", text)) as peers:
-        return _stylize(content, styles, chosen, peers)
-
-
-def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
-    asked = _asked(content, styles, chosen)
-    display = _display(chosen)
-    with _reserved(asked.outputs), preview.Preview(asked.outputs, display) as early:
-        job = _stylize_job(content, styles, chosen, asked, early)
-        return _paint(job, chosen, display, peers, early)
-
-
-def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> PictureJob:
-    """Return the checked job of `stylize` without painting it.
-
-    Args:
-      content: path of the photo.
-      styles: paths of the style pictures, each with its share or None.
-      chosen: the options of `stylize`, and `begun`: when the command began, by `time.perf_counter`.
-
-    Raises:
-      ValueError: naming the option or the picture that cannot be used.
-    """
-    return _stylize_job(content, styles, chosen, _asked(content, styles, chosen))
-
-
-class _Asked(NamedTuple):
-    """What the options of `stylize` ask for, before the pictures are read."""
-
-    recipe: Recipe
-    init: Any  # the start that `--init` names: a rule or an image [h, w, 3]; None without `--init`
-    init_file: images.Picture | None  # the file that `--init` names; None if it names no file
-    outputs: Outputs
-
-
-def _asked(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> _Asked:
-    recipe = _recipe(chosen, styles)
-    paths = [path for path, _ in styles]
-    outputs = _outputs(chosen, default_name(content, paths))
-    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
-    others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
-    check_outputs(outputs, [content, *paths, *_tap_files(chosen), *others])
-    return _Asked(recipe, init, init_file, outputs)
-
-
-def _stylize_job(
-    content: Path,
-    styles: Sequence[StyleShare],
-    chosen: Chosen,
-    asked: _Asked,
-    early: preview.Preview | None = None,
-) -> PictureJob:
-    """Return the checked job; `early` begins a preview as soon as the sizes are known."""
-    paths = [*(path for path, _ in styles), *_tap_files(chosen)]
-    read = [images.read(source(path), argument="style") for path in paths]
-    photo = images.read(source(content), argument="content")
-    resume = checkpoint_of(asked.outputs)
-    controls = controlling.read_controls(chosen, read)
-    sized = None
-    # The file of a resumed run may hold a better picture already, so such a run has no preview.
-    if early is not None and resume is None:
-        inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
-        sized = partial(early.begin, photo, read, inputs=inputs)
-    return picture_job(
-        photo,
-        read,
-        arguments.with_start(asked.recipe, asked.init),
-        asked.outputs,
-        controls=controls,
-        seed=_seed(chosen, asked.recipe),
-        init=None if asked.init_file is None else asked.init,
-        init_file=asked.init_file,
-        resume=resume,
-        sized=sized,
-        devices=chosen["devices"],
-        begun=chosen["begun"],
-    )
-
-
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint a texture like that of the styles; there is no content picture."""
     inputs = {"style": [path for path, _ in styles]}
-    return _run(lambda given: _texture(styles, given), inputs, chosen)
+    return run_picture_command(lambda given: _texture(styles, given), inputs, chosen)
 
 
 def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     chosen["recipe"] = chosen["recipe"] or GATYS_TEXTURE.name
     # Here `--size` is the size of the canvas itself. In other commands it is the rule by which the
     # content is resized, so it must not become the size rule of this recipe.
-    recipe = _recipe(chosen | {"size": None, "style_size": None}, styles)
+    recipe = chosen_recipe(chosen | {"size": None, "style_size": None}, styles)
     recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])
     paths = [path for path, _ in styles]
-    outputs = _outputs(chosen, default_name(paths[0], paths[1:], "_texture"))
-    paths += _tap_files(chosen)
-    others = [path for path in (_recipe_file(chosen), chosen["weights"]) if path is not None]
+    outputs = chosen_outputs(chosen, default_name(paths[0], paths[1:], "_texture"))
+    paths += chosen_tap_files(chosen)
+    others = [path for path in (chosen_recipe_file(chosen), chosen["weights"]) if path is not None]
     check_outputs(outputs, [*paths, *others])
+    check_weights(chosen)
     pictures = [images.read(source(path), argument="style") for path in paths]
     first = pictures[0].image.shape
     shape = texturing.canvas_shape(chosen["size"], (first[0], first[1]), recipe)
     recipe = with_sizes(texturing.with_canvas_as_it_is(recipe), style_size=chosen["style_size"])
-    with _reserved(outputs):
+    with reserved_outputs(outputs):
         job = picture_job(
             _blank_picture(shape),
             pictures,
@@ -353,7 +125,7 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
             devices=chosen["devices"],
             begun=chosen["begun"],
         )
-        return _paint(job, chosen, _display(chosen))
+        return paint_and_report(job, chosen, begun_display(chosen))
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:
@@ -367,13 +139,14 @@ def dream(content: Path, chosen: Chosen) -> int:
     """Change a picture so that it shows more of what the network detects in it (DeepDream)."""
     guide = chosen["guide"]
     inputs = {"content": [content], "guide": [] if guide is None else [guide]}
-    return _run(lambda given: _dream(content, given), inputs, chosen)
+    return run_picture_command(lambda given: _dream(content, given), inputs, chosen)
 
 
 def _dream(content: Path, chosen: Chosen) -> int:
-    outputs = Outputs(**_shown(chosen, default_name(content, [], "_dream")))
+    outputs = Outputs(**picture_outputs(chosen, default_name(content, [], "_dream")))
     others = [path for path in (chosen["guide"], chosen["weights"]) if path is not None]
     check_outputs(outputs, [content, *others])
+    check_weights(chosen)
     settings = dreams.settings_from(chosen)
     guide = chosen["guide"]
     job = dreams.dream_job(
@@ -384,14 +157,14 @@ def _dream(content: Path, chosen: Chosen) -> int:
         seed=chosen["seed"] or 0,
         begun=chosen["begun"],
     )
-    loaded, info, display = _load(chosen)
-    return _report(dreams.paint_dream(loaded, info, job, display), outputs, chosen)
+    loaded, info, display = loaded_weights(chosen)
+    return report_ending(dreams.paint_dream(loaded, info, job, display), outputs, chosen)
 
 
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
     """Print how much memory and time a run would take."""
     _check_planned(content, styles, chosen)
-    recipe = _recipe(chosen, styles)
+    recipe = chosen_recipe(chosen, styles)
     controlling.check_planned(chosen, recipe)
     seen = [
         images.glance(path, argument=name)
@@ -399,7 +172,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         if path is not None
     ]
     if seen:
-        seen += [images.glance(path, argument="style_layer") for path in _tap_files(chosen)]
+        seen += [images.glance(path, argument="style_layer") for path in chosen_tap_files(chosen)]
     shapes = [glance.shape for glance in seen]
     cache.set_cache(chosen["cache"])
     options: dict[str, Any] = {
@@ -419,9 +192,13 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         )
         decoding = [*(glance.memory for glance in seen), *[0] * len(others)]
         files = memory_of_files([*shapes, *others], decoding, scales[-1], recipe)
-        planned = plan_scales(recipe, scales, files=files, unread=True, **options)
+        options |= {"files": files, "unread": True}
+        planned = plan_scales(recipe, scales, **options)
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
+    bucket = chosen_bucket_of_picture(chosen)
+    if bucket is not None:
+        planned = plan_in_square(recipe, planned.scales, bucket, **options)
     if chosen["as_json"]:
         print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:
@@ -477,7 +254,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         if with_ray:
             resources.enter_context(on_ray.connected())
             job = job.resolved(on_ray.platform())
-        loaded, info, display = _load(chosen)
+        loaded, info, display = loaded_weights(chosen)
         for note in rows.notes_on_folders([*contents, *chosen["styles"]]):
             display.say(f"note: {note}")
         rest, finished = batch_job.unfinished(job, info)
@@ -505,47 +282,33 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     wanted = rows.requested_rows(contents, **chosen)
     wanted = rows.with_tap_files(wanted, arguments.tap_files(chosen["style_layer"]))
     controlling.check_files(chosen)
+    check_weights(chosen)
 
     def check(recipe: Recipe) -> None:
-        _seed(chosen, recipe)
+        chosen_seed(chosen, recipe)
         controlling.check_planned(chosen, recipe)
 
     return batch_job.batch_job(
         rows.with_controls(wanted, chosen),
-        _changes(chosen),
+        chosen_changes(chosen),
         chosen["output"],
         chosen["suffix"],
         start=None if init_file else init,
         check=check,
         mesh=mesh,
         here=chosen["runner"] != "ray",
-        inputs=[*contents, *_other_inputs(chosen, init_file)],
+        inputs=[*contents, *other_inputs(chosen, init_file)],
         shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
         sheet=chosen["sheet"],
         anywhere=chosen["outputs_anywhere"],
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
-        bucket=_checked_bucket(chosen),
+        bucket=chosen_bucket(chosen),
         seed=chosen["seed"] or 0,
         init=init if init_file else None,
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
     )
-
-
-def _checked_bucket(chosen: Chosen) -> int | None:
-    """Return the side, in px, of the square arrays (buckets) in which the pictures of a batch lie.
-
-    None is returned if the user wants no buckets; then each shape of canvas has programs of its own.
-    """
-    side = buckets.checked_bucket(chosen["bucket"])
-    if side is not None:
-        for name, unset in (("runner", "local"), ("bands", 1)):
-            if chosen[name] != unset:
-                raise ValueError(
-                    f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one"
-                )
-    return side
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
@@ -560,7 +323,7 @@ def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint the canvases of a sweep, write them as a grid, and return the exit code."""
     planned = _sweep_job(content, styles, chosen)
-    loaded, info, display = _load(chosen)
+    loaded, info, display = loaded_weights(chosen)
     painted: dict[int, Any] = {}
     raise_on_interrupt()
     try:
@@ -592,15 +355,17 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
                 "the two"
             )
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
-    recipe = _recipe(chosen | swept, styles)
+    recipe = chosen_recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
-    paths += _tap_files(chosen)
+    paths += chosen_tap_files(chosen)
     check_devices(chosen)
+    bucket = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
-    others = [*_other_inputs(chosen, init_file), *controlling.files_of(chosen)]
+    others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
     check_outputs(outputs, [content, *paths, *others])
+    check_weights(chosen)
     read = [images.read(path, argument="style") for path in paths]
     return sweeps.sweep_job(
         images.read(content, argument="content"),
@@ -614,7 +379,8 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         chunk=chosen["chunk"],
         devices=chosen["devices"],
         bands=chosen["bands"],
-        seed=_seed(chosen, recipe),
+        bucket=bucket,
+        seed=chosen_seed(chosen, recipe),
         init=None if init_file is None else init,
         init_file=init_file,
     )
@@ -625,15 +391,16 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
 
 def train(paintings: Sequence[Path], chosen: Chosen) -> int:
     """Train a network on paintings and photos, print how that ended, and return the exit code."""
-    recipe = arguments.recipe_of(_changes({**chosen, "steps": None, "learning_rate": None}))
+    recipe = arguments.recipe_of(chosen_changes({**chosen, "steps": None, "learning_rate": None}))
     outputs = training.TrainOutputs.of(
         chosen["output"],
         chosen["checkpoint"],
         samples=chosen["samples"],
         resume=chosen["resume"],
     )
-    others = [path for path in (_recipe_file(chosen), chosen["weights"]) if path is not None]
+    others = [path for path in (chosen_recipe_file(chosen), chosen["weights"]) if path is not None]
     outputs.check([*paintings, *others], overwrite=chosen["overwrite"])
+    check_weights(chosen)
     with ExitStack() as resources:
         resources.enter_context(_files.reserved(outputs.checkpoint, argument="checkpoint"))
         resume = outputs.earlier()
@@ -641,7 +408,7 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
         pictures = [images.read(path, argument="paintings") for path in paintings]
         notes = [f"{one.name}: {note}" for one in pictures for note in one.notes]
         photos = [path for path, _ in rows.expanded(chosen["photos"], "photos")]
-        loaded, info, display = _load(chosen)
+        loaded, info, display = loaded_weights(chosen)
         job = training_job(
             {name: one.image for name, one in zip(names, pictures, strict=True)},
             photos,
@@ -674,7 +441,3 @@ def train(paintings: Sequence[Path], chosen: Chosen) -> int:
 _TRAINING_OPTIONS = (
     "steps", "batch", "crop", "width", "blocks", "learning_rate", "every", "devices",
 )  # fmt: skip
-
-
-def _recipe_file(chosen: Mapping[str, Any]) -> Path | None:
-    return None if chosen["recipe"] is None else arguments.recipe_file(chosen["recipe"])

@@ -14,7 +14,7 @@ from nst_jax.images import films
 
 
 class Filming:
-    """Collects the frames of the film of a run and writes the film; does nothing if none is wanted."""
+    """Collects the frames of a run's film, and writes the film; does nothing if no film is wanted."""
 
     def __init__(
         self, outputs: Outputs, total: int, shape: Shape, say: Callable[[str], Any]
@@ -56,7 +56,8 @@ class Filming:
             except OSError as error:
                 # The error does not end the run, since the painting is worth more than its film.
                 self._full = True
-                self._say(f"note: the film ends after {step} updates: {_files.reason_of(error)}")
+                ends = f"ends after {self._seen} updates" if self._film.seen else "has no frames"
+                self._say(f"note: the film {ends}: {_files.reason_of(error)}")
 
     def write(self, metadata: Mapping[str, Any] | None) -> Path | None:
         """Write the film with all frames so far, and end it: later calls write nothing.
@@ -65,8 +66,8 @@ class Filming:
           metadata: the settings to embed in the file, or None to embed none.
 
         Returns:
-          The path of the film; None if none was written, since none is wanted, or it has no frames, or
-          it was written before.
+          The path of the film. None means that no film was written: because no film is wanted, because
+          it has no frames, or because it was written before.
 
         Raises:
           OSError: if the film cannot be written.

@@ -27,20 +27,23 @@ class FileFormat(NamedTuple):
     """What `save` needs to know about a file format.
 
     Attributes:
+      suffix: the usual suffix of such files.
       needs: the packages that write files of this format, by the names under which they are imported.
       open_sizes: whether a file can take pictures of any size, by symbolic sizes.
-      one_program: whether a file has only one program of a model; if not, it can have all of them.
+      one_program: True if a file can have only one program of a model, False if it can have all of
+        them.
     """
 
+    suffix: str
     needs: tuple[str, ...] = ()
     open_sizes: bool = True
     one_program: bool = True
 
 
 FORMATS: Mapping[str, FileFormat] = {
-    "stablehlo": FileFormat(one_program=False),
-    "onnx": FileFormat(needs=("jax2onnx", "onnx")),
-    "tflite": FileFormat(needs=("tensorflow",), open_sizes=False),
+    "stablehlo": FileFormat(".npz", one_program=False),
+    "onnx": FileFormat(".onnx", needs=("jax2onnx", "onnx")),
+    "tflite": FileFormat(".tflite", needs=("tensorflow",), open_sizes=False),
 }
 
 # Default (height, width) in px of the pictures that a file takes, if the file is for one size only. The
@@ -73,21 +76,22 @@ def save(
       to: the format: `"stablehlo"` (an archive for `numpy.load`, with programs for `jax.export`),
         `"onnx"` (needs the extra `onnx`) or `"tflite"` (needs the extra `tflite`).
       shape: (height, width) in px of the pictures that the file takes, or `"any"` for pictures of all
-        sizes; None is (384, 384) in TensorFlow Lite, and in ONNX for `step_model`, and `"any"` in all
-        other cases.
+        sizes. None means (384, 384) in TensorFlow Lite, and in ONNX for `step_model`; it means `"any"`
+        in all other cases.
       style_shape: (height, width) in px of the style pictures, or `"any"`, for programs that take a
-        style picture; None is `"any"` if `shape` is `"any"`, and otherwise (256, 256) for
-        `arbitrary_model` and `shape` for `step_model`.
+        style picture. None means `"any"` if `shape` is `"any"`; if `shape` is a size, None means (256,
+        256) for `arbitrary_model`, and the same size as `shape` for `step_model`.
       encoding: how kernels are stored: `"float32"`, `"float16"` (half as many bytes), or `"int8"` (a
         quarter as many bytes).
-      program: the name of the only program of the model to write. None writes the main program to an
-        ONNX or TensorFlow Lite file, and all programs to a StableHLO file.
+      program: the name of the program to write, if only one is wanted. None writes the main program to
+        an ONNX or TensorFlow Lite file, and all programs to a StableHLO file.
 
     Returns:
       The metadata of the file, as JSON values by name.
 
     Raises:
-      ValueError: if the format, the encoding or the program is unknown; if the format or the program
+      ValueError: if the format, the encoding or the program is unknown; if `path` has the suffix of
+        another format; if the format or the program
         does not allow a size; if a package that the format needs is not installed; or if `path` cannot
         be written to.
       OSError: if the disk fails or is full.
@@ -106,8 +110,7 @@ def save(
       (20, 30, 64)
     """
     check_destination(path)
-    if to not in FORMATS:
-        raise _checks.unknown("to", to, FORMATS, "format")
+    check_suffix(path, to)
     chosen = _chosen(model, to, program)
     shape, style_shape = shapes_for(model, to, shape, style_shape)
     check_sizes(model, shape, style_shape)
@@ -127,8 +130,39 @@ def save(
 # --- Checks ---------------------------------------------------------------------------------------
 
 
+def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
+    """Refuse a path whose suffix is that of another format, since other programs go by the suffix.
+
+    Args:
+      path: path of the file to write; any other suffix, or none, is allowed.
+      to: the format of the file.
+      argument: the caller's name for the path, shown in error messages.
+
+    Raises:
+      ValueError: if the format is unknown, or the suffix is that of another one.
+
+    Example:
+      >>> check_suffix("network.onnx", "stablehlo")
+      Traceback (most recent call last):
+      ValueError: `path`: '.onnx' is the suffix of files for onnx, not stablehlo; end it in .npz
+    """
+    if to not in FORMATS:
+        raise _checks.unknown("to", to, FORMATS, "format")
+    suffix = Path(path).suffix.lower()
+    others = {one.suffix: name for name, one in FORMATS.items() if name != to}
+    if suffix in others:
+        raise ValueError(
+            f"`{argument}`: '{suffix}' is the suffix of files for {others[suffix]}, not {to}; "
+            f"end it in {FORMATS[to].suffix}"
+        )
+
+
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return the programs to write, by name: the one named `program`, or the default of `to`."""
+    """Return a dictionary of the programs to write, by name.
+
+    It has the program named `program` or, if that is None, those that `save` writes by default in the
+    format `to`.
+    """
     if program is None:
         main = next(iter(model.programs))
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)

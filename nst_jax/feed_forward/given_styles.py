@@ -178,6 +178,10 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
     if isinstance(style, str):
         path = Path(style)
         if not path.suffix and path.name == style and not path.exists():
+            if style.strip().isdecimal():
+                style_names.number_of(
+                    style, argument=argument
+                )  # raises: the number is out of range
             raise _checks.unknown(argument, style, style_names.NAMES, "style or file")
     return False
 

@@ -23,7 +23,7 @@ from starlette.responses import (
 )
 from starlette.routing import Route
 
-from nst_jax import __version__, images, recipes
+from nst_jax import __version__, _files, images, recipes
 from nst_jax.app.web import archive, limits, settings
 from nst_jax.app.web.queue import Queue
 from nst_jax.app.web.quick import QuickPainter, Superseded
@@ -153,7 +153,8 @@ class Server:
     def _for_visitor(self, answer: Callable[[Request, Visitor], Answer]) -> Callable[..., Answer]:
         """Return an endpoint that finds the visitor of a request and calls `answer`.
 
-        A `ValueError` that `answer` raises becomes an answer of one sentence, with an error's status.
+        A `ValueError` or `OSError` that `answer` raises becomes an answer of one sentence, with an
+        error's status.
         """
 
         async def endpoint(request: Request) -> Response:
@@ -170,6 +171,9 @@ class Server:
                 text = str(error) or "there is too little memory; choose a smaller size"
                 folders = [self.run_folder(visitor), visitor.folder]
                 return _error(limits.without_paths(text, *folders), 400)
+            except OSError as error:
+                LOGGER.exception("a request failed")
+                return _error(f"the files here cannot be used: {_files.reason_of(error)}", 500)
             except ClientDisconnect:
                 return _error("the connection was lost", 400)
 

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nst_jax import images
+from nst_jax import _files, images
 from nst_jax._types import HostImage, Shape
 from nst_jax.app.web import limits
 from nst_jax.app.web.limits import safe_name, without_paths
@@ -56,8 +56,8 @@ class Uploads:
           role: what the picture is for, one of `ROLES`.
 
         Raises:
-          ValueError: in one sentence, if the file is no picture, is damaged or too large, or if the
-            visitor has too many pictures.
+          ValueError: in one sentence, if the file is no picture, is damaged or too large, if the
+            visitor has too many pictures, or if the disk is full.
         """
         with self._lock:
             if role not in ROLES:
@@ -65,20 +65,23 @@ class Uploads:
             is_mask = role == "mask" and name in MASKS
             self._check_room(name, data, replaces=is_mask and name in self.known)
             chosen = name if is_mask else safe_name(name, {*self.known, *MASKS})
-            # The file is written under another name first, so that a damaged mask does not replace an
-            # intact one.
+            # The file is written under another name first, so that a damaged mask, or one for which
+            # the disk has no room, does not replace an intact one.
             part = self.folder / f"part_{chosen}"
-            part.write_bytes(data)
             try:
+                part.write_bytes(data)
                 with _decoding:
                     picture = images.read(part, argument="picture")
-            except (ValueError, MemoryError) as error:
-                part.unlink()
+                self._write_view(chosen, picture.image)
+            except (ValueError, MemoryError, OSError) as error:
+                part.unlink(missing_ok=True)
+                if isinstance(error, OSError):
+                    reason = f"picture: {chosen!r} cannot be kept: {_files.reason_of(error)}"
+                    raise ValueError(reason) from None
                 text = str(error).replace(f"part_{chosen}", chosen)
                 raise ValueError(without_paths(text, self.folder)) from None
             part.replace(self.folder / chosen)
             height, width = picture.image.shape[:2]
-            self._write_view(chosen, picture.image)
             self._added += 1
             about = picture.notes, role, self._added
             self.known[chosen] = Upload(chosen, (height, width), *about)

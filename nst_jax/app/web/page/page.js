@@ -92,9 +92,9 @@ async function paintInstant(showing) {
   const number = ++instantNumber;
   $("after").setAttribute("aria-busy", "true");
   sayOfInstant("Painting an instant picture …");
-  const {photo, styles, strength, size} = settings();
+  const {photo, styles, strength, size, colors, realism, protect} = settings();
   try {
-    const found = await post("/instant", {settings: {photo, styles, strength, size}});
+    const found = await post("/instant", {settings: {photo, styles, strength, size, colors, realism, protect}});
     if (found.superseded || number !== instantNumber) return;
     instant = found;
     sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
@@ -744,7 +744,7 @@ $("no-start").onclick = () => { choice.init = null; remember(); render(); };
 $("copy").onclick = trying(async () => { await navigator.clipboard.writeText($("command").textContent); announce("Copied."); });
 $("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
 $("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
-for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size"].includes(id), true, id === "strength" ? REST : 0));
+for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size", "colors", "realism"].includes(id), true, ["strength", "realism"].includes(id) ? REST : 0));
 $("gallery").addEventListener("click", () => renderGallery());
 addEventListener("resize", () => { gallerySource = ""; renderGallery(); if (brushed) moveCursor(); });
 

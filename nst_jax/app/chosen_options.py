@@ -1,0 +1,159 @@
+"""What the options of a command choose: its recipe, seed, input files, outputs, weights and display.
+
+`chosen` maps the names of a command's options to their values.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import click
+
+from nst_jax import images
+from nst_jax.app import arguments, cache
+from nst_jax.app.outputs import Outputs, picture_and_film
+from nst_jax.app.parsing import StyleShare
+from nst_jax.app.progress import Display
+from nst_jax.recipes import starts
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import buckets
+from nst_jax.weights import params
+from nst_jax.weights.params import WeightsInfo
+
+Chosen: TypeAlias = dict[str, Any]
+
+
+def chosen_changes(chosen: Mapping[str, Any]) -> arguments.Changes:
+    """Return the values of those options that change a recipe."""
+    return arguments.Changes(**{n: chosen[n] for n in arguments.Changes._fields if n in chosen})
+
+
+def chosen_recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
+    """Return the recipe that the options describe, which blends the styles by their shares."""
+    return arguments.recipe_of(
+        chosen_changes(chosen | {"style_shares": arguments.shares_of(styles)})
+    )
+
+
+def chosen_tap_files(chosen: Mapping[str, Any]) -> list[Path]:
+    """Return the paths of the style pictures that `--style-layer` gives for single layers."""
+    return list(arguments.tap_files(chosen["style_layer"]).values())
+
+
+def chosen_seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
+    """Return the seed, 0 by default; refuse `--seed` if the recipe's start has a seed of its own."""
+    start = recipe.pictures.start
+    if chosen["seed"] is None:
+        return 0
+    if chosen["init"] is None and isinstance(start, starts.SeededBlend):
+        raise ValueError(
+            f"`seed`: recipe {recipe.name!r} draws its start from its source's own seed, "
+            f"{start.seed}; omit `--seed`, or choose another start with `--init`"
+        )
+    return chosen["seed"]
+
+
+def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
+    """Return the side of the buckets of many pictures, "auto", or None if there are none.
+
+    Where pictures cannot lie in buckets, "auto" is None.
+    """
+    bucket = buckets.checked_bucket(chosen["bucket"])
+    for name, unset in (("runner", "local"), ("bands", 1)):
+        if bucket is not None and chosen.get(name, unset) != unset:
+            if bucket != buckets.AUTO:
+                raise ValueError(
+                    f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one"
+                )
+            bucket = None
+    return bucket
+
+
+def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
+    """Return the side of the bucket of one picture or sweep; None if it fills its arrays.
+
+    So it does by "auto", since canvases of one shape gain nothing by a bucket.
+    """
+    bucket = chosen_bucket(chosen)
+    return None if bucket == buckets.AUTO else bucket
+
+
+def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
+    """Return the files that a command reads besides contents and styles: start, recipe, weights.
+
+    Args:
+      chosen: the options of the command.
+      init_file: the picture that `--init` names; None if `--init` names no file.
+    """
+    start = None if init_file is None else Path(chosen["init"])
+    return [
+        path for path in (start, chosen_recipe_file(chosen), chosen["weights"]) if path is not None
+    ]
+
+
+def begun_display(chosen: Mapping[str, Any]) -> Display:
+    """Switch the cache of compiled programs on or off; return the display for a run's progress."""
+    display = Display(chosen["quiet"])
+    if problem := cache.set_cache(chosen["cache"]):
+        display.say(f"note: {problem}")
+    # `cache.mended` stays in effect until the command ends.
+    click.get_current_context().with_resource(cache.mended(display.say))
+    return display
+
+
+def check_weights(chosen: Mapping[str, Any]) -> None:
+    """Refuse a weights file that the user named and that cannot be used.
+
+    Commands call this before they read pictures and plan the run, which may take long. The weights of
+    the package need no such check.
+
+    Raises:
+      ValueError: if the file is missing, damaged, or of another network or version.
+    """
+    if chosen["weights"] is not None or os.environ.get(params.VARIABLE):
+        params.load_params(chosen["weights"])
+
+
+def loaded_weights(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
+    """Return what every run needs: the weights, the description of their file, and a display."""
+    display = begun_display(chosen)
+    return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
+
+
+def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
+    """Return where a run writes, and how; `name` is its picture's path unless an option gives one."""
+    return Outputs(
+        **picture_outputs(chosen, name),
+        log=chosen["log"],
+        checkpoint=chosen["checkpoint"],
+        checkpoint_every=chosen["checkpoint_every"],
+        resume=chosen["resume"],
+    )
+
+
+def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
+    """Return those fields of `Outputs` that concern the picture, the film and the frames of a run.
+
+    Args:
+      chosen: the options of the command.
+      name: path of the picture unless an option gives one.
+    """
+    picture, film, option = picture_and_film(chosen["output"], chosen["film"], name)
+    if film is None and chosen["film_seconds"] is not None:
+        raise ValueError("`film_seconds`: there is no film; name one with `--film`")
+    return {
+        "picture": picture,
+        "film": film,
+        "film_option": option,
+        **({} if chosen["film_seconds"] is None else {"film_seconds": chosen["film_seconds"]}),
+        "overwrite": chosen["overwrite"],
+        "metadata": chosen["metadata"],
+        "every": chosen["every"],
+        "frames": chosen["frames"],
+    }
+
+
+def chosen_recipe_file(chosen: Mapping[str, Any]) -> Path | None:
+    """Return the path of the recipe file that `--recipe` names; None if it names none."""
+    return None if chosen["recipe"] is None else arguments.recipe_file(chosen["recipe"])

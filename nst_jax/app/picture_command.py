@@ -1,0 +1,74 @@
+"""What the commands that paint one picture have in common: standard streams, the run, its end."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from nst_jax.app import cluster, preview, single, standard_streams
+from nst_jax.app.chosen_options import Chosen
+from nst_jax.app.job import PictureJob
+from nst_jax.app.messages import print_lines, print_message
+from nst_jax.app.outputs import STANDARD, Outputs
+from nst_jax.app.progress import Display
+from nst_jax.weights import params
+
+
+def run_picture_command(
+    command: Callable[[Chosen], int], inputs: Mapping[str, Sequence[Path]], chosen: Chosen
+) -> int:
+    """Run a command that paints one picture; `-` stands for standard input and standard output.
+
+    Args:
+      command: the command, as a function of its options that returns the exit code.
+      inputs: the paths of the input files, by the names of the command's arguments.
+      chosen: the options of the command.
+    """
+    if chosen["suffix"] is not None and chosen["output"] != STANDARD:
+        raise ValueError(
+            "`suffix`: is for standard output, `-o -`; omit it, since a file's suffix is its format"
+        )
+    return standard_streams.with_streams(command, inputs, chosen)
+
+
+@contextmanager
+def reserved_outputs(outputs: Outputs) -> Iterator[None]:
+    """Context manager: reserve the checkpoint and the log, so that no other run writes them."""
+    with ExitStack() as resources:
+        for argument in ("checkpoint", "log"):
+            if (path := getattr(outputs, argument)) is not None:
+                resources.enter_context(cluster.reserved_by_first(path, argument))
+        yield
+
+
+def paint_and_report(
+    job: PictureJob,
+    chosen: Chosen,
+    display: Display,
+    peers: Any = None,
+    early: preview.Preview | None = None,
+) -> int:
+    """Paint a checked job, print how the run ended, and return the exit code.
+
+    Args:
+      job: the checked job.
+      chosen: the options of the command.
+      display: where progress is shown.
+      peers: watches the other processes that paint this picture; None if there are none.
+      early: the preview of the result, which a fast network paints; None if there is none.
+    """
+    info = params.read_info(chosen["weights"])
+    loaded = params.load_params(chosen["weights"])
+    if early is not None:
+        early.accept(job.content)
+    ending = single.paint_job(loaded, info, job, display, peers, early)
+    return report_ending(ending, job.outputs, chosen)
+
+
+def report_ending(ending: single.Ending, outputs: Outputs, chosen: Mapping[str, Any]) -> int:
+    """Print how a run ended, and return its exit code."""
+    if ending.code:
+        print_message("error" if ending.status == "failed" else ending.status, ending.message)
+    elif not chosen["quiet"] and chosen.get("prints_path", True):
+        print_lines(*outputs.shown)
+    return ending.code

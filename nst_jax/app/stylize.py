@@ -1,0 +1,126 @@
+"""The command `stylize`, and its job for others that paint it, such as the page of `web`."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nst_jax import images, provenance
+from nst_jax.app import arguments, cluster, preview
+from nst_jax.app import controls as controlling
+from nst_jax.app.autosave import checkpoint_of
+from nst_jax.app.chosen_options import (
+    Chosen,
+    begun_display,
+    check_weights,
+    chosen_bucket_of_picture,
+    chosen_outputs,
+    chosen_recipe,
+    chosen_seed,
+    chosen_tap_files,
+    other_inputs,
+)
+from nst_jax.app.job import PictureJob, picture_job
+from nst_jax.app.messages import print_message
+from nst_jax.app.outputs import Outputs, check_outputs, default_name
+from nst_jax.app.parsing import StyleShare
+from nst_jax.app.picture_command import paint_and_report, reserved_outputs, run_picture_command
+from nst_jax.app.standard_streams import source
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import sharding
+
+
+def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
+    """Paint one picture; with `--cluster`, share the work with other processes."""
+    inputs = {"content": [content], "style": [path for path, _ in styles]}
+    return run_picture_command(
+        lambda given: _stylize_by_all(content, styles, given), inputs, chosen
+    )
+
+
+def _stylize_by_all(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
+    if chosen["cluster"] is None:
+        return _stylize(content, styles, chosen)
+    cluster.join(chosen["cluster"])
+    if chosen["devices"] is None:
+        chosen["devices"] = sharding.ALL
+    chosen["quiet"] = chosen["quiet"] or not cluster.is_first()
+    with cluster.PeerMonitor(lambda text: print_message("error", text)) as peers:
+        return _stylize(content, styles, chosen, peers)
+
+
+def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
+    asked = _asked(content, styles, chosen)
+    display = begun_display(chosen)
+    with reserved_outputs(asked.outputs), preview.Preview(asked.outputs, display) as early:
+        job = _stylize_job(content, styles, chosen, asked, early)
+        return paint_and_report(job, chosen, display, peers, early)
+
+
+def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> PictureJob:
+    """Return the checked job of `stylize` without painting it.
+
+    Args:
+      content: path of the photo.
+      styles: paths of the style pictures, each with its share or None.
+      chosen: the options of `stylize`, and `begun`: when the command began, by `time.perf_counter`.
+
+    Raises:
+      ValueError: naming the option or the picture that cannot be used.
+    """
+    return _stylize_job(content, styles, chosen, _asked(content, styles, chosen))
+
+
+class _Asked(NamedTuple):
+    """What the options of `stylize` ask for, before the pictures are read."""
+
+    recipe: Recipe
+    init: Any  # the start that `--init` names: a rule or an image [h, w, 3]; None without `--init`
+    init_file: images.Picture | None  # the file that `--init` names; None if it names no file
+    outputs: Outputs
+
+
+def _asked(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> _Asked:
+    recipe = chosen_recipe(chosen, styles)
+    paths = [path for path, _ in styles]
+    outputs = chosen_outputs(chosen, default_name(content, paths))
+    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
+    check_outputs(outputs, [content, *paths, *chosen_tap_files(chosen), *others])
+    check_weights(chosen)
+    return _Asked(recipe, init, init_file, outputs)
+
+
+def _stylize_job(
+    content: Path,
+    styles: Sequence[StyleShare],
+    chosen: Chosen,
+    asked: _Asked,
+    early: preview.Preview | None = None,
+) -> PictureJob:
+    """Return the checked job; `early` begins a preview as soon as the sizes are known."""
+    paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
+    read = [images.read(source(path), argument="style") for path in paths]
+    photo = images.read(source(content), argument="content")
+    resume = checkpoint_of(asked.outputs)
+    controls = controlling.read_controls(chosen, read)
+    sized = None
+    # The file of a resumed run may hold a better picture already, so such a run has no preview.
+    if early is not None and resume is None:
+        inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
+        sized = partial(early.begin, photo, read, inputs=inputs)
+    return picture_job(
+        photo,
+        read,
+        arguments.with_start(asked.recipe, asked.init),
+        asked.outputs,
+        controls=controls,
+        seed=chosen_seed(chosen, asked.recipe),
+        init=None if asked.init_file is None else asked.init,
+        init_file=asked.init_file,
+        resume=resume,
+        sized=sized,
+        devices=chosen["devices"],
+        bucket=chosen_bucket_of_picture(chosen),
+        begun=chosen["begun"],
+    )
