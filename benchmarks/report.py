@@ -277,6 +277,30 @@ def _strength(row: Json) -> Iterator[tuple[str, ...]]:
     )
 
 
+def _buckets(row: Json) -> Iterator[tuple[str, ...]]:
+    if "seconds_per_step" in row:
+        exact, within = (cell(row["seconds_per_step"][name]) for name in ("exact", "bucket"))
+        seconds = f"{exact} exact, {within} in a bucket"
+        yield (
+            f"{row['what']} of {row['recipe']}",
+            _size(row),
+            seconds,
+            f"{cell(row['time_of_bucket'])}×",
+            *("", ""),
+            number(row["final_loss"]),
+        )
+        return
+    yield (
+        f"{row['what']}: {row['photographs']} in {row['shapes']} shapes",
+        _size(row),
+        number(row["seconds"]),
+        "",
+        str(row["programs"]),
+        number(row["peak_gigabytes"]),
+        number(row["final_loss"]),
+    )
+
+
 def gpu_cells(row: Json) -> Iterator[tuple[str, ...]]:
     """Yield the cells of one row of the case `gpu`."""
     if "cold_seconds" in row:
@@ -352,6 +376,11 @@ TABLES: dict[str, Table] = {
     "strength": (
         ("pair", "canvas", "recipe", "updates", "times the style weight: share of the way"),
         _strength,
+    ),
+    "buckets": (
+        ("what", "canvas", "s per step, or in all", "time against exact", "programs",
+         "peak memory, GB", "last loss"),
+        _buckets,
     ),
     "gpu": (
         ("what", "canvas", "s per step or command", "MP·it/s", "to compile, s",

@@ -18,6 +18,7 @@ import nst_jax as nst
 from benchmarks.gallery import part
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import Pair
+from nst_jax.recipes import strength
 
 QUESTION = "How the pictures of a recipe change with its style weight"
 FULL = Plan(
@@ -193,3 +194,35 @@ def fitted(rows: Sequence[Row]) -> tuple[float, float]:
         error += np.square(share - way(row)[1:]).sum(axis=-1)
     first, second = np.unravel_index(np.argmin(error), error.shape)
     return float(10 ** halves[second]), float(steepnesses[first])
+
+
+def way_at(row: Row, factors: Sequence[float]) -> np.ndarray:
+    """Return the measured way of a row at factors of the style weight, [n] in [0, 1].
+
+    Between two weights that were painted, it is interpolated linearly in the logarithm of the weight,
+    so nothing is assumed of its shape.
+
+    Raises:
+      ValueError: for a factor beyond the weights that were painted.
+    """
+    exponents, wanted = np.asarray(row["exponents"], float), np.log10(np.asarray(factors, float))
+    slack = 1e-9  # of rounding errors
+    if wanted.min() < exponents[0] - slack or wanted.max() > exponents[-1] + slack:
+        raise ValueError(
+            f"`factors`: expected 10^{exponents[0]:g} to 10^{exponents[-1]:g}, which were painted"
+        )
+    return np.interp(wanted, exponents, way(row)[1:])
+
+
+def steps_of_dial(row: Row, count: int = 5) -> np.ndarray:
+    """Return the shares of the way that equal steps of the dial `strength` go on one pair, measured.
+
+    The steps are between strength 0 and that of the largest weight that was painted. If strength 0 is a
+    smaller weight than any that was painted, they begin at the strength of the smallest.
+
+    Returns:
+      [count] shares; they are equal if the dial is even on this pair.
+    """
+    least, most = (strength.strength_of(10.0 ** row["exponents"][index]) for index in (0, -1))
+    stops = np.linspace(max(0.0, least), min(1.0, most), count + 1)
+    return np.diff(way_at(row, [strength.factor_of(stop) for stop in stops]))

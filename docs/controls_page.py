@@ -41,24 +41,22 @@ OPTIONS: Mapping[str, str] = {
     "realism": "--realism 1",
     "realism-colors": "--realism 1 --colors content-after",
     "matting": "--set terms.matting_weight=100",
+    "fine-strokes": "--style-scale 0.5",
+    "large-strokes": "--style-scale 2",
+    "taps": "--style-layer relu1_1=pebbles.jpg --style-layer relu2_1=pebbles.jpg",
     "region": "--region face.png:pebbles.jpg",
     "protect": "--protect eyes.png",
 }
 COMMON = "--size 256 --quality draft"
 
 # Pictures by name that other words paint, or that have another size: the words before `-o NAME.jpg`.
-SMALL = "--recipe gram --size 128 --quality draft"
 OTHERS: Mapping[str, str] = {
-    "fine-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 0.5",
-    "large-strokes": f"stylize photo.jpg painting.jpg {SMALL} --style-scale 2",
-    "taps": f"stylize photo.jpg painting.jpg {SMALL} "
-    "--style-layer relu1_1=pebbles.jpg --style-layer relu2_1=pebbles.jpg",
     "texture": "texture painting.jpg --recipe gram --size 128x96 --steps 60",
     "tile": "texture pebbles.jpg --recipe gram --size 64 --steps 60 --tile-seamless",
     "mixed": "stylize painting.jpg pebbles.jpg --recipe gatys-pytorch --size 128 --steps 100 "
     "--content-weight 0 --content-layer relu2_1 --style-layer relu1_1=500 "
     "--style-layer relu2_1=500 --colors content --set pictures.color_map=pca",
-    "two-stages": f"stylize photo.jpg mixed.jpg {SMALL}",
+    "two-stages": f"stylize photo.jpg mixed.jpg {COMMON}",
 }
 # A strip of pictures of a pair of the case `strength` of the benchmarks, side by side. Their style
 # weights are the recipe's own times 10 to the power of each of these.

@@ -35,7 +35,7 @@ LIKE = 0.75
 
 
 def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueError:
-    """Return the error for an unknown name; it suggests the nearest known name, or else lists all.
+    """Return the error for an unknown name; it suggests a similar known name, or lists all known names.
 
     Args:
       argument: the caller's name for the value.
@@ -75,7 +75,10 @@ def floating(argument: str, dtype: Any) -> None:
 
 
 def not_traced(argument: str, value: Any) -> None:
-    """Refuse a pytree that contains JAX tracers, for a function that needs concrete values."""
+    """Refuse a pytree that contains JAX tracers.
+
+    Functions that need concrete values make this check.
+    """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         raise TypeError(
             f"`{argument}`: got a tracer, as inside `jax.jit`, `jax.vmap` or `jax.grad`; this function "
@@ -92,7 +95,7 @@ def image(argument: str, value: Any) -> np.ndarray:
       value: an array [h, w, 3]: floating point in [0, 1], or uint8, which is divided by 255.
 
     Returns:
-      float32 NumPy array; values up to 0.01 outside [0, 1] are kept.
+      float32 NumPy array. Values up to 0.01 outside [0, 1] are accepted, and are not clipped.
 
     Raises:
       TypeError: if the value is not an array, or is a tracer.
@@ -126,7 +129,10 @@ def image(argument: str, value: Any) -> np.ndarray:
 
 
 def _shape_hint(shape: tuple[int, ...]) -> str:
-    """Return a hint for messages: how to make an image [h, w, 3] of an array of this shape; or ""."""
+    """Return a hint for messages on how to make an image [h, w, 3] of an array of this shape.
+
+    The hint is "" if no such conversion is known.
+    """
     if len(shape) == 4:
         return "; for a batch use `stylize_many`"
     if len(shape) == 2 or shape[-1:] == (1,):
@@ -139,7 +145,10 @@ def _shape_hint(shape: tuple[int, ...]) -> str:
 
 
 def _grey_hint(shape: tuple[int, ...]) -> str:
-    """Return a hint for messages: how to give a grey picture three channels; "" for other shapes."""
+    """Return a hint for messages on how to give a grey picture three channels.
+
+    The hint is "" if the shape is not that of a grey picture, [h, w] or [..., 1].
+    """
     grey = "; repeat a grey picture three times along a last axis"
     if len(shape) == 2:
         return f"{grey} with `np.stack([image] * 3, axis=-1)`"
@@ -197,7 +206,7 @@ def number(
       below: the value must be less than this number; None sets no bound.
 
     Raises:
-      TypeError: if the value is not a number or an array of real numbers.
+      TypeError: if the value is neither a real number nor an array of real numbers.
       ValueError: if a number is not finite, or outside the bounds.
     """
     if (
@@ -272,7 +281,7 @@ def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
 
     Args:
       params: the value to check.
-      kind: the class `Params`.
+      kind: the class `Params`, of which the value must be an instance.
       advice: what to do, for the end of the message.
     """
     instance("params", params, kind, advice)
@@ -284,10 +293,10 @@ def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
 
 
 def array(argument: str, value: Any, advice: str) -> None:
-    """Refuse a value that is no array, that is, has no shape or dtype.
+    """Refuse a value that is no array, that is, has no shape or no dtype.
 
-    Arrays of NumPy and JAX, tracers and `jax.ShapeDtypeStruct`s are accepted. `advice` ends the
-    message.
+    Arrays of NumPy and JAX, tracers and `jax.ShapeDtypeStruct`s are accepted. `advice` is the end of
+    the message.
     """
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
         raise TypeError(
@@ -322,7 +331,7 @@ def random_key(argument: str, key: Any) -> None:
 
 
 def single(recipe: Any) -> None:
-    """Refuse the recipe of a sweep: one with arrays where a single picture needs single numbers."""
+    """Refuse a recipe with arrays in place of numbers (a sweep); one picture needs single numbers."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf):
             name = jax.tree_util.keystr(path)

@@ -19,7 +19,8 @@ from nst_jax import _checks
 
 # --- Options --------------------------------------------------------------------------------------
 
-# Compiler options by JAX's name of the platform; on other platforms XLA's defaults apply.
+# JAX's name of a platform -> the compiler options on it. On a platform that is not listed, XLA's
+# defaults apply.
 OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "gpu": {
@@ -39,13 +40,12 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
     does not know it.
 
     Args:
-      platform: JAX's name of the platform, such as "gpu"; None is that of the default device.
+      platform: JAX's name of the platform, such as "gpu"; None means that of the default device.
 
     Returns:
       Names and values for the argument `compiler_options` of `jax.jit`, or of the method `compile` of
-      a lowered function. `stylize`,
-      `paint` and `stylize_many` use them; a program that the user compiles, such as
-      `jax.jit(nst.run)`, gets them only if the user passes them, as in the example.
+      a lowered function. `stylize`, `paint` and `stylize_many` use them. A program that the user
+      compiles, such as `jax.jit(nst.run)`, gets them only if the user passes them, as in the example.
 
     Example:
       >>> import jax
@@ -84,7 +84,7 @@ def _is_known(name: str, value: Any) -> bool:
 
 
 class Jitted:
-    """A function compiled as by `jax.jit`, with a bound on the number of shapes it stays compiled for.
+    """A function compiled as by `jax.jit`, but with a limit on how many compiled programs are kept.
 
     Each combination of shapes and dtypes of the arguments gets a `jax.jit` of its own. When there are
     more than `programs_in_memory()`, the one that was used least recently is dropped, with its memory.
@@ -193,15 +193,17 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     """Set the folder that keeps compiled programs between processes, and how many stay in memory.
 
     Compiling for a picture of a new shape takes seconds, on an accelerator up to a minute. With a
-    folder, JAX writes compiled programs there, and on GPUs which algorithm XLA found fastest for each
-    convolution, and loads them in later processes. The folder is for all programs of JAX in this
-    process. The command line needs no such call: it has a folder of its own.
+    folder, JAX writes compiled programs there and loads them in later processes. On GPUs, it also
+    writes and loads which algorithm XLA found fastest for each convolution. The setting applies to all
+    programs that JAX compiles in this process. The command line does not need this function: it has a
+    folder of its own.
 
     Args:
       folder: the folder, which is created if it does not exist; None leaves the setting as it is.
-      programs: for how many shapes each of this package's functions stays compiled in memory, where
-        one shape takes some 50 MB; those used least recently are dropped. Initially 64. None leaves
-        the number as it is. A picture painted at several resolutions uses one shape for each.
+      programs: for how many shapes each of this package's functions stays compiled in memory; when
+        there are more, the one used least recently is dropped. The number is 64 at first; None leaves
+        it as it is. One shape takes some 50 MB. A picture painted at several resolutions uses one shape
+        for each resolution.
 
     Raises:
       TypeError: if an argument is of another type.
@@ -230,8 +232,8 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
 
 
 # JAX writes to disk only programs that took at least this many seconds to compile. With JAX's default
-# of 1.0, many small programs would be left out. They load in a third of their compile time and take a
-# few kB each.
+# of 1.0, many small programs would be left out. To load such a program takes a third of the time that
+# it takes to compile, and its file has a few kB.
 LEAST_SECONDS = 0.0
 
 

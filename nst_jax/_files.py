@@ -27,7 +27,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it has more than `LONGEST_NAME` bytes, its beginning and a digest."""
+    """Return a file's name, or if it has over `LONGEST_NAME` bytes, its beginning and its digest."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name
@@ -110,7 +110,8 @@ def _created_part(target: Path) -> Iterator[Path]:
       target: the file to be replaced, which need not exist.
 
     Yields:
-      The path of the new file. If `target` exists, only the new file's owner can read and write it.
+      The path of the new file. If `target` exists, the new file can be read and written only by
+      the user who owns the new file.
     """
     mode = 0o600 if target.exists() else 0o666
     while True:
@@ -158,19 +159,19 @@ def _like(target: Path, part: Path) -> int | None:
 
 def reason_of(error: BaseException) -> str:
     """Return why reading or writing failed, as text: the system's reason, or the error's message."""
-    if isinstance(error, MemoryError):  # has no message if the memory allocator raised it
+    if isinstance(error, MemoryError):  # it has no message if the memory allocator raised it
         return "there is too little memory"
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
-PROTECTED = "it is write-protected"  # the reason in the error that `atomic` raises
+PROTECTED = "it is write-protected"  # the reason that `atomic` gives for refusing to replace a file
 
 
 def is_protected(path: Path) -> bool:
-    """Return whether a file must not be replaced because it cannot be written.
+    """Return whether a file must not be replaced because it is write-protected.
 
-    A rename needs no permission for the file that it replaces, and root may write anything. So a file
-    without any write permission counts as protected for root too.
+    This has to be checked, since a rename needs no permission for the file that it replaces. Root may
+    write to any file; even so, a file without any write permission counts as protected for root too.
     """
     return path.is_file() and not (os.access(path, os.W_OK) and path.stat().st_mode & 0o222)
 

@@ -44,7 +44,7 @@ class Format(NamedTuple):
     """A file format, and the advice in error messages about files that do not conform to it."""
 
     name: str  # value of the attribute `format` in its files
-    version: int  # value of the attribute `version`
+    version: int  # value of the attribute `version` in its files
     noun: str  # what messages call such a file, e.g. "weights file"
     if_damaged: str  # advice for a damaged file
     if_foreign: str  # advice for a file of another format; `{name}` becomes the file's name
@@ -179,15 +179,15 @@ def _crc32(file: IO[bytes], length: int) -> int:
 
 # --- Reading by another process first ---------------------------------------------------------------
 
-# A rehearsal means that another process reads a file before this one does, and hangs or crashes in its
-# place. Its time limit in seconds is that for starting the process and reading a small file, plus the
-# file's size divided by the bytes per second of a slow disk.
+# In a rehearsal, another process reads a file before this process does. If HDF5 hangs or crashes on the
+# file, this happens to the other process. The other process is stopped after `REHEARSAL_SECONDS`, which
+# is enough to start it and to read a small file, plus the file's size in bytes / `REHEARSAL_RATE`.
 REHEARSAL_SECONDS = 60.0
-REHEARSAL_RATE = 10e6
+REHEARSAL_RATE = 10e6  # bytes per second of a slow disk
 
-# The program of the other process. While HDF5 loops, Python's handler of Ctrl-C would not run, so the
-# system's default handler replaces it, which ends the process at once. The limit of CPU time ends the
-# process even if its parent was killed.
+# The program of the other process in a rehearsal. Python's handler of Ctrl-C would not run while HDF5
+# loops. So it is replaced by the system's default handler, which ends the process at once. The limit of
+# CPU time ends the process even if its parent was killed.
 _REHEARSAL = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -201,15 +201,15 @@ _hdf5.read_all(path)
 
 
 def rehearsal_problem(path: Path) -> str:
-    """Let another process read an HDF5 file; return a phrase on how that process hung or crashed.
+    """Let another process read an HDF5 file, and return how that process hung or crashed, as a phrase.
 
     Args:
       path: an HDF5 file whose bytes are not verified.
 
     Returns:
-      What HDF5 did, if it crashed or was still reading at the time limit; else "", also if no process
-      can be started. Python exceptions are not returned, since this process gets them too when it reads
-      the file.
+      What HDF5 did, if it crashed or was still reading at the time limit. If it did neither, or if no
+      process can be started, the result is "". An exception of Python in the other process gives "",
+      too, since this process gets the same exception when it reads the file.
     """
     found = path.stat()
     return _rehearsal_problem(path, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")  # where Linux tells how much memory there is
 CGROUP = Path("/sys/fs/cgroup")  # where Linux describes control groups, which limit containers
-# For each version of Linux control groups, 2 and 1: the files with the memory limit and the memory in
-# use; the file of memory statistics, and the key in it for memory in use that can be freed.
+# One entry for version 2 of Linux control groups and one for version 1. Each has the names of three
+# files, which contain the memory limit, the memory in use, and statistics; and the key in the
+# statistics for that part of the memory in use that can be freed.
 CGROUPS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     (
@@ -30,7 +31,10 @@ def of_this_machine() -> int | None:
 
 
 def _system_memory() -> int | None:
-    """Return the bytes that the operating system reports as available, or as installed; else None."""
+    """Return how many bytes of memory Linux reports as available.
+
+    On other systems, return how many bytes are installed; None if the system tells neither number.
+    """
     found = _numbers(MEMINFO)
     if "MemAvailable" in found:
         return found["MemAvailable"] * 1024
@@ -41,7 +45,7 @@ def _system_memory() -> int | None:
 
 
 def _control_group_memory() -> int | None:
-    """Return the bytes that the control group at `CGROUP` can still use; None if it states no limit."""
+    """Return the bytes that the control group at `CGROUP` can still use; None if no limit is found."""
     for limit, used, stat, freeable in CGROUPS:
         try:
             words = [(CGROUP / name).read_text("ascii").strip() for name in (limit, used)]
@@ -54,7 +58,10 @@ def _control_group_memory() -> int | None:
 
 
 def _numbers(path: Path) -> dict[str, int]:
-    """Return the numbers of a file whose lines are `name number` or `name: number unit`, by name."""
+    """Read a file with lines `name number` or `name: number unit` into a dictionary name -> number.
+
+    The dictionary is empty if the file cannot be read.
+    """
     try:
         lines = [line.split() for line in path.read_text("ascii").splitlines()]
     except (OSError, ValueError):

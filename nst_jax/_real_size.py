@@ -1,8 +1,8 @@
-"""Pictures that lie at the top left of a larger array: a bucket that pictures of several sizes share.
+"""Pictures that lie at the top left of a larger array, so that pictures of many sizes share a program.
 
-A program is compiled for the size of an array. Where the size of the picture in it, its real size, is a
-value at runtime, one program serves pictures of many sizes. Everything outside the picture is padding:
-it is set to zero, and never read as a pixel.
+A program is compiled for the size of its arrays. The size of the picture in such an array is called its
+real size; it is given to the program as a value at runtime. Everything in the array outside the picture
+is padding: it is set to zero, and never read as a pixel.
 """
 
 from typing import Any
@@ -15,7 +15,9 @@ from nst_jax._types import RealSize, Shape
 
 
 def inside(size: RealSize, shape: Shape) -> Bool[Array, "h w"]:
-    """Return which positions of an array of this (height, width) lie in a picture of this real size.
+    """Return which positions of an array lie in the picture at its top left.
+
+    `size` is the (height, width) of the picture, and `shape` that of the array.
 
     Example:
       >>> import jax.numpy as jnp
@@ -27,10 +29,10 @@ def inside(size: RealSize, shape: Shape) -> Bool[Array, "h w"]:
 
 
 def cut(x: Array, size: RealSize) -> Array:
-    """Return an array [*batch, h, w, c] with zeros outside the real size, whatever was there before.
+    """Return `x`, an array [*batch, h, w, c], with everything outside the picture in it set to zero.
 
-    Even NaN becomes zero there. The gradient with respect to `x` is exactly zero outside the real size,
-    too.
+    The picture is at the top left and has the (height, width) `size`. Even NaN becomes zero outside it.
+    The gradient with respect to `x` is exactly zero there, too.
     """
     height, width = x.shape[-3:-1]
     mask = inside(size, (height, width)).reshape(*[1] * (x.ndim - 3), height, width, 1)

@@ -3,7 +3,8 @@
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels, such as BGR with the mean subtracted, occur only in
 `vgg`, in the canvases (pictures being optimised, `State.canvas`) of recipes that optimise in network
-pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe.
+pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe. A recipe has
+every choice and number of a style transfer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,24 +74,24 @@ class Guides(NamedTuple):
     `controls.regions`.
     """
 
-    # Style tap -> [h', w', r + 1], T of each region, that of the default style first.
+    # Style tap -> [h', w', r + 1], T of each region; the region with the default style is the first.
     masks: dict[str, Array]
-    # Style tap -> [r + 1], the sum of T² over the positions of each region, by which its sums are
-    # divided; 1 for an empty region.
+    # Style tap -> [r + 1], for each region the sum of T² over all positions, or 1 for an empty region.
+    # The region's sums are divided by this number to get means.
     totals: dict[str, Array]
     # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
     # at a tap sum to 1.
     shares: dict[str, Array]
-    # The additional content loss that keeps protected parts like the content has a weight for each
-    # position. Its tap -> [h', w', 1], the square roots of these weights: features are multiplied by
-    # them before the loss squares differences. The dictionary is empty if nothing is protected.
+    # For the additional content loss that keeps protected parts like the content. The tap of this loss
+    # -> [h', w', 1], the square root of the loss's weight at each position: features are multiplied by
+    # it before the loss squares differences. The dictionary is empty if nothing is protected.
     held: dict[str, Array]
 
 
 class KeptContent(NamedTuple):
-    """The content picture, and how much of it each pixel of the canvas keeps, for protected parts.
+    """The content picture, and how much of it each pixel of the result keeps, for protected parts.
 
-    `controls.with_kept` mixes the two.
+    With this record, `controls.with_kept` mixes the content into the canvas.
     """
 
     content: Float[Array, "*batch h w 3"]
@@ -102,13 +103,15 @@ class Targets(NamedTuple):
     """What the canvas (the picture being optimised) is compared with.
 
     Targets are computed before the optimisation loop begins, once for each scale (resolution level).
+    Content taps are the taps that the content loss reads, and style taps those that the style loss
+    reads.
     """
 
     content: Features  # content tap -> features of the content picture
     # Style tap -> target of the style loss, e.g. the style's Gram matrix. With `guides`, the targets of
     # all regions are stacked along a first axis.
     style: dict[str, Any]
-    # The content picture, if the recipe has a `matting_weight` or a `losses.JointContentLoss`.
+    # The content picture; None unless the recipe has a `matting_weight` or a `losses.JointContentLoss`.
     photo: Image | None = None
     guides: Guides | None = None  # None if there are no regions, protected or transparent parts
     kept: KeptContent | None = None  # None if nothing is protected
@@ -128,7 +131,8 @@ class Losses(NamedTuple):
     content: Scalar
     style: Scalar
     tv: Scalar
-    # Style tap, or part of a style loss that has parts -> its weighted loss.
+    # Style tap -> its weighted loss. For a style loss with named parts (see `losses.MatchingLoss`):
+    # name of the part -> its weighted loss.
     style_layers: dict[str, Scalar]
     # The matting energy: how far the picture is from being a locally affine function of the content's
     # colours. None if the recipe has no `matting_weight`.
@@ -143,7 +147,8 @@ class State(NamedTuple):
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
-    # The last canvas that was kept, or the start; its pixel convention is `recipe.descent.coordinates`.
+    # The last canvas that was kept, or the start if none was kept yet. Its pixel convention is
+    # `recipe.descent.coordinates`.
     canvas: Float[Array, "*batch h w 3"]
     # Losses of `canvas`. If `broke_at` is not -1, they are those of a rejected canvas, and not finite.
     losses: Losses
@@ -154,8 +159,9 @@ class State(NamedTuple):
     # The average of all canvases kept at this scale, in which later canvases have more weight; None if
     # `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
-    # For each position of the canvas the index of its match in the style, if the style loss finds
-    # matches once for each scale (see `losses.MatchingLoss`); None for all other style losses.
+    # If the style loss finds matches once for each scale (see `losses.MatchingLoss`): for each of the n
+    # positions of the canvas that it compares, the index of the position's match in the style. None for
+    # all other style losses.
     matches: Int[Array, "*batch n"] | None = None
 
 
@@ -174,7 +180,8 @@ class Snapshot(NamedTuple):
     losses: Losses
     history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
     scale: int  # index of the scale; 0 is the coarsest
-    broke_at: int  # number of the update, over all scales, whose losses were not finite, or -1
+    # Number of the update, counted over all scales, whose losses were not finite; -1 if there is none.
+    broke_at: int
 
 
 class Checkpoint(NamedTuple):

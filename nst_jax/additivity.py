@@ -21,7 +21,7 @@ from nst_jax.losses import (
     Variation,
 )
 
-# Losses that `check_additive` skips at run time: the tests check them.
+# Losses that `check_additive` skips at run time, since the tests of this package check them.
 BUILT_IN = (*CONTENT_LOSSES.values(), *STYLE_LOSSES.values(), *VARIATIONS.values())
 
 TOLERANCE = 1e-3  # relative error up to which sums count as equal, to allow for rounding

@@ -23,7 +23,6 @@ from nst_jax.controls import finishing
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.controls.regions import controls_of
 from nst_jax.descent import descend, intervals_of
-from nst_jax.images import on_host as on_host_filters
 from nst_jax.measuring import Watch
 from nst_jax.painting import (
     check_given_plan,
@@ -36,7 +35,8 @@ from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.bucket_choice import chosen_buckets, typical_costs
+from nst_jax.scaling.plan import Plan, fits_in_bucket, plan_bucket, plan_scales
 from nst_jax.scaling.sharding import AnyMesh, Devices
 
 # Type of the argument `progress`: a function of the evaluations done so far and of their total number.
@@ -122,11 +122,11 @@ def stylize_many(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
+    bucket: int | str = buckets.OFF,
     every: int | Iterable[int] = optimize.CAPACITY,
     progress: Progress | None = None,
     chunk: int | None = None,
     bands: int = 1,
-    bucket: int | str = buckets.OFF,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -173,6 +173,15 @@ def stylize_many(
         content.
       style_opacity: as in `stylize`; or a list that has for each entry of `styles` an opacity or None,
         and for an entry that is a blend a list of these.
+      bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
+        Pictures of all sizes up to this side then share one compiled loop for each scale. Each picture
+        gets the losses and updates that it would get without the array; the rest of the array takes
+        time, but changes nothing. What would not be exact in a larger array is refused: losses that are
+        no sums over positions, regions, and tiles, among others. `"off"`, the default: each shape of
+        canvas has a compiled loop of its own. `"auto"`: arrays of several shapes, chosen by
+        `nst_jax.scaling.bucket_choice` so that compiling and painting take the least time together, as
+        far as typical times of the platform say; what would not be exact in them, or does not fit into
+        memory, has a compiled loop for its own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: a function that is called as `progress(done, total)` once the losses of the start are
@@ -187,12 +196,6 @@ def stylize_many(
         and that size is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of `bands`.
-      bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
-        Pictures of all sizes up to this side then share one compiled loop for each scale. Each picture
-        gets the losses and updates that it would get without the array; the rest of the array takes
-        time, but changes nothing. What would not be exact in a larger array is refused: losses that are
-        no sums over positions, regions, and tiles, among others. `"off"`, the default: each shape of
-        canvas has a compiled loop of its own.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have the same shape, else a list of n images
@@ -235,8 +238,8 @@ def stylize_many(
     styles = _with_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
-    side = buckets.checked_bucket(bucket)
-    if side is not None and plan is not None:
+    chosen = buckets.checked_bucket(bucket)
+    if chosen is not None and plan is not None:
         raise ValueError(
             "`bucket`: cannot be used with a `plan`, which is for canvases of one shape"
         )
@@ -248,16 +251,15 @@ def stylize_many(
         init=init,
         key=key,
         given=BatchControls(regions, protect, opacity, style_opacity),
-        on_host=side is not None,
+        on_host=_resizes_on_host(chosen, contents, recipe),
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
     device = capacity.device_of(params)
     _warn_of_enlarged(styles, members, recipe)
-    if side is not None:
-        plans = plan_in_buckets(
-            side, members, recipe, mesh=mesh, device=device, chunk=chunk, bands=bands > 1
-        )
+    if chosen is not None:
+        plan_them = plan_by_cost if chosen == buckets.AUTO else partial(plan_in_buckets, chosen)
+        plans = plan_them(members, recipe, mesh=mesh, device=device, chunk=chunk, bands=bands > 1)
     elif plan is None:
         plans = [
             plan_members(some, recipe, mesh=mesh, device=device, chunk=chunk)
@@ -279,6 +281,14 @@ def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
     if not pictures:
         return styles
     return [[*blended, *pictures] for blended in _lists(styles)]
+
+
+def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> bool:
+    """Return whether pictures are resized on the host, since some of them may lie in buckets."""
+    if bucket != buckets.AUTO:
+        return bucket is not None
+    sizes = {image.shape for image in _checks.images("contents", contents)}
+    return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, (), controlled=False)
 
 
 def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) -> None:
@@ -384,7 +394,7 @@ def members_of(
     ]
     for one in controls:
         check_controls(one, recipe)
-    resize = _resized_on_host if on_host else prepare.resized
+    resize = prepare.resized_without_compiling if on_host else prepare.resized
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
     prepared = _recolored(resized, pairs, controls, recipe)
     # A style that gets the colours of its content becomes another picture for each content. So each
@@ -503,13 +513,6 @@ def _resized(
         )
         for (content, style), found in scales.items()
     }
-
-
-def _resized_on_host(image: np.ndarray, shape: Shape, recipe: Recipe) -> Image:
-    """Do what `prepare.resized` does, without compiling anything for the size of the picture."""
-    # `jnp.asarray` in place of `jax.device_put` would compile a program that copies arrays of this
-    # shape.
-    return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 
 
 # The numbers of a recipe that may be arrays [n], so that each picture of a batch has its own: those
@@ -679,8 +682,64 @@ def plan_in_buckets(
             "pictures": len(own),
             "chunk": chunk,
         }
-        found.append((buckets.plan_bucket(recipe, bucket.scales, **options), own))
+        found.append((plan_bucket(recipe, bucket.scales, **options), own))
     return found
+
+
+def plan_by_cost(
+    members: list[Member],
+    recipe: Recipe,
+    *,
+    mesh: AnyMesh | None = None,
+    device: Any = None,
+    chunk: int | None = None,
+    bands: bool = False,
+) -> list[tuple[Plan, list[Member]]]:
+    """Plan the run of members in the buckets that `chosen_buckets` chooses; return plans and members.
+
+    Members that cannot be exact in a bucket fill their arrays.
+
+    Args:
+      members: the pictures of the batch.
+      recipe: the recipe of all pictures.
+      mesh: as in `plan_in_buckets`.
+      device: as in `plan_in_buckets`.
+      chunk: as in `plan_in_buckets`.
+      bands: as in `plan_in_buckets`.
+
+    Raises:
+      ValueError: if there is too little memory even for tiles.
+    """
+    can = [
+        not bands
+        and buckets.can_lie_in_bucket(
+            recipe,
+            member.prepared.scales,
+            controlled=member.prepared.controls is not None,
+        )
+        for member in members
+    ]
+    some = [member for member, possible in zip(members, can, strict=True) if possible]
+    alone = [member for member, possible in zip(members, can, strict=True) if not possible]
+    options: dict[str, Any] = {"mesh": mesh, "device": device}
+    platform = capacity.platform_of(device)
+    found = chosen_buckets(
+        [member.prepared.scales for member in some],
+        recipe,
+        typical_costs(platform),
+        platform,
+        fits=lambda arrays: fits_in_bucket(recipe, arrays, **options),
+    )
+    options |= {"chunk": chunk}
+    plans = [plan_members(same, recipe, **options) for same in _by_shape(alone, recipe)]
+    for bucket in found:
+        own = [some[index] for index in bucket.runs]
+        if bucket.exact:
+            plans.append(plan_members(own, recipe, **options))
+        else:
+            arrays, count = bucket.scales, len(own)
+            plans.append((plan_bucket(recipe, arrays, pictures=count, **options), own))
+    return plans
 
 
 # --- Painting -------------------------------------------------------------------------------------

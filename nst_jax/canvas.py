@@ -1,4 +1,8 @@
-"""The canvas of a single picture, and the compiled functions that optimise it."""
+"""The canvas of a single picture, and the compiled functions that optimise it.
+
+The canvas is the picture that is optimised, at one or several scales (resolutions), coarse to fine. At
+each scale it is compared with targets: features of the content, and statistics of the styles.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -12,10 +16,11 @@ from jaxtyping import Array
 
 from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
-from nst_jax._types import Image, Losses, Params, Snapshot, State, Targets
+from nst_jax._real_size import padded
+from nst_jax._types import Losses, Params, RealSize, Shape, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
-from nst_jax.images import resizing
+from nst_jax.images import on_host, resizing
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
@@ -23,10 +28,12 @@ from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
+from nst_jax.targets import blend, style_targets
 from nst_jax.vgg.network import with_forms
 
-# A function that starts some work, given as a function without arguments, possibly in another thread.
-# It returns a function that waits until the work is done and returns its result.
+# Type of a function that starts some work, possibly in another thread. Its argument is a function
+# without arguments that does the work. It returns a function that waits until the work is done and
+# returns the result of the work.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
 
@@ -60,11 +67,14 @@ PROGRAMS = Programs(
 )
 
 
-class _Measured(NamedTuple):
-    """The resized pictures of one scale (resolution), and the targets computed from them."""
+_style_targets = Jitted(style_targets)
 
-    content: Image  # [h, w, 3]
-    styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then those of the regions
+
+class _Measured(NamedTuple):
+    """The resized pictures of one scale, and the targets computed from them."""
+
+    content: Any  # [h, w, 3]; on the host if the canvas lies in a bucket
+    styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then the styles of the regions
     targets: Targets
 
 
@@ -89,9 +99,11 @@ class SingleCanvas:
         # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
         self._shapes = [scale.shape for scale in plan.scales]
+        # If the canvas lies in larger arrays, the scales of the plan are those of the arrays.
+        self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe with the values that hold at one scale, such as its style loss."""
+        """Return the recipe with the values for one scale, where values differ between scales."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
@@ -102,6 +114,8 @@ class SingleCanvas:
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
 
     def measure(self, scale: int) -> _Measured:
+        if self.plan.in_bucket:
+            return self._measure_in_bucket(scale)
         here = self.plan.scales[scale]
         content = prepare.at_scale(self._prepared.content, here.shape)
         styles = prepare.styles_at(self._prepared, here)
@@ -115,6 +129,33 @@ class SingleCanvas:
             watch=self._watch,
         )
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
+
+    def _measure_in_bucket(self, scale: int) -> _Measured:
+        """Measure pictures that lie in the plan's arrays; nothing is compiled for their own sizes."""
+        here, arrays, recipe = self._scales[scale], self.plan.scales[scale], self._at(scale)
+        content = on_host.at_scale_on_host(self._prepared.content, here.shape)
+        styles = tuple(
+            on_host.at_scale_on_host(*pair)
+            for pair in zip(self._prepared.styles, here.style_shapes, strict=True)
+        )
+        pieces = Measuring(
+            self._params, recipe, None, programs=self._programs.measuring, watch=self._watch
+        )
+        statistics = [
+            pieces.statistics(
+                jnp.asarray(padded(style, arrays.style_shapes[0])), _traced(style.shape[:2])
+            )
+            for style in styles
+        ]
+        wide, size = jnp.asarray(padded(content, arrays.shape)), _traced(here.shape)
+        blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
+        targets = Targets(
+            pieces.content(wide, size=size),
+            _style_targets(blended, recipe),
+            pieces.photo(wide),
+            size=size,
+        )
+        return _Measured(content, styles, targets)
 
     def start(self, scale: int, measured: _Measured, before: Handover | None) -> State:
         state = self._unmatched(scale, measured, before)
@@ -137,13 +178,26 @@ class SingleCanvas:
         The arguments are those of `start`.
         """
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
-        shape, enlarge = measured.content.shape[:2], recipe.descent.enlarge
+        shape, enlarge = self._scales[scale].shape, recipe.descent.enlarge
         if before is None:
-            content = measured.content
+            content, style = measured.content, measured.styles[0]
+            if self.plan.in_bucket:  # `jnp.asarray` would compile a copy of each shape
+                content, style = jax.device_put((content, style))
             init = instant_painter.resolved_start(self._prepared, recipe, self._init)
-            image = prepare.starting_image(content, measured.styles[0], recipe, init, self._key)
+            image = prepare.starting_image(content, style, recipe, init, self._key)
             exact = prepare.exact_canvas(content, recipe, self._init)
-            image = self._programs.enlarge(image, shape, enlarge, False)
+            if self.plan.in_bucket:
+                array = self.plan.scales[scale].shape
+                image = jnp.asarray(padded(image, array))
+                exact = None if exact is None else padded(exact, array)
+            else:
+                image = self._programs.enlarge(image, shape, enlarge, False)
+        elif self.plan.in_bucket:
+            height, width = self._scales[scale - 1].shape
+            coarse = np.asarray(before.image)[:height, :width]
+            fine = on_host.resized_on_host(coarse, shape, enlarge)
+            fine = np.clip(fine, 0, 1) if recipe.descent.clip else fine
+            image = jnp.asarray(padded(fine, self.plan.scales[scale].shape))
         else:
             image = self._programs.enlarge(before.image, shape, enlarge, recipe.descent.clip)
             if recipe.descent.content_detail and scale < len(self._shapes) - 1:
@@ -184,15 +238,17 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Begin to make the next scale's targets and programs; return a function that waits for them.
-
-        The returned function gives the result of `measure` at the next scale. If there is no next
-        scale, or memory cannot hold both scales at once, nothing is begun and None is returned.
+        """Begin to make the targets and programs of the next scale, while the current one is painted.
 
         Args:
-          begin: a function that starts given work, possibly in another thread.
+          begin: a function that starts the work, possibly in another thread; see `Begin`.
           scale: index of the scale that is being painted.
           state: the current state at this scale.
+
+        Returns:
+          A function that waits until all is made and returns the result of `measure` at the next scale.
+          If there is no next scale, or memory cannot hold both scales at once, nothing is begun and the
+          result is None.
         """
         if not self.plan.fits_beside_next(scale):
             return None
@@ -209,7 +265,8 @@ class SingleCanvas:
 
         Args:
           scale: index of the scale to prepare.
-          before: an early result of the scale before it, of the right shapes and types.
+          before: what the scale before hands over, although it is not finished: compiling the programs
+            needs only the shapes and types of its arrays.
 
         Returns:
           The result of `measure` at the scale.
@@ -229,7 +286,7 @@ class SingleCanvas:
     def fresh_state(self, scale: int) -> State:
         """Return the shapes and dtypes of a state at a scale, as a `State` of `jax.ShapeDtypeStruct`s.
 
-        The rows of padding that a canvas shared by several devices has are not included.
+        A canvas that is shared by several devices has rows of padding, which the shapes do not include.
         """
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         fresh = jax.eval_shape(optimize.init, canvas, self._at(scale))
@@ -242,7 +299,7 @@ class SingleCanvas:
 
         Args:
           position: the position, with its state.
-          pieces: the losses of the canvases since the previous snapshot, in pieces, in their order.
+          pieces: the losses of all canvases since the previous snapshot, as consecutive parts.
         """
         state, plan = position.state, self.plan
         assert state is not None
@@ -251,10 +308,13 @@ class SingleCanvas:
         picture = self._programs.picture(
             state, self._at(position.scale), bands=plan.bands(position.scale)
         )
-        whole = sharding.gather(picture, plan.mesh)
+        whole, here = sharding.gather(picture, plan.mesh), self._scales[position.scale]
+        if plan.in_bucket:
+            height, width = here.shape
+            whole = jax.device_put(np.asarray(whole)[:height, :width])
         return Snapshot(
             step=position.step,
-            image=self._finish(whole, plan.scales[position.scale]),
+            image=self._finish(whole, here),
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,
@@ -262,6 +322,11 @@ class SingleCanvas:
         )
 
 
+def _traced(shape: Shape) -> RealSize:
+    """Return a (height, width) as an array, so that no program is compiled for it."""
+    return jnp.asarray(shape, jnp.int32)
+
+
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate losses of consecutive canvases that were recorded in several pieces."""
+    """Concatenate the losses of consecutive canvases, given as consecutive parts of the record."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

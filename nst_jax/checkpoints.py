@@ -8,8 +8,8 @@ A checkpoint is an HDF5 file with the attributes `format` ("nst-jax checkpoint")
 * `state/...`: the leaves of the run's `State` by name, such as `state/opt_state/memory/moves`;
 * `history/...`: the losses of every canvas so far.
 
-The checksum is a CRC-32 over the name, dtype, shape and bytes of every dataset, sorted by name. Unlike
-unpickling, reading a checkpoint executes nothing that is in the file.
+The checksum is a CRC-32 over the name, dtype, shape and bytes of every dataset, in the order of their
+names. Unlike unpickling, reading a checkpoint executes nothing that is in the file.
 """
 
 import json
@@ -70,10 +70,10 @@ def state_from(checkpoint: Checkpoint, like: State, *, argument: str = "resume")
 
 
 def tree_from(arrays: Mapping[str, Any], like: Any, *, argument: str) -> Any:
-    """Rebuild a pytree from its leaves by name, in new buffers.
+    """Rebuild a pytree from a dictionary of its leaves, in new buffers.
 
     Args:
-      arrays: what `named_leaves` returned, as read from a file.
+      arrays: the leaves with the names that `named_leaves` gives them, as read from a file.
       like: a pytree of the wanted structure, or the shapes and dtypes of one.
       argument: the caller's name for the file, used in messages.
 
@@ -122,7 +122,7 @@ def check_resumable(
 def check_same_run(
     was: Mapping[str, Any], now: Mapping[str, Any], *, argument: str = "resume"
 ) -> None:
-    """Refuse a checkpoint whose run depends on other facts than this one.
+    """Refuse a checkpoint whose run depends on other facts (inputs and settings) than this run.
 
     Args:
       was: what the checkpoint's run depends on, by name, as JSON values.
@@ -153,7 +153,7 @@ def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
 
 
 def _shown(facts: Mapping[str, Any], name: str) -> str:
-    """Return a fact as text for messages; of a digest, the beginning."""
+    """Return a fact as text for messages; a hash is shortened to its first 12 characters."""
     if name not in facts:
         return "absent"
     value = facts[name]
@@ -173,8 +173,8 @@ def _check_position(
             f"`{argument}`: the checkpoint has had {step} updates, more than the {totals[1]} of this "
             "run; give it more steps, or start anew"
         )
-    # The last update of a scale gives the first canvas of the next one, so the run is then already at
-    # the next scale. Only the last scale includes its own end.
+    # The last update of a scale makes the first canvas of the next scale. So after this update, a run
+    # is already at the next scale, except after the last update of the last scale.
     begins, ends = (sum(scale["steps"] for scale in now[:n]) for n in (here, here + 1))
     same_so_far = now[:here] == was[:here] and len(now) == len(was)
     if same_so_far and begins <= step <= ends - (here < len(now) - 1):
@@ -199,10 +199,10 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
     """Return the recipe with the tiles and the precision that were chosen for the checkpoint's run.
 
     Only what the recipe leaves open is replaced. If `network.tile` is None, `tile` and `remat` become
-    those of the checkpoint's run: otherwise the memory available now would decide both, and another
-    tile size changes the last bits of the picture. If `network.precision` is `AUTO`, it becomes the
-    precision of that run: otherwise the platform of this run would decide it. Without a checkpoint, the
-    recipe is returned unchanged.
+    those of the checkpoint's run. If they were chosen anew, for the memory that is available now, the
+    tile size could differ, which changes the last bits of the picture. If `network.precision` is
+    `AUTO`, it becomes the precision of the checkpoint's run, even if this platform has another default.
+    Without a checkpoint, the recipe is returned unchanged.
     """
     if checkpoint is None:
         return recipe
@@ -230,7 +230,7 @@ def save(path: PathLike, checkpoint: Checkpoint) -> None:
     Raises:
       ValueError: if `path` is a folder, write-protected or a link that leads to itself, or if its
         folder is missing or not writable.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
       >>> import pathlib, tempfile
@@ -287,10 +287,10 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
       argument: the caller's name for `path`, used in messages.
 
     Returns:
-      The checkpoint, its arrays on the host.
+      The checkpoint, with its arrays on the host.
 
     Raises:
-      ValueError: if the file is missing, damaged, no checkpoint, or of another format version.
+      ValueError: if the file is missing, damaged, not a checkpoint, or of another format version.
 
     Example:
       >>> import nst_jax as nst
@@ -324,8 +324,8 @@ def load(path: PathLike, *, argument: str = "path") -> Checkpoint:
 _FIELDS: Mapping[str, type] = {
     "step": int, "scale": int, "facts": dict, "scales": list, "device": dict, "notes": dict,
 }  # fmt: skip
-_OPTIONAL = "history/matting"  # dataset that only runs with a `matting_weight` have
-# The datasets of losses that the checkpoints of all runs have.
+_OPTIONAL = "history/matting"  # dataset that is present only if the recipe has a `matting_weight`
+# Names of the datasets of losses that must be present in every checkpoint.
 _TERMS = {f"history/{name}" for name in Losses._fields if name != "style_layers"} - {_OPTIONAL}
 
 

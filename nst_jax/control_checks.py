@@ -1,7 +1,8 @@
 """Checks of regions, protected and transparent parts, together called controls.
 
-A recipe must be able to use them, and none of them may be empty at the layers that the losses read,
-which depends on the sizes of the pictures.
+A tap is a layer whose features the losses read. The checks refuse controls that cannot be combined with
+the recipe, and regions that are empty at every tap of the style loss. Features have fewer positions
+than the picture has pixels, so whether a small region is empty at a tap depends on the picture's size.
 """
 
 import jax
@@ -23,8 +24,9 @@ class RegionLeftOut(UserWarning):
 def style_loss_of_all_positions(recipe: Recipe) -> str | None:
     """Return the name of a style loss of the recipe that cannot leave out single positions.
 
-    Such a loss needs all positions together, as one that sorts them. The result is None if the recipe
-    has no such style loss. Content losses do not count, since they need not leave out positions.
+    Such a loss needs all positions together, for example because it sorts them. The result is None if
+    the recipe has no such style loss. Content losses and variations are not considered, since controls
+    do not make them leave out positions.
     """
     others = (ContentLoss, JointContentLoss, Variation)
     named = recipe.terms.named_losses.items()
@@ -35,11 +37,11 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 def check_controls(given: Given | None, recipe: Recipe) -> None:
     """Refuse regions, protected and transparent parts if the recipe cannot be combined with them.
 
-    That is so if the recipe has a style loss that cannot be masked, or styles of single layers
+    They cannot be combined with a style loss that cannot be masked, nor with styles of single layers
     (`tap_styles`). Regions cannot be combined with the colours "palette" either.
 
     Args:
-      given: the checked controls; None if there are none, and then nothing is refused.
+      given: the checked controls; None if there are none, in which case nothing is refused.
       recipe: the checked recipe.
 
     Raises:
@@ -74,10 +76,10 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
 
 
 def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
-    """Return a note on each region that is empty at a style tap of the final scale.
+    """Return a note for each region that is empty at some style taps, at the final scale.
 
     Raises:
-      ValueError: if a region is empty at all style taps; the message names the size.
+      ValueError: if a region is empty at every style tap; the message names the size.
     """
     controls, last = prepared.controls, prepared.scales[-1]
     if controls is None:
@@ -112,9 +114,10 @@ def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
 
 
 def _empty_taps(controls: Controls, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
-    """Return where regions are empty: (number of the region, "content" or "style") -> taps.
+    """Return where regions are empty: (number of the region, "content" or "style") -> style taps.
 
-    Number 0 is the region of the default style.
+    Number 0 is the region of the default style. "content" means that the region's mask in the content
+    picture is empty, and "style" that the mask in the region's style picture is empty.
     """
     counts, of_styles = jax.device_get(_totals(controls, recipe))
     found: dict[tuple[int, str], list[str]] = {}

@@ -1,7 +1,9 @@
 """Style losses that compare positions of the canvas with positions of the style (`MatchingLoss`).
 
-`objective` and `optimize` call these functions for the targets, matches and distances of such a loss.
-The functions compute the features of whole pictures, never of tiles or bands.
+The functions of this module compute the targets, the matches (the nearest neighbours in the style) and
+the distances of such a loss; `measuring`, `objective` and `optimize` call them. `content_distance`
+computes the distance of a `JointContentLoss`. All functions use the features of whole pictures, never
+those of tiles or bands.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +44,7 @@ def unit_of(params: Params) -> float:
 
 
 def with_pixels(picture: Image, features: Features) -> Features:
-    """Return features by tap with the picture itself before them, under the name `losses.PIXELS`."""
+    """Return `features` with the picture itself as an additional first entry, named `losses.PIXELS`."""
     return {PIXELS: picture, **features}
 
 
@@ -69,7 +71,7 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
       recipe: a recipe whose style loss is a `MatchingLoss`; `turns` of the loss are the rotations.
 
     Returns:
-      The arrays that the loss keeps of the styles, by name.
+      Name -> array; the arrays are those that `loss.target` computes from the styles.
     """
     loss, network = matching_loss(recipe), recipe.network
     pictures = [jnp.rot90(style, turn) for style in styles for turn in loss.turns]
@@ -86,9 +88,9 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
 def searched(start: Image, content: Image, share: Scalar | float) -> Image:
     """Return the picture whose nearest neighbours in the style are sought.
 
-    It is share · content + (1 - share) · (start + detail), where the detail is the finest of the
-    content: the content minus a copy of the content that was halved and enlarged again. At the
-    beginning of a scale (resolution), the canvas was enlarged just before and has no such detail.
+    It is share · content + (1 - share) · (start + detail). Here, detail is the content minus a copy of
+    the content that was halved and enlarged again. It is added because `start` was just enlarged from
+    a coarser scale (resolution) and so has no fine detail of its own.
 
     Args:
       start: the canvas at the beginning of a scale, as an image [h, w, 3].
@@ -117,7 +119,7 @@ def find_matches(
       start: the canvas as an image [h, w, 3] at the beginning of a scale.
       content: the content, of the same size.
       target: what `measure_styles` returned.
-      recipe: a recipe whose style loss has matches.
+      recipe: a recipe whose style loss needs matches.
       first: whether this is the coarsest scale, at which the features of the content alone are used.
     """
     loss, network = matching_loss(recipe), recipe.network
@@ -146,19 +148,19 @@ def distances(
     step: Int[Array, ""],
     recipe: Recipe,
 ) -> dict[str, Float[Array, ""]]:
-    """Return the unweighted style loss of a canvas by tap, or by the parts of the loss.
+    """Return the unweighted style loss of a canvas: style tap, or part of the loss -> number.
 
     Args:
       params: the weights of the network.
       image: the canvas as an image [h, w, 3].
       found: the features of the canvas at the style taps.
       target: what `measure_styles` returned.
-      matches: what `find_matches` returned; None if the loss has no matches.
-      step: number of the update, counted at its scale.
+      matches: what `find_matches` returned; None if the loss needs no matches.
+      step: number of the update at the current scale; 0 is the start.
       recipe: a recipe whose style loss is a `MatchingLoss`.
 
     Raises:
-      ValueError: if the loss has matches and none are given.
+      ValueError: if the loss needs matches and none are given.
     """
     loss, products = matching_loss(recipe), recipe.network.precision_on().products
     if loss.matches is not None and matches is None:
@@ -184,7 +186,7 @@ def content_distance(
     step: Int[Array, ""],
     recipe: Recipe,
 ) -> Float[Array, ""]:
-    """Return the unweighted content loss of a canvas, for a loss that reads all content taps together.
+    """Return the unweighted content loss of a canvas, for a loss that uses all content taps at once.
 
     Args:
       params: the weights of the network.
@@ -192,7 +194,7 @@ def content_distance(
       found: the features of the canvas at the content taps.
       photo: the content picture, of the same size.
       content: the features of the content at the content taps.
-      step: number of the update, counted at its scale.
+      step: number of the update at the current scale; 0 is the start.
       recipe: a recipe whose content loss is a `JointContentLoss`.
 
     Raises:

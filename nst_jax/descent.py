@@ -16,8 +16,9 @@ LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamSt
 Values: TypeAlias = Any  # losses of consecutive canvases; in a dream, the values that are maximised
 Handover: TypeAlias = Any  # what a scale leaves to the next: an image, or an `optimize.Handover`
 
-# Type of the argument `ahead` of `descend`: a function of the scale's index and the state. It returns a
-# function that waits for the result, or None.
+# Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale. It gets
+# the index of the current scale, and the state. It returns a function that waits for what `measure`
+# returns at the next scale; or None, if it does not prepare that scale.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 
 
@@ -27,23 +28,26 @@ class Position(NamedTuple):
     scale: int = 0  # index of the scale; 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
     state: LoopState | None = None  # the loop's state at this scale; None: no losses computed yet
-    # The losses of all canvases so far, in parts that follow each other; empty if they are not kept.
+    # The losses of all canvases so far, as consecutive parts; empty if losses are not recorded.
     history: tuple[Values, ...] = ()
 
 
 @runtime_checkable
 class Canvas(Protocol):
-    """What `descend` optimises at each scale: the canvas of a picture or dream, or all of a batch.
+    """What `descend` optimises: the canvas of one picture or dream, or all canvases of a batch.
 
     In the methods, `scale` is the index of a scale; 0 is the coarsest.
     """
 
     def measure(self, scale: int) -> Any:
-        """Compute what a scale needs beforehand, such as targets; the others get it as `measured`."""
+        """Compute what a scale needs beforehand, such as targets.
+
+        The result is the argument `measured` of `start` and `run`.
+        """
         ...
 
     def start(self, scale: int, measured: Any, before: Handover | None) -> LoopState:
-        """Make a fresh state of a scale.
+        """Return a fresh state for a scale.
 
         `before` is what `hand_over` returned for the scale before; None at the coarsest scale.
         """
@@ -55,12 +59,12 @@ class Canvas(Protocol):
         """Run `steps` steps of the loop, each of which computes the losses of one canvas.
 
         Returns:
-          The next state, and the losses of each step; None in place of losses that are not kept.
+          The state after these steps; and the losses of each step, or None if losses are not recorded.
         """
         ...
 
     def hand_over(self, scale: int, state: LoopState) -> Handover:
-        """Return what the next scale starts from, given the last state of a scale."""
+        """Return what the scale after `scale` starts from; `state` is the last state at `scale`."""
         ...
 
     def is_broken(self, state: LoopState) -> bool:
@@ -79,9 +83,9 @@ def descend(
 ) -> Iterator[Position]:
     """Optimise a canvas at each scale in turn and yield its position after every interval.
 
-    The first position comes when the losses of the start are computed, before any update. Enlarging the
-    canvas to the next scale counts as the last update of the coarser scale, so that n updates give
-    n + 1 losses.
+    In a new run, the first position comes when the losses of the start are computed, before any update.
+    Enlarging the canvas to the next scale counts as the last update of the coarser scale, so that n
+    updates give n + 1 losses.
 
     Args:
       canvas: the canvas of one picture, or the canvases of a batch.
@@ -101,7 +105,8 @@ def descend(
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = position or Position()
     wanted = 1 if state is None else 0
-    # If the next scale is being prepared: the function that waits for its targets and returns them.
+    # The function that `ahead` returned, which waits for the targets of the next scale and returns
+    # them; None if the next scale is not being prepared.
     next_measured: Callable[[], Any] | None = None
     measured: Any = None
     before: Handover | None = None
@@ -113,9 +118,8 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # `ahead` is called only after the first position is yielded. The caller, who then makes the
-            # first snapshot, compiles the program for it first, and the programs of the next scale do
-            # not delay that.
+            # `ahead` compiles the programs of the next scale. It is called only after the first
+            # position is yielded, so that this does not delay the caller's first snapshot.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:

@@ -1,4 +1,8 @@
-"""`dream`: paint into a picture what the network sees in it (Deep Dream)."""
+"""`dream`: paint into a picture what the network sees in it (Deep Dream).
+
+A dream changes copies of the picture of growing size, called octaves. At each octave, steps of gradient
+ascent increase the activations of the network at some taps (layers).
+"""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -49,12 +53,13 @@ class DreamShot(NamedTuple):
 
     step: int  # steps so far, over all octaves
     image: Image  # the canvas [h, w, 3] in [0, 1], at the size of its octave
-    # The values that the dream maximises, for `image`. If `broke_at` is not -1, they are those of a
-    # rejected canvas, and not finite.
+    # The values that the dream maximises, computed for `image`. If `broke_at` is not -1, they belong to
+    # a rejected canvas instead, and are not finite.
     excitement: Excitement
     history: Excitement  # the same values for the n canvases since the previous shot: arrays [n]
     octave: int  # index of the octave; 0 is the smallest
-    broke_at: int  # number of the step, over all octaves, whose excitement was not finite, or -1
+    # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
+    broke_at: int
 
 
 def dream(
@@ -85,8 +90,9 @@ def dream(
     Args:
       params: weights from `nst_jax.load_params`.
       content: [h, w, 3] float in [0, 1], or uint8.
-      taps: what is excited: a tap such as `"relu4_3"`, a list of taps, or a dict of tap and weight.
-        Early taps give strokes and curls, late ones eyes and heads. Only the ratios of weights matter.
+      taps: the taps whose activations grow: a tap such as `"relu4_3"`, a list of taps, or a dictionary
+        from taps to weights, of which only the ratios matter. Early taps give strokes and curls, late
+        ones eyes and heads.
       guide: a picture whose patterns the dream takes up, given like `content`, of any size; None: there
         is no guide.
       size: the longer side of the result in pixels; or another size as in `stylize`, such as
@@ -173,7 +179,7 @@ def plan_dream(
       settings: the checked settings.
       content: the picture [h, w, 3], before any resizing.
       guide: the guide, or None.
-      device: the device that holds the weights; None is the first local device.
+      device: the device that holds the weights; None means the first local device.
       files: memory for reading the picture files; None if not known.
 
     Returns:
@@ -290,7 +296,7 @@ class DreamCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with the forms of kernels that the loop needs, made once for all octaves."""
+        """The weights with transposed and Winograd kernels for the loop, made once for all octaves."""
         network, taps = self._ascent.network, self._ascent.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
@@ -299,7 +305,7 @@ class DreamCanvas:
     def _guide_features(self) -> Features | None:
         """The guide's features by tap, measured once; None without a guide.
 
-        The compiled program is the one by which `stylize` measures contents.
+        They are computed by the same compiled program that measures content pictures in `stylize`.
         """
         if self._guide is None:
             return None
@@ -335,8 +341,8 @@ class DreamCanvas:
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
     def hand_over(self, scale: int, state: DreamState) -> Image:
-        # The pending canvas contains all steps of the octave. What the dream maximises is computed for
-        # it only after it was enlarged to the next octave.
+        # The pending canvas contains all steps of the octave. The values that the dream maximises are
+        # computed for this canvas only after it has been enlarged to the next octave.
         del scale
         return _copied(state.pending)
 
@@ -344,21 +350,24 @@ class DreamCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
-        """Begin to make the next octave's picture and programs; return a function that waits for them.
+        """Begin to make the picture and programs of the next octave, during the current one.
 
-        The returned function gives the result of `measure` at the next octave. If there is no next
-        octave, or memory cannot hold both octaves at once, nothing is begun and None is returned.
+        Returns:
+          A function that waits until all is made and returns the result of `measure` at the next
+          octave. If there is no next octave, or memory cannot hold both octaves at once, nothing is
+          begun and the result is None.
         """
         if not self.plan.fits_beside_next(scale):
             return None
         return begin(partial(self._compile_ahead, scale + 1, self.hand_over(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Octave:
-        """Prepare an octave, and compile its programs by calling them, the loop with 0 steps.
+        """Prepare an octave, and compile its programs by calling them, with a loop of 0 steps.
 
         Args:
           scale: index of the octave to prepare.
-          image: an early result of the octave before it, of the right shape.
+          image: the canvas of the octave before, although that octave is not finished: compiling the
+            programs needs only the canvas' shape.
 
         Returns:
           The result of `measure` at the octave.
@@ -370,8 +379,7 @@ class DreamCanvas:
     def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
         """Return the shot at a position of the dream.
 
-        `new` has the values that the canvases since the previous shot reached, in pieces, in their
-        order.
+        `new` has the maximised values of all canvases since the previous shot, as consecutive parts.
         """
         state = position.state
         assert state is not None
@@ -405,7 +413,7 @@ def dream_planned(
     begin: Begin | None = None,
     watch: Watch | None = None,
 ) -> Iterator[DreamShot]:
-    """Dream as `dream` does, by a given plan, and yield shots during the run.
+    """Dream as `dream` does, with a given plan, and yield shots during the run.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -417,15 +425,15 @@ def dream_planned(
       every: number of steps between two shots, or an iterable of such numbers. Enlarging the canvas to
         the next octave counts as the last step of an octave.
       programs: the compiled functions; default: `PROGRAMS`.
-      begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
-        the picture and the programs of the next octave are made during the current one, if memory can
-        hold both octaves. Without it, they are made when that octave begins.
+      begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
+        picture and the programs of the next octave are made during the current one, if memory can hold
+        both octaves. With None, they are made when the next octave begins.
       watch: waits while the guide's features are computed, and may end the run by an exception; with
         None, the run just waits.
 
     Yields:
-      Shots: before the first step, after every interval, and at the end. If the excitement stops being
-      finite, the last shot has `broke_at` set, and its image is the last finite canvas.
+      Shots: before the first step, after every interval, and at the end. If the maximised values stop
+      being finite, the last shot has `broke_at` set, and its image is the last finite canvas.
     """
     canvas = DreamCanvas(params, content, guide, settings, plan, key, programs or PROGRAMS, watch)
     ahead = None if begin is None else partial(canvas.begin_next, begin)

@@ -1,9 +1,9 @@
 """Measuring: computing a scale's targets, picture by picture, and large styles tile by tile.
 
-Targets are what a canvas is compared with: the features of the content and the statistics of the style.
-Each picture or tile is a piece, computed by a call of its own. So measuring takes the memory of one
-piece, its progress is known, and it can be interrupted. The targets have the same bits as those of
-`targets.measure`.
+Targets are what a canvas is compared with: the features of the content at the content taps, and the
+statistics of the style at the style taps. (A tap is a layer whose features are read.) Each picture or
+tile is a piece, computed by a call of its own. So measuring takes the memory of one piece, its progress
+is known, and it can be interrupted. The targets have the same bits as those of `targets.measure`.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from nst_jax.scaling.operations import content_operations, style_operations
 
 
 class Watch:
-    """Waits until arrays are computed; JAX returns them before they are.
+    """Waits until arrays are computed, since JAX returns arrays before they are computed.
 
     Subclasses may time the wait, show it, or end it by an exception.
     """
@@ -47,8 +47,9 @@ class Watch:
 class MeasuringPrograms(NamedTuple):
     """The compiled functions that measure targets.
 
-    They are the functions with these names in `targets`, except `measure_styles`, which is in
-    `correspondence`, and `kept_of`, which is in `controls.regions`.
+    `measure_styles` is the function with this name in `correspondence`, and `kept_of` the one in
+    `controls.regions`. All others are the functions with these names in `targets`, where
+    `statistics_of_size` is `targets.statistics_of`, too.
     """
 
     measure_content: Callable[..., Any]
@@ -60,8 +61,8 @@ class MeasuringPrograms(NamedTuple):
     measure_masks: Callable[..., Any]
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
-    # `statistics_of` for a style in a larger array: its size is traced, so that no other size of a
-    # style needs another program.
+    # `targets.statistics_of` for a style at the top left of a larger array. The style's real size is
+    # traced here, so that one program serves styles of all sizes.
     statistics_of_size: Callable[..., Any]
 
 
@@ -94,7 +95,7 @@ class Measuring:
         self._params, self._recipe, self._bands = params, recipe, bands
         self._programs, self._watch = programs, Watch() if watch is None else watch
         self._devices = 1 if bands is None else bands.count
-        # What `controlled` has measured, by the names that its callers gave.
+        # What `controlled` has measured so far: name that the caller gave -> features or sums.
         self._known: dict[Any, Any] = {}
 
     def content(
@@ -104,7 +105,8 @@ class Measuring:
 
         Args:
           content: [h, w, 3].
-          held: a further tap to measure, whose content loss keeps protected parts; None: no such tap.
+          held: a further tap to measure, at which an additional content loss keeps protected parts like
+            the content; None if there is no such tap.
           size: the real (height, width) of the content, if it lies at the top left of a larger array;
             None: it fills the array.
         """
@@ -130,7 +132,8 @@ class Measuring:
           styles: pictures [h', w', 3], of any sizes.
 
         Returns:
-          Style tap, or part of the loss -> the target there.
+          Style tap -> target of the style loss there; for a `MatchingLoss`, what
+          `correspondence.measure_styles` returns.
         """
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
             found = self._programs.measure_styles(self._params, list(styles), self._recipe)
@@ -142,7 +145,7 @@ class Measuring:
         return self._programs.blended_targets(sums, shapes, self._recipe)
 
     def statistics(self, style: StyleImage, size: RealSize | None = None) -> dict[str, Statistic]:
-        """Measure the statistics of one style that the style loss compares, such as Gram matrices.
+        """Measure one style's statistics (what the style loss compares, such as Gram matrices).
 
         They can be blended with the statistics of other styles by `targets.blend`.
 
@@ -178,9 +181,9 @@ class Measuring:
           styles: pictures [h', w', 3]: the styles, then the styles of the regions.
           controls: the masks and numbers of regions and protected parts, at the sizes of these
             pictures.
-          names: any hashable name for the content, and a list of names, one for each style with its
-            mask. What an earlier call measured under a name is not measured again. None: everything is
-            measured.
+          names: a pair: a name for the content, and a list with a name for each style and its mask.
+            Any hashable values may be names. What an earlier call measured under a name is not measured
+            again. None: everything is measured.
           shares: the weights by which the styles are blended; None: those of the recipe.
         """
         known = self._known if names is not None else {}
@@ -206,7 +209,7 @@ class Measuring:
     def _sums(self, style: StyleImage, *masks: Any) -> dict[str, Any]:
         """Return the sums over the positions of a style from which its statistics are computed.
 
-        A single further argument may give the masks of the style at the taps, `targets.StyleMasks`.
+        `masks` is empty, or has a single element: the style's masks at the taps, `targets.StyleMasks`.
         """
         shape = (style.shape[0], style.shape[1])
         cost = style_operations(shape, self._recipe, devices=self._devices)

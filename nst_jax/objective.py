@@ -1,6 +1,12 @@
 """The losses to minimise (`losses_of`), computed from sums over a picture.
 
-The sums are taken over the whole picture at once, or tile by tile, which takes less memory.
+The sums are taken over the whole picture at once, or tile by tile, which takes less memory. The core of
+a tile is the part of the picture over which the tile's sums are taken. Its window is the core with a
+halo: the margin of pixels around the core on which the core's features depend. If several devices share
+a picture, each computes one band of it.
+
+A tap is a layer whose features a loss reads. Guides are the masks of a canvas at the taps, for regions
+with styles of their own and for protected parts.
 """
 
 import operator
@@ -54,8 +60,9 @@ class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     # Tap -> three kinds of sums: that of the content loss; those of the style losses, by name; and that
-    # of the content loss over protected parts. The first and the third are None at taps that these
-    # losses do not read. With guides, the sums of a style loss are stacked: one entry for each region.
+    # of the additional content loss over protected parts. The first and the third are None at taps that
+    # these two content losses do not read. With guides, the sums of a style loss are stacked, with one
+    # entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
@@ -83,7 +90,7 @@ def losses_of(
       recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
         only the gradient with respect to the image is defined. If the precision is `AUTO`, the platform
         of JAX's default device decides on it when the function is traced.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
       step: number of the update, for style losses that make random choices in each update; others do
         not depend on it.
       matches: `State.matches`, for style losses that find matches in the style once for each scale;
@@ -209,14 +216,15 @@ def _with_matting(found: Losses, image: Image, targets: Targets, terms: Terms) -
 def _matting(image: Image, photo: Image | None) -> Scalar:
     """Return the matting energy of an image, divided by its number of pixels.
 
-    It is computed on the whole image, even where the network sees tiles.
+    See `nst_jax.controls.matting`. The energy is computed on the whole image, even if the network
+    computes the image in tiles.
     """
     if photo is None:
         raise ValueError(
             "`targets`: have no photo for `matting_weight`; measure them with the same recipe"
         )
-    # `checkpoint` computes the energy again for the gradient, so that the many windows it is made from
-    # need not be kept in memory during the network's pass.
+    # `checkpoint` computes the energy a second time for the gradient. So the many windows of pixels
+    # from which it is computed need not stay in memory while the network computes.
     energy = jax.checkpoint(matting_energy)(image, photo)
     return energy / (image.shape[0] * image.shape[1])
 
@@ -339,7 +347,15 @@ def _total(
     shape: tuple[Count, Count],
     terms: Terms,
 ) -> Losses:
-    """Return the `Losses` made of weighted content and style losses and the sums of the variation."""
+    """Return the `Losses`, given the weighted losses of content and style.
+
+    Args:
+      content: the weighted content loss.
+      layers: the weighted style losses by name.
+      variation: the sums of the variation loss, which is computed and weighted here.
+      shape: (height, width) of the picture.
+      terms: the recipe's terms, for the variation loss and its weight.
+    """
     style = reduce(operator.add, layers.values())
     tv = terms.tv_weight * terms.variation.value(variation, shape)
     return Losses(content + style + tv, content, style, tv, layers)
@@ -401,7 +417,7 @@ def _sums(
       of_image: selects the part of the image's features over which the sums go.
       of_content: selects the same part of the content's features.
       of_masks: selects the same part of a mask.
-      where: which pixels of the image the variation loss counts, [h, w]; None: all.
+      where: [h, w], True for the pixels of the image that the variation loss counts; None means all.
       size: the real (height, width) of the picture, if it lies at the top left of a larger array.
     """
     products = measured.network.precision_on().products
@@ -439,9 +455,10 @@ def _sums(
 
 
 def _wrapped(image: Image) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
-    """Return a picture with its first row and column repeated at the end, and a mask of its own pixels.
+    """Return a picture with its first row and column repeated at the end, and a mask.
 
-    The last row and column then have neighbours below and to the right: those at the opposite border.
+    In this picture, the original last row and column have neighbours below and to the right, too: the
+    pixels at the opposite border. The mask is True for the original pixels.
     """
     height, width, _ = image.shape
     rows, columns = jnp.arange(height + 1) < height, jnp.arange(width + 1) < width
@@ -458,7 +475,7 @@ def _window_sums(
     window: Image,
     index: Index,
 ) -> Sums:
-    """Return the sums over the core of one tile: the tile's window without its halo."""
+    """Return the sums over the core of one tile, given the pixels of the tile's window."""
     return _sums(
         measured,
         params,

@@ -36,7 +36,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
     Args:
       image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
       recipe: the recipe of the run; only its coordinates, optimiser and losses matter here.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
       A `State` with `step == -1`; its first `step` computes the losses of the start.
@@ -74,7 +74,7 @@ def match(
 ) -> State:
     """Find the matches of a fresh state: for each position of the canvas, one position of the style.
 
-    Only some style losses need matches. They keep them during a whole scale (resolution).
+    Only some style losses need matches. The matches stay the same during a whole scale (resolution).
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -82,13 +82,13 @@ def match(
       targets: the targets from `measure`.
       content: [h, w, 3] in [0, 1], of the size of the canvas.
       recipe: as in `step`. (Losses that need matches cannot be computed on several devices.)
-      first: whether this is the coarsest scale; the matches are then found for the content's features.
-        At later scales they are found for those of a mixture of canvas and content, see
-        `correspondence.searched`. A static argument.
+      first: whether this is the coarsest scale. At the coarsest scale, matches are found for the
+        features of the content; at later scales, for the features of a mixture of canvas and content,
+        see `correspondence.searched`. A static argument.
 
     Returns:
-      The state with `matches`, without which `step` refuses it; unchanged if the style loss has no
-      such matches.
+      The state with `matches`; `step` refuses a state without the matches that its style loss needs. If
+      the style loss needs none, the state is returned unchanged.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -121,18 +121,18 @@ def step(
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
       targets: the targets from `measure`. If they protect parts of the content, the losses are those of
-        the canvas with these parts replaced, see `controls.with_kept`. If they have a `size`, only the
-        top left part of the canvas, of this (height, width), is painted; what is outside of it changes
-        nothing, and does not change.
+        the canvas with the content in place of these parts, see `controls.with_kept`. If they have a
+        `size`, only the top left part of the canvas, of this (height, width), is painted; pixels
+        outside of this part neither affect the losses nor change.
       recipe: losses, loss weights, network settings, coordinates and optimiser. If the precision is
         `AUTO`, the platform of JAX's default device decides on it when the function is traced.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
-      The next `State`. A canvas whose losses are not finite is never kept. A guarded optimiser (see
-      `nst_jax.optimizers`) rolls back to an earlier canvas. With any other optimiser, or if the start
-      itself is rejected, `broke_at` becomes the number of the update, `losses` become those of the
-      rejected canvas, and `canvas` does not change.
+      The next `State`. A canvas whose losses are not finite is never kept: a guarded optimiser (see
+      `nst_jax.optimizers`) rolls back to an earlier canvas. If the optimiser is not guarded, or if the
+      rejected canvas is the start, `broke_at` becomes the number of the update, `losses` become those
+      of the rejected canvas, and `canvas` does not change.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
     protected = with_padding(targets.kept, bands)
@@ -219,11 +219,11 @@ def run(
       targets: the targets from `measure`.
       recipe: losses, loss weights, network settings, coordinates and optimiser, as for `step`.
       steps: number of steps; it is traced, so that another number does not compile another program.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
-      The state, and the losses after each step: arrays [CAPACITY], filled in the first `steps` places
-      and NaN after them.
+      The state after the last step; and the losses after each step, as arrays [CAPACITY] whose first
+      `steps` entries are filled, and whose other entries are NaN.
     """
     # Transposed kernels are made here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision_on())
@@ -238,7 +238,7 @@ def run(
 
 
 def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return `state.average` or, if there is none, `state.canvas` as an image, clipped to [0, 1]."""
+    """Return `state.average` (if it is None, `state.canvas`) as an image, clipped to [0, 1]."""
     shown = state.canvas if state.average is None else state.average
     return jnp.clip(_decoded(shown, recipe, bands), 0.0, 1.0)
 
@@ -246,8 +246,8 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
 
-    It is `state.canvas`, with three exceptions, in which the pending canvas counts as well, although
-    its losses are not computed at this scale:
+    It is `state.canvas`, with three exceptions, in which the pending canvas is used, although its
+    losses are not computed at this scale:
 
     - If the recipe averages canvases, the image is the average including the pending canvas, as in
       crowsonkb's style-transfer-pytorch.
@@ -256,7 +256,7 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
     - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, as in the sources
       of that method.
 
-    A pending canvas that is not finite does not count.
+    A pending canvas is not used if it is not finite, or if losses have stopped being finite before.
     """
     usable = (state.broke_at < 0) & jnp.all(jnp.isfinite(state.pending))
     if state.average is not None:
@@ -307,13 +307,14 @@ def take_over(
     bands: Bands | None = None,
     bands_before: Bands | None = None,
 ) -> State:
-    """Return a fresh state with the optimiser's state of the coarser scale, resized.
+    """Return a fresh state that contains the optimiser's state of the coarser scale, resized.
 
     Args:
       state: the state from `init` at the finer scale.
       opt_state: the optimiser's state at the end of the coarser scale.
-      recipe: a recipe whose `descent.carries` is True, so that its optimiser can resize its state.
-      bands: how the canvas is distributed over several devices; None is one device.
+      recipe: a recipe whose `descent.carries` is True: its optimiser has a function `carried`, which
+        resizes the state.
+      bands: how the canvas is distributed over several devices; None means one device.
       bands_before: how the canvas was distributed at the coarser scale.
     """
     optimizer: Any = recipe.descent.optimizer

@@ -20,14 +20,14 @@ from nst_jax.measuring import Watch
 from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import capacity, sharding
+from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.bands import distribute, without_padding
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, plan_in_square, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of the errors of runs that end without a result; `image` is the run's last canvas.
+    """Base class of the errors of runs that end without a result; `image` is the last finite canvas.
 
     The errors can be pickled, with their images.
     """
@@ -105,14 +105,15 @@ class Painting(Iterator[Snapshot]):
     ) -> None:
         self.left_out = tuple(left_out)  # notes for users on regions that are empty at a layer
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
-        # Returns what the run depends on. Cached, since it hashes all pictures and weights.
+        # A function that returns what the run depends on. Its result is cached, since computing it
+        # hashes all pictures and weights.
         self._identify = functools.cache(identify)
         self._position = Position()
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
         """The scales of the run, coarse to fine."""
-        return self._canvas.plan.scales
+        return self._canvas.plan.real_scales
 
     def __next__(self) -> Snapshot:
         self._position, snapshot = next(self._snapshots)
@@ -213,6 +214,7 @@ def stylize(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
+    bucket: int | str = buckets.OFF,
 ) -> Image:
     """Paint the content in the style of another picture.
 
@@ -226,16 +228,17 @@ def stylize(
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
         `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; a style then gets the
-        size that it would have if the recipe's own rule gave a canvas as large.
+        size that it has in runs in which the recipe's own rule gives a canvas of the same area.
       style_size: a size for the style alone, given like `size`; default: `size` holds for the style
         too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
       style_scale: a factor by which both sides of the style are multiplied after `style_size` was
         applied; or a sequence with a factor for each style. A larger style gives larger strokes. A
         style that is enlarged beyond its own pixels is blurred; a `StyleEnlarged` warning says so.
         Default: the recipe's factor, which is 1 in every preset.
-      tap_styles: maps taps of the style loss, such as `"relu1_1"`, to style pictures. At such a tap,
-        this picture takes the place of `style`. The first taps see fine strokes, the last taps coarse
-        ones. In a `style_scale` with a factor for each style, the factors of these pictures come last.
+      tap_styles: a dictionary from taps (layers that the style loss reads), such as `"relu1_1"`, to
+        style pictures. At each of these taps, its picture takes the place of `style`. The first taps
+        see fine strokes, the last taps coarse ones. In a `style_scale` with a factor for each style,
+        the factors of these pictures come last.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
         `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
@@ -243,9 +246,9 @@ def stylize(
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
         same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
-      colors: whose colours the result has: `"style"`, or `"content"`, `"luminance"`,
-        `"content-after"`, `"palette"`; see `nst_jax.recipes.Pictures`. Default: the recipe's, `"style"`
-        in every preset.
+      colors: whose colours the result has: `"style"`, `"content"`, `"luminance"`, `"content-after"` or
+        `"palette"`; `nst_jax.recipes.Pictures` explains them. Default: the recipe's, `"style"` in every
+        preset.
       realism: from 0 to 1: how far the result is changed back, after painting, so that it has the
         content's edges; see `nst_jax.controls.realistic`. Default: the recipe's, 0 in every preset.
       init: the start: an image of any size, which is resized to the canvas, or an instance
@@ -255,19 +258,26 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size` and
-        all further arguments up to `realism` (of `tap_styles` only the taps), and `devices`. So none of
-        these may be given as well, except `tap_styles`, whose pictures must be. Default: a new plan is
-        made.
+        all further arguments up to `realism`, and `devices`. So none of these may be given as well,
+        except `tap_styles`: a plan contains only its taps, so it must be given again for its pictures.
+        Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
       protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`.
       opacity: the content's opacity, [h, w] in [0, 1]. The style loss leaves out transparent parts.
-      style_opacity: the style's opacity, [h', w'] in [0, 1]; or a list that has for each style an
-        opacity, or None if the style is opaque. The style loss leaves out transparent parts.
+      style_opacity: the style's opacity, [h', w'] in [0, 1]. For several styles, a list with an entry
+        for each: the style's opacity, or None for an opaque style. The style loss leaves out
+        transparent parts.
+      bucket: side in px, a multiple of 16, of a square array at whose top left the canvas lies.
+        Pictures of all sizes up to this side then share one compiled loop for each scale, which is
+        worthwhile if more pictures of other sizes follow. Losses and updates are those without the
+        array, up to rounding; the rest of the array takes time. What would not be exact in a larger
+        array is refused, see `nst_jax.recipes.check_in_bucket`. `"off"`, the default, and `"auto"`: the
+        canvas is an array itself, which takes the least time for a single picture.
 
     Returns:
-      [h, w, 3] float32 in [0, 1], at the size that the recipe's rule gives.
+      [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -312,6 +322,7 @@ def stylize(
         protect=protect,
         opacity=opacity,
         style_opacity=style_opacity,
+        bucket=bucket,
     )
     last = shots.finish()
     used = recipe if plan is None else plan.recipe
@@ -345,6 +356,7 @@ def paint(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
+    bucket: int | str = buckets.OFF,
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
 ) -> Painting:
@@ -377,6 +389,7 @@ def paint(
       protect: see `stylize`.
       opacity: see `stylize`.
       style_opacity: see `stylize`.
+      bucket: see `stylize`. A checkpoint of a run in a bucket continues in the same one only.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
@@ -414,6 +427,7 @@ def paint(
     options = (
         recipe, size, style_size, steps, precision, tile, style_scale, colors, realism, devices,
     )  # fmt: skip
+    side = buckets.checked_bucket(bucket)
     content = _checks.image("content", content)
     several = isinstance(style, (list, tuple))
     style = _checks.images("style", style) if several else _checks.image("style", style)
@@ -432,12 +446,14 @@ def paint(
         _check_arguments(checked, init, key, every)
         check_controls(given, checked)
         style = styles = [*styles, *checked_tap_pictures(own, checked)]
-        plan = _planned(params, content, styles, checked, devices, given)
+        plan = _planned(params, content, styles, checked, devices, given, side)
         shapes = [one.shape[:2] for one in styles]
         shapes += [] if given is None else given.style_shapes
-        warn_of_enlarged(shapes, plan.scales[-1].style_shapes, checked, stacklevel=2)
+        warn_of_enlarged(shapes, plan.real_scales[-1].style_shapes, checked, stacklevel=2)
     else:
         check_given_plan(plan, options)
+        if side is not None:
+            raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
         _check_plan_of_one(plan)
         style = [*styles, *tap_pictures_of_plan(plan, tap_styles)]
     shots = paint_planned(
@@ -455,6 +471,7 @@ def _planned(
     recipe: Recipe,
     devices: Devices,
     given: Given | None,
+    bucket: buckets.Chosen,
 ) -> Plan:
     """Return the plan of a run on checked pictures, for a caller who gave no plan."""
     scales = prepare.scales_of(
@@ -465,7 +482,10 @@ def _planned(
         protected=given is not None and given.protect is not None,
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
-    return plan_scales(recipe, scales, mesh=mesh, device=capacity.device_of(params))
+    device = capacity.device_of(params)
+    if bucket is None or bucket == buckets.AUTO:  # by cost, one picture fills its arrays
+        return plan_scales(recipe, scales, mesh=mesh, device=device)
+    return plan_in_square(recipe, scales, bucket, mesh=mesh, device=device)
 
 
 def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
@@ -512,7 +532,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
     Args:
       plan: the caller's argument.
-      options: the caller's values of `OPTIONS`.
+      options: the caller's values of the arguments in `OPTIONS`, in the same order.
 
     Raises:
       TypeError: if `plan` is not a `Plan`.
@@ -539,7 +559,7 @@ def paint_planned(
     watch: Watch | None = None,
     given: Given | None = None,
 ) -> Painting:
-    """Paint as `paint` does, by a given plan.
+    """Paint as `paint` does, with a given plan.
 
     Args:
       params: as in `paint`.
@@ -551,9 +571,9 @@ def paint_planned(
       every: see `paint`.
       resume: see `paint`.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
-      begin: a function that starts given work, possibly in another thread; see `canvas.Begin`. With it,
-        targets and programs of the next scale are made while the current one runs, if both scales fit
-        into memory. Without it, they are made when that scale begins.
+      begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
+        targets and programs of the next scale are made while the current scale is painted, if both
+        scales fit into memory. With None, they are made when the next scale begins.
       watch: waits while the targets are computed, and may end the run by an exception; with None, the
         run just waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.
@@ -563,12 +583,15 @@ def paint_planned(
     """
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
-    prepared = prepare.prepare_pictures(content, style, plan.recipe, given)
+    if plan.in_bucket:  # opacities are no part of a plan
+        scales, controlled = plan.real_scales, given is not None
+        buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
+    prepared = prepare.prepare_pictures(content, style, plan.recipe, given, on_host=plan.in_bucket)
     check_plan_fits(plan, prepared.scales)
     left_out = notes_on_regions(prepared, plan.recipe)
     key = jax.random.key(0) if key is None else key
     canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
-    identify = partial(_identity, params, content, style, plan.recipe, init, key, given)
+    identify = partial(_identity, params, content, style, plan, init, key, given)
     position = None if resume is None else _position_of(resume, identify(), canvas)
     ahead = None if begin is None else partial(canvas.begin_next, begin)
     positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
@@ -600,9 +623,9 @@ def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
     Raises:
       ValueError: if any size or number of updates differs; the message names both sizes of the canvas.
     """
-    if plan.scales == tuple(scales):
+    if plan.real_scales == tuple(scales):
         return
-    (height, width), (h, w) = plan.scales[-1].shape, scales[-1].shape
+    (height, width), (h, w) = plan.real_scales[-1].shape, scales[-1].shape
     raise ValueError(
         f"`plan`: was made for a canvas of {width}x{height} px, but these pictures need {w}x{h} px, or "
         "other styles, scales, regions or protection; make a plan for these"
@@ -616,7 +639,7 @@ def _identity(
     params: Params,
     content: Any,
     style: Any,
-    recipe: Recipe,
+    plan: Plan,
     init: Any,
     key: Array,
     given: Given | None,
@@ -629,7 +652,13 @@ def _identity(
         **dict(zip(names, styles, strict=True)),
     }
     controls = {} if given is None else given.facts()
-    return provenance.of_identity(params, pictures, recipe, init, key, controls)
+    facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
+    if plan.in_bucket:
+        # In other arrays, sums are added up in another order, so that the last bits differ. The arrays
+        # of coarser scales and of styles follow from this one.
+        height, width = plan.scales[-1].shape
+        facts["bucket"] = f"{width}x{height} px"
+    return facts
 
 
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:

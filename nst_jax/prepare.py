@@ -10,6 +10,7 @@ both.
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -20,6 +21,7 @@ from nst_jax._types import AnyImage, Image, KeptContent, Resized, Shape, StyleIm
 from nst_jax.controls import finishing, regions
 from nst_jax.controls.given import Given
 from nst_jax.controls.regions import Controls
+from nst_jax.images import on_host as on_host_filters
 from nst_jax.images.palettes import Palette
 from nst_jax.images.resizing import antialiased
 from nst_jax.recipes import sizes, starts
@@ -48,7 +50,7 @@ class Prepared(NamedTuple):
     scales: tuple[Scale, ...]  # coarse to fine
     photo: Image  # the content in its own colours
     region_styles: tuple[StyleImage, ...] = ()  # the styles of the regions, like `styles`
-    controls: Controls | None = None  # regions, protected, transparent parts; None: there are none
+    controls: Controls | None = None  # regions, protected, transparent parts; None if none
 
 
 def final_shapes(
@@ -83,7 +85,7 @@ def final_shapes(
 
 
 def style_rule_words(recipe: Recipe, index: int = 0) -> str:
-    """Return the size rule of the style with this index, and its factor, as text for messages."""
+    """Return a style's size rule and its factor in `style_scale` as text, given the style's index."""
     pictures = recipe.pictures
     factor = pictures.scale_of_style(index)
     times = "" if factor == 1 else f", times {factor:g}"
@@ -113,7 +115,10 @@ def enlarged_styles(
 def notes_on_enlarged_styles(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe
 ) -> list[str]:
-    """Return a line for users on each style that `enlarged_styles` names, with the same arguments."""
+    """Return a line of text for users about each style that `enlarged_styles` finds.
+
+    The arguments are those of `enlarged_styles`.
+    """
     notes = []
     for index in enlarged_styles(originals, shapes, recipe):
         (height, width), (h, w) = originals[index], shapes[index]
@@ -171,7 +176,7 @@ def scales_of(
     region_styles: Sequence[Shape] = (),
     protected: bool = False,
 ) -> tuple[Scale, ...]:
-    """Return the scales of a run on pictures of these original sizes.
+    """Return the scales of a run, given the original sizes of its pictures.
 
     Args:
       content: (height, width) of the content, before any resizing.
@@ -184,9 +189,9 @@ def scales_of(
       The scales, coarse to fine.
 
     Raises:
-      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the number of
-        styles differs from the number of the recipe's style shares, or of its factors in `style_scale`,
-        if it has several of these.
+      ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the recipe
+        has several style shares, or several factors in `style_scale`, and another number of styles is
+        given.
     """
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles) + len(region_styles))
@@ -218,12 +223,12 @@ def scales_up_to(
       style_shapes: (height, width) of each style at that scale.
       recipe: the recipe whose schedule applies.
       originals: (height, width) of the content and of each style before any resizing. A schedule may
-        compute the sizes of all scales from these, so that each size is rounded only once. None: the
-        final sizes are used for this.
+        compute the sizes of all scales from these, so that each size is rounded only once. If None, the
+        schedule computes them from the final sizes.
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
-        at least 16 px on each side.
+      at least 16 px on each side.
     """
     schedule, total, scales = recipe.descent.schedule, int(recipe.descent.steps), []
     content, styles = (shape, style_shapes) if originals is None else originals
@@ -240,8 +245,9 @@ def scales_up_to(
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
     """Return a style's (height, width) at a scale whose canvas is `ratio` times the final one.
 
-    The result is rounded from `original`, the size before any resizing, or if that is None from
-    `shape`, the size at the final scale. No side is under 16 px.
+    It is computed from `original`, the size before any resizing, so that it is rounded only once. If
+    `original` is None, it is computed from `shape`, the size at the final scale. No side of the result
+    is under 16 px.
     """
     height, width = round(shape[0] * ratio), round(shape[1] * ratio)
     if original is not None:
@@ -250,7 +256,12 @@ def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
 
 
 def prepare_pictures(
-    content: Any, style: Any, recipe: Recipe, given: Given | None = None
+    content: Any,
+    style: Any,
+    recipe: Recipe,
+    given: Given | None = None,
+    *,
+    on_host: bool = False,
 ) -> Prepared:
     """Check a content and its style, or styles, and resize them as the recipe says.
 
@@ -258,7 +269,9 @@ def prepare_pictures(
       content: [h, w, 3] in [0, 1], or uint8.
       style: one such picture, or a list or tuple of several.
       recipe: the recipe whose size rules, filter and schedule apply.
-      given: regions, protected and transparent parts, from `controls.given.checked_controls`.
+      given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
+        there are none.
+      on_host: whether pictures are resized without compiling a program for their sizes.
 
     Returns:
       float32 pictures at their final sizes, and the scales.
@@ -279,13 +292,14 @@ def prepare_pictures(
         protected=given is not None and given.protect is not None,
     )
     shapes = scales[-1].style_shapes
+    resize = resized_without_compiling if on_host else resized
     return prepared_of(
-        resized(content, scales[-1].shape, recipe),
-        tuple(resized(*pair, recipe) for pair in zip(styles, shapes, strict=False)),
+        resize(content, scales[-1].shape, recipe),
+        tuple(resize(*pair, recipe) for pair in zip(styles, shapes, strict=False)),
         scales,
         recipe,
         region_styles=tuple(
-            resized(*pair, recipe) for pair in zip(others, shapes[len(styles) :], strict=True)
+            resize(*pair, recipe) for pair in zip(others, shapes[len(styles) :], strict=True)
         ),
         controls=given and regions.controls_of(given, scales[-1].shape, shapes),
     )
@@ -302,16 +316,16 @@ def prepared_of(
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
-    Only some pixels count when the colours of content and style are measured. Of a style, these are the
-    pixels that count in its statistics: not the transparent ones, and of a region's style not those
-    outside its mask. Of the content, these are the pixels that get this style: a region's style gets
-    the colours that the content has in this region.
+    To recolour a style, its colours are compared with those of the content. Only some pixels count in
+    this: of the style, those that count in its statistics (not the transparent ones, and of a region's
+    style not those outside its mask); of the content, those that get this style (not the transparent
+    ones, and for a region's style only those in the region).
 
     Args:
       content: [h, w, 3] at its final size.
       styles: each style [h', w', 3] at its final size.
       scales: the scales of the run.
-      recipe: the recipe whose `pictures.colors` apply.
+      recipe: the recipe whose `pictures.colors` applies.
       region_styles: the style of each region at its final size.
       controls: regions, protected and transparent parts; None if there are none.
     """
@@ -339,7 +353,7 @@ def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
 def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
     """Return a run's regions, protected and transparent parts with their masks resized to one scale.
 
-    None if the run has no such controls.
+    The result is None if the run has no regions, protected or transparent parts.
     """
     if prepared.controls is None:
         return None
@@ -351,6 +365,12 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     if image.shape[:2] == shape:
         return jnp.asarray(image)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
+
+
+def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
+    """Resize a picture as `resized` does, without compiling a program for its size."""
+    # `jnp.asarray` would compile a copy of this shape.
+    return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 
 
 def at_scale(image: Image, shape: Shape) -> Resized:
@@ -382,7 +402,7 @@ class Finisher:
         Args:
           prepared: the pictures of the run.
           recipe: the recipe of the run.
-          realism: a number that takes the place of the recipe's `pictures.realism`; None: the recipe's.
+          realism: a number in place of the recipe's `pictures.realism`; None means the recipe's number.
         """
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
@@ -463,7 +483,7 @@ def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None
 
     Returns:
       [h, w, 3] float32 in the optimiser's coordinates, or None if the canvas is to be made from the
-        image that `starting_image` returns.
+      image that `starting_image` returns.
     """
     chosen = recipe.pictures.start if init is None else init
     if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:
@@ -486,7 +506,8 @@ def starting_image(
       key: a random key, for starts that draw noise.
 
     Returns:
-      [h, w, 3] float32 in [0, 1], of the content's shape.
+      [h, w, 3], of the content's shape, in [0, 1]; but a start that adds noise or detail may give
+      values a little outside this range.
 
     Raises:
       ValueError: if a start function returns another shape than the content's, or if an image is not

@@ -1,9 +1,9 @@
 """Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
 A record says what a result depends on: recipe, pictures, sizes, weights, versions, device. It consists
-of strings, numbers, lists and dictionaries, and contains neither times nor paths.
-Repeating a run with the same device and packages therefore gives the same record, unless a different
-amount of available memory led to other tiles.
+of strings, numbers, lists and dictionaries, and contains neither times nor paths. So repeating a run
+with the same device and packages gives the same record, unless a different amount of available memory
+leads to other tiles.
 """
 
 import hashlib
@@ -28,14 +28,13 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# The values of a recipe that are recorded: those whose key, such as "terms.style_weight", begins with
-# one of these.
+# A value of a recipe is recorded if its key, such as "terms.style_weight", begins with one of these.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
-# The record of a run without regions, protected and transparent parts.
+# What is recorded of regions, protected and transparent parts, for a run that has none of them.
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
-# Packages whose versions are recorded, beside Python's and the version of nst_jax.
+# The packages whose versions are recorded, in addition to the versions of Python and nst_jax.
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 
 
@@ -63,8 +62,8 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
     Returns:
       A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
       the name of a function or class, in the order of the recipe's fields. The key
-      `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has no effect
-      otherwise. A field marked `ADDED_LATER` is left out while it has its default, so that the records
+      `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has an effect
+      only then. A field marked `ADDED_LATER` is left out while it has its default, so that the records
       of runs that do not use it stay as they were before it was added.
 
     Example:
@@ -79,7 +78,7 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
-    """Yield the key and the recorded value of each of a recipe's values that a record contains."""
+    """Yield key and value, as plain data, of those items of a recipe that a record contains."""
     for item in items:
         value = item.value
         if _left_out(item):
@@ -106,7 +105,10 @@ def _left_out(item: Item) -> bool:
 
 
 def _is(value: Any, default: Any) -> bool:
-    """Return whether a value is the default: the same object, or an equal plain value of its type."""
+    """Return whether a value is the default: the same object, or an equal number or string.
+
+    Values of different types, such as 1 and 1.0, are not equal here.
+    """
     plain = type(value) is type(default) and isinstance(value, (bool, int, float, str))
     return value is default or (plain and bool(value == default))
 

@@ -8,7 +8,20 @@ import numpy as np
 
 from nst_jax import _checks
 from nst_jax._types import Image, Params
-from nst_jax.feed_forward.given_styles import Style, checked_picture, parsed_style, resized_content
+from nst_jax.controls.given import BatchControls, Protect, checked_controls
+from nst_jax.feed_forward.given_styles import (
+    ParsedStyle,
+    Style,
+    checked_picture,
+    parsed_style,
+    resized_content,
+)
+from nst_jax.feed_forward.instant_controls import (
+    check_colors_and_realism,
+    check_colors_of_style,
+    controlled_request,
+    recipe_finishing_with,
+)
 from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
 from nst_jax.recipes.sizes import Size
 
@@ -23,6 +36,11 @@ def instant(
     strength: float = 1.0,
     size: Size = None,
     style_size: Size = None,
+    colors: str = "style",
+    realism: float = 0.0,
+    protect: Protect | None = None,
+    opacity: Any = None,
+    style_opacity: Any = None,
     precision: str = "auto",
     params: Any = None,
 ) -> Image:
@@ -38,17 +56,26 @@ def instant(
       style: one of: a picture, given as for `content`; a name in `feed_forward.style_names.NAMES`, or
         its index there; a list of pictures or a list of names, which are mixed; a dictionary from paths
         or names to shares, such as `{"mosaic": 0.5, "waves": 0.5}`; a network that `nst_jax.train`
-        made, or the path of its file, which ends in .h5. The style vectors of several pictures are
-        averaged, weighted by shares.
+        made, or the path of its file, which ends in .h5.
       shares: how much of each style is mixed in: one number for each style in a list, or for each style
         of a trained network. For a trained network, a dictionary from the names of its styles to
-        numbers is accepted too. Default: equal shares.
+        numbers is accepted too. Default: equal shares. To mix style pictures, their style vectors (see
+        `strength`) are averaged, weighted by the shares.
       strength: from 0 to 1. The network for arbitrary styles computes a style vector (numbers that
-        describe a style) from a picture; it paints with a mixture of the vectors of content (0) and
-        style (1). Other values than 1 need style pictures, since other styles have no such vectors.
+        describe a style) from each picture, and paints with a mixture of the content's vector (0) and
+        the style's vector (1). Values under 1 need style pictures: named styles and trained networks
+        have no such vectors.
       size: as in `stylize`; default: the longer side becomes 512 px. `"as-is"` resizes nothing.
       style_size: size of style pictures, given as for `size`; default: the shorter side becomes 256 px,
         as in the training of the network.
+      colors: whose colours the result has, as in `stylize`. "content", "luminance" and "palette" need a
+        style picture, since they read its pixels.
+      realism: from 0 to 1, as in `stylize`: the result brought back to the edges of the content.
+      protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`. With amount 1,
+        its pixels are the content's.
+      opacity: of the content, [h, w] in [0, 1], if it has transparent parts. They have no part in the
+        means and covariances of `colors`, but the network sees them.
+      style_opacity: likewise of the style picture, or a list with one or None for each picture.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`: float32 on a CPU,
         tensorfloat32 on an accelerator.
       params: weights of the network for style pictures, from `feed_forward.load_arbitrary`, or of the
@@ -62,7 +89,7 @@ def instant(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used: an unknown name, a picture that is too small, shares
         for another number of styles; raised before any long work.
-      OutOfMemory: if a picture does not fit in memory even in strips, in which large ones are painted.
+      OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip.
 
     Example:
       >>> import nst_jax as nst
@@ -80,12 +107,21 @@ def instant(
     chosen = chosen_precision(precision)
     check_strength(strength)
     _check_params(params)
+    check_colors_and_realism(colors, realism)
     parsed = parsed_style("style", style, shares, style_size)
+    _check_style("style", parsed, colors, style_opacity)
     image = checked_picture("content", content)
-    painter = InstantPainter(params, chosen)
+    given = checked_controls(
+        image.shape[:2],
+        [picture.shape[:2] for picture in parsed.pictures],
+        protect=protect,
+        opacity=opacity,
+        style_opacity=style_opacity,
+    )
     resized = resized_content(image, size)
-    request = painter.request(resized, parsed, strength)
-    return jnp.asarray(painter.paint([request])[0])
+    painter, recipe = InstantPainter(params, chosen), recipe_finishing_with(colors, realism)
+    request, finish = controlled_request(painter, resized, parsed, recipe, given, strength)
+    return jnp.asarray(finish(painter.paint([request])[0]))
 
 
 def instant_many(
@@ -96,6 +132,11 @@ def instant_many(
     strength: float | Sequence[float] | np.ndarray = 1.0,
     size: Size = None,
     style_size: Size = None,
+    colors: str = "style",
+    realism: float | Sequence[float] | np.ndarray = 0.0,
+    protect: Protect | None = None,
+    opacity: Any = None,
+    style_opacity: Any = None,
     precision: str = "auto",
     params: Any = None,
     chunk: int | None = None,
@@ -116,6 +157,12 @@ def instant_many(
       size: size of the results, as in `stylize`; default: the longer side of each becomes 512 px.
       style_size: size to which style pictures are resized, as in `stylize`; default: the shorter side
         becomes 256 px.
+      colors: whose colours the results have; see `instant`.
+      realism: from 0 to 1, for all pictures; or n numbers, one for each picture.
+      protect: a `nst_jax.controls.Protect`; its mask may be a batch [n, h, w] or a list of masks, and
+        its amount an array [n].
+      opacity: of the contents: one for all, or one or None for each in a list; see `instant`.
+      style_opacity: of the styles, likewise.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`; see `instant`.
       params: weights of the network for style pictures, or of the network of 26 styles; all styles must
         then be of this network. Default: the weights in the package, of both networks.
@@ -129,7 +176,7 @@ def instant_many(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the numbers of contents, styles and strengths do
         not fit together; raised before any long work.
-      OutOfMemory: if a picture does not fit in memory even in strips, in which large ones are painted.
+      OutOfMemory: if a picture does not fit in memory even when it is painted strip by strip.
 
     Example:
       >>> import nst_jax as nst
@@ -141,6 +188,7 @@ def instant_many(
     """
     chosen = chosen_precision(precision)
     check_strength(np.asarray(strength))
+    check_colors_and_realism(colors, np.asarray(realism))
     _check_params(params)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
@@ -149,19 +197,45 @@ def instant_many(
         parsed_style(name, one, shares if isinstance(one, (list, tuple)) else None, style_size)
         for name, one in _entries("styles", styles)
     ]
+    for place, one in enumerate(parsed):
+        _check_style(f"styles[{place}]", one, colors, style_opacity)
     strengths = np.atleast_1d(np.asarray(strength, np.float32))
-    count = _count({"contents": found, "styles": parsed, "strength": strengths})
+    realisms = np.atleast_1d(np.asarray(realism, np.float32))
+    controls = BatchControls(None, protect, opacity, style_opacity)
+    count = _count(
+        {
+            "contents": len(found),
+            "styles": len(parsed),
+            "strength": len(strengths),
+            "realism": len(realisms),
+            **controls.lengths(),
+        }
+    )
+    given = [
+        controls.checked(
+            index,
+            found[index % len(found)].shape[:2],
+            [picture.shape[:2] for picture in parsed[index % len(parsed)].pictures],
+        )
+        for index in range(count)
+    ]
     painter = InstantPainter(params, chosen, chunk=chunk)
     resized = [resized_content(image, size) for image in found]
     requests = [
-        painter.request(
+        controlled_request(
+            painter,
             resized[index % len(resized)],
             parsed[index % len(parsed)],
+            recipe_finishing_with(colors, float(realisms[index % len(realisms)])),
+            given[index],
             float(strengths[index % len(strengths)]),
         )
         for index in range(count)
     ]
-    painted = [jnp.asarray(image) for image in painter.paint(requests)]
+    pictures = painter.paint([one.request for one in requests])
+    painted = [
+        jnp.asarray(one.finish(picture)) for one, picture in zip(requests, pictures, strict=True)
+    ]
     return jnp.stack(painted) if len({one.shape for one in painted}) == 1 else painted
 
 
@@ -179,18 +253,29 @@ def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
     return [(f"{argument}[{place}]", value) for place, value in enumerate(values)]
 
 
-def _count(given: Mapping[str, Any]) -> int:
+def _count(lengths: Mapping[str, int]) -> int:
     """Return the number of pictures: the length that all arguments with more than one entry have.
 
-    `given` has the entries of each argument by its name. The result is 1 if all have a single entry.
+    `lengths` has the number of entries of each argument by its name. The result is 1 if all have a
+    single entry.
     """
-    counts = {len(values) for values in given.values()} - {1}
+    counts = set(lengths.values()) - {1}
     if len(counts) > 1:
-        listed = ", ".join(f"{len(values)} {name}" for name, values in given.items())
+        listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
         raise ValueError(
             f"`instant_many`: {listed} do not fit together; give n of each, or one for all"
         )
     return counts.pop() if counts else 1
+
+
+def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: Any) -> None:
+    """Refuse colours and opacities of a style picture if a style is no picture."""
+    is_picture = bool(style.pictures)
+    check_colors_of_style(colors, f"`{argument}`", is_picture=is_picture)
+    if style_opacity is not None and not is_picture:
+        raise ValueError(
+            f"`style_opacity`: is for style pictures, and `{argument}` is none; omit it"
+        )
 
 
 def check_strength(strength: Any) -> None:

@@ -1,6 +1,11 @@
 """The targets that a canvas is compared with (`measure`), and the functions that compute parts of them.
 
-Targets are the features of the content and the statistics of the style, at the layers that losses read.
+The canvas is the picture that is optimised. Targets are the features of the content and the statistics
+of the style, at the taps: the layers that losses read.
+
+The features of a large picture may be computed in tiles. The core of a tile is the part of the picture
+whose features the tile gives. Its window is the core with a halo: the margin of pixels around the core
+on which the core's features depend. If several devices share a picture, each computes one band of it.
 """
 
 from collections.abc import Sequence
@@ -38,7 +43,7 @@ from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
 
 # The masks of one style at the taps. Style tap -> T, [h', w'], the value of the mask at each position
-# of the features; in sums, a position counts T² times. None: every position counts once.
+# of the features; in sums, a position counts T² times. None means that every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 
@@ -65,23 +70,23 @@ def measure(
       style: [h', w', 3] in [0, 1]; or a list of such pictures: those that are blended with the weights
         `terms.style_shares` of the recipe, then one for each tap in `terms.tap_styles`.
       recipe: taps, losses and network settings.
-      bands: how the canvas is distributed over several devices; None is one device.
+      bands: how the canvas is distributed over several devices; None means one device.
       controls: regions, protected and transparent parts, from `nst_jax.controls.controls_of`; None if
         there are none. Where there are regions, `style` is a list that ends with their styles.
       size: int32 [2], the (height, width) of the content, if it lies at the top left of a larger array;
-        see `nst_jax.features`. The targets are then for canvases that lie in such an array, too.
+        see `nst_jax.features`. The resulting targets are for canvases in an array of the same size.
       style_sizes: for each style its int32 [2] (height, width), if the styles lie at the top left of
-        larger arrays; None: the styles fill their arrays.
+        larger arrays; None means that the styles fill their arrays.
 
     Returns:
       `Targets`, to be passed to `step` and `run`.
 
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
-      ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side, if the
-        recipe has several style shares and another number of styles is given, or if tiles or bands are
-        used with a loss that is not additive, or `size` or `style_sizes` with a recipe for which
-        `recipes.check_in_bucket` raises an error.
+      ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side; if the
+        recipe has several style shares and another number of styles is given; if tiles or bands are
+        used with a loss that is not additive; or if `size` or `style_sizes` is given with a recipe for
+        which `recipes.check_in_bucket` raises an error.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -159,17 +164,18 @@ def measure_content(
       params: the weights of the network.
       content: [h, w, 3] in [0, 1].
       recipe: as in `measure`.
-      bands: how the canvas is distributed over several devices; None is one device.
-      held: a further tap, whose content loss keeps protected parts like the content; None: no such tap.
-      size: the real (height, width) of the content, if it lies at the top left of a larger array; None:
-        it fills the array.
+      bands: how the canvas is distributed over several devices; None means one device.
+      held: a further tap, whose content loss keeps protected parts like the content; None if there is
+        no such tap.
+      size: the real (height, width) of the content, if it lies at the top left of a larger array; None
+        means that it fills the array.
     """
     network = recipe.network
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
     if size is not None:
         return vgg.features(params, content, taps, network=network, size=size)
     # On several devices, the content is cut into the same tiles as the canvas. The halo of these tiles
-    # (how far the network sees beyond a tile) depends on all taps that the canvas is read at.
+    # depends on all taps at which losses read the canvas.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -205,10 +211,11 @@ def measure_style(
       params: the weights of the network.
       style: [h', w', 3] in [0, 1].
       recipe: as in `measure`.
-      bands: how the canvas is distributed over several devices. The same devices then share the style
-        picture: each computes one band of it, whose height follows from the style's height.
-      size: the real (height, width) of the style, if it lies at the top left of a larger array; None:
-        it fills the array.
+      bands: how the canvas is distributed over several devices; None means one device. The same devices
+        share the style picture: each computes one band of it, whose height follows from the style's
+        height.
+      size: the real (height, width) of the style, if it lies at the top left of a larger array; None
+        means that it fills the array.
     """
     sums = sum_style(params, style, recipe, bands=bands, size=size)
     shape = (style.shape[0], style.shape[1]) if size is None else size
@@ -230,12 +237,13 @@ def sum_style(
       params: the weights of the network.
       style: [h', w', 3] in [0, 1].
       recipe: as in `measure`.
-      masks: the masks T of the style at the taps; a position then counts T² times.
+      masks: the masks T of the style at the taps; a position counts T² times. None means that every
+        position counts once.
       bands: as in `measure_style`.
       size: as in `measure_style`.
 
     Returns:
-      Style tap, or part of a loss that has parts -> its sums.
+      A dictionary: name of a style loss at a tap (`StylePart.name`) -> its sums.
     """
     terms, network = recipe.terms, recipe.network
     if size is not None:
@@ -268,7 +276,7 @@ def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[s
 
     Args:
       found: the features of a style, or of one tile of it, by tap.
-      masks: the masks of the same positions; None: every position counts once.
+      masks: the masks of the same positions; None means that every position counts once.
       recipe: as in `measure`.
     """
     products = recipe.network.precision_on().products
@@ -295,7 +303,7 @@ def _style_sums(
     grid: Grid,
     index: Index,
 ) -> dict[str, Any]:
-    """Return the sums over the core of one tile of a style: the tile's window without its halo."""
+    """Return the sums over the core of one tile of a style."""
     taps, window = recipe.terms.every_style_tap, tiles.window(style, grid, index)
     found = vgg.features(params, window, taps, network=recipe.network)
     cores = {tap: tiles.core(found[tap], grid, index, tap) for tap in taps}
@@ -306,7 +314,7 @@ def _style_sums(
 
 
 def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
-    """Return the sums over no positions: zeros, of the shapes that `sum_style` returns."""
+    """Return zeros of the shapes of the sums that `sum_style` returns, to which sums can be added."""
     terms, precision = recipe.terms, recipe.network.precision_on()
 
     def zeros(part: StylePart) -> Any:
@@ -357,8 +365,9 @@ def statistics_of(
       shape: (height, width) of the style, from which the number of positions follows; it may be a
         traced array.
       recipe: as in `measure`.
-      totals: for masked sums, the sum of T² at each tap, by which they are divided in place of the
-        number of positions.
+      totals: for a style with a mask, the sum of T² at each tap, where T is the value of the mask at a
+        position. The sums are divided by it in place of the number of positions. None means that the
+        style has no mask.
     """
 
     def statistic(part: StylePart) -> Statistic:
@@ -440,12 +449,14 @@ class MaskedTaps(NamedTuple):
     """The masks of a canvas and of its styles at the taps.
 
     T is the value of a mask at a position of the features. r is the number of regions with styles of
-    their own; the default style has the first region.
+    their own; one more region, the first, is that of the default style.
     """
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
-    held: dict[str, Array]  # see `Guides.held`
+    # Tap of the content loss that keeps protected parts like the content -> [h', w', 1], the square
+    # roots of the weights of positions in this loss. Empty if there is no such loss.
+    held: dict[str, Array]
 
 
 def reach_of(recipe: Recipe) -> Reach:
@@ -493,7 +504,8 @@ def controlled_style(
     totals = style_totals(found, recipe)
     statistics = []
     for each, shape, mask, of_style in zip(sums, shapes, found.styles, totals, strict=True):
-        # Where a style is empty, its sums are divided by 1 instead of 0; its region then has no share.
+        # If the mask of a style is 0 everywhere at a tap, its sums are divided by 1 instead of 0. The
+        # share of its region in the style loss at this tap is 0, so the result does not matter.
         safe = mask and {tap: jnp.where(one > 0, one, 1) for tap, one in of_style.items()}
         statistics.append(statistics_of(each, shape, recipe, safe))
     blended = blend(statistics[:own], recipe.terms.style_shares, recipe.terms)
@@ -522,8 +534,9 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
 def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str, Array]:
     """Return the sum of T² over the style of each region, by tap: [r + 1], the default style first.
 
-    T is the value of the style's mask at a position. If several styles are blended to the default
-    style, the smallest of their sums is returned, so that it is 0 if any of these styles is empty.
+    r is the number of regions with styles of their own. T is the value of the style's mask at a
+    position. If several styles are blended to the default style, the smallest of their sums is
+    returned, so that it is 0 if any of these sums is 0.
 
     Args:
       totals: what `style_totals` returns.
@@ -547,8 +560,9 @@ def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array]
     has no position.
 
     Returns:
-      Style tap -> [r + 1], the sum over the canvas for each region, that of the default style first;
-      and style tap -> [r + 1], the sum over the style of each region.
+      Two dictionaries, with arrays [r + 1] by style tap, where r is the number of regions with styles
+      of their own; the region of the default style comes first. The first dictionary has the sum over
+      the canvas for each region, the second the sum over each region's style.
     """
     found = measure_masks(controls, recipe)
     own = len(controls.style_masks) - controls.regions + 1
@@ -559,8 +573,9 @@ def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array]
 def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the targets of several canvases, or of several regions, stacked along a new first axis.
 
-    Where the size of a target depends on its style picture, smaller arrays are filled up with zeros at
-    the end of each axis. Losses with such targets store in them how many of their entries are valid.
+    The sizes of some targets depend on the style pictures. So that all have the same size, smaller
+    arrays are filled up with zeros at the end of each axis. Losses with such targets store in the
+    targets how many of their entries are valid.
 
     Args:
       targets: the targets of the style loss for each canvas or region.

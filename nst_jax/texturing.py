@@ -51,9 +51,9 @@ def texture(
       size: the size of the result in pixels: `"1024x512"` (width x height), or the side of a square;
         default: the size that the recipe's rule gives to the first style.
       seamless: whether opposite borders of the result fit together, so that copies of it can be laid
-        side by side without a visible seam. Convolutions and the total variation then continue beyond a
-        border at the opposite one. Both sides must be multiples of 16 px, and the canvas is computed in
-        one piece.
+        side by side without a visible seam. If so, convolutions and the total variation continue beyond
+        a border at the opposite border, both sides must be multiples of 16 px, and the canvas is
+        computed in one piece.
       recipe: its style losses, schedule and optimiser are used; a start other than noise is replaced
         by `Noise()`.
       style_size: as in `stylize`; default: the recipe's rule, whatever the size of the result.
@@ -107,10 +107,10 @@ def texture(
 
 
 def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
-    """Return the variant of a recipe that paints a texture: without a content, starting from noise.
+    """Return the variant of a recipe that paints a texture: it starts from noise and uses no content.
 
     The settings that refer to the content's colours and edges (`colors`, `realism`, `matting_weight`)
-    are turned off as well.
+    are turned off, too.
 
     Args:
       recipe: any recipe.
@@ -153,7 +153,8 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
 def with_canvas_as_it_is(recipe: Recipe) -> Recipe:
     """Return the recipe with its size rule applied to styles only.
 
-    The canvas then has the size of the content that is given, which `texture` chooses.
+    In a run with the returned recipe, the canvas has the size of the content. The content is a grey
+    picture of the size that `texture` chooses.
     """
     pictures = recipe.pictures
     rule = pictures.style_size or pictures.size

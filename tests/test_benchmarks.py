@@ -17,6 +17,7 @@ import nst_jax as nst
 from benchmarks import (
     __main__,
     batch,
+    buckets,
     compile,
     engine,
     export,
@@ -71,7 +72,7 @@ def shallow(monkeypatch):
 
     for module in (step, loop, ways, tiles, compile, batch, peers):
         monkeypatch.setattr(module, "ADAM", cut(problems.ADAM))
-    for module in (step, compile):
+    for module in (step, compile, buckets):
         monkeypatch.setattr(module, "LBFGS", cut(problems.LBFGS))
     monkeypatch.setattr(wall, "PROGRAM", ("-c", SHALLOW_MAIN))
     for module in (time_to_loss, instant):
@@ -138,7 +139,7 @@ def check(entry):
 # Those that start processes or compile several programs are slow.
 SLOW = {"step", "batch"}
 LONG = {"wall", "memory", "time_to_loss", "engine", "beyond", "loop", "ways", "compile", "tiles"}
-LONG |= {"peers", "gpu", "quality", "strength", "instant", "head_start", "export"}
+LONG |= {"peers", "gpu", "quality", "strength", "instant", "head_start", "export", "buckets"}
 MARKS = dict.fromkeys(SLOW, pytest.mark.slow) | dict.fromkeys(LONG, pytest.mark.long)
 
 

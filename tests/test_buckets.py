@@ -1,14 +1,16 @@
 """`stylize_many(..., bucket=)`: pictures of several sizes in arrays of one size, by one program."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batch_canvas, controls, images, optimizers, recipes, vgg
+from nst_jax import batch_canvas, batches, controls, images, optimizers, prepare, recipes, vgg
 from nst_jax.app.batch import groups, local
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
@@ -17,6 +19,8 @@ from nst_jax.scaling import buckets
 from nst_jax.vgg import layers
 from tests import small, test_cli
 from tests.shell import pixels, refused, write_pictures
+
+here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
 
 SHAPES = ((48, 40), (40, 48), (37, 45))
 
@@ -55,6 +59,11 @@ def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compi
     before = compilations()
     nst.stylize_many(params, others, styles, recipe=recipe, bucket=48)
     assert compilations() == before  # other sizes in a bucket compile nothing
+    # Tiny pictures cost less than compiling, so by cost they lie in the same arrays.
+    by_cost = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket="auto")
+    assert compilations() == before
+    for one, other in zip(by_cost, found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.long
@@ -65,6 +74,33 @@ def test_published_recipes_in_a_bucket(params, styles, name):
     alone = nst.stylize_many(params, contents(), styles, recipe=recipe)
     for one, other in zip(found, alone, strict=True):
         assert float(jnp.mean(jnp.abs(one - other))) < 1e-4
+
+
+def test_by_cost_pictures_of_one_shape_are_painted_as_without_a_bucket(params, styles):
+    recipe = small.shallow(
+        content_taps=("relu1_1",), style_taps=("relu1_1",), style_layer_weights=(1.0,)
+    )
+    pictures = contents(((33, 20), (33, 20)))
+    expected = nst.stylize_many(params, pictures, styles, recipe=recipe, steps=2)
+    found = nst.stylize_many(params, pictures, styles, recipe=recipe, steps=2, bucket="auto")
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_by_cost_what_no_bucket_holds_fills_its_arrays(params):
+    members = [
+        batch_canvas.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
+        for index, run in enumerate(RUNS)
+    ]
+    controlled = members[0].prepared._replace(controls=object())
+    mixed = [members[0]._replace(prepared=controlled), *members[1:]]
+    for some, recipe, expected in (
+        (members, two_scales(), [(True, (0, 1, 2))]),
+        (mixed, two_scales(), [(False, (0,)), (True, (1, 2))]),
+        (members, two_scales(recipes.HISTOGRAM), [(False, (0,)), (False, (1,)), (False, (2,))]),
+    ):
+        plans = batches.plan_by_cost(some, recipe)
+        found = [(plan.in_bucket, tuple(one.place for one in own)) for plan, own in plans]
+        assert found == expected
 
 
 RUNS = [scales_of(shape, [(40, 33)], two_scales()) for shape in SHAPES]
@@ -85,8 +121,8 @@ def test_a_bucket_has_the_scales_of_the_recipe():
         (32, ValueError, "a picture of 48 px .* does not fit into 32 px; give 48 or more"),
         (50, ValueError, "expected a multiple of 16 px, got 50; 48 is the nearest"),
         (0, ValueError, "expected a multiple of 16 px, got 0; 16 is the nearest"),
-        ("some", ValueError, 'expected "off" or a number of pixels such as 256'),
-        (48.0, TypeError, 'expected "off" or a number of pixels'),
+        ("some", ValueError, 'expected "auto", "off" or a number of pixels such as 256'),
+        (48.0, TypeError, 'expected "auto", "off" or a number of pixels'),
     ],
 )
 def test_buckets_that_cannot_be_used(as_users_do, params, styles, bucket, error, message):
@@ -132,10 +168,110 @@ def test_resizing_on_the_host_is_that_of_the_filters(resize):
         )
 
 
+# --- One picture ----------------------------------------------------------------------------------
+
+
+def one_tap():
+    """Return a recipe of two scales that needs one convolution."""
+    taps = {"content_taps": ("relu1_1",), "style_taps": ("relu1_1",), "style_layer_weights": (1.0,)}
+    return two_scales(**taps)
+
+
+def test_one_picture_in_a_bucket_is_the_one_without(params, styles, compilations):
+    recipe, (content, other) = one_tap(), contents(((37, 45), (48, 38)))
+    found = nst.paint(params, content, styles, recipe=recipe, bucket=48, every=3)
+    shots = list(found)
+    assert [shot.image.shape for shot in shots] == [(20, 24, 3), (39, 48, 3), (39, 48, 3)]
+    assert [scale.shape for scale in found.scales] == [(20, 24), (39, 48)]
+    last = nst.paint(params, content, styles, recipe=recipe).finish()
+    assert float(jnp.max(jnp.abs(shots[-1].image - last.image))) < 0.01
+    assert float(jnp.mean(jnp.abs(shots[-1].image - last.image))) < 1e-4
+    np.testing.assert_allclose(shots[-1].losses.total, last.losses.total, rtol=1e-3)
+    before = compilations()
+    nst.stylize(params, other, styles, recipe=recipe, bucket=48)
+    assert compilations() == before  # another size in a bucket compiles nothing
+    exact = nst.stylize(params, content, styles, recipe=recipe, bucket="auto")
+    np.testing.assert_array_equal(exact, last.image)
+
+
+def test_a_run_in_a_bucket_resumes_in_it_only(params, styles):
+    recipe, (content,) = one_tap(), contents(SHAPES[2:])
+    options = {"recipe": recipe, "bucket": 48, "every": 1}
+    whole = nst.paint(params, content, styles, **options).finish()
+    for updates in (1, 3):  # at the first scale, and at the second one
+        shots = nst.paint(params, content, styles, **options)
+        for _ in range(updates + 1):
+            next(shots)
+        checkpoint = shots.checkpoint()
+        rest = nst.paint(params, content, styles, **options, resume=checkpoint).finish()
+        np.testing.assert_array_equal(rest.image, whole.image)
+        np.testing.assert_array_equal(rest.history.total, whole.history.total)
+    for other in ("off", 64):
+        with pytest.raises(ValueError, match="^`resume`: .* another run: .*bucket was"):
+            nst.paint(params, content, styles, recipe=recipe, bucket=other, resume=checkpoint)
+
+
+def test_a_checkpoint_in_a_bucket_is_read_as_it_was_written(params, styles, tmp_path):
+    recipe, (content,) = one_tap(), contents(SHAPES[2:])
+    shots = nst.paint(params, content, styles, recipe=recipe, bucket=48, every=3)
+    next(shots)
+    nst.checkpoints.save(tmp_path / "run.h5", shots.checkpoint())
+    found = nst.checkpoints.load(tmp_path / "run.h5")
+    assert found.facts == shots.checkpoint().facts
+    assert [scale["size"] for scale in found.scales] == [[32, 32], [48, 48]]
+
+
+def test_a_plan_may_be_that_of_a_bucket(params, styles):
+    recipe, (content,) = one_tap(), contents(SHAPES[2:])
+    plan = nst.plan(content, styles, recipe=recipe, bucket=48)
+    assert plan.scales[-1].shape == (48, 48) and plan.real_scales[-1].shape == (39, 48)
+    exact = nst.plan(content, styles, recipe=recipe, bucket="auto")
+    assert plan.footprint.activations > exact.footprint.activations
+    assert plan.operations > exact.operations and exact.real_scales == exact.scales
+    found = nst.stylize(params, content, styles, plan=plan)
+    expected = nst.stylize(params, content, styles, recipe=recipe, bucket=48)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="^`bucket`: `plan` contains it"):
+        nst.stylize(params, content, styles, plan=plan, bucket=48)
+    with pytest.raises(ValueError, match="^`bucket`: .*stylize_many"):
+        nst.plan(content, styles, recipe=recipe, bucket=48, pictures=2)
+    with pytest.raises(ValueError, match="^`plan`: was made for a canvas of 48x39 px"):
+        nst.stylize(params, contents(SHAPES[:1])[0], styles, plan=plan)
+
+
+def test_one_picture_that_no_bucket_holds_is_refused(params, styles):
+    for message, given in {
+        "regions": {"protect": controls.Protect(_left_half())},
+        "transparent parts": {"opacity": _left_half()},
+        "`style_loss` is no sum": {"recipe": recipes.NNST.replace(size=48)},
+        "tiles": {"tile": 32},
+        "devices": {"devices": 2},
+        "give 48 or more": {"bucket": 32},
+    }.items():
+        options = {"recipe": one_tap(), "bucket": 48, **given}
+        with pytest.raises(ValueError, match=f"^`bucket`: .*{message}"):
+            nst.stylize(params, contents(SHAPES[:1])[0], styles, **options)
+
+
+def test_the_command_paints_in_a_bucket_and_resumes(call, here):
+    words = ["stylize", "photo.png", "art.png", "--recipe", "tiny"]
+    assert call(*words, "-o", "plain.png")[0] == 0
+    code, _, err = call(*words, "-o", "wide.png", "--bucket", 64, "--checkpoint", "run.h5")
+    assert code == 0, err
+    assert "1 shape in arrays of 64x64 px: 1 program for each scale" in " ".join(err.split())
+    plain, wide = pixels("plain.png").astype(int), pixels("wide.png").astype(int)
+    assert plain.shape == wide.shape and np.abs(plain - wide).mean() < 0.1
+    facts = [images.read_metadata(f"{name}.png")["settings"] for name in ("plain", "wide")]
+    assert facts[0] == facts[1]  # the bucket is no part of a picture's settings
+    again = [*words, "-o", "again.png", "--steps", 7, "--checkpoint", "run.h5", "--resume"]
+    code, _, err = call(*again)
+    assert code == 2 and 'another run: bucket was "64x64 px", is absent' in err
+    assert call(*again, "--bucket", 64)[0] == 0
+    refused(call(*words, "--bucket", 50), "`--bucket`", "multiple of 16")
+    refused(call(*words, "--bucket", 32), "`--bucket`", "give 48 or more")
+
+
 # --- The command `batch` --------------------------------------------------------------------------
-
-
-here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
 
 
 def entry(number, shape):
@@ -155,8 +291,10 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     assert {group.scales for group in formed} == {formed[0].arrays}
     assert [scale.shape for scale in formed[0].scales] == [(32, 32), (48, 48)]
     assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
+    (one,) = {group.arrays for group in groups.form_groups(entries, "cpu", bucket="auto")}
+    assert [scale.shape for scale in one] == [(32, 32), (48, 48)]  # by cost it is the same
     assert local._bucket_words(formed).startswith(
-        "12 shapes in squares of 48 px: 1 program for each scale; 30% more pixels"
+        "12 shapes in arrays of 48x48 px: 1 program for each scale; 30% more pixels"
     )
 
 
@@ -167,9 +305,9 @@ def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
     before = len(batch_canvas._run_many._programs)
     code, _, err = call("batch", *words, "-o", "together", "--bucket", 64)
     assert code == 0, err
-    assert "3 shapes in squares of 64 px: 1 program for each scale" in " ".join(err.split())
+    assert "3 shapes in arrays of 64x64 px: 1 program for each scale" in " ".join(err.split())
     assert len(batch_canvas._run_many._programs) == before + 1
-    assert call("batch", *words, "-o", "apart")[0] == 0
+    assert call("batch", *words, "-o", "apart", "--bucket", "off")[0] == 0
     for name in ("photo", "tall", "wide"):
         found, expected = (pixels(f"{folder}/{name}_art.png") for folder in ("together", "apart"))
         assert found.shape == expected.shape
@@ -179,11 +317,69 @@ def test_batch_paints_pictures_of_several_shapes_by_one_program(call, here):
     assert "all 3 pictures are finished" in call("batch", *words, "-o", "together")[2]
 
 
+@pytest.mark.slow
+def test_batch_chooses_few_programs_for_many_shapes(call, here):
+    shapes = [(60, 40 + 3 * number) for number in range(6)]
+    shapes += [(width, height) for height, width in shapes]
+    write_pictures(**{f"p{number}": shapes[number % 12] for number in range(24)})
+    before = len(batch_canvas._run_many._programs)
+    words = [*(f"p{number}.png" for number in range(24)), "--styles", "art.png", "--recipe", "tiny"]
+    code, _, err = call("batch", *words, "-o", "chosen")
+    assert code == 0, err
+    assert "12 shapes" in err and "for each scale" in err
+    assert len(batch_canvas._run_many._programs) - before <= 3  # the recipe has one scale
+    assert len(list(here.glob("chosen/p*.png"))) == 24
+
+
+def test_by_cost_transparent_pictures_are_painted_alone(call, here):
+    write_pictures(tall=(60, 41), wide=(33, 60))
+    rgba = np.dstack([pixels("wide.png"), np.full((33, 60), 255, np.uint8)])
+    rgba[:10, :, 3] = 0
+    Image.fromarray(rgba).save("wide.png")
+    words = ["photo.png", "tall.png", "wide.png", "--styles", "art.png", "--recipe", "tiny"]
+    code, _, err = call("batch", *words, "-o", "out", "--steps", 1)
+    assert code == 0, err
+    assert len(list(here.glob("out/*.png"))) == 3
+    refused_row = call("batch", *words, "-o", "other", "--steps", 1, "--bucket", 64)
+    assert refused_row[0] == 1 and "transparent parts are not possible" in refused_row[2]
+
+
+def test_sweeps_and_plans_of_pictures_in_a_bucket(call, here):
+    words = ["photo.png", "art.png", "--recipe", "tiny", "--bucket", 64]
+    code, out, err = call("plan", *words)
+    assert code == 0, err
+    assert "1 shape in arrays of 64x64 px: 1 program for each scale" in " ".join(out.split())
+    plain, wide = (
+        json.loads(call("plan", *words[:-1], bucket, "--json")[1]) for bucket in ("off", 64)
+    )
+    assert plain["bucket"] is None and plain["scales"] == wide["scales"]
+    assert [scale["size"] for scale in wide["bucket"]] == [[64, 64]]
+    assert wide["memory"]["activations"] > plain["memory"]["activations"]
+    assert wide["operations"] > plain["operations"]
+    refused(call("plan", *words[:-1], 32), "`--bucket`", "give 48 or more")
+    refused(call("sweep", *words[:-1], 50, "--ratio", "1,2"), "`--bucket`", "multiple of 16")
+    refused(
+        call("sweep", *words, "--ratio", "1,2", "--devices", 2, "--bands", 2),
+        "`--bucket`",
+        "--bands 2",
+    )
+
+
+@pytest.mark.slow
+def test_a_sweep_in_a_bucket_is_that_without(call, here):
+    words = ["sweep", "photo.png", "art.png", "--recipe", "tiny", "--ratio", "1,100"]
+    assert call(*words, "-o", "plain.png")[0] == 0
+    code, _, err = call(*words, "-o", "wide.png", "--bucket", 64)
+    assert code == 0 and "1 shape in arrays of 64x64 px" in " ".join(err.split())
+    difference = np.abs(pixels("plain.png").astype(int) - pixels("wide.png").astype(int))
+    assert difference.mean() < 0.1 and difference.max() <= 3
+
+
 def test_buckets_that_batch_refuses(call, here):
     words = ["batch", "photo.png", "--styles", "art.png", "--recipe", "tiny", "-o", "out"]
     refused(call(*words, "--bucket", 50), "`--bucket`", "multiple of 16 px, got 50; 48 is")
     refused(call(*words, "--bucket", 32), "`--bucket`", "40 px", "give 48 or more")
-    refused(call(*words, "--bucket", "large"), "`--bucket`", '"off" or a number of pixels')
+    refused(call(*words, "--bucket", "large"), "`--bucket`", '"auto", "off" or a number of pixels')
     refused(call(*words, "--bucket", 64, "--devices", 2, "--bands", 2), "`--bucket`", "--bands 2")
     refused(call(*words, "--bucket", 64, "--recipe", "nnst"), "`--bucket`", "no sum over positions")
     refused(call(*words, "--bucket", 64, "--tile", 128), "`--bucket`", "tiles")

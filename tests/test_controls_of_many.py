@@ -1,5 +1,8 @@
 """Regions and protected parts at the command line for many pictures: `batch`, manifests, `sweep`."""
 
+import json
+import pickle
+from contextlib import chdir, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import images, recipes
 from nst_jax.app import sweep
-from nst_jax.app.batch import rows
+from nst_jax.app.batch import groups, on_ray, rows
 from nst_jax.recipes import sizes
 from tests.shell import caller, refused
 from tests.test_region_runs import BLUE, HEIGHT, RED, TINY, WIDTH, box, left, map_of
@@ -88,6 +91,37 @@ def test_a_batch_has_one_region_and_a_folder_of_protected_parts(batch, alone):
         assert facts["regions"] == [{"weight": 2.0}] and facts["protect"] == {"amount": 1.0}
     own = alone("photos/two.png", *flags, "--protect", "faces/two.png")
     assert_allclose(found, own, **SAME)
+
+
+def test_actors_in_another_folder_paint_with_the_controls_of_their_rows(batch, alone, monkeypatch):
+    """What Ray sends to its actors, painted by an actor of this process in another folder."""
+
+    def paint(params, weights, album, display, report):
+        formed = groups.form_groups(album.entries, "cpu")
+        sent = pickle.dumps(on_ray._actor_inputs(params, weights, album, formed))
+        with chdir("/"):
+            actor = on_ray.Painter(pickle.loads(sent))
+            records = actor({"group": np.arange(len(formed))})["records"]
+        for text in records:
+            entries = {entry.number: entry for entry in album.entries}
+            report(on_ray._with_typed_paths(json.loads(text), entries))
+
+    for name, fake in {
+        "check_installed": lambda: None,
+        "connected": nullcontext,
+        "platform": lambda: "cpu",
+        "paint_on_ray": paint,
+    }.items():
+        monkeypatch.setattr(on_ray, name, fake)
+    flags = ("--region", "left.png:red.png:2", "--colors", "content", "--realism", "0.5")
+    words = ("photos", "--styles", "blue.png", "--runner", "ray", "--protect", "faces:0.5")
+    code, _, told = batch(*words, *flags)
+    assert code == 0, told
+    own = alone("photos/two.png", *flags, "--protect", "faces/two.png:0.5")
+    assert_allclose(images.load("out/two_blue.png"), own, **SAME)
+    facts = images.read_metadata("out/two_blue.png")
+    assert facts["protect"] == {"amount": 0.5} and facts["regions"] == [{"weight": 2.0}]
+    assert facts["settings"]["pictures.colors"] == "content"
 
 
 def test_a_manifest_has_colour_coded_maps(batch, alone):

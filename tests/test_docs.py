@@ -215,6 +215,29 @@ def test_the_page_of_films_python_runs(run_page, tmp_path):
     assert (tmp_path / "gram.png").exists() and (tmp_path / "maps.png").exists()
 
 
+def test_the_page_of_the_losses_python_gives_a_recipe():
+    names = {}
+    (block,) = blocks("docs/losses.md", "python")
+    exec(compile(block, "docs/losses.md", "exec"), names)
+    assert recipes.check(names["recipe"]).terms.content_weight == 0.015
+
+
+@pytest.mark.slow
+def test_the_page_of_training_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("painting.jpg", "other.jpg", "photos/a.jpg", "photos/b.jpg"):
+        Path(name).parent.mkdir(exist_ok=True)
+        sample = "chelsea" if "/" in name else "starry_night"
+        images.save(name, small.picture(sample, 64, 96))
+    less = {"steps": 2, "crop": 32, "width": 0.125, "batch": 1, "recipe": small.shallow()}
+    train = nst.train
+    monkeypatch.setattr(nst, "train", lambda *given, **more: train(*given, **{**more, **less}))
+    names = {"nst": nst, "jax": jax, "photo": small.picture("chelsea", 32, 48)}
+    for block in blocks("docs/train.md", "python"):
+        exec(compile(block, "docs/train.md", "exec"), names)
+    assert names["image"].shape == (32, 48, 3)
+
+
 @pytest.mark.slow
 def test_the_page_of_the_raters_python_runs(run_page):
     names = run_page("docs/raters.md")
@@ -315,6 +338,9 @@ SMALLER = {
     ],
     "instant": ["--size", "48"],
     "plan": ["--memory", "999GB"],
+    "texture": ["--steps", "2", "--style-layer", "relu1_1=1", "--size", "48"],
+    "dream": ["--steps", "1", "--octaves", "1", "--size", "48", "--tap", "relu1_1"],
+    "train": [*QUICK, "--crop", "32", "--width", "0.125", "--batch", "1"],
 }
 WITH_COMMANDS = ("index", "print", "fleets", "accelerators", "own-recipe")
 
@@ -340,6 +366,80 @@ def test_a_how_to_pages_commands_run(page, tmp_path, monkeypatch, capfd):
         assert code == 0, (words, capfd.readouterr().err)
         ran += 1
     assert ran >= 2
+
+
+# The commands of these pages run before a release, since there are a hundred of them.
+MORE_COMMANDS = (
+    "README.md",
+    *(f"docs/{page}.md" for page in ("command-line", "controls", "dream", "export", "films")),
+    *(f"docs/{page}.md" for page in ("instant", "texture", "train")),
+)
+# What a command has that is not run here: devices and extras of their own, standard input and output
+# (`test_standard_streams`), weights that this package does not have, a server; each has its own tests.
+ELSEWHERE = {
+    *("--devices", "--cluster", "--runner", "--resume", "-", "demo", "web", "onnx", "tflite"),
+    *("vgg19-dcbb9e9d.pth", "vgg19.h5", "starry.mp4", "step", "compared.svg", "by_map.png", "maps"),
+}
+
+
+@pytest.mark.long
+@REGIONS
+@pytest.mark.filterwarnings("ignore::nst_jax.painting.StyleEnlarged")
+@pytest.mark.parametrize("page", MORE_COMMANDS)
+def test_all_other_commands_run_in_their_order(page, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    found = [words for words in commands(page) if words and not ELSEWHERE & set(words)]
+    found = [words for words in found if "TOML" not in words and not words[-1].isupper()]
+    written = set()
+    for words in found:
+        write_inputs(words, written)
+        if words[0] == "recipes" and "show" in words:  # `> mine.toml`
+            assert cli.main(words) == 0
+            Path("mine.toml").write_text(capfd.readouterr().out)
+            continue
+        code = cli.main([*words, *SMALLER.get(words[0], [])])
+        assert code == 0, (words, capfd.readouterr().err)
+        written |= {path.name for path in Path().iterdir()}
+    assert len(found) >= 2
+
+
+FOLDERS = {"photos": "photo", "paintings": "painting", "faces": "photo", "skies": "photo"}
+
+
+def write_inputs(words, written):
+    """Write samples under the names of the files and folders that a command reads."""
+    for word in words[1:]:
+        for name in re.split(r"[:=]", word):
+            folder = name.split("/")[0]
+            if folder in FOLDERS and not Path(folder).exists():
+                Path(folder).mkdir()
+                is_mask = folder in ("faces", "skies")
+                write_input(Path(folder, "photo.png" if is_mask else f"{FOLDERS[folder]}.jpg"))
+                if folder == "photos":
+                    write_input(Path(folder, "other.jpg"))
+            elif (
+                name.endswith((".jpg", ".png"))
+                and not {"*", "/"} & set(name)
+                and name not in written
+                and words[words.index(word) - 1] not in ("-o", "--film")
+            ):
+                write_input(Path(name))
+    rows = "content,style\nphoto.jpg,painting.jpg\npainting.jpg,photo.jpg\n"
+    if "jobs.csv" in words and not Path("jobs.csv").exists():
+        Path("jobs.csv").write_text(rows)
+        write_inputs(["", "photo.jpg", "painting.jpg"], written)
+
+
+def write_input(path):
+    """Write a painting, a photo, or, under the suffix .png, a mask of the photo's left half."""
+    if path.suffix == ".png":
+        with Image.open(images.SAMPLES["chelsea"]) as photo:
+            mask = Image.new("L", photo.size)
+        mask.paste(255, (0, 0, mask.width // 2, mask.height))
+        mask.save(path)
+        return
+    is_photo = path.stem in ("photo", "portrait", "other")
+    path.write_bytes(images.SAMPLES["chelsea" if is_photo else "starry_night"].read_bytes())
 
 
 def test_every_flag_that_a_page_names_exists():

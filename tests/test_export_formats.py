@@ -5,6 +5,8 @@ By hand, before a release: `pytest -m export`, with what CONTRIBUTING.md says in
 
 import io
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -89,6 +91,20 @@ def test_arbitrary_styles_in_onnx(arbitrary, onnxruntime, tmp_path):
     assert path.stat().st_size < 4e6
     found, _ = run_onnx(onnxruntime, path, given)
     np.testing.assert_allclose(found["image"], expected, atol=1e-4)
+
+
+def python_of_the_page(number):
+    """Return a block of Python of docs/export.md, by its number."""
+    text = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[number]
+
+
+def test_the_pages_python_for_onnx_runs(arbitrary, onnxruntime, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nst.export.save("arbitrary.onnx", arbitrary[0], to="onnx")
+    names = {}
+    exec(compile(python_of_the_page(1), "docs/export.md", "exec"), names)
+    assert names["image"].shape == (384, 384, 3)
 
 
 def painted_by(networks, given):
@@ -234,6 +250,14 @@ def test_the_26_styles_in_tflite(
     assert path.stat().st_size < bytes_at_most
     difference = np.abs(run_tflite(litert, path, given)["image"] - expected)
     assert difference.max() < largest and difference.mean() < mean
+
+
+def test_the_pages_python_for_tflite_runs(styles26, litert, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nst.export.save("styles26.tflite", styles26[0], to="tflite", encoding="int8")
+    names = {}
+    exec(compile(python_of_the_page(2), "docs/export.md", "exec"), names)
+    assert names["image"].shape == (384, 384, 3)
 
 
 def test_arbitrary_styles_in_tflite(arbitrary, litert, tmp_path):

@@ -16,7 +16,13 @@ import nst_jax as nst
 from nst_jax import feed_forward, images
 from nst_jax.app import cli, preview, programs
 from nst_jax.app.outputs import Outputs
-from nst_jax.feed_forward import given_styles, instant_painter, johnson, style_names
+from nst_jax.feed_forward import (
+    given_styles,
+    instant_controls,
+    instant_painter,
+    johnson,
+    style_names,
+)
 from tests.shell import caller, pixels, refused, write_pictures
 
 SIZE = ["--size", "40"]  # small, and for all pictures of one shape the same program
@@ -278,6 +284,82 @@ def test_a_strange_file_in_the_way_stops_many(call):
     assert call(*argv, "--overwrite")[0] == 0
 
 
+# --- Controls -------------------------------------------------------------------------------------
+
+
+def save_mask(path, height=45, width=60):
+    """Write a mask that is white in the upper half; return its array."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[: height // 2] = 255
+    Image.fromarray(mask).save(path)
+    return mask / np.float32(255)
+
+
+def test_colours_realism_and_protection_are_those_of_python(call):
+    protect = nst.controls.Protect(save_mask("face.png"), 0.5)
+    flags = ("--colors", "content", "--realism", "0.5", "--protect", "face.png:0.5")
+    code, _, err = call("photo.png", "art.png", *SIZE, *STYLE, *flags, "-o", "out.png")
+    assert code == 0 and "colors      content\nrealism     0.5\nprotect     face.png:0.5\n" in err
+    wanted = expected(
+        "art.png", style_size="long:32", colors="content", realism=0.5, protect=protect
+    )
+    assert np.abs(pixels("out.png").astype(int) - wanted).max() <= 1
+    facts = images.read_metadata("out.png")
+    assert (facts["colors"], facts["realism"]) == ("content", 0.5)
+    assert facts["protect"] == {"amount": 0.5}
+    assert facts["inputs"]["protect"]["digest"] == images.glance("face.png").digest
+    assert call("photo.png", "mosaic", *SIZE, "-o", "plain.png", "-q")[0] == 0
+    assert not {"colors", "realism", "protect"} & set(images.read_metadata("plain.png"))
+
+
+def test_transparent_parts_have_no_part_in_the_colours(call):
+    alpha = np.full((50, 50), 255, np.uint8)
+    alpha[:, 25:] = 0
+    Image.fromarray(np.dstack([pixels("art.png"), alpha])).save("hole.png")
+    assert call("photo.png", "hole.png", *SIZE, "--colors", "palette", "-o", "a.png", "-q")[0] == 0
+    wanted = expected("hole.png", colors="palette", style_opacity=images.read("hole.png").alpha)
+    assert np.abs(pixels("a.png").astype(int) - wanted).max() <= 1
+    assert np.abs(pixels("a.png") - expected("hole.png", colors="palette").astype(int)).max() > 3
+
+
+def test_each_photo_of_a_folder_has_its_mask_and_another_mask_is_another_picture(call):
+    for folder in ("photos", "faces"):
+        os.mkdir(folder)
+    for name in ("a", "b"):
+        os.link("photo.png", f"photos/{name}.png")
+        save_mask(f"faces/{name}.png")
+    save_mask("faces/b.png", 90, 120)
+    argv = ("photos", "--styles", "mosaic", "art.png", "-o", "out", *SIZE, "-q")
+    assert call(*argv, "--protect", "faces")[0] == 0
+    small = images.to_uint8(given_styles.resized_content(images.load("photo.png"), 40))
+    for name in ("a_mosaic", "a_art", "b_mosaic", "b_art"):
+        found = pixels(f"out/{name}.png")
+        assert (found[:10] == small[:10]).all() and (found[20:] != small[20:]).any()
+    refused_text = "`--protect`: folder 'faces' has no mask for 'photos/b.png'"
+    os.rename("faces/b.png", "faces/c.png")
+    refused(call(*argv, "--protect", "faces"), refused_text)
+    before = Path("out/a_art.png").read_bytes()
+    code, _, err = call(*argv[:-1], "--protect", "faces/a.png:0.5")
+    assert code == 0 and "are finished" not in err  # other settings: all are painted anew
+    assert Path("out/a_art.png").read_bytes() != before
+    assert "4 of 4 pictures are finished" in call(*argv[:-1], "--protect", "faces/a.png:0.5")[2]
+
+
+def test_the_sheet_of_all_styles_may_have_the_photos_colours(call, monkeypatch):
+    seen = []
+    paint = instant_controls.controlled_request
+
+    def request(painter, content, style, recipe, given, strength):
+        seen.append((recipe.pictures.colors, given is not None))
+        return paint(painter, content, style, recipe, given, strength)
+
+    monkeypatch.setattr(instant_controls, "controlled_request", request)
+    save_mask("face.png")
+    flags = ("--colors", "content-after", "--protect", "face.png", "-o", "all.png", "-q")
+    assert call("--list", "photo.png", "--size", "32", *flags)[0] == 0
+    assert seen == [("content-after", True)] * 26
+
+
 # --- Bad input ------------------------------------------------------------------------------------
 
 
@@ -312,6 +394,28 @@ def test_a_strange_file_in_the_way_stops_many(call):
         ),
         (["photo.png", "x.png:2", "--styles", "mosaic", "-o", "out"], ["has a share"]),
         ([".", "mosaic", "-o", "."], ["`--output`: '.' is an input folder"]),
+        (
+            ["photo.png", "mosaic", "--colors", "content"],
+            ["`--colors`: 'content' needs the pixels"],
+        ),
+        (["photo.png", "art.png", "--colors", "x"], ["`--colors`: there is no choice of colours"]),
+        (
+            ["--list", "photo.png", "--colors", "palette"],
+            ["`--colors`: 'palette' needs the pixels"],
+        ),
+        (["photo.png", "art.png", "--realism", "2"], ["`--realism`: expected 0 to 1, got 2"]),
+        (
+            ["photo.png", "art.png", "--protect", "no.png"],
+            ["`--protect`: there is no file 'no.png'"],
+        ),
+        (
+            ["photo.png", "art.png", "--protect", "art.png"],
+            ["`--protect`: the mask 'art.png' is in"],
+        ),
+        (
+            ["photo.png", "art.png", "--region", "art.png:other.png"],
+            ["`--region`: there is no such option; regions are for `nst-jax stylize`"],
+        ),
         (["--list", "photo.png", "mosaic"], ["`STYLE`: `--list` shows all 26 styles"]),
         (["--list", "-o", "x.png"], ["`--output`: is for the sheet of a picture"]),
         (["--list", "."], ["`CONTENT`: '.' is not one picture"]),

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -162,11 +161,18 @@ def test_a_batch_needs_as_many_masks_as_pictures(params, photo):
         nst.stylize_many(params, [photo, photo], RED, recipe=TINY, regions=[region])
 
 
-def test_bands_paint_the_same_picture(params, photo):
-    given = {"regions": [Region(left(), RED)], "protect": Protect(box(), 0.7)}
+@pytest.mark.parametrize("cut", [{"devices": 2}, {"tile": 32}], ids=["bands", "tiles"])
+def test_bands_and_tiles_paint_the_same_picture(params, photo, cut):
+    opacity = 1 - left(0.2)
+    given = {
+        "regions": [Region(left(), RED)],
+        "protect": Protect(box(), 0.7),
+        "opacity": opacity,
+        "style_opacity": left(0.8, 40, 36),
+    }
     adam = TINY.replace(optimizer=optimizers.Adam(learning_rate=0.02))
     whole = nst.stylize(params, photo, BLUE, recipe=adam, **given)
-    split = nst.stylize(params, photo, BLUE, recipe=adam, devices=jax.devices()[:2], **given)
+    split = nst.stylize(params, photo, BLUE, recipe=adam, **cut, **given)
     assert_allclose(split, whole, atol=1e-5)
 
 
@@ -185,6 +191,7 @@ def test_a_run_resumes_with_its_masks_only(params, photo):
         "region 1 style mask": {"regions": [Region(left(), RED, left(0.5, 32, 36))]},
         "protect amount": {"protect": Protect(box(), 0.8)},
         "protect": {"protect": None},
+        "opacity": {"opacity": 1 - left(0.2)},
     }.items():
         with pytest.raises(ValueError, match=f"the checkpoint is of another run: {name} was"):
             nst.paint(params, photo, BLUE, recipe=SCALED, resume=saved, **(given | other))

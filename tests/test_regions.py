@@ -160,6 +160,33 @@ def test_a_region_of_the_whole_picture_is_its_style_alone(params64, x64):
     assert_allclose(masked_gradient, gradient, atol=1e-6 * float(jnp.abs(gradient).max()))
 
 
+def test_regions_of_one_mask_blend_their_styles(params):
+    """Each style of the part is compared with the whole part, and the losses are a weighted sum."""
+    image, content, first, second = pictures()
+    third = second[::-1] ** 2
+    mask, shape = left(0.5), (HEIGHT, WIDTH)
+
+    def painted(*parts):
+        regions = [Region(mask, np.asarray(style), weight=weight) for style, weight in parts]
+        given = controls.checked_controls(shape, [STYLES[0]], regions=regions)
+        sizes = [STYLES[0], *(style.shape[:2] for style, _ in parts)]
+        styles = [first, *(style for style, _ in parts)]
+        return found(
+            params, image, content, styles, GRAM, controls.controls_of(given, shape, sizes)
+        )
+
+    _, (_, blend), gradient = painted((second, 1.0), (third, 3.0))
+    # With the default style's loss d and those of the part, a and b: (d + a + 3 b) / 5, from the
+    # runs of a single region, (d + a) / 2, (d + b) / 2 and d.
+    single = [painted((second, 1.0)), painted((third, 1.0)), painted((second, 0.0))]
+    shares = (0.4, 1.2, -0.6)
+    for tap in GRAM.terms.style_taps:
+        parts = [one[1][1].style_layers[tap] for one in single]
+        assert_allclose(blend.style_layers[tap], np.dot(shares, parts), rtol=1e-5)
+    expected = np.tensordot(shares, np.stack([one[2] for one in single]), 1)
+    assert_allclose(gradient, expected, atol=1e-5 * float(jnp.abs(gradient).max()))
+
+
 def test_swapped_masks_swap_what_the_regions_are_compared_with(params):
     image, content, first, second = pictures()
     mask = left(0.5)

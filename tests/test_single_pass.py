@@ -9,7 +9,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import feed_forward, prepare, recipes
+from nst_jax import controls, feed_forward, prepare, recipes
+from nst_jax.controls import Protect, color, finishing
 from nst_jax.feed_forward import (
     arbitrary,
     given_styles,
@@ -18,7 +19,7 @@ from nst_jax.feed_forward import (
     style_names,
     styles26,
 )
-from nst_jax.images import resizing
+from nst_jax.images import palettes, resizing
 from nst_jax.recipes import starts, toml
 from nst_jax.vgg.precision import FLOAT32
 from nst_jax.weights.params import _embedded
@@ -253,6 +254,137 @@ def test_a_picture_beyond_all_strips_is_refused(content, monkeypatch):
     monkeypatch.setattr(instant_painter.capacity, "available", lambda *args: 10**4)
     with pytest.raises(nst.OutOfMemory, match="`size`: .* even in strips"):
         nst.instant(content, "mosaic", **NAMED)
+
+
+# --- Controls -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain(content, style):
+    """The picture without controls, from which those with controls are made by hand."""
+    return np.asarray(nst.instant(content, style, **KEPT))
+
+
+def left(picture):
+    """Return a mask of the left half of a picture."""
+    mask = np.zeros(picture.shape[:2], np.float32)
+    mask[:, : mask.shape[1] // 2] = 1
+    return mask
+
+
+def test_colours_after_painting_are_those_of_stylize(content, style, plain):
+    found = nst.instant(content, style, colors="content-after", **KEPT)
+    expected = np.clip(controls.with_chroma_of(plain, content, "oklab"), 0, 1)
+    assert_allclose(found, expected, atol=1e-5)
+    named = nst.instant(content, "mosaic", **NAMED)
+    found = nst.instant(content, "mosaic", colors="content-after", **NAMED)
+    expected = np.clip(controls.with_chroma_of(named, content, "oklab"), 0, 1)
+    assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_network_sees_recoloured_pictures(content, style):
+    recoloured = np.clip(controls.with_colors_of(style, content), 0, 1)
+    found = nst.instant(content, style, colors="content", **KEPT)
+    assert_allclose(found, nst.instant(content, recoloured, **KEPT), atol=1e-5)
+    grey = color.luminance(content)
+    light = np.clip(color.matched_luminance(style, content), 0, 1)
+    expected = np.clip(
+        controls.with_chroma_of(nst.instant(grey, light, **KEPT), content, "oklab"), 0, 1
+    )
+    found = nst.instant(content, style, colors="luminance", **KEPT)
+    assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_palette_is_that_of_the_styles_by_their_shares(content, style, other):
+    blend = nst.instant(content, [style, other], shares=(3, 1), **KEPT)
+    both = [jnp.asarray(style), jnp.asarray(other)]
+    palette = finishing.mixed_palette(both, jnp.array([3.0, 1.0]))
+    found = nst.instant(content, [style, other], shares=(3, 1), colors="palette", **KEPT)
+    assert_allclose(found, palettes.recoloured(blend, content, palette, None), atol=1e-5)
+
+
+@pytest.mark.parametrize("colors", ["style", "content-after"])
+def test_protected_pixels_are_the_contents(content, style, colors):
+    mask, options = left(content), {"colors": colors, "realism": 0.5, **KEPT}
+    free = nst.instant(content, style, **options)
+    whole, half = (
+        np.asarray(nst.instant(content, style, protect=Protect(mask, amount), **options))
+        for amount in (1.0, 0.5)
+    )
+    assert_array_equal(whole[mask == 1], np.asarray(content)[mask == 1])
+    assert np.abs(whole - content)[mask == 0].max() > 0.05
+    far = np.s_[:, -4:]  # beyond the windows of the filter, which see the protected part
+    assert_allclose(whole[far], free[far], atol=1e-5)
+    assert np.abs(half - content)[mask == 1].max() > 0.01
+
+
+def test_realism_is_a_share_of_the_filtered_picture(content, style, plain):
+    found = nst.instant(content, style, realism=0.25, **KEPT)
+    assert_allclose(found, controls.realistic(plain, content, 0.25), atol=1e-5)
+
+
+def test_transparent_parts_do_not_count_for_colours(content, style):
+    own, of_style = 1 - left(content), left(style)
+    matched = controls.with_colors_of(style, content, opacity=of_style, other_opacity=own)
+    found = nst.instant(
+        content, style, colors="content", opacity=own, style_opacity=of_style, **KEPT
+    )
+    assert_allclose(found, nst.instant(content, np.clip(matched, 0, 1), **KEPT), atol=1e-5)
+
+
+def test_controls_of_many_are_those_of_each(content, style):
+    masks, amounts, shares = np.stack([left(content), 1 - left(content)]), [0.5, 1.0], [0.0, 0.5]
+    many = nst.instant_many(
+        content,
+        style,
+        colors="content-after",
+        protect=Protect(masks, np.array(amounts)),
+        realism=shares,
+        **KEPT,
+    )
+    for found, mask, amount, realism in zip(many, masks, amounts, shares, strict=True):
+        protect = Protect(mask, amount)
+        alone = nst.instant(
+            content, style, colors="content-after", protect=protect, realism=realism, **KEPT
+        )
+        assert_allclose(found, alone, atol=1e-5)
+
+
+def test_another_mask_amount_or_realism_compiles_nothing(content, style, compilations):
+    mask = left(content)
+    nst.instant(content, style, protect=Protect(mask, 0.5), realism=0.5, **KEPT)
+    before = compilations()
+    nst.instant(content, style, protect=Protect(1 - mask, 0.7), realism=0.1, **KEPT)
+    assert compilations() == before
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize(
+    ("style", "options", "said"),
+    [
+        (GREY, {"colors": "contnet"}, "`colors`: there is no choice of colours 'contnet'; did you"),
+        (
+            "mosaic",
+            {"colors": "content"},
+            "`colors`: 'content' needs the pixels of a style picture",
+        ),
+        ("mosaic", {"colors": "palette"}, "choose 'content-after'"),
+        ("mosaic", {"style_opacity": GREY[..., 0]}, "`style_opacity`: is for style pictures"),
+        (GREY, {"realism": 1.5}, "`realism`: expected 0 to 1, got 1.5"),
+        (GREY, {"protect": Protect(np.ones((20, 20)))}, "`protect.mask`: "),
+        (GREY, {"protect": Protect(np.zeros((20, 24)))}, "`protect.mask`: "),
+        (GREY, {"protect": Protect(np.ones((20, 24)), 2)}, "`protect.amount`: expected 0 to 1"),
+        (GREY, {"opacity": np.zeros((20, 24))}, "`opacity`: all of the content is transparent"),
+    ],
+)
+def test_controls_without_a_meaning_are_refused(style, options, said, monkeypatch):
+    monkeypatch.setattr(instant_painter.InstantPainter, "request", None)  # before any work
+    with pytest.raises(ValueError) as error:
+        nst.instant(GREY, style, **options)
+    assert said in str(error.value)
+    with pytest.raises(ValueError) as error:
+        nst.instant_many([GREY, GREY], style, **options)
+    assert said.replace("`style`", "`styles[0]`") in str(error.value)
 
 
 # --- Bad input ------------------------------------------------------------------------------------

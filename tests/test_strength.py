@@ -94,6 +94,47 @@ def test_the_dial_is_more_even_than_powers_of_the_weight_on_every_pair(rows):
             assert largest["even"] < 4 and largest["powers"] > 5
 
 
+def ratio(steps):
+    return steps.max() / steps.min()
+
+
+def of_powers(row, count=5):
+    """Return the measured steps of a dial in powers of the weight, over the range of the other."""
+    first, last = (10.0 ** row["exponents"][index] for index in (0, -1))
+    ends = max(first, strength.SMALLEST), min(last, strength.factor_of(1))
+    return np.diff(measured.way_at(row, np.geomspace(*ends, count + 1)))
+
+
+def test_five_steps_of_the_dial_as_they_were_measured(rows):
+    """Without any curve: the shares of the way at the weights that were painted, interpolated."""
+    rows = [row for row in rows if row["recipe"] == "default"]
+    dial = [ratio(measured.steps_of_dial(row)) for row in rows]
+    powers = [ratio(of_powers(row)) for row in rows]
+    assert max(dial) < 3 and np.mean(dial) < np.mean(powers) / 1.5
+    text = " ".join(controls_page.PAGE.read_text("utf-8").split())
+    assert f"{min(dial):.1f} to {max(dial):.1f} times as large as the smallest one" in text
+    assert f"by powers of the weight {min(powers):.1f} to {max(powers):.1f} times" in text
+
+
+def test_measured_steps_are_those_of_the_ways_that_were_measured():
+    exponents = (-2.0, -1.0, 0.0, 1.0)
+    shares = np.array([0.0, 0.2, 0.6, 0.9, 1.0])
+    row = {
+        "exponents": exponents,
+        "differences": list(np.diff(shares)),
+        "ratings": {name: list(1 - shares) for name in (*measured.STYLE, *measured.CONTENT)},
+    }
+    assert_allclose(measured.way_at(row, [0.01, 10**-1.5, 1, 10]), [0.2, 0.4, 0.9, 1.0])
+    with pytest.raises(ValueError, match=r"`factors`: expected 10\^-2 to 10\^1"):
+        measured.way_at(row, [0.001])
+    steps = measured.steps_of_dial(row, 4)
+    # From the smallest weight that was painted, which is beyond strength 0, to the largest.
+    stops = np.linspace(strength.strength_of(0.01), strength.strength_of(10), 5)
+    factors = [strength.factor_of(stop) for stop in stops]
+    assert_allclose(steps, np.diff(np.interp(np.log10(factors), exponents, shares[1:])))
+    assert_allclose(steps.sum(), 0.8)
+
+
 def test_the_fit_finds_the_curve_that_made_the_numbers():
     exponents = (-2.0, -1.0, 0.0, 1.0)
     factors = 10.0 ** np.array(exponents)

@@ -67,7 +67,10 @@ NEW = ["--colors", "--region", "--protect", "--realism", "--style-scale"]
         ("--preserve-colors", "did you mean --colors?"),
         ("--keep-colors", "did you mean --colors?"),
         ("--original_colors", "did you mean --colors?"),
+        ("--color", "did you mean --colors?"),
+        ("--keep-original-colors", "did you mean --colors?"),
         ("--mask", "did you mean --region or --protect?"),
+        ("--mask-path", "did you mean --region or --protect?"),
         ("--segmentation", "did you mean --region or --protect?"),
         ("--photorealism", "did you mean --realism?"),
         ("--style_scale", "did you mean --style-scale?"),
@@ -92,6 +95,15 @@ def test_names_for_the_controls_lead_to_them_where_a_command_has_them(typed, sai
         ("--gpu 0", "did you mean --devices? a GPU is used if jax finds one"),
         ("-gpu -1", "`-gpu`: there is no such option; did you mean --devices? a GPU is used"),
         ("--style-blend-weights 1,2", "a share follows its picture, as in a.jpg:0.7 b.jpg:0.3"),
+        ("--style-strength 1", "did you mean --strength?"),
+        ("--blend 0.5", "did you mean --strength? a share follows its picture"),
+        ("--face mask.png", "did you mean --protect?"),
+        ("--stroke-size 2", "did you mean --style-scale or --style-size?"),
+        (
+            "--seamless",
+            "no such option; `nst-jax texture` paints tiles whose opposite borders meet",
+        ),
+        ("--regions map.png", "`--regions`: requires 2 arguments; "),
         ("--content c.png", "the content comes first, then the styles"),
         ("--style_weight 3", "did you mean --style-weight?"),
         ("--avg-decay .9", "did you mean --set? its key is descent.average_decay"),
@@ -109,6 +121,8 @@ def test_what_other_commands_say(call):
     refused(
         call("dream", "photo.png", "--gpu", "0"), "no such option; a GPU is used if jax finds one"
     )
+    refused(call("texture", "art.png", "--region", "x"), "regions are for `nst-jax stylize`")
+    refused(call("instant", "photo.png", "art.png", "--mask", "x"), "did you mean --protect?")
     refused(call("info", "photo.png", "--iterations", "3"), "`nst-jax info --help` lists")
 
 

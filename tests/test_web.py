@@ -4,6 +4,7 @@ import io
 import shlex
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from nst_jax import images
 from nst_jax.app import cli
 from nst_jax.app.watch import MeasuringWatch
-from nst_jax.app.web import archive, limits, settings
+from nst_jax.app.web import archive, limits, positions, settings
 from nst_jax.app.web.painting import PictureWork
 from nst_jax.app.web.queue import Queue
 from nst_jax.app.web.quick import QuickPainter, Superseded
@@ -132,6 +133,19 @@ def test_a_gallery_style_is_only_painted_by_a_single_pass():
         settings.stylize_words(chosen)
 
 
+def test_an_instant_picture_has_the_colours_and_masks_that_it_can_have():
+    given = {"photo": "photo.jpg", "protect": ["keep.png", 0.5], "realism": 0.2}
+    words = ["--realism", "0.2", "--protect", "keep.png:0.5", "-o", "picture.png"]
+    known = {*KNOWN, "keep.png", "art.jpg"}
+    for style, colors, more in (
+        ("art.jpg", "content", ["--colors", "content"]),
+        ("waves", "content", []),  # a named style has no pixels that could be recoloured
+        ("waves", "content-after", ["--colors", "content-after"]),
+    ):
+        chosen = settings.settings_in({**given, "styles": [[style, 1]], "colors": colors}, known)
+        assert settings.instant_words(chosen) == ["instant", "photo.jpg", style, *more, *words]
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -187,6 +201,9 @@ class Steps:
             if run.request is not Wish.NOTHING and self.done < self.count:
                 return False
         return True
+
+    def go_back(self, step):
+        self.done, self.closed = step, False
 
     def close(self):
         self.closed = True
@@ -257,6 +274,73 @@ def test_a_run_that_is_to_go_on_while_it_pauses_keeps_its_place(tmp_path):
     assert (run.state, run.why, queue.place(run)) == (RunState.WAITING, "", 0)
     assert queue.paint_next() and run.state is RunState.DONE and run.work.done == 3
     assert queue.paint_next() and other.state is RunState.DONE
+
+
+def with_pictures(folder, *steps, count=4, after=lambda run, step: None):
+    """Return a run that keeps a picture after each of these steps, and after the last of `count`."""
+
+    def kept(run, step):
+        if step in (*steps, count):
+            path = folder / f"step_{step}.png"
+            path.touch()
+            run.add_picture(step, path)
+        after(run, step)
+
+    return made(folder, Steps(count, kept))
+
+
+def test_a_run_goes_back_to_a_picture_also_when_it_has_ended(tmp_path):
+    queue, run = Queue(), with_pictures(tmp_path, 1, 2, 3)
+    queue.add(run)
+    assert queue.paint_next() and run.state is RunState.DONE and run.work.closed
+    queue.go_back(run, 2)
+    assert (run.state, run.progress.step, run.progress.total) == (RunState.PAUSED, 2, 4)
+    assert [one.step for one in run.kept] == [1, 2]
+    assert {path.name for path in tmp_path.iterdir()} == {"step_1.png", "step_2.png"}
+    with pytest.raises(ValueError, match="no longer here"):
+        queue.go_back(run, 3)
+    queue.go_on(run)
+    assert queue.place(run) == 0 and queue.paint_next() and run.state is RunState.DONE
+    assert [one.step for one in run.kept] == [1, 2, 3, 4]
+
+
+def test_a_run_that_paints_or_waits_goes_back_and_pauses(tmp_path):
+    queue = Queue()
+    asked = []
+
+    def back(run, step):
+        if step == 3 and not asked:
+            asked.append(step)
+            queue.go_back(run, 1)
+            assert run.request is Wish.BACK and queue.place(run) == 0
+            queue.pause(run)  # neither takes the request back
+            queue.go_on(run)
+            assert run.request is Wish.BACK
+
+    run, other = with_pictures(tmp_path, 1, 2, after=back), made(tmp_path)
+    queue.add(run)
+    queue.add(other)
+    assert queue.paint_next() and run.state is RunState.PAUSED and queue.place(run) is None
+    assert run.progress.step == 1 and [one.step for one in run.kept] == [1]
+    assert queue.paint_next() and other.state is RunState.DONE
+    queue.go_on(run)
+    queue.go_back(run, 1)  # while it waits
+    assert run.state is RunState.PAUSED and queue.place(run) is None
+    queue.go_on(run)
+    assert queue.paint_next() and run.state is RunState.DONE
+
+
+def test_a_run_that_is_stopped_does_not_go_back(tmp_path):
+    def both(run, step):
+        if step == 2:
+            queue.go_back(run, 1)
+            queue.stop(run)
+            queue.go_back(run, 1)
+
+    queue, run = Queue(), with_pictures(tmp_path, 1, 2, after=both)
+    queue.add(run)
+    assert queue.paint_next() and run.state is RunState.STOPPED
+    assert [one.step for one in run.kept] == [1, 2]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
@@ -381,17 +465,17 @@ def test_a_refused_run_leaves_the_one_before(tmp_path):
 
 def test_a_start_replaces_the_one_before(tmp_path):
     visitor = Visitor(tmp_path)
-    visitor.run = made(tmp_path)
+    visitor.run = Run(Steps(), ["stylize", "photo.png", "-o", settings.OUTPUT], tmp_path)
     for step in (1, 2):
         path = tmp_path / f"step_{step}.png"
         path.write_bytes(png())
         visitor.run.add_picture(step, path)
         visitor.start_from(step)
-    assert list(visitor.uploads.known) == ["start_2.png"]
+    assert list(visitor.uploads.known) == ["start_2_after_2.png"]
     path.unlink()
     with pytest.raises(ValueError, match="no longer here"):
         visitor.start_from(2)
-    assert list(visitor.uploads.known) == ["start_2.png"]
+    assert list(visitor.uploads.known) == ["start_2_after_2.png"]
 
 
 def test_an_archive_has_the_files_of_the_command_only(tmp_path):
@@ -629,8 +713,90 @@ def test_a_run_paused_on_the_page_is_bit_for_bit_that_of_its_command(tmp_path, m
     assert (frame == shell.pixels(run.picture(paused[0]).path)).all()
     assert archive.command_of(run)["command"] in (elsewhere / "command.sh").read_text()
     assert images.read_metadata(run.picture().path)["finished"]
-    # A later run may start from an earlier picture.
-    assert visitor.start_from(paused[0]) == f"start_{paused[0]}.png"
+
+
+def shallow_visitor(folder, monkeypatch):
+    """Return a visitor with two pictures, whose runs compile quickly, and settings of four updates."""
+    words_of = settings.stylize_words
+    monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *small.SHALLOW_FLAGS])
+    visitor = Visitor(folder)
+    visitor.uploads.add("photo.png", png())
+    visitor.uploads.add("a.png", png(seed=1), "painting")
+    return visitor, {"photo": "photo.png", "styles": [["a.png", 1]], "size": SIDE, "steps": 4}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["from a position", "from the start"])
+def test_what_is_painted_after_going_back_is_bit_for_bit_the_same(tmp_path, monkeypatch, seconds):
+    monkeypatch.setattr(positions, "SECONDS", seconds)
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    queue = Queue()
+    run = visitor.begin(given, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    first = {one.step: shell.pixels(one.path) for one in run.kept}
+    back_to = run.kept[1].step
+    assert 0 < back_to < 4
+    assert bool(list(run.folder.glob("position_*.h5"))) == (seconds == 0)
+    queue.go_back(run, back_to)
+    assert "--every" in archive.command_of(run)["command"]  # of the picture to which it went back
+    queue.go_on(run)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    again = {one.step: shell.pixels(one.path) for one in run.kept}
+    for step in first.keys() & again.keys():
+        assert (first[step] == again[step]).all()
+    assert {0, back_to, 4} <= first.keys() & again.keys()
+    assert images.read_metadata(run.picture().path)["finished"]
+
+
+def test_a_painting_that_starts_from_another_one_has_all_its_commands(
+    tmp_path, monkeypatch, capsys
+):
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    queue = Queue()
+    run = visitor.begin(given, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    for settings_then in (given, given | {"steps": 3, "strength": 0.6}):
+        start = visitor.start_from(run.kept[1].step)
+        run = visitor.begin(settings_then | {"init": start}, queue, PictureWork.of, keep=False)
+        assert queue.paint_next() and run.state is RunState.DONE, run.why
+    said = archive.command_of(run)
+    assert "One command is not enough" in said["start_note"] and "masks" not in said["start_note"]
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("photo.png", "a.png"):
+        (elsewhere / name).write_bytes((run.folder / name).read_bytes())
+    monkeypatch.chdir(elsewhere)
+    lines = [shlex.split(line) for line in (*said["start"].splitlines(), said["command"])]
+    assert [words[0] for words in lines] == ["nst-jax", "cp", "nst-jax", "cp", "nst-jax"]
+    for program, *words in lines:
+        if program == "cp":
+            Path(words[1]).write_bytes(Path(words[0]).read_bytes())
+            continue
+        assert cli.main([*words, "--quiet", "--no-cache"]) == 0, capsys.readouterr()
+    assert (shell.pixels("picture.png") == shell.pixels(run.picture().path)).all()
+    script = zipfile.ZipFile(io.BytesIO(archive.archive_of(run, run.picture()))).read("command.sh")
+    assert all(f"#   {line}" in script.decode() for line in said["start"].splitlines())
+
+
+def test_positions_are_bounded_and_the_newest_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(positions, "SECONDS", 0.0)
+    monkeypatch.setattr(limits, "MOST_POSITION_BYTES", 350)
+
+    def save(path, checkpoint):
+        path.write_bytes(bytes(100))
+
+    monkeypatch.setattr(positions.checkpoints, "save", save)
+    loaded = []
+    monkeypatch.setattr(positions.checkpoints, "load", lambda path: loaded.append(path.name))
+    kept = positions.Positions(tmp_path)
+    for step in range(10):
+        kept.keep_if_due(step, lambda: None)
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 350
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names[-1] == "position_00009.h5" and len(names) >= 2
+    kept.before(8)
+    assert loaded == names[-2:-1]
+    assert kept.before(0) is None and not list(tmp_path.iterdir())
 
 
 def test_another_photo_of_the_same_name_has_another_gallery(tmp_path):
@@ -648,7 +814,12 @@ def test_an_instant_picture_is_bit_for_bit_that_of_its_command(tmp_path, monkeyp
     uploads, painter = Uploads(tmp_path), QuickPainter()
     uploads.add("photo.png", png())
     chosen = settings.settings_in(
-        {"photo": "photo.png", "styles": [["waves", 0.5], ["mosaic", 0.5]], "size": SIDE},
+        {
+            "photo": "photo.png",
+            "styles": [["waves", 0.5], ["mosaic", 0.5]],
+            "size": SIDE,
+            "colors": "content-after",
+        },
         uploads.known,
     )
     words = settings.instant_words(chosen)
@@ -659,6 +830,19 @@ def test_an_instant_picture_is_bit_for_bit_that_of_its_command(tmp_path, monkeyp
     typed = shlex.split(settings.command_line(painted.words))[1:]
     assert cli.main([*typed, "--quiet", "--no-cache"]) == 0
     assert (shell.pixels("picture.png") == shell.pixels("instant.png")).all()
+
+
+@pytest.mark.slow
+def test_a_painter_that_is_warm_compiles_nothing_for_the_first_pictures(tmp_path, compilations):
+    painter, uploads = QuickPainter(), Uploads(tmp_path)
+    painter.warm()
+    photo, style = uploads.add_sample("chelsea"), uploads.add_sample("starry_night", "painting")
+    before = compilations()
+    for more in ({"strength": 0.85}, {"strength": 0.3}, {"size": 256}):
+        given = {"photo": photo.name, "styles": [[style.name, 1]]} | more
+        words = settings.instant_words(settings.settings_in(given, uploads.known))
+        painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
+    assert compilations() == before
 
 
 def test_the_missing_extra_is_one_line(capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """The page in Chromium, as a visitor uses it; needs the extra `web`, Playwright and Chromium."""
 
+import contextlib
 import os
 import re
 import socket
@@ -8,7 +9,9 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
@@ -25,6 +28,7 @@ pytestmark = [
 ]
 SECONDS = 240  # after which a test that waits fails
 DESKTOP, PHONE = {"width": 1360, "height": 860}, {"width": 390, "height": 844}
+WORDS_OF = settings.stylize_words
 SHOTS = os.environ.get("NST_JAX_SCREENSHOTS")  # a folder, to look at the page with one's own eyes
 
 
@@ -43,14 +47,14 @@ def shot(page, name):
 
 @pytest.fixture(scope="module")
 def address():
-    words_of = settings.stylize_words
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(settings, "stylize_words", lambda c: [*words_of(c), *small.SHALLOW_FLAGS])
+        patched.setattr(settings, "stylize_words", lambda c: [*WORDS_OF(c), *small.SHALLOW_FLAGS])
         yield from served()
 
 
-def served():
-    listening, running = socket.create_server(("127.0.0.1", 0)), []
+def served(port=0):
+    """Yield the address of a server; it ends when the generator does."""
+    listening, running = socket.create_server(("127.0.0.1", port)), []
     guard = Guard("127.0.0.1", listening.getsockname()[1])
     thread = threading.Thread(
         target=command.serve, args=(guard, listening, running.append), daemon=True
@@ -77,6 +81,12 @@ def chromium():
 @pytest.fixture
 def visit(chromium, address):
     """Return a function that opens the page in a browser of its own."""
+    with visiting(chromium, address) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def visiting(chromium, address):
     contexts, errors = [], []
 
     def opened(size=DESKTOP):
@@ -178,16 +188,76 @@ def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_p
     names = zipfile.ZipFile(download.value.path()).namelist()
     assert {"my_photo.png", "starry_night.jpg", "mask_keep.png", "command.sh"} <= set(names)
 
-    # Back to an earlier picture, from which the next run starts.
+    # Back to an earlier picture, by keys; the run goes on from there.
     page.locator("#earlier").focus()
     page.keyboard.press("Home")
     assert page.inner_text("#earlier-said") == "After 0 updates"
-    page.click("#undo")
+    page.focus("#undo")
+    page.keyboard.press("Enter")
+    said(page, "Paused at 0 of 400")
+    assert shown_step(page) == 0 and page.locator("#earlier").get_attribute("max") == "0"
+    until(lambda: page.evaluate("document.activeElement.id") == "go-on")
+    shot(page, "4_undone")
+    page.keyboard.press("Enter")
+    until(lambda: shown_step(page) > 0)
+    # Another painting, with other choices, starts from a picture of this one.
+    page.locator("#strength").fill("0.5")
+    until(lambda: page.is_visible("#other-choices"))
+    page.click("#start-from")
     until(lambda: page.inner_text("#paint") == "Paint on from here")
+    assert "It starts from the picture after" in page.inner_text("#starting")
+    page.click("#paint")
+    until(lambda: page.is_enabled("#show-run") and "of 400 updates" in page.inner_text("#said"))
+    page.click("#stop")
+    said(page, "Stopped")
+    page.locator("#typed").evaluate("details => details.open = true")
+    until(lambda: "One command is not enough" in page.inner_text("#start-note"))
+    assert re.search(
+        r"--frames (start_1_after_\d+)\ncp \1/step_\d+\.png \1\.png\n.*--init \1\.png",
+        page.text_content("#command"),
+    )
     page.locator("#compare").focus()
     page.keyboard.press("End")
     assert page.is_visible("#before")
     shot(page, "4_stopped")
+
+
+def test_the_default_recipe_with_all_its_layers_from_upload_to_film(visit, tmp_path, monkeypatch):
+    monkeypatch.setattr(settings, "stylize_words", WORDS_OF)  # all layers, unlike the other tests
+    photo, painting = tmp_path / "cat.jpg", tmp_path / "night.png"
+    images.save(photo, small.picture("chelsea", 96, 144))
+    images.save(painting, small.picture("starry_night", 96, 120))
+    page = visit()
+    small_sketch(page, 6)
+    page.set_input_files("#photos input[type=file]", photo)
+    page.set_input_files("#paintings input[type=file]", painting)
+    until(lambda: page.locator("#paintings [data-name='night.png'][aria-pressed=true]").count())
+    page.click("#paint")
+    said(page, "Finished: 6 updates")
+    assert shown_step(page) == 6
+    expected = "nst-jax stylize cat.jpg night.png --steps 6 --size 128 -o picture.png"
+    until(lambda: page.text_content("#command") == expected)
+    shot(page, "7_finished")
+    painted, films = tmp_path / "painted.png", {}
+    with page.expect_download() as download:
+        page.click("#download")
+    download.value.save_as(painted)
+    for kind in ("gif", "webp"):
+        with page.expect_download() as download:
+            page.click(f"#films [data-kind={kind}]")
+        assert download.value.suggested_filename == f"painting.{kind}"
+        films[kind] = Image.open(download.value.path())
+    facts = images.read_metadata(painted)
+    assert facts["finished"] and facts["steps_done"] == 6
+    assert facts["recipe"]["name"] == "default"
+    taps = {f"relu{number}_1" for number in range(1, 6)}
+    assert taps <= facts["losses"]["style_layers"].keys()
+    for film in films.values():
+        assert film.n_frames >= 3 and film.size == (128, 85)
+    last = images.to_uint8(images.load(painted))
+    films["webp"].seek(films["webp"].n_frames - 1)
+    shown = np.asarray(films["webp"].convert("RGB"), float)
+    assert np.abs(shown - last).mean() < 12  # a film ends with the picture, compressed
 
 
 def test_two_visitors_wait_for_each_other_also_on_a_phone(visit):
@@ -227,6 +297,20 @@ def test_the_gallery_shows_the_photo_in_all_styles_and_mixes_some(visit):
     assert page.locator("#shares input[type=range]").count() == 2
     assert page.is_disabled("#paint")
     shot(page, "6_gallery")
+
+
+def test_a_page_says_that_the_server_is_gone_and_that_it_was_started_again(chromium):
+    serving = contextlib.contextmanager(served)
+    with contextlib.ExitStack() as stack:
+        with serving() as address:
+            page = stack.enter_context(visiting(chromium, address))()
+        until(lambda: "connection to nst-jax is lost" in page.inner_text("#problem"))
+        port = int(address.rpartition(":")[2].strip("/"))
+        stack.enter_context(serving(port))
+        until(lambda: "was started again" in page.inner_text("#problem"))
+        page.reload()
+        until(lambda: page.locator("#paintings [aria-pressed=true]").count())
+        said(page, "Instant picture")
 
 
 def test_the_picture_of_the_documents_is_small():

@@ -46,6 +46,9 @@ class SlowWork:
                 return False
         return True
 
+    def go_back(self, step):
+        self.step = step + 1
+
     def close(self):
         pass
 
@@ -274,6 +277,18 @@ def test_two_browsers_have_two_runs_and_a_reload_finds_its_own(server):
         archive = first.ask("GET", place)[1]
         assert archive[:2] == b"PK"
         assert first.ask("GET", "/run/another/film.gif")[0].status == 404
+        # It goes back to an earlier picture, although it was stopped, and goes on from there.
+        earlier = stopped["pictures"][1]
+        status, found = first.json("POST", f"/run/back/{earlier}")
+        assert status == 200 and found["run"]["state"] == "paused"
+        assert found["run"]["pictures"][-1] == found["run"]["step"] == earlier
+        status, found = first.json("POST", f"/run/back/{stopped['pictures'][-1]}")
+        assert status == 400 and "no longer here" in found["error"]
+        first.json("POST", "/run/go_on")
+        until(lambda: told()["run"]["pictures"][-1] > earlier)
+        first.json("POST", "/run/stop")
+        stopped = until(lambda: told()["run"]["state"] == "stopped" and told()["run"])
+        place = f"/run/{stopped['id']}/{stopped['pictures'][-1]}.zip"
         visitor = page.visitors.find(first.cookies[f"nst_jax_{port}"])
         visitor.run.picture().path.unlink()
         assert first.json("GET", place) == (404, {"error": "there is no such page"})

@@ -14,8 +14,8 @@ from nst_jax.recipes import starts, toml
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.precision import precision_named
 
-# The words that `--init` accepts in place of a file, each with the class that makes this initial
-# picture.
+# The words that `--init` accepts in place of the path of a file, each with the class whose instances
+# make the initial picture.
 START_NAMES = {
     "content": starts.FromContent,
     "style": starts.FromStyle,
@@ -25,10 +25,11 @@ START_NAMES = {
     "instant": starts.Instant,
 }
 
-LARGEST_RECIPE = 2**20  # bytes; a larger file is refused, since a recipe file has only about 2000
+LARGEST_RECIPE = 2**20  # a file of more bytes is refused as a recipe; usual ones have about 2000
 
-# The flags that set a single value of the recipe, each with the key of this value in recipe files. A
-# new flag that sets a single value needs a line here and an attribute of `Changes`.
+# The attributes of `Changes` that replace a single value of the recipe, each with the key of this value
+# in recipe files. A new flag that replaces a single value needs an attribute of `Changes` and a line
+# here.
 KEYS = {
     "content_weight": "terms.content_weight",
     "style_weight": "terms.style_weight",
@@ -67,7 +68,7 @@ class Changes(NamedTuple):
     tv_weight: float | None = None
     learning_rate: float | None = None
     strength: float | None = None
-    quality: str | None = None  # such as "draft": sets the number of updates, so excludes `steps`
+    quality: str | None = None  # such as "draft"; sets the number of updates, as `steps` does
     style_layer: tuple[str, ...] = ()  # such as "relu1_1=0.2"; see `style_layers`
     content_layer: tuple[str, ...] = ()
     optimizer: str | None = None
@@ -88,8 +89,8 @@ def recipe_of(changes: Changes) -> Recipe:
     """
     recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe)
     if changes.values:
-        # `--colors` is applied before `--set`: this may set `color_map`, which is refused unless the
-        # recipe already has the colours that use it.
+        # `--colors` is applied before `--set`, because `--set` may set `pictures.color_map`, which is
+        # refused unless `pictures.colors` is already "content".
         if changes.colors is not None:
             recipe = _with_flag(recipe, "colors", KEYS["colors"], changes.colors)
         recipe = toml.with_values(recipe, by_key(changes.values))
@@ -123,7 +124,7 @@ def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
       key: the key of the value in recipe files.
       value: the value of the flag.
     """
-    if flag == "learning_rate":  # this function's error lists the recipes with a learning rate
+    if flag == "learning_rate":  # a recipe may have a second learning rate, for its last scale
         return variants.with_learning_rate(recipe, value)
     value = _CONVERSIONS[flag](value) if flag in _CONVERSIONS else value
     return toml.with_value(recipe, key, value, argument=flag)
@@ -155,7 +156,7 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
       styles: the path of each style, and its share if one was typed, else None.
 
     Raises:
-      ValueError: if only some styles have a share, if a share is out of range, or if all are 0.
+      ValueError: if only some styles have a share, if a share is out of range, or if all shares are 0.
     """
     shares = tuple(share for _, share in styles if share is not None)
     if shares and len(shares) < len(styles):
@@ -175,8 +176,9 @@ def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
     """Return what `--content-layer` sets in a recipe, as a dict from recipe keys to values.
 
     Args:
-      kind: the kind of the layers, "content", which is a part of the recipe keys and of the flag.
-      chosen: texts NAME=WEIGHT, or NAME for the weight 1. If there are none, the dict is empty.
+      kind: the word "content", with which the recipe keys and the name of the flag are formed.
+      chosen: the values of the flag: texts NAME=WEIGHT, or NAME for the weight 1. If there are none,
+        the dict is empty.
     """
     if not chosen:
         return {}
@@ -234,8 +236,8 @@ def _style_layer(tap: str, name: str, equals: str, text: str) -> StyleLayer:
 def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
     """Return the recipe with the style layers that the values of `--style-layer` describe.
 
-    If any of these layers has a weight, those with weights replace all style layers of the recipe. A
-    layer with a picture file takes its style from that picture alone.
+    If at least one value has a weight, the layers with weights replace all style layers of the recipe.
+    A layer with a picture file takes its style from that picture alone.
     """
     layers = style_layers(chosen)
     weights = {layer.tap: layer.weight for layer in layers if layer.weight is not None}
@@ -268,7 +270,7 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
 
 
 def tap_files(chosen: Sequence[str]) -> dict[str, Path]:
-    """Return, by layer, the style pictures that values of `--style-layer` name for single layers."""
+    """Return the style pictures that values of `--style-layer` name, as a dict from layers to paths."""
     return {layer.tap: layer.file for layer in style_layers(chosen) if layer.file is not None}
 
 
@@ -300,19 +302,20 @@ def _layer_weight(argument: str, name: str, equals: str, text: str) -> float:
 
 
 def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
-    """Return the optimiser with a name, with its default step lengths converted to `coordinates`.
+    """Return an optimiser by its name, with its default step lengths converted to `coordinates`.
 
     Args:
       name: a name in `optimizers.OPTIMIZERS`, in upper or lower case.
-      coordinates: the pixel convention in which the recipe's optimiser updates the canvas.
+      coordinates: the range of pixel values in which the optimiser updates the canvas (the picture that
+        is painted); for instance, black and white may differ by 1 or by 255.
     """
     known = {rule.lower(): rule for rule in optimizers.OPTIMIZERS}
     if name.lower() not in known:
         raise _checks.unknown("optimizer", name, optimizers.OPTIMIZERS, "optimizer")
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
     # The default step lengths are for sRGB in [0, 1], where black and white differ by 1. In the given
-    # coordinates black and white differ by `scale / spread`, which depends on the channel; `unit` is
-    # this difference for the mean of the channels' spreads.
+    # coordinates, black and white differ by `scale / spread`, and each channel has a spread of its own.
+    # `unit` is `scale` divided by the mean of the spreads.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
@@ -363,7 +366,7 @@ def _text_of(path: Path) -> str:
         raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is a TOML file") from None
 
 
-# A recipe key and `=` after a space within the value of one `--set`, as in
+# Matches a second recipe key with `=` in the text of one `--set`, as in
 # `terms.style_weight=1 terms.tv_weight=2`. It is probably meant as a second setting, but would be read
 # as a part of the first value.
 SECOND_KEY = re.compile(r"\s((?:pictures|network|terms|descent)\.[\w.]+)\s*=")
@@ -379,8 +382,8 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
       argument: the caller's name for `values`, used in error messages.
 
     Raises:
-      ValueError: for a text without a key or without `=`, and for a text with several settings, with
-        spaces between them, which would be read as a single one.
+      ValueError: for a text without a key or without `=`, and for a text with several settings
+        separated by spaces, which would be read as one setting.
     """
     found: dict[str, str] = {}
     for value in values:
@@ -404,22 +407,23 @@ def with_start(recipe: Recipe, start: Any) -> Recipe:
 
     Args:
       recipe: a recipe.
-      start: as `start_of` returns it. If it is a picture or None, the recipe is returned unchanged.
+      start: the start that `start_of` returned. If it is a picture or None, the recipe is returned
+        unchanged.
     """
     return recipe.replace(pictures__start=start) if callable(start) else recipe
 
 
 def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture | None]:
-    """Return the start (initial picture) that two flags describe, and the picture read from a file.
+    """Return the start (initial picture) that `--init` and `--noise-ratio` describe.
 
     Args:
       text: the value of `--init`: a key of `START_NAMES`, a path, or None for the recipe's own start.
       ratio: the value of `--noise-ratio`, from 0 (content) to 1 (noise); None if it was not given.
 
     Returns:
-      The start: None (the recipe's own), an instance of a class in `START_NAMES`, or an image
-      [h, w, 3] in [0, 1]; and, if this image was read from a file, the `Picture` that was read, else
-      None.
+      A pair. First the start: None for the recipe's own, an instance of a class in `START_NAMES`, or
+      an image [h, w, 3] in [0, 1] that was read from a file. Then the `Picture` that was read from this
+      file, or None if no file was read.
 
     Raises:
       ValueError: for a ratio out of range or without `--init content+noise`, for an unknown name, and
@@ -436,7 +440,7 @@ def start_of(text: str | None, ratio: float | None) -> tuple[Any, images.Picture
         return None, None
     if text in START_NAMES:
         return START_NAMES[text](), None
-    # A word without suffix or folder, of which there is no file, is more likely a misspelt key of
+    # If no such file exists, a word without suffix or folder is more likely a misspelt key of
     # `START_NAMES` than the name of a missing picture.
     if not Path(text).exists() and not Path(text).suffix and Path(text).name == text:
         raise _checks.unknown("init", text, START_NAMES, "start or file")

@@ -1,4 +1,8 @@
-"""Checkpoints at the command line: from which one a run resumes, and when a run writes one."""
+"""Checkpoints at the command line: from which one a run resumes, and when a run writes one.
+
+A run changes its canvas, the picture that is painted, by many updates. It paints at one or several
+scales (resolution levels), from coarse to fine.
+"""
 
 import math
 import shutil
@@ -99,10 +103,10 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return when each canvas of a checkpoint's run was painted: seconds since the first canvas.
+    """Return when each canvas up to a checkpoint was painted, in seconds since the first canvas.
 
-    There is one number for each canvas up to the checkpoint. All are 0 if the checkpoint has no valid
-    times.
+    There is a number for the start and one for the canvas after each update. All numbers are 0 if the
+    checkpoint has no valid times.
     """
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
@@ -127,8 +131,8 @@ class CheckpointWriter:
 
         Args:
           job: the job whose checkpoints are written.
-          ends: for each scale (resolution level), the number of updates after which it ends, counted
-            from the beginning of the run.
+          ends: for each scale, the number of updates after which it ends, counted from the beginning
+            of the run.
           clock: returns seconds; tests pass their own.
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every
@@ -145,10 +149,10 @@ class CheckpointWriter:
         *,
         last: bool,
     ) -> None:
-        """Write a checkpoint if one is due and all losses of the newest snapshot are finite.
+        """Write a checkpoint if one is due and all losses so far are finite.
 
         Args:
-          shot: the newest snapshot.
+          shot: the newest snapshot: the canvas after some updates, with its losses.
           checkpoint_now: returns the checkpoint of the run's present position. It may share its arrays
             with the run, because copies of them may not fit in memory.
           seconds: for each canvas so far, the seconds from the first canvas to this one, without

@@ -1,8 +1,8 @@
 """JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
 With the cache, programs that were compiled once need not be compiled again when the command line is
-started again. Jax itself writes and reads the compiled programs; the module `nst_jax.app.programs` does
-so with programs that are traced, but not compiled.
+started again. Jax itself writes and reads the compiled programs. The module `nst_jax.app.programs`
+writes and reads programs that are traced, but not compiled.
 """
 
 import glob
@@ -53,7 +53,7 @@ def set_cache(wanted: bool) -> str:
     """Switch the cache of compiled programs on or off.
 
     Returns:
-      A message that says why the cache cannot be used, if it is wanted but cannot be used, else "".
+      A message that says why the cache cannot be used; "" if it can be used or is not wanted.
     """
     if wanted:
         return use_cache()
@@ -117,8 +117,8 @@ def mended(say: Callable[[str], None]) -> Iterator[None]:
     """Context manager: delete entries of jax's cache that jax cannot read, so that it writes new ones.
 
     Args:
-      say: is called with a line about each program whose entry jax cannot read, and with a line if jax
-        cannot write entries. No line comes twice.
+      say: a function that shows a line to the user. It is called once for each program whose entry jax
+        cannot read, and once for each reason why jax cannot write entries.
     """
     said = set()
     with warnings.catch_warnings():
@@ -146,8 +146,8 @@ def _without_entry(name: str) -> str:
     """Delete the entries of a program in jax's cache, and return a line that tells the user.
 
     A program has several entries, such as one for each size of picture. Jax's warning names the program
-    but not the damaged entry, so all are deleted; jax makes them again when they are needed. If the
-    cache is at a URL, nothing is deleted, and the line asks the user to delete the program.
+    but not the damaged entry, so all entries of the program are deleted; jax makes them again when they
+    are needed. If the cache is at a URL, nothing is deleted, and the line asks the user to do it.
     """
     place = str(_setting("jax_compilation_cache_dir"))
     if "://" in place:

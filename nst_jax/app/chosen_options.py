@@ -17,6 +17,7 @@ from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import buckets
 from nst_jax.weights import params
 from nst_jax.weights.params import WeightsInfo
 
@@ -51,6 +52,31 @@ def chosen_seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
             f"{start.seed}; omit `--seed`, or choose another start with `--init`"
         )
     return chosen["seed"]
+
+
+def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
+    """Return the side of the buckets of many pictures, "auto", or None if there are none.
+
+    Where pictures cannot lie in buckets, "auto" is None.
+    """
+    bucket = buckets.checked_bucket(chosen["bucket"])
+    for name, unset in (("runner", "local"), ("bands", 1)):
+        if bucket is not None and chosen.get(name, unset) != unset:
+            if bucket != buckets.AUTO:
+                raise ValueError(
+                    f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one"
+                )
+            bucket = None
+    return bucket
+
+
+def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
+    """Return the side of the bucket of one picture or sweep; None if it fills its arrays.
+
+    So it does by "auto", since canvases of one shape gain nothing by a bucket.
+    """
+    bucket = chosen_bucket(chosen)
+    return None if bucket == buckets.AUTO else bucket
 
 
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:

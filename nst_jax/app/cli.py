@@ -27,8 +27,8 @@ DEBUG = "NST_JAX_DEBUG"  # environment variable: if set, tracebacks of unexpecte
 PLATFORMS = "JAX_PLATFORMS"  # environment variable: the platforms that jax uses, such as cpu
 PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: "strict" forbids mixing dtypes
 ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of environment variables on how jax allocates GPU memory
-# Name of the class `nst_jax.scaling.capacity.OutOfMemory`. An error is compared with this name, since
-# importing the class would import jax, which is slow.
+# Name of the class `nst_jax.scaling.capacity.OutOfMemory`. Errors of this class are recognised by its
+# name, since importing the class would import jax, which is slow.
 OUT_OF_MEMORY = "OutOfMemory"
 
 
@@ -39,14 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-      argv: the words after the program's name; None takes the words with which this process was
+      argv: the words after the program's name. None means the words with which this process was
         started.
 
     Returns:
-      0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 141 if nobody reads
-      the picture on standard output. After SIGTERM, `stylize`, `dream`, `demo`, `train` and `web` give
-      143, and after SIGHUP 129; `batch`, `sweep`, and `instant` with several pictures give 130 after
-      either signal.
+      The exit code: 0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 143
+      after SIGTERM, 129 after SIGHUP, 141 if nobody reads the picture on standard output. But the
+      commands `batch`, `sweep`, and `instant` with several pictures, which report what is finished when
+      they are stopped, return 130 after any of these three signals.
     """
     if argv is not None:
         return _call(argv)

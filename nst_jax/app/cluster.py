@@ -32,7 +32,7 @@ ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"
 
 DONE = "done"  # what a process that has ended without an error writes in place of a heartbeat
 
-# What `from_first` sends in place of larger integers, since jax sends 32 bits.
+# What `from_first` sends in place of larger integers, since jax sends integers as 32 bits.
 LARGEST_INTEGER = 2**31 - 1
 
 
@@ -45,8 +45,8 @@ def join(cluster: str) -> None:
         the index of this process.
 
     Raises:
-      ValueError: if `cluster` has neither form, if N is 0 or I is not below N, if jax finds no cluster,
-        or if a process does not join in time.
+      ValueError: if `cluster` has neither of these forms, if N is 0 or I is not below N, if jax finds
+        no cluster, or if a process does not join in time.
 
     References:
       JAX's documentation, "Introduction to multi-controller JAX", `jax.distributed.initialize`.
@@ -91,11 +91,11 @@ def is_first() -> bool:
 
 
 def from_first(values: Iterable[int]) -> Iterator[int]:
-    """Yield in every process the integers of the first process.
+    """Yield, in every process, the integers from the iterable of the first process.
 
     Each process passes an iterable of its own. The integers of the first process are sent to the
-    others, which draw as many integers from their iterables and ignore them. With several processes, an
-    integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
+    others. These take as many integers from their own iterables, but ignore them. With several
+    processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
     """
     if jax.process_count() == 1:
         yield from values
@@ -158,8 +158,8 @@ class PeerMonitor(AbstractContextManager):
     store, and reads the heartbeats of the other processes.
 
     Without a monitor, a process would wait for data from the lost one until jax notices the loss, which
-    takes a minute or more. Then jax would end the process from C++, where nothing can be saved. jax
-    notices a loss earlier only if the lost process is the first one, which hosts the store.
+    takes a minute or more. Then jax would end the process from C++, where nothing can be saved. Only if
+    the lost process is the first one, which hosts the store, does jax notice the loss earlier.
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:
@@ -190,7 +190,7 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Make the monitor tell all other processes to stop when its context ends.
+        """Make the monitor tell all other processes to stop, when the monitor's context ends.
 
         Args:
           reason: why they have to stop, in words that they show to the user.
@@ -212,8 +212,8 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            # If this is the first process, jax's key-value store ends with it. So the other processes
-            # get time to read the reason.
+            # If this is the first process, jax's key-value store ends with it. So this process waits
+            # until the others have had time to read the reason.
             time.sleep(2 * HEARTBEAT_SECONDS)
 
     def _watch(self) -> None:

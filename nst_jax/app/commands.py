@@ -27,6 +27,8 @@ from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
     check_weights,
+    chosen_bucket,
+    chosen_bucket_of_picture,
     chosen_changes,
     chosen_outputs,
     chosen_recipe,
@@ -60,8 +62,8 @@ from nst_jax.images import sheets
 from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import buckets, sharding
-from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_scales
+from nst_jax.scaling import sharding
+from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 
 MOST_WARNINGS = 20  # most failures printed after a batch; the result manifest lists all of them
 
@@ -190,9 +192,13 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         )
         decoding = [*(glance.memory for glance in seen), *[0] * len(others)]
         files = memory_of_files([*shapes, *others], decoding, scales[-1], recipe)
-        planned = plan_scales(recipe, scales, files=files, unread=True, **options)
+        options |= {"files": files, "unread": True}
+        planned = plan_scales(recipe, scales, **options)
     else:
         planned = plan_canvas(recipe, chosen["shape"], **options)
+    bucket = chosen_bucket_of_picture(chosen)
+    if bucket is not None:
+        planned = plan_in_square(recipe, planned.scales, bucket, **options)
     if chosen["as_json"]:
         print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:
@@ -298,26 +304,11 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],
         chunk=chosen["chunk"],
-        bucket=_checked_bucket(chosen),
+        bucket=chosen_bucket(chosen),
         seed=chosen["seed"] or 0,
         init=init if init_file else None,
         init_file=init_file and images.Glance((0, 0), init_file.name, init_file.digest),
     )
-
-
-def _checked_bucket(chosen: Chosen) -> int | None:
-    """Return the side, in px, of the square arrays (buckets) in which the pictures of a batch lie.
-
-    None is returned if the user wants no buckets; then each shape of canvas has programs of its own.
-    """
-    side = buckets.checked_bucket(chosen["bucket"])
-    if side is not None:
-        for name, unset in (("runner", "local"), ("bands", 1)):
-            if chosen[name] != unset:
-                raise ValueError(
-                    f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one"
-                )
-    return side
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
@@ -369,6 +360,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
     paths += chosen_tap_files(chosen)
     check_devices(chosen)
+    bucket = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
@@ -387,6 +379,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         chunk=chosen["chunk"],
         devices=chosen["devices"],
         bands=chosen["bands"],
+        bucket=bucket,
         seed=chosen_seed(chosen, recipe),
         init=None if init_file is None else init,
         init_file=init_file,

@@ -3,6 +3,10 @@
 A region is a part of the content that gets a style of its own; a protected part stays as it is in the
 content. Both are called controls. They are also checked here, together with the transparent parts of
 pictures.
+
+Regions are given in one of two ways: by a mask and a style picture for each region (`--region`, here
+`regions`), or by two colour-coded maps (`--regions`, here `region_maps`). One map is drawn over the
+content and one over the style; parts of the two maps that have the same colour belong together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,12 +33,12 @@ class ReadControls(NamedTuple):
 
     regions: tuple[Region, ...] = ()
     protect: Protect | None = None
-    files: Mapping[str, Picture] = {}  # by role: "region_1_mask", "protect" ...
+    files: Mapping[str, Picture] = {}  # pictures by role, such as "region_1_mask" or "protect"
 
     def region_styles(self, styles: Sequence[Picture]) -> list[Picture]:
         """Return the style picture of each region.
 
-        With colour-coded maps, all regions are parts of the run's only style.
+        If the regions come from colour-coded maps, this is the run's only style for all of them.
 
         Args:
           styles: the style pictures of the run.
@@ -44,7 +48,7 @@ class ReadControls(NamedTuple):
         return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
-        """Return the weights of regions and the amount of protection, for the metadata of a picture."""
+        """Return the numbers for the metadata of a picture, as `numbers_of` does."""
         return numbers_of(self.regions, self.protect)
 
 
@@ -97,7 +101,10 @@ def files_of(chosen: Mapping[str, Any]) -> list[Path]:
 def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return the options of regions and protection with absolute paths; None if `chosen` is None.
 
-    They are for processes on other machines, whose current folders differ.
+    Processes on other machines, whose current folders differ, need absolute paths.
+
+    Args:
+      chosen: the values of the options `regions`, `region_maps` and `protect`.
     """
     if chosen is None:
         return None
@@ -117,22 +124,22 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
 
 
 def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
-    """Return the options of regions and protection for one picture, when many are painted.
+    """Return the options of regions and protection for one of many pictures that are painted.
 
-    An option may name a folder in place of a mask or a map. The mask of the picture is then the file in
-    this folder that has the same name as the content, up to the suffix. (The map of a style has the
-    same name as the style.)
+    An option may name a folder in place of a mask or a map. The mask (or map) of a content is then the
+    file in this folder that has the same name as the content, up to the suffix. The map of a style has
+    the same name as the style.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
-      content: the path of the picture's content.
-      styles: the paths of the picture's styles.
+      content: the path of the content from which the picture is painted.
+      styles: the paths of the styles in which it is painted.
 
     Returns:
       The options, with paths of files in place of paths of folders.
 
     Raises:
-      ValueError: if a folder has no mask or map for the picture, or several.
+      ValueError: if a folder has no mask or map for the picture, or more than one.
     """
     regions = [
         region._replace(mask=_in_folder(region.mask, content, "regions"))
@@ -141,7 +148,7 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
     maps = tuple(
         _in_folder(path, picture, "region_maps")
         for path, picture in zip(
-            chosen.get("region_maps") or (), (content, styles[0]), strict=False
+            chosen.get("region_maps") or (), (content, *styles[:1]), strict=False
         )
     )
     protect: ProtectFile | None = chosen.get("protect")
@@ -180,8 +187,8 @@ def check_files(chosen: Mapping[str, Any]) -> None:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
 
     Raises:
-      ValueError: naming the option, for a file that cannot be read, a mask that `mask_of` refuses, or
-        an amount out of range.
+      ValueError: if a file cannot be read, if `mask_of` refuses a mask, or if an amount is out of
+        range. The message names the option.
     """
     for region in chosen.get("regions") or ():
         for path in (region.mask, region.style_mask):
@@ -203,12 +210,12 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
-      styles: the style pictures of the run. With maps, there must be one only, over which the second
-        map is drawn.
+      styles: the style pictures of the run. With colour-coded maps there must be only one; the second
+        map is drawn over it.
 
     Raises:
-      ValueError: naming the option, for a file that is no picture or no mask, for `regions` beside
-        `region_maps`, and for `region_maps` with several styles.
+      ValueError: if a file is no picture or no mask, if both `regions` and `region_maps` are given, or
+        if `region_maps` are given with several styles. The message names the option.
     """
     named: Sequence[RegionFiles] = chosen.get("regions") or ()
     maps, protect = chosen.get("region_maps"), chosen.get("protect")
@@ -223,7 +230,7 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
 
 def check_alone(chosen: Mapping[str, Any]) -> None:
-    """Refuse the option `region_maps`, whose maps contain all regions, beside the option `regions`."""
+    """Refuse `region_maps` together with `regions`, since the two maps already contain all regions."""
     if chosen.get("region_maps") and chosen.get("regions"):
         raise ValueError("`region_maps`: has all regions of a picture; omit it, or omit `--region`")
 
@@ -249,7 +256,7 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
 def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list[Shape]:
     """Return (height, width) of each region's style, without decoding the styles.
 
-    Only maps are decoded, to count the regions in them.
+    Only colour-coded maps are decoded, to count the regions in them.
 
     Args:
       chosen: the values of the options `regions` and `region_maps`.
@@ -305,12 +312,14 @@ def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
 def _opaque_part(
     mask: np.ndarray | None, opacity: np.ndarray | None
 ) -> Float[np.ndarray, "h w"] | None:
-    """Return the mask of a style times the style's opacity: which pixels count, [h, w] in [0, 1].
+    """Return a mask that says how much each pixel of a style counts, [h, w] in [0, 1].
 
-    If only one of the two is given, it is returned as it is; None if neither is.
+    This is the product of the style's mask and its opacity. If only one of the two is given, it is
+    returned as it is; if neither is given, None is returned.
 
     Args:
-      mask: the mask that the user gave, [h', w'] in [0, 1], or None. It is resized to the opacity.
+      mask: the style's mask that the user gave, [h', w'] in [0, 1], or None. It is resized to the size
+        of `opacity`.
       opacity: the style's alpha channel, [h, w] in [0, 1], or None if the style is opaque.
     """
     if mask is None or opacity is None:
@@ -332,7 +341,8 @@ def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
       argument: the name of the option that names its file, used in error messages.
 
     Raises:
-      ValueError: naming the file, if it has transparent parts or colours, or is black everywhere.
+      ValueError: if the picture has transparent parts or colours, or is black everywhere. The message
+        names its file.
     """
     if picture.alpha is not None:
         raise ValueError(
@@ -360,9 +370,9 @@ COLOURED = 0.1
 
 
 def why_transparent_counts(recipe: Recipe) -> str:
-    """Return why the style losses of a recipe cannot leave out transparent parts of pictures.
+    """Return the reason why a recipe's style losses cannot leave out transparent parts of pictures.
 
-    The text is empty if they can.
+    The text is empty if they can leave them out.
     """
     if style_loss_of_all_positions(recipe) is not None:
         return "the style loss sees all positions together"

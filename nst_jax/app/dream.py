@@ -1,4 +1,8 @@
-"""The work of the command `dream` (Deep Dream): the job of one picture, and the run that paints it."""
+"""The work of the command `dream` (Deep Dream): the job of one picture, and the run that paints it.
+
+A dream changes a picture so that layers of the network respond more strongly to it. It does so at
+several sizes of the picture one after the other, from small to large, which are called octaves.
+"""
 
 import time
 from collections.abc import Mapping
@@ -35,14 +39,13 @@ OPTIONS = (
 class DreamJob:
     """The checked inputs and options of a dream of one picture.
 
-    A dream increases, step by step, what layers of the network find in a picture (Deep Dream). The
-    class has the attributes that `Recorder` reads from every job.
+    The class has the attributes that `Recorder` reads from the jobs of all commands.
 
     Attributes:
       content: the picture from which the dream starts.
       guide: another picture, towards whose features the dream goes; None if there is no guide.
       settings: what is maximised, and how.
-      plan: what was decided about the run before it starts, such as octaves and tiles.
+      plan: what was decided about the run before it starts, such as the sizes of the octaves.
       outputs: paths of the files that the run writes, and options for writing them.
       seed: seed of the random key for the shifts of the picture before each step (jitter).
       begun: when the command began, by `time.perf_counter`.
@@ -127,7 +130,7 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
       display: where progress is shown.
 
     Returns:
-      How the run ended. If it was interrupted when there was a picture already, the newest one has been
+      How the run ended. If it was interrupted after its first picture, the newest picture has been
       written.
     """
     facts = of_dream(job, weights)
@@ -169,8 +172,8 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
 class DreamRecorder(Recorder):
     """Receives the snapshots of a dream: writes files and shows progress.
 
-    In place of losses, it shows and embeds the excitement of each layer (how strongly the layer
-    responds to the picture), which a dream maximises.
+    In place of losses, it shows the excitement of each layer, and embeds it in the result. The
+    excitement says how strongly the layer responds to the picture; a dream maximises it.
     """
 
     def _words(self, shot: dreaming.DreamShot) -> str:
@@ -199,7 +202,7 @@ class DreamRecorder(Recorder):
 
 
 def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
-    """Return what is embedded in the picture of a dream: its settings, inputs, weights and device."""
+    """Return the metadata of the result of a dream: its settings, inputs, weights and device."""
     settings, recipe = job.settings, job.plan.recipe
     facts = provenance.of_run(
         recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights

@@ -31,8 +31,8 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
       chosen: the values of the command's options.
 
     Raises:
-      ValueError: for an unknown model, a damaged style file, options that the model does not use, and
-        whatever `nst_jax.export.saving.save` refuses.
+      ValueError: for an unknown model, a damaged style file, or an option that the model does not use;
+        also, whenever `nst_jax.export.saving.save` raises it.
       OSError: if the disk fails or is full.
     """
     exit_on_signals()
@@ -59,7 +59,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> ModelEntry:
-    """Return the entry of `MODELS` for a model's name, or an entry for the path of a style file."""
+    """Return the entry of `MODELS` for a model's name; for the path of a style file, make an entry."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():
@@ -70,7 +70,7 @@ def _found(model: str) -> ModelEntry:
 def _signature(described: list[Mapping[str, Any]]) -> str:
     """Return the names and shapes of a program's inputs or outputs as text.
 
-    The arrays of a dictionary, whose names contain a "/", are not listed but counted.
+    Arrays in a dictionary have names such as "params/kernel". They are not listed but counted.
 
     Args:
       described: for each array, a mapping with its "name" and its "shape".

@@ -14,7 +14,7 @@ from nst_jax.images import films
 
 
 class Filming:
-    """Collects the frames of the film of a run and writes the film; does nothing if none is wanted."""
+    """Collects the frames of a run's film, and writes the film; does nothing if no film is wanted."""
 
     def __init__(
         self, outputs: Outputs, total: int, shape: Shape, say: Callable[[str], Any]
@@ -66,8 +66,8 @@ class Filming:
           metadata: the settings to embed in the file, or None to embed none.
 
         Returns:
-          The path of the film; None if none was written, since none is wanted, or it has no frames, or
-          it was written before.
+          The path of the film. None means that no film was written: because no film is wanted, because
+          it has no frames, or because it was written before.
 
         Raises:
           OSError: if the film cannot be written.

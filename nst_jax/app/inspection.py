@@ -47,7 +47,7 @@ def _facts_of_style(path: Path) -> Mapping[str, Any]:
 
 
 def list_recipes() -> None:
-    """Print the name, the main settings and the source of each preset, a recipe of this package."""
+    """Print name, main settings and source of all presets, which are the recipes of this package."""
     from nst_jax.recipes.balance import balance
     from nst_jax.recipes.presets import PRESETS
     from nst_jax.weights.params import read_info
@@ -77,7 +77,8 @@ def show_recipe(recipe: str) -> None:
     from nst_jax.recipes import toml
 
     text = toml.to_toml(arguments.named_or_read(recipe))
-    # `print_lines` escapes some characters, but in the way of TOML, so the printed text is valid TOML.
+    # `print_lines` escapes some characters. Its escapes are also those of TOML, so what is printed is
+    # valid TOML.
     print_lines(*text.removesuffix("\n").split("\n"))
 
 
@@ -89,7 +90,8 @@ def describe_weights(weights: Path | None) -> None:
         weights files of the package are listed too.
 
     Raises:
-      ValueError: if the file is damaged, or for a network that this version does not know.
+      ValueError: if the file is damaged, or if it belongs to a network that this version of the package
+        does not know.
     """
     from nst_jax.feed_forward import arbitrary, styles26
     from nst_jax.weights.params import VGG19, embedded_file, load_params, load_params_of, read_info

@@ -25,11 +25,11 @@ from nst_jax.app.messages import PROGRAM
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-# Seconds that the main thread gets to answer the first signal, while there is nothing to save. If the
-# main thread has not answered by then, the listener's thread ends the process.
+# Seconds that the main thread gets to answer the first signal if the run has nothing to save yet. If
+# the main thread has not answered by then, the listener's thread ends the process.
 PATIENCE = 0.5
 # Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
-# destructor. `_raise_again` raises it once more after this many seconds, when the callback has ended.
+# destructor. `_raise_again` raises it once more after this many seconds, when these have ended.
 CALLBACK_SECONDS = 0.01
 # Time limit in seconds for removing unfinished files before the process is ended.
 TIDYING_SECONDS = 1.0
@@ -136,7 +136,7 @@ def _say_interrupted() -> None:
 def exit_at_once(code: int) -> NoReturn:
     """Remove unfinished files and exit, without the clean-up that Python does at its end.
 
-    In this clean-up jax may crash if it was interrupted.
+    During that clean-up, jax may crash if it was interrupted at work.
 
     Args:
       code: the exit code.
@@ -150,7 +150,7 @@ def exit_at_once(code: int) -> NoReturn:
 
 
 def _is_hangup(number: int) -> bool:
-    """Return whether a signal is SIGHUP, which a shell may send twice; callers ignore a second one."""
+    """Return whether a signal is SIGHUP. A shell may send it twice; callers ignore the second one."""
     return number == getattr(signal, "SIGHUP", None)
 
 
@@ -243,9 +243,9 @@ class Interrupts(AbstractContextManager):
     """Context manager that turns Ctrl-C, SIGTERM and SIGHUP into a request to stop.
 
     Before `defer` is called, a first signal ends the run at once: `abandon` is called, then the handler
-    that the signal had before, and if this handler returns, KeyboardInterrupt is raised. After `defer`,
-    a first signal is only recorded. A second Ctrl-C or SIGTERM ends the process at once, in either
-    case.
+    that the signal had before this context. If that handler returns, KeyboardInterrupt is raised. After
+    `defer` was called, a first signal is only recorded. A second Ctrl-C or SIGTERM always ends the
+    process at once.
 
     Attributes:
       signal: number of the first signal; None if there was none.
@@ -262,8 +262,8 @@ class Interrupts(AbstractContextManager):
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
         # Both the main thread and the listener's thread could end the run on a first signal; only the
-        # one that takes this lock may. The lock is taken once and never released: by the thread that
-        # ends the run before `defer`, or by `defer`, after which first signals are only recorded.
+        # one that takes this lock may. The lock is taken once, and never released. `defer` takes it
+        # too, so that afterwards neither thread ends the run on a first signal.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
@@ -298,9 +298,10 @@ class Interrupts(AbstractContextManager):
         raise KeyboardInterrupt
 
     def _leave(self) -> Callable[[], None] | None:
-        """Return the work of the listener's thread before it ends the process; None if it must not.
+        """Return what the listener's thread has to do before it ends the process.
 
-        It must not end the process if the main thread is ending the run already.
+        Return None if the main thread is ending the run already. The listener's thread then must not
+        end the process.
         """
         if not self._claim.acquire(blocking=False):
             return None
@@ -323,8 +324,8 @@ class Interrupts(AbstractContextManager):
         """
         if self._deferred:
             return
-        # This is set first: the handler of a signal that comes now must not wait for the lock, which
-        # this very thread may hold already.
+        # `_deferred` is set before the lock is taken: if a signal comes in between, its handler runs in
+        # this thread, and must not wait for a lock that this thread holds.
         self._deferred = True
         self._take_claim()
         if _listener is not None:

@@ -31,7 +31,8 @@ def introduce(
       device: "platform" and "kind" of the device; None if other processes paint.
       weights: "family", "encoding" and "digest" of the weights.
       lines: the texts of further lines, which differ between commands, by the lines' titles.
-      recipes: all recipes that are used, each once. `family_note` may give a note on each.
+      recipes: all recipes that are used, each once. If `family_note` has a note on one of them, it is
+        shown.
       notes: further notes, shown last.
     """
     shown = {} if device is None else {"device": device_words(device)}
@@ -77,8 +78,8 @@ def family_note(recipe: Recipe, family: str) -> str:
 def share_words(terms: Terms, count: int) -> list[str]:
     """Return for each style what part it has in the run, as text such as ", 25%" or ", for relu1_1".
 
-    The text is a percentage for styles that are blended, the layer for the style of a single layer, and
-    empty for a style that is not blended with others.
+    The text has a percentage if the style is blended with others, and the name of a layer if the style
+    is used for this layer alone. In all other cases it is empty.
 
     Args:
       terms: the losses of the recipe, with the shares of styles and the layers with a style of their
@@ -113,12 +114,13 @@ def style_scale_notes(
 def weight_line(recipe: Recipe) -> dict[str, str]:
     """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
 
-    The line says how many times larger than in the preset the style weight is, relative to the content
-    weight; which value of `--strength` gives this factor, if one does; and the balance of style to
-    content, if the recipe's losses have one (see `nst_jax.recipes.balance`).
+    Both style weights are taken relative to the content weights. The line says by which factor that of
+    the recipe is larger; which value of `--strength` gives this factor, if one does; and the balance of
+    style to content, if the recipe's losses have one (see `nst_jax.recipes.balance`).
 
     Returns:
-      A dict from the title of the line to its text; it is empty if the weights do not differ.
+      A dict from the title of the line to its text. It is empty if the weights do not differ or if they
+      cannot be compared, since there is no such preset or one of the weights is 0.
     """
     preset = PRESETS.get(recipe.name)
     if preset is None or not (preset.terms.style_weight and preset.terms.content_weight):
@@ -136,11 +138,11 @@ def weight_line(recipe: Recipe) -> dict[str, str]:
 
 
 def finishing_lines(recipe: Recipe) -> dict[str, str]:
-    """Return lines on two options of a recipe that change the colours or the edges of results.
+    """Return lines on a recipe's `colors` and `realism`, which change colours and edges of results.
 
     Returns:
-      A dict from titles to texts: with "colors" unless results keep the colours of the style, and with
-      "realism" unless it is 0.
+      A dict from titles to texts. It has the title "colors" unless results keep the colours of the
+      style, and the title "realism" unless `realism` is 0.
     """
     pictures, found = recipe.pictures, {}
     if pictures.colors != "style":
@@ -158,8 +160,8 @@ def size_words(picture: Any, shape: tuple[int, int], rule: Any, resampling: str)
 
     Args:
       picture: the picture as it was read.
-      shape: its new (height, width).
-      rule: the size rule from which `shape` follows.
+      shape: (height, width) of the resized picture.
+      rule: the size rule of the recipe that gave `shape`.
       resampling: the name of the filter for resizing.
     """
     old = picture.image.shape

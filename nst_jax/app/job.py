@@ -6,6 +6,7 @@ Here are the base class of all jobs and the job of painting one picture.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from nst_jax import checkpoints, images, prepare
@@ -17,7 +18,8 @@ from nst_jax.controls.given import Given
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import Plan, memory_of_files, plan_scales
+from nst_jax.scaling.buckets import check_run_in_bucket
+from nst_jax.scaling.plan import Plan, memory_of_files, plan_in_square, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 
@@ -27,10 +29,10 @@ class Job:
 
     Attributes:
       seed: seed of the random key of a run, for instance for the noise in the first canvas.
-      init: the first canvas: a picture [h, w, 3], an instance of a class of `nst_jax.recipes.starts`,
-        which makes the first canvas, or None for the recipe's start.
-      init_file: the name and digest of the file from which `init` was read; None if `init` is no
-        picture.
+      init: what gives the first canvas (the picture that is painted): an image [h, w, 3], an instance
+        of a class in `nst_jax.recipes.starts`, or None for the start that the recipe names.
+      init_file: the name and digest of the file from which `init` was read; None if it was not read
+        from a file.
       metadata: whether the run's settings are embedded in the result pictures.
     """
 
@@ -47,7 +49,7 @@ class PictureJob(Job):
     Attributes:
       content: the content picture.
       styles: the style picture, or several to blend.
-      plan: what was decided about the run before it starts, such as sizes and tiles.
+      plan: what was decided about the run before it starts, such as sizes and precision.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
       controls: regions and protection, as they were read from files.
@@ -81,6 +83,7 @@ def picture_job(
     *,
     resume: Checkpoint | None = None,
     devices: Devices = None,
+    bucket: int | None = None,
     controls: ReadControls | None = None,
     sized: Callable[[Recipe, Shape, Given | None], None] | None = None,
     **options: Any,
@@ -94,15 +97,16 @@ def picture_job(
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
+      bucket: side, in px, of the square array in which the canvas lies; None if it is an array itself.
       controls: regions and protection, as they were read from files; None if there are none.
-      sized: a function that is called as soon as the size of the result is known, before the run is
-        planned, which takes some tenths of a second. Its arguments are the recipe, (height, width) of
-        the result, and the checked controls. None calls nothing.
+      sized: a function that is called as soon as the size of the result is known. The run is planned
+        only after that, which takes some tenths of a second. The arguments are the recipe, (height,
+        width) of the result, and the checked controls. None means that nothing is called.
       **options: other fields of `PictureJob`.
 
     Raises:
       ValueError: if a picture would become too small, or the result too large for its file format; if
-        the recipe has shares for another number of styles; if regions or protection do not suit the
+        the recipe's shares are for another number of styles; if regions or protection do not suit the
         pictures or the recipe; if the devices cannot be used; or if the run does not fit into memory
         even in the smallest tiles.
     """
@@ -124,7 +128,10 @@ def picture_job(
         sized(recipe, scales[-1].shape, given)
     of_regions = controls.region_styles(styles)
     pictures = (content, *styles, *of_regions)
-    plan = plan_scales(
+    if bucket is not None and given is not None:
+        check_run_in_bucket(recipe, scales, controlled=True)
+    plan_it = plan_scales if bucket is None else partial(plan_in_square, side=bucket)
+    plan = plan_it(
         recipe,
         scales,
         files=memory_of_files(

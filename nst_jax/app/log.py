@@ -8,11 +8,13 @@ In this example, the second line is shown in two parts, since it is long:
     ...
     {"event": "end", "status": "done", "total_variation": {"picture": ..., "content": ...}, ...}
 
-A run of N updates has N + 1 `step` lines, numbered from 0. Line k has the losses of the canvas after k
-updates, each times its weight, and the seconds since line 0, without compilation. A number that is not
-finite is written as null. `total_variation` is the sum of the absolute differences of neighbouring
-pixels in [0, 1], for the picture and for the content at the picture's size. If the recipe has a
-`terms.matting_weight`, `step` lines also have "matting", the loss with this weight.
+A run of N updates has N + 1 `step` lines, numbered from 0. Line k has the losses of the canvas (the
+picture that is painted) after k updates, each times its weight, and the seconds since line 0, without
+compilation. `scale` is the index of the scale, the resolution level, that the canvas has in this line;
+0 is the coarsest. A number that is not finite is written as null. `total_variation` is the sum of the
+absolute differences of neighbouring pixels in [0, 1], for the picture and for the content at the
+picture's size. If the recipe has a `terms.matting_weight`, `step` lines also have "matting", the loss
+with this weight.
 
 A run that is resumed from a checkpoint writes its log anew. The lines up to the checkpoint are written
 from the losses in the checkpoint, so that every update has exactly one line, whatever the log contained
@@ -46,7 +48,7 @@ class RunLog(AbstractContextManager):
         self._file: IO[str] | None = None
         if path is not None:
             # The file is opened for reading too: if it is deleted during the run, `__exit__` reads what
-            # was written and writes it anew. A pipe or a terminal is opened for writing only.
+            # was written, and writes it to a new file. A pipe or a terminal is opened for writing only.
             mode = "w" if path.exists() and not path.is_file() else "w+"
             # Line-buffered, so that every line in the file is complete whenever the run stops.
             self._file = path.open(mode, encoding="utf-8", buffering=1)
@@ -59,7 +61,7 @@ class RunLog(AbstractContextManager):
                 if file.readable() and self._path and not _locks.is_at(file.fileno(), self._path):
                     self._write_again(file, self._path)
         except OSError as error:
-            # If the run itself raised an exception, this one must not take its place.
+            # If the run itself raised an exception, that one is reported, and not this `OSError`.
             if exception[0] is None:
                 raise self._failed(error) from error
 
@@ -76,7 +78,8 @@ class RunLog(AbstractContextManager):
         """Write one line: a JSON object with the name of an event and the facts about it.
 
         Raises:
-          OSError: naming the file, if it cannot be written. After that, all later calls write nothing.
+          OSError: if the file cannot be written to; the message names it. All later calls then write
+            nothing.
         """
         self.lines += 1
         if self._file is None:
@@ -97,10 +100,10 @@ class RunLog(AbstractContextManager):
         seconds: Sequence[float],
         scale_of: Callable[[int], int],
     ) -> None:
-        """Write a `step` line for each canvas since the previous snapshot.
+        """Write a `step` line for each canvas since the previous call.
 
         Args:
-          history: the losses of n canvases in the order of painting, each an array [n].
+          history: the losses of these n canvases in the order of painting, each an array [n].
           last: the number of updates after which the last of these canvases was reached.
           seconds: for each of these canvases, the seconds since the first canvas of the run, without
             compilation.

@@ -18,7 +18,7 @@ PROGRAM = "nst-jax"
 
 
 class BadInput(click.ClickException):
-    """An error in the user's input, whose message begins with the option or argument as typed."""
+    """An error in the user's input; its message begins with the option or argument as it is typed."""
 
 
 # --- Printing -------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ class BadInput(click.ClickException):
 # change the direction of text; line and paragraph separators (Zl, Zp); and surrogates (Cs), with which
 # Python represents bytes of a file name that are not text.
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
-# Format characters that are not escaped all the same, since several scripts and emoji need them.
+# Format characters that are exempt from escaping, since several scripts and emoji need them.
 _JOINERS = "\u200c\u200d"
 
 
@@ -70,7 +70,7 @@ def _escaped(character: str) -> str:
 
 
 def print_lines(*lines: object, err: bool = False) -> None:
-    """Print lines on standard output or standard error; each stays one line, whatever it contains.
+    """Print lines on standard output or standard error; line breaks inside a line are escaped.
 
     All text that commands print goes through this function or `progress.Display`, except help texts,
     the version, and what `interrupts` writes when a signal ends the process.
@@ -80,8 +80,8 @@ def print_lines(*lines: object, err: bool = False) -> None:
       err: whether to print on standard error.
     """
     stream = sys.stderr if err else sys.stdout
-    # If standard error cannot be written, nothing is raised: it may be a file on a full disk, a pipe
-    # that nobody reads, or a closed terminal, and there is no other place for a message.
+    # If standard error cannot be written to, nothing is raised. It may be a file on a full disk, a pipe
+    # that nobody reads, or a closed terminal; there is no other place for a message.
     ignored = (OSError, ValueError) if err else ()
     with suppress(*ignored):
         for line in lines:
@@ -101,7 +101,7 @@ def print_message(kind: str, text: str) -> None:
 # --- Wording --------------------------------------------------------------------------------------
 
 
-# Python names of the options that error messages of the Python API suggest to the reader.
+# Python names of the options that error messages of the Python API suggest as a remedy.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
     "protect",
@@ -134,6 +134,9 @@ def usage_message(error: click.UsageError) -> str:
         return f"`{error.option_name}`: there is no such option; {hint}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         return f"`{as_typed(error.param)}`: is missing; {help_line}"
+    if isinstance(error, click.BadOptionUsage):  # such as an option with too few words behind it
+        what = re.sub("^Option '[^']*' ", "", error.message.rstrip("."))
+        return f"`{error.option_name}`: {what}; {help_line}"
     message = error.message.rstrip(".")
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"`{as_typed(error.param)}`: {message}"
@@ -147,15 +150,16 @@ def as_typed(param: click.Parameter) -> str:
     return param.human_readable_name.strip("[].")
 
 
-# Least similarity, from 0 to 1, of a mistyped name to a known one that is suggested in its place:
-# `difflib.SequenceMatcher.ratio`.
+# A known name is suggested in place of a mistyped one if the two are at least this similar: the least
+# value of `difflib.SequenceMatcher.ratio`, which is 1 for equal names and 0 if nothing is alike.
 LIKE = 0.75
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return a question that suggests the known name most like `name`, or "" if none is like it.
+    """Return a question that suggests the known name most like `name`; "" if none is like it enough.
 
-    The dashes before options are not compared, since they would make all short options look alike.
+    Dashes in front of options are left out of the comparison, since they would make all short options
+    look alike.
     """
     plain = {option.lstrip("-"): option for option in known}
     near = get_close_matches(name.lstrip("-"), plain, n=1, cutoff=LIKE)

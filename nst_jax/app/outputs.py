@@ -10,8 +10,8 @@ from nst_jax import _checks, _files, images, painting
 from nst_jax._types import Shape
 from nst_jax.images import films
 
-# Number of updates from one picture in the folder of frames to the next, if `--every` is not given. It
-# is the default of the argument `every` of `nst_jax.paint`.
+# Number of updates from one frame (a picture in the folder of `--frames`) to the next if `--every` is
+# not given. It is the default of the argument `every` of `nst_jax.paint`.
 EVERY = inspect.signature(painting.paint).parameters["every"].default
 
 STANDARD = Path("-")  # means standard input or output; a file with this name is typed as `./-`
@@ -25,17 +25,17 @@ class Outputs:
       picture: file for the resulting picture.
       overwrite: whether existing files may be replaced.
       metadata: whether the settings of the run are embedded in pictures and films.
-      every: number of updates from one write of `picture` to the next during the run; None writes it
-        only at the end.
+      every: number of updates after which `picture` is written again during the run; None means that
+        it is written only at the end.
       film: file for a film of the run, or None.
       film_seconds: length of the film in seconds.
       film_option: name of the option that named the film, "film" or "output", for error messages.
-      frames: folder into which a numbered picture of the canvas is written every `stride` updates, or
-        None.
+      frames: folder for frames: numbered pictures of the canvas (the picture that is painted), one for
+        every `stride` updates; or None.
       log: file for the losses of every update, as JSON lines, or None.
       checkpoint: file from which an interrupted run can resume, or None.
-      checkpoint_every: number of updates from one checkpoint to the next; None writes one after a
-        certain time, see `nst_jax.app.autosave`.
+      checkpoint_every: number of updates from one checkpoint to the next; with None, the time since
+        the last one decides, see `nst_jax.app.autosave`.
       resume: whether to resume from `checkpoint`, if this file exists.
     """
 
@@ -110,8 +110,8 @@ def result_path(output: Path | None, default: Path) -> Path:
     """Return the path to which the result is written.
 
     Args:
-      output: the value of `--output`: the path of a file, which is returned; the path of a folder, in
-        which the result gets the name `default`; or None, for which `default` is returned.
+      output: the value of `--output`. The path of a file is returned as it is. If it is the path of a
+        folder, the result gets the name `default` in this folder. For None, `default` is returned.
       default: the name of the result if the user names no file.
     """
     if output is None:
@@ -157,15 +157,15 @@ def picture_and_film(
 
 
 def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
-    """Check that all outputs can be written, without overwriting an input or another output.
+    """Check that all outputs can be written, and that none would overwrite an input or another output.
 
     Args:
       outputs: the files that the run writes.
       inputs: paths of all files that the run reads.
 
     Raises:
-      ValueError: naming the option with a path that cannot be used, an interval below 1 update, or a
-        film that is too long.
+      ValueError: if a path cannot be used, if an interval is below 1 update, or if the length of the
+        film is out of range. The message names the option.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
     refuse_inputs(outputs.picture, inputs, "output")
@@ -246,7 +246,7 @@ def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
 
 
 def check_file(path: Path, argument: str, *, overwrite: bool = True) -> None:
-    """Refuse, with ValueError, a path that cannot be written, or whose file must not be replaced.
+    """Refuse, with ValueError, a path that cannot be written to, or whose file must not be replaced.
 
     Args:
       path: path of an output.

@@ -16,10 +16,10 @@ StyleShare: TypeAlias = tuple[Path, float | None]  # path of a style, and its sh
 
 
 def parse_path(text: str) -> Path:
-    """Return a path that was typed, such that only the text `-` gives `Path("-")`.
+    """Return the path that a typed text means; only the text `-` gives `Path("-")`.
 
-    That path means standard input or output. The file `./-`, which `Path` would turn into the same,
-    gets its absolute path.
+    `Path("-")` means standard input or output. `Path("./-")`, which means a file, is equal to it. So
+    for `./-` the absolute path of this file is returned.
 
     Example:
       >>> parse_path("-").name, parse_path("./-").is_absolute()
@@ -37,7 +37,7 @@ def parse_style(text: str, folder: Path = Path()) -> StyleShare:
       folder: the folder from which a relative path starts.
 
     Returns:
-      The path of the style, and its share in a blend of styles, or None if the text has no share.
+      The path of the style, and its share in a blend of styles; the share is None if the text has none.
 
     Raises:
       ValueError: if the text after the last colon is no number, but the text before it is a file.
@@ -68,7 +68,10 @@ def _is_file(path: Path) -> bool:
 
 
 class RegionFiles(NamedTuple):
-    """A region, a part of the content with a style of its own, by the paths of its files."""
+    """A region as it is typed: the paths of its files, and its weight.
+
+    A region is a part of the content with a style of its own.
+    """
 
     mask: Path  # picture that is white where the region is in the content
     style: Path  # the style picture of the region
@@ -115,10 +118,13 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
 
 
 class ProtectFile(NamedTuple):
-    """A protected part, which stays as it is in the content, by the path of its mask."""
+    """A protected part as it is typed: the path of its mask, and the amount of protection.
+
+    A protected part of the picture stays as it is in the content.
+    """
 
     mask: Path  # picture that is white where the content is protected
-    amount: float = 1.0  # from 0, no protection, to 1, where the content stays as it is
+    amount: float = 1.0  # from 0 (no protection) to 1 (the content stays as it is)
 
 
 def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
@@ -201,7 +207,7 @@ class ProtectType(click.ParamType):
 class DeviceCount(click.ParamType):
     """Type of a number of devices, or a word such as "all".
 
-    The value is an int or the word, which is checked where it is used.
+    The value is an int or the word; both are checked where they are used.
     """
 
     name = "devices"
@@ -211,7 +217,7 @@ class DeviceCount(click.ParamType):
 
 
 class BucketSide(click.ParamType):
-    """Type of a number of pixels, or a word such as "off".
+    """Type of a number of pixels, or the word "auto" or "off".
 
     The value is an int or the word; both are checked where they are used.
     """
@@ -310,15 +316,15 @@ class Option(click.Option):
 class Command(click.Command):
     """A command whose help lists options in groups, and whose errors name options as they are typed.
 
-    Errors that the Python functions raise name their arguments, such as `style_size`; the command
-    replaces that name by `--style-size`.
+    Errors raised by Python functions begin with the name of an argument, such as `style_size`. The
+    command replaces this name by that of the option, `--style-size`.
     """
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options into the help, in one section for each group that has options."""
+        """Write the options into the help text, with a section for each group that has options."""
         sections: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
         for param in self.get_params(ctx):
-            # Only options are listed: the text above them explains positional arguments.
+            # Only options are listed, since the text above the list explains positional arguments.
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
             if record is not None:
                 sections[getattr(param, "group", OTHER)].append(record)
@@ -379,7 +385,7 @@ class CommandWithLists(Command):
 
 
 class CommandGroup(click.Group):
-    """A group of commands. For an unknown command it suggests the one with the most similar name."""
+    """A group of commands. For an unknown name it suggests the command with the most similar name."""
 
     command_class = Command
 
@@ -398,5 +404,5 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-# So that groups within groups are of this class too.
+# By this setting of click, groups within groups are of this class too.
 CommandGroup.group_class = CommandGroup

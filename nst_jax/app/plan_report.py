@@ -1,23 +1,27 @@
 """The plan of a run as text and as JSON.
 
-A plan says what a run needs before it starts: the memory of each part, what saves memory and why, and
-the time.
+A plan is made before a run starts, and says what the run will need: the memory of each part, what saves
+memory and why, and the time. The targets are what the losses compare the canvas with, such as the Gram
+matrices of the styles; to compute them is also called measuring.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from nst_jax import provenance
 from nst_jax._types import Checkpoint
-from nst_jax.app.formatting import amount, span
+from nst_jax.app.formatting import amount, few, span
 from nst_jax.app.rates import expected, rates_are_kept
+from nst_jax.scaling.buckets import Scales
 from nst_jax.scaling.fitting import history_of
 from nst_jax.scaling.plan import Plan
 from nst_jax.vgg.precision import FLOAT32
 
-# The text in place of the time of a run.
+# The text in place of the time of a run, if no earlier run was timed on this device.
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-# If computing the targets takes more than this share of a run's time, its time is mentioned.
+# If computing the targets takes more than this share of a run's time, the report names the time that it
+# takes.
 SHOWN_SHARE = 0.1
 # The parts of a run's memory: names of attributes of `nst_jax.scaling.footprint.Footprint`, in bytes.
 PARTS = (
@@ -71,7 +75,7 @@ def precision_words(name: str, auto_on: str) -> str:
 
 
 def memory_line(plan: Plan) -> str:
-    """Return one line that says how much memory a run takes, what saves memory, and why it is saved."""
+    """Return one line that says how much memory a run takes, what saves memory, and why."""
     at_once = [f"{plan.chunk} pictures at once"] if plan.chunk > 1 else []
     line = ", ".join([f"about {amount(plan.peak)}", *at_once, *plan.savings])
     if plan.devices > 1 and plan.pictures == 1:
@@ -80,7 +84,7 @@ def memory_line(plan: Plan) -> str:
 
 
 def _reason(plan: Plan) -> str:
-    """Return why a run saves memory: how much it would take otherwise, and how much is available."""
+    """Return why a run saves memory: how much it would need without that, and how much there is."""
     assert plan.usable is not None  # memory is saved only where the available memory is known
     return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} is available"
 
@@ -104,11 +108,47 @@ def warning(plan: Plan) -> str:
     )
 
 
-def time_line(plan: Plan) -> str | None:
-    """Return one line on how long a run may take, by the earlier runs on this device.
+def bucket_line(
+    runs: Sequence[Scales], arrays: Sequence[Scales], programs: int | None = None
+) -> str:
+    """Return one line on the arrays in which pictures lie: how many programs, and the pixels they add.
 
-    Before the first run, the line is `UNKNOWN`. It is None if no speeds of runs are recorded here, see
-    `nst_jax.app.rates`.
+    Args:
+      runs: the scales of each picture, with the real sizes.
+      arrays: for each picture, the arrays in which it lies, or its own scales if it fills its arrays.
+      programs: number of programs for each scale; None is one for each shape of arrays.
+
+    Example:
+      >>> from nst_jax.prepare import Scale
+      >>> runs = [(Scale(shape, (), 10),) for shape in ((96, 64), (90, 70))]
+      >>> bucket_line(runs, [(Scale((96, 80), (), 10),)] * 2)
+      '2 shapes in arrays of 80x96 px: 1 program for each scale; 24% more pixels to compute'
+    """
+    inside = [one[-1].shape != array[-1].shape for one, array in zip(runs, arrays, strict=True)]
+    final = [array[-1].shape for array in arrays]
+    shapes = {one[-1].shape for one in runs}
+    held = {one[-1].shape for one, within in zip(runs, inside, strict=True) if within}
+    count = len(set(final)) if programs is None else programs
+    several = f"{_counted(count, 'program')} for each scale"
+    sizes = _counted(len(shapes), "shape")
+    if not held:
+        return f"none, {sizes} in arrays of their own size: {several}"
+    where = {shape for shape, within in zip(final, inside, strict=True) if within}
+    listed = few([f"{width}x{height}" for height, width in sorted(where, reverse=True)])
+    some = "" if held == shapes else f", {len(held)} of them"
+    share = sum(map(math.prod, final)) / sum(math.prod(one[-1].shape) for one in runs) - 1
+    return f"{sizes}{some} in arrays of {listed} px: {several}; {share:.0%} more pixels to compute"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}"
+
+
+def time_line(plan: Plan) -> str | None:
+    """Return one line on how long a run may take, judged by earlier runs on this device.
+
+    Before the first run on this device, the line is `UNKNOWN`. None is returned if speeds of runs are
+    not recorded (see `nst_jax.app.rates`), so that there will never be an estimate.
     """
     found = expected(plan)
     if found is None:
@@ -123,7 +163,7 @@ def text(plan: Plan) -> str:
     """Return a plan as a table of names and values, for people to read."""
     device = device_facts(plan)
     kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
-    last = plan.scales[-1]
+    last = plan.real_scales[-1]
     lines = {
         "device": f"{device['platform']}{kind}",
         "recipe": plan.recipe.name,
@@ -131,9 +171,13 @@ def text(plan: Plan) -> str:
         "size": px(last.shape),
         "styles": ", ".join(map(px, last.style_shapes)),
     }
+    if plan.real is not None:
+        lines["bucket"] = bucket_line([plan.real], [plan.scales])
     if plan.devices > 1:
         lines["bands"] = f"on {plan.devices} devices; what follows is of each"
-    lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in plan.scales)
+    lines["scales"] = ", ".join(
+        f"{px(scale.shape)} for {scale.steps}" for scale in plan.real_scales
+    )
     lines["computed"] = ", ".join(plan.savings) or "all at once"
     if plan.saves_memory:
         lines["computed"] += f" ({_reason(plan)})"
@@ -186,7 +230,8 @@ def facts(plan: Plan) -> dict[str, Any]:
         "remat": recipe.network.remat,
         "history": history_of(recipe),
         "savings": plan.savings,
-        "scales": provenance.of_scales(plan.scales),
+        "scales": provenance.of_scales(plan.real_scales),
+        "bucket": None if plan.real is None else provenance.of_scales(plan.scales),
         "updates": plan.updates,
         "memory": {
             **{part: getattr(footprint, part) for part in PARTS},

@@ -9,18 +9,16 @@ from contextlib import AbstractContextManager
 from threading import Lock
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from nst_jax import images, prepare, provenance
+from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
 from nst_jax.app import cache, cluster, programs
 from nst_jax.app.outputs import Outputs
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import resized_alpha, write_picture
 from nst_jax.controls.given import Given
-from nst_jax.controls.regions import controls_of
-from nst_jax.feed_forward import given_styles, instant_painter
+from nst_jax.feed_forward import given_styles, instant_controls, instant_painter
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
@@ -194,18 +192,13 @@ def _painted(
         ]
         small = images.bicubic_8bit(content.image, shape)
         network.result()
-    shapes = tuple(one.shape[:2] for one in resized)
-    # The preview leaves out regions, since the network paints the whole picture in one style.
-    given = None if given is None else given._replace(regions=())
-    prepared = prepare.prepared_of(
-        jnp.asarray(small),
-        tuple(map(jnp.asarray, resized)),
-        (prepare.Scale(shape, shapes, 1),),
+    # The styles of single layers are left out, as are regions: the network paints in one style.
+    blended = recipe.terms.blended_styles(resized)
+    request, finish = instant_controls.controlled_request(
+        painter,
+        small,
+        instant_painter.style_of(blended, recipe.terms.style_shares),
         recipe,
-        controls=given and controls_of(given, shape, shapes),
+        given,
     )
-    seen = [np.asarray(one) for one in recipe.terms.blended_styles(prepared.styles)]
-    style = instant_painter.style_of(seen, recipe.terms.style_shares)
-    painted = painter.paint([painter.request(np.asarray(prepared.content), style)])[0]
-    finish = prepare.Finisher(prepared, recipe)
-    return np.asarray(finish(jnp.asarray(painted), prepared.scales[0]))
+    return np.asarray(finish(painter.paint([request])[0]))

@@ -42,13 +42,14 @@ from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 
-# Version of the facts that go into a key; under a new number, programs kept before are not found.
+# Version of the facts that go into a key. After an increase, programs that were kept before are no
+# longer found.
 KEY_FORMAT = 2
 PACKAGE = Path(nst_jax.__file__).parent
 
 # A program is kept only if the functions and classes in its arguments are built into Python or come
-# from these packages, whose code a key covers: by a hash of the source of `nst_jax`, and by the version
-# of optax.
+# from these packages. Keys depend on the code of these packages: they cover a hash of the source of
+# `nst_jax`, and the version of optax.
 OURS = ("nst_jax", "optax")
 
 
@@ -58,7 +59,9 @@ Say = Callable[[str], None]
 
 
 def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
-    """Return the functions that a run compiles; they keep the traced programs of the slow ones on disk.
+    """Return the functions that a run compiles.
+
+    Those that are slow to trace keep their traced programs on disk.
 
     Args:
       place: the folder for traced programs. Nothing is kept if `place` is None, or if this package is
@@ -66,7 +69,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
       say: receives a line on each kept program that is damaged.
 
     Returns:
-      Functions that compute the same as `painting.PROGRAMS`.
+      A record like `painting.PROGRAMS`, of functions that compute the same.
     """
     if place is None or not _sources():
         return painting.PROGRAMS
@@ -84,7 +87,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` compiles; for the arguments, see `kept_in`."""
+    """Return the functions that `instant` and previews compile, as `kept_in` does for `stylize`."""
     if place is None or not _sources():
         return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
@@ -97,7 +100,7 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that `dream` compiles; for the arguments, see `kept_in`."""
+    """Return the functions that `dream` compiles, as `kept_in` does for `stylize`."""
     if place is None or not _sources():
         return dreaming.PROGRAMS
     return dreaming.PROGRAMS._replace(
@@ -109,7 +112,9 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
 
 
 class Ahead(AbstractContextManager):
-    """Does work in a second thread; time spent waiting for results of the work counts as compiling.
+    """Does work, such as compiling, in a second thread, ahead of the time when its result is needed.
+
+    The time for which a thread waits for a result counts as time of compiling.
 
     Attributes:
       look: a function that is called every few hundredths of a second while a thread waits for a
@@ -125,9 +130,9 @@ class Ahead(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def begin(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """Begin the work; return a function that waits for it to end and returns what it returns.
+        """Begin to call `work`; return a function that waits for the result of `work` and returns it.
 
-        If the work raises an exception, the function raises the same.
+        If `work` raises an exception, the returned function raises the same.
         """
         future = self._pool.submit(work)
 
@@ -163,9 +168,11 @@ class Kept:
           donated: index of the argument whose memory a call may reuse for its result, as
             `donate_argnums` of `jax.jit`; None if there is none.
           static: names of the arguments that are constants of a program; they are given by keyword.
+            All other arguments that are given by keyword are arrays.
           say: receives a line on each kept program that is damaged.
         """
         self._function, self._place, self._donated, self._say = function, place, donated, say
+        self._static = static
         self._programs: dict[str, Callable[..., Any]] = {}
         self._jitted = Jitted(
             function,
@@ -173,16 +180,19 @@ class Kept:
             static_argnames=static,
         )
 
-    def __call__(self, *arguments: Any, bands: Any = None, **static: Any) -> Any:
+    def __call__(self, *arguments: Any, bands: Any = None, **named: Any) -> Any:
         if bands is not None:  # programs over several devices are not kept
-            return self._jitted(*arguments, bands=bands, **static)
+            return self._jitted(*arguments, bands=bands, **named)
+        static = {name: value for name, value in named.items() if name in self._static}
+        arrays = {name: value for name, value in named.items() if name not in self._static}
+        values = (*arguments, arrays) if arrays else arguments
         try:
-            key = self._key(arguments, static)
+            key = self._key(values, static)
         except _Foreign:
-            return self._jitted(*arguments, **static)
+            return self._jitted(*arguments, **named)
         if key not in self._programs:
-            self._programs[key] = self._program(key, arguments, static)
-        return self._programs[key](*jax.tree.leaves(arguments))
+            self._programs[key] = self._program(key, values, static, by_keyword=bool(arrays))
+        return self._programs[key](*jax.tree.leaves(values))
 
     def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any] = NOTHING) -> str:
         constants = [[name, _constant(value)] for name, value in sorted(static.items())]
@@ -191,9 +201,17 @@ class Kept:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _program(
-        self, key: str, arguments: tuple[Any, ...], static: Mapping[str, Any]
+        self,
+        key: str,
+        arguments: tuple[Any, ...],
+        static: Mapping[str, Any],
+        *,
+        by_keyword: bool = False,
     ) -> Callable[..., Any]:
-        """Return the program of this key, compiled: a function of the leaves of the arguments."""
+        """Return the compiled program with this key: a function of the leaves of the arguments.
+
+        With `by_keyword`, the last of the arguments is a dict of arrays that are given by keyword.
+        """
         path = self._place / f"{self._function.__name__}-{key}"
         _register_records(arguments)
         data = _read(path, key)
@@ -201,7 +219,7 @@ class Kept:
             if path.exists():
                 deleted = f"the kept program '{path}' was damaged; it is deleted and made again"
                 self._say(f"note: {without(path) or deleted}")
-            data = self._exported(arguments, static)
+            data = self._exported(arguments, static, by_keyword)
             _write(path, key, data)
         exported = export.deserialize(bytearray(data))
 
@@ -209,18 +227,22 @@ class Kept:
             return exported.call(*leaves)
 
         program.__name__ = self._function.__name__
-        # The program is compiled here, for these leaves, and not by calling a jitted function: that
-        # would be lowered a second time when it is called with its own results, which newer versions of
-        # jax regard as committed to a device.
+        # The program is compiled here, once, for these leaves. A call of `jitted` would compile it too,
+        # but a later call with results of the first would lower it a second time, since newer versions
+        # of jax regard results as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         lowered = jitted.lower(*jax.tree.leaves(arguments))
         return lowered.compile(compiler_options=dict(_compile.compiler_options()))
 
-    def _exported(self, arguments: tuple[Any, ...], static: Mapping[str, Any]) -> bytes:
+    def _exported(
+        self, arguments: tuple[Any, ...], static: Mapping[str, Any], by_keyword: bool
+    ) -> bytes:
         leaves, tree = jax.tree.flatten(arguments)
 
         def flat(*leaves: Any) -> Any:
-            return self._function(*jax.tree.unflatten(tree, leaves), **static)
+            values = jax.tree.unflatten(tree, leaves)
+            named = values[-1] if by_keyword else {}
+            return self._function(*(values[:-1] if by_keyword else values), **named, **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
         return bytes(export.export(jitted)(*leaves).serialize())
@@ -234,14 +256,14 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# The module `recipes.walk`, which writes recipes as text, does not suffice for keys: a key describes
-# every argument (weights, targets, state), not only recipes, and names functions with their package.
+# The module `recipes.walk` writes recipes as text. That does not suffice for a key, which describes all
+# arguments (weights, targets, state) and not only recipes, and names functions with their package.
 
 
 class _Foreign(TypeError):
-    """Raised for a value with code from outside the packages `OURS`, whose changes no key would notice.
+    """Raised for a value that a key cannot describe, such as a function from outside `OURS`.
 
-    A program that uses such a value is not kept.
+    No key would notice a change of such a function, so a program that uses it is not kept.
     """
 
 
@@ -304,9 +326,14 @@ def _constant(value: Any) -> Any:
 
 
 def _name(thing: Any) -> str:
-    """Return the full name of a function or class; raise `_Foreign` if keys do not cover its code."""
+    """Return the full name of a function or class.
+
+    Raise `_Foreign` if it is neither from `OURS` nor built into Python, or if it is defined inside
+    another function.
+    """
     module, name = thing.__module__, thing.__qualname__
-    # Functions defined inside other functions can share a name, so the name must lead to `thing`.
+    # Functions defined inside other functions may have the same name. So a name is accepted only if it
+    # leads to `thing` itself.
     found = getattr(sys.modules.get(module), name, None)
     if found is not thing or module.split(".")[0] not in (*OURS, "builtins"):
         raise _Foreign(f"{module}.{name}")
@@ -358,4 +385,5 @@ def _write(path: Path, key: str, data: bytes) -> None:
 
 
 def _sealed(key: str, data: bytes) -> bytes:
+    """Return the contents of a file with these data: a hash of the key and the data, then the data."""
     return hashlib.sha256(key.encode() + data).digest() + data

@@ -16,12 +16,12 @@ from nst_jax.app.formatting import duration, span
 from nst_jax.app.messages import printable
 from nst_jax.app.timing import INTERVAL_SECONDS, CompileClock, Pace, Range, Stopwatch, update_cost
 
-# Least seconds between two lines of progress, which are printed if there is no bar.
+# Least seconds between two lines of progress. Such lines are printed only if there is no bar.
 LINE_SECONDS = 10.0
 
 
 class OptionalStream:
-    """Standard error, but failures to write are ignored: a run must not end because nobody reads it."""
+    """Standard error, but failures to write to it are ignored, since they should not end a run."""
 
     def write(self, text: str) -> int:
         """Write a text, or drop it."""
@@ -33,7 +33,7 @@ class OptionalStream:
         self._try("flush")
 
     def isatty(self) -> bool:
-        """Return whether a bar can be drawn."""
+        """Return whether standard error is a terminal, on which a bar can be drawn."""
         return sys.stderr is not None and sys.stderr.isatty()
 
     def __getattr__(self, name: str) -> Any:
@@ -61,7 +61,8 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
-        # When `stage` printed its last line; before that, when it was called first; at first None.
+        # When `stage` printed its last line, or when it was first called if it has printed none; None
+        # before the first call.
         self._staged: float | None = None
 
     @property
@@ -87,14 +88,18 @@ class Display:
 
     @contextmanager
     def bar(self, total: int, first: str) -> Iterator[None]:
-        """Show a bar for `total` units of work within this context, labelled `first` until it moves."""
+        """Context manager: show a bar for `total` units of work, with the label `first` until it moves.
+
+        If no bar can be drawn, the text `first` is printed as a line.
+        """
         if not self.is_live:
             self.say(first)
             yield
             return
         columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=None)
         rest = TextColumn("{task.fields[rest]}", markup=False)
-        # By default rich would print standard output on the bar's terminal, even what goes to a pipe.
+        # By default, rich would print all of standard output on the bar's terminal, even if standard
+        # output is a pipe.
         with Progress(*columns, rest, console=self.console, redirect_stdout=False) as bar:
             self._bar, self._task = bar, bar.add_task(first, total=total, rest="")
             yield
@@ -124,7 +129,14 @@ class Display:
         self._staged = now if self._staged is None else self._staged
 
     def move(self, done: int, total: int, what: str, rest: str) -> None:
-        """Show that `done` of `total` units, called `what`, are done, followed by the text `rest`."""
+        """Show that `done` of `total` units of work are done.
+
+        Args:
+          done: number of units done.
+          total: number of all units.
+          what: what a unit is called, such as "step".
+          rest: more text, such as the losses and the time left.
+        """
         if self._bar is not None:
             self._bar.update(
                 self._task, completed=done, rest=rest, description=f"{what} {done}/{total}"
@@ -161,22 +173,22 @@ def time_left(seconds: float | Range | None) -> str:
 
 
 class GroupWork(NamedTuple):
-    """The work of one group of pictures, which have the same scales."""
+    """The work of one group of pictures, which have the same scales (resolution levels)."""
 
-    pictures: int
+    pictures: int  # number of pictures in the group
     scales: tuple[prepare.Scale, ...]
 
     @property
     def cost(self) -> int:
-        """Estimated cost of all evaluations of the losses, in pixels; serves only to compare groups."""
+        """Estimated cost of all evaluations of the losses, in pixels; only for comparing groups."""
         return self.pictures * sum(_evaluation_costs(self.scales))
 
 
 class BatchProgress(Iterator[int]):
     """Shows the progress of groups that are painted one after the other, and estimates the time left.
 
-    As an iterator, a `BatchProgress` yields how many updates are made between two calls of `report`.
-    For each group, pass `intervals_of(progress)` and `progress.report` to `paint_batch`, and then call
+    As an iterator, a `BatchProgress` yields the number of updates until the next call of `report`. For
+    each group, pass `intervals_of(progress)` and `progress.report` to `paint_batch`, and then call
     `end_group`.
     """
 

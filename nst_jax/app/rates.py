@@ -1,14 +1,17 @@
 """The speed of earlier runs on this machine, kept in a file in the folder of the traced programs.
 
-The peak rate of a device, in operations per second, says little about a run, so no duration is
-predicted before a run has been timed. What is predicted is a range, since other programs on the machine
-make runs slower.
+From it the duration of later runs is predicted. The peak speed of a device, in operations per second,
+says little about a run, so no duration is predicted before a run has been timed. What is predicted is a
+range, since other programs on the machine make runs slower.
+
+A run first computes its targets, which the losses compare the canvas with (this is called measuring),
+and then makes its updates. The two have different speeds, or rates, in operations per second.
 """
 
 import json
-import platform
+import platform as machine
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +19,14 @@ from typing import Any, NamedTuple
 from nst_jax import _files, provenance
 from nst_jax.app import cache
 from nst_jax.app.timing import Range, Timed
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.bucket_choice import Costs, typical_costs
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of rates kept under each key (see `_key`). Their median gives the likely time, since a run
-# slowed by other work hardly changes it. Older rates are dropped, so that the speed of a new driver or
-# version soon shows.
+# Number of rates kept under each key (see `_key`). The likely time is computed from their median, which
+# hardly changes if other work slows one of the runs. Older rates are dropped, so that the effect of a
+# new driver or version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
@@ -32,16 +37,19 @@ class Expected(NamedTuple):
     least: float  # if each part is as fast as in the best of the earlier runs
     likely: float  # if each part takes the median of the earlier runs
     most: float  # if each part is as slow as in the worst of the earlier runs
-    measuring: Range  # the part for measuring, which is computing the targets
-    updates: Range  # the part for the updates
+    measuring: Range  # seconds for computing the targets
+    updates: Range  # seconds for the updates
     runs: int  # number of earlier runs
-    whole: bool  # whether starting, reading, compiling and writing are included
+    # Whether `least`, `likely` and `most` include the time of starting, reading, compiling, writing.
+    whole: bool
 
 
-# Under `_key`, the file has the operations per second of updates. Under `_key` with the ending
-# `MEASURING`, it has those of measuring (computing the targets), and with the ending `BESIDE`, the
-# seconds of a run that are neither measuring nor updates.
-MEASURING, BESIDE = "measuring", "beside"
+# The file has four lists for each kind of run. Under `_key` are the operations per second of updates.
+# Under `_key` with the ending `MEASURING` are the operations per second of measuring. With the ending
+# `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. Under the key
+# of a precision with the ending `COMPILING` are the seconds in which batches compiled what one scale
+# of one shape needs. For each kind of training, the file has one list: the seconds of an update.
+MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
 def expected(plan: Plan) -> Expected | None:
@@ -80,7 +88,7 @@ def known_paces(plan: Plan) -> Range | None:
 def record_rate(
     plan: Plan, timed: Timed, measured: Timed | None = None, beside: float | None = None
 ) -> None:
-    """Add the speed of a run to the file of rates, if that can be written.
+    """Add the speed of a run to the file of rates, if the file can be written to.
 
     Args:
       plan: the plan of the run.
@@ -101,6 +109,37 @@ def record_rate(
     _record(new)
 
 
+def known_costs(recipe: Recipe, platform: str) -> Costs:
+    """Return what the choice of buckets weighs: medians of earlier runs here, else typical costs.
+
+    Args:
+      recipe: the recipe of the pictures; its precision matters.
+      platform: the device's platform, as JAX names it.
+    """
+    found, key = _read(), _key_of(recipe)
+    typical, updates = typical_costs(platform), found.get(key)
+    return Costs(
+        statistics.median(found.get(f"{key}, {COMPILING}") or [typical.program]),
+        1 / statistics.median(updates) if updates else typical.operation,
+    )
+
+
+def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -> None:
+    """Add what a batch took for compiling to the file of rates, if that can be written.
+
+    A batch of several precisions is ignored, and one that compiled for less than `LEAST_SECONDS`, whose
+    programs were there already.
+
+    Args:
+      recipes: the recipes of the batch.
+      seconds: how long it compiled; nothing of that time may have been saved by kept programs.
+      programs: the number of shapes of arrays, counted once for each scale.
+    """
+    keys = set(map(_key_of, recipes))
+    if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:
+        _record({f"{keys.pop()}, {COMPILING}": seconds / programs})
+
+
 def known_training(what: str) -> Range | None:
     """Return the least and most seconds of an update in earlier trainings like this; None if unknown.
 
@@ -113,7 +152,7 @@ def known_training(what: str) -> Range | None:
 
 
 def record_training(what: str, seconds: float) -> None:
-    """Add the mean seconds of an update of a training to the file of rates, if it can be written.
+    """Add the mean seconds of an update of a training to the file of rates, if it can be written to.
 
     Args:
       what: as in `known_training`.
@@ -123,7 +162,7 @@ def record_training(what: str, seconds: float) -> None:
 
 
 def _record(new: Mapping[str, float]) -> None:
-    """Add numbers to the lists in the file, if rates are kept and the file can be written."""
+    """Add numbers to the lists in the file, if rates are kept and the file can be written to."""
     path = _path()
     if path is None:
         return
@@ -142,20 +181,23 @@ def rates_are_kept() -> bool:
 
 
 def _key(plan: Plan) -> str:
-    """Return, as text, what the rate of a run depends on; rates are kept under this text.
+    """Return, as text, what the rate of a run depends on. Rates are kept in the file under this text.
 
     The text includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
-    words = [_device_key(), plan.recipe.network.precision.name]
-    if plan.devices > 1:  # operations are per device, and communication takes time
-        words.append(f"{plan.devices} devices")
-    return ", ".join(words)
+    # With several devices, operations are per device, and communication takes time.
+    bands = f", {plan.devices} devices" if plan.devices > 1 else ""
+    return _key_of(plan.recipe) + bands
+
+
+def _key_of(recipe: Recipe) -> str:
+    return f"{_device_key()}, {recipe.network.precision.name}"
 
 
 def _device_key() -> str:
     device = provenance.device()
-    return ", ".join([platform.node(), device["platform"], device["kind"]])
+    return ", ".join([machine.node(), device["platform"], device["kind"]])
 
 
 def _path() -> Path | None:
@@ -164,7 +206,7 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return all valid numbers in the file, by key; an empty dict if it is missing or damaged."""
+    """Return the valid numbers in the file, as lists by key; {} if the file is missing or damaged."""
     path = _path()
     try:
         found = {} if path is None else json.loads(path.read_text("utf-8"))

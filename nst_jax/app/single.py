@@ -1,4 +1,10 @@
-"""Paint the picture of one job: write results, show progress, save the canvas of a stopped run."""
+"""Paint the picture of one job: write results, show progress, save the canvas of a stopped run.
+
+A run changes its canvas, the picture that is painted, by many updates. After every few updates it
+yields a snapshot: the canvas at that time, with the losses of all canvases since the last snapshot. It
+paints at one or several scales (resolution levels), from coarse to fine. The targets, which the losses
+compare the canvas with, are computed before the updates; to compute them is also called measuring.
+"""
 
 import signal
 import time
@@ -70,12 +76,12 @@ def paint_job(
       job: a checked job.
       display: where progress is shown.
       peers: watches the other processes that paint this picture; None if there are none.
-      early: the preview, a picture by a fast network that is in the result's file, or soon will be,
-        until the run writes its own; None if there is none.
+      early: the preview: a picture painted by a fast network, which the result's file shows until this
+        run writes its own picture there. None if there is no preview.
 
     Returns:
-      How the run ended. If the run was interrupted or its losses diverged, the last finite canvas, if
-      there is one, has been written.
+      How the run ended. If it was interrupted or its losses diverged, the last canvas with finite
+      losses has been written, if there was one.
     """
     facts = facts_of_run(job, weights)
     _introduce(job, facts, display)
@@ -99,7 +105,8 @@ def paint_job(
             job,
             every=cluster.from_first(pace),
             compiled=programs.kept_in(cache.programs_folder(), display.say),
-            # Several processes must start shared programs in the same order, so each uses one thread.
+            # If several processes paint, all must start the programs that they share in the same order.
+            # So each process starts them in one thread only, its main thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
         )
@@ -109,7 +116,8 @@ def paint_job(
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
-                # Several processes must stop after the same update, so `follow` stops them instead.
+                # If several processes paint, all must stop after the same update. So `follow` stops
+                # them, and not a watch, which would stop each of them at a time of its own.
                 if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
@@ -142,8 +150,8 @@ def begun_painting(
       job: the checked job.
       every: yields the number of updates from one snapshot to the next.
       compiled: the compiled functions, from `programs.kept_in`.
-      begin: starts work, such as compiling for the next scale, in another thread; None does all work
-        in this thread. See `painting.paint_planned`.
+      begin: a function that starts work, such as compiling for the next scale, in another thread. With
+        None, all work is done in this thread. See `painting.paint_planned`.
       watch: waits while the targets are computed; see `painting.paint_planned`.
     """
     return painting.paint_planned(
@@ -163,15 +171,15 @@ def begun_painting(
 
 
 def _updates(job: PictureJob) -> int:
-    """Return the number of updates of a whole run; if it resumes, earlier updates are included."""
+    """Return the number of updates of the whole run, including those before it was resumed."""
     return sum(scale.steps for scale in job.plan.scales)
 
 
 def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
-    """Return the facts about a run that its picture's metadata contain, such as recipe and seed."""
+    """Return the facts about a run, such as recipe and seed, for the metadata of its picture."""
     return provenance.of_run(
         job.plan.recipe,
-        job.plan.scales,
+        job.plan.real_scales,
         seed=job.seed,
         inputs=job.inputs,
         weights=weights,
@@ -223,9 +231,10 @@ class Recorder:
         # There is a canvas for the start and one after each update. For each canvas, this list has the
         # seconds since the first canvas, without those of compiling and of measuring the targets.
         self.seconds: list[float] = []
-        self._totals: list[np.ndarray] = []  # for each snapshot, the total losses of its canvases
+        # For each snapshot so far, the total losses of the canvases since the snapshot before it.
+        self._totals: list[np.ndarray] = []
         self.compiling, self.watch = compiling, watch
-        # `seconds` of the canvases up to the checkpoint from which the run resumes; [] for a new run.
+        # What `seconds` had at the checkpoint from which the run resumes; [] for a new run.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
         self._stopwatch = Stopwatch(
             compiling,
@@ -235,7 +244,7 @@ class Recorder:
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
-        outputs, shape = job.outputs, job.plan.scales[-1].shape
+        outputs, shape = job.outputs, job.plan.real_scales[-1].shape
         if not cluster.is_first():
             outputs = replace(outputs, film=None)
         self.filming = Filming(outputs, pace.total, shape, display.say)
@@ -243,11 +252,12 @@ class Recorder:
     def record(self, shot: Shot) -> None:
         """Log, write and show one snapshot."""
         lap = self._stopwatch.lap()
-        # `last` is set first, so that `rescue` can write the snapshot if the log or the display fails.
+        # `last` is set before anything is written, so that `rescue` can write this snapshot if the log
+        # or the display fails.
         is_first, self.last = self.last is None, shot
         self._totals.append(np.asarray(shot.history.total))
-        # The first snapshot of a resumed run is the checkpoint itself, which comes before anything is
-        # compiled, so the duration of compiling is taken at the second snapshot.
+        # The first snapshot of a resumed run is that of the checkpoint, and comes before anything is
+        # compiled. So the duration of compiling is then taken at the second snapshot.
         if self._first_compile is None and (not is_first or self.job.resume is None):
             self._first_compile = self.compiling.seconds
         if is_first:
@@ -294,16 +304,17 @@ class Recorder:
     def _write(self, shot: Shot) -> None:
         """Write the snapshot into the folder of frames, and as the picture so far, if either is due.
 
-        A frame is due every `outputs.stride` updates and at the end; the picture so far is due every
-        `outputs.every` updates before the end. If `outputs.every` is set, `outputs.stride` equals it.
+        A frame is due at the start, every `outputs.stride` updates, and at the end. The picture so far
+        is due every `outputs.every` updates, but neither at the start nor at the end. If
+        `outputs.every` is set, `outputs.stride` equals it.
         """
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
             return
         if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
-            # Coarser scales are enlarged to the final size, since all frames of a film have one size.
-            final = enlarge(shot.image, self.job.plan.scales[-1].shape)
+            # Pictures of coarser scales are enlarged to the final size, so that all have the same size.
+            final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
             name = f"step_{shot.step:05d}.png"
             self._write_file(outputs.frames / name, shot._replace(image=final), overwrite=True)
         if outputs.every and 0 < shot.step < total:
@@ -330,7 +341,7 @@ class Recorder:
             write_picture(path, shot.image, **self._written_with(shot), overwrite=overwrite)
 
     def _written_with(self, shot: Shot) -> dict[str, Any]:
-        """Return the transparency, resolution and metadata with which a snapshot is written."""
+        """Return the alpha channel, the dots per inch and the metadata of a snapshot's file."""
         finished = shot.step == self.pace.total and shot.broke_at < 0
         finished = finished and not self._has_stalled(shot)
         metadata = self.facts | {
@@ -368,7 +379,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film; it ends with this snapshot, or, if its losses are not finite, before it."""
+        """Write the film. It ends with this snapshot, unless the snapshot's losses are not finite."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:
@@ -383,10 +394,13 @@ class Recorder:
     def _variations(self, shot: Shot) -> dict[str, float]:
         """Return the total variation of the picture, and of the content at the picture's size."""
         job = self.job
-        content = prepare.resized(job.content.image, job.plan.scales[-1].shape, job.plan.recipe)
+        content = prepare.resized(
+            job.content.image, job.plan.real_scales[-1].shape, job.plan.recipe
+        )
         height, width = shot.image.shape[:2]
         content = prepare.at_scale(content, (height, width))
-        # Jitted as a whole, since otherwise every operation would be compiled as its own program.
+        # The function is jitted as a whole. Without `jit`, jax would compile each operation in it as a
+        # program of its own.
         measured = jax.jit(lambda image: TOTAL_VARIATION(image))
         pictures = {"picture": shot.image, "content": content}
         return {name: float(measured(image)) for name, image in pictures.items()}
@@ -413,7 +427,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the canvas; called before this process ends because another process was lost."""
+        """Save the canvas; called when another process was lost, before this process is ended."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):
@@ -433,7 +447,7 @@ class Recorder:
             at = f"after {shot.step} of {total} updates"
             size, final = (
                 px(shot.image.shape),
-                px(self.job.plan.scales[-1].shape),
+                px(self.job.plan.real_scales[-1].shape),
             )
             scaled = "" if size == final else f", at {size} of {final}"
             message = f"{at}; {name} is unfinished{scaled}"
@@ -455,7 +469,7 @@ class Recorder:
 
     @property
     def _nothing(self) -> str:
-        """A phrase for messages about a run that wrote no canvas: what the result's file contains."""
+        """What the result's file contains if the run wrote no canvas, as a phrase for messages."""
         if self._previewed:
             return f"{self.job.outputs.picture.name} is only a preview"
         return "nothing was written"
@@ -481,7 +495,10 @@ class Recorder:
             self.log_end("interrupted")
 
     def log_end(self, status: str, **facts: Any) -> None:
-        """Write the log's last line, once, and before it the first line if that is still missing."""
+        """Write the last line of the log; before it, write the first line if that is still missing.
+
+        Only the first call writes lines.
+        """
         if self._ended:
             return
         self._ended = True
@@ -505,15 +522,15 @@ class Recorder:
         return loss_shares(shot.losses)
 
     def _measured(self, shot: Shot) -> dict[str, Any]:
-        """Return the losses of a snapshot as they are embedded in its picture."""
+        """Return the losses of a snapshot for the metadata of its picture."""
         return {"losses": provenance.of_losses(shot.losses)}
 
     def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:
         """Log the losses of the canvases since the previous snapshot.
 
         Args:
-          history: their losses, [number of canvases].
-          last: number of updates after which the last of these canvases was there.
+          history: the losses of these canvases, each an array [number of canvases].
+          last: number of updates after which the last of these canvases was reached.
           seconds: for each of these canvases, the seconds since the first canvas of the run.
         """
         self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
@@ -525,19 +542,19 @@ class Recorder:
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
 
     def _broken(self, shot: Shot) -> tuple[str, str]:
-        """Return, as text, why a run with losses that are not finite ended early, and what to try."""
+        """Return two texts: why a run ended early whose losses were not finite, and what to try."""
         why = f"the losses are not finite after {shot.broke_at} updates"
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
-        """Return, as text, what shows that a run painted nothing, and what to try."""
+        """Return two texts: what shows that a run painted nothing, and what to try."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
 
 
 def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None:
     """Show device, weights, recipe, sizes, memory and notes before the run."""
-    recipe, scales = job.plan.recipe, job.plan.scales
+    recipe, scales = job.plan.recipe, job.plan.real_scales
     rule = recipe.pictures.size
     lines = {
         "recipe": f"{recipe.name}, {facts['steps']} updates",
@@ -562,6 +579,8 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
     lines |= {role.replace("_", " "): file.name for role, file in job.controls.files.items()}
     if len(scales) > 1:
         lines["scales"] = ", ".join(f"{px(scale.shape)} for {scale.steps}" for scale in scales)
+    if job.plan.in_bucket:
+        lines["bucket"] = plan_report.bucket_line([scales], [job.plan.scales])
     lines |= finishing_lines(recipe)
     lines["memory"] = plan_report.memory_line(job.plan)
     if (time := plan_report.time_line(job.plan)) is not None:

@@ -16,13 +16,16 @@ from nst_jax.app.outputs import STANDARD
 from nst_jax.images.sources import BinaryReader, Source, read_to_end
 from nst_jax.images.writing import BinaryWriter, write_all
 
-# Exit code if nobody reads the result from standard output. Programs that the signal SIGPIPE (13) ends
-# have the same one, 128 + 13.
+# Exit code if nobody reads the result from standard output: 128 + 13, like that of programs that are
+# ended by SIGPIPE, the signal with the number 13.
 BROKEN_PIPE = 141
-NAME = "standard input"  # name of the picture that is read from there, in messages and settings
+NAME = (
+    "standard input"  # what messages and embedded settings call a picture that is read from there
+)
 # Format of the picture on standard output, if the option `suffix` names none.
 DEFAULT_FORMAT = "png"
-# Options whose values cannot be `-`, since standard output cannot be read again or take several files.
+# Options whose values cannot be `-`, since standard output can neither be read again nor take several
+# files.
 FILES_ONLY = ("checkpoint", "log", "frames")
 
 # The bytes from standard input, while a command runs that reads a picture `-`; at other times None.
@@ -36,7 +39,7 @@ class _StandardInput(io.BytesIO):
 
 
 def source(path: Path) -> Source:
-    """Return what a picture is read from: its path, or a file object with standard input for `-`."""
+    """Return what a picture is read from: its path or, for `-`, a file object with standard input."""
     if path != STANDARD or _given is None:
         return path
     return _StandardInput(_given)
@@ -57,8 +60,8 @@ def with_streams(
         such as "jpg", or None for `DEFAULT_FORMAT`.
 
     Returns:
-      The exit code of the command; but `BROKEN_PIPE` if nobody reads the result from standard output,
-      and 1 if it cannot be written there.
+      The exit code of the command, with two exceptions: `BROKEN_PIPE` if nobody reads the result from
+      standard output, and 1 if it cannot be written there for another reason.
 
     Raises:
       ValueError: if two pictures are `-`; if standard input is needed but is a terminal, closed or
@@ -145,7 +148,7 @@ def _to_output(command: Callable[[dict[str, Any]], int], chosen: dict[str, Any])
     """
     folder = tempfile.mkdtemp(prefix="nst-jax-")
     picture = Path(folder, f"picture.{chosen['suffix'] or DEFAULT_FORMAT}")
-    _files.mark_unfinished(picture)  # so that it is removed if a second Ctrl-C ends the process
+    _files.mark_unfinished(picture)  # a second Ctrl-C, which ends the process, then removes it
     try:
         with _claimed_output() as output:
             code = 1
@@ -169,7 +172,7 @@ def _copy(picture: Path, output: BinaryWriter) -> str | None:
 
     Returns:
       None if the file was copied or does not exist; "" if nobody reads standard output; an error
-      message if standard output cannot be written. In the last case the file is kept.
+      message if writing to standard output fails for another reason. In the last case the file is kept.
     """
     try:
         data = picture.read_bytes()

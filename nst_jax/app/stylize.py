@@ -13,6 +13,7 @@ from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
     check_weights,
+    chosen_bucket_of_picture,
     chosen_outputs,
     chosen_recipe,
     chosen_seed,
@@ -120,5 +121,6 @@ def _stylize_job(
         resume=resume,
         sized=sized,
         devices=chosen["devices"],
+        bucket=chosen_bucket_of_picture(chosen),
         begun=chosen["begun"],
     )

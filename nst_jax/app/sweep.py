@@ -1,11 +1,13 @@
 """The command `sweep`: paint one content and style with many values of one or two settings, as a grid.
 
-A sweep has one or two axes; an axis is a setting of the recipe with its values. In the recipe, the
-setting becomes an array with one number for each canvas, so that one program, under `vmap`, paints many
-canvases. (If sets of style layers are swept, the weight of each layer becomes an array.) The canvases
-are painted in groups of equal size, so that all groups run the same program. The size is the largest
-divisor of the number of canvases up to which larger groups are faster. A group that does not fit into
-memory is divided further.
+A sweep has one or two axes; an axis is a setting of the recipe with its values. Each canvas (a picture
+that is painted) gets one value of each axis. In the recipe, the setting becomes an array with one
+number for each canvas, so that one program, under `vmap`, paints many canvases. (If sets of style
+layers are swept, the weight of each layer becomes an array.)
+
+The canvases are painted in groups of equal size, so that all groups run the same program. Larger groups
+are faster, but only up to a certain size. The size must also divide the number of canvases; the largest
+size that does both is taken. A group that does not fit into memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +24,7 @@ from nst_jax.app.controls import ReadControls, given_of
 from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
 from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
-from nst_jax.app.plan_report import memory_line, precision_line, px
+from nst_jax.app.plan_report import bucket_line, memory_line, precision_line, px
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
@@ -37,15 +39,15 @@ from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
-from nst_jax.scaling import sharding
+from nst_jax.scaling import buckets, sharding
 from nst_jax.scaling.chunk_size import worthwhile_divisor
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.scaling.sharding import Devices
 from nst_jax.weights.params import WeightsInfo
 
 # The settings that can be swept, and their titles in the grid. If two are swept, the first in this
-# order makes the rows. The settings are applied in this order too, so `ratio` comes after
-# `style_weight`: it sets the content weight to `ratio` times the style weight.
+# order makes the rows. The settings are applied in this order, too. So `ratio` comes after
+# `style_weight`, because `ratio` sets the content weight to a multiple of the style weight.
 TITLES = {
     "layers": "style layers",
     "style_weight": "style weight",
@@ -62,7 +64,7 @@ class Axis(NamedTuple):
     """A setting that is swept, and its values."""
 
     name: str  # a key of `TITLES`
-    values: tuple[Any, ...]  # numbers; or tuples of style taps (layers that the style loss reads)
+    values: tuple[Any, ...]  # numbers, or sets of layers: tuples of names of style layers
     labels: tuple[str, ...]  # each value as the text that the grid shows
 
 
@@ -76,11 +78,12 @@ class SweepJob(Job):
       rows: the axis with one value for each row, or None for a single row.
       columns: the axis with one value for each column.
       labels: for each canvas, row by row, its swept values as text.
-      plan: the plan of one group; the grid is painted in groups of equal size. The swept numbers of its
-        recipe are arrays with one number for each canvas of the whole grid.
+      plan: the plan of one group of canvases. In the plan's recipe, however, swept numbers are arrays
+        with one number for each canvas of the whole grid.
+      scales: the scales of each canvas; those of `plan` may be the larger arrays of a bucket.
       controls: regions and protection, the same for all canvases.
-      given: regions, protection and the opacities of the pictures, checked; None if the job has none of
-        these.
+      given: regions, protection and the opacities of the pictures, checked; None if there are neither
+        regions nor protection, and all pictures are opaque.
       notes: what the user should know about regions, protection and transparent pictures.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
@@ -92,6 +95,7 @@ class SweepJob(Job):
     columns: Axis
     labels: tuple[str, ...]
     plan: Plan
+    scales: tuple[prepare.Scale, ...]
     controls: ReadControls = ReadControls()
     given: Given | None = None
     notes: tuple[str, ...] = ()
@@ -116,13 +120,13 @@ class PaintedCell(NamedTuple):
 
 
 def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Return the sets of style taps (layers that the style loss reads) that `--layers` asks for.
+    """Return the sets of style layers that `--layers` asks for.
 
     Args:
-      text: `"cumulative"` (sets of the first tap, of the first two, and so on up to all taps),
-        `"single"` (each tap alone), or sets with commas between them, such as
-        `"relu1_1,relu1_1+relu2_1"`.
-      taps: the style taps of the recipe.
+      text: `"cumulative"` (sets of the first layer, of the first two, and so on up to all layers),
+        `"single"` (each layer alone), or sets separated by commas, each with `+` between its layers,
+        such as `"relu1_1,relu1_1+relu2_1"`.
+      taps: the names of the recipe's style layers, which are those that its style loss reads.
 
     Returns:
       The sets, each in the order of `taps`.
@@ -160,7 +164,7 @@ def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
     Args:
       name: a key of `TITLES`.
       value: numbers, or the text of `--layers`.
-      recipe: the recipe, whose style taps `--layers` selects from.
+      recipe: the recipe, from whose style layers `--layers` selects.
 
     Returns:
       The axis.
@@ -179,14 +183,17 @@ def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
 
 
 def _short(taps: Sequence[str]) -> str:
-    """Return the names of a set of taps, shortened: "relu1_1 +2_1" for `("relu1_1", "relu2_1")`."""
+    """Return the names of several layers, shortened: "relu1_1 +2_1" for `("relu1_1", "relu2_1")`."""
     first, *others = taps
     kind = first.rstrip("0123456789_")
     return " +".join([first, *(tap.removeprefix(kind) for tap in others)])
 
 
 def _numerals(values: Sequence[float]) -> tuple[str, ...]:
-    """Return numbers as text: all like "1e-5" if the format `:g` gives one of them an exponent."""
+    """Return numbers as text, in Python's format `g`.
+
+    If this format writes at least one of them with an exponent, all are written like "1e-5".
+    """
     plain = tuple(f"{value:g}" for value in values)
     if not any("e" in text for text in plain):
         return plain
@@ -199,7 +206,7 @@ def _numerals(values: Sequence[float]) -> tuple[str, ...]:
 def shape_of(axes: Sequence[Axis]) -> tuple[Axis | None, Axis]:
     """Return the axes of the grid's rows and columns: those with several values.
 
-    If no axis has several values, the first axis becomes the columns.
+    If only one axis has several values, it becomes the columns. If none has, the first axis does.
 
     Args:
       axes: all axes that were given, in the order of `TITLES`.
@@ -271,8 +278,9 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
     """Turn each layer's weight into an array with one number for each set in `chosen`.
 
-    For a set of n of the N layers, the weights of its layers are multiplied by N / n, so that weights
-    that are equal in the recipe keep their sum, and the weights of the other layers by 0.
+    Let a set have n of the N layers. The weights of the layers in the set are multiplied by N / n, so
+    that the sum of the weights stays the same if all are equal in the recipe. The weights of the other
+    layers are multiplied by 0.
     """
     terms = recipe.terms
     if getattr(terms.style_loss, "parts", ()):
@@ -299,6 +307,7 @@ def sweep_job(
     chunk: int | None = None,
     devices: Devices = None,
     bands: int = 1,
+    bucket: int | None = None,
     **options: Any,
 ) -> SweepJob:
     """Make the job of a sweep and its plan.
@@ -309,14 +318,16 @@ def sweep_job(
       recipe: the recipe with every flag applied except those in `values`.
       values: maps keys of `TITLES` to their values: numbers, or for "layers" the text of `--layers`.
       controls: regions and protection, as they were read; None if there are none.
-      chunk: largest number of canvases painted at once; None is as many as fit into memory and still
-        gain speed.
+      chunk: largest number of canvases painted at once; None means as many as fit into memory, up to
+        the number beyond which painting more at once is no faster.
       devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
       bands: number of devices that share each canvas.
+      bucket: side in px of the square array in which each canvas lies, so that a sweep of another
+        picture runs the same programs; None: the canvases fill their arrays.
       **options: other fields of `SweepJob`.
 
     Raises:
-      ValueError: naming the argument that cannot be used.
+      ValueError: if an argument cannot be used; the message names it.
     """
     axes = [axis_of(name, values[name], recipe) for name in TITLES if name in values]
     rows, columns = shape_of(axes)
@@ -336,19 +347,26 @@ def sweep_job(
     )
     mesh = sharding.mesh_of_batch(devices, bands)
     labels = _labels(rows, columns)
+    arrays = scales
+    if bucket is not None:
+        controlled = given is not None
+        buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands > 1)
+        arrays = buckets.buckets_of(bucket, [scales], recipe)[0].scales
     group = worthwhile_divisor(
         len(labels),
-        scales[-1].shape,
+        arrays[-1].shape,
         jax.local_devices()[0].platform,
         sharding.pictures_in_parallel(mesh),
     )
+    plan_them = plan_scales if bucket is None else plan_bucket
     return SweepJob(
         content=content,
         styles=tuple(styles),
         rows=rows,
         columns=columns,
         labels=labels,
-        plan=plan_scales(recipe, scales, mesh=mesh, pictures=group, chunk=chunk),
+        plan=plan_them(recipe, arrays, mesh=mesh, pictures=group, chunk=chunk),
+        scales=scales,
         controls=controls,
         given=given,
         notes=tuple(notes),
@@ -384,7 +402,7 @@ def paint_sweep(
     count, size, plan = len(job.labels), job.plan.pictures, job.plan
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
-    styles = [[style.image for style in job.styles]]  # a single entry serves all canvases
+    styles = [[style.image for style in job.styles]]  # with a single entry, all canvases use it
     given = Given() if job.given is None else job.given
     opacities = [list(given.style_opacities)] if given.style_opacities else None
     members = members_of(
@@ -393,8 +411,11 @@ def paint_sweep(
         plan.recipe,
         init=start,
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
+        on_host=plan.in_bucket,
     )
-    for note in notes_on_regions(members[0].prepared, plan.recipe):  # raises for an empty region
+    for note in notes_on_regions(
+        members[0].prepared, plan.recipe
+    ):  # ValueError for an empty region
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
@@ -421,9 +442,10 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
         "recipe": f"{recipe.name}, {job.plan.updates} updates each",
         "precision": precision_line(job.plan),
         "pictures": job.pair,
-        "canvases": f"{len(job.labels)} of {px(job.plan.scales[-1].shape)} "
-        f"({recipe.pictures.size})",
+        "canvases": f"{len(job.labels)} of {px(job.scales[-1].shape)} ({recipe.pictures.size})",
     }
+    if job.plan.in_bucket:
+        lines["bucket"] = bucket_line([job.scales], [job.plan.scales])
     lines |= finishing_lines(recipe)
     for role, axis in (("down", job.rows), ("across", job.columns)):
         if axis is not None:
@@ -438,7 +460,7 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
             *job.notes,
             *style_scale_notes(
                 job.styles,
-                job.plan.scales[-1],
+                job.scales[-1],
                 recipe,
                 of_regions=[] if job.given is None else job.given.style_shapes,
             ),
@@ -455,7 +477,7 @@ def write_grid(job: SweepJob, weights: WeightsInfo, painted: Mapping[int, Painte
     Args:
       job: the checked job.
       weights: description of the weights file.
-      painted: maps indices of cells, counted row by row, to their canvases.
+      painted: maps the index of each painted cell of the grid, counted row by row, to its canvas.
 
     Raises:
       OSError: if the file cannot be written; the message says where the grid went instead.
@@ -476,7 +498,7 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 
     Args:
       job: the job, from which titles and labels are taken.
-      canvases: maps indices of cells, counted row by row, to images.
+      canvases: maps the index of each painted cell of the grid, counted row by row, to its image.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
@@ -495,14 +517,14 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 def facts_of(
     job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
 ) -> dict[str, Any]:
-    """Return the metadata of the grid: settings, swept values, and which canvases failed and how.
+    """Return the metadata of the grid: settings, swept values, and the canvases that went wrong.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """
     inputs = roles(job.content, job.styles, job.init_file)
     facts = provenance.of_run(
         job.plan.requested,
-        job.plan.scales,
+        job.scales,
         seed=job.seed,
         inputs=inputs | dict(job.controls.files),
         weights=weights,

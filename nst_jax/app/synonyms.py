@@ -1,8 +1,8 @@
 """The names that other programs, and people who guess, give to the options of this program.
 
-For a misspelt option, the known option with the most similar spelling is suggested. For an option with
-quite another name, such as `--mask`, that would be a wrong suggestion. So such names are listed here,
-each with what is probably meant.
+For a misspelt option, the known option with the most similar spelling is suggested. For a name such as
+`--mask`, under which other programs have an option, the most similar spelling would be a wrong
+suggestion. So such names are listed here, each with what is probably meant.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,8 +13,8 @@ class Meaning(NamedTuple):
     """What is probably meant by a name that is not the name of an option.
 
     Attributes:
-      options: the options of this program that do what is meant, the likeliest first. A command may
-        have only some of them, or none.
+      options: the options of this program that do what is meant, the likeliest first. The command that
+        was typed may have only some of them, or none.
       note: a hint for the user that is printed after the options, or alone if the command has none of
         them; may be empty.
     """
@@ -35,25 +35,37 @@ _MEANINGS = {
     # Options for colours, for parts of the picture, and for realism.
     "color colors colour colours colorize preserve-color preserve-colors preserve-colour "
     "preserve-colours keep-color keep-colors keep-colour keep-colours original-color original-colors "
-    "original-colour original-colours color-convert-type color-transfer match-color match-colors "
+    "original-colour original-colours keep-original-color keep-original-colors keep-original-colour "
+    "keep-original-colours color-convert-type color-transfer match-color match-colors "
     "luminance luminance-only histogram-matching": Meaning(("--colors",)),
-    "mask masks content-mask segment segmentation background foreground": Meaning(
+    "mask masks mask-path content-mask segment segmentation background foreground": Meaning(
         ("--region", "--protect")
     ),
     "style-mask style-masks style-mask-imgs semantic content-seg style-seg guidance": Meaning(
         ("--region",)
     ),
-    "exclude ignore keep-face": Meaning(("--protect",)),
+    "region regions": Meaning(
+        note="regions are for `nst-jax stylize`, `batch` and `sweep`; other commands paint the whole "
+        "picture in one style"
+    ),
+    "exclude ignore keep keep-face face faces person subject": Meaning(("--protect",)),
     "realistic realism photorealism photo-realism photorealistic matting": Meaning(("--realism",)),
     # Options for the numbers of updates and of pixels.
     "iterations iters iter num-iter num-iters num-iterations n-iter max-iter max-iterations "
     "initial-iterations num-steps n-steps epochs updates": Meaning(("--steps",)),
     "width height image-size img-size imsize max-size end-scale resolution": Meaning(("--size",)),
     "min-scale": Meaning(("--set",), "its key is descent.schedule.smallest"),
-    "style-scale style-scales style-scale-fac": Meaning(("--style-scale", "--style-size")),
-    "seamless tileable tiling": Meaning(("--tile-seamless", "--tile")),
+    "style-scale style-scales style-scale-fac stroke-size stroke-scale strokes brush-size": Meaning(
+        ("--style-scale", "--style-size")
+    ),
+    "scale": Meaning(("--size", "--style-scale")),
+    "seamless tileable": Meaning(
+        ("--tile-seamless",), "`nst-jax texture` paints tiles whose opposite borders meet"
+    ),
+    "tiling": Meaning(("--tile-seamless", "--tile")),
     # Options for the losses, the optimiser and the network.
     "alpha style-strength intensity": Meaning(("--strength",)),
+    "blend blending mix": Meaning(("--strength",), _SHARES),
     "beta": Meaning(("--style-weight",)),
     "style-weights": Meaning(("--style-weight",), _SHARES),
     "style-blend-weights style-imgs-weights style-interpolation-weights": Meaning(note=_SHARES),
@@ -91,7 +103,7 @@ MEANINGS: Mapping[str, Meaning] = {
 
 
 def meant_by(name: str, known: Collection[str]) -> str:
-    """Return a hint for an option that does not exist here; empty if it is not known what is meant.
+    """Return a hint for an option that does not exist; "" if it is not known what is meant.
 
     Args:
       name: the option as typed, with one dash or two, and with "_" or "-" between its words.

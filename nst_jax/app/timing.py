@@ -1,4 +1,10 @@
-"""Timing of runs: updates between two snapshots, the time left, the time spent on compilation."""
+"""Timing of runs: updates between two snapshots, the time left, the time spent on compilation.
+
+A run changes its canvas, the picture that is painted, by many updates, at one or several scales
+(resolution levels). After every few updates, it yields a snapshot of the canvas and the losses. The
+targets, which the losses compare the canvas with, are computed before the updates; to compute them is
+called measuring.
+"""
 
 import threading
 import time
@@ -15,18 +21,25 @@ from nst_jax.scaling.operations import FIXED_PIXELS
 INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer
 
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
+# Jax's event for a program that was loaded from its cache: the seconds of compiling that this saved.
+SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
+LEAST_SAVED = 1.0  # seconds; what is compiled faster does not matter
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at this scale, in pixels: those of the canvas, plus an overhead."""
+    """Return the cost of an update at a scale: the canvas's number of pixels, plus a fixed overhead."""
     return scale.shape[0] * scale.shape[1] + FIXED_PIXELS
 
 
 class CompileClock(AbstractContextManager):
     """Counts the seconds for which tracing and compiling block the thread that made the clock.
 
-    The durations come from jax's own monitoring events. Use the clock as a context manager. Time in
-    which the thread waits for another thread counts too, see `waiting`.
+    The durations come from jax's own monitoring events. The clock is a context manager, which stops
+    counting at its end. Time in which the thread waits for another thread counts too, see `waiting`.
+
+    Attributes:
+      loaded: number of programs that were loaded from jax's cache, and would have taken more than
+        `LEAST_SAVED` seconds to compile.
     """
 
     def __init__(self) -> None:
@@ -34,6 +47,7 @@ class CompileClock(AbstractContextManager):
         self._spans: list[tuple[float, float]] = []
         # Start and end of each time in which this thread waited for another, by `time.perf_counter`.
         self.waits: list[tuple[float, float]] = []
+        self.loaded = 0
         self._open = True
         jax.monitoring.register_event_duration_secs_listener(self._on_event)
 
@@ -51,19 +65,21 @@ class CompileClock(AbstractContextManager):
             return
         if event.startswith(COMPILE_EVENTS):
             self._add(duration_secs)
+        elif event == SAVED_EVENT and duration_secs > LEAST_SAVED:
+            self.loaded += 1
 
     def _add(self, seconds: float) -> None:
         end = time.perf_counter()
         start = end - seconds
-        # Events nest (a trace within a trace) and arrive when they end, so the outer one arrives last
-        # and replaces those it contains.
+        # An event may contain others (a trace within a trace), and arrives when it ends. So the outer
+        # event arrives last; its span replaces the spans of those that it contains.
         while self._spans and self._spans[-1][0] >= start:
             self._spans.pop()
         self._spans.append((start, end))
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count the time of its block, during which this thread waits for another."""
+        """Context manager: count the time of its block, in which this thread waits for another one."""
         start = time.perf_counter()
         try:
             yield
@@ -81,19 +97,19 @@ class CompileClock(AbstractContextManager):
 class Lap(NamedTuple):
     """The time between two snapshots, without that of compiling and of measuring targets."""
 
-    begun: float  # start of the lap: the sum, in seconds, of all laps before it
+    begun: float  # start of the lap: the sum of all laps before it, in seconds
     seconds: float  # length of the lap
 
     def spread(self, count: int) -> list[float]:
-        """Return when each of the lap's `count` canvases was done, if all took equally long.
+        """Return the times at which the lap's `count` canvases were done, if all took equally long.
 
-        Times are in seconds, counted from the same moment as `begun`.
+        The times are in seconds and, like `begun`, counted without compiling and measuring.
         """
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
 
 class Stopwatch:
-    """Measures laps: the times between snapshots, less those of compiling and of measuring targets.
+    """Measures laps: the times between snapshots, without those of compiling and measuring targets.
 
     The first call of `lap` returns 0 seconds, since no snapshot came before. `elapsed` is the sum of
     all laps so far; a resumed run gives the sum up to its checkpoint as the argument `elapsed`. The
@@ -109,8 +125,8 @@ class Stopwatch:
         measuring: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._compiling, self._clock, self._measuring = compiling, clock, measuring
-        # At the end of the last lap: the time by the clock, and the seconds of compiling and measuring
-        # so far. None before the first lap.
+        # Two numbers taken at the end of the last lap: the time by the clock, and the seconds of
+        # compiling and measuring so far. None before the first call of `lap`.
         self._last: tuple[float, float] | None = None
         self.elapsed = elapsed
 
@@ -142,8 +158,8 @@ class Range(NamedTuple):
 class Pace:
     """The seconds per unit of cost in the last laps, from which a range of times is estimated.
 
-    A lap is the work between two snapshots. Until `LAPS` laps are known, the seconds per unit of cost
-    of earlier runs count as well, since estimates from fewer laps are unreliable.
+    A lap is the work between two snapshots. As long as fewer than `LAPS` laps are known, which would
+    make an unreliable estimate, the seconds per unit of cost in earlier runs count as well.
     """
 
     LAPS = 5  # number of laps that are remembered
@@ -153,11 +169,11 @@ class Pace:
         self._laps: deque[float] = deque(maxlen=self.LAPS)
 
     def afresh(self) -> "Pace":
-        """Return a pace without laps, for the next scale; what earlier runs took still counts."""
+        """Return a pace without laps, for the next scale; it knows the same earlier runs."""
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:
-        """Add a lap: work of this cost took so many seconds."""
+        """Add a lap: work of the cost `cost`, which took `seconds`."""
         if cost > 0:
             self._laps.append(seconds / cost)
 
@@ -173,9 +189,10 @@ class Pace:
 class IntervalChooser(Iterator[int]):
     """Chooses how many updates `paint` makes between two snapshots: as many as take about a second.
 
-    An interval ends at the latest at the next multiple of `every` or `also`, and at the last update of
-    a scale. The first interval of a scale is one update, whose time tells how long an update takes; the
-    later intervals follow from the time of all updates at this scale so far, without compilation.
+    An interval ends early where the number of updates becomes a multiple of `every` or of a number in
+    `also`, and at the last update of a scale. The first interval of a scale is one update, whose time
+    tells how long an update takes. The lengths of later intervals are computed from the time of all
+    updates at this scale so far, without compilation.
     """
 
     def __init__(
@@ -192,29 +209,29 @@ class IntervalChooser(Iterator[int]):
 
         Args:
           scales: the scales of the run.
-          every: a snapshot is needed whenever the number of updates is a multiple of this; or None.
-          also: more such numbers.
+          every: a snapshot is needed whenever the number of updates is a multiple of this number; None
+            if there is no such need.
+          also: further numbers like `every`.
           done: number of updates after which the run resumes; 0 for a new run.
-          costs: cost of an update at each scale, in any unit; None estimates it from the pixels.
+          costs: cost of an update at each scale, in any unit; None means the costs by `update_cost`.
           expected: seconds per unit of cost in earlier runs; None if there were none.
         """
         self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
-        # At every scale but the final one, enlarging the canvas to the next scale takes the place of
-        # the last update and gives the first canvas of the next scale. So these scales end one update
-        # early.
+        # At every scale but the final one, the last update is replaced by enlarging the canvas, which
+        # gives the first canvas of the next scale. So these scales end one update early.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done
-        # Index of the scale that was timed last (-1: none yet), the number of its updates that were
-        # timed, and the seconds that they took.
+        # Index of the scale of the latest update that was timed (-1 if there is none), the number of
+        # updates of this scale that were timed, and the seconds that these took.
         self._measured, self._steps, self._seconds = -1, 0, 0.0
         self._pace = Pace(expected)
         self.timed = Timed(0.0, 0.0)
 
     @property
     def ends(self) -> Sequence[int]:
-        """For each scale, the number of updates since the start of the run after which it ends."""
+        """For each scale, how many updates of the whole run have been made when this scale ends."""
         return self._ends
 
     @property
@@ -223,7 +240,7 @@ class IntervalChooser(Iterator[int]):
         return self._ends[-1]
 
     def advance(self, step: int, seconds: float) -> None:
-        """Record that the updates after the last call, up to number `step`, took so many seconds.
+        """Record how long the updates since the last call took.
 
         Args:
           step: number of updates done since the start of the run.
@@ -258,14 +275,14 @@ class IntervalChooser(Iterator[int]):
     def range_left(
         self, compile_seconds: float = 0.0, measuring: Sequence[float] | None = None
     ) -> Range | None:
-        """Estimate the least and most seconds that the rest takes, from the speed so far.
+        """Estimate the least and most seconds that the rest of the run takes, from the speed so far.
 
         Args:
-          compile_seconds: how long preparing a scale takes, above all compiling its program. It is
-            assumed to happen while the previous scale runs; only what exceeds the time of that scale is
-            added.
-          measuring: for each scale, the seconds that computing its targets takes, which is assumed to
-            happen while the previous scale runs, too; None counts none.
+          compile_seconds: how long it takes to prepare a scale, above all to compile its program. This
+            is assumed to happen while the previous scale is painted. So it adds to the estimate only if
+            it takes longer than painting that scale.
+          measuring: for each scale, the seconds that computing its targets takes. They are a part of
+            the time that preparing the scale takes, in addition to `compile_seconds`. None means 0.
 
         Returns:
           The range, or None before anything was timed.
@@ -277,7 +294,7 @@ class IntervalChooser(Iterator[int]):
     def _left(
         self, unit: float, compile_seconds: float, measuring: Sequence[float] | None = None
     ) -> float:
-        """Return the seconds that the rest takes if each unit of cost takes `unit` seconds.
+        """Return the seconds that the rest of the run takes, if a unit of cost takes `unit` seconds.
 
         The other arguments are those of `range_left`.
         """

@@ -1,4 +1,8 @@
-"""Train a network: show progress, write samples, and write the best network, also after Ctrl-C."""
+"""Train a network: show progress, write samples, and write the best network, also after Ctrl-C.
+
+Some of the photos are held out: the network is not trained on them. The best network is the one with
+the least loss on these photos.
+"""
 
 import shutil
 import signal
@@ -32,11 +36,12 @@ from nst_jax.vgg.taps import TAPS
 from nst_jax.weights.params import WeightsInfo
 
 SUFFIX = ".h5"
-# Least seconds between two refreshes of the progress display, since each waits until the device has
-# computed the loss. A new held-out loss and the last update are shown at once.
+# Least seconds between two refreshes of the progress display. They are not more frequent, since each
+# waits until the device has computed the loss. A new loss on the photos that are held out is shown at
+# once, and so is the last update.
 SHOW_SECONDS = 1.0
 MOST_ROWS, MOST_COLUMNS = 4, 8  # most photos and most styles on the sheet of samples
-TIMED = 3  # updates after the first that are timed before a duration is predicted
+TIMED = 3  # number of updates, not counting the first, from whose time the duration is predicted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +50,9 @@ class TrainOutputs:
 
     Attributes:
       style: file of the best network.
-      checkpoint: file from which the training resumes.
-      samples: path of a picture that shows some held-out photos (those not trained on) as the network
-        trained so far paints them; None writes no such picture.
+      checkpoint: file for the state of the training, from which it can be resumed.
+      samples: path of a picture that shows how the network, as trained so far, paints some of the
+        photos that are held out; None means that no such picture is written.
       resume: whether to resume from the checkpoint, if that file exists.
     """
 
@@ -60,12 +65,12 @@ class TrainOutputs:
     def of(
         cls, style: Path, checkpoint: Path | None, *, samples: bool, resume: bool
     ) -> "TrainOutputs":
-        """Return the outputs, with missing paths made from the path of the network's file.
+        """Return the outputs; paths that are not given are formed from that of the network's file.
 
         Args:
           style: path of the network's file.
-          checkpoint: path of the checkpoint; None makes it from `style`.
-          samples: whether there is a picture of samples, whose path is made from `style`.
+          checkpoint: path of the checkpoint; None means that it is formed from `style`.
+          samples: whether a picture of samples is written, whose path is formed from `style`.
           resume: whether to resume from the checkpoint, if that file exists.
         """
         return cls(
@@ -78,10 +83,14 @@ class TrainOutputs:
         )
 
     def check(self, inputs: Sequence[Path], *, overwrite: bool) -> None:
-        """Refuse paths that cannot be written, or that are inputs.
+        """Check the paths: that they can be written to, and that none is an input or another output.
+
+        Args:
+          inputs: paths of all files that the training reads.
+          overwrite: whether an existing file of a network or of samples may be replaced.
 
         Raises:
-          ValueError: naming the option.
+          ValueError: if a path cannot be used; the message names the option.
         """
         if self.style.suffix.lower() != SUFFIX:
             raise ValueError(
@@ -127,7 +136,7 @@ def run_training(
 
     Args:
       params: the weights of VGG-19.
-      weights: description of their file.
+      weights: description of the weights file.
       job: the checked inputs and options.
       outputs: paths of the files to write.
       display: where progress is shown.
@@ -138,7 +147,7 @@ def run_training(
     Returns:
       How the training ended. If it was completed, or interrupted after its first update, the best
       network and the checkpoint have been written. If it diverged, the best network has been written,
-      if one was trained.
+      unless the best one is still the network before the first update.
     """
     _introduce(weights, job, outputs, display, resume, notes)
     written = (outputs.style, outputs.checkpoint, outputs.samples)
@@ -162,7 +171,7 @@ def run_training(
 
 
 def _follow(run: Training, recorder: "_Recorder", interrupts: Interrupts) -> Ending:
-    """Record every report until the training ends, is interrupted or fails; then save its results."""
+    """Record every report of a training until it ends, is interrupted or fails; then save results."""
     try:
         for report in run:
             if report.step:  # after the first update there is something to save
@@ -213,12 +222,12 @@ class _Recorder:
     ) -> None:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
-        self._first = run.step  # number of updates done before this process began
-        # When the checkpoint was written last; before that, when the training began.
+        self._first = run.step  # number of updates done before this process began; 0 for a new run
+        # When the checkpoint was last written; as long as there is none, when the training began.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
-        # Number of the first update that this process made, and when the update was done, by
-        # `time.perf_counter`; None before that.
+        # Number of the first update of this process, and the time by `time.perf_counter` when that
+        # update was done; None before it is done.
         self._pace: tuple[int, float] | None = None
         self._announced = self._rescued = False
         self._warned: set[Path] = set()
@@ -258,7 +267,7 @@ class _Recorder:
                 self._pace = report.step, time.perf_counter()
 
     def _seconds_per_update(self, step: int) -> float:
-        """Return the mean seconds from one update to the next so far, writing of files included."""
+        """Return the mean seconds from one update to the next so far, including writing of files."""
         first, since = self._pace or (step, time.perf_counter())
         return (time.perf_counter() - since) / max(1, step - first)
 
@@ -281,7 +290,7 @@ class _Recorder:
     # --- Files
 
     def save_best(self) -> None:
-        """Write the best network so far, unless it is the one before the first update."""
+        """Write the best network so far, unless that is the network before the first update."""
         if self.run.best_step:
             self._try(self.outputs.style, self._style_writer(measure=False))
 
@@ -333,7 +342,10 @@ class _Recorder:
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the best network, and return how the training ended.
 
-        If the last attempt to write the checkpoint failed, it is tried once more.
+        If the last attempt to write the checkpoint failed, the checkpoint is tried once more.
+
+        Args:
+          stopped_by: number of the signal that stopped the training, or None.
         """
         run, job = self.run, self.run.job
         network, facts = run.outcome()

@@ -1,7 +1,7 @@
-"""Waiting for arrays that jax computes.
+"""Waiting for arrays that jax computes, such that Python can run the handlers of signals meanwhile.
 
-Python can run the handlers of signals meanwhile, and the computing of a run's targets (measuring) is
-timed and shown.
+The arrays may be the targets of a run, which its losses compare the canvas with. To compute them is
+called measuring; its duration is recorded, and its progress is shown.
 """
 
 import threading
@@ -17,7 +17,8 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # longest pause in seconds between two checks of whether arrays are computed
-# The time left is shown when this share of measuring is done; earlier it could not be estimated well.
+# The time left is shown only when at least this share of measuring is done, since before that it could
+# not be estimated well.
 TELLING_SHARE = 0.05
 
 
@@ -28,7 +29,7 @@ def _nothing() -> None:
 class PollingWatch(measuring.Watch):
     """Waits until arrays are computed, in short pauses, so that Python can run handlers of signals.
 
-    If it waited in a single call of jax, no handler could run until this call ends.
+    During a single long call of jax, no handler could run.
     """
 
     def __init__(self, look: Callable[[], Any] = _nothing) -> None:
@@ -61,9 +62,9 @@ class MeasuringWatch(PollingWatch):
     The targets are measured in pieces, some by the thread that made this watch, some by other threads.
 
     Attributes:
-      timed: the number of arithmetic operations, and the seconds, of all pieces that were measured by
+      timed: the number of arithmetic operations, and the seconds, of those pieces that were measured by
         the thread that made this watch.
-      stopped: a function that returns whether the run shall end.
+      stopped: a function that returns whether the run is to end. It is called again and again.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class MeasuringWatch(PollingWatch):
         Args:
           compiling: the clock of the run, which records when this thread waits for another one.
           display: where progress is shown.
-          operations: number of arithmetic operations of measuring the targets of all scales of the run.
+          operations: number of arithmetic operations that it takes to measure all targets of the run.
           clock: returns the time in seconds; tests pass their own function.
         """
         super().__init__(self._see)
@@ -92,7 +93,7 @@ class MeasuringWatch(PollingWatch):
         self._elsewhere: list[tuple[float, float]] = []
 
     def stop_if_asked(self) -> None:
-        """Raise KeyboardInterrupt if the run shall end."""
+        """Raise KeyboardInterrupt if `stopped` returns true."""
         if self.stopped():
             raise KeyboardInterrupt
 
@@ -130,9 +131,9 @@ class MeasuringWatch(PollingWatch):
 
     @property
     def seconds_elsewhere(self) -> float:
-        """The part of `seconds` in which the thread waited for another thread that measured.
+        """The part of `seconds` for which the thread waited while another thread measured.
 
-        The `CompileClock` of the run counts this part as compiling, too.
+        The `CompileClock` of the run counts this part as well, as compiling.
         """
         return sum(
             max(0.0, min(end, until) - max(begun, since))

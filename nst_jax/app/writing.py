@@ -20,8 +20,8 @@ from nst_jax.recipes.sizes import SizeRule
 def write_picture(path: Path, image: Any, **options: Any) -> None:
     """Write a picture to a path that was checked before the run.
 
-    The path was valid then, so whatever goes wrong now is the fault of the disk or the memory, and is
-    raised as an `OSError`.
+    As the path was valid at that time, any error now comes from the disk or the memory. So every error
+    is raised as an `OSError`.
 
     Args:
       path: path of the file.
@@ -53,7 +53,7 @@ def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
 
 
 def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
-    """Write a picture by `write_elsewhere`, and return where, as the end of an error message.
+    """Write a picture by `write_elsewhere`; return the end of an error message that says where it is.
 
     Args:
       path: the path to which the picture could not be written.
@@ -94,13 +94,13 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
 def dpi_of(rule: SizeRule, content: tuple[float, float] | None) -> Any:
     """Return the resolution in dots per inch that a result's file states.
 
-    The resolution of the content is kept, although the number of pixels changes: the resolution says
-    how finely a picture is to be printed, and the number of pixels says how large the print is then.
+    The resolution of the content is kept, although the number of pixels changes. The resolution says
+    how finely a picture is to be printed; with more pixels, only the print becomes larger.
 
     Args:
       rule: the size rule of the result. If it is a size of paper, its `dpi`, one number, is returned.
-      content: the (horizontal, vertical) resolution that the content's file states, or None. This is
-        returned for all other rules.
+      content: the (horizontal, vertical) resolution that the content's file states, or None if it
+        states none. For all rules but sizes of paper, this argument is returned.
     """
     return getattr(rule, "dpi", content)
 

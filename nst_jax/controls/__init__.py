@@ -3,13 +3,15 @@
     sky = controls.Region(mask, painting)
     image = nst_jax.stylize(params, photo, other, regions=[sky], protect=controls.Protect(face))
 
-Here `mask` and `face` are masks [h, w] drawn over the photograph, in which 1 marks the sky and the
-face.
+Here `photo`, `painting` and `other` are pictures, and `mask` and `face` are masks [h, w] drawn over
+`photo`: 1 marks the pixels of the sky, or of the face. The sky gets the style of `painting`, the rest
+that of `other`, and the face stays as it is.
 
-`color`, `finishing`, `guided_filter` and `matting` change the colours of whole pictures, and keep the
-photograph's edges. `given` defines and checks what callers pass, such as `Region`; `coded_maps` makes
-regions from colour-coded maps. `masks` checks masks and resizes them to the features of the network;
-`regions` computes from them the arrays that the losses need.
+`color` changes the colours of whole pictures. `guided_filter` keeps the edges of the photograph, and
+`matting` measures how well they are kept. `finishing` applies what a recipe asks for to content, styles
+and results. `given` defines and checks what callers pass, such as `Region`; `coded_maps` makes regions
+from colour-coded maps. `masks` checks masks, and makes masks of the network's features from them;
+`regions` computes the arrays that the losses need.
 """
 
 from typing import TYPE_CHECKING

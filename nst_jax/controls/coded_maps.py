@@ -8,7 +8,7 @@ from nst_jax import _checks
 from nst_jax.controls.given import MOST_REGIONS, Region
 
 # Smallest share of the content's map that a colour must cover to define a region. Pixels of rarer
-# colours, as along smoothed edges, belong to the region with the nearest colour.
+# colours, such as those along smoothed edges, belong to the region with the nearest colour.
 LEAST_SHARE = 0.005
 
 # Largest Euclidean distance, in 8-bit levels of RGB, between a pixel of the style's map and the colour
@@ -39,8 +39,8 @@ def regions_of_maps(
       argument: the caller's name for the maps, shown in error messages.
 
     Returns:
-      A list with one `Region` for each colour, in the order of the areas that they cover in the
-      content, the largest first.
+      A list with one `Region` for each colour that defines a region, the one with the largest area in
+      the content's map first.
 
     Raises:
       TypeError: if a map is no array.

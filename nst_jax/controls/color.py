@@ -1,4 +1,4 @@
-"""Change the colours of one picture to match another's: their mean and covariance, or their chroma.
+"""Give a picture the colours of another one: their mean and covariance, or their chroma.
 
 All functions can be traced and differentiated, and work on single pictures [h, w, 3]. They do not clip:
 a caller that needs values in [0, 1] clips them. The covariance of a constant, grey or two-coloured
@@ -118,8 +118,8 @@ def _root_and_basis(matrix: Matrix) -> tuple[Matrix, Vector, Matrix]:
 def _root_jvp(primals: tuple[Matrix], tangents: tuple[Matrix]) -> tuple[Matrix, Matrix]:
     # Let R be the root of A. From R R = A follows R' R + R R' = A' for the derivatives. This equation
     # is solved for R' in the basis of the eigenvectors of A, where each entry of A' is divided by a sum
-    # of two eigenvalues of R. JAX's own rule for `eigh` would divide by differences of eigenvalues,
-    # which are 0 for a grey picture.
+    # of two eigenvalues of R. JAX's own rule for `eigh` would divide by differences of eigenvalues. For
+    # a grey picture, two eigenvalues are equal, so it would divide by 0.
     root, roots, vectors = _root_and_basis(primals[0])
     inside = _product(_product(vectors.T, tangents[0]), vectors)
     inside = inside / (roots[:, None] + roots[None])
@@ -229,7 +229,7 @@ def with_colors_of(
     opacity: Opacity | None = None,
     other_opacity: Opacity | None = None,
 ) -> Image:
-    """Map the colours of a picture linearly so that they get the mean and covariance of another's.
+    """Map the colours of a picture linearly, to the mean and covariance of another picture's colours.
 
     Departures from the notebook of Gatys and others (see the module's docstring): it uses the map
     "pca", while the default here is "transport"; and it adds 1e-5 to the diagonals of covariances,
@@ -289,10 +289,10 @@ def matched_luminance(
     opacity: Opacity | None = None,
     other_opacity: Opacity | None = None,
 ) -> Image:
-    """Return the luminance of a picture, scaled to another's mean and standard deviation of luminance.
+    """Return the luminance of a picture, with the mean and standard deviation of another's luminance.
 
-    Mean and standard deviation are both matched, as in the paper of 2017; the authors' notebook matches
-    the mean alone.
+    Both are matched, as in the paper of 2017; the authors' notebook matches the mean alone. (The
+    references are in the module's docstring.)
 
     Args:
       picture: [h, w, 3] in [0, 1].
@@ -346,9 +346,9 @@ def with_chroma_of(picture: AnyImage, other: Other, space: str = "oklab") -> Ima
     Args:
       picture: [h, w, 3] in [0, 1], whose luminance or lightness is kept.
       other: the picture whose chroma is taken, [h, w, 3] in [0, 1], of the same size.
-      space: the colour space. With "ycbcr", the luminance Y of ITU-R BT.601 is that of `picture`, as in
-        published programs; with "oklab", the lightness L of OKLab is, in which a hue keeps its look
-        when it gets lighter or darker.
+      space: the colour space. With "ycbcr", the result has the luminance Y (of ITU-R BT.601) of
+        `picture`, as in published programs. With "oklab", it has the lightness L of `picture` in the
+        space OKLab, in which a hue keeps its look when it gets lighter or darker.
 
     Returns:
       [h, w, 3]; some values may be outside [0, 1], since not every hue exists at every luminance.

@@ -99,12 +99,12 @@ def recolored(
 def mixed_palette(
     styles: Sequence[Array], shares: Float[Array, " n"], opacities: Sequence[Any] = ()
 ) -> Palette:
-    """Return the colours of one or several styles, each counted by its share.
+    """Return the palette (range, mean and covariance of the colours) of one or several styles.
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].
-      shares: a weight for each style, of any positive sum. A style of share 0 does not count,
-        not even for the range of the colours.
+      shares: how much each style counts; only the ratios matter. A style of share 0 does not count at
+        all, not even for the least and greatest values of the palette.
       opacities: for each style its opacity, [h, w] in [0, 1], or None; see `palette_of`.
 
     Returns:
@@ -135,7 +135,10 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return the number of rows in each strip in which a picture is filtered; all rows if few."""
+    """Return the number of rows in each strip in which a picture is filtered.
+
+    These are all rows of the picture if it is small.
+    """
     return min(height, max(2 * filter_radius(height, width), MOST_PIXELS // width))
 
 
@@ -154,15 +157,15 @@ def realistic(
 ) -> Image:
     """Return a picture whose edges are moved towards those of a photograph.
 
-    The picture is mixed with its filtered version: the guided filter makes of it a locally affine
-    function of the photograph, which has the photograph's edges only. A large picture is filtered in
-    strips of rows, which changes the result by rounding errors only.
+    The picture is mixed with a filtered version of itself. The guided filter approximates the picture
+    by a locally affine function of the photograph, which has no other edges than the photograph. A
+    large picture is filtered in strips of rows, which changes the result by rounding errors only.
 
     Args:
       image: the picture [h, w, 3] in [0, 1].
       content: the photograph, of the same size.
-      realism: share of the filtered picture in the result, from 0 to 1. With 1, every edge is one of
-        the photograph's.
+      realism: share of the filtered picture in the result, from 0 to 1. With 1, every edge of the
+        result is an edge of the photograph.
       shown: the picture to filter, [h, w, 3], if it is not `image` itself: `finished` passes `image`
         with the protected parts of the content mixed in.
 
@@ -222,7 +225,7 @@ def finished(
     kept: KeptContent | None = None,
     opacity: Any = None,
 ) -> Image:
-    """Return the picture to show of a canvas: its edges are changed first, then its colours.
+    """Return the picture that is shown of a canvas; first its edges are changed, then its colours.
 
     The protected parts of the content are not mixed into the result here; `with_kept` does that
     afterwards.

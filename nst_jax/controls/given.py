@@ -74,9 +74,9 @@ class Given(NamedTuple):
 
     @property
     def soft(self) -> bool:
-        """Whether an opacity or the amount of protection has values between 0 and 1.
+        """Whether an opacity or the amount of protection has values strictly between 0 and 1.
 
-        Then a position in the features of a tap may count in part, even where masks are made binary.
+        If so, a position in the network's features may count in part, even if masks are made binary.
         """
         amount = 0 if self.protect is None else self.protect.amount
         opacities = (self.opacity, *self.style_opacities)
@@ -171,7 +171,8 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
     return tuple(found)
 
 
-MOST_REGIONS = 16  # largest number of regions, counting that of the default style
+# Largest number of regions, where all pixels with the default style count as one more region.
+MOST_REGIONS = 16
 
 
 def _checked_protect(content: Shape, protect: Any) -> Protect:
@@ -228,7 +229,7 @@ def _checked_style_opacities(styles: Sequence[Shape], given: Any) -> tuple[np.nd
 
 
 def is_batch(mask: Any) -> bool:
-    """Return whether a value is a list of masks, or an array [n, h, w] or [n, h, w, 1 or 3] of them."""
+    """Return whether a value is several masks: a list, or an array [n, h, w] or [n, h, w, 1 or 3]."""
     if isinstance(mask, (list, tuple)):
         return True
     shape = np.shape(mask)
@@ -239,16 +240,16 @@ class BatchControls(NamedTuple):
     """The controls that a caller gave for a batch of pictures; see `batches.stylize_many`.
 
     Each mask, weight, amount and opacity is either one value for all pictures, or several values, in a
-    list or along the first axis of an array. Picture number i gets value number i modulo their number.
+    list or along the first axis of an array. Of n values, picture number i gets value number i mod n.
     """
 
     regions: Any = None  # a list of `Region`, whose `mask` and `weight` may be several values
     protect: Any = None  # a `Protect`, whose `mask` and `amount` may be several values
-    opacity: Any = None  # of all contents, or several values, one for each content
-    style_opacity: Any = None  # of all styles, or several values, one for each entry of `styles`
+    opacity: Any = None  # one opacity for all contents, or several, one for each content
+    style_opacity: Any = None  # one opacity for all styles, or one for each entry of `styles`
 
     def lengths(self) -> dict[str, int]:
-        """Return, by the names of the controls that have several values, how many values they have."""
+        """Return, for each control that has several values, how many it has, as a dict by name."""
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
         for index, region in enumerate(regions):

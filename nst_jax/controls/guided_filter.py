@@ -25,9 +25,9 @@ def box_sums(planes: Planes, radius: int) -> Planes:
     """Return, for each pixel, the sum over the square window of side 2 `radius` + 1 around it.
 
     Pixels beyond the border count as 0. Along each axis, sums of 1, 2, 4, ... neighbours are made by
-    doubling; then some of these sums, whose lengths together are that of the window, are added. This
-    takes about 2 log2(side) additions, and its rounding errors are as small as those of pairwise
-    summation.
+    doubling. Then those of these sums are added whose lengths make up the side of the window (such as
+    1 + 4 for 5 pixels). This takes about 2 log2(side) additions, and its rounding errors are as small
+    as those of pairwise summation.
 
     Args:
       planes: [h, w, ...].
@@ -136,8 +136,8 @@ def filtered_by_guide(
     if radius < 0:
         raise ValueError(f"`radius`: expected 0 or more pixels, got {radius}")
     picture, guide = (at_least_float32(jnp.asarray(one)) for one in (picture, guide))
-    # Middle grey is subtracted from all colours and added again at the end: the numbers between are
-    # smaller, so covariances, which are differences of products, lose fewer digits.
+    # Middle grey is subtracted from all colours at first, and added again at the end. This makes the
+    # numbers smaller, so covariances, which are differences of products, lose fewer digits.
     colors, wanted = guide - 0.5, picture - 0.5
     mask = jnp.ones(guide.shape[:2], guide.dtype) if inside is None else inside
     count = jnp.maximum(box_sums(mask, radius), 1.0)

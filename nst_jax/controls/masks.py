@@ -40,8 +40,8 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
     Args:
       argument: the caller's name for the mask, shown in error messages.
       value: an array [h, w], [h, w, 1], or [h, w, 3] with three equal channels, as
-        `nst_jax.images.load` reads a grey picture: floating point in [0, 1], uint8, which is divided by
-        255, or bool.
+        `nst_jax.images.load` reads a grey picture. Its dtype is floating point, with values in [0, 1],
+        or bool, or uint8, which is divided by 255.
       empty: whether a mask without any pixel inside is accepted.
 
     Returns:
@@ -149,7 +149,7 @@ def at_taps(
     With `"inside"`, a position of the features is inside if its whole receptive field is; what the
     network pads beyond the picture's border counts as inside. With `"all"`, a position is inside if any
     pixel of its receptive field is. In both cases, the mask of pixels is made binary first, at 0.5, and
-    the area inside is at last extended by the positions that are at most `growth` rows and columns away
+    the area inside is finally extended by the positions that are at most `growth` rows and columns away
     from it. With `"simple"`, the mask is only resized, antialiased, and keeps its soft edges.
 
     Args:

@@ -1,11 +1,13 @@
 """Compute the arrays that the losses need for regions, protected parts and transparent parts.
 
-A region is a part of the content that has a style of its own; all other pixels have the default style.
-The style loss of a region compares a statistic (such as the Gram matrix) of the canvas, the picture
-being optimised, over the region with that of the region's style. In its sums over the positions of the
-features at a tap, a position counts T² times, where T is the region's mask at the tap, and the sums are
-divided by the sum of T². So a statistic is still made of sums over positions, and losses that are
-computed in parts of the canvas (see `nst_jax.scaling`) stay the same.
+A region is a part of the content that has a style of its own. All other pixels have the default style,
+and count as one more region. The style loss of a region compares two statistics, such as Gram matrices:
+that of the canvas (the picture being optimised) over the region, and that of the region's style.
+
+A tap is a layer whose features a loss reads. In a statistic's sums over the positions of the features
+at a tap, a position counts T² times, where T is the region's mask at the tap, and the sums are divided
+by the sum of T². So a statistic is still made of sums over positions, and losses that are computed in
+parts of the canvas (see `nst_jax.scaling`) stay the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,8 +33,8 @@ class Controls(NamedTuple):
     masks: Float[Array, "*batch h w r"]  # masks of the r regions, without that of the default style
     # Weights of the r + 1 style losses, that of the default style first.
     weights: Float[Array, "*batch r1"]
-    # A mask [h', w'] for each default style (several are blended), then for each region's style. None:
-    # all pixels of that style count.
+    # A mask [h', w'] for each default style (if there are several, they are blended), then one for each
+    # region's style. None in place of a mask means that all pixels of the style count.
     style_masks: tuple[Any, ...]
     opacity: Any  # opacity [h, w] of the content; None if it is opaque
     protect: Any  # mask [h, w] of the protected part; None if nothing is protected
@@ -40,12 +42,12 @@ class Controls(NamedTuple):
 
     @property
     def regions(self) -> int:
-        """The number of regions, counting that of the default style."""
+        """The number of regions, including the pixels with the default style as one region."""
         return int(self.masks.shape[-1]) + 1
 
 
 def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Return the controls that a caller gave as arrays, resized to the given sizes.
+    """Convert the controls that a caller gave to arrays of the given sizes.
 
     Args:
       given: the controls, from `given.checked_controls`.
@@ -158,7 +160,7 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 
 
 def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
-    """Return the mask T of each region at the style taps, [h', w', r + 1], the default style's first.
+    """Return, by style tap, the masks T of all regions, [h', w', r + 1], the default style's first.
 
     Unless the reach is "simple", a pixel belongs to the region that has the largest share in it; if
     several regions have the largest share, the pixel belongs to all of these. Transparent pixels belong
@@ -179,7 +181,7 @@ def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[
 def style_masks_at(
     mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach
 ) -> dict[str, Array]:
-    """Return the mask T of a style picture at the style taps, [h', w'], from its mask of pixels."""
+    """Return, by style tap, the mask T of a style picture, [h', w'], made from its mask of pixels."""
     return {tap: found[..., 0] for tap, found in reach.at_taps(mask[..., None], taps).items()}
 
 
@@ -194,15 +196,15 @@ def guides_of(
     style_totals: Mapping[str, Float[Array, " r1"]],
     held: Mapping[str, Array],
 ) -> Guides:
-    """Return the masks of a canvas with sums and weights that are computed from them before the loop.
+    """Return the masks of a canvas, with sums and weights that are computed once, before the updates.
 
-    A region that is empty at a tap, in the canvas or in its style, has weight 0 there.
+    If a region is empty at a tap, in the canvas or in its style, it has weight 0 at this tap.
 
     Args:
       at_taps: the mask T of each region at the style taps, [h', w', r + 1], from `canvas_masks`.
       weights: weights of the regions' style losses, [r + 1].
-      style_totals: by tap, the sum of T² over each region's style, [r + 1]. Only whether a sum is 0
-        matters, so for a style without a mask it may be any positive number.
+      style_totals: by tap, the sum of T² over each region's style, [r + 1]. It matters only whether a
+        sum is 0, so the sum of a style without a mask may be any positive number.
       held: square roots of weights in the content loss for protected parts, from `held_at`.
     """
     totals = {tap: total(mask) for tap, mask in at_taps.items()}
@@ -237,9 +239,9 @@ def held_tap(taps: Sequence[str]) -> str:
 def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Any]:
     """Return square roots of the weights of positions in the content loss for protected parts.
 
-    The result has [h', w', 1] for a single tap, that of `held_tap`, or is empty if nothing is
-    protected. A weight is the amount of protection times the mask of the protected part, resized to the
-    tap.
+    The result is a dictionary. Its only key is the tap that `held_tap` returns, its value an array
+    [h', w', 1]. It is empty if nothing is protected. A weight is the amount of protection times the
+    mask of the protected part, resized to the tap.
     """
     if controls.protect is None:
         return {}
@@ -249,7 +251,7 @@ def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, 
 
 
 def kept_of(content: Float[Array, "h w 3"], controls: Controls) -> KeptContent | None:
-    """Return the content and the share of it in each pixel of the result; None without protection."""
+    """Return the content, and its share in each pixel of the result; None if nothing is protected."""
     if controls.protect is None:
         return None
     share = controls.amount * controls.protect

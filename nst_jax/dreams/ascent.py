@@ -79,7 +79,8 @@ class DreamState(NamedTuple):
 
     # Number of steps so far at this octave; -1 before the excitement of the start has been computed.
     step: Int[Array, "*batch"]
-    # The picture, in [0, 1], whose excitement was computed last and was finite; at first, the start.
+    # The last picture, in [0, 1], of which the excitement was computed and found to be finite. Before
+    # the first step, the start.
     canvas: Float[Array, "*batch h w 3"]
     # The excitement of `canvas`. If `broke_at` is not -1, it is that of a later picture, which was
     # rejected because this excitement is not finite.
@@ -142,9 +143,8 @@ def climb(
         the mean squares of the picture's activations are maximised.
 
     Returns:
-      The next `DreamState`. If the excitement of the pending canvas is not finite, `canvas` keeps the
-      picture before it, in this step and in all later ones, and `broke_at` becomes the number of the
-      step.
+      The next `DreamState`. If the excitement of the pending canvas is not finite, `canvas` stays as it
+      was, in this step and in all later ones, and `broke_at` becomes the number of the step.
     """
     widest = jnp.asarray(ascent.jitter, jnp.int32)
     shift = jax.random.randint(jax.random.fold_in(key, state.step + 1), (2,), -widest, widest + 1)
@@ -305,7 +305,9 @@ def _sums(
     image: Image,
     index: Index,
 ) -> dict[str, Scalar]:
-    """Return, for each tap, a sum over all activations; divided by their number it is the excitement.
+    """Return, for each tap, a sum over all activations, from which the excitement is computed.
+
+    Divided by the number of activations, the sum over a whole picture is the excitement at the tap.
 
     What is summed are the squares of the activations or, with a guide, the products of the activations
     with the best-matching activations of the guide. For a tile, the sum is over the activations of the
@@ -351,13 +353,13 @@ def _best_matches(
 
 
 def _shares(ascent: Ascent) -> dict[str, Any]:
-    """Return by tap the weight of each tap in `ascent`, divided by the sum of all weights."""
+    """Return a dictionary: tap -> its weight in `ascent`, divided by the sum of all weights."""
     whole = reduce(operator.add, ascent.weights)
     return {tap: weight / whole for tap, weight in zip(ascent.taps, ascent.weights, strict=True)}
 
 
 def _factors(image: Image, ascent: Ascent) -> dict[str, Any]:
-    """Return 1 / (number of activations) for each tap: `_sums` times these factors gives the means."""
+    """Return 1 / (number of activations) for each tap, by which a sum is multiplied to give a mean."""
     found = {}
     for tap in ascent.taps:
         height, width = vgg.feature_shape(

@@ -64,11 +64,11 @@ class DreamSettings:
       octaves: number of octaves, which are the sizes at which the picture is painted, one after
         another. The last octave has the final size.
       octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
-      recipe: the settings that a dream has in common with a style transfer, in the record of a style
-        transfer: the size rule and the resizing filter of the picture, and the network. The taps of the
-        dream are the content taps of this recipe, and its size rule for styles is that of the guide.
-        The recipe is used to plan memory, tiles and precision, and to compute the guide's features in
-        the way in which a style transfer computes those of its content.
+      recipe: the settings that a dream has in common with a style transfer, as a `Recipe`: the size
+        rule and the resizing filter of the picture, and the network. The taps of the dream are the
+        content taps of this recipe, and its size rule for styles is that of the guide. The recipe is
+        used to plan memory, tiles and precision, and to compute the guide's features in the way in
+        which a style transfer computes those of its content.
     """
 
     ascent: Ascent
@@ -91,7 +91,7 @@ class DreamSettings:
 
         Returns:
           A `Scale` for each octave: the (height, width) of the picture there, the final size of the
-          guide, and the number of steps. It is the record that the loop in `nst_jax.descent` takes.
+          guide, and the number of steps. The loop in `nst_jax.descent` takes this tuple.
 
         Raises:
           ValueError: if a side of the picture or of the guide, or of the picture at an octave, is
@@ -136,9 +136,9 @@ def settings_of(
       taps: the taps (layers) whose activations are maximised: a name such as `"relu4_4"`, a list of
         names, or a dict from names to weights.
       guided: whether the dream has a guide.
-      size: final size of the picture, as in `nst_jax.stylize`; None is `SIZE`, longer side 512 px.
-      guide_size: size of the guide, in the same forms as `size`; None is `GUIDE_SIZE`, longer side
-        224 px.
+      size: final size of the picture, as in `nst_jax.stylize`; None means `SIZE`, longer side 512 px.
+      guide_size: size of the guide, in the same forms as `size`; None means `GUIDE_SIZE`, longer
+        side 224 px.
       steps: number of steps at each octave.
       step_size: standard deviation of the change of the pixel values in one step, where black and white
         differ by 1.
@@ -146,9 +146,9 @@ def settings_of(
       octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
       jitter: largest number of pixels by which the picture is shifted along each axis before a step;
         the shift is random.
-      precision: name of the network's precision, such as `"float32"`; None is `"auto"`.
-      tile: side in px of the tiles in which the picture is computed; `"off"` computes it whole, and
-        `"auto"` or None decides by the memory.
+      precision: name of the network's precision, such as `"float32"`; None means `"auto"`.
+      tile: side in px of the tiles in which the picture is computed. With `"off"`, it is computed as a
+        whole; with `"auto"` or None, in tiles only if it does not fit in memory.
 
     Returns:
       The settings.
@@ -210,7 +210,8 @@ def _weights_of(taps: Any) -> dict[str, float]:
     if isinstance(taps, Mapping):
         found = dict(taps)
     elif isinstance(taps, (list, tuple)):
-        # Refuses a tap that is given twice, before the names become the keys of a dict.
+        # This call raises an error for a tap that is given twice. Below, the names become keys of a
+        # dict, which would hide the repetition.
         vgg.resolve_taps(taps)
         found = dict.fromkeys(taps, 1.0)
     else:

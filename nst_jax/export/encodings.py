@@ -3,9 +3,9 @@
 Only the larger kernels are stored in fewer bits than float32. The exported programs first decode the
 weights, and then compute in float32. There are two ways to store a kernel in 8 bits. If it has at most
 256 different values, it is stored as indices into a table of these values, which loses nothing. Any
-other kernel is rounded: for each output channel, a scale is stored, and for each number of the kernel
-the nearest whole multiple of this scale, from -127 to 127. In TensorFlow Lite files, TensorFlow's own
-converter encodes the weights instead.
+other kernel is rounded: a scale is stored for each output channel, and each number of the kernel is
+stored as a whole number from -127 to 127. The product of this whole number and the scale is near the
+original number. In TensorFlow Lite files, TensorFlow's own converter encodes the weights instead.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,11 @@ from nst_jax.weights.quantization import CENTRES, ENCODERS
 ENCODINGS = ("float32", "float16", "int8")
 
 KERNEL = "kernel"  # last part of the names of kernels, such as "conv1_1/kernel"
-LEAST = 1024  # least number of entries of a kernel that is stored in fewer bits; others save little
+LEAST = 1024  # kernels with fewer entries stay in float32, since encoding them would save little
 
-# Last parts of the names of the arrays in which a kernel is stored in 8 bits. The codes are indices
-# into the table of the kernel's values or, if there are scales, multiples of these.
+# Last parts of the names of the arrays in which a kernel is stored in 8 bits: codes and a table, or
+# codes and scales. Beside a table of the kernel's values, the codes are indices into this table. Beside
+# scales, they are the whole numbers by which the scales are multiplied.
 CODES, TABLE, SCALES = "codes", "centres", "scales"
 
 
@@ -114,11 +115,11 @@ def _decoded(stored: Mapping[str, Any], kernel: str) -> Any:
 def error_of(weights: Mapping[str, np.ndarray], encoding: str) -> float:
     """Return the relative error that an encoding causes in the weights.
 
-    It is the L2 norm, over all weights together, of the difference of the decoded weights and the
-    weights, divided by the L2 norm of the weights.
+    It is the L2 norm of the difference of the decoded and the original weights, divided by the L2 norm
+    of the original weights. Both norms are taken over all weights together.
 
     Args:
-      weights: float32 arrays by name.
+      weights: the original weights, float32 arrays by name.
       encoding: one of `ENCODINGS`.
     """
     stored = decoded_weights(encoded_weights(weights, encoding))

@@ -1,7 +1,8 @@
 """The feed-forward networks as models to export: each is described as a `Model` for `save`.
 
 An exported file contains programs, which are functions of the network's weights and of input arrays.
-The input `shares` of some programs says how much of each style is in a mixture of styles.
+The input `shares` of some programs says how much of each style is in a mixture of styles. The module
+`nst_jax.export.models` defines `Model`, and `nst_jax.export.saving` defines `save`.
 """
 
 from collections.abc import Callable
@@ -49,8 +50,8 @@ def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model
 
     Args:
       params: weights from `nst_jax.feed_forward.load_arbitrary`.
-      info: origin, licence and digest of the weights file, for the metadata; None is for the file that
-        comes with the package.
+      info: origin, licence and digest of the weights file, for the metadata; None means those of the
+        file that comes with the package.
 
     Returns:
       The network as a `Model`.
@@ -116,8 +117,8 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
 
     Args:
       params: weights from `nst_jax.feed_forward.load_styles26`.
-      info: origin, licence and digest of the weights file, for the metadata; None is for the file that
-        comes with the package.
+      info: origin, licence and digest of the weights file, for the metadata; None means those of the
+        file that comes with the package.
 
     Returns:
       The network as a `Model`.

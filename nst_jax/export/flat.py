@@ -36,8 +36,8 @@ def flattened_program(
         them in this form, and decodes them.
 
     Returns:
-      The function, with the names of its inputs and outputs. An array that was in a dictionary has both
-      names: `"state/canvas"` is the array "canvas" in the dictionary "state".
+      The function, with the names of its inputs and outputs. For an array that was in a dictionary, the
+      names of both are joined: `"state/canvas"` is the array "canvas" of the dictionary "state".
     """
     structure = jax.tree.structure(tuple(inputs.values()))
 
@@ -63,10 +63,10 @@ def outputs_of(program: Program, inputs: Specs, stored: Mapping[str, np.ndarray]
 
 
 def by_path(specs: Specs) -> dict[str, Any]:
-    """Return the arrays (or their shapes) in nested dictionaries as a single dictionary.
+    """Return nested dictionaries of arrays (or of their shapes) as one flat dictionary.
 
-    An array inside a dictionary has both names: `"state/canvas"` is the array "canvas" in the
-    dictionary "state".
+    In its keys, the names of dictionary and array are joined: `"state/canvas"` is the array "canvas" of
+    the dictionary "state".
     """
     return {
         f"{name}/{inner}" if inner else name: leaf

@@ -42,13 +42,13 @@ class Program:
     Attributes:
       call: the function, of (weights, *inputs). It returns a dictionary from the names of the outputs
         to arrays, or to dictionaries of arrays.
-      inputs: a function of the sizes of the pictures, given by the names of the sides. It returns the
-        shapes and dtypes of the inputs by name, in the order of the arguments of `call`.
+      inputs: a function of `Sizes`, the lengths of the sides of pictures. It returns the shapes and
+        dtypes of the inputs by name, in the order of the arguments of `call`.
       sides: the names of the sides of pictures on which the shapes of the inputs depend.
       smallest: least length in px of a picture's sides, if the program is exported for fixed sizes.
       smallest_of_any: least length in px of a picture's sides, if the program is exported for symbolic
         sizes.
-      about: a phrase on each input and output that says what it is, by name.
+      about: name of an input or output -> a phrase that says what it is.
     """
 
     call: Callable[..., Specs]
@@ -96,15 +96,15 @@ def picture_of(sides: tuple[str, ...], sizes: Sizes) -> jax.ShapeDtypeStruct:
 
 
 def named_weights(layers: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the arrays of nested dictionaries as one flat dictionary of NumPy arrays.
+    """Return nested dictionaries of arrays as one flat dictionary of NumPy arrays.
 
-    Each is named by its path in the nested dictionaries, such as `"conv1_1/kernel"`.
+    Its keys are names such as `"conv1_1/kernel"`, for the array "kernel" of the dictionary "conv1_1".
     """
     return {name: np.asarray(leaf) for name, leaf in named_leaves(dict(layers)).items()}
 
 
 def nested_weights(weights: Weights) -> dict[str, Any]:
-    """Return arrays with names such as `"conv1_1/kernel"` as nested dictionaries.
+    """Return a flat dictionary with names such as `"conv1_1/kernel"` as nested dictionaries.
 
     This is the inverse of `named_weights`.
     """
@@ -119,7 +119,7 @@ def nested_weights(weights: Weights) -> dict[str, Any]:
 
 
 def with_weights(params: Params, weights: Weights) -> Params:
-    """Return `params` with its arrays replaced by `weights`, named as `named_weights` names them."""
+    """Return `params` with other arrays: `weights`, whose keys are those of `named_weights`."""
     return replace(params, layers=nested_weights(weights))
 
 

@@ -92,8 +92,8 @@ def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, n
 
     Args:
       graph: the `GraphProto` of an ONNX model, which is changed in place.
-      weights: the decoded weights by name. Their values are found in the graph, which does not have
-        their names.
+      weights: the decoded weights by name. Each is found in the graph by its values, since the graph
+        does not have these names.
       stored: the weights as `encodings.encoded_weights` returns them.
     """
     from onnx import numpy_helper

@@ -30,7 +30,8 @@ class FileFormat(NamedTuple):
       suffix: the usual suffix of such files.
       needs: the packages that write files of this format, by the names under which they are imported.
       open_sizes: whether a file can take pictures of any size, by symbolic sizes.
-      one_program: whether a file has only one program of a model; if not, it can have all of them.
+      one_program: True if a file can have only one program of a model, False if it can have all of
+        them.
     """
 
     suffix: str
@@ -75,15 +76,15 @@ def save(
       to: the format: `"stablehlo"` (an archive for `numpy.load`, with programs for `jax.export`),
         `"onnx"` (needs the extra `onnx`) or `"tflite"` (needs the extra `tflite`).
       shape: (height, width) in px of the pictures that the file takes, or `"any"` for pictures of all
-        sizes; None is (384, 384) in TensorFlow Lite, and in ONNX for `step_model`, and `"any"` in all
-        other cases.
+        sizes. None means (384, 384) in TensorFlow Lite, and in ONNX for `step_model`; it means `"any"`
+        in all other cases.
       style_shape: (height, width) in px of the style pictures, or `"any"`, for programs that take a
-        style picture; None is `"any"` if `shape` is `"any"`, and otherwise (256, 256) for
-        `arbitrary_model` and `shape` for `step_model`.
+        style picture. None means `"any"` if `shape` is `"any"`; if `shape` is a size, None means (256,
+        256) for `arbitrary_model`, and the same size as `shape` for `step_model`.
       encoding: how kernels are stored: `"float32"`, `"float16"` (half as many bytes), or `"int8"` (a
         quarter as many bytes).
-      program: the name of the only program of the model to write. None writes the main program to an
-        ONNX or TensorFlow Lite file, and all programs to a StableHLO file.
+      program: the name of the program to write, if only one is wanted. None writes the main program to
+        an ONNX or TensorFlow Lite file, and all programs to a StableHLO file.
 
     Returns:
       The metadata of the file, as JSON values by name.
@@ -157,7 +158,11 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return the programs to write, by name: the one named `program`, or the default of `to`."""
+    """Return a dictionary of the programs to write, by name.
+
+    It has the program named `program` or, if that is None, those that `save` writes by default in the
+    format `to`.
+    """
     if program is None:
         main = next(iter(model.programs))
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)

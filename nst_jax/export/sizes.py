@@ -12,7 +12,7 @@ from jax import export
 
 from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program
 
-ANY = "any"  # the size of a program that takes pictures of any size, in arguments and in metadata
+ANY = "any"  # what arguments and metadata have as the size, if pictures may have any size
 
 # The error that JAX raises while it traces a function, if it cannot tell which of two symbolic sizes is
 # larger. Newer versions of JAX have this class in `jax.errors`, older versions in `jax.core`.
@@ -92,8 +92,8 @@ def _is_shape(value: Any) -> bool:
 def any_size_allowed(name: str) -> Iterator[None]:
     """Context manager that turns JAX's error for impossible symbolic sizes into an understandable one.
 
-    JAX raises an error if a program is traced for symbolic sizes, and what the program computes depends
-    on which of two sizes is larger.
+    JAX raises an error while it traces a program, if what the program computes depends on which of two
+    symbolic sizes is larger.
 
     Args:
       name: the model's name, for the message.

@@ -64,7 +64,8 @@ def write_tflite(
 def _with_metadata(data: bytes, metadata: Mapping[str, Any]) -> bytes:
     """Return the bytes of a TensorFlow Lite file with metadata added.
 
-    The metadata are stored as a buffer in the file, which the metadata entry `METADATA_NAME` refers to.
+    The metadata are stored in a buffer of the file. The file's metadata entry `METADATA_NAME` refers to
+    this buffer.
 
     Args:
       data: the bytes of the file as the converter made it.

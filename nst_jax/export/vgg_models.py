@@ -57,8 +57,8 @@ def features_model(
         `default` use.
       network: pooling, padding, pixel convention and precision, as in `nst_jax.features`; a precision
         of `AUTO` becomes float32, as the file may run on any platform.
-      info: origin, licence and digest of the weights file, for the metadata; None is for the file that
-        `load_params()` reads.
+      info: origin, licence and digest of the weights file, for the metadata; None means those of the
+        file that `load_params()` reads.
 
     Returns:
       The network as a `Model`.
@@ -111,9 +111,10 @@ def _decided(network: Network) -> Network:
 def _smallest_of_any(taps: Sequence[str], network: Network) -> int:
     """Return the least length in px of a picture's sides, for a program with symbolic sizes.
 
-    If the network's padding mirrors borders, the input of a layer needs 2 px or more on each side. An
-    input of 1 px is padded by repeating it instead. This is decided while a program is traced, so a
-    program for symbolic sizes can do only one of the two: it mirrors, and is given no smaller inputs.
+    If the network's padding mirrors borders, the input of a layer needs 2 px or more on each side; an
+    input of 1 px is padded by repeating it. Whether to mirror or to repeat is decided while a program
+    is traced. A program for symbolic sizes must therefore do the same for all sizes: it mirrors, so its
+    pictures must be so large that no layer has an input of 1 px.
     """
     deepest = max(halvings(layer_of(tap)) for tap in taps)
     return max(SMALLEST, (2 if network.padding is reflect_padded else 1) << deepest)
@@ -153,15 +154,15 @@ def step_model(
       params: weights from `nst_jax.load_params`.
       recipe: losses, their weights, network and optimiser. A precision of `AUTO` becomes float32. The
         recipe's sizes, colours, realism and number of updates are not used.
-      info: origin, licence and digest of the weights file, for the metadata; None is for the file that
-        `load_params()` reads.
+      info: origin, licence and digest of the weights file, for the metadata; None means those of the
+        file that `load_params()` reads.
 
     Returns:
       The programs and VGG-19's weights as a `Model`.
 
     Raises:
-      ValueError: if the recipe's style loss searches the style for the nearest neighbours of the
-        canvas' features, or if the recipe has a `matting_weight`.
+      ValueError: if a style loss of the recipe compares positions of the canvas with positions of the
+        style (a `losses.MatchingLoss`), or if the recipe has a `matting_weight`.
 
     Example:
       >>> import nst_jax as nst
@@ -182,10 +183,10 @@ def step_model(
     recipe = replace(recipe, network=_decided(recipe.network))
     run = _Run(params, recipe)
     # A program for symbolic sizes takes only pictures that are large enough for all levels of their
-    # pyramids, since the number of levels is fixed while the program is traced. There are two pyramids.
-    # In that of L-BFGS (`optimizers.pyramid`), every level that is halved needs sides of `NARROWEST` px
-    # or more. In that whose levels the optimiser updates in place of pixels (`optimizers.laplacian`),
-    # every level needs sides of 1 px or more.
+    # pyramids, since the number of levels is fixed while the program is traced. There are two kinds of
+    # pyramids. In the pyramid of L-BFGS (`optimizers.pyramid`), every level that is halved needs sides
+    # of `NARROWEST` px or more. In the Laplacian pyramid, whose levels an optimiser may update in place
+    # of pixels (`optimizers.laplacian`), every level needs sides of 1 px or more.
     levels = getattr(recipe.descent.optimizer, "levels", 0)
     smallest = max(SMALLEST, 1 << recipe.descent.pyramid_levels)
     measured = _smallest_of_any(recipe.terms.taps, recipe.network)
@@ -303,7 +304,10 @@ def _shapes(params: Params) -> Weights:
 
 
 def _restored(like: Any, leaves: Mapping[str, Any]) -> Any:
-    """Return a pytree with the structure of `like` from its leaves by name; inverts `named_leaves`."""
+    """Return a pytree that has the structure of `like`, and its leaves from `leaves`.
+
+    `leaves` has the names that `named_leaves(like)` has.
+    """
     return jax.tree.unflatten(
         jax.tree.structure(like), [leaves[name] for name in named_leaves(like)]
     )

@@ -13,13 +13,13 @@ weaken a style.
 
 The weights are the 8-bit codes that Magenta published, decoded to float32. Magenta's published networks
 also round activations to 8 bits; the networks here do not. If onnxruntime runs the published networks
-with decoded weights and without rounding activations, the results are those of the networks here, up to
-1e-5. If it runs the networks as published, the style vector differs from the one here by 1.3 % of the
-vector's length (L2 norm), and the picture by 0.035 on average, where black and white differ by 1. (The
-content is the sample picture chelsea at 384 x 384 px and the style is starry_night at 256 x 256 px, the
-sizes of the published networks; the record is `tests/instant_golden.json`.) With activations in
-bfloat16 instead of float32, the style vector here changes by 5 % of its length, and the picture by
-0.002.
+with decoded weights and without rounding activations, its results are those of the networks here, up to
+1e-5. If it runs the networks as published, its style vector differs from the one here by 1.3 % of the
+vector's length (L2 norm), and its picture by 0.035 on average, where black and white differ by 1. With
+activations in bfloat16 instead of float32, the style vector here changes by 5 % of its length, and the
+picture by 0.002. All this was measured on the sample picture chelsea at 384 x 384 px as the content and
+starry_night at 256 x 256 px as the style, which are the sizes of the published networks; the record is
+`tests/instant_golden.json`.
 
 The functions are pure, and JAX can trace them. `jax.jit(..., static_argnames="precision")` compiles one
 program for each combination of shapes, which serves all styles. A batch is pictures [n, h, w, 3] with
@@ -62,10 +62,10 @@ VECTOR = 100  # number of entries of a style vector
 # The layers of the transformer, in their order.
 LAYERS = transformer_layers((8, 16, 32), (16, 8), blocks=5, contract_normed=False)
 
-# (channels, stride) of each inverted residual block of the predictor, a MobileNet v2, after its first
-# block. Each block has three convolutions: one of 1 x 1 px to `EXPANSION` times as many channels as the
-# block's input has, a depthwise one of 3 x 3 px with this stride, and one of 1 x 1 px to this number of
-# channels.
+# (channels, stride) of each inverted residual block of the predictor, a MobileNet v2, except the first
+# block. Each block has three convolutions: one of 1 x 1 px, whose output has `EXPANSION` times as many
+# channels as the block's input; a depthwise one of 3 x 3 px with the stride `stride`; and one of
+# 1 x 1 px, whose output has `channels` channels.
 BLOCKS = (
     (24, 2), (24, 1), (32, 2), (32, 1), (32, 1), (64, 2), (64, 1), (64, 1), (64, 1), (96, 1), (96, 1),
     (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
@@ -146,7 +146,7 @@ class StyleConditions(nn.Module):
 
 
 def _shapes() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Return the shapes of all kernels, and of all biases, by their names in weights files."""
+    """Return two dictionaries from names in weights files to shapes: of the kernels, of the biases."""
     kernels: dict[str, tuple[int, ...]] = {
         "stem": (3, 3, 3, STEM),
         "block0_depthwise": (3, 3, 1, STEM),
@@ -296,7 +296,7 @@ def stylize_with(
 
 
 def conditions_of_vectors(params: Params, vectors: Float[Array, "n 100"]) -> Conditions:
-    """Return the transformer's gammas and betas for n style vectors: by layer, two arrays [n, c]."""
+    """Return the transformer's gammas and betas for n style vectors: two arrays [n, c] per layer."""
     conditions: Any = StyleConditions().apply({"params": params.layers["conditions"]}, vectors)
     return conditions
 

@@ -37,19 +37,19 @@ LARGEST = 2
 # of the three channels. Instance norms divide by standard deviations, so with a uniform crop the
 # gradient would grow some three hundredfold (1 / sqrt(1e-5)) at every layer.
 LEAST_DEVIATION = 4.0
-# Number of random squares of a photo that are tried until one has this deviation; if none has it, the
-# next photo is used.
+# Number of random squares of a photo that are tried until one has at least `LEAST_DEVIATION`; if none
+# has it, the next photo is used.
 TRIES = 8
 # Share and largest number of the photos that are held out: the network is never trained on these, but
 # its loss is measured on them.
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.1, 16
 KEPT_SHARE = 0.125  # largest share of the available memory for decoded photos that are kept
 THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos and make crops
-AHEAD = 2 * THREADS  # number of batches that threads begin to make before they are needed
+AHEAD = 2 * THREADS  # number of batches that the threads make in advance
 
-# What random numbers are drawn for: which photos are held out, the order of the photos in an epoch, and
-# a crop. Each random generator is seeded with a list: the training's seed, one of these numbers, and,
-# for an epoch or a crop, its number.
+# Random numbers are drawn for three purposes: the choice of the photos that are held out, the order of
+# the photos in an epoch, and a crop. Each random generator is seeded with a list of integers: the
+# training's seed, the number of the purpose, and the number of the epoch or crop if it is for one.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
@@ -85,9 +85,9 @@ class Found(NamedTuple):
 def find_photos(
     sources: Any, size: int, *, look: Callable[[int, int], Any] = lambda done, total: None
 ) -> Found:
-    """Return those of the given photos that are large enough for crops of side `size`.
+    """Return those of the given photos that can be read and are large enough for crops of side `size`.
 
-    Each file is read, to find the photo's size and to compute a hash, but it is not decoded.
+    Each file is read to find the photo's size and to compute a hash, but its pixels are not decoded.
 
     Args:
       sources: the path of a folder, a batch of images [n, h, w, 3], or a sequence of paths of files and
@@ -174,9 +174,9 @@ def _counted(count: int) -> str:
 class PhotoCrops:
     """The crops of the photos of a training.
 
-    The photos are divided into those that are trained on, of which `batch` returns random crops, and
-    those that are held out, on which the loss is only measured. Several threads may call the methods at
-    the same time.
+    The photos are divided into two parts. `batch` returns random crops of the photos that are trained
+    on. The other photos are held out: the network is not trained on them, and only its loss is measured
+    on them. Several threads may call the methods at the same time.
 
     Attributes:
       size: side of a crop in px.
@@ -216,9 +216,9 @@ class PhotoCrops:
         self.count = len(order)
 
     def batch(self, number: int, count: int) -> Crops:
-        """Return batch `number` of `count` crops to train on, [count, size, size, 3] uint8.
+        """Return batch number `number`: crops to train on, [count, size, size, 3] uint8.
 
-        The batch has the crops with the numbers `number * count` to `(number + 1) * count - 1`.
+        These are the crops with the numbers `number * count` to `(number + 1) * count - 1`.
 
         Raises:
           ValueError: if all photos to train on are damaged or nearly uniform.
@@ -233,8 +233,8 @@ class PhotoCrops:
     def _crop(self, number: int) -> Crop:
         """Return the crop with the number `number`; all crops of a training are counted from 0.
 
-        In each epoch (`count` crops), every photo that is trained on gives one crop. The order of the
-        photos is random, and another one in each epoch.
+        In each epoch (`count` crops), every photo that is trained on gives one crop. The photos are in
+        random order, which differs between epochs.
         """
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)

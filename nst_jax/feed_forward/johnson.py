@@ -30,8 +30,8 @@ from nst_jax.feed_forward.layers import (
 from nst_jax.vgg.layers import KERNEL, relu
 from nst_jax.vgg.precision import FLOAT32, Precision
 
-# Numbers of channels of features that have the picture's height and width, half of it, and a quarter of
-# it. They can be multiplied by a factor, the width of the network.
+# Numbers of channels of the features that have the full, half and a quarter of the picture's height and
+# width. All can be multiplied by a factor, the argument `width` of `fresh_params`.
 CHANNELS = (32, 64, 128)
 BLOCKS = 5  # number of residual blocks, all at a quarter of the picture's height and width
 DIVISOR = 4  # the network halves both sides twice, so pictures are padded to a multiple of 4 px
@@ -40,19 +40,20 @@ SMALLEST = 16  # smallest side of a picture in px
 Shares = Float[Array, "*#batch styles"]  # weight of each style in a mixture; their sum is 1
 
 
-LayerParams: TypeAlias = Mapping[str, Any]  # name of a layer of `Johnson` -> its parameters
+# Name of a layer or residual block of `Johnson` -> its parameters.
+LayerParams: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class StyleNetwork:
     """A trained network: its parameters, and the names of its styles.
 
-    Compiled functions get the parameters only, so that other names of styles cause no recompilation.
+    Compiled functions get only `params`, so that networks with other `styles` need no recompilation.
 
     Attributes:
-      params: parameters of `Johnson` by the name of the layer. Those of a layer are `{"conv":
-        {"kernel"}, "gamma", "beta"}`, where gamma and beta are [styles, channels]; those of a residual
-        block are the parameters of its two layers, `"first"` and `"second"`.
+      params: parameters of `Johnson`: name of a layer or residual block -> its parameters. A layer has
+        `{"conv": {"kernel"}, "gamma", "beta"}`, where gamma and beta are [styles, channels]. A residual
+        block has two such layers, `{"first", "second"}`.
       styles: names of the styles, in the order of the rows of `gamma` and `beta`.
     """
 
@@ -124,7 +125,7 @@ class Residual(nn.Module):
 
 
 class Johnson(nn.Module):
-    """The network that paints: three convolutions, residual blocks, and three convolutions to pixels.
+    """The network that paints: three convolutions, residual blocks, and three further convolutions.
 
     A call takes pictures in [0, 1] and the weights of the styles, and returns pictures of the same
     shape in [0, 1]. Sides must be multiples of 4 px.
@@ -137,8 +138,8 @@ class Johnson(nn.Module):
 
     Attributes:
       styles: number of styles.
-      channels: numbers of channels of features that have the picture's height and width, half of it,
-        and a quarter of it.
+      channels: numbers of channels of the features that have the full, half and a quarter of the
+        picture's height and width.
       blocks: number of residual blocks.
       precision: precision of products, and dtype of activations; norms are computed in float32.
 
@@ -222,9 +223,9 @@ def fresh_params(
 
 
 def module_of(params: LayerParams) -> Johnson:
-    """Return the Flax module `Johnson` to which parameters belong.
+    """Return the Flax module `Johnson` that has the given parameters.
 
-    Its numbers of styles, channels and residual blocks are found from the shapes of the parameters.
+    Its numbers of styles, channels and residual blocks are found from `params`.
     """
     styles, _ = params[ENCODER[0]][GAMMA].shape
     wide, middle, deep = (params[name][GAMMA].shape[-1] for name in ENCODER)
@@ -236,11 +237,11 @@ def expected_shapes(params: LayerParams) -> Any:
     """Return the shapes and dtypes that parameters should have, for comparison with those of a file.
 
     Args:
-      params: parameters that may be wrong, from which `module_of` finds the network's numbers of
-        styles, channels and residual blocks.
+      params: the parameters in the file, some of which may be wrong. `module_of` finds the network's
+        numbers of styles, channels and residual blocks from them.
 
     Returns:
-      A pytree of `jax.ShapeDtypeStruct`, structured as the right parameters are.
+      The right parameters of this network, with a `jax.ShapeDtypeStruct` in place of each array.
     """
     return _shapes(module_of(params))
 

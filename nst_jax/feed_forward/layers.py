@@ -2,9 +2,9 @@
 
 All layers but one are pure functions of features [*batch, h, w, c]. `Convolution2D` is a Flax module,
 because a convolution has parameters of its own; instance norm gets its gammas and betas (scales and
-shifts) as arguments. No function here needs to know which of two sizes is larger. So a network that is
-built of these layers can be exported by `jax.export` for symbolic sizes, if these are declared to be
-large enough:
+shifts) as arguments. No function here needs to know which of two sizes is larger, which would be
+unknown for symbolic sizes. So a network that is built of these layers can be exported by `jax.export`
+for symbolic sizes, if these are declared to be large enough:
 
     jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))
 """
@@ -39,7 +39,7 @@ PerChannel: TypeAlias = Float[Array, "*rows c"]
 def reflect(x: FeatureMap, margin: int) -> NewFeatures:
     """Extend features on all four sides by mirroring them at their outermost pixels.
 
-    The outermost pixels themselves are not repeated, as with the mode "reflect" of `jnp.pad`.
+    Like the mode "reflect" of `jnp.pad`, this does not repeat the outermost pixels themselves.
 
     Args:
       x: features [*batch, h, w, c], with h and w larger than `margin`.
@@ -81,9 +81,9 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
         missing = -size % multiple
         if isinstance(missing, int) and missing == 0:
             continue
-        # First, `multiple - 1` rows (or columns) are added, which is the largest number that can be
-        # missing; then those that are too many are cut off. So JAX can tell that both slices are within
-        # bounds, even if the size is symbolic.
+        # First, `multiple - 1` rows (or columns) are added, the largest number that can be missing.
+        # Then the surplus is cut off. In this way JAX can tell that both slices are within bounds, even
+        # if the size is symbolic.
         after = lax.slice_in_dim(x, size - multiple, size - 1, axis=axis)
         x = lax.concatenate([x, lax.rev(after, (axis,))], axis)
         x = lax.slice_in_dim(x, 0, size + missing, axis=axis)
@@ -93,9 +93,9 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
 def cropped(x: FeatureMap, height: Any, width: Any) -> NewFeatures:
     """Return the upper left part of features, of the given height and width.
 
-    It is used in place of indexing such as `x[:height]` in networks that are exported with symbolic
-    sizes. With these, `jax.numpy` turns such indexing into a gather operation, which jax2onnx (the
-    converter to ONNX files) cannot convert.
+    Networks that are exported use it in place of indexing such as `x[:height]`. If sizes are symbolic,
+    `jax.numpy` turns such indexing into a gather operation, which jax2onnx (the converter to ONNX
+    files) cannot convert.
 
     Args:
       x: features [*batch, h, w, c].
@@ -134,9 +134,9 @@ def conv2d(
       kernel: weights [kh, kw, i, o].
       stride: px from the start of one window to the start of the next.
       padding: `"VALID"` for no padding, or `"SAME"` for zeros around the features, as many as
-        TensorFlow adds for its padding of this name.
-      groups: number of groups into which the channels are divided, each of which is convolved by
-        itself; with one group for each channel, the convolution is depthwise.
+        TensorFlow adds for its padding `SAME`.
+      groups: number of groups into which the channels are divided; each group is convolved by itself.
+        With one group for each channel, the convolution is depthwise.
       products: the precision with which the device shall compute products.
 
     Returns:
@@ -166,8 +166,8 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
 
     If the stride is above 1, the number of zeros depends on the size of the features, but jax2onnx (the
     converter to ONNX files) can only convert a convolution whose padding is a number. So this function
-    first adds the largest number of zeros that can be necessary, and then cuts off those that are too
-    many. The padded size is computed from the size of the convolution's result, which is
+    first adds the largest number of zeros that can be necessary, and then cuts off the surplus. The
+    padded size is computed from the size of the convolution's result, which is
     `ceil(size / stride)`, since JAX's expressions for symbolic sizes then stay short even after many
     convolutions.
 
@@ -181,15 +181,14 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
     """
     for axis, side in zip((x.ndim - 3, x.ndim - 2), window, strict=True):
         margin, size = side // 2, x.shape[axis]
-        # The padded size, from the start of the first window to the end of the last one. It is computed
-        # such that no negative number is divided, since jax2onnx would round its quotient up.
+        # The padded size, from the start of the first window to the end of the last one. The formula
+        # divides no negative number, since jax2onnx would round the quotient up instead of down.
         needed = stride * ((size + stride - 1) // stride - 1) + side
-        # `needed - size` zeros are necessary; half of them, rounded down, before the features. The
-        # array `padded` has `margin` zeros before the features, so the slice leaves out the first of
-        # these.
+        # `needed - size` zeros are necessary; half of this number, rounded down, belong before the
+        # features. The array `padded` has `margin` zeros there, so the slice leaves out the first ones.
         first = margin - (needed - size) // 2
         zeros = [jnp.zeros_like(lax.slice_in_dim(x, 0, 1, axis=axis))]
-        # After the features, `padded` has one zero more than can be necessary. Without it, JAX could
+        # After the features, `padded` has one zero more than is ever necessary. Without it, JAX could
         # not tell that the slice is within bounds.
         padded = lax.concatenate([*margin * zeros, x, *(margin + 1) * zeros], axis)
         x = lax.slice_in_dim(padded, first, first + needed, axis=axis)
@@ -248,8 +247,8 @@ def instance_norm(
 ) -> FeatureMap:
     """Scale and shift each channel of each picture to mean `beta` and standard deviation `gamma`.
 
-    For this, the mean and standard deviation of the input `x` are computed for each channel, over all
-    positions of one picture, in float32 or in the dtype of `x` if that has more bits.
+    The mean and standard deviation of the input `x` are computed over all positions of one picture, for
+    each channel, in float32 or in the dtype of `x` if it has more bits.
 
     Args:
       x: features [*batch, h, w, c].
@@ -289,9 +288,8 @@ def normalized(
 ) -> FeatureMap:
     """Normalise features by a given mean and variance, then scale and shift them.
 
-    The result is `(x - mean) / sqrt(variance + epsilon) * gamma + beta`. This is instance norm for
-    features of which only a part is in memory, so that the mean and variance of `x` itself are not
-    those of the whole.
+    The result is `(x - mean) / sqrt(variance + epsilon) * gamma + beta`. This is instance norm if `x`
+    is a part of larger features, and `mean` and `variance` are those of the whole features.
 
     Args:
       x: features [*batch, h, w, c].

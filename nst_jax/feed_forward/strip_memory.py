@@ -27,21 +27,21 @@ def strip_for(
     precision: AnyPrecision = AUTO,
     platform: str | None = None,
 ) -> int:
-    """Return the number of rows of the strips in which a picture must be painted to fit in memory.
+    """Return the largest number of rows in a strip with which painting a picture fits in memory.
 
     Args:
       params: weights from `load_arbitrary` or `load_styles26`; they decide which network paints.
       shape: (height, width) in px of the picture.
       available: number of bytes that can be allocated, from `scaling.capacity.available`; None if it is
-        not known, and then the result is 0.
+        not known, in which case the result is 0.
       precision: precision of products and activations, on which the size of an activation depends;
         `AUTO` is float32 on a CPU and tensorfloat32 on an accelerator.
       platform: JAX's name of the device's platform; on "cpu", the device and the host share one memory.
-        None is the platform of JAX's default device.
+        None means the platform of JAX's default device.
 
     Returns:
-      0 if the whole picture fits in memory at once; otherwise the largest number of rows, a multiple of
-      16, with which a strip fits.
+      0 if the whole picture fits in memory at once. If it does not, the largest multiple of 16 that is
+      a number of rows with which a strip fits.
 
     Raises:
       OutOfMemory: if even strips of 16 rows do not fit.
@@ -80,7 +80,7 @@ def strip_for(
 
 
 def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
-    """Return the bytes of memory that painting a picture in one piece takes, by estimate.
+    """Estimate how many bytes of memory painting a picture in one piece takes.
 
     The content and the result are included, the network's weights are not.
 
@@ -100,7 +100,7 @@ def bytes_in_strips(
     itemsize: int = 4,
     shared: bool = True,
 ) -> int:
-    """Return the bytes of the device's memory that painting a picture in strips takes, by estimate.
+    """Estimate how many bytes of the device's memory painting a picture in strips takes.
 
     Args:
       layers: the network's layers, in their order.
@@ -119,19 +119,19 @@ def bytes_in_strips(
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 
-# Upper limit of the number of rows of the picture above a strip that a pass needs to compute the strip;
-# and of the number of rows below it.
+# To compute a strip, a pass also needs rows of the picture above the strip and below it: at most this
+# many on each side.
 HALO = 16
 
-# Number of arrays, each as large as the largest features of a layer, that are in memory at the same
-# time: either the convolved features and their copy after norm and mirroring, or the upsampled features
-# and their mirrored copy.
+# Number of arrays of the size of a layer's largest features that are in memory at the same time: either
+# the convolved features and their copy after norm and mirroring, or the upsampled features and their
+# mirrored copy.
 BUFFERS = 2
 
-# Convolutions allocate more memory than the buffers that XLA plans. The estimate is `WORKSPACE` times
-# the bytes of these buffers, and `FIXED` bytes whatever the size of the picture. Measured with the
-# network `styles26` on two cores of a CPU (jax 0.10.2): 472 MB in all, of which 193 MB were planned, at
-# 1000 x 750 px; and 1274 MB in all, of which 769 MB were planned, at 2000 x 1500 px.
+# Convolutions allocate memory in addition to the buffers that XLA plans. The estimate of this
+# additional memory is `WORKSPACE` times the bytes of these buffers, plus `FIXED` bytes. Measured with
+# the network `styles26` on two cores of a CPU (jax 0.10.2): 472 MB in all, of which 193 MB were
+# planned, at 1000 x 750 px; and 1274 MB in all, of which 769 MB were planned, at 2000 x 1500 px.
 WORKSPACE, FIXED = 0.3, 200 * 10**6
 
 
@@ -144,7 +144,7 @@ def _bytes_of_picture(shape: Shape) -> int:
 
 
 def _peak(layers: TransformerLayers, first: int, shape: Shape, itemsize: int) -> float:
-    """Return the bytes of the buffers of that layer which needs most, among those that are computed.
+    """Return the largest number of bytes of buffers that any of the computed layers needs.
 
     Args:
       layers: the network's layers, from its first layer to the last one that is computed.

@@ -2,16 +2,16 @@
 
 Both are HDF5 files, which the module `nst_jax._hdf5` reads and writes. They have the attributes
 `format`, `version` (1) and `digest`, a hash of the format, the version and all datasets, which
-`weights.digests.digest_of` computes. Each has a dataset `facts`, which is a JSON object in UTF-8. The
-facts and the other datasets are:
+`weights.digests.digest_of` computes. Each has a dataset `facts`, which is a JSON object in UTF-8. These
+facts and the other datasets differ:
 
-* in a style file (format "nst-jax style"), the datasets `layers/<name>` are the parameters of
-  `johnson.Johnson`, float32. The facts are the names of the styles, and whatever the program that
-  writes the file adds; the command `nst-jax train` adds what `Training.outcome` returns on recipe,
-  paintings, photos and losses;
-* in a checkpoint (format "nst-jax training"), the datasets `state/<name>` are the arrays of the
-  training's state, and `best/<name>` the parameters of the network that had the least loss on the
-  photos held out. The facts are the other fields of `TrainingCheckpoint`.
+* In a style file (format "nst-jax style"), the datasets `layers/<name>` are the parameters of
+  `johnson.Johnson`, float32. The facts are the names of the styles, and further values that the caller
+  of `save_network` gives; the command `nst-jax train` gives what `Training.outcome` returns on recipe,
+  paintings, photos and losses.
+* In a checkpoint (format "nst-jax training"), the datasets `state/<name>` are the arrays of the
+  training's state, and `best/<name>` are the parameters of the network that had the least loss on the
+  held-out photos. The facts are the other fields of `TrainingCheckpoint`.
 
 A file from a stranger can be read safely: nothing in it is executed, unlike with Python's pickles.
 """
@@ -52,11 +52,11 @@ TRAINING_FORMAT = CHECKPOINT_FORMAT._replace(
 
 FACTS = "facts"  # name of the dataset that is a JSON object
 LAYERS, STATE, BEST = "layers/", "state/", "best/"  # beginnings of the names of the other datasets
-STYLES = "styles"  # key of the names of the styles in the JSON object of a style file
+STYLES = "styles"  # key of the list of the styles' names in the JSON object of a style file
 
 
 class ReadStyle(NamedTuple):
-    """The contents of a style file, as `read_style_file` returns them."""
+    """All that a style file contains, as `read_style_file` returns it."""
 
     network: StyleNetwork  # the trained network
     facts: Mapping[str, Any]  # JSON values on the training, such as those of `Training.outcome`
@@ -74,8 +74,8 @@ def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
       The network; its field `params` is for `stylize_trained`.
 
     Raises:
-      ValueError: if the file is missing or damaged, is not a style file, or is one of another version;
-        or if its arrays are not the parameters of the network that `johnson` describes.
+      ValueError: if the file is missing, damaged, not a style file, or a style file of another format
+        version; or if its arrays are not the parameters of the network that `johnson` describes.
 
     Example:
       >>> import nst_jax as nst
@@ -87,7 +87,7 @@ def load_network(path: PathLike, *, argument: str = "path") -> StyleNetwork:
 
 
 def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
-    """Read all contents of a style file, and verify the file.
+    """Read all that a style file contains, and verify the file.
 
     Args:
       path: path of a style file, which `nst-jax train` or `save_network` wrote.
@@ -97,8 +97,8 @@ def read_style_file(path: PathLike, *, argument: str = "path") -> ReadStyle:
       The trained network, the facts on its training, and the file's digest.
 
     Raises:
-      ValueError: if the file is missing or damaged, is not a style file, or is one of another version;
-        or if its arrays are not the parameters of the network that `johnson` describes.
+      ValueError: if the file is missing, damaged, not a style file, or a style file of another format
+        version; or if its arrays are not the parameters of the network that `johnson` describes.
     """
     source = _hdf5.Source(Path(path), argument, STYLE_FORMAT)
     arrays, facts, digest = _read(source)
@@ -123,11 +123,11 @@ def save_network(
     Args:
       path: path of the file to write.
       network: the network.
-      facts: JSON values by name that the file shall have in addition to the names of the styles.
+      facts: name -> JSON value, to be written to the file in addition to the names of the styles.
 
     Raises:
       ValueError: if `path` cannot be written to, or if a parameter is not finite.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
       >>> import pathlib, tempfile
@@ -151,7 +151,7 @@ def save_network(
 
 
 def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
-    """Return the weight of each style of a network in a mixture of styles that are given by name.
+    """Return the weights of a network's styles in a mixture whose styles are given by name.
 
     Args:
       names: the names of the network's styles.
@@ -194,10 +194,10 @@ class TrainingCheckpoint(NamedTuple):
 
     arrays: Mapping[str, Any]  # name -> array of the training's state, a `TrainingState`
     best: Mapping[str, Any]  # name -> parameter of the network that had the least held-out loss
-    updates: list[int]  # for each measurement of the held-out loss, the number of updates before it
+    updates: list[int]  # for each measurement of the held-out loss, the number of updates by then
     held_out: list[float]  # for each measurement, the held-out loss
     # For each measurement, the mean training loss of the updates since the previous measurement. Before
-    # the first measurement there is no update, so this value is the held-out loss instead.
+    # the first measurement there is no update, so the first value is the held-out loss instead.
     training: list[float]
     recent: list[float]  # the training loss of each update since the latest measurement
     # All that the training depends on (see `training_job.identity_of`). A training whose facts differ
@@ -222,7 +222,7 @@ def save_training(path: PathLike, checkpoint: TrainingCheckpoint) -> None:
 
     Raises:
       ValueError: if `path` cannot be written to.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
     """
     check_destination(path)
     fields = checkpoint._asdict()
@@ -242,8 +242,8 @@ def load_training(path: PathLike, *, argument: str = "path") -> TrainingCheckpoi
       The checkpoint, for the argument `resume` of `Training`.
 
     Raises:
-      ValueError: if the file is missing or damaged, is not the checkpoint of a training, or is one of
-        another version.
+      ValueError: if the file is missing, damaged, not the checkpoint of a training, or of another
+        format version.
     """
     source = _hdf5.Source(Path(path), argument, TRAINING_FORMAT)
     arrays, fields, _ = _read(source)
@@ -262,10 +262,10 @@ _FIELDS = {
 
 
 def _problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yield what is wrong with the contents of a checkpoint's file, although its digest is right.
+    """Yield what is wrong in a checkpoint file whose digest is right.
 
-    Such a file was not written by a training. Callers take only the first problem and stop, since each
-    check is written for contents that passed all checks before it.
+    A file with a problem was not written by a training. Callers take only the first problem and stop,
+    since each check relies on the success of all checks before it.
 
     Args:
       fields: the fields of the checkpoint that are stored as JSON.
@@ -303,9 +303,9 @@ def _write(
 
 
 def _read(source: _hdf5.Source) -> tuple[dict[str, np.ndarray], dict[str, Any], str]:
-    """Return the arrays of a file by name, without `facts`; the facts; and the file's digest.
+    """Return the datasets of a file by name, without `facts`; the decoded facts; and the file's digest.
 
-    The digest is verified: an error is raised if the file's contents have another one.
+    An error is raised if the digest that the file states is not that of its datasets.
     """
     with _hdf5.opened(source) as file:
         arrays = _hdf5.arrays_in(source, file)

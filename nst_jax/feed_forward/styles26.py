@@ -172,7 +172,7 @@ def stylize_mixture(
 
 
 def conditions_of_shares(params: Params, shares: Float[Array, "n 26"]) -> Conditions:
-    """Return the network's gammas and betas for n mixtures of styles: by layer, two arrays [n, c]."""
+    """Return the network's gammas and betas for n mixtures of styles: two arrays [n, c] per layer."""
     conditions: Any = StyleTables().apply({"params": params.layers["conditions"]}, shares)
     return conditions
 

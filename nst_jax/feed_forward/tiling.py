@@ -9,18 +9,19 @@
 
 An instance norm needs the mean and variance of the features of the whole picture, and these depend on
 all instance norms before it. So the picture is passed strip by strip through the layers up to the first
-norm, to measure the mean and variance there; then up to the next norm, and so on. Each pass starts from
-the features that were kept last on the host. Features are kept if they have at most as many numbers as
-the picture, as at a quarter of its height and width, where most layers are. Larger features are not
-kept, but are computed again in each pass that needs them.
+norm, to measure the mean and variance there; then up to the next norm, and so on. After some passes,
+the features of the last layer are kept: they are stored on the host, and the next passes start from
+them instead of the picture. Features are kept if they have at most as many numbers as the picture. This
+is so at a quarter of its height and width, where most layers are. Larger features are computed again in
+each pass that needs them.
 
-A strip is computed together with the rows around it (its halo) that its convolutions need. Rows are
+A strip is computed together with the rows above and below it that its convolutions need. Rows are
 mirrored only where the picture ends. So the result differs from that of painting in one piece only by
 rounding.
 
 The device holds one strip at a time. The host holds at most four arrays that are not larger than the
-picture: the picture, the features from which a pass starts, those that it keeps, and the input of the
-present residual block. About twice as much is computed as for painting in one piece.
+picture: the picture, the features from which a pass starts, the features that the pass keeps, and the
+input of the current residual block. About twice as much is computed as for painting in one piece.
 """
 
 from collections.abc import Callable, Iterator
@@ -56,7 +57,8 @@ LEAST = 16  # smallest number of rows of the picture that a strip may have
 # The picture itself has three numbers for each pixel.
 KEPT = 3
 
-# A function that shows progress: it is called with the number of strips done and that of all strips.
+# A function that shows progress: it is called with the number of strips done and the number of all
+# strips.
 Report = Callable[[int, int], None]
 
 # --- Passes ---------------------------------------------------------------------------------------
@@ -66,10 +68,11 @@ class Pass(NamedTuple):
     """Which layers are computed in one pass over all strips of a picture.
 
     Attributes:
-      first: index of the first layer that is computed; its input is the features that were kept last.
+      first: index of the first layer that is computed. Its input is the features that were kept last by
+        an earlier pass, or the picture if none were kept.
       last: index of the last layer that is computed. The mean and variance of its convolved features
         are measured, for the layer's instance norm.
-      kept: whether the features of the last layer are kept on the host, so that the next pass starts
+      kept: whether the features of the last layer are stored on the host, so that the next pass starts
         from them.
     """
 
@@ -114,11 +117,12 @@ class Step(NamedTuple):
 
     Attributes:
       upsampled: whether the height and width of the layer's input are doubled before the convolution.
-      start: number of rows at the top of the (doubled) input that are not used.
-      taken: number of rows of the input, after those, that are used.
+      start: number of rows at the top of the (doubled) input that are left out.
+      taken: number of the following rows of the (doubled) input, which are used.
       top: number of mirrored rows that are added above the used rows; 0 unless the picture ends there.
-      bottom: number of mirrored rows that are added below them; 0 unless the picture ends there.
-      margin: number of mirrored columns that are added at the left, and as many at the right.
+      bottom: number of mirrored rows that are added below the used rows; 0 unless the picture ends
+        there.
+      margin: number of mirrored columns that are added at the left, and also at the right.
       stride: stride of the convolution.
     """
 
@@ -143,8 +147,8 @@ def steps_for(
       last: index of the row after the strip's last row.
 
     Returns:
-      The steps, one for each layer; and the rows that are needed of the features from which the pass
-      starts: the index of the first of these rows, and that of the row after the last of them.
+      The steps, one for each layer; and a pair that tells which rows of the features from which the
+      pass starts are needed: the index of the first needed row, and that of the row after the last.
 
     Example:
       >>> steps, rows = steps_for(arbitrary.LAYERS[:3], 64, 4, 8)
@@ -176,7 +180,7 @@ class Norm(NamedTuple):
     """The instance norm of a layer, as arguments of `layers.normalized`."""
 
     mean: Float[Array, "1 1 1 c"]  # mean of the layer's features over the whole picture
-    variance: Float[Array, "1 1 1 c"]  # their variance over the whole picture
+    variance: Float[Array, "1 1 1 c"]  # variance of the layer's features over the whole picture
     gamma: Float[Array, "1 c"]  # scale after normalisation, which depends on the style
     beta: Float[Array, "1 c"]  # shift after normalisation, which depends on the style
 
@@ -194,15 +198,15 @@ def _through(
 
     Args:
       kernels: the parameters of each layer's convolution.
-      norms: the norm of each layer but the last; None for a layer without a norm.
-      x: the part of the features from which the pass starts that the strip needs, [1, h, w, c].
+      norms: the norm of each layer except the last one; None for a layer without a norm.
+      x: the rows that the strip needs of the features from which the pass starts, [1, h, w, c].
       steps: how each layer is computed for this strip.
       precision: precision of products and activations.
       kept: whether the features are returned.
 
     Returns:
-      The strip of the last layer's features after the convolution, before its norm and activation
-      (None if they are not kept); and their mean and variance over the strip, [1, 1, 1, c].
+      The last layer's features in the strip, after the convolution, before norm and activation, or None
+      if they are not kept; and their mean and variance over the strip, [1, 1, 1, c] each.
     """
     x = x.astype(precision.activations_of(x.dtype))
     for step, kernel, norm in zip(steps, kernels, [*norms, None], strict=True):
@@ -231,8 +235,8 @@ def _finish(y: Array, norm: Norm | None, before: Array, *, layer: TransformerLay
     Args:
       y: the convolved features, [1, h, w, c].
       norm: the layer's norm; None if it has none.
-      before: the same strip of the input of the residual block, [1, h, w, c], if a block ends with this
-        layer; otherwise an array that is not used.
+      before: if a residual block ends with this layer, the same strip of the input of this block,
+        [1, h, w, c]; for all other layers, any array, which is not used.
       layer: the layer.
     """
     y = widened(layer, y)
@@ -267,7 +271,7 @@ def paint_in_strips(
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator.
       report: a function that shows progress. It is called after each strip of each pass, with the
-        number of strips done and that of all strips, both counted over all passes.
+        number of strips done and the number of all strips, both counted over all passes.
 
     Returns:
       [h, w, 3] float32 in [0, 1] on the host.
@@ -293,8 +297,8 @@ def paint_in_strips(
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
-    # With strips of `strip` rows, the last one could be much lower than the others. So the number of
-    # rows is reduced as far as it is possible with the same number of strips.
+    # If each strip had `strip` rows, the last one could have far fewer. So the number of rows is
+    # reduced as far as possible without more strips.
     rows = -(-x.shape[0] // -(-x.shape[0] // strip))
     rows = -(-rows // DIVISOR) * DIVISOR
     painter = _Painter(layers, params, conditions, precision_on(precision), report)
@@ -302,10 +306,10 @@ def paint_in_strips(
 
 
 def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditions]:
-    """Return the layers of the network to which weights belong, and its gammas and betas for a style.
+    """Return the layers of one of the two networks, and its gammas and betas for a style.
 
     Args:
-      params: weights from `load_arbitrary` or `load_styles26`.
+      params: weights from `load_arbitrary` or `load_styles26`; they decide which network it is.
       condition: a style vector [100], or the weights of the 26 styles in a mixture, [26].
     """
     is_arbitrary = isinstance(params, Params) and "predictor" in params.layers
@@ -326,7 +330,7 @@ def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditi
 
 
 class _Painter:
-    """An object that makes the passes over one picture, and holds the norms that are known so far."""
+    """Makes the passes over one picture, and stores the norms that the passes have measured so far."""
 
     def __init__(
         self,
@@ -375,8 +379,8 @@ class _Painter:
           full: number of rows of the picture.
 
         Returns:
-          The last layer's features after the convolution, before norm and activation, [h', w', c'];
-          an empty array if the pass does not keep them.
+          The features of the pass's last layer after the convolution, before norm and activation,
+          [h', w', c']; an empty array if the pass does not keep them.
         """
         layers = self._layers[one.first : one.last + 1]
         kernels = [dict(self._kernels[layer.name]) for layer in layers]
@@ -411,7 +415,7 @@ class _Painter:
           name: the layer's name.
           counts: the number of rows of each strip.
           means: the mean of the layer's convolved features over each strip, [1, 1, 1, c].
-          variances: their variance over each strip, [1, 1, 1, c].
+          variances: the variance of the same features over each strip, [1, 1, 1, c].
         """
         share = (np.asarray(counts, np.float64) / sum(counts))[:, None, None, None, None]
         mean = np.sum(share * np.stack(means), axis=0)
@@ -433,7 +437,7 @@ class _Painter:
         Args:
           layer: the layer.
           y: its convolved features, [h, w, c].
-          before: the input of the present residual block; used only if the block ends with this layer.
+          before: the input of the current residual block; used only if the block ends with this layer.
           rows: number of rows of the picture in a strip.
           full: number of rows of the picture.
         """
@@ -456,7 +460,7 @@ class _Painter:
 
 
 def _strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Yield for each strip the index of its first row, and that of the row after its last row.
+    """Yield for each strip the index of its first row, and the index of the row after its last row.
 
     Args:
       height: number of all rows.
@@ -467,11 +471,11 @@ def _strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _shape_after(layers: TransformerLayers, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return the shape (height, width, channels) of the features that layers compute.
+    """Return the shape (height, width, channels) of the features that consecutive layers compute.
 
     Args:
       layers: the layers, in their order.
-      shape: shape of the input of the first of them; its height and width come first.
+      shape: shape of the input of the first layer, which begins with height and width.
     """
     height, width = shape[:2]
     for layer in layers:

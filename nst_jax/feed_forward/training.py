@@ -26,29 +26,29 @@ from nst_jax.scaling.sharding import Devices
 from nst_jax.targets import stacked_targets
 from nst_jax.vgg.network import with_forms
 
-# Defaults of a training: number of updates, number of crops in an update, side of a crop in px, and
-# learning rate. All but the first are those of PyTorch's example (pytorch/examples @ 77f55b91,
-# fast_neural_style), which makes 40 000 updates.
+# Defaults of a training: number of updates, number of crops (square parts of photos) in an update, side
+# of a crop in px, and learning rate. PyTorch's example (pytorch/examples @ 77f55b91, fast_neural_style)
+# has the same values, except that it makes 40 000 updates.
 STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
 
 # Default number of updates between two measurements of the held-out loss, the mean loss on photos that
 # are never trained on.
 EVERY = 200
 
-# For the held-out loss, crops of the photos held out are painted in all styles. This is the largest
-# number of paintings, each a pair of a crop and a style. If there are more styles than this, a single
-# crop is painted in each style.
+# For the held-out loss, crops of the held-out photos are painted in all styles. This is the largest
+# number of pictures that are painted, one for each pair of a crop and a style. If there are more styles
+# than this, a single crop is painted in each style.
 MOST_MEASURED = 64
 
-# The host starts updates without waiting for the device to finish earlier ones. This is the largest
-# number of updates that may be unfinished.
+# The host starts updates without waiting until the device has finished earlier ones. This is the
+# largest number of unfinished updates.
 IN_FLIGHT = 2
 
 
 class TrainingDiverged(RuntimeError):
     """Raised if a loss of a training is not finite.
 
-    `Training.best` has the best network until then, if the training had a finite loss before.
+    `Training.best` is still the best network so far, if a finite held-out loss was measured before.
     """
 
 
@@ -59,10 +59,10 @@ class TrainingReport(NamedTuple):
     """What `Training` yields before the first update and after every update."""
 
     step: int  # number of updates so far
-    # Mean loss of the latest update's crops, a scalar on the device. It is the loss before the network
-    # was changed by this update. None before the first update.
+    # Mean loss of the crops of the latest update, a scalar on the device. It was computed with the
+    # network as it was before this update. None before the first update.
     loss: Array | None
-    # Mean loss on the photos held out; None if it was not measured after this update.
+    # Mean loss on the held-out photos; None if it was not measured after this update.
     held_out: float | None
 
 
@@ -93,7 +93,7 @@ class Training(Iterator[TrainingReport]):
       job: the inputs and options of the training.
       crops: the crops of the photos.
       step: number of updates so far.
-      updates: for each measurement of the held-out loss, the number of updates before it.
+      updates: for each measurement of the held-out loss, the number of updates by then.
       held_out: for each measurement, the held-out loss.
       training: for each measurement, the mean training loss of the updates since the previous
         measurement. Before the first measurement there is no update, so the first value is the held-out
@@ -108,8 +108,9 @@ class Training(Iterator[TrainingReport]):
         Args:
           params: weights of VGG-19.
           job: the checked inputs and options, from `training_job`.
-          resume: a checkpoint, to continue an earlier training. Its job must be the same, except for
-            `steps` and `mesh`. None starts a new training with a network of random parameters.
+          resume: a checkpoint, to continue an earlier training. That training must have had the same
+            job, except for `steps` and `mesh`. None starts a new training with a network of random
+            parameters.
 
         Raises:
           ValueError: if `resume` is a checkpoint of another training, or was written after more than
@@ -144,7 +145,7 @@ class Training(Iterator[TrainingReport]):
         self._begun = False
 
     def _measured(self, params: Params, recipe: Recipe) -> Any:
-        """Return the targets of the style loss for all paintings, as arrays [styles, ...].
+        """Return the targets of the style loss for all paintings, stacked to arrays [styles, ...].
 
         Args:
           params: weights of VGG-19.
@@ -248,7 +249,7 @@ class Training(Iterator[TrainingReport]):
     def measure_held_out(self) -> float:
         """Return the held-out loss of the network after the latest update, without recording it.
 
-        It is the mean loss of crops of the photos held out, painted in all styles.
+        It is the mean loss of crops of the held-out photos, painted in all styles.
         """
         formed, style_targets, recipe, _ = self._fixed
         count = len(self.job.paintings)
@@ -276,18 +277,15 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best_step(self) -> int:
-        """Number of updates after which the loss on the photos held out was least.
-
-        It is 0 before this loss was first measured.
-        """
+        """Number of updates after which the held-out loss was least; 0 if it was never measured."""
         return self.updates[int(np.argmin(self.held_out))] if self.updates else 0
 
     @property
     def best(self) -> StyleNetwork:
-        """Of the networks measured so far, that with the least loss on the photos held out.
+        """The network as it was at the measurement that gave the least held-out loss.
 
         Raises:
-          RuntimeError: if no network was measured yet, or none with a finite loss.
+          RuntimeError: if the held-out loss was not measured yet, or never was finite.
         """
         if not self._best:
             raise RuntimeError(
@@ -332,7 +330,7 @@ class Training(Iterator[TrainingReport]):
         """Return a checkpoint, from which the training can be resumed after the latest update.
 
         Returns:
-          The checkpoint. It is None before the held-out loss was first measured, and if numbers of the
+          The checkpoint; or None, if the held-out loss was not measured yet, or if numbers of the
           training's state are not finite.
         """
         arrays = self._host(self._state)
@@ -353,9 +351,9 @@ class Training(Iterator[TrainingReport]):
         """Return the network with the least held-out loss, and facts on its training for a style file.
 
         Args:
-          measure: whether the network after the latest update is considered, too, even if its held-out
-            loss has not been measured yet, as after an interruption. If so, the loss is measured now.
-            This changes neither the training nor its checkpoints.
+          measure: whether the network after the latest update is considered, too, if its held-out loss
+            has not been measured yet, as after an interruption. If so, this loss is measured now, which
+            changes neither the training nor its checkpoints.
 
         Returns:
           The network; and a dictionary of JSON values by name, such as the recipe, the paintings'
@@ -421,11 +419,11 @@ def train(
     """Train a feed-forward network that paints any photo in the style of a painting, in one pass.
 
     The network is that of Johnson et al., with a scale and shift of its instance norms for each
-    painting (Dumoulin et al.). In an update, the network paints a batch of random crops of photos, and
-    Adam reduces the mean loss of the results. The loss of a result is that of the recipe, which
-    `stylize` would minimise for this crop and this painting. After every `every` updates and after the
-    last one, the loss is measured on photos that are held out, that is, never trained on. The network
-    for which this loss was least is returned.
+    painting (Dumoulin et al.). In an update, the network paints a batch of random crops (square parts)
+    of photos, and Adam reduces the mean loss of the results. The loss of a result is the one that
+    `stylize` would minimise with the same recipe, crop and painting. After every `every` updates and
+    after the last one, the loss is measured on photos that are held out, that is, never trained on. The
+    network for which this loss was least is returned.
 
     Args:
       params: weights of VGG-19, from `nst_jax.load_params`.
@@ -438,9 +436,9 @@ def train(
         rounded up, but no more than 16, are held out.
       recipe: what is minimised: taps, weights, losses, and the sizes of the paintings. The recipe's
         optimiser, number of updates and scales are not used.
-      style_size: size of the paintings, as in `stylize`; None is the recipe's own.
-      precision: precision as in `stylize`, for VGG-19 and for the network that is trained, whose
-        parameters are float32 nevertheless.
+      style_size: size of the paintings, as in `stylize`; None means the recipe's own.
+      precision: precision as in `stylize`, for VGG-19 and for the network that is trained. The trained
+        parameters are always float32.
       steps: number of updates.
       batch: number of crops in an update, a multiple of the number of devices.
       crop: side of a crop in px.
@@ -448,14 +446,14 @@ def train(
         and 128. The number of parameters grows with the square of the width.
       blocks: number of the network's residual blocks.
       learning_rate: learning rate of Adam.
-      every: number of updates between two measurements of the loss on the photos held out.
-      key: a JAX random key, on which the network's first parameters and all crops depend; None is
+      every: number of updates between two measurements of the loss on the held-out photos.
+      key: a JAX random key, on which the network's first parameters and all crops depend; None means
         `jax.random.key(0)`.
       devices: devices that share the crops of each update: `"all"`, a number, or a list of
-        `jax.Device`; None is the device that holds the weights.
+        `jax.Device`; None means the device that holds the weights.
 
     Returns:
-      The network with the least loss on the photos held out. `nst_jax.feed_forward.stylize_trained`
+      The network with the least loss on the held-out photos. `nst_jax.feed_forward.stylize_trained`
       paints with its field `params`, and `nst_jax.feed_forward.save_network` writes it to a file.
 
     Raises:

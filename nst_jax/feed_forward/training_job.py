@@ -38,7 +38,7 @@ class TrainingJob:
     """The checked inputs and options of a training, from `training_job`.
 
     Attributes:
-      paintings: the style pictures [h, w, 3] by the names of the network's styles.
+      paintings: name of a style of the network -> style picture [h, w, 3].
       found: the photos that can be used, and notes on those that were left out.
       recipe: what is minimised, and the precision.
       steps: number of updates.
@@ -47,9 +47,10 @@ class TrainingJob:
       width: factor by which the network's numbers of channels are multiplied.
       blocks: number of the network's residual blocks.
       learning_rate: learning rate of Adam.
-      every: number of updates between two measurements of the loss on the photos held out.
+      every: number of updates between two measurements of the loss on the held-out photos, which are
+        never trained on.
       key: a random key, on which the network's first parameters and all crops depend.
-      mesh: the devices that share the crops of an update; None is one device.
+      mesh: the devices that share the crops of an update; None means one device.
     """
 
     paintings: Mapping[str, HostImage]
@@ -67,7 +68,7 @@ class TrainingJob:
 
     @property
     def style_shapes(self) -> dict[str, Shape]:
-        """(height, width) in px to which the recipe's size rules resize each painting, by its name."""
+        """Name of a painting -> (height, width) in px to which the recipe's size rules resize it."""
         crop = (self.crop, self.crop)
         return {
             name: prepare.final_shapes(
@@ -174,9 +175,9 @@ def training_job(
 
 
 def _check_no_controls(recipe: Recipe) -> None:
-    """Raise a ValueError for a recipe that takes colours or edges of its results from the photograph.
+    """Raise a ValueError for a recipe whose results get colours or edges from the single photograph.
 
-    A network is trained for all photographs, and cannot take them from a single one.
+    A network is trained for all photographs, so its training cannot use such a recipe.
     """
     plain = Pictures()
     for name in ("colors", "realism"):
@@ -193,7 +194,7 @@ def _check_no_controls(recipe: Recipe) -> None:
 
 
 def _named(paintings: Any) -> dict[str, HostImage]:
-    """Return the paintings as images [h, w, 3] by the names of the styles.
+    """Return a dictionary from the names of the styles to the paintings, as images [h, w, 3].
 
     Args:
       paintings: the paintings in any form that `nst_jax.train` accepts.
@@ -217,7 +218,7 @@ def _named(paintings: Any) -> dict[str, HostImage]:
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Return names that are all different: a number is added to every name that occurred before.
+    """Make names different from each other: add a number to each name that occurred before.
 
     Example:
       >>> distinct(["wave", "scream", "wave"])
@@ -236,7 +237,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
     """Return all that a training's result depends on, except its device and its number of updates.
 
-    A training may be resumed from a checkpoint only if this dictionary equals that in the checkpoint.
+    A training may be resumed from a checkpoint only if this dictionary equals the checkpoint's `facts`.
 
     Args:
       params: weights of VGG-19.

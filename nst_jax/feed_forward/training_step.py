@@ -1,8 +1,8 @@
 """The pure functions of a training: its first state, one update, and the losses of painted crops.
 
-A crop is a square part of a photo. The network that is trained paints it, and the recipe's losses of
-the result are computed by `objective.losses_of`, as for the canvas of a style transfer by optimisation:
-the crop is the content, and a painting is the style.
+A crop is a square part of a photo. The network that is trained paints the crop in the style of a
+painting. Then `objective.losses_of` computes the recipe's losses of the result, as it does for the
+canvas of a style transfer by optimisation; the crop is the content, and the painting is the style.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from nst_jax.targets import measure_content
 
 Crops = UInt8[Array, "n h w 3"]  # square parts of photos, sRGB in 0..255
 
-# Style tap (layer) -> what the style loss compares features with, for all paintings: a pytree of arrays
-# [styles, ...].
+# Style tap (a layer whose features the style loss reads) -> what the loss compares the features with,
+# for all paintings: a pytree of arrays [styles, ...].
 StyleTargets = Any
 
 
@@ -63,9 +63,9 @@ def train_step(
     """Make one update of a training: change the network along the gradient of the mean loss of crops.
 
     The crops of a batch are painted in the styles in turn, and the next batch goes on with the next
-    style, so that over a few batches all styles are painted equally often. If several devices share a
+    style, so that over many batches all styles are painted equally often. If several devices share a
     batch, each computes the losses and the gradient for its own crops; the devices communicate only to
-    average these.
+    average the losses and the gradients.
 
     Args:
       params: weights of VGG-19.
@@ -73,10 +73,10 @@ def train_step(
       crops: the batch, [n, h, w, 3] in 0..255; n is a multiple of the number of devices.
       style_targets: what the style loss compares features with for each painting: by tap, arrays
         [styles, ...].
-      recipe: losses, loss weights and settings of VGG-19. Its precision is also that of the network
-        that is trained, whose parameters are float32 nevertheless.
+      recipe: losses, loss weights and settings of VGG-19. Its precision is used for the network that is
+        trained, too, but the trained parameters are always float32.
       optimizer: the update rule, with its learning rate and other numbers.
-      mesh: the devices over which the crops are distributed; None is one device.
+      mesh: the devices over which the crops are distributed; None means one device.
 
     Returns:
       The next state; and the mean `Losses` of the batch, painted by the network before the update.
@@ -129,8 +129,8 @@ def _losses_and_gradient(
       style_targets: what the style loss compares features with for each painting: by tap, arrays
         [styles, ...].
       recipe: losses, loss weights, settings of VGG-19, and precision.
-      first: index of the style in which the first crop of the whole batch is painted; a multiple of the
-        number of styles may be added to it.
+      first: index of the style in which the first crop of the whole batch is painted. It may be larger
+        than the number of styles: the remainder of the division by this number is used.
       step: number of updates before this one.
       device: index of the device among those that share the batch, from 0.
     """
@@ -166,8 +166,8 @@ def crop_losses(
       style_targets: what the style loss compares features with for each painting: by tap, arrays
         [styles, ...].
       recipe: losses, loss weights, settings of VGG-19, and precision.
-      step: number of updates so far; it is used by style losses that make random choices, which are
-        other ones in each update.
+      step: number of updates so far. Style losses that make random choices use it, to make other
+        choices in each update.
 
     Returns:
       The `Losses` of each painted crop, as arrays [n].
@@ -195,7 +195,7 @@ def check_batch(batch: int, mesh: AnyMesh | None) -> None:
 
     Args:
       batch: number of crops in an update.
-      mesh: the devices that share the crops; None is one device.
+      mesh: the devices that share the crops; None means one device.
 
     Raises:
       ValueError: if `batch` is not a multiple of the number of devices; the message names the next

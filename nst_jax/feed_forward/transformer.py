@@ -3,10 +3,10 @@
 A network is described by a table of its layers, a tuple of `TransformerLayer`. Both networks shrink a
 picture to a quarter of its height and width, apply residual blocks, and enlarge the result again.
 Borders are mirrored before every convolution. If the table says so, a convolution is followed by an
-instance norm, whose scales and shifts (gammas and betas) depend on the style. Then follows a ReLU, with
-two exceptions: at the end of a residual block, the block's input is added instead, and the last layer
-has a sigmoid instead. The networks differ in their numbers of channels and of residual blocks, and in
-how the gammas and betas (the `Conditions`) are computed.
+instance norm, whose scales and shifts (gammas and betas) depend on the style. The last step of a layer
+is a ReLU, with two exceptions: the layer that ends a residual block adds the block's input, and the
+last layer of the network applies a sigmoid. The networks differ in their numbers of channels and of
+residual blocks, and in how the gammas and betas (the `Conditions`) are computed.
 
 The architecture is that of Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style",
 2017, and of their code, `image_stylization` in github.com/magenta/magenta.
@@ -51,8 +51,8 @@ class TransformerLayer:
       upsampled: whether the height and width of the input are doubled before the convolution.
       normed: whether an instance norm follows the convolution; if not, the convolution has a bias.
       begins: whether a residual block begins with this layer.
-      ends: whether a residual block ends with this layer; then the block's input is added in place of a
-        ReLU.
+      ends: whether a residual block ends with this layer; if so, the block's input is added in place of
+        a ReLU.
       final: whether this is the last layer, whose result is the picture; it has a sigmoid in place of a
         ReLU.
     """
@@ -152,9 +152,9 @@ class StyleTransformer(nn.Module):
 
 
 def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
-    """Return features `y` of a layer; convert those of the last layer to float32 if they have less.
+    """Return the features `y` of a layer, converted to at least float32 if it is the last layer.
 
-    So the picture that the last layer makes has all bits, even if activations are stored in bfloat16.
+    So the picture that the last layer makes is not rounded to bfloat16, even if activations are.
     """
     return at_least_float32(y) if layer.final else y
 
@@ -165,11 +165,11 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
     Args:
       layer: the layer.
       y: the layer's features after convolution and norm.
-      before: the input of the present residual block; used only if the block ends with this layer.
+      before: the input of the current residual block; used only if the block ends with this layer.
 
     Returns:
-      At the end of a residual block `before + y`, in the last layer the sigmoid of `y`, and otherwise
-      the ReLU of `y`.
+      `before + y` if a residual block ends with the layer, the sigmoid of `y` if it is the network's
+      last layer, and the ReLU of `y` for all other layers.
     """
     if layer.final:
         return jax.nn.sigmoid(y)
@@ -177,7 +177,7 @@ def activated(layer: TransformerLayer, y: FeatureMap, before: Array) -> FeatureM
 
 
 def kernel_shapes(layers: TransformerLayers) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each layer's kernel, by its name, such as `"transformer/expand1"`."""
+    """Return a dictionary from names of kernels, such as `"transformer/expand1"`, to their shapes."""
     shapes: dict[str, tuple[int, ...]] = {}
     channels = 3
     for layer in layers:
@@ -235,12 +235,12 @@ def check_network(params: Any, path: str, loader: str) -> None:
 
     Args:
       params: the weights.
-      path: a layer that only the expected network has, such as "conditions/contract1".
+      path: path of parameters that only the expected network has, such as "conditions/contract1".
       loader: name of the function of `nst_jax.feed_forward` that loads the right weights, for messages.
 
     Raises:
       TypeError: if `params` is not a `Params`.
-      ValueError: if the weights have no such layer.
+      ValueError: if the weights have no parameters at `path`.
     """
     _checks.instance("params", params, Params, f"`nst_jax.feed_forward.{loader}()` gives them")
     layers: Any = params.layers

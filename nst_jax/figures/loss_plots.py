@@ -17,8 +17,8 @@ from nst_jax._files import PathLike
 
 SUFFIXES = (".png", ".svg", ".pdf")  # suffixes of the files in which a plot can be saved
 
-# On a logarithmic axis, values below this share of the axis' greatest value are not drawn. Otherwise a
-# content loss that starts at 1e-13 would press all other curves against the top of the plot.
+# On a logarithmic axis, values below this share of the axis' greatest value are not drawn. If they
+# were, a content loss that starts at 1e-13 would press all other curves against the top of the plot.
 _NEGLIGIBLE = 1e-6
 
 # The line styles of curves, as matplotlib writes them. They differ in their dashes, so that the curves
@@ -32,16 +32,17 @@ _LINES = (
 
 
 class LoggedRun(NamedTuple):
-    """The losses of one run, read from its log, which has n lines with losses."""
+    """The losses of one run, read from its log; n is the number of the log's lines that have losses."""
 
     name: str  # what the run is called in the legend of a plot
-    # The log's line with the event "start": the recipe, sizes and settings. Empty if there is none.
+    # The log's line with the event "start": the recipe, sizes and settings. Empty if there is no such
+    # line.
     facts: Mapping[str, Any]
     steps: np.ndarray  # [n] number of updates after which the losses of each line were computed
     scales: np.ndarray  # [n] index of the scale (canvas size) at each line; 0 is the coarsest
     # Name of a loss -> its values [n], NaN where the value was not finite. The names are "total",
     # "content", "style", "tv" (total variation) and, if the recipe has this loss, "matting". The values
-    # include the weights of the losses, so that all others add up to the total.
+    # include the weights of the losses, so the total is the sum of the other losses.
     losses: Mapping[str, np.ndarray]
     # Name of a style tap (layer) -> its part of the style loss [n], including its weight.
     taps: Mapping[str, np.ndarray]
@@ -136,9 +137,10 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     For a single run the figure has two plots: one of the total loss and its parts, and one of the parts
     of the style loss, a curve for each tap. For several runs it has a plot of the total loss, one of
     the content loss, one of the style loss, and one for each tap; each run is a curve in each of these
-    plots. The vertical axis of a plot is logarithmic if its values span more than a factor of ten. For
-    a single run, dotted vertical lines mark where the run went on to a finer scale, since losses jump
-    there.
+    plots. The total loss and its parts are not drawn if they are 0 throughout, in every run. The
+    vertical axis of a plot is logarithmic if its values span more than a factor of ten. For a single
+    run, dotted vertical lines mark where the run went on to a finer scale (resolution), since losses
+    jump there.
 
     Args:
       runs: the runs, each as `read_log` returns it.
@@ -188,7 +190,7 @@ def _panels_of_one(run: LoggedRun) -> dict[str, _Lines]:
 
 def _panels_of_several(runs: Sequence[LoggedRun]) -> dict[str, _Lines]:
     names = [run.name for run in runs]
-    # Runs are named after their files. A number is added where files in several folders have one name.
+    # Runs are named after their files. A number is added where files have the same name.
     names = [
         f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
         for place, name in enumerate(names)
@@ -235,8 +237,8 @@ def _title_of(run: LoggedRun) -> str:
 def _plain(text: str) -> str:
     """Return text in a form that matplotlib shows unchanged.
 
-    Otherwise `$` would begin a formula, and a curve whose name begins with `_` would be left out of the
-    legend.
+    matplotlib takes `$` for the beginning of a formula, and leaves curves whose names begin with `_`
+    out of the legend. So `$` is escaped, and a space is put before a `_` at the beginning.
     """
     return " " * text.startswith("_") + text.replace("$", r"\$")
 

@@ -28,9 +28,9 @@ GRAM_CELL = 512
 MAP_CELL = 192  # upper limit of the longer side of a feature map on a sheet, in px
 MAPS = 48  # default of the largest number of feature maps on a sheet
 
-# sRGB colours, in 0..255, for values at equal distances from the least value to the greatest; colours
-# between them are interpolated. They go from dark to light, so that the figure can be read without
-# colours, too.
+# A colour scale, from the colour of the least value to that of the greatest, as sRGB in 0..255. These
+# colours are for values at equal distances; between them, colours are interpolated. They go from dark
+# to light, so that the figure can be read without colours, too.
 _COLORS = np.array(
     [[10, 8, 28], [64, 20, 104], [150, 40, 108], [218, 76, 66], [250, 150, 40], [252, 246, 190]],
     np.float32,

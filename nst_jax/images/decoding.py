@@ -20,8 +20,8 @@ from nst_jax import _memory
 from nst_jax.images import jpeg_markers, png_chunks
 
 # Largest number of pixels that are read, which is also the limit beyond which Pillow raises an error.
-# As float32 RGB, so many pixels take 2 GB. A larger JPEG is decoded at a smaller size; other larger
-# pictures are refused.
+# As float32 RGB, this many pixels take 2 GB. A JPEG with more pixels is decoded at a smaller size;
+# pictures of other formats are refused if they have more.
 MOST_PIXELS = 178_956_970
 
 # Formats that are read, by Pillow's names. Pillow can read more, but some are risky: for an EPS, it
@@ -73,16 +73,16 @@ _FULL_SIZE = "nst_jax full size"  # (width, height) of a JPEG that is decoded at
 _CODE_POINTS = "nst_jax cICP"  # what `png_chunks.code_points` returns for a PNG
 
 _PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
-# (primaries, transfer functions) that are read as if they were sRGB's, by their numbers in ITU-T H.273:
-# those that differ little from sRGB's, and an unspecified transfer function (2).
+# Two tuples: the primaries, and the transfer functions, that are read as if they were sRGB's, by their
+# numbers in ITU-T H.273. They differ little from sRGB's, except 2: an unspecified transfer function.
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
 class _RefusedError(Exception):
     """Raised for a file that is intact but not accepted, such as one that takes too much memory.
 
-    Its text is the end of a sentence, such as "has samples from ...": `opened_picture` puts the file's
-    name before it.
+    The text of this error is the end of a sentence, such as "has samples from ...": `opened_picture`
+    puts the file's name before it.
     """
 
 
@@ -143,8 +143,9 @@ def opened_picture(
 def _opened(data: bytes, formats: list[str]) -> PilImage.Image:
     """Open a file's bytes; let a JPEG of more than `MOST_PIXELS` pixels be decoded at a smaller size.
 
-    A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. The largest of these that is small enough is
-    chosen, whatever memory is free, so that a file always has the same pixels.
+    A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. The largest of these sizes with at most
+    `MOST_PIXELS` pixels is chosen. The free memory has no influence, so that a file always has the same
+    pixels.
     """
     is_jpeg = data.startswith(b"\xff\xd8\xff")
     opened: PilImage.Image
@@ -169,7 +170,7 @@ def _readable() -> list[str]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Return the suffixes by which pictures are found in folders, with HEIC's if Pillow can open it."""
+    """Return the suffixes by which pictures are found in folders; HEIC's only if Pillow can open it."""
     # Pillow knows more suffixes, but people rarely keep folders of pictures in those formats.
     return PICTURE_SUFFIXES + (HEIC_SUFFIXES if "HEIF" in _readable() else ())
 
@@ -197,7 +198,7 @@ def _why_unidentified(data: bytes, formats: list[str]) -> str:
 
 
 def _brand(data: bytes) -> str | None:
-    """Return "AVIF" or "HEIF" if the `ftyp` box at a file's start names such a format; else None."""
+    """Return "AVIF" or "HEIF" if the `ftyp` box at a file's start names this format; else None."""
     if data[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(data[:4], "big"), 256)
@@ -302,8 +303,9 @@ COEFFICIENT_BYTES = 8
 def _check_memory(opened: PilImage.Image, needed: int) -> None:
     """Refuse a picture if decoding it takes more bytes (`needed`) than can be allocated.
 
-    A JPEG could be reduced while it is decoded, but is refused as well: otherwise the result would
-    depend on the memory that happened to be free. Whether it is reduced depends on `MOST_PIXELS` alone.
+    A JPEG is refused, too, although it could be decoded at a smaller size: if it were, its pixels would
+    depend on the memory that happens to be free. Only `MOST_PIXELS` decides whether it is decoded at a
+    smaller size.
     """
     available = _memory.of_this_machine()
     if available is not None and needed > available:
@@ -388,8 +390,7 @@ def _split_alpha(
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
     """Return a picture's colours in mode L, RGB, CMYK or LAB, and its opacity (None if opaque)."""
     if image.mode in ("P", "PA") or "transparency" in image.info:
-        # A picture with a palette may declare an entry of the palette transparent, other pictures one
-        # colour.
+        # The picture may declare one of its colours, or one entry of its palette, to be transparent.
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode in ("RGBA", "RGBa", "LA", "La"):
         image = image.convert("RGBA" if image.mode.startswith("RGB") else "LA")
@@ -405,9 +406,12 @@ def _from_deep_grey(
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
     """Convert a grey picture of more than 8 bits to 8-bit grey (mode L) in sRGB.
 
+    Args:
+      image: the grey picture.
+      gamma: the gamma of its samples; None if they are taken to be sRGB already.
+
     Returns:
-      The grey picture, and its opacity, [h, w], 0 or 1; None if every pixel is opaque. If `gamma` is
-      None, the samples are taken to be sRGB already.
+      The converted picture; and its opacity, [h, w] of 0 and 1, or None if every pixel is opaque.
     """
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
@@ -460,7 +464,10 @@ def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) 
 def _to_srgb(
     colours: PilImage.Image, info: Mapping[Any, Any], gamma: float | None, notes: list[str]
 ) -> PilImage.Image:
-    """Return colours in sRGB, converted by the file's profile, or else by `gamma` if it is not None."""
+    """Return colours in sRGB: converted by the file's profile, or by `gamma`, or unchanged.
+
+    The profile is used if there is one. Without a profile, `gamma` is used if it is not None.
+    """
     converted = None
     if profile := info.get("icc_profile"):
         converted = _with_profile(colours, profile, notes)
@@ -473,12 +480,11 @@ def _to_srgb(
 
 
 def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
-    """Return the gamma from which a PNG has to be converted to sRGB; None for no conversion.
+    """Return the gamma of a PNG that has to be converted to sRGB; None if no conversion is needed.
 
-    Samples are light to the power of the gamma. If a cICP chunk names the colour space, the gamma does
-    not count and nothing is converted. Primaries (the cHRM chunk) are ignored. A note is added to
-    `notes` for a gamma that is to be converted, and for a colour space or primaries that are not
-    sRGB's.
+    Samples are light to the power of the gamma. If a cICP chunk names the colour space, the gamma is
+    ignored and the result is None. Primaries (the cHRM chunk) are ignored. A note is added to `notes`
+    if the result is not None, and if the colour space or the primaries are not sRGB's.
     """
     gamma = info.get("gamma")
     points = info.get(_CODE_POINTS)

@@ -108,11 +108,11 @@ def nearest_8bit(image: Any, shape: Shape) -> HostImage:
 def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]:
     """Round a picture to 8 bits and resize it with the filter BILINEAR of Pillow before version 2.7.
 
-    Until January 2015, this filter of Pillow, and of its predecessor PIL, used only two by two pixels,
-    even when it reduced a picture, so that fine texture aliased. Pixel (i, j) of the result is the
-    value of the [h, w] picture at (i * h / h_new - 1/2, j * w / w_new - 1/2), where the centre of the
-    first pixel is at (0, 0). So the picture shifts by half a pixel of the result. The value is
-    truncated to 8 bits, not rounded.
+    Until January 2015, this filter of Pillow, and of its predecessor PIL, computed each new pixel from
+    only 2 x 2 pixels, even when it reduced a picture, so that fine texture aliased. Pixel (i, j) of the
+    result is the value of the [h, w] picture at (i * h / h_new - 1/2, j * w / w_new - 1/2), where the
+    centre of the first pixel is at (0, 0). So the picture shifts by half a pixel of the result. The
+    value is truncated to 8 bits, not rounded.
 
     Args:
       image: [h, w, 3] or [h, w], float in [0, 1] or uint8.
@@ -159,7 +159,8 @@ def _neighbours(old: int, new: int) -> tuple[Any, Any, Any]:
 
     Returns:
       Three arrays [new]: the indices of the first and of the second old pixel, and the distance of the
-      new pixel from the first one, 0 to 1. Where an old pixel would be outside, it is the border pixel.
+      new pixel from the first one, 0 to 1. The index of an old pixel that would be outside of the
+      picture is replaced by that of the border pixel.
     """
     # `old / new` is computed first, as in Pillow's C code, so that rounding errors are the same.
     positions = np.arange(new) * (old / new) - 0.5

@@ -1,8 +1,8 @@
 """Encode pictures as the bytes of a file: one writer per format, the sRGB profile, metadata as text.
 
-Files contain nothing but the picture, the profile and, if they are given, its resolution and metadata.
-The metadata is in PNG a text chunk named `nst_jax`, in other formats an EXIF description that starts
-with `nst_jax`.
+Files contain nothing but the picture, the profile and, if the caller gives them, the picture's
+resolution and metadata. A PNG stores metadata in a text chunk named `nst_jax`; the other formats store
+it in an EXIF description that starts with `nst_jax`.
 """
 
 import io
@@ -98,8 +98,8 @@ LARGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500}
 def srgb_profile() -> bytes:
     """Return the colour profile of sRGB, the same bytes every time."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    # Bytes 24 to 35 are the time of creation, 84 to 99 a digest of the profile with that time. With
-    # constants in their place, the same picture always gives the same file.
+    # Bytes 24 to 35 are the time of creation. Bytes 84 to 99 are a digest of the profile, which depends
+    # on this time. Both are replaced by constants, so that the same picture always gives the same file.
     profile[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
     profile[84:100] = bytes(16)  # zeros mean "digest not calculated"
     return bytes(profile)
@@ -128,9 +128,9 @@ _INCH = 2  # value of EXIF's tag ResolutionUnit for pixels per inch
 
 
 def description(text: str | None, dpi: Dpi | None = None) -> bytes:
-    """Return the bytes of EXIF with a text as its description, and with a resolution.
+    """Return EXIF data, as bytes, that contain a text as description, and a resolution.
 
-    What is None is left out; if both are None, there are no bytes.
+    A text or resolution that is None is left out; if both are None, the result has no bytes.
     """
     if text is None and dpi is None:
         return b""

@@ -24,19 +24,19 @@ Frame = UInt8[np.ndarray, "h w 3"]  # one picture of a film
 # the seconds for which each is shown, and `text` is the metadata to embed, or None.
 Writer = Callable[[Path, Sequence[Frame], Sequence[float], str | None], None]
 
-# Frames per second of an MP4. A frame that is shown for longer is stored repeatedly.
+# Frames per second of an MP4. A frame that is shown for longer than 1/25 s is stored repeatedly.
 VIDEO_RATE = 25
 
 _SAMPLED_FRAMES = 12  # largest number of frames from which the palette of a GIF is chosen
-_SAMPLED_PIXELS = 100_000  # about how many pixels are taken from these frames together
+_SAMPLED_PIXELS = 100_000  # approximate number of pixels that are taken from all these frames
 _REFINEMENTS = 10  # number of k-means iterations by which a palette is improved
 
 
 class _LaterPictures:
     """Yields all frames but the first as Pillow's pictures, each made only when it is needed.
 
-    So the frames need not be in memory together. Pillow may iterate several times; the pictures are
-    then made again.
+    So the frames need not be in memory together. If Pillow iterates several times, the pictures are
+    made anew each time.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ def _save_all(
     picture_of: Callable[[Frame], PilImage.Image] = PilImage.fromarray,
     **options: Any,
 ) -> None:
-    """Write an endlessly repeating film; `options` are those of Pillow's writer of format `kind`."""
+    """Write an endlessly repeating film; Pillow's writer of the format `kind` gets `options`."""
     later = _LaterPictures(frames, picture_of)
     picture_of(frames[0]).save(path, kind, save_all=True, append_images=later, loop=0, **options)
 
@@ -178,9 +178,9 @@ def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
 
 # --- Settings in an MP4 ---------------------------------------------------------------------------
 
-# An MP4 consists of named sections, called boxes, inside each other. These boxes lead from the
-# outermost one to the text of the film's comment, each with the number of bytes that precede its
-# content.
+# An MP4 consists of named sections, called boxes, which may contain other boxes. The text of the film's
+# comment is in the last of these boxes; each box is inside the box before it. Beside the name of a box
+# is the number of bytes at the beginning of its content that have to be skipped.
 _COMMENT = ((b"moov", 0), (b"udta", 0), (b"meta", 4), (b"ilst", 0), (b"\xa9cmt", 0), (b"data", 8))
 
 
@@ -190,7 +190,7 @@ def is_mp4(data: bytes) -> bool:
 
 
 def text_in_mp4(data: bytes) -> str | None:
-    """Return the metadata that was embedded, as text, in an MP4's bytes; None without it.
+    """Return the metadata, as text, that `_write_mp4` embedded in an MP4's bytes; None if absent.
 
     PyAV is not needed.
     """
@@ -211,8 +211,8 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         if size == 1:  # 1 stands for a size of 64 bits, which follows
             size, header = int.from_bytes(view[8:16]), 16
         if size < header:
-            # A size of 0 stands for a box up to the end of the file, which never has the comment. Other
-            # sizes below that of the header are damage.
+            # A size of 0 means that the box ends with the file; such a box never has the comment. Other
+            # sizes below the size of the header are a sign of damage.
             return
         yield bytes(view[4:8]), view[header:size]
         view = view[size:]
@@ -242,7 +242,7 @@ def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLED_FRAMES).round().astype(int))
     step = max(1, frames[0].size // 3 * len(chosen) // _SAMPLED_PIXELS)
-    # Only every few pixels are taken; resizing the frames to fewer pixels would mix their colours.
+    # One pixel in every `step` pixels is taken; resizing the frames instead would mix their colours.
     pixels = np.concatenate([frames[int(index)].reshape(-1, 3)[::step] for index in chosen])
     means, counts = _binned(pixels)
     weights = np.sqrt(counts)

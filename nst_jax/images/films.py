@@ -72,7 +72,7 @@ def save(
       ValueError: for what `check_film_output` refuses; no frames; a frame that is no picture or has
         values outside [0, 1]; `seconds` or `hold` out of range; metadata that is not JSON; and frames
         larger than the format allows.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
       >>> import io
@@ -101,11 +101,11 @@ def save(
 class Film(AbstractContextManager):
     """Collects frames while a process makes them, and writes them as a film; a context manager.
 
-    A film of a given length can show a limited number of frames, `most`. At most twice as many are
+    A film of a given length can show a limited number of frames, `most`. At most `2 * most` frames are
     stored, rounded to 8 bits, in a temporary file without a name (in the folder that `tempfile`
-    chooses, which follows the environment variable `TMPDIR`). Whenever the store is full, every second
-    frame in it is dropped, and from then on only half as many of the frames that are added are stored.
-    The last frame is kept in any case.
+    chooses, which follows the environment variable `TMPDIR`). Whenever this number is reached, every
+    second stored frame is dropped, and from then on only half as many of the added frames are stored.
+    The last frame that was added is kept in any case.
 
     Attributes:
       most: the largest number of frames that the film can show.
@@ -152,7 +152,7 @@ class Film(AbstractContextManager):
         self._shape = shape
         self.most = most_frames(seconds, hold)
         self.seen = 0
-        self._stride = 1  # one of so many frames that are added is stored
+        self._stride = 1  # in this many added frames, one is stored
         self._kept: list[_Place] = []
         self._last: Frame | None = None
         self._store = _Store()
@@ -180,8 +180,8 @@ class Film(AbstractContextManager):
         Raises:
           TypeError: if the frame is not an array.
           ValueError: if it is no picture, or has values that are not in [0, 1].
-          OSError: if the disk of the temporary file is full; the frames that were added before it are
-            not lost.
+          OSError: if the disk of the temporary file is full; the frames that were added before this one
+            are not lost.
         """
         picture = np.ascontiguousarray(to_uint8(_checks.image(argument, frame)))
         if self.seen % self._stride == 0:
@@ -253,7 +253,7 @@ class Film(AbstractContextManager):
 
 
 class _Place:
-    """Part of the file of a `_Store` that holds one frame: its first byte, and the frame's shape."""
+    """Where a `_Store` has one frame: the position of its first byte in the file, and its shape."""
 
     def __init__(self, start: int, shape: tuple[int, ...]) -> None:
         self.start, self.shape = start, shape
@@ -295,7 +295,7 @@ class _Store:
 
 
 class _Frames(Sequence[Frame]):
-    """The frames of a film as a sequence: each is read, and resized to one size, when it is indexed."""
+    """The frames of a film as a sequence, which reads and resizes a frame when it is indexed."""
 
     def __init__(
         self, store: _Store, kept: Sequence["_Place | Frame"], shape: Shape | None
@@ -337,14 +337,14 @@ def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:
 
 
 def format_of(path: PathLike, *, argument: str = "path") -> str:
-    """Return the format that the suffix of a film's path names.
+    """Return the format of a film, such as "mp4", which is given by the suffix of its path.
 
     Args:
       path: path of the film.
       argument: the caller's name for the value, shown in error messages.
 
     Raises:
-      ValueError: if the suffix is missing, or is not that of a format of films.
+      ValueError: if the suffix is missing, or does not belong to a film format.
 
     Example:
       >>> from nst_jax.images import films
@@ -379,8 +379,8 @@ def check_film_output(
       probe: whether a file is created and removed as a test.
 
     Raises:
-      ValueError: for a suffix that is not that of a format of films; for .mp4 if PyAV is not
-        installed; and for a path where `images.check_output` would refuse a picture.
+      ValueError: if the suffix does not belong to a film format; for .mp4 if PyAV is not installed; and
+        if the path is one at which `images.check_output` would refuse a picture.
 
     Example:
       >>> from nst_jax.images import films

@@ -16,10 +16,11 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 
 def ends_early(data: bytes) -> bool:
-    """Return whether a JPEG's data go on after its first end marker, up to another end marker.
+    """Return whether a JPEG has an end marker in the middle of its compressed data.
 
-    This other end marker must be at the end of the file. Padding, further pictures or a video may
-    follow an intact picture, and do not count as its data.
+    This is so if more data follow the first end marker, and another end marker is at the end of the
+    file. After the end marker of an intact picture, there may be padding, further pictures or a video;
+    for these the result is False.
     """
     end = _end_from(data, 2)
     if end is None or not data[end:-2].strip(b"\0\xff"):
@@ -28,7 +29,7 @@ def ends_early(data: bytes) -> bool:
 
 
 def _end_from(data: bytes, start: int) -> int | None:
-    """Return the position after the next end marker; None if a start marker or the end comes first."""
+    """Return the position after the next end marker; None if a start marker or no marker follows."""
     while found := _MARKER.search(data, start):
         marker, start = data[found.end() - 1], found.end()
         if marker == _END:

@@ -15,7 +15,7 @@ from nst_jax.images.resizing import antialiased, bilinear, enlarge, keys_cubic, 
 
 LANCZOS_LOBES = 3  # the Lanczos filter is 0 at distances of more pixels than this
 
-# A function of an array of distances, in pixels, that returns the weights of pixels at these distances.
+# A function that returns the weights of pixels, given an array of their distances in pixels.
 Kernel = Callable[[np.ndarray], np.ndarray]
 
 
@@ -90,7 +90,7 @@ def at_scale_on_host(image: Any, shape: Shape) -> HostImage:
 
 
 def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
-    """Return, for each new row (or column), the weights of the old ones, which sum to 1."""
+    """Return, for each new row (or column), the weights of the old rows (or columns); they sum to 1."""
     if new == old:
         return np.eye(new)
     ratio = old / new
@@ -103,7 +103,7 @@ def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
 
 
 def _torch_weights(new: int, old: int) -> Float[np.ndarray, "new old"]:
-    """Return, as `_weights` does, the weights of `torch_bicubic`, which repeats the border pixels."""
+    """Return the weights of `torch_bicubic`, which repeats border pixels, in the form of `_weights`."""
     found = np.zeros((new, old))
     if new == old:
         return np.eye(new)

@@ -23,7 +23,7 @@ RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inver
 # A style counts as grey if all entries of the covariance of its a and b are smaller than this.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
-# How fast a pixel's weight in the filter that smooths a and b falls with its difference in lightness.
+# The filter that smooths a and b weighs a pixel by exp(-`SHARPNESS` |difference of L|).
 SHARPNESS = 10.0
 
 
@@ -76,9 +76,9 @@ def recoloured(
     The lightness L is that of `image`, limited to the style's range of L. The axes a and b are those of
     `content`, moved to the mean and covariance of the style's, and smoothed by five rounds of a joint
     bilateral filter: each pixel becomes the mean of the 3 x 3 pixels around it, weighted by
-    exp(-10 |difference of L|). At last L, a and b are limited to the style's ranges. A style is grey if
-    its a and b hardly vary; then the L of `image` and the a and b of `content` are moved together to
-    the style's mean and covariance, before a and b are smoothed.
+    exp(-10 |difference of L|). At last L, a and b are limited to the style's ranges. If the style is
+    grey, that is, if its a and b hardly vary, one thing is different: the L of `image` and the a and b
+    of `content` are moved together to the style's mean and covariance, before a and b are smoothed.
 
     The formula of OKLab is meant for linear RGB; like the authors' code, this function applies it to
     sRGB.
@@ -90,8 +90,8 @@ def recoloured(
       image: the stylised picture [h, w, 3] in [0, 1].
       content: the photograph, of the same size.
       palette: the style's colours, from `palette_of`.
-      opacity: how much each pixel of `content` counts in its own mean and covariance, [h, w] in [0, 1];
-        None: all count alike.
+      opacity: weight of each pixel of `content` in the mean and covariance of the content's colours,
+        [h, w] in [0, 1]; None: all pixels have the same weight.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -143,7 +143,11 @@ def _moved(
     covariance: Float[Array, "c c"],
     opacity: Float[Array, "h w"] | None = None,
 ) -> Float[Array, "h w c"]:
-    """Move the colours of a picture to a mean and covariance: whiten them, then colour them."""
+    """Move the colours of a picture linearly so that they have a given mean and covariance.
+
+    The linear map is computed from the picture's own mean and covariance, in which `opacity` is the
+    weight of each pixel; None gives all pixels the same weight.
+    """
     rows = picture.reshape(-1, picture.shape[-1])
     own_mean, own = _moments(rows, None if opacity is None else opacity.reshape(-1))
     whiten, colour = _power(own, -0.5), _power(covariance, 0.5)
@@ -153,7 +157,7 @@ def _moved(
 
 
 def _power(covariance: Float[Array, "c c"], exponent: float) -> Float[Array, "c c"]:
-    """Return a matrix power of the covariance to whose diagonal `RIDGE` was added."""
+    """Add `RIDGE` to the diagonal of a covariance, and return a power of the resulting matrix."""
     values, vectors = jnp.linalg.eigh(
         covariance + RIDGE * jnp.eye(len(covariance), dtype=covariance.dtype)
     )

@@ -48,7 +48,7 @@ def checked_chunks(data: bytes) -> list[Chunk]:
 
 
 def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
-    """Return the colour primaries and transfer function that a cICP chunk states; None without one.
+    """Return the colour primaries and transfer function that a cICP chunk states; None if it is absent.
 
     Both are numbers whose meaning ITU-T H.273 defines.
     """

@@ -1,4 +1,4 @@
-"""Read a picture file: its pixels with opacity and notes, or only its size, or only its metadata.
+"""Read a picture file: its pixels, opacity and notes; or only its size; or only its metadata.
 
 A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
 last, on the host. `decoding` converts files that store pixels differently.
@@ -24,7 +24,7 @@ class Picture(NamedTuple):
     notes: tuple[str, ...]  # what was converted or left out, one line each
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
-    memory: int = 0  # the most bytes that decoding took, estimated
+    memory: int = 0  # estimate of the largest number of bytes that decoding took
     dpi: tuple[float, float] | None = None  # pixels per inch, across and down; None if not stated
 
 
@@ -34,7 +34,7 @@ class Glance(NamedTuple):
     shape: Shape  # (height, width) of the image that `read` would return
     name: str  # the file's name, never its folder; "bytes" if the source has no name
     digest: str  # sha256 of the file's bytes
-    memory: int = 0  # the most bytes that decoding will take, estimated
+    memory: int = 0  # estimate of the largest number of bytes that decoding will take
 
 
 def load(path: Source, *, argument: str = "path") -> HostImage:

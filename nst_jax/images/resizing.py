@@ -58,7 +58,8 @@ def finest_detail(image: Float[Array, "h w 3"]) -> Resized:
 def enlarge(image: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
     """Enlarge an image to (height, width) bicubically; values outside [0, 1] are not clipped.
 
-    With this filter, the picture being optimised is brought from one scale to the next, finer one.
+    By default, this filter enlarges the picture being optimised from one scale (resolution) to the
+    next.
     """
     return _resized(image, shape, "cubic", antialias=True)
 

@@ -187,8 +187,8 @@ def labelled_grid(
       row_title: the quantity that differs between rows, written upwards on the left.
       column_title: the quantity that differs between columns, written above the column labels.
       title: title above the whole grid.
-      cell: longer side of a picture in px, None for the pictures' own size; less if the grid would be
-        larger than `LONGEST`. Pictures are not enlarged.
+      cell: longer side of a picture in px; None means the pictures' own size. Pictures are made smaller
+        if the grid would be larger than `LONGEST`, and they are never enlarged.
 
     Returns:
       [h, w, 3] float32 in [0, 1], on white.
@@ -340,8 +340,8 @@ def _resized(array: np.ndarray, width: int, height: int) -> PilImage.Image:
 def _drawn(table: _Table, *, scale: int) -> HostImage:
     """Draw a table of pictures with captions below them, and return it, [h, w, 3] in [0, 1].
 
-    Pictures are centred in their columns and stand at the bottom of their rows. Margins and text are
-    the larger, within limits, the larger `scale` is, the usual side of a picture in px.
+    Pictures are centred in their columns and stand at the bottom of their rows. `scale` is the usual
+    side of a picture in px; margins and text grow with it, within limits.
     """
     margin = min(24, max(8, scale // 24))
     font = ImageFont.load_default(min(24, max(10, scale // 13)))

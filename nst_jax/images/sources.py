@@ -40,7 +40,7 @@ def contents_of(source: Source, argument: str) -> Contents:
 
     Args:
       source: a path, the bytes themselves, or a binary file object. A file object is read from its
-        position to its end and stays open; its attribute `name` is used if it is a string.
+        position to its end and stays open; its attribute `name` is the file's name if it is a string.
       argument: the caller's name for the value, shown in error messages.
 
     Returns:

@@ -25,7 +25,7 @@ FORMATS = ("png", "jpeg", "webp", "tiff")  # formats' names; a suffix such as "j
 
 @runtime_checkable
 class BinaryWriter(Protocol):
-    """A binary file object that can be written, such as `io.BytesIO` or a file opened with "wb"."""
+    """A binary file object that can be written to, such as `io.BytesIO` or a file opened with "wb"."""
 
     def write(self, data: bytes | memoryview, /) -> Any: ...
 
@@ -43,8 +43,8 @@ def check_output(
         test is enough.
 
     Raises:
-      ValueError: for an unknown suffix, a folder, a missing or unwritable folder around it, and an
-        existing file that may not be replaced or is write-protected.
+      ValueError: if the suffix is unknown, if the path is a folder or lies in a folder that is missing
+        or not writable, or if there is a file that may not be replaced or is write-protected.
 
     Example:
       >>> from nst_jax import images
@@ -67,8 +67,8 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
       probe: whether a file is created and removed as a test.
 
     Raises:
-      ValueError: for a folder, a missing or unwritable folder around it, and an existing file that may
-        not be replaced or is write-protected.
+      ValueError: if the path is a folder or lies in a folder that is missing or not writable, or if
+        there is a file that may not be replaced or is write-protected.
     """
     try:
         _files.check_place(path, argument=argument)
@@ -159,7 +159,7 @@ def save(
         not from 1 to 30,000, and pictures that the format does not allow (such as a WebP of more than
         16,383 px on a side).
       TypeError: if `path` is neither a path nor a binary file object.
-      OSError: if the disk fails or is full; an existing file is then unchanged.
+      OSError: if the disk fails or is full; an existing file stays unchanged.
 
     Example:
       >>> import io, tempfile, pathlib

@@ -15,7 +15,7 @@ from nst_jax.losses.sums import Count, as_float, half, unchanged
 
 
 def squared_feature_differences(canvas: FeatureMap, content: FeatureMap) -> Scalar:
-    """Return the sum over h, w and c of the squared differences of features [*batch, h, w, c]."""
+    """Return the sum over h, w and c of (canvas - content)², given features [*batch, h, w, c]."""
     return jnp.sum(jnp.square(canvas - content), axis=(-1, -2, -3))
 
 
@@ -31,8 +31,8 @@ def _quarter_of_mean(total: Scalar, count: Count) -> Scalar:
     return total / as_float(count) / 4
 
 
-# `CONTENT_RELATIVE` is mean(dF²) / mean(F²). This is the least value of the denominator, so that
-# content features that are all 0 cause no division by 0.
+# `CONTENT_RELATIVE` is mean(dF²) / mean(F²), where mean(F²) is replaced by this number if it is less.
+# Without this bound, content features that are all 0 would cause a division by 0.
 LEAST_MEAN_SQUARE = 1e-10
 
 

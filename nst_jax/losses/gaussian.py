@@ -1,8 +1,9 @@
 """Style losses that compare Gaussians: the mean and the covariance of features over positions.
 
 Notation: the features at a tap (a layer that the loss reads) have N channels. m, C and S = C + m mᵀ are
-the mean, the covariance and the second moment of the canvas' features over positions; m_s, C_s and S_s
-are those of the style's features. The trace of S, divided by N, is the mean square of the features.
+the mean, the covariance and the second moment, over positions, of the features of the canvas (the
+picture that is optimised); m_s, C_s and S_s are those of the style's features. The trace of S, divided
+by N, is the mean square of the features.
 
 Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C): the means and
 the second moments of several styles can be averaged, but their covariances cannot.
@@ -56,13 +57,13 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 def masked_moment_sums(
     features: FeatureMap, mask: PositionMask, products: lax.Precision = lax.Precision.HIGHEST
 ) -> Moments:
-    """Return the sums of `moment_sums`, with each position counted T² times for a mask T [h, w].
+    """Return the same sums as `moment_sums`, but with each position counted T² times.
 
-    For features f at a position, the sums are those of T² f and T² f fᵀ. If the features were
-    multiplied by T first, as `gram_matrices.masked_gram` does, the first sum would be that of T f, and
-    its quotient by the sum of T² would not be a mean of f.
+    T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
+    T² f and T² f fᵀ. If the features were multiplied by T first, as `gram_matrices.masked_gram` does,
+    the first sum would be that of T f; divided by the sum of T², it would not be a mean of f.
     """
-    del products  # for the reason in the docstring of `moment_sums`
+    del products  # the docstring of `moment_sums` says why it is not used
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
     return Moments(
         jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),
@@ -80,8 +81,8 @@ def covariance(moments: Moments) -> Matrix:
     return moments.second - jnp.outer(moments.first, moments.first)
 
 
-# The least mean square of the style's features by which losses divide. All features of a black style
-# may be 0 at a tap; without this bound, the loss would divide by 0 then.
+# Losses divide by the mean square of the style's features, but by no less than this number. Without
+# this bound they would divide by 0 for a black style, all of whose features may be 0 at a tap.
 LEAST_SQUARE = 1e-10
 
 
@@ -136,7 +137,8 @@ class GaussianTarget(NamedTuple):
     root: Float[Array, "c c"]  # matrix square root of `covariance`
 
 
-# The multiple of I that is added to both covariances, as in crowsonkb's code, so that they have roots.
+# `wasserstein_absolute` adds this multiple of I to the covariances of canvas and style, as crowsonkb's
+# code does, so that they have roots.
 ABSOLUTE_PART = 1e-4
 
 
@@ -177,19 +179,19 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 class RelativeGaussianTarget(NamedTuple):
     """What `wasserstein_relative` needs to know about a style; computed once, before the updates.
 
-    `trace` and `root` are those of one matrix: the covariance of the style's features divided by
-    `size`, plus I times 1e-3 or more; see `_regular_covariance`.
+    `trace` and `root` are those of the matrix C_s / size + e I, where C_s is the covariance of the
+    style's features, and e is 1e-3 or more; see `_regular_covariance`.
     """
 
     mean: Float[Array, " c"]  # mean of the features over positions, not divided by anything
     size: Float[Array, ""]  # mean square of the features
-    trace: Float[Array, ""]  # trace of the matrix that the class's docstring describes
-    root: Float[Array, "c c"]  # square root of the matrix that the class's docstring describes
+    trace: Float[Array, ""]  # trace of C_s / size + e I
+    root: Float[Array, "c c"]  # square root of C_s / size + e I
 
 
-# The multiple of I that `wasserstein_relative` adds to both covariances, after it has divided them by
-# the mean square of the style's features. It keeps the gradient finite where a channel of the canvas
-# does not vary, and outweighs the rounding errors of covariances.
+# `wasserstein_relative` divides the covariances of canvas and style by the mean square of the style's
+# features, and then adds this multiple of I to both of them. The addition keeps the gradient finite
+# where a channel of the canvas does not vary, and outweighs the rounding errors of covariances.
 RELATIVE_PART = 1e-3
 
 
@@ -210,8 +212,8 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of I is
     first added to both covariances C and C_s: 1e-3 times the mean square of the style's features. The
     loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1 without
-    this addition. Both hold at every tap and for every set of network weights, so losses at different
-    taps are comparable.
+    this addition. These two values are the same at every tap and for every set of network weights, so
+    losses at different taps are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
     iterations yield the inverse root together with the root, so the backward pass needs no iterations.
@@ -240,7 +242,9 @@ ROUNDING = 4
 
 
 def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> Matrix:
-    """Return the covariance divided by `size`, plus I times `part`, or times more if that is too small.
+    """Return the covariance divided by `size`, plus I times `part`, or plus a larger multiple of I.
+
+    The larger multiple is added if `part` is too small, as follows.
 
     Where features hardly vary, the covariance S - m mᵀ consists of rounding errors, and may have
     negative eigenvalues, whose square roots do not exist. So the multiple of I must exceed these
@@ -254,8 +258,8 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     return matrix + added * jnp.eye(len(matrix), dtype=matrix.dtype)
 
 
-# The squared differences of means and of covariances of features, each divided by a square of the
-# style's features: see `mean_and_covariance`.
+# The squared differences of means and of covariances of features, relative to the style's features: see
+# `mean_and_covariance`.
 MEAN_AND_COVARIANCE = StyleLoss(
     moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums
 )

@@ -3,7 +3,7 @@
 Notation: the features at a tap (a layer's output that a loss reads) have N channels and M = h * w
 positions; the picture has P pixels. F is the features as an [M, N] matrix. R = FᵀF is the raw Gram
 matrix, a sum over positions, and G = R / M is the mean over positions. dR and dG are the differences of
-R and of G between canvas and style.
+R and of G between the canvas (the picture that is optimised) and the style.
 
 Every Gram loss here, except the gradient-scaled one, is sum(dG²) times a factor, which differs from
 source to source. Some sources use R, which grows with the picture; they first resize the style to the
@@ -157,8 +157,8 @@ def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return mean(dG²) M / N, where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    M is the number of positions and N that of channels, c; so the loss grows with the size of the
-    picture. The source writes it as mean(dR²) / (N M), with the difference dR of raw Gram matrices
+    M is the number of positions, and N = c the number of channels. So the loss grows with the size of
+    the picture. The source writes it as mean(dR²) / (N M), with the difference dR of raw Gram matrices
     (sums over positions).
 
     References:
@@ -173,8 +173,8 @@ def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 
     `canvas` and `style` are mean Gram matrices [c, c]. M is the number of positions, P that of pixels.
     The source writes the loss as sum(dR²) / (4 · 3² · P²), with the difference dR of raw Gram matrices
-    (sums over positions). The source thus divides by the numbers of channels (3) and of pixels (P) of
-    the picture, and not by those of channels and of positions (M) of the features.
+    (sums over positions). The source thus divides by the picture's numbers of channels (3) and of
+    pixels (P), and not by the features' numbers of channels (c) and of positions (M).
 
     References:
       keras-team/keras-io, examples/generative/neural_style_transfer.py.

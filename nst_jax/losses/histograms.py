@@ -1,4 +1,8 @@
-"""The histogram loss: how far the values of each channel are from the style's distribution."""
+"""The histogram loss: how far the values of each channel are from the style's distribution.
+
+The values are the features of the canvas (the picture that is optimised) at one tap (a layer whose
+output a loss reads).
+"""
 
 from typing import NamedTuple
 

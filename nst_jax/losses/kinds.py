@@ -2,7 +2,7 @@
 
 `ContentLoss`, `StyleLoss` and `Variation` are computed from sums over the positions of one tap (a layer
 whose output a loss reads) or over pixels. `JointContentLoss` and `MatchingLoss` read all taps together
-and compare single positions.
+and compare single positions. The canvas, whose losses are computed, is the picture that is optimised.
 """
 
 from collections.abc import Callable, Sequence
@@ -94,9 +94,9 @@ class StyleLoss(NamedTuple):
         right for averages over positions, such as the mean and the second moment of features, but not
         for their covariance.
       masked_sums: function of (features [h, w, c], mask T [h, w] in [0, 1], precision of matrix
-        products); returns the same sums as `sums`, but with each position counted T² times. If None, an
-        additive loss can be used only with masks whose values are 0 and 1; the features are then
-        multiplied by the mask before `sums`.
+        products); returns the same sums as `sums`, but with each position counted T² times. If it is
+        None, masks with values other than 0 and 1 are refused, and the features are multiplied by the
+        mask before `sums`. A loss that is not additive is never used with masks.
 
     Example:
       >>> import jax.numpy as jnp
@@ -139,9 +139,9 @@ class StyleLoss(NamedTuple):
 class MatchingLoss(NamedTuple):
     """A style loss that compares positions of the canvas with positions of the style.
 
-    The loss reads the features of all style taps together, and those of whole pictures: it cannot be
-    computed in tiles or in bands. Several styles are compared as one set of positions, to which a style
-    contributes all of its positions; their relative weights cannot be chosen.
+    The loss reads the features of whole pictures, at all style taps together, so it cannot be computed
+    in tiles or in bands. Several styles are treated as one set of positions, which has all positions of
+    each style; the weights of the styles cannot be chosen.
 
     Each style is turned into the orientations that `turns` lists, and each turned picture counts as a
     picture of the style. Below, "features by tap" are a dictionary: tap -> features [h, w, c].
@@ -156,9 +156,10 @@ class MatchingLoss(NamedTuple):
         number, as `Extent` explains.
       matches: function of (features by tap of a picture, its (height, width), target, products);
         returns [n] indices into the target, which are stored in `State.matches`. These matches are
-        found at the beginning of each scale: at the coarsest for the content, and at the others for the
-        picture that `correspondence.searched` mixes from the content and the canvas. If None, the loss
-        has no matches that stay fixed during a scale, and `distances` is given None for them.
+        found at the beginning of each scale: at the coarsest scale for the content picture, and at each
+        finer scale for the picture that `correspondence.searched` mixes from content and canvas. If
+        `matches` is None, the loss has no matches that stay fixed during a scale, and `distances` is
+        given None in place of matches.
       number: function of the canvas' (height, width); returns the number n of matches. None where
         `matches` is None.
       costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
@@ -193,13 +194,13 @@ class MatchingLoss(NamedTuple):
 class MatchingCosts(NamedTuple):
     """The memory and the arithmetic that a `MatchingLoss` or a `JointContentLoss` takes.
 
-    What the network takes is not included.
+    What the network takes is not included; the modules of `nst_jax.scaling` add it.
     """
 
     target_bytes: int  # memory of the target, which lasts for a whole scale
     update_bytes: int = 0  # memory for the loss and its gradient in one update
     update_operations: float = 0.0  # number of additions and multiplications in one update
-    measure_bytes: int = 0  # memory while the target is computed, not counting the target itself
+    measure_bytes: int = 0  # memory while the target is computed, in addition to `target_bytes`
     match_bytes: int = 0  # memory while `MatchingLoss.matches` runs
     match_operations: float = 0.0  # additions and multiplications in `MatchingLoss.matches`
 
@@ -240,8 +241,8 @@ class Variation(NamedTuple):
     Attributes:
       sums: function of (picture [*batch, h, w, 3], mask [h, w] that is True for the pixels to include,
         or None for all pixels); returns a pytree of sums over pixels of functions of dy and dx. For
-        each pixel, dy and dx are the differences to the pixel below and to the pixel to the right;
-        those of a pixel where the mask is False are left out.
+        each pixel, dy and dx are the differences to the pixel below and to the pixel to the right. The
+        differences dy and dx of a pixel where the mask is False are left out.
       value: function of (the result of `sums`, (h, w) of the whole picture as ints or scalar arrays);
         returns the loss, a scalar.
       additive: whether `sums` really returns sums over pixels: if a picture is cut into two halves, and

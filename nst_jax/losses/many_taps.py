@@ -1,7 +1,8 @@
 """Hypercolumns: the features of several taps (layers) at one place of a picture, as one vector.
 
-The features of different taps have different resolutions. `hypercolumns` resizes those of all taps to
-the same resolution, by linear interpolation; `sampled` reads those of all taps at given places.
+The features of different taps have different resolutions. `hypercolumns` resizes the features of all
+taps to the same resolution, by linear interpolation; `sampled` reads the features of all taps at given
+places of the picture.
 """
 
 from collections.abc import Sequence
@@ -23,8 +24,9 @@ def hypercolumns(
 ) -> Float[Array, "*batch h_new w_new channels"]:
     """Resize the features of several taps to one resolution and concatenate their channels.
 
-    First the features of each tap are divided by the tap's number of channels. Otherwise a deep tap,
-    which has more channels, would contribute more to the length of a vector than a shallow tap.
+    First the features of each tap are divided by the tap's number of channels. Without this division, a
+    deep tap, which has more channels, would contribute more to the length of a vector than a shallow
+    tap.
 
     Args:
       features: features [*batch, h, w, c] of each tap; h, w and c may differ from tap to tap.

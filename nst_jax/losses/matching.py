@@ -1,8 +1,9 @@
 """Style losses that compare each position of the canvas with the most similar position of the style.
 
-These are the two losses of Neural Neighbor Style Transfer (NNST), `NEAREST_HYPERCOLUMNS` and
-`NEAREST_BY_TAP`. Both compare each feature vector of the canvas with its match: the vector of the
-style at the smallest angle to it. They need the features of all style taps (layers), of whole pictures.
+The canvas is the picture that is optimised. The losses are the two of Neural Neighbor Style Transfer
+(NNST), `NEAREST_HYPERCOLUMNS` and `NEAREST_BY_TAP`. Both compare each feature vector of the canvas with
+its match: the vector of the style at the smallest angle to it. They need the features of whole pictures
+at all style taps (the layers that the style loss reads).
 
 References:
   Kolkin, Kucera, Paris, Sykora, Shechtman, Shakhnarovich, "Neural Neighbor Style Transfer", 2022;
@@ -118,8 +119,8 @@ def hypercolumn_matches(
     """Return for each hypercolumn of a picture the index of the nearest hypercolumn of the style.
 
     A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. First the
-    mean of the picture's hypercolumns is subtracted from each of them, and likewise the mean of the
-    style's hypercolumns. The nearest hypercolumn is then the one at the smallest angle.
+    hypercolumns of the picture and those of the style are centred: the mean of either set is subtracted
+    from each vector in the set. Of the centred vectors, the nearest is the one at the smallest angle.
 
     Args:
       features: features of the picture at each style tap.
@@ -139,7 +140,7 @@ def distance_to_matches(
     step: Any,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
-    """Return the mean cosine distance of the canvas' hypercolumns to their matches, as a sum over taps.
+    """Return the mean cosine distance of the canvas' hypercolumns to their matches, split by tap.
 
     A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
 
@@ -181,8 +182,8 @@ def hypercolumn_costs(
     down, across = hypercolumn_shape(shape)
     count, others = down * across, sum(map(hypercolumn_count, shapes))
     channels = sum(one.shape[-1] for one in features.values())
-    # The number of multiplications in the matrix products, two for each tap, by which `hypercolumns`
-    # interpolates.
+    # The number of multiplications with which `hypercolumns` interpolates. For each tap, it computes
+    # two matrix products: one resizes the height, the other the width.
     resizing = sum(
         down * one.shape[1] * one.shape[2] * (one.shape[0] + across) for one in features.values()
     )
@@ -195,8 +196,8 @@ def hypercolumn_costs(
         update_operations=4.0 * resizing,
         # The hypercolumns of the single pictures, which exist beside the concatenated ones.
         measure_bytes=4 * others * channels,
-        # The style's vectors at unit length; the canvas' vectors as they are and with their mean
-        # subtracted; one block of cosines.
+        # The memory of the style's vectors at unit length, of the canvas' vectors (once as they are,
+        # and once with their mean subtracted), and of one block of cosines.
         match_bytes=4 * others * channels + 2 * rows + 4 * min(max(BLOCK, others), count * others),
         match_operations=2.0 * resizing + 2.0 * count * others * channels,
     )
@@ -224,15 +225,16 @@ def distance_to_nearest(
     """Return for each tap the mean cosine distance of the canvas' vectors to the style's nearest ones.
 
     At each tap, every s-th row and column of features is read. The stride s is 1 if the longer side of
-    the canvas' features has less than 128 positions; otherwise 64 to 95 of its positions are read. The
-    first row and the first column to read are drawn at random in each update, and are the same for
-    canvas and style. Before vectors are compared, the mean of the canvas' vectors is subtracted from
-    each of them, and likewise the mean of the style's.
+    the canvas' features has less than 128 positions. For a longer side, s is such that 64 to 95
+    positions along this side are read. The first row and the first column to read are drawn at random
+    in each update, and are the same for canvas and style. Before they are compared, the vectors of the
+    canvas and those of the style are centred: the mean of either set is subtracted from each vector in
+    the set.
 
-    Departures from the source: at taps with at most 64 rows and columns, its code compares, apparently
-    by mistake, the vectors of the tap before; here the vectors of the tap itself are compared, all of
-    them. And for some values of the random first row or column its code reads one more row or column;
-    here their number is always the same.
+    There are two departures from the source's code. At a tap with at most 64 rows and columns, that
+    code compares, apparently by mistake, the vectors of the preceding tap; here all vectors of the tap
+    itself are compared. For some values of the random first row or column, that code reads one more row
+    or column; here their number is always the same.
 
     Args:
       features: features of the canvas at each style tap.

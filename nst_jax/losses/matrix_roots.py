@@ -28,7 +28,7 @@ Matrix: TypeAlias = Float[Array, "c c"]
 
 ROUNDS = 12  # default number of Newton-Schulz iterations
 
-# The smallest eigenvalue of A / |A| for whose root `scaled_roots` converges by default. Smaller
+# The smallest eigenvalue of A / |A| whose root `scaled_roots` computes accurately by default. Smaller
 # eigenvalues are lost in any case, since float32 rounds the entries of A.
 SMALLEST = 1e-7
 
@@ -178,8 +178,8 @@ def root_by_lyapunov(matrix: Matrix, rounds: int = ROUNDS) -> Matrix:
     """Return the square root of a positive definite matrix, with a gradient from Lyapunov's equation.
 
     The root is computed by `plain_roots`. For a root R and a cotangent C of R, the cotangent G of the
-    matrix is the solution of Lyapunov's equation R G + G R = C. It is computed by as many iterations as
-    the root, each with six matrix products.
+    matrix is the solution of Lyapunov's equation R G + G R = C. G is computed by as many iterations as
+    R, each with six matrix products.
 
     Args:
       matrix: [c, c], symmetric and positive definite.

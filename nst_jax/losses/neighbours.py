@@ -129,8 +129,8 @@ def nearest_distance(
 ) -> Scalar:
     """Return the mean over `vectors` of the cosine distance to the nearest one of `others`.
 
-    The function is differentiable in both arguments. The gradient is that of the distances to the
-    nearest vectors.
+    The function is differentiable in `vectors` and in `others`. Its gradient is the gradient of the
+    mean distance to those vectors that were found to be the nearest.
 
     Args:
       vectors: n vectors [n, c].

@@ -18,10 +18,11 @@ Places: TypeAlias = Int[Array, "n 2"]  # (row, column) of n places, in pixels of
 # Seed of all random choices in this module. It is fixed, so that every run makes the same choices.
 SEED = 0
 
-# `random_places` chooses among the places of a grid. The grid of a square picture has at least this
-# many rows and columns, unless the picture has fewer, and less than twice as many.
+# `random_places` chooses among the places of a grid. In a square picture with at least this many rows,
+# the grid has at least this many rows and fewer than twice as many, and as many columns as rows. In a
+# smaller square picture, the grid has all rows and columns of the picture.
 GRID = 128
-# The position of the grid is drawn at random once in this number of updates.
+# The position of the grid is drawn anew at random after this number of updates.
 REDRAWN_EVERY = 10
 
 

@@ -104,8 +104,9 @@ def group_size(rows: int, *lengths: int) -> int:
 # --- Sorting --------------------------------------------------------------------------------------
 
 # Floating-point numbers are mapped to integers that have the same order, and these integers are sorted,
-# since XLA on a CPU sorts integers in a quarter of the time. The place of each number in the sorted row
-# is then found by a binary search; on a CPU, sorting pairs of number and index would take longer.
+# since XLA on a CPU takes a quarter of the time to sort integers that it takes to sort floating-point
+# numbers. The place of each number in the sorted row is then found by a binary search; on a CPU,
+# sorting pairs of number and index would take longer.
 
 
 def _as_integers(values: Array) -> Array:
@@ -211,19 +212,19 @@ def quantiles(
     places: Float[Array, "#d m"],
     size: int,
 ) -> Float[Array, "d m"]:
-    """Return the quantiles of each row at the levels of places in another row, of length `size`.
+    """Return the quantiles of each row of `ordered` at given levels.
 
     Number i of n ordered numbers, counted from 0, has the level (i + 1/2) / n. Between the levels of
     two neighbouring numbers, the quantiles are interpolated linearly; beyond the outermost levels they
-    stay constant. If `size` equals `count`, a whole number i in `places` gives exactly number i of a
-    row.
+    stay constant. The levels are given as places i in another ordered row, in which n is `size`. If
+    `size` equals `count`, a whole number i in `places` gives exactly number i of a row.
 
     Args:
-      ordered: d rows of numbers in ascending order, of which the first `count` are valid.
+      ordered: d rows of numbers in ascending order. In each row, only the first `count` are valid.
       count: number of valid numbers in each row.
-      places: indices in an ordered row of `size` numbers, from 0 to size - 1, which may be fractional;
-        m for each row of `ordered`, or m for all rows, [1, m].
-      size: the length of the row in which `places` are indices.
+      places: places in the other row, from 0 to size - 1, which may be fractional: [d, m] with m places
+        for each row of `ordered`, or [1, m] with the same m places for all rows.
+      size: the length of the other row.
 
     Returns:
       For each row of `ordered`, the quantile at the level of each place, [d, m].
@@ -253,11 +254,12 @@ def blended_quantiles(
     """Return the weighted mean of the quantiles of n pictures.
 
     Args:
-      ordered: for each picture, rows of numbers in ascending order.
+      ordered: for each picture, d rows of numbers in ascending order.
       counts: for each picture, the number of valid numbers in its rows.
       shares: weights of the pictures, which sum to 1.
-      places: indices in an ordered row of `size` numbers, which may be fractional; see `quantiles`.
-      size: the length of the row in which `places` are indices.
+      places: the levels of the quantiles, given as places in an ordered row of `size` numbers; see
+        `quantiles`.
+      size: the length of that row.
 
     Returns:
       The means, [d, m].

@@ -1,6 +1,7 @@
 """The self-similarity content loss: it compares how alike the positions of a picture are to each other.
 
-The features of canvas and content are never compared directly. Each picture gives a matrix of the
+The features of the canvas (the picture that is optimised) and those of the content are never compared
+directly. Each picture gives a matrix of the
 distances between its own positions, and the loss is the difference of these two matrices.
 """
 
@@ -18,10 +19,9 @@ GRID = 32  # the largest number of positions along each side of the features tha
 # A vector whose squared length is at most this counts as a vector of zeros, which has no direction.
 SHORTEST = 1e-12
 
-# The distances from a position to all positions are divided by their sum. This number bounds the
-# divisor from below: it is the least mean distance, and the least sum is n times as large. Without the
-# bound, the distances between equal features, which are rounding errors of some 1e-7 in float32, would
-# become as large as true distances.
+# The distances from a position to all n positions are divided by their sum, or by n times this number
+# if the sum is less. Without this bound, the distances between equal features, which are rounding
+# errors of some 1e-7 in float32, would become as large as true distances.
 LEAST = 1e-4
 
 
@@ -73,9 +73,9 @@ def self_similarity_distance(
     """Return how much the similarities among n positions differ between canvas and content.
 
     D is the [n, n] matrix of `cosine_distances` between the positions of a picture, with each column
-    divided by the sum of the column. The loss is sum(|D_canvas - D_content|) / n: the L1 distance
-    between a column of one matrix and the same column of the other, which is from 0 to 2, averaged over
-    the columns. The loss does not change if all features are multiplied by a positive number. It
+    divided by the sum of the column. The loss is sum(|D_canvas - D_content|) / n. This is the mean
+    over columns of the L1 distance, from 0 to 2, between a column of one matrix and the same column of
+    the other. The loss does not change if all features are multiplied by a positive number. It
     depends on which parts of a picture are alike, not on what they look like.
 
     Departure from the source: a column whose sum is less than `LEAST` times n is divided by `LEAST`

@@ -1,9 +1,10 @@
 """The sliced Wasserstein-2 loss: it projects features on random directions and compares them sorted.
 
-The features at M positions are M points in a space of C dimensions, one for each channel. Projected on
-one direction they are M numbers, whose Wasserstein-2 distance to the style's numbers is found by
-sorting both. Two distributions of points whose projections agree on all directions are equal. Losses of
-Gram matrices and of Gaussians, in contrast, compare only first and second moments.
+The features of the canvas (the picture that is optimised) at M positions are M points in a space of C
+dimensions, one for each channel. Projected on one direction they are M numbers. The Wasserstein-2
+distance of these numbers to the style's numbers is found by sorting both sets of numbers. Two
+distributions of points whose projections agree on all directions are equal. Losses of Gram matrices and
+of Gaussians, in contrast, compare only first and second moments.
 """
 
 from functools import partial
@@ -68,11 +69,11 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
     sets of projections are sorted, and the mean of the squared differences is taken over positions and
     directions. If the numbers of positions differ, the style's sorted projections are interpolated at
     the levels of the canvas' sorted projections; see `samples.quantiles`. (The source repeats the
-    style's features instead, which works only if one number is a multiple of the other.)
+    style's features instead, which works only if one number of positions is a multiple of the other.)
 
     For the gradient, the order of the canvas' projections is held constant, as automatic
     differentiation would do. Where projections are exactly equal, as in a flat canvas, their order is
-    arbitrary. So equal projections all get the same gradient: that for the mean of their ranks.
+    arbitrary. So equal projections all get the same gradient, as if each had the mean of their ranks.
 
     Since the directions change, even an unchanged canvas has another loss in the next update. So the
     loss suits optimisers that do not compare losses, such as `Adam`; the guarded `LBFGS` would undo
@@ -157,7 +158,7 @@ def _add_group(
       directions: the directions of the group, one in each row.
 
     Returns:
-      The new totals, and None in place of the result of each step that `lax.scan` would stack.
+      The new totals; and None, since there is no result of a single group for `lax.scan` to collect.
     """
     total, gradient = before
     size = features.shape[0]

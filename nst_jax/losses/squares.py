@@ -6,7 +6,7 @@ from jaxtyping import Array
 
 from nst_jax._types import Scalar
 
-# Added to the sum of absolute differences, by which the sum of squares is divided, so that the loss of
+# The sum of squares is divided by the sum of absolute differences plus this number, so that the loss of
 # equal pictures is 0 and not 0 / 0.
 LEAST_SUM = 1e-8
 

@@ -18,8 +18,8 @@ PositionMask: TypeAlias = Float[Array, "h w"]
 
 
 # A number of positions. It is an int, or a symbolic size (see `jax.export`), or a scalar array of
-# floats. The array is the sum of T² over a mask T, or the number of positions of a picture in a larger
-# array, of which only the larger array's size is known when the program is compiled.
+# floats. It is an array in two cases: as the sum of T² over a mask T; and for a picture that lies in a
+# larger array, since the number of its positions is known only when the compiled program runs.
 Count: TypeAlias = Any
 
 
@@ -62,12 +62,12 @@ def mean_over_positions(sums: Array, count: Count) -> Array:
 
 
 def half(total: Scalar, size: object) -> Scalar:
-    """Return half of a sum. The size that a loss passes, such as the number of terms, is not used."""
+    """Return half of `total`. Losses also pass `size`, such as the number of terms; it is not used."""
     del size
     return total / 2
 
 
 def unchanged(total: Scalar, size: object) -> Scalar:
-    """Return a sum unchanged. The size that a loss passes, such as the number of terms, is not used."""
+    """Return `total`. Losses also pass `size`, such as the number of terms; it is not used."""
     del size
     return total

@@ -1,10 +1,10 @@
 """The losses of STROTSS (Style Transfer by Relaxed Optimal Transport and Self-Similarity).
 
-Both losses read a vector at each of some random places of a picture: the colour there, followed by the
-features of all taps (layers). The style loss compares the vectors of the canvas with those of the
-style, as two sets, by relaxed optimal transport, by their moments and by their colours. The content
-loss compares how alike the places of the canvas are to each other with how alike those of the content
-are.
+Both losses read vectors at random places of a picture. A vector is the colour at one place, followed by
+the features of all taps (layers) at this place. The style loss compares two sets of vectors, those of
+the canvas (the picture that is optimised) and those of the style, by relaxed optimal transport, by
+their moments and by their colours. The content loss compares how alike the places of a picture are to
+each other: it is small if places that are alike in the content are alike in the canvas, too.
 
 References:
   Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",
@@ -38,8 +38,8 @@ COLOUR_BASIS = np.array(
     )
 )
 
-# Squared distances of colours that are less than this are replaced by this, since the gradient of their
-# square root would be infinite at 0.
+# A squared distance of two colours that is less than this number is replaced by it, since the gradient
+# of the square root would be infinite at 0.
 CLOSEST = 1e-5
 
 # --- Distances of two sets of vectors -------------------------------------------------------------
@@ -51,10 +51,11 @@ def relaxed_transport(
     """Return the relaxed earth mover's distance of two sets of vectors, by the cosine distance.
 
     The earth mover's distance is the least cost of a transport that empties one set and fills the
-    other. If the transport only has to empty the first set, each of its vectors goes to the nearest
-    vector of the second set, and the cost is the mean distance to the nearest. If it only has to fill
-    the second set, the cost is likewise the mean distance to the nearest vector of the first. The
-    larger of these two costs, which is returned, is a lower bound of the earth mover's distance.
+    other. If the transport only has to empty the first set, each vector of the first set goes to the
+    nearest vector of the second set. If it only has to fill the second set, each vector of the second
+    set comes from the nearest vector of the first set. In both cases the cost is the mean of these
+    distances. The larger of the two costs, which is returned, is a lower bound of the earth mover's
+    distance.
 
     The matrix of all distances only serves to find the indices of the nearest vectors. It is not kept
     for the gradient; see the module `neighbours`.
@@ -65,8 +66,9 @@ def relaxed_transport(
       products: the precision of the inner products.
 
     Returns:
-      A scalar: the larger of two means, that over `vectors` of the cosine distance to the nearest one
-      of `others`, and that over `others` of the cosine distance to the nearest one of `vectors`.
+      A scalar: the larger of two means. One is the mean over `vectors` of the cosine distance to the
+      nearest one of `others`; the other is the mean over `others` of the cosine distance to the nearest
+      one of `vectors`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -127,7 +129,7 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
     """Return the relaxed earth mover's distance of two sets of colours.
 
     The cost of moving one colour to another is their cosine distance plus sqrt(d² / 3), where d is
-    their Euclidean distance. Both distances are taken in a basis whose first axis is that of the greys.
+    their Euclidean distance. Both distances are taken in a basis whose first axis is the axis of greys.
     `relaxed_transport` explains the relaxed earth mover's distance.
 
     Args:
@@ -170,8 +172,9 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 # Largest number of places at which canvas and content are read in one update.
 PLACES = 1024
 
-# Each style is read at the beginning of a scale, in `DRAWS` draws of at most `PLACES_OF_STYLE` random
-# places. A draw has no place twice, but different draws may have the same place.
+# Each style is read at the beginning of a scale (resolution), in `DRAWS` draws of at most
+# `PLACES_OF_STYLE` random places. A draw has no place twice, but different draws may have the same
+# place.
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 
@@ -307,9 +310,9 @@ def transport_costs(
     )
 
 
-# The memory for the loss and its gradient is the sum of these three multiples: of the memory of all
-# vectors, of the matrix of all distances, and of the covariance. The numbers were found from the memory
-# that XLA reports.
+# The memory for the loss and its gradient is the sum of three terms: the memory of all vectors times
+# `VECTOR_COPIES`, the memory of the matrix of all distances times `MATRIX_COPIES`, and the memory of
+# the covariance times `COVARIANCE_COPIES`. The numbers were found from the memory that XLA reports.
 VECTOR_COPIES = 3
 MATRIX_COPIES = 2
 COVARIANCE_COPIES = 2
@@ -357,8 +360,7 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
     count = number_of_places(shape, PLACES)
     channels = sum(one.shape[-1] for one in features.values())
     return MatchingCosts(
-        # The features of the content are not counted here, since they are counted for all content
-        # losses alike.
+        # `scaling.footprint` counts the features of the content, as for every other content loss.
         target_bytes=0,
         update_bytes=4 * count * (4 * count + 2 * channels),
         # One matrix product for the distances of the canvas, one for those of the content, and two for

@@ -36,7 +36,7 @@ def absolute_differences(
 ) -> DifferenceSums:
     """Return sum|dy| and sum|dx|, where dy and dx are the differences to the pixels below and right.
 
-    The module's docstring explains the arguments.
+    The mask `where` and the real (height, width) `size` can exclude pixels; see the module's docstring.
     """
     return _sum_each(absolute, _differences(image, where, size))
 
@@ -46,7 +46,7 @@ def squared_differences(
 ) -> DifferenceSums:
     """Return sum(dy²) and sum(dx²), where dy and dx are the differences to the pixels below and right.
 
-    The module's docstring explains the arguments.
+    The mask `where` and the real (height, width) `size` can exclude pixels; see the module's docstring.
     """
     return _sum_each(jnp.square, _differences(image, where, size))
 
@@ -56,8 +56,8 @@ def difference_sums(
 ) -> tuple[DifferenceSums, DifferenceSums]:
     """Return the pairs (sum(dy²), sum(dx²)) and (sum|dy|, sum|dx|).
 
-    dy and dx are the differences to the pixels below and right. The module's docstring explains the
-    arguments.
+    dy and dx are the differences to the pixels below and right. The mask `where` and the real (height,
+    width) `size` can exclude pixels; see the module's docstring.
     """
     return squared_differences(image, where, size), absolute_differences(image, where, size)
 
@@ -65,7 +65,8 @@ def difference_sums(
 def squared_gradients(image: Image, where: Mask = None, size: RealSize | None = None) -> Scalar:
     """Return the sum of dy² + dx² over all pixels that have both a pixel below and one to the right.
 
-    dy and dx are the differences to these two pixels. The module's docstring explains the arguments.
+    dy and dx are the differences to these two pixels. The mask `where` and the real (height, width)
+    `size` can exclude pixels; see the module's docstring.
     """
     return jnp.sum(_gradient_squares(image, where, size), axis=(-1, -2, -3))
 
@@ -73,7 +74,8 @@ def squared_gradients(image: Image, where: Mask = None, size: RealSize | None = 
 def powered_gradients(image: Image, where: Mask = None, size: RealSize | None = None) -> Scalar:
     """Return the sum of (dy² + dx²)^1.25 over all pixels with both a pixel below and one to the right.
 
-    dy and dx are the differences to these two pixels. The module's docstring explains the arguments.
+    dy and dx are the differences to these two pixels. The mask `where` and the real (height, width)
+    `size` can exclude pixels; see the module's docstring.
     """
     return jnp.sum(_gradient_squares(image, where, size) ** 1.25, axis=(-1, -2, -3))
 
@@ -91,7 +93,7 @@ def nine_point_differences(
     includes it. So where a tile does not end at the border of the whole picture, `image` must have
     another row or column beyond the tile's own pixels, with the mask False there.
 
-    The module's docstring explains the arguments.
+    The real (height, width) `size` can exclude pixels, too; see the module's docstring.
     """
     down, right = _differences(image, where, size)
     straight = jnp.sum(jnp.square(down), axis=(-1, -2, -3))

@@ -1,7 +1,7 @@
 """The Laplacian pyramid of a picture, and optimisers that update the levels of a pyramid.
 
-The canvas is the picture that is optimised. It is the sum of the levels of its pyramid, each enlarged
-to the size of the canvas: a linear map A from the levels z to the pixels A z, which `collapse`
+The canvas, the picture that is optimised, is the sum of the levels of its pyramid, each enlarged to the
+size of the canvas. This sum is a linear map A from the levels z to the pixels A z, which `collapse`
 computes. An optimiser that updates the levels is given the gradient Aᵀ g, where g is the gradient with
 respect to the pixels. If it moves the levels by u, the pixels move by A u. So if its update depends
 only on gradients, as that of Adam does, the optimiser never needs the levels z. It only keeps its own
@@ -31,13 +31,14 @@ def decompose(picture: Float[Array, "h w 3"], levels: int) -> Levels:
     """Return the Laplacian pyramid of a picture.
 
     The picture is reduced to half its height and width, the result is reduced to half again, and so on.
-    Each level but the last is a difference: of one of these pictures, and the next smaller one enlarged
-    to the same size. The last level is the smallest picture itself. Pictures are reduced and enlarged
+    So there is a series of pictures, of which the given picture is the first. Each level but the last
+    is a difference: a picture of the series minus the next smaller one, which is first enlarged to the
+    same size. The last level is the smallest picture itself. Pictures are reduced and enlarged
     bilinearly, without antialiasing. Half of an odd side is rounded down, but a side has 1 px at least.
 
     Args:
       picture: the picture, [h, w, 3].
-      levels: number of times that the picture is halved; with 0, it is the only level.
+      levels: number of times that the picture is halved; with 0, the only level is the picture itself.
 
     Returns:
       The levels, fine to coarse: `levels + 1` arrays [h', w', 3].
@@ -79,11 +80,11 @@ def collapse(levels: Levels) -> Float[Array, "h w 3"]:
 def over_pyramid(
     rule: optax.GradientTransformationExtraArgs, levels: int, height: int | None = None
 ) -> optax.GradientTransformationExtraArgs:
-    """Return an optax transformation of a canvas that updates the levels of its pyramid by `rule`.
+    """Return an optax transformation that applies `rule` to the levels of the canvas' pyramid.
 
-    The transformation is for a canvas [h, w, 3] of pixels. It converts the gradient with respect to the
-    pixels into the gradient with respect to the levels of the Laplacian pyramid, calls `rule` with this
-    gradient, and converts the move of the levels that `rule` returns into a move of the pixels.
+    The canvas is an array of pixels [h, w, 3]. The transformation converts the gradient with respect to
+    the pixels into the gradient with respect to the levels of the Laplacian pyramid, calls `rule` with
+    this gradient, and converts the move of the levels that `rule` returns into a move of the pixels.
 
     Args:
       rule: an optax transformation whose parameters and gradients are the levels of the pyramid, a

@@ -2,7 +2,8 @@
 
 `TorchLBFGS` reproduces `torch.optim.LBFGS`. `LBFGS` is this project's own, and is guarded: it undoes a
 move that raises the loss too much. Like the update rules in `optimizers.rules`, each is a dataclass
-that is registered as a pytree, so that changing one of its numbers recompiles nothing.
+that is registered as a pytree, so that changing one of its numbers recompiles nothing. The canvas is
+the picture that is optimised; its pixels are the parameters that these rules update.
 
 Letters in this module: g is the gradient, s the move of the parameters from one evaluation to the next,
 y the change of the gradient along this move, and H the approximation of the inverse Hessian.
@@ -22,7 +23,7 @@ from nst_jax._real_size import as_counts
 from nst_jax._types import RealSize
 from nst_jax.optimizers.pyramid import multilevel
 
-PRECISION = jax.lax.Precision.HIGHEST  # of dot products: all bits of float32, on every device
+PRECISION = jax.lax.Precision.HIGHEST  # dot products use all bits of float32, on every device
 
 
 # --- The memory of pairs ---------------------------------------------------------------------------
@@ -52,7 +53,7 @@ Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
 def _identity(a: PyTree) -> PyTree:
-    """Return the parameters unchanged: the plain `Guess` of an equal curvature in all directions."""
+    """Return a pytree unchanged; as a `Guess`, this means an equal curvature in all directions."""
     return a
 
 
@@ -133,15 +134,15 @@ def _newton_direction(
 ) -> tuple[PyTree, Memory]:
     """Return the quasi-Newton direction -H g, and the memory with its field `scale` updated.
 
-    It is computed by the two-loop recursion over the pairs, from the newest pair to the oldest one and
-    back (Nocedal and Wright, algorithm 7.4).
+    The direction is computed by the two-loop recursion over the pairs, from the newest pair to the
+    oldest one and back (Nocedal and Wright, algorithm 7.4).
 
     Args:
       memory: the memory that `_remember` returned.
       gradient: the gradient g.
       change: the change y of the gradient that was given to `_remember`.
-      fresh: whether `_remember` kept its pair. If so, `scale` is computed from this pair; if not, it
-        stays as it is.
+      fresh: whether `_remember` kept its pair. If so, `scale` is computed from this pair; if not,
+        `scale` stays as it is.
       guess: the linear map P, which `Guess` describes.
     """
     history = memory.inverse.shape[0]
@@ -213,7 +214,8 @@ class TorchLBFGS:
 
     Attributes:
       learning_rate: factor of every move.
-      tolerance_grad: the canvas stays as it is if no entry of the gradient is larger than this.
+      tolerance_grad: the canvas stays as it is if no entry of the gradient exceeds this number in
+        absolute value.
       tolerance_change: the canvas stays as it is if the product of the gradient and the direction is
         above minus this number.
       history: number of pairs in memory; each takes 24 bytes per pixel in float32. Static.
@@ -301,12 +303,12 @@ class LBFGS:
     A move is the quasi-Newton direction, shortened if its root mean square exceeds a limit, the trust
     radius. Each update evaluates the loss once, for the canvas after the last move. This canvas is kept
     if its loss and gradient are finite and its loss is at most `1 + slack` times the loss of the last
-    kept canvas. Then the radius doubles, up to `largest_radius`. Otherwise the move is undone, which
-    brings back the last kept canvas, and the next move is at most a quarter as long. So a bad move
-    costs one evaluation, the loss of the kept canvas rises by at most the fraction `slack` in one
-    update, and nothing diverges. Style transfer needs this in its first moves, where L-BFGS without
-    such a guard overshoots. A move is undone by subtracting it, so recipes that clip the canvas after
-    every update cannot use this rule.
+    kept canvas. If the canvas is kept, the radius doubles, up to `largest_radius`. If it is not kept,
+    the move is undone, which brings back the last kept canvas, and the next move is at most a quarter
+    as long. So a bad move costs one evaluation, the loss of the kept canvas rises by at most the
+    fraction `slack` in one update, and nothing diverges. Style transfer needs this in its first moves,
+    where L-BFGS without such a guard overshoots. A move is undone by subtracting it, so recipes that
+    clip the canvas after every update cannot use this rule.
 
     Attributes:
       radius: root mean square of the first move over all numbers of the canvas, in the units of the
@@ -345,8 +347,8 @@ class LBFGS:
 class LBFGSState(NamedTuple):
     """The state of the optax transformation that `lbfgs` makes.
 
-    The kept canvas is the last one that was good enough; the proposed canvas, whose loss the next
-    update is given, is the kept canvas plus `move`.
+    The kept canvas is the last one that was good enough. The proposed canvas is the kept canvas plus
+    `move`; its loss is given to the next update.
     """
 
     count: Int[Array, ""]  # type: ignore[assignment]  # number of evaluations so far

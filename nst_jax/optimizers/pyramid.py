@@ -1,7 +1,7 @@
 """A first approximation of the inverse Hessian for L-BFGS: a sum over the levels of an image pyramid.
 
 L-BFGS corrects this approximation by what it learns of the loss. Beginning with a pyramid instead of
-the identity makes it change coarse structure of the picture sooner.
+the identity makes L-BFGS change coarse structure of the picture sooner.
 """
 
 from functools import partial
@@ -41,8 +41,8 @@ def multilevel(
       levels: number of halvings, that is, of levels below the full size. Halving ends early at a level
         with a side shorter than `NARROWEST`. With 0, the picture itself is returned.
       gain: weight of a level relative to the next finer level. Halving adds up pixels with weights
-        whose sum is 4, so with 1, a level would count 4 times as much as the next finer one. The
-        default of 0.25 makes up for this.
+        whose sum is 4. So with a gain of 1, a level would count 4 times as much as the next finer one.
+        The default of 0.25 makes up for this.
       size: the (height, width) of the picture, if `picture` is a larger array with the picture at its
         top left and zeros around it. The result is then an array of the same kind. None means that the
         picture fills the array.

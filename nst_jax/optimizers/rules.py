@@ -1,4 +1,4 @@
-"""Update rules: how an optimiser changes the canvas, the picture that is optimised, by its gradient.
+"""Update rules: how an optimiser uses the loss's gradient to change the canvas (the picture optimised).
 
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves of the pytree, so
 changing a number recompiles nothing. Its method `transformation` makes an optax transformation from
@@ -28,7 +28,7 @@ class Optimizer(Protocol):
     guarded: ClassVar[bool]
 
     def transformation(self) -> optax.GradientTransformationExtraArgs:
-        """Make the optax transformation of the rule; its parameters are the canvas.
+        """Make the optax transformation that updates a canvas by this rule.
 
         The function `update` of the transformation must accept further arguments by name. It always
         gets `value`, the loss of the canvas. If several devices share the canvas, it gets `height`, the
@@ -39,9 +39,9 @@ class Optimizer(Protocol):
         ...
 
     def accepted(self, opt_state: Any) -> Bool[Array, ""]:
-        """Return whether the canvas is kept whose loss and gradient the last `update` was given.
+        """Return whether to keep the canvas whose loss and gradient were given to the last `update`.
 
-        `opt_state` is the state of the optax transformation after that update.
+        `opt_state` is the state of the optax transformation that the last `update` returned.
         """
         ...
 

@@ -26,9 +26,9 @@ ROUNDING = 1 / 255**2 / 12
 class Border(NamedTuple):
     """How the border of a picture differs from the pixels inside it; `border` returns this record."""
 
-    # Euclidean length of the difference of the mean colours [3], which are sRGB in [0, 1].
+    # Euclidean length of the difference between the border's mean colour [3] and the one inside.
     mean: Scalar
-    # ln(variance of the border / variance inside); a variance is the sum of those of three channels.
+    # ln(variance of the border / variance inside), where each is the sum of three channels' variances.
     variance: Scalar
 
 
@@ -38,8 +38,8 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
     Args:
       picture: [h, w, 3] sRGB in [0, 1].
       width: width of the border in px. Static.
-      ring: with which pixels the border is compared: None for all pixels inside the border, a number
-        only for a ring of this width in px next to the border. The ring shows nearly the same parts of
+      ring: which pixels inside the border are compared with it. None means all of them. A number means
+        those of a ring of this width in px next to the border. A ring shows nearly the same parts of
         the scene as the border, so that a frame stands out more clearly. Static.
 
     Returns:
@@ -116,8 +116,9 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
 
     A peak consists of the frequencies up to 1/64 cycle per px away from its centre (in a small picture,
     of the two nearest frequencies on either side), so that a pattern is found even if its strength
-    changes across the picture. The energy of the peak is compared with the energy of the frequencies
-    next to the peak, up to 1/32 cycle per px beyond it on either side.
+    changes across the picture. The mean energy of the peak is compared with the mean energy of the
+    frequencies just below the peak and with that of the frequencies just above it, both over a range of
+    1/32 cycle per px. (Above the peak at 1/2 cycle per px, there are no frequencies.)
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
@@ -125,8 +126,8 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
         is this number divided by a whole number. Static.
 
     Returns:
-      [2, period / 2]: ln(mean energy of the peak / mean energy of the frequencies next to it). The
-      first row is for patterns that repeat in the vertical direction, the second for the horizontal
+      [2, period / 2]: ln(mean energy of the peak / geometric mean of the two mean energies beside it).
+      The first row is for patterns that repeat in the vertical direction, the second for the horizontal
       direction. The columns are for 1, 2, ... `period / 2` cycles in `period` px. A value is about 0 if
       there is no such pattern. The energy of rounding to 8 bits is added to all energies, so that
       uniform pictures give 0.
@@ -208,8 +209,8 @@ def speckle(picture: AnyImage) -> Scalar:
     edges and even slopes as they are, and removes dots and lines of one pixel.
 
     Args:
-      picture: [h, w, 3] sRGB in [0, 1], at least 3 px on each side. There is no difference for its
-        outermost pixels, which only count as neighbours of other pixels.
+      picture: [h, w, 3] sRGB in [0, 1], at least 3 px on each side. Its outermost pixels are not
+        compared with their medians; they only count as neighbours of other pixels.
 
     Returns:
       A scalar in [0, 1]: the mean of the absolute differences over pixels and channels.

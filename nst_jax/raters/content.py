@@ -169,10 +169,10 @@ def self_similarity_divergence(
     """Return how much two pictures differ in which of their parts look like each other.
 
     This measure is called the content feature structural distance (CFSD). For each position of the
-    features, the inner products of its feature vector with those of all positions are turned into
-    probabilities by a softmax. The value is the Kullback-Leibler divergence KL(content || picture) of
-    these probabilities, averaged over positions. So what counts is which parts of a picture look alike,
-    not what they look like.
+    features, the inner products of its feature vector with the feature vectors of all positions are
+    turned into probabilities by a softmax. The value is the Kullback-Leibler divergence
+    KL(content || picture) of these probabilities, averaged over positions. So what counts is which
+    parts of a picture look alike, not what they look like.
 
     There are two departures from the source. The source sums over positions; here the mean is taken, so
     that the value does not grow with the size of the picture. The source divides features by the number

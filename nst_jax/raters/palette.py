@@ -45,9 +45,9 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
     Colours are points in the space OKLab. The value is twice their sliced Wasserstein-1 distance: the
     colours are projected on directions that are spread evenly over the sphere; for each direction, the
     mean distance that the projections have to move is computed from 4096 quantiles; and the means of
-    all directions are averaged. Because of the factor of two, the value is the length of a vector if
-    the two sets of colours differ by the addition of this vector. The positions of colours in the
-    pictures do not matter, nor do the sizes of the pictures.
+    all directions are averaged. Because of the factor of two, if a vector is added to all colours of a
+    picture, the distance of the new colours to the old ones is the length of this vector. The positions
+    of colours in the pictures do not matter, nor do the sizes of the pictures.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1].

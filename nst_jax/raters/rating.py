@@ -236,9 +236,9 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
       *recipes: the recipes whose results are compared.
 
     Returns:
-      For each of VGG-19's five blocks, the first tap after a ReLU, such as `"relu3_2"`, of which no
-      recipe uses the activations, neither after this ReLU nor before it. A block without such a tap is
-      left out.
+      For each of VGG-19's five blocks, the first tap after a ReLU, such as `"relu3_2"`, for which this
+      is true: no recipe reads the activations after this ReLU or before it. A block without such a tap
+      is left out.
 
     Raises:
       ValueError: if there is no such tap in any block.

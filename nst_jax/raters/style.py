@@ -4,7 +4,8 @@ A style vector is predicted by the feed-forward network `arbitrary`. Gram matric
 the features' mean and covariance, are computed from VGG-19's features of the two pictures at one tap
 (layer). The distance of two Gram matrices, or of two Gaussians, is divided by a measure of the size of
 the style picture's own Gram matrix or Gaussian, so that values at different taps can be compared. The
-result is 0 if both are equal, and 1 for a picture whose features are all zero.
+result is 0 if the two Gram matrices or Gaussians are equal, and 1 for a picture whose features are all
+zero.
 """
 
 import math
@@ -26,7 +27,8 @@ AnyStyle: TypeAlias = Float[Array | np.ndarray, "h_style w_style 3"]
 
 PictureFeatures: TypeAlias = Float[Array, "h w c"]  # VGG-19's features of a picture at one tap
 
-StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]  # those of a style at the same tap
+# VGG-19's features of a style picture at the same tap.
+StyleFeatures: TypeAlias = Float[Array, "h_style w_style c"]
 
 
 # --- Style vectors --------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ def gram_distance(picture: PictureFeatures, style: StyleFeatures) -> Scalar:
     """Return the relative distance of two Gram matrices: |G - G_style| / |G_style|.
 
     G is the Gram matrix of the picture, [c, c]: the mean over positions of the products of all pairs of
-    feature maps. G_style is that of the style. |.| is the Frobenius norm.
+    feature maps. G_style is the Gram matrix of the style. |.| is the Frobenius norm.
 
     Args:
       picture: features of the picture at one tap (layer), [h, w, c].

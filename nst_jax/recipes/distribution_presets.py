@@ -1,7 +1,8 @@
 """Published recipes whose style losses compare more of the features than their Gram matrices.
 
-The comments state departures from each source, the paper or program whose method a recipe computes. The
-module `presets` has the list of all recipes, and says what holds for all published ones.
+The source of a recipe is the paper or program whose method it computes; comments state where the recipe
+departs from its source. The module `presets` has the list of all recipes, and says what holds for all
+published ones.
 """
 
 from nst_jax import losses, optimizers, vgg
@@ -15,7 +16,7 @@ from nst_jax.vgg import layers
 # How many times larger a difference of colours is in the pixels of the embedded network than in those
 # of torchvision's. The embedded network (the one whose weights are in this package) reads pixels on a
 # scale from 0 to 255. torchvision's network reads pixels on a scale from 0 to 1, divided by the
-# standard deviation of ImageNet's pixels; here its mean over the channels is used.
+# standard deviation of ImageNet's pixels, of which the mean over the three channels is used here.
 GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 
 # The source runs on torchvision's weights, whose features are smaller than those of the weights in this
@@ -70,8 +71,8 @@ CROWSONKB = Recipe(
 # size is used, and each pooling drops an odd last row or column.
 # The source's network has weights of its own, scaled so that activations are about 1 in each layer.
 # Here the loss at each layer is instead divided by the square of the layer's mean activation in the
-# embedded network, over the sample pictures at 256 px: the numbers `style_layer_weights` below, which
-# `sliced_layer_weights` of `tests/make_quality_golden.py` computes.
+# embedded network, averaged over the sample pictures at 256 px: the `style_layer_weights` below are 1
+# divided by these squares, as `sliced_layer_weights` of `tests/make_quality_golden.py` computes them.
 # The source calls torch's L-BFGS 64 times, for 64 evaluations of the loss each. There, such a call may
 # end before its 64th evaluation; here all 4096 evaluations are made.
 # Versions: PyTorch 1, whose L-BFGS computes the same as today's.
@@ -150,7 +151,8 @@ HISTOGRAM = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=1.0, b1=0.9, b2=0.999, eps=1e-8),
-        # The source optimises pixels in the order RGB, not BGR, but Adam treats each channel alike.
+        # The source optimises pixels in the order RGB, not BGR. The result is the same, since Adam
+        # treats each channel alike.
         coordinates=vgg.CAFFE_BGR,
         steps=1000,
     ),
@@ -160,19 +162,19 @@ HISTOGRAM = Recipe(
 # --- Nearest neighbours ---------------------------------------------------------------------------
 
 # The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose taps (layers) down to
-# relu4_3 have the same names and sizes; each tap of block 4 is one convolution deeper. No weight needs
-# another value for that, since the loss compares cosines, which do not change if all features are
-# multiplied by a number. But how much each tap contributes to a hypercolumn depends on the network's
-# weights.
+# relu4_3 have the same names and sizes; each tap of block 4 is one convolution deeper. The recipe's
+# numbers need no other values for that, since the loss compares cosines, which do not change if all
+# features are multiplied by a number. But how much each tap contributes to a hypercolumn (the features
+# of all taps at one position) depends on the network's weights.
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
-# canvas of two of the source's scales starts with the finest levels of the content's Laplacian pyramid
-# added; here nothing is added at any scale. The docstring of `losses.matching.distance_to_nearest` says
-# what differs from the source in the final pass, and that of `images.palettes.recoloured` what differs
-# in the colours.
+# source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two
+# scales; here nothing is added at any scale. What differs from the source in the final pass is in the
+# docstring of `losses.matching.distance_to_nearest`, and what differs in the colours in the docstring
+# of `images.palettes.recoloured`.
 # The source's optional content loss, off by default, is left out: `content_weight` is 0. The content is
-# kept only by the matches, which are sought for a picture with the share `search_content` of the
-# content.
+# kept only by the matches: they are sought for a picture that is mixed from content and canvas, with
+# the share `search_content` of the content.
 # Versions: it is not known with which versions of its libraries the source ran.
 NNST_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
@@ -213,17 +215,19 @@ NNST = Recipe(
 # --- Relaxed transport ----------------------------------------------------------------------------
 
 # The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose taps (layers) have the same
-# names and numbers of channels; relu4_3 and relu5_3 are followed by another convolution in their block.
+# names and numbers of channels. In VGG-19, another convolution of the same block follows after relu3_3,
+# relu4_3 and relu5_3, which are the ends of their blocks in VGG-16.
 # The source's vectors consist of colours, which are numbers from 0 to 1, and of features, and its
 # moment loss compares means of features and of their products. So the features have to be as large as
 # with torchvision's weights. They are divided by `correspondence.unit_of`, which is 57.6 for the
 # embedded weights (those in this package) and 1 for torchvision's: it is assumed that features grow
 # like the pixels that the network reads. Whether that holds at each layer is not known, since
 # torchvision's weights were not available.
-# In the source's code, all places of a scale (resolution) come from the scale's first grid, although
-# the code draws new grids; and the rows and the columns of the places are shuffled separately.
-# `losses.random_places` does what the code seems meant to do. In the source, a scale hands on the
-# canvas before its last update; here it hands on the canvas after it. The source resizes the levels of
+# The losses compare canvas and style at random places (positions of a grid). In the source's code, all
+# places of a scale (resolution) come from the scale's first grid, although the code draws new grids;
+# and the rows and the columns of the places are shuffled separately. `losses.random_places` does what
+# the code seems meant to do. In the source, each scale starts from the canvas before the last update of
+# the scale before; here it starts from the canvas after that update. The source resizes the levels of
 # its pyramid with torch's `align_corners=True`; here they are resized with half-pixel centres, which is
 # `align_corners=False`. The source resizes its files bilinearly, without antialiasing, to each scale;
 # here the pictures of every scale are made from those of the final size, antialiased.

@@ -1,11 +1,12 @@
 """Published recipes whose style losses compare Gram matrices.
 
 The losses use the mean Gram matrix G = R / M, where the raw Gram matrix R is a sum over M positions.
-Some sources use R itself; they also resize the style to the size of the content. Then M is the same for
-both pictures, and the loss written with G has the same value as the source's loss written with R.
+Some sources use R itself. Since they resize the style to the size of the content, M is the same for
+both pictures, and the loss written here with G has the same value as the source's loss written with R.
 
-The comments state departures from each source, the paper or program whose method a recipe computes. The
-module `presets` has the list of all recipes, and says what holds for all published ones.
+The source of a recipe is the paper or program whose method it computes; comments state where the recipe
+departs from its source. The module `presets` has the list of all recipes, and says what holds for all
+published ones.
 """
 
 from dataclasses import replace
@@ -15,7 +16,7 @@ from nst_jax.recipes import filters, sizes, starts
 from nst_jax.recipes.recipe import Descent, Pictures, Recipe, Terms
 from nst_jax.vgg import layers
 
-CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the five `STYLE_TAPS`
+CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the `recipe.STYLE_TAPS`
 
 # The layer weights of Gatys' code for its five style taps.
 GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
@@ -91,8 +92,9 @@ GATYS_TEXTURE = Recipe(
 
 # Versions: the losses in the source's notebook were printed in 2017 with the Python 2.7.6 of Ubuntu
 # 14.04, whose Pillow is 2.3. Before Pillow 2.7, BILINEAR did not antialias; with today's BILINEAR, the
-# losses differ from the printed ones by 17 %. In PyTorch of that time, L-BFGS stopped when a sum of
-# absolute values, today when their maximum, fell below a tolerance; a run reaches neither tolerance.
+# losses differ from the printed ones by 17 %. In PyTorch of that time, L-BFGS stopped when the sum of
+# the absolute values of the gradient, or of the update, fell below a tolerance; today it stops when
+# their maximum does. Runs of this recipe end before either happens.
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
@@ -276,7 +278,8 @@ COURSERA_TF1 = Recipe(
     ),
     descent=Descent(
         optimizer=optimizers.KerasAdam(learning_rate=2.0, b1=0.9, b2=0.999, eps=1e-8),
-        # The source optimises pixels in the order RGB, not BGR, but Adam treats each channel alike.
+        # The source optimises pixels in the order RGB, not BGR. The result is the same, since Adam
+        # treats each channel alike.
         coordinates=vgg.CAFFE_BGR,
         steps=200,
     ),

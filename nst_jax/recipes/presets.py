@@ -4,7 +4,7 @@ A published preset computes what its source (a paper or a program) computes; com
 state the departures. On an accelerator, a published preset multiplies with tensorfloat32, as PyTorch
 and TensorFlow do in convolutions by default; this project's own presets multiply with bfloat16.
 
-A comment that begins with "Versions" names the versions of libraries with which the source ran, and
+After the word "Versions", a comment names the versions of libraries with which the source ran, and says
 what those versions do differently from today's.
 """
 
@@ -43,9 +43,10 @@ from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers, precision
 
-# Style weighs 50:1 against content, by the measure of the module `nst_jax.recipes.balance`; it weighs
-# 1000:1 in Gatys' code and in pastiche, and 20:1 in neural-style. This recipe begins at a coarse
-# resolution, where the canvas takes on the style so fast that with 1000:1 the content would disappear.
+# Style weighs 50:1 against content, by the measure of the module `nst_jax.recipes.balance`. The ratio
+# is 1000:1 in Gatys' code and in the program pastiche, and 20:1 in the program neural-style. This
+# recipe begins at a coarse resolution, where the canvas takes on the style so fast that with 1000:1 the
+# content would disappear.
 GRAM = Recipe(
     name="gram",
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "
@@ -71,10 +72,11 @@ GRAM = Recipe(
 )
 
 
-# Both losses are relative to the features of the style and of the content: each is about 1 for a canvas
-# whose features are all 0, and 0 for the style or the content itself. So a weight has the same effect
-# for every pair of pictures. This matters, since the mean square of a photograph's features, by which
-# the content loss is divided, is several times as large in one photograph as in another.
+# The style loss is relative to the features of the style, and the content loss to those of the content:
+# each is about 1 for a canvas whose features are all 0. For the style itself the style loss is 0, and
+# for the content itself the content loss is 0. So a weight has the same effect for every pair of
+# pictures. This matters, since the mean square of a photograph's features, by which the content loss is
+# divided, is several times as large in one photograph as in another.
 # Shallow taps have the largest layer weights. The variation has the weight 0, since the covariances at
 # the shallow taps already keep single pixels from standing out. If the network's convolutions padded
 # the picture with zeros, the result would have a dull frame; with reflected borders it has none.

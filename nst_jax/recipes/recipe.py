@@ -31,7 +31,7 @@ def _static(default: Any) -> Any:
 def _added_later(default: Any, *, static: bool = False) -> Any:
     """Declare a field that is left out of the records of runs while it has its default value.
 
-    `_types.ADDED_LATER` says why.
+    So the record of a run that does not use the field is the same as before the field was added.
     """
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
@@ -41,7 +41,7 @@ _Style = TypeVar("_Style")
 # The style layers of many published methods: the first convolution of each block, after its ReLU.
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
-FIFTHS = (0.2,) * 5  # equal layer weights for the five `STYLE_TAPS`, which sum to 1
+FIFTHS = (0.2,) * 5  # equal layer weights, with the sum 1, for the five `STYLE_TAPS`
 
 
 @jax.tree_util.register_dataclass
@@ -55,8 +55,8 @@ class Pictures:
       resize: the resize filter, a function (image, (height, width)) -> image. Static.
       start: the function that makes the initial canvas; see `nst_jax.recipes.starts`.
       style_scale: factors by which both sides of the styles are multiplied after the size rule: one
-        factor for all styles, or one for each. Larger styles give larger strokes. None is a factor
-        of 1.
+        factor for all styles, or one for each. Larger styles give larger strokes. None means the
+        factor 1.
       colors: whose colours a result has, one of `nst_jax.controls.COLORS`. Static.
         "style": the style's colours.
         "content": before the run, the colours of the styles are changed to have the mean and covariance
@@ -85,7 +85,7 @@ class Pictures:
     realism: float = _added_later(0.0)
 
     def scale_of_style(self, index: int) -> float:
-        """Return the factor of the size of a style, by the style's index in the list of styles."""
+        """Return the factor of a style's size in `style_scale`, given the style's index."""
         factors = self.style_scale or (1.0,)
         return float(factors[index if len(factors) > 1 else 0])
 
@@ -154,19 +154,20 @@ class Terms:
 
     A style loss of the class `losses.MatchingLoss` compares each position of the canvas with a position
     of the style that matches it. Some of these losses look for the matches only once for each scale
-    (resolution), before its first update: at the coarsest scale for the positions of the content, and
-    at each later scale for the positions of a mixture of content and canvas. `search_content` is the
-    content's share in this mixture. Before mixing, the finest detail of the content is added to the
-    canvas; see `correspondence.searched`.
+    (resolution), before its first update. At the coarsest scale, they seek a match for each position of
+    the content; at each later scale, for each position of a mixture of content and canvas.
+    `search_content` is the content's share in this mixture. Before mixing, the finest detail of the
+    content is added to the canvas; see `correspondence.searched`.
 
     `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. If a style
     loss has parts that are not taps (`losses.MatchingLoss.parts`), `style_layer_weights` has a weight
     for each part.
 
-    `content_against_style`, if it is not None, is the weight α of the content against one part of the
-    style loss at the coarsest scale; α halves from each scale to the next. At each scale,
-    `content_weight` is then multiplied by α / (α + 2), `style_weight` by 1 / (α + 2), and the last of
-    the `style_layer_weights` by 1 / max(α, 1).
+    `content_against_style`, if it is not None, makes the weights differ from scale to scale, with less
+    weight on the content at finer scales. Let α be its value at the coarsest scale, half of it at the
+    next scale, a quarter at the one after that, and so on. At each scale, `content_weight` is
+    multiplied by α / (α + 2), `style_weight` by 1 / (α + 2), and the last of the `style_layer_weights`
+    by 1 / max(α, 1).
 
     `tap_styles` (static) are the style taps that have a style picture of their own: the statistics at
     such a tap come from that picture alone. So fine and coarse strokes may come from different
@@ -217,7 +218,7 @@ class Terms:
 
     @property
     def style_parts(self) -> tuple[StylePart, ...]:
-        """One `StylePart` for each tap of the style loss, then for each tap of the second style loss.
+        """A `StylePart` for each tap of the style loss, then one for each tap of the second style loss.
 
         The tuple is empty if the style loss is a `losses.MatchingLoss`, which reads all taps together.
         """
@@ -339,13 +340,13 @@ class Descent:
       steps: number of updates, summed over all scales (resolutions).
       schedule: the scales, and how the updates are divided among them.
       enlarge: how a canvas is resized to the next scale, one of `recipes.filters.ENLARGEMENTS`. Static.
-      pyramid_levels: if 0, the optimiser updates pixels. Otherwise it updates the levels of a Laplacian
-        pyramid with this number of halvings; the canvas is the picture that these levels add up to. The
-        optimiser must then not be guarded (one that undoes updates that raise the loss). Static. See
-        `nst_jax.optimizers.laplacian`.
-      one_pyramid: if True, `pyramid_levels` is the number of halvings at the final size, and a scale of
-        half that size has one halving fewer, one of a quarter two fewer, and so on, but at least one.
-        If False, every scale has `pyramid_levels` halvings. Static.
+      pyramid_levels: if 0, the optimiser updates pixels. If it is another number, the optimiser updates
+        the levels of a Laplacian pyramid with this number of halvings, and the canvas is the picture
+        that these levels add up to. This is not possible with a guarded optimiser (one that undoes
+        updates that raise the loss). Static. See `nst_jax.optimizers.laplacian`.
+      one_pyramid: if True, `pyramid_levels` is the number of halvings at the final size. A scale of
+        half that size has one halving fewer, a scale of a quarter of that size two fewer, and so on;
+        every scale has at least one. If False, every scale has `pyramid_levels` halvings. Static.
       average_decay: if not None, the result is a weighted average of the canvases after each update of
         the last scale. The weights of older canvases are smaller by this factor for each further
         update, and all weights sum to 1 at any time. Each scale has an average of its own, from which
@@ -405,7 +406,7 @@ class Recipe:
       pictures: how the pictures are prepared before painting, and how results are finished.
       network: how VGG-19 is computed. Static.
       terms: the losses that are minimised, and their weights.
-      descent: the optimiser, and the number and sizes of its updates.
+      descent: the optimiser, the number of updates, and the sizes of the canvas at which they are made.
 
     Example:
       >>> from nst_jax import recipes
@@ -434,8 +435,8 @@ class Recipe:
     def bare(self) -> "Recipe":
         """Return the recipe with fixed values in all fields that compiled programs do not use.
 
-        Compiled programs are called with this recipe in place of the given one, so that a recipe with
-        another name, size rule or schedule does not compile them anew.
+        Compiled programs are called with the result of this method in place of the recipe itself, so
+        that a recipe with another name, size rule or schedule does not compile them anew.
         """
         descent = replace(self.descent, schedule=OneScale(), steps=0, enlarge=enlarge)
         bare = replace(self, name="", source="", family="", pictures=Pictures(), descent=descent)
@@ -452,12 +453,13 @@ class Recipe:
           shapes: (height, width) of the canvas at each scale.
 
         Returns:
-          A recipe without the fields that distinguish scales, whose effect is in the other fields: at
-          the last scale `terms.last_style_loss` becomes the style loss, and
-          `descent.last_learning_rate` the optimiser's learning rate; with `descent.one_pyramid`,
-          `descent.pyramid_levels` is the number for this scale; and the weights are those that
-          `terms.content_against_style` gives at this scale. The recipe itself if it has none of these
-          fields.
+          A recipe that does at every scale what this recipe does at the given one. It differs from this
+          recipe as follows. At the last scale, `terms.last_style_loss` (unless None) has become its
+          style loss, and `descent.last_learning_rate` (unless None) its optimiser's learning rate. With
+          `descent.one_pyramid`, its `descent.pyramid_levels` is the number for the scale. Its weights
+          are those that `terms.content_against_style` gives at the scale. The fields `last_style_loss`,
+          `last_learning_rate`, `one_pyramid` and `content_against_style` have their defaults. If these
+          four have their defaults in this recipe already, this recipe itself is returned.
         """
         terms, descent = self.terms.at(scale), self.descent
         if terms.last_style_loss is not None:
@@ -484,7 +486,7 @@ class Recipe:
         the given platform; this precision differs between CPUs and accelerators.
 
         Args:
-          platform: JAX's name of the platform, such as "gpu"; None is that of JAX's default device.
+          platform: JAX's name of the platform, such as "gpu"; None means that of JAX's default device.
 
         Returns:
           The changed recipe, or the recipe itself if its precision is not `AUTO`.
@@ -553,9 +555,8 @@ class Recipe:
 
 MOST_DIFFERENCES = 12  # largest number of values that `Recipe.__repr__` shows
 
-# The keys at which `Recipe.replace` accepts a size, such as 256, in place of a size rule. Each has a
-# function that returns the rule that the recipe has now; `sizes.with_size` makes another rule from this
-# one and the size.
+# The keys at which `Recipe.replace` accepts a size such as 256. `sizes.with_size` makes the new rule
+# from this size and the present rule, which the function at the key returns.
 SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
     "pictures.size": lambda pictures: pictures.size,
     "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,

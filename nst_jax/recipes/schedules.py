@@ -1,8 +1,9 @@
 """Schedules: the scales (resolutions) of a run, coarse to fine, and the number of updates at each.
 
-The method `plan` of each schedule computes them for a canvas. `from_originals` says whether the size of
-a style at a coarser scale is computed from the size of its original picture, or else from its size at
-the finest scale.
+The method `plan` of each schedule computes them for the final size of the canvas, the picture that is
+optimised. At a coarser scale, the styles are smaller, too. If a schedule's `from_originals` is True,
+the size of a style there is computed from the size of its original picture, before any resizing; if it
+is False, from the style's size at the finest scale.
 """
 
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ class GeometricScales:
       per_halving: number of scales within which the size halves: 1 gives the ratio 2, and 2 gives √2.
       smallest: lower limit of the coarsest scale's longer side, in px; its shorter side has at least
         16 px. If no coarser size is within these limits, the final size is the only scale.
-      first: number of updates at the coarsest scale, or a number in proportion to it.
-      later: number of updates at each later scale, or a number in the same proportion to it.
+      first: how many updates the coarsest scale gets, relative to `later`.
+      later: how many updates each later scale gets, relative to `first`.
 
     Example:
       >>> from nst_jax.recipes.schedules import GeometricScales
@@ -99,8 +100,8 @@ class GeometricScales:
     smallest: int = 128
     first: int = 1000
     later: int = 500
-    # The size of a style at a coarser scale is computed from its original size. Computed from its final
-    # size, which is rounded already, it would be rounded twice.
+    # The size of a style at a coarser scale is computed from its original size. If it were computed
+    # from its final size, which is rounded already, it would be rounded twice.
     from_originals: ClassVar[bool] = True
 
     def plan(
@@ -181,9 +182,9 @@ def _counts(weights: list[float], steps: int) -> list[int]:
     """
     scales = len(weights)
     ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(scales)]
-    # `ends` are the numbers of updates up to the end of each scale. So that each scale gets an update,
-    # and even a short run reaches the final size, they are raised where scales up to there would get
-    # none, then lowered where scales after that would get none.
+    # `ends[i]` is the number of updates up to the end of scale i. It is raised to at least i + 1, so
+    # that each scale up to i can have an update. Then it is lowered so far that an update is left for
+    # each scale after i. So even a short run reaches the final size.
     ends = [max(end, i + 1) for i, end in enumerate(ends)]
     ends = [min(end, steps - (scales - 1 - i)) for i, end in enumerate(ends)]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
@@ -200,12 +201,13 @@ SCHEDULES = {
 def at_longer_side(longer: int, final: Shape, original: Shape | None = None) -> Shape:
     """Return the (height, width) of a picture whose longer side gets a given length.
 
-    The proportions are those of the original picture, if the final size has the same proportions up to
-    rounding; so the result is rounded only once. Otherwise they are those of the final size.
+    If the final size has the proportions of the original picture, up to rounding, the result has the
+    original's proportions, so that it is rounded only once. If not, or if the original size is not
+    known, the result has the proportions of the final size.
 
     Args:
       longer: the new length of the longer side, in px.
-      final: the final (height, width) of the picture at the end of the run.
+      final: (height, width) of the picture at the end of the run.
       original: (height, width) of the picture before it was resized; None if it is not known.
     """
 
@@ -219,7 +221,7 @@ def at_longer_side(longer: int, final: Shape, original: Shape | None = None) -> 
 
 
 def ladder(shape: Shape, smallest: int, ratio: float = 2.0) -> tuple[Shape, ...]:
-    """Return the sizes of the scales of a run, coarse to fine, each `ratio` times as large as the last.
+    """Return the sizes of a run's scales, coarse to fine; each is `ratio` times the one before.
 
     Args:
       shape: the final (height, width) in px, which is the size of the finest scale.

@@ -143,7 +143,7 @@ class Exact:
         return int(self.height), int(self.width)
 
     def resized(self, pixels: int) -> "Exact":
-        """Return the rule for sizes whose longer side is `pixels`, with this rule's aspect ratio."""
+        """Return the rule for the size with the same aspect ratio whose longer side is `pixels` px."""
         long = max(self.height, self.width)
         return Exact(round(self.height * pixels / long), round(self.width * pixels / long))
 
@@ -269,7 +269,7 @@ class Paper:
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def resized(self, pixels: int) -> "Paper":
-        """Return the rule for the same paper at the resolution at which its longer side is `pixels`."""
+        """Return the rule for the same paper at another resolution: its longer side is `pixels` px."""
         short = max(1, round(self.short * pixels / self.long))
         return Paper(pixels, short, max(SMALLEST, round(self.dpi * pixels / self.long)))
 
@@ -344,7 +344,7 @@ class AsIs:
 # What a caller may give as the size of a picture; `with_size` says what each form means.
 Size: TypeAlias = int | np.integer | str | SizeRule | None
 
-# The words of text such as "long:512" -> the rule that each stands for.
+# Word before the colon in a size such as "long:512" -> the rule that it stands for.
 _NAMED = {"long": LongEdge, "short": ShortEdge, "area": Area}
 
 # Name of a paper format -> its sides in millimetres, the longer one first. The formats are those of ISO
@@ -391,7 +391,7 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
       The rule to use.
 
     Raises:
-      TypeError: if `size` is neither a number, nor text, nor a size rule.
+      TypeError: if `size` is neither None, nor a whole number, nor text, nor a size rule.
       ValueError: if `size` is text of another form, or a number is not between 16 and 65536 px.
 
     Example:

@@ -141,7 +141,7 @@ class StyleMeanDetail:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Blend:
-    """The initial canvas is `(1 - ratio) * content + ratio * noise`, with noise as of `Noise`."""
+    """The initial canvas is `(1 - ratio) * content + ratio * noise`; `Noise` makes the noise."""
 
     ratio: float = 0.6
 

@@ -205,9 +205,10 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class _Refused(ValueError):
-    """Raised inside this module for a text or a value that cannot be used.
+    """Raised inside this module for a text or value that cannot be used.
 
-    The public functions catch it and raise a ValueError, whose message also names their argument.
+    The public functions catch this error and raise a ValueError, whose message also names their
+    argument.
     """
 
 
@@ -237,7 +238,8 @@ def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any
 
     Args:
       kind: the dataclass.
-      current: an instance whose values are used for keys that the table lacks; None uses the defaults.
+      current: an instance, whose values are used for keys that the table lacks. If it is None, these
+        keys get the defaults of the dataclass.
       table: the keys and values that were read.
       key: the full key of the table, for error messages; empty for the whole file.
     """
@@ -278,9 +280,9 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
     for name in table:
         if name in names:
             continue
-        # The unknown name may be a key of another table of a recipe. If this table may have a `kind`,
-        # such as "Adam", the name then probably belongs to another kind, such as "LBFGS", and all keys
-        # of this table are listed. Otherwise the full key in the other table is suggested.
+        # If this table may have a `kind`, such as "Adam", and the unknown name is a key of another
+        # table, it probably belongs to another kind, such as "LBFGS". So all keys that this table may
+        # have are listed. If this table has no `kind`, the most similar key of any table is suggested.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
@@ -294,7 +296,7 @@ def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
 
     Args:
       entry: what the dataclass declares about the field.
-      old: the value that the field has without the text: that of the preset, or the default.
+      old: the value that the field has if the text lacks it: that of the preset, or the default.
       value: the value as `tomllib` reads it.
       key: the full key of the field, for error messages.
     """
@@ -319,7 +321,7 @@ def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
 
     Args:
       choice: the named values of the field.
-      old: the value that the field has without the text: that of the preset, or the default.
+      old: the value that the field has if the text lacks it: that of the preset, or the default.
       value: what TOML has for the field: the name of a value; or a table with the name under the key
         `kind`; or a table without `kind`, which changes single values of `old`.
       key: the full key of the field, for error messages.
@@ -367,7 +369,7 @@ def _finite(value: float) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:
-        # `math.isfinite` raises it for a whole number that is too large for a float.
+        # `math.isfinite` raises this error for a whole number that is too large for a float.
         return False
 
 

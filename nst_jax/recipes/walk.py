@@ -27,9 +27,10 @@ from nst_jax.vgg import layers, precision
 
 
 class Choice(NamedTuple):
-    """The values that fields with one annotation may have, if these values have names.
+    """The values that a field may have, with their names, for all fields with the same annotation.
 
-    The values are functions, dataclasses or named tuples, such as size rules or losses.
+    The values are functions, dataclasses or named tuples, such as size rules or losses. Fields whose
+    values have no names, such as numbers, have no `Choice`.
 
     Attributes:
       type: the annotation of the fields that have one of these values.
@@ -44,7 +45,7 @@ class Choice(NamedTuple):
 
     @property
     def has_keys(self) -> bool:
-        """Whether names stand for dataclasses, whose fields are then part of the recipe's full keys."""
+        """Whether some names stand for dataclasses, whose fields have full keys of their own."""
         return any(isinstance(thing, type) for thing in self.named.values())
 
     def name_of(self, value: Any) -> str | None:
@@ -55,7 +56,7 @@ class Choice(NamedTuple):
         return None
 
 
-# All annotations of fields whose values have names.
+# A `Choice` for every annotation of fields whose values have names.
 CHOICES = (
     Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
     Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),
@@ -118,7 +119,10 @@ def declared_fields(kind: type) -> Mapping[str, Declared]:
 
 
 def name_to_show(value: Any) -> str:
-    """Return what messages call a value: the name of a function or class, or that of the value's class.
+    """Return what messages call a value.
+
+    A function or class is called by its own name, an instance of a dataclass or named tuple by the name
+    of its class, and any other value by a short `repr`.
 
     Example:
       >>> from functools import partial
@@ -175,7 +179,7 @@ def parts_of(item: Item) -> Iterator[Item]:
 
     Nothing is yielded for a number, which has no fields, nor for a value that its name describes
     completely, such as a loss in a dictionary of `nst_jax.losses.names`. For a loss without a name, an
-    item is yielded for each of its functions and for each of its other fields that is not None.
+    item is yielded for each of its fields that is not None.
     """
     value, prefix = item.value, f"{item.key}."
     if is_dataclass(value) and not isinstance(value, type):
@@ -249,8 +253,8 @@ def full_key(record: Any, name: str) -> str:
     """Return the full key of a field, such as "descent.steps", given this key or only its end.
 
     Args:
-      record: an instance of a dataclass that has the field itself or in a dataclass in it, such as a
-        recipe.
+      record: an instance of a dataclass, such as a recipe. The field is one of its own fields, or one
+        of a dataclass inside it.
       name: the full key of the field, or its last part or parts if no other field's key ends in the
         same parts. Parts are joined by dots or by double underscores.
 
@@ -354,7 +358,7 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "dtype") and not isinstance(value, np.generic)
 
 
-# `short_value` uses this, a `repr` with limited lengths, for values for which it has no rule.
+# A `repr` with limited lengths, for values for which `short_value` has no rule of its own.
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 60
 SHORT.maxtuple = SHORT.maxlist = 8

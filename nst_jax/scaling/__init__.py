@@ -11,6 +11,7 @@ from nst_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from nst_jax.scaling import (
         bands,
+        bucket_choice,
         buckets,
         capacity,
         chunk_size,
@@ -31,6 +32,7 @@ else:
         __name__,
         (
             "bands",
+            "bucket_choice",
             "buckets",
             "capacity",
             "chunk_size",
@@ -55,6 +57,7 @@ __all__ = [
     "OutOfMemory",
     "Plan",
     "bands",
+    "bucket_choice",
     "buckets",
     "capacity",
     "chunk_size",

@@ -8,8 +8,7 @@ larger a bucket, the more sizes share its programs, and the more pixels are comp
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,32 +17,34 @@ from nst_jax._types import Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.capacity import gigabytes
-from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.vgg.taps import SMALLEST
 
 OFF = "off"  # value of the argument `bucket`: no buckets, so each shape of canvas has its own programs
+AUTO: Literal["auto"] = "auto"  # another value: what takes the least time; see `bucket_choice`
 
+Chosen: TypeAlias = int | Literal["auto"] | None  # what `checked_bucket` returns
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
 
-def checked_bucket(bucket: Any) -> int | None:
-    """Check the argument `bucket`; return the side of the bucket in px, or None for "off".
+def checked_bucket(bucket: Any) -> Chosen:
+    """Check the argument `bucket`; return the side of the bucket in px, "auto", or None for "off".
 
     Raises:
       TypeError: if `bucket` is neither a string nor a whole number.
-      ValueError: if `bucket` is a string other than "off", or a number that is not a positive multiple
-        of 16.
+      ValueError: if `bucket` is a string other than "off" and "auto", or a number that is not a
+        positive multiple of 16.
 
     Example:
-      >>> checked_bucket("off"), checked_bucket(256)
-      (None, 256)
+      >>> checked_bucket("off"), checked_bucket("auto"), checked_bucket(256)
+      (None, 'auto', 256)
     """
-    if isinstance(bucket, str) and bucket == OFF:
-        return None
+    if isinstance(bucket, str) and bucket in (OFF, AUTO):
+        return None if bucket == OFF else AUTO
     if isinstance(bucket, bool) or not isinstance(bucket, (int, np.integer)):
         kind = ValueError if isinstance(bucket, str) else TypeError
-        raise kind(f'`bucket`: expected "off" or a number of pixels such as 256, got {bucket!r}')
+        raise kind(
+            f'`bucket`: expected "auto", "off" or a number of pixels such as 256, got {bucket!r}'
+        )
     side = int(bucket)
     if side < SMALLEST or side % SMALLEST:
         nearest = max(SMALLEST, round(side / SMALLEST) * SMALLEST)
@@ -76,6 +77,15 @@ def check_run_in_bucket(
         )
 
 
+def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool) -> bool:
+    """Return whether `check_run_in_bucket` accepts a run on devices that share no canvas."""
+    try:
+        check_run_in_bucket(recipe, scales, controlled=controlled)
+    except ValueError:
+        return False
+    return True
+
+
 class Bucket(NamedTuple):
     """A bucket: the sizes of its arrays at each scale, and the runs whose pictures lie in them."""
 
@@ -85,6 +95,7 @@ class Bucket(NamedTuple):
     scales: Scales
     # Indices of the runs in the argument `runs` of `buckets_of`; each run paints one picture.
     runs: tuple[int, ...]
+    exact: bool = False  # whether all canvases have the shape of these arrays, without any padding
 
 
 def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket]:
@@ -119,7 +130,7 @@ def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket
     if longest > side:
         raise ValueError(
             f"`bucket`: a picture of {longest} px on the longer side does not fit into {side} px; give "
-            f"{_rounded_up(longest)} or more, or a smaller `size`"
+            f"{rounded_up(longest)} or more, or a smaller `size`"
         )
     alike: dict[tuple[int, ...], list[int]] = {}
     for index, scales in enumerate(runs):
@@ -130,7 +141,8 @@ def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket
     ]
 
 
-def _rounded_up(side: int, step: int = SMALLEST) -> int:
+def rounded_up(side: int, step: int = SMALLEST) -> int:
+    """Return the smallest multiple of `step` that is not less than `side`."""
     return -(-side // step) * step
 
 
@@ -143,34 +155,11 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
         # For a square of this side, the schedule may give another number of scales than for the
         # pictures. Then its sizes are of no use, and those of the pictures decide alone.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
-        canvas = side if index == len(runs[0]) - 1 else _rounded_up(max(largest, planned))
+        canvas = side if index == len(runs[0]) - 1 else rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)
-        style = _rounded_up(styles, canvas)
+        style = rounded_up(styles, canvas)
         found.append(Scale((canvas, canvas), ((style, style),), first.steps))
     return tuple(found)
-
-
-def plan_bucket(recipe: Recipe, arrays: Scales, **options: Any) -> Plan:
-    """Return the plan by which the pictures of a bucket are painted.
-
-    Args:
-      recipe: the recipe of all pictures, already checked.
-      arrays: the sizes of the bucket's arrays: `scales` of a `Bucket` from `buckets_of`.
-      **options: further arguments of `plan_scales`, such as `pictures`, the number of pictures.
-
-    Raises:
-      ValueError: if the arrays would have to be computed in tiles, because memory is too small or the
-        recipe says so.
-    """
-    plan = plan_scales(recipe, arrays, **options)
-    if plan.recipe.network.tile:
-        side = max(arrays[-1].shape)
-        available = "" if plan.available is None else f" of {gigabytes(plan.available)}"
-        raise ValueError(
-            f"`bucket`: a picture in {side} px takes {gigabytes(plan.untiled.total)}{available}, and "
-            'pictures in tiles do not lie in buckets; use a smaller bucket and `size`, or "off"'
-        )
-    return replace(plan, in_bucket=True)
 
 
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:

@@ -6,7 +6,7 @@ divided to fit into memory, and the predicted memory and number of operations. E
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import capacity, chunk_size, sharding
+from nst_jax.scaling import buckets, capacity, chunk_size, sharding
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.fitting import fitted, history_of, with_network
@@ -99,6 +99,7 @@ class Plan:
         known.
       in_bucket: whether the shapes of `scales` are those of arrays in which pictures of several sizes
         lie; see `nst_jax.scaling.buckets`.
+      real: the scales of the picture, if it lies in arrays and is the only one; else None.
     """
 
     requested: Recipe
@@ -115,6 +116,12 @@ class Plan:
     untiled: Footprint
     files: FileMemory | None = None
     in_bucket: bool = False
+    real: tuple[Scale, ...] | None = None
+
+    @property
+    def real_scales(self) -> tuple[Scale, ...]:
+        """The scales with the sizes of the picture, and not of the arrays in which it may lie."""
+        return self.scales if self.real is None else self.real
 
     @property
     def peak(self) -> int:
@@ -240,6 +247,7 @@ def plan(
     resume: Checkpoint | None = None,
     regions: Sequence[Any] = (),
     protect: Any = None,
+    bucket: int | str = buckets.OFF,
 ) -> Plan:
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
@@ -272,6 +280,7 @@ def plan(
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
       protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
+      bucket: see `stylize`; for `stylize_many` it is given to that function, without a plan.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -325,6 +334,13 @@ def plan(
     if memory is not None:
         _checks.whole("memory", memory, least=1)
     options: dict[str, Any] = {"memory": memory, "platform": platform}
+    side = buckets.checked_bucket(bucket)
+    if side is not None and not pictures == bands == 1:
+        raise ValueError(
+            "`bucket`: a plan is for canvases of one shape; give it to `nst_jax.stylize_many`"
+        )
+    if side is not None and side != buckets.AUTO:  # by cost, one picture fills its arrays
+        return plan_in_square(checked, scales, side, mesh=mesh, **options)
     return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
 
 
@@ -453,6 +469,59 @@ def plan_scales(
         untiled=untiled,
         files=files,
     )
+
+
+def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
+    """Return the plan by which the pictures of a bucket are painted.
+
+    Args:
+      recipe: the recipe of all pictures, already checked.
+      arrays: the sizes of the bucket's arrays: `scales` of a `Bucket` from `buckets.buckets_of`.
+      **options: further arguments of `plan_scales`, such as `pictures`, the number of pictures.
+
+    Raises:
+      ValueError: if the arrays would have to be computed in tiles, because memory is too small or the
+        recipe says so.
+    """
+    plan = plan_scales(recipe, arrays, **options)
+    if plan.recipe.network.tile:
+        side = max(arrays[-1].shape)
+        available = "" if plan.available is None else f" of {gigabytes(plan.available)}"
+        raise ValueError(
+            f"`bucket`: a picture in {side} px takes {gigabytes(plan.untiled.total)}{available}, and "
+            'pictures in tiles do not lie in buckets; use a smaller bucket and `size`, or "off"'
+        )
+    return replace(plan, in_bucket=True)
+
+
+def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options: Any) -> Plan:
+    """Plan the run of one picture in squares of one side, without regions or protection.
+
+    Args:
+      recipe: a checked recipe.
+      scales: the scales of the run, with the real sizes.
+      side: of the canvas' array at the final scale, in px; a multiple of 16.
+      **options: further arguments of `plan_scales`.
+
+    Raises:
+      ValueError: if the picture is larger than the bucket, if it cannot be exact in one, or if there is
+        too little memory for the arrays.
+    """
+    mesh = options.get("mesh")
+    bands = mesh is not None and mesh.size > 1
+    controlled = scales[-1].regions > 1 or scales[-1].protected
+    buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands)
+    (bucket,) = buckets.buckets_of(side, [scales], recipe)
+    return replace(plan_bucket(recipe, bucket.scales, **options), real=tuple(scales))
+
+
+def fits_in_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> bool:
+    """Return whether `plan_bucket` finds enough memory for the arrays of a bucket."""
+    try:
+        plan_bucket(recipe, arrays, **options)
+    except ValueError:
+        return False
+    return True
 
 
 def _devices_of(mesh: AnyMesh | None) -> int:

@@ -63,8 +63,8 @@ def conv3x3(
     Args:
       x: the features, [n, h, w, i].
       kernel: the layer's weights, [3, 3, i, o].
-      forms: forms of the kernel, computed once before a loop by `network.with_forms`. None: the
-        transposed kernel is computed here.
+      forms: forms of the kernel, computed once before a loop by `network.with_forms`. If None, this
+        function computes the transposed kernel itself.
       products: the precision of products that the convolution requests from the device.
 
     Returns:
@@ -149,8 +149,8 @@ Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 # and convolves them.
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 
-# A function of (features, `ceil`) that pools 2 x 2 windows. If `ceil`, the last row or column of an odd
-# side is pooled by itself, else it is dropped.
+# A function of (features, `ceil`) that pools 2 x 2 windows. If `ceil` is True, the last row or column
+# of an odd side is pooled by itself; if it is False, that row or column is dropped.
 Pool: TypeAlias = Callable[[FeatureMap, bool], Pooled]
 
 
@@ -256,14 +256,14 @@ def _winners(x: FeatureMap) -> tuple[Pooled, Winners]:
 
 
 def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
-    """Return the gradient of max pooling with respect to its input, given that of its result, `g`.
+    """Turn the gradient `g` for the result of max pooling into the gradient for its input.
 
     The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
     maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would divide it among
     them.
     """
     n, height, width, channels = g.shape
-    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # as [n, h, 2, w, 2, c]
+    members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes [n, h, 2, w, 2, c]
     wins = index[:, :, None, :, None, :] == members
     spread = jnp.where(wins, g[:, :, None, :, None, :], jnp.zeros((), g.dtype))
     return spread.reshape(n, 2 * height, 2 * width, channels)
@@ -331,7 +331,7 @@ def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
 def average_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Return the mean of each 2 x 2 window.
 
-    With `ceil`, a border window may have fewer than four pixels; the mean is that of the pixels it has.
+    With `ceil`, a border window may have fewer than four pixels; the mean is taken over those it has.
     """
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     return _sum_of_windows(x, ceil) / _sum_of_windows(ones, ceil)
@@ -342,9 +342,9 @@ def _sum_of_windows(x: FeatureMap, ceil: bool) -> Pooled:
     return a + b + c + d
 
 
-# Factors by which crowsonkb's style-transfer-pytorch multiplies the results of average pooling and of
-# L2 pooling, respectively, so that activations are about as large as after max pooling, with which the
-# network was trained.
+# crowsonkb's style-transfer-pytorch multiplies the results of average pooling by the first of these
+# factors, and the results of L2 pooling by the second. This makes activations about as large as after
+# max pooling, with which the network was trained.
 AVERAGE_SCALE, L2_SCALE = 2.0, 0.78
 
 
@@ -356,8 +356,8 @@ def scaled_average_pool(x: FeatureMap, ceil: bool) -> Pooled:
 def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
     """Return 0.78 times the L2 norm of each 2 x 2 window; the gradient of a window of zeros is 0.
 
-    With `ceil`, the squares of a border window are averaged over the pixels that it has, and the mean
-    is multiplied by four, as in torch's `LPPool2d`.
+    With `ceil`, a border window may have fewer than four pixels. The mean square of the pixels that it
+    has, times four, then takes the place of the sum of squares, as in torch's `LPPool2d`.
     """
     ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
     norm = _norm_of_windows(_fit_to_windows(x, ceil, 0.0))

@@ -1,7 +1,8 @@
 """The network: the convolutional layers of VGG-19, here called its trunk, as pure functions.
 
 VGG-19 is configuration E in Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
-Image Recognition", 2014; its classifier is left out here. Functions take pictures as sRGB in [0, 1] and
+Image Recognition", 2014; its classifier is left out here. A tap is a point before or after a ReLU, at
+which activations are read. Functions take pictures as sRGB in [0, 1] and
 convert them to the pixel convention with which the weights were trained.
 """
 
@@ -66,13 +67,14 @@ def with_forms(
     shape: tuple[int, int] | None = None,
     precision: Precision = FLOAT32,
 ) -> Params:
-    """Return the parameters down to the deepest tap, with the forms of kernels that a loop needs.
+    """Return the weights of the layers down to the deepest tap, with the forms that a loop needs.
 
     A form is an array that is computed from a kernel: the kernel transposed for the gradient and, on a
     CPU, transformed for Winograd convolution where that is faster. This function computes the forms
-    once, before a loop of updates. Otherwise XLA would flip and transpose 80 MB of kernels in every
-    update, which for a picture of 48 px took longer than the convolutions. A kernel's two forms for
-    Winograd convolution, plain and transposed, together take 8 times the memory of the kernel.
+    once, before a loop of updates. If they were not computed before, XLA would flip and transpose 80 MB
+    of kernels in every update, which for a picture of 48 px took longer than the convolutions. A
+    kernel's two forms for Winograd convolution, plain and transposed, together take 8 times the memory
+    of the kernel.
 
     Args:
       params: weights, with or without forms.
@@ -117,7 +119,7 @@ def with_forms(
 
 @jax.jit
 def _transpose_all(kernels: dict[str, Array]) -> dict[str, Array]:
-    """Transpose kernels in one program, so that none is compiled for each shape of a kernel."""
+    """Transpose all kernels in one program, instead of one program for each shape of a kernel."""
     return {name: transpose(kernel) for name, kernel in kernels.items()}
 
 
@@ -134,7 +136,10 @@ def _on_cpu(params: Params) -> bool:
 
 
 def _winograd_pays(name: str, shape: tuple[int, int], kernel: Array) -> bool:
-    """Return whether Winograd convolution is faster for a layer, for a picture of (height, width)."""
+    """Return whether Winograd convolution is faster for a layer if the picture has this shape.
+
+    `name` and `kernel` are those of the layer; `shape` is the (height, width) of the picture in px.
+    """
     times = halvings(name)
     return winograd.pays(shape[0] >> times, shape[1] >> times, *kernel.shape[2:])
 
@@ -151,7 +156,7 @@ class Network:
       ceil: whether pooling keeps the last row and column of odd sides (Caffe) or drops them (torch,
         Keras).
       padding: `zero_padded`, `replicate_padded`, `replicate_first`, `reflect_padded` or `wrap_padded`.
-        With the last, the result is a texture that can be repeated side by side without seams.
+        With `wrap_padded`, the result is a texture that can be repeated side by side without seams.
       pixels: the pixel convention of the network's input; None means the convention of the weights,
         which is right unless a published recipe deliberately uses another one.
       precision: precision of products and activations, one of those in `nst_jax.vgg.precision`; with
@@ -245,9 +250,9 @@ class Trunk(nn.Module):
     """The convolutional layers of VGG-19, down to the deepest of `taps`, as a Flax module.
 
     A call passes the activations at each tap to `measure`, and returns its results by tap. With `size`,
-    the pictures have this (height, width) and lie at the top left of larger arrays; the activations are
-    zero outside those of the pictures. With `network.remat`, only the results of `measure` and the
-    output of each block are stored for the gradient.
+    the pictures have this (height, width) and lie at the top left of larger arrays; their activations
+    lie at the top left, too, with zeros around them. With `network.remat`, only the results of
+    `measure` and the output of each block are stored for the gradient.
     """
 
     taps: tuple[str, ...]
@@ -329,12 +334,12 @@ def features(
       size: int32 [2], the (height, width) of the pictures, if they lie at the top left of larger
         arrays, whose sides must be multiples of 16 px. The size is a value at runtime, so nothing is
         compiled for another size. Pixels outside the pictures have no influence, even if they are NaN.
-        None: the pictures fill their arrays.
+        None means that the pictures fill their arrays.
 
     Returns:
       Activations [*batch, h', w', c] by the names in `taps`, in the dtype of `images` unless the
-      network's precision sets another dtype. With `size`, they are zero outside the activations that
-      pictures of this size have alone.
+      network's precision sets another dtype. With `size`, the activations of the pictures are at the
+      top left of these arrays, and all else is zero.
 
     Raises:
       TypeError: if `images` is not an array, or `taps` is not a list of strings.
@@ -371,7 +376,7 @@ def measured(
     """Compute given functions of the network's activations at some taps.
 
     The functions are called inside the network. So with `network.remat`, the activations need not be
-    stored for the gradient; those that `features` returns must be.
+    stored for the gradient. (The activations that `features` returns have to be stored.)
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -387,7 +392,7 @@ def measured(
     Raises:
       TypeError: if `images` is not an array.
       ValueError: if `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`,
-        also for what `features` then refuses.
+        also in the cases that `features` lists for `size`.
     """
     network = Network() if network is None else network
     _checks.array("images", images, "the order is features(params, images, taps)")

@@ -27,7 +27,7 @@ class Precision:
     Attributes:
       name: name of the precision in arguments and recipe files.
       products: the precision that convolutions and Gram matrices request from the device.
-      activations: name of the dtype of the network's activations; None means that of the pictures.
+      activations: name of the dtype of the network's activations; None means the pictures' dtype.
     """
 
     name: str
@@ -81,9 +81,9 @@ def precision_named(name: Any) -> AnyPrecision:
     """Return a precision by name.
 
     Args:
-      name: `"float32"`, `"tensorfloat32"`, `"bfloat16"`, or `"auto"`: float32 on a CPU, and on an
-        accelerator what the recipe's `network.accelerator_precision` says, which is bfloat16 in the
-        recipe `default` and tensorfloat32 in published recipes.
+      name: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`. `"auto"` stands for float32 on a
+        CPU. On an accelerator it stands for the recipe's `network.accelerator_precision`, which is
+        bfloat16 in the recipe `default` and tensorfloat32 in published recipes.
 
     Returns:
       The precision; `AUTO` for `"auto"`.

@@ -80,7 +80,7 @@ def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
     The frame is the rows and columns just beyond the real border. It consists of copies of the border
     pixels or, if `mirrored` and no side has only 1 px, of the pixels next to the border pixels.
     """
-    # How far from the border the row or column is that is copied beyond the border.
+    # Which row or column is copied beyond the border: 0 for the one at the border, 1 for the next one.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 
@@ -99,7 +99,11 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
 
 
 def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
-    """Return the real (height, width) of a tap's features, given the real `size` of the picture."""
+    """Return the real (height, width) of the features at a tap (a point where activations are read).
+
+    `size` is the real (height, width) of the picture, and `ceil` says whether poolings keep the last
+    row or column of an odd side.
+    """
     for _ in range(halvings(layer_of(tap))):
         size = halved_size(size, ceil)
     return size
@@ -107,9 +111,9 @@ def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
 
 # --- Pooling --------------------------------------------------------------------------------------
 
-# A function of the number of existing pixels in each window of a pooling. At the real border, two or
-# three of a window's four pixels may be zeros beyond the border; multiplied by the function's value,
-# the result of pooling all four is that of pooling only the pixels that exist.
+# At the real border, two or three of a window's four pixels may be zeros beyond the border. A
+# correction is a function from the number of existing pixels in a window to a factor. The result of
+# pooling all four pixels, multiplied by this factor, is the result of pooling only the existing ones.
 Correction: TypeAlias = Callable[[Array], Array]
 
 
@@ -139,7 +143,8 @@ def pooled(
     Args:
       pool: one of `POOLED`.
       x: [n, h, w, c] with even h and w; the features are at the top left, and all else is zero.
-      ceil: whether the last row and column of odd sides of the real size are pooled or dropped.
+      ceil: whether the last row or column of an odd side of the real size is pooled by itself; if not,
+        it is dropped.
       size: the (height, width) of the features, called their real size.
       after_relu: whether `x` is the result of a ReLU. If not, the ReLU is applied here, as by
         `pool_relu`.

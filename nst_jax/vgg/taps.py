@@ -126,17 +126,17 @@ def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, 
 
 
 def halo_of(taps: Iterable[str]) -> int:
-    """Return how far outside a part of a picture are the pixels on which its features at `taps` depend.
+    """Return the width of the halo: the pixels around a tile on which the tile's features depend.
 
-    When a picture is computed in parts (tiles), the network has to see so many pixels around each of
-    them: the halo.
+    A tile is a part of a picture that is computed by itself. For its features at `taps` to be those of
+    the whole picture, the network has to see the halo together with the tile.
 
     Args:
       taps: names as `resolve_tap` returns them.
 
     Returns:
-      The distance in px, rounded up to a multiple of 16, so that a tile with its halo begins where
-      windows of all four poolings begin.
+      The width in px on each side of the tile, rounded up to a multiple of 16, so that a tile with its
+      halo begins where windows of all four poolings begin.
 
     Example:
       >>> from nst_jax.vgg.taps import halo_of

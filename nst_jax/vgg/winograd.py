@@ -8,8 +8,8 @@ saves more time than the transformations take if a layer has many channels and t
 see `pays`. The rounding error is about four times that of the direct convolution: 1.2e-6 of the result
 in float32, 1e-2 with bfloat16 products.
 
-The code consists of few large operations, since many small ones would take long to compile, with
-barriers between them. Without the barriers, XLA would compute the transformations again wherever their
+The code consists of few large operations, since many small ones would take long to compile. Between the
+operations there are barriers. Without them, XLA would compute the transformations again wherever their
 results are read.
 
 References:
@@ -39,8 +39,9 @@ WINDOW = 6  # side of a window: the square of input pixels from which a patch is
 NEAR, FAR = 5 / 8, 3 / 2
 
 
-# The matrices that transform pixels, kernels and products along one axis are `PIXELS`, `KERNELS` and
-# `PRODUCTS`, called Bᵀ, G and Aᵀ by Lavin and Gray.
+# Each of these three matrices transforms along one axis: `PIXELS` transforms input pixels, `KERNELS`
+# transforms kernels, and `PRODUCTS` transforms products into results. Lavin and Gray call them Bᵀ, G
+# and Aᵀ.
 PIXELS = np.array(
     [
         [(NEAR * FAR) ** 2, 0, -(NEAR**2) - FAR**2, 0, 1, 0],

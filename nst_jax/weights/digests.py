@@ -1,6 +1,6 @@
 """Compute a digest of named arrays from their names, types, shapes and values.
 
-It does not depend on the file format in which the arrays are stored.
+The digest does not depend on the file format in which the arrays are stored.
 """
 
 import hashlib

@@ -55,7 +55,7 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 # Digest that the file `EMBEDDED_NAME` must have, as the module's docstring defines it.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-# CRC-32 of the file `EMBEDDED_NAME`, which does not state it itself, as newer weights files do.
+# CRC-32 of the file `EMBEDDED_NAME`. Newer weights files state it themselves, but this file does not.
 EMBEDDED_CHECKSUM = 0xBBB749CA
 
 
@@ -85,7 +85,7 @@ class Architecture(NamedTuple):
 # Endings of the names of datasets that are needed to decode kernels, and are no parameters themselves.
 TABLES = ("/centres", "/scales")
 
-# Value of the attribute `network` for VGG-19. Files without the attribute are taken to have it.
+# Value of the attribute `network` for VGG-19, which is also assumed for files without the attribute.
 VGG19 = "vgg19"
 
 
@@ -97,7 +97,7 @@ class WeightsInfo(NamedTuple):
     family: str  # where the weights come from, such as "vgg19-caffe"
     pixels: str  # the pixel convention with which they were trained, a key of `vgg.PIXELS`
     encoding: str  # how kernels are stored, one of `quantization.ENCODINGS`
-    digest: str  # as the file states it; verified only when the weights are read
+    digest: str  # the digest that the file states; verified only when the weights are read
     origin: str  # where the weights come from, as free text
     licence: str  # the terms under which the weights may be used, as free text
     parameters: int  # number of entries in all kernels and other parameters
@@ -224,8 +224,8 @@ def save_params(
 ) -> None:
     """Write VGG-19's weights to a file; an existing file is replaced only once the new one is complete.
 
-    `"codes"` stores a kernel exactly if it has at most 256 distinct values. Otherwise each weight is
-    rounded to the nearest of 256 centres, found by one-dimensional k-means (Lloyd's algorithm).
+    `"codes"` stores a kernel exactly if it has at most 256 distinct values. If it has more, each value
+    is rounded to the nearest of 256 centres, found by one-dimensional k-means (Lloyd's algorithm).
 
     Args:
       path: path of the file to write.
@@ -237,7 +237,7 @@ def save_params(
 
     Raises:
       ValueError: the weights do not fit VGG-19 or the encoding, or are not finite; the encoding or
-        the pixel convention is unknown; or `path` cannot be written.
+        the pixel convention is unknown; or `path` cannot be written to.
 
     Example:
       >>> import tempfile
@@ -273,7 +273,7 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
         other than VGG-19 also `network`.
 
     Raises:
-      ValueError: `path` cannot be written.
+      ValueError: `path` cannot be written to.
     """
     attributes: dict[str, str | int] = {
         "format": WEIGHTS_FORMAT.name,
@@ -383,7 +383,7 @@ def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str,
 
 
 def digest(params: Params) -> str:
-    """Return the digest that weights have, or would have, in a weights file of encoding "float32"."""
+    """Return the digest that a weights file of the encoding "float32" with these weights would have."""
     return _digest(params.family, params.pixels, _as_datasets(params))
 
 
@@ -409,9 +409,10 @@ def _digest(family: str, pixels: str, datasets: Datasets) -> str:
 def _check_digest(
     source: _hdf5.Source, info: WeightsInfo, datasets: Datasets, architecture: Architecture
 ) -> None:
-    """Refuse datasets whose digest is not that which the file states.
+    """Refuse datasets whose digest differs from the one that their file states.
 
-    For an embedded file, refuse them also if their digest is not that which `architecture` states.
+    The datasets of an embedded file are also refused if their digest differs from the one that
+    `architecture` states.
     """
     digest = _digest(info.family, info.pixels, datasets)
     if digest != info.digest:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-CENTRES = 256  # entries of a kernel's table of values, as many as a uint8 code can index
+CENTRES = 256  # number of values in a kernel's table, as many as a uint8 code can index
 
 
 def _as_float32(kernel: np.ndarray) -> dict[str, np.ndarray]:

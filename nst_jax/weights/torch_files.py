@@ -30,7 +30,7 @@ class Refusal(ValueError):
 
 def refusal(path: Path, problem: str) -> Refusal:
     """Return the error that refuses the file at `path`, with a message of one line."""
-    # `problem` may contain names from the file, which may be long, and have line breaks and other
+    # `problem` may contain names from the file. These may be long, and may have line breaks and other
     # characters that control a terminal.
     line = "".join(map(_printable, " ".join(problem.split())))
     if len(line) > LONGEST_PROBLEM:
@@ -54,7 +54,7 @@ class _Storage(NamedTuple):
     """A sequence of numbers in a file, of which tensors are views: what torch calls a storage."""
 
     key: str  # name of the storage in the file
-    dtype: str  # as NumPy writes it, such as "<f4"
+    dtype: str  # the numbers' dtype as NumPy writes it, such as "<f4"
     length: int  # how many numbers it has
 
     @property
@@ -69,7 +69,8 @@ class _Tensor(NamedTuple):
     storage: _Storage
     offset: int  # position of the first number in the storage; in numbers, not bytes
     shape: tuple[int, ...]
-    strides: tuple[int, ...]  # in numbers, not bytes
+    # For each axis, the distance in the storage of neighbouring entries; in numbers, not bytes.
+    strides: tuple[int, ...]
 
     def array(self, read: Callable[[_Storage], bytes]) -> np.ndarray:
         """Return the tensor as an array; NumPy raises an error if it would exceed the storage."""
@@ -80,9 +81,9 @@ class _Tensor(NamedTuple):
         )
 
 
-# Error messages state the type of an unexpected value, and the value itself only if it is an integer:
-# as text, a value may take gigabytes that takes few bytes in a file, such as lists that each contain
-# the previous list twice.
+# Error messages state the type of an unexpected value, and the value itself only if it is an integer. A
+# value of another type may take few bytes in a file, but gigabytes as text: for example, a list that
+# contains another list twice, which contains another list twice, and so on.
 
 
 def _count(value: object) -> int:
@@ -136,7 +137,7 @@ class _MakeDictionary:
         if not isinstance(items, list):
             raise TypeError(f"a dictionary is made from a {type(items).__name__}")
         found = OrderedDict(items)
-        items.clear()  # or else a pickle could fill the memory with copies of one long list
+        items.clear()  # without this, a pickle could fill memory with copies of one long list
         return found
 
 
@@ -196,8 +197,8 @@ class _Unpickler(pickle.Unpickler):
 
 # --- Opcodes --------------------------------------------------------------------------------------
 
-# Largest size in bytes of a pickle that is loaded. The one that describes VGG-19's tensors has about
-# 3,000.
+# Largest size in bytes of a pickle that is loaded. The pickle that describes VGG-19's tensors has about
+# 3,000 bytes.
 LARGEST_PICKLE = 2**20
 
 # Largest size of a tuple: the number of values in it and in the tuples inside it, plus one for each
@@ -335,7 +336,8 @@ def _stored_arrays(
 def zip_arrays(path: Path) -> dict[str, StoredArray]:
     """Return, by name, the arrays of a file that torch 1.6 or later wrote.
 
-    The format is a zip file of a pickle, which describes tensors, and the storages.
+    Such a file is a zip archive. It contains a pickle that describes the tensors, and the storages with
+    the numbers of the tensors.
     """
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -360,7 +362,7 @@ def zip_arrays(path: Path) -> dict[str, StoredArray]:
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     """Read one file of a zip archive, unless it is compressed.
 
-    Torch compresses none, and what a compressed file expands to may be too large for memory.
+    Torch compresses no file, and what a compressed file expands to may be too large for memory.
     """
     if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
@@ -371,7 +373,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 # number that torch calls its magic number.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
-_LEGACY_PROTOCOL = 1001  # the version of this format, which is its second pickle
+_LEGACY_PROTOCOL = 1001  # the version of this format, which a file states in its second pickle
 
 
 def legacy_arrays(path: Path) -> dict[str, StoredArray]:

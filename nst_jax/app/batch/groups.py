@@ -2,15 +2,15 @@
 
 Pictures are alike if one compiled program can paint them. For that, their canvases must have the same
 shape (and their styles too, if the style loss compares positions), or all canvases lie in buckets:
-square arrays of the same side. And their recipes may differ only in names and in the numbers that
-`VARIABLE` lists. A group consists of pictures that are alike, and is planned and painted together.
+arrays of the same shape. And their recipes may differ only in names and in the numbers that `VARIABLE`
+lists. A group consists of pictures that are alike, and is planned and painted together.
 """
 
-import math
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +18,11 @@ import jax
 import numpy as np
 
 from nst_jax import images, prepare
+from nst_jax._types import Shape
 from nst_jax.app.batch.rows import ManifestRow
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets
+from nst_jax.scaling.bucket_choice import Costs, chosen_buckets, even_size, typical_costs
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
 MOST_PICTURES = 8  # largest number of pictures in a group for each device that shares the group
@@ -95,13 +97,13 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint."""
+    """Pictures that one compiled program can paint, if they lie in arrays of one shape."""
 
     entries: list[Entry]
     varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs between entries
 
 
-def alike_of(entries: Sequence[Entry], bucket: int | None = None) -> list[Alike]:
+def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Alike]:
     """Collect entries that one program can paint; entries that are alike stay in their order.
 
     Which recipe numbers are passed to the program as arrays is decided for all that are alike, so that
@@ -110,18 +112,27 @@ def alike_of(entries: Sequence[Entry], bucket: int | None = None) -> list[Alike]
     Args:
       entries: the entries, in any order.
       bucket: side, in px, of the square arrays in which all canvases lie; None if each canvas is an
-        array itself.
+        array itself; "auto": entries with one structure of the recipe are alike, except for those that
+        no bucket holds.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
         # A picture with regions or protection is painted alone, since a group has one set of masks.
         alone = None if entry.controls is None else entry.number
-        steps = tuple(scale.steps for scale in entry.scales)
-        shapes = (
-            prepare.shapes_of(entry.scales, entry.recipe) if bucket is None else (bucket, steps)
-        )
+        shapes: Hashable
+        if bucket is None or (bucket == buckets.AUTO and not _can_lie_in_bucket(entry)):
+            shapes = prepare.shapes_of(entry.scales, entry.recipe)
+        elif bucket == buckets.AUTO:
+            shapes = bucket
+        else:
+            shapes = bucket, tuple(scale.steps for scale in entry.scales)
         found[shapes, structure_of(entry.recipe), alone].append(entry)
     return [Alike(same, _varying(same)) for same in found.values()]
+
+
+def _can_lie_in_bucket(entry: Entry) -> bool:
+    controlled = entry.controls is not None
+    return buckets.can_lie_in_bucket(entry.recipe, entry.scales, controlled=controlled)
 
 
 def structure_of(recipe: Recipe) -> Hashable:
@@ -164,8 +175,19 @@ def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
     return jax.tree.unflatten(tree, numbers)
 
 
+def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
+    del recipe, arrays
+    return True
+
+
 def form_groups(
-    entries: Sequence[Entry], platform: str, devices: int = 1, bucket: int | None = None
+    entries: Sequence[Entry],
+    platform: str,
+    devices: int = 1,
+    bucket: buckets.Chosen = None,
+    *,
+    costs: Callable[[Recipe], Costs] | None = None,
+    fits: Callable[[Recipe, buckets.Scales], bool] = _always,
 ) -> list[Group]:
     """Split entries into groups of pictures that one program paints together.
 
@@ -174,27 +196,39 @@ def form_groups(
       platform: the device's platform, as JAX names it. Groups of large pictures are smaller, above all
         on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group; each paints some of its pictures.
-      bucket: as in `alike_of`.
+      bucket: as in `alike_of`; with "auto", the buckets are those that `chosen_buckets` chooses.
+      costs: function of a recipe; returns what is weighed in this choice. None: `typical_costs`.
+      fits: function of a recipe and the arrays of a bucket; returns whether one picture in them fits
+        into memory.
 
     Returns:
       The groups; groups that run the same program follow each other.
     """
-    found = []
-    for alike in alike_of(entries, bucket):
-        same = alike.entries
-        arrays = None
-        if bucket is not None:
-            runs = [entry.scales for entry in same]
-            ((arrays, _),) = buckets.buckets_of(bucket, runs, same[0].recipe)
-        shape = same[0].scales[-1].shape if arrays is None else arrays[-1].shape
-        most = devices * min(MOST_PICTURES, worthwhile_chunk(shape, platform))
-        # Groups of pictures that are alike get equal sizes if possible, since each further size needs
-        # another program.
-        size = math.ceil(len(same) / math.ceil(len(same) / most))
-        for first in range(0, len(same), size):
-            part = tuple(same[first : first + size])
-            found.append(Group(part, alike.varying, arrays))
-    return found
+
+    def most(shape: Shape) -> int:
+        return devices * min(MOST_PICTURES, worthwhile_chunk(shape, platform))
+
+    def buckets_of(same: list[Entry]) -> list[buckets.Bucket]:
+        recipe, runs = same[0].recipe, [entry.scales for entry in same]
+        if bucket is None or (bucket == buckets.AUTO and not _can_lie_in_bucket(same[0])):
+            return [buckets.Bucket(runs[0], tuple(range(len(same))), exact=True)]
+        if bucket != buckets.AUTO:
+            return buckets.buckets_of(bucket, runs, recipe)
+        known = typical_costs(platform) if costs is None else costs(recipe)
+        return chosen_buckets(
+            runs, recipe, known, platform, together=most, fits=partial(fits, recipe)
+        )
+
+    def groups_of(alike: Alike) -> Iterator[Group]:
+        for one in buckets_of(alike.entries):
+            own = [alike.entries[index] for index in one.runs]
+            # Groups of a bucket get equal sizes if possible: each further size needs another program.
+            size = even_size(len(own), most(one.scales[-1].shape))
+            for first in range(0, len(own), size):
+                part = tuple(own[first : first + size])
+                yield Group(part, alike.varying, None if one.exact else one.scales)
+
+    return [group for alike in alike_of(entries, bucket) for group in groups_of(alike)]
 
 
 # --- Shards ---------------------------------------------------------------------------------------

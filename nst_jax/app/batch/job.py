@@ -20,7 +20,7 @@ from nst_jax.recipes import toml
 from nst_jax.recipes.changes import with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity
-from nst_jax.scaling.plan import plan_scales
+from nst_jax.scaling.plan import plan_bucket, plan_scales
 from nst_jax.vgg.precision import Auto
 from nst_jax.weights.params import WeightsInfo
 
@@ -40,7 +40,7 @@ class BatchJob(Job):
       sheet: path of the contact sheet; None draws no sheet.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       bucket: side, in px, of the square arrays in which all canvases lie, so that they share compiled
-        programs; None if each canvas is an array itself.
+        programs; None if each canvas is an array itself; "auto": whatever takes the fewest seconds.
       mesh: the devices that share the pictures; None is one device.
     """
 
@@ -51,7 +51,7 @@ class BatchJob(Job):
     overwrite: bool | None = None
     sheet: Path | None = None
     chunk: int | None = None
-    bucket: int | None = None
+    bucket: buckets.Chosen = None
     mesh: Mesh | None = None
 
     @property
@@ -205,7 +205,7 @@ def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
 
 
 def inspected(
-    drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool, bucket: int | None = None
+    drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool, bucket: buckets.Chosen = None
 ) -> tuple[list[Entry], list[results.Record]]:
     """Read sizes and digests of all input files, and find out which rows can be painted.
 
@@ -285,16 +285,17 @@ def _argument_of(role: str, row: ManifestRow) -> str:
     return "region" if row.location else "regions"
 
 
-def _refusal(entry: Entry, mesh: Mesh | None, bucket: int | None) -> str:
+def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
     """Return why a picture does not fit into memory or into its bucket; empty if it fits."""
     try:
-        if bucket is None:
+        # Of buckets that are chosen by cost, only those are chosen that fit.
+        if bucket is None or bucket == buckets.AUTO:
             plan_scales(entry.recipe, entry.scales, mesh=mesh)
             return ""
         controlled = entry.controls is not None
         buckets.check_run_in_bucket(entry.recipe, entry.scales, controlled=controlled)
-        ((arrays, _),) = buckets.buckets_of(bucket, [entry.scales], entry.recipe)
-        buckets.plan_bucket(entry.recipe, arrays, mesh=mesh)
+        (own,) = buckets.buckets_of(bucket, [entry.scales], entry.recipe)
+        plan_bucket(entry.recipe, own.scales, mesh=mesh)
     except ValueError as error:
         return str(error)
     return ""
@@ -353,7 +354,7 @@ def batch_job(
     anywhere: bool = False,
     mesh: Mesh | None = None,
     here: bool = True,
-    bucket: int | None = None,
+    bucket: buckets.Chosen = None,
     **options: Any,
 ) -> BatchJob:
     """Make the checked job of a batch.

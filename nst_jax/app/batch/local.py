@@ -1,12 +1,12 @@
 """Run a batch in this process: the calling thread paints, while two others read inputs and write."""
 
-import math
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from nst_jax import _files, images, prepare, provenance
 from nst_jax._types import Params
+from nst_jax.app import rates
 from nst_jax.app.batch import groups, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
@@ -22,7 +23,7 @@ from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
 from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce
-from nst_jax.app.plan_report import memory_line, precision_words
+from nst_jax.app.plan_report import bucket_line, memory_line, precision_words
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
@@ -37,7 +38,7 @@ from nst_jax.recipes.starts import same_start
 from nst_jax.recipes.walk import name_to_show
 from nst_jax.scaling import buckets, sharding
 from nst_jax.scaling.capacity import OutOfMemory
-from nst_jax.scaling.plan import Plan, plan_scales
+from nst_jax.scaling.plan import Plan, fits_in_bucket, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
 Report = Callable[[Record], None]
@@ -84,7 +85,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     recipe = groups.joint_recipe(entries, group.varying)
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
-        return buckets.plan_bucket(recipe, scales, **options)
+        return plan_bucket(recipe, scales, **options)
     # A loss that matches positions needs the shape of every style. All others need each shape once.
     if not recipe.terms.matched:
         shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
@@ -157,6 +158,17 @@ def paint_group(
     """
     if not loaded:
         return [], []
+    alone = group._replace(arrays=None)  # each picture fills its arrays
+    by_cost = job.bucket == buckets.AUTO and group.arrays is not None
+    if by_cost and any(map(_is_transparent, loaded)):
+        rest = [one for one in loaded if not _is_transparent(one)]
+        parts = [paint_group(params, rest, group, job, progress)]
+        parts += [
+            paint_group(params, [one], alone, job, progress)
+            for one in loaded
+            if _is_transparent(one)
+        ]
+        return _joined(parts)
     begun = time.perf_counter()
     try:
         # The group is planned only now, after its pictures were read, since they take memory that the
@@ -164,10 +176,11 @@ def paint_group(
         plan = plan_group(group._replace(entries=tuple(one.entry for one in loaded)), job)
         found = _paint_together(params, loaded, plan, job, progress)
     except Exception as error:
-        if len(loaded) == 1:
+        if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", message_of(error))]
-        parts = [paint_group(params, [one], group, job, progress) for one in loaded]
-        return [c for some, _ in parts for c in some], [r for _, some in parts for r in some]
+        # Alone and without padding, a picture takes the least memory.
+        how = alone if by_cost else group
+        return _joined([paint_group(params, [one], how, job, progress) for one in loaded])
     seconds = (time.perf_counter() - begun) / len(loaded)
     canvases = []
     for index, one in enumerate(loaded):
@@ -178,6 +191,19 @@ def paint_group(
             PaintedPicture(one, found.images[index], losses, broke_at, stalled, seconds)
         )
     return canvases, []
+
+
+def _joined(
+    parts: Sequence[tuple[list[PaintedPicture], list[Record]]],
+) -> tuple[list[PaintedPicture], list[Record]]:
+    return [c for some, _ in parts for c in some], [r for _, some in parts for r in some]
+
+
+def _is_transparent(one: Loaded) -> bool:
+    """Return whether a picture has transparent parts that its losses leave out: no bucket holds it."""
+    if why_transparent_counts(one.entry.recipe):
+        return False
+    return any(picture.alpha is not None for picture in (one.content, *one.styles))
 
 
 def _paint_together(
@@ -338,7 +364,12 @@ def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
 
 
 def paint_here(
-    params: Params, weights: WeightsInfo, job: BatchJob, display: Display, report: Report
+    params: Params,
+    weights: WeightsInfo,
+    job: BatchJob,
+    display: Display,
+    report: Report,
+    parts: Sequence[Group] | None = None,
 ) -> None:
     """Paint a batch on the devices of this process.
 
@@ -348,24 +379,49 @@ def paint_here(
       job: the batch without its finished pictures.
       display: where progress is shown.
       report: called with the record of each row that was written or has failed.
+      parts: the groups of the batch, from `groups_here`; None forms them.
     """
-    parts = _groups_here(job)
+    parts = groups_here(job) if parts is None else parts
     with CompileClock() as compiling, display.bar(len(job.entries), "compiling"):
         progress = BatchProgress(work_of_groups(parts), compiling, display)
         paint_groups(params, weights, job, parts, progress, report)
+    if not compiling.loaded:
+        rates.record_compiling(
+            [group.entries[0].recipe for group in parts], compiling.seconds, _programs_of(parts)
+        )
 
 
-def _groups_here(job: BatchJob) -> list[Group]:
+def groups_here(job: BatchJob) -> list[Group]:
+    """Return the groups of a batch that this process paints."""
     parallel = sharding.pictures_in_parallel(job.mesh)
     platform = jax.local_devices()[0].platform
-    return groups.form_groups(job.entries, platform, parallel, job.bucket)
+    return groups.form_groups(
+        job.entries,
+        platform,
+        parallel,
+        job.bucket,
+        costs=partial(rates.known_costs, platform=platform),
+        fits=partial(fits_in_bucket, mesh=job.mesh),
+    )
 
 
-def _memory_words(job: BatchJob) -> str:
+def _programs_of(parts: Sequence[Group]) -> int:
+    """Return how many programs groups compile, over all scales."""
+    return sum({_program_of(group): len(group.scales) for group in parts}.values())
+
+
+def _program_of(group: Group) -> Any:
+    """Return a key that is equal for groups that run the same programs."""
+    first, shapes = group.entries[0].recipe, tuple(scale.shape for scale in group.scales)
+    exact = group.arrays is None
+    return groups.structure_of(first), group.varying, len(group.entries), shapes, exact
+
+
+def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
     """Return one line on the memory of the group that takes most."""
     # Groups with equal keys take equal memory, which does not depend on the numbers in a recipe.
     alike = {}
-    for group in _groups_here(job):
+    for group in parts:
         first, last = group.entries[0], group.scales[-1]
         shapes = frozenset(
             shape for entry in group.entries for shape in entry.scales[-1].style_shapes
@@ -421,8 +477,12 @@ def run_batch(
 
         try:
             if rest.entries:
-                _introduce(rest, weights, len(finished), display, here=runner is paint_here)
-                runner(params, weights, rest, display, report)
+                parts = groups_here(rest) if runner is paint_here else None
+                _introduce(rest, weights, len(finished), display, parts)
+                if parts is not None:
+                    paint_here(params, weights, rest, display, report, parts)
+                else:
+                    runner(params, weights, rest, display, report)
             elif finished:
                 display.say(f"all {len(finished)} pictures are finished; `--overwrite` paints anew")
             listed.fail_vanished()
@@ -450,7 +510,11 @@ def _write_sheet(path: Path, drawn: Any, metadata: dict[str, Any]) -> None:
 
 
 def _introduce(
-    job: BatchJob, weights: WeightsInfo, done: int, display: Display, *, here: bool
+    job: BatchJob,
+    weights: WeightsInfo,
+    done: int,
+    display: Display,
+    parts: Sequence[Group] | None,
 ) -> None:
     """Show which pictures will be painted, by which recipes, and how much memory that takes.
 
@@ -459,7 +523,7 @@ def _introduce(
       weights: description of the weights file.
       done: number of finished pictures, which are skipped.
       display: where the lines are shown.
-      here: whether this process paints; if so, its device and memory are shown.
+      parts: the groups, if this process paints them; then its device and memory are shown.
     """
     entries = job.entries
     counts = Counter((e.recipe.name, int(e.recipe.descent.steps)) for e in entries)
@@ -476,9 +540,12 @@ def _introduce(
         precision_words(name, auto_on) + ("" if len(precisions) == 1 else f" ({count})")
         for (name, auto_on), count in precisions.items()
     ]
-    memory = {"memory": _memory_words(job)} if here else {}
-    if here and job.bucket is not None:
-        memory = {"bucket": _bucket_words(_groups_here(job)), **memory}
+    memory = {}
+    if parts is not None:
+        memory = {"memory": _memory_words(job, parts)}
+        one_shape = len({entry.scales[-1].shape for entry in entries}) == 1
+        if job.bucket is not None and not (job.bucket == buckets.AUTO and one_shape):
+            memory = {"bucket": _bucket_words(parts), **memory}
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""
     shapes = sorted({entry.scales[-1].shape for entry in entries}, reverse=True)
     pictures = f"{len(entries)}, to {job.folder}"
@@ -493,7 +560,7 @@ def _introduce(
     recipes: dict[str, Recipe] = {entry.recipe.name: entry.recipe for entry in entries}
     introduce(
         display,
-        device=provenance.device() if here else None,
+        device=None if parts is None else provenance.device(),
         weights=weights._asdict(),
         lines=lines,
         recipes=recipes.values(),
@@ -502,26 +569,10 @@ def _introduce(
 
 
 def _bucket_words(parts: Sequence[Group]) -> str:
-    """Return one line on a batch in buckets: shapes, programs, and pixels that the buckets add.
-
-    Args:
-      parts: the groups of the batch.
-    """
-    shapes = {entry.scales[-1].shape for group in parts for entry in group.entries}
-    real = padded = 0
-    kinds = set()
-    for group in parts:
-        height, width = group.scales[-1].shape
-        padded += len(group.entries) * height * width
-        real += sum(math.prod(entry.scales[-1].shape) for entry in group.entries)
-        structure = groups.structure_of(group.entries[0].recipe)
-        kinds.add((structure, group.varying, len(group.entries)))
-    several = f"{len(kinds)} programs" if len(kinds) > 1 else "1 program"
-    sizes = f"{len(shapes)} shapes" if len(shapes) > 1 else "1 shape"
-    return (
-        f"{sizes} in squares of {width} px: {several} for each scale; {padded / real - 1:.0%} more "
-        "pixels to compute"
-    )
+    """Return one line on the arrays in which the pictures lie; see `bucket_line`."""
+    pairs = [(entry.scales, group.scales) for group in parts for entry in group.entries]
+    runs, arrays = zip(*pairs, strict=True)
+    return bucket_line(runs, arrays, len(set(map(_program_of, parts))))
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:

@@ -101,7 +101,9 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
-        if error.startswith(("`content`", "`style`")):  # the file cannot be decoded, or has changed
+        if error.startswith(
+            ("`content`", "`style`", "`protect`")
+        ):  # the file cannot be decoded, or has changed
             raise ValueError(error)
         print_message("error", as_flags(error))
         return 1
@@ -145,6 +147,16 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
     }
     if job.strength != 1:
         lines["strength"] = f"{job.strength:g}"
+    if job.colors != "style":
+        lines["colors"] = job.colors
+    if job.realism:
+        lines["realism"] = f"{job.realism:g}"
+    protects = {(row.mask.name, row.protect.amount) for row in job.rows if row.mask and row.protect}
+    if len(protects) == 1:
+        ((name, amount),) = protects
+        lines["protect"] = f"{name}:{amount:g}"
+    elif protects:
+        lines["protect"] = f"{len(protects)} masks"
     styles = list(dict.fromkeys(row.style for row in job.rows))
     if len({row.content for row in job.rows}) == 1:
         row = job.rows[0]

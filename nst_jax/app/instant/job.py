@@ -11,7 +11,7 @@ import numpy as np
 
 from nst_jax import _checks, images, single_pass
 from nst_jax._types import Shape
-from nst_jax.app import arguments
+from nst_jax.app import arguments, controls
 from nst_jax.app.batch import results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.app.batch.job import listing_of
@@ -23,9 +23,11 @@ from nst_jax.app.outputs import (
     default_name,
     result_path,
 )
-from nst_jax.app.parsing import StyleShare
+from nst_jax.app.parsing import ProtectFile, StyleShare
 from nst_jax.app.standard_streams import NAME, source
-from nst_jax.feed_forward import given_styles, instant_painter, style_names
+from nst_jax.controls import masks
+from nst_jax.feed_forward import given_styles, instant_controls, instant_painter, style_names
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import SizeRule
 from nst_jax.vgg.precision import Precision
 
@@ -86,6 +88,8 @@ class Row(NamedTuple):
     output: Path
     seen: images.Glance  # size and digest of the content, which is not decoded yet
     shape: Shape  # (height, width) of the result
+    protect: ProtectFile | None = None  # what stays as it is; the mask has not been decoded yet
+    mask: images.Glance | None = None  # what is known of the mask before it is decoded
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
         """Return the record of how this row ended."""
@@ -105,6 +109,8 @@ class InstantJob:
       strength: strength of style pictures, from 0 (the content's own style) to 1 (the style).
       size: the value of `--size`, or None.
       style_size: the value of `--style-size`, or None.
+      colors: whose colours the results have.
+      realism: how far results are brought back to the edges of their contents, from 0 to 1.
       precision: how precisely products and activations are computed.
       metadata: whether settings are embedded in the results.
       overwrite: for a single result, whether an existing file is replaced. For several results, None
@@ -120,6 +126,8 @@ class InstantJob:
     strength: float
     size: str | None
     style_size: str | None
+    colors: str = "style"
+    realism: float = 0.0
     precision: Precision
     metadata: bool = True
     overwrite: bool | None = True
@@ -129,6 +137,11 @@ class InstantJob:
     def content_rule(self) -> SizeRule:
         """The rule that gives the size of a result from the size of its content."""
         return given_styles.content_rule(self.size)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that says how pictures are recoloured and finished."""
+        return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
     def style_rule(self) -> SizeRule:
@@ -226,6 +239,8 @@ def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
 def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> None:
     """Refuse invalid options, options that do not suit a style, and too small style pictures."""
     single_pass.check_strength(chosen["strength"])
+    colors, realism = _colors_and_realism(chosen)
+    instant_controls.check_colors_and_realism(colors, realism)
     given_styles.content_rule(chosen["size"])
     rule = given_styles.style_rule(chosen["style_size"])
     for style in styles:
@@ -241,6 +256,13 @@ def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> 
             raise ValueError(f"`strength`: {why}; {advice}")
         if chosen["style_size"] is not None:
             raise ValueError(f"`style_size`: {why}; omit it")
+        instant_controls.check_colors_of_style(colors, f"'{style.labels[0]}'", is_picture=False)
+
+
+def _colors_and_realism(chosen: Mapping[str, Any]) -> tuple[str, float]:
+    """Return the values of these options, or their defaults."""
+    colors, realism = chosen["colors"], chosen["realism"]
+    return "style" if colors is None else colors, 0.0 if realism is None else realism
 
 
 # --- Jobs -----------------------------------------------------------------------------------------
@@ -265,8 +287,12 @@ def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, 
     _check_options(chosen, [style])
     output = result_path(chosen["output"], default_name(content, style.labels))
     overwrite = chosen["overwrite"] is not False
-    check_outputs(Outputs(picture=output, overwrite=overwrite), [content, *style.paths])
-    row = _row(1, content, style, output, chosen["size"])
+    check_outputs(
+        Outputs(picture=output, overwrite=overwrite),
+        [content, *style.paths, *controls.files_of(chosen)],
+    )
+    controls.check_files(chosen)
+    row = _row(1, content, style, output, chosen)
     return InstantJob(rows=(row,), overwrite=overwrite, **_options(chosen))
 
 
@@ -294,6 +320,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
             "choose another folder"
         )
     _check_options(chosen, styles)
+    controls.check_files(chosen)
     check_folder(folder, "output")
     pairs = rows.pairs_of(
         rows.expanded(contents, "content"), styles, zipped=chosen["pair"] == "zip"
@@ -308,12 +335,12 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
     check_destinations(
         list(zip(drafts, named, strict=True)),
         more=[listing, *([sheet] if sheet else [])],
-        inputs=[*inputs, *(draft.content for draft in drafts)],
+        inputs=[*inputs, *controls.files_of(chosen), *(draft.content for draft in drafts)],
     )
     if sheet is not None:
         results.check_sheet(sheet, overwrite=chosen["overwrite"])
     results.check_listing(listing)
-    found, bad = _rows(drafts, [style for _, style in pairs], named, chosen["size"])
+    found, bad = _rows(drafts, [style for _, style in pairs], named, chosen)
     return InstantJob(
         rows=tuple(found),
         bad=tuple(bad),
@@ -330,11 +357,14 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
     Raises:
       ValueError: naming the argument that cannot be used.
     """
-    _check_options(chosen, [])
-    overwrite = chosen["overwrite"] is not False
-    check_outputs(Outputs(picture=output, overwrite=overwrite), [content])
     styles = [ChosenStyle((name,), (), (1.0,)) for name in style_names.NAMES]
-    found = [_row(n, content, style, output, chosen["size"]) for n, style in enumerate(styles, 1)]
+    _check_options({**chosen, "strength": 1.0, "style_size": None}, styles)
+    overwrite = chosen["overwrite"] is not False
+    check_outputs(
+        Outputs(picture=output, overwrite=overwrite), [content, *controls.files_of(chosen)]
+    )
+    controls.check_files(chosen)
+    found = [_row(n, content, style, output, chosen) for n, style in enumerate(styles, 1)]
     return InstantJob(rows=tuple(found), overwrite=overwrite, sheet=output, **_options(chosen))
 
 
@@ -355,7 +385,10 @@ def _requested(
 
 
 def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    colors, realism = _colors_and_realism(chosen)
     return {
+        "colors": colors,
+        "realism": realism,
         "strength": chosen["strength"],
         "size": chosen["size"],
         "style_size": chosen["style_size"],
@@ -365,28 +398,37 @@ def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _row(number: int, content: Path, style: ChosenStyle, output: Path, size: str | None) -> Row:
+def _row(
+    number: int, content: Path, style: ChosenStyle, output: Path, chosen: Mapping[str, Any]
+) -> Row:
     seen = images.glance(source(content), argument="content")
-    rule = given_styles.content_rule(size)
+    rule = given_styles.content_rule(chosen["size"])
     shape = given_styles.shape_by(rule, seen.shape, argument="content")
     images.check_fits(output, shape, argument="output")
-    return Row(number, content, style, output, seen, shape)
+    protect: ProtectFile | None = controls.of_content(chosen, content, ())["protect"]
+    mask = None
+    if protect is not None:
+        mask = images.glance(protect.mask, argument="protect")
+        masks.check_proportions("protect", mask.shape, seen.shape, "the content")
+    return Row(number, content, style, output, seen, shape, protect, mask)
 
 
 def _rows(
     drafts: Sequence[rows.ManifestRow],
     styles: Sequence[ChosenStyle],
     outputs: Sequence[Path],
-    size: str | None,
+    chosen: Mapping[str, Any],
 ) -> tuple[list[Row], list[results.Record]]:
     """Return the rows that can be painted, and records of those whose content cannot be used."""
+    for draft in drafts:
+        controls.of_content(chosen, draft.content, ())  # a forgotten mask would paint a face
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []
     for draft, style, output in zip(drafts, styles, outputs, strict=True):
         path = draft.content
         if path not in known:
             try:
-                known[path] = _row(draft.number, path, style, output, size)
+                known[path] = _row(draft.number, path, style, output, chosen)
             except ValueError as error:
                 if draft.typed:
                     raise

@@ -12,10 +12,19 @@ import numpy as np
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
 from nst_jax.app.batch import local, results
+from nst_jax.app.controls import mask_of, numbers_of
 from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import dpi_of, resized_alpha
-from nst_jax.feed_forward import given_styles, instant_painter, style_files, style_names
+from nst_jax.controls import Protect
+from nst_jax.controls.given import Given, checked_controls
+from nst_jax.feed_forward import (
+    given_styles,
+    instant_controls,
+    instant_painter,
+    style_files,
+    style_names,
+)
 from nst_jax.images.resizing import antialiased
 from nst_jax.scaling import chunk_size
 from nst_jax.scaling.capacity import platform_of
@@ -43,6 +52,14 @@ def network_of(
 # --- Inputs ---------------------------------------------------------------------------------------
 
 
+class _ReadStyle(NamedTuple):
+    """A style with its pictures read and resized, and what is known of these pictures."""
+
+    parsed: given_styles.ParsedStyle
+    shapes: tuple[Shape, ...] = ()  # (height, width) of each picture before it was resized
+    opacities: tuple[Any, ...] = ()  # of each picture, [h, w] in [0, 1]; None if it is opaque
+
+
 class _Inputs:
     """The pictures of a job, read when they are needed.
 
@@ -51,7 +68,7 @@ class _Inputs:
 
     def __init__(self, job: InstantJob) -> None:
         self._job = job
-        self._styles: dict[ChosenStyle, given_styles.ParsedStyle] = {}
+        self._styles: dict[ChosenStyle, _ReadStyle] = {}
         self._contents: dict[Path, images.Picture] = {}
 
     def contents(self, group: Sequence[Row]) -> dict[Path, images.Picture | Exception]:
@@ -77,27 +94,48 @@ class _Inputs:
         except (ValueError, OSError, MemoryError) as error:
             return error
 
-    def style(self, style: ChosenStyle) -> given_styles.ParsedStyle:
+    def style(self, style: ChosenStyle) -> _ReadStyle:
         """Return a style in the form that the painter takes, with its pictures read and resized."""
         if style not in self._styles:
-            self._styles[style] = self._parsed(style)
+            self._styles[style] = self._read(style)
         return self._styles[style]
 
-    def _parsed(self, style: ChosenStyle) -> given_styles.ParsedStyle:
+    def _read(self, style: ChosenStyle) -> _ReadStyle:
         if style.trained is not None:
             chosen = dict(zip(style.names, style.shares, strict=True))
             shares = style_files.style_shares(style.trained.network.styles, chosen)
-            return given_styles.ParsedStyle((), shares, style.trained)
+            return _ReadStyle(given_styles.ParsedStyle((), shares, style.trained))
         if style.names:
             shares = style_names.mixture_of(dict(zip(style.names, style.shares, strict=True)))
-            return given_styles.ParsedStyle((), shares)
+            return _ReadStyle(given_styles.ParsedStyle((), shares))
         read = [
-            _read_unchanged(path, seen, "style").image
+            _read_unchanged(path, seen, "style")
             for path, seen in zip(style.paths, style.seen, strict=True)
         ]
         size = self._job.style_size
-        pictures = tuple(given_styles.resized_style(image, size) for image in read)
-        return given_styles.ParsedStyle(pictures, np.asarray(style.shares, np.float32))
+        pictures = tuple(given_styles.resized_style(one.image, size) for one in read)
+        return _ReadStyle(
+            given_styles.ParsedStyle(pictures, np.asarray(style.shares, np.float32)),
+            tuple(one.image.shape[:2] for one in read),
+            tuple(one.alpha for one in read),
+        )
+
+    def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
+        """Return what of a row's pictures is protected or transparent; None if it changes nothing."""
+        if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
+            return None  # opacities only say which pixels count for the colours
+        protect = None
+        if row.protect is not None:
+            assert row.mask is not None
+            read = _read_unchanged(row.protect.mask, row.mask, "protect")
+            protect = Protect(mask_of(read, "protect"), row.protect.amount)
+        return checked_controls(
+            content.image.shape[:2],
+            style.shapes,
+            protect=protect,
+            opacity=content.alpha,
+            style_opacity=style.opacities or None,
+        )
 
 
 def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Picture:
@@ -168,15 +206,11 @@ def _paint_together(
         return
     begun = time.perf_counter()
     try:
-        requests = [
-            painter.request(
-                given_styles.resized_content(content.image, job.size),
-                inputs.style(row.style),
-                job.strength,
-            )
-            for row, content in group
+        requests = [_request(row, content, inputs, job, painter) for row, content in group]
+        painted = painter.paint([one.request for one in requests])
+        pictures = [
+            np.asarray(one.finish(image)) for one, image in zip(requests, painted, strict=True)
         ]
-        pictures = [np.asarray(image) for image in painter.paint(requests)]
     except Exception as error:
         if len(group) == 1:
             yield group[0][0].record("failed", local.message_of(error))
@@ -187,6 +221,24 @@ def _paint_together(
     seconds = (time.perf_counter() - begun) / len(group)
     for (row, content), image in zip(group, pictures, strict=True):
         yield PaintedRow(row, image, content.alpha, content.dpi, seconds)
+
+
+def _request(
+    row: Row,
+    content: images.Picture,
+    inputs: _Inputs,
+    job: InstantJob,
+    painter: instant_painter.InstantPainter,
+) -> instant_controls.ControlledRequest:
+    style = inputs.style(row.style)
+    return instant_controls.controlled_request(
+        painter,
+        given_styles.resized_content(content.image, job.size),
+        style.parsed,
+        job.recipe,
+        inputs.given(row, content, style),
+        job.strength,
+    )
 
 
 # --- Embedded metadata ----------------------------------------------------------------------------
@@ -208,6 +260,14 @@ def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork)
         "inputs": {role: {"name": one.name, "digest": one.digest} for role, one in inputs.items()},
         "weights": {"digest": network.digest},
     }
+    # Only what was asked for, so that results of earlier versions still count as finished.
+    if job.colors != "style":
+        facts["colors"] = job.colors
+    if job.realism:
+        facts["realism"] = job.realism
+    if row.mask is not None:
+        facts["inputs"]["protect"] = {"name": row.mask.name, "digest": row.mask.digest}
+        facts |= numbers_of((), row.protect)
     if style.names:
         return facts | {"styles": dict(zip(style.names, style.shares, strict=True))}
     shapes = [given_styles.shape_by(job.style_rule, g.shape, argument="style") for g in style.seen]

@@ -14,15 +14,16 @@ Decorator: TypeAlias = Callable[[Any], Any]
 FILE = parsing.FilePath(path_type=Path)
 STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 
-# Defaults that help texts state. A test compares the next three with the recipe `default`.
+# Defaults that help texts state. A test compares these three with the recipe `default`.
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "auto"
 FILM_SECONDS = 8.0  # default length of a film, in seconds; a test compares it with `films.SECONDS`
 DEMO_SIZE = "256"  # size of `demo` in pixels, which takes about a minute on two CPU cores
-# Defaults of `sweep`; the size is in pixels. The recipe is that of Gatys et al. 2015, so that the
-# ratios of content to style weight in that paper can be given to `--ratio`: they depend on the losses.
+# Defaults of `sweep`; the size is in pixels. The recipe is that of Gatys et al. 2015. So the ratios of
+# content to style weight in that paper can be given to `--ratio`; with the losses of another recipe,
+# they would have another effect.
 SWEEP_RECIPE, SWEEP_SIZE = "gatys-2015", "128"
 
-RECIPES = "the recipe's"  # what help texts state as an option's default if the recipe decides on it
+RECIPES = "the recipe's"  # the words in help texts for a default that the recipe decides
 
 
 def _in_group(group: str) -> Callable[..., Decorator]:

@@ -18,13 +18,16 @@ from nst_jax.app.options.base import (
 from nst_jax.app.options.shared import (
     RECIPES_PRECISION,
     cache,
+    colors,
     devices,
     layers,
     metadata,
     optional_pictures,
     overwrite,
     precision_with,
+    protect_each,
     quiet,
+    realism,
     recipe,
     rest,
     result,
@@ -58,6 +61,9 @@ _styles_of_instant = all_of(
         metavar="S",
         help="from 0, the content's own style, to 1, the style; for style pictures (default: 1)",
     ),
+    colors("style; the others but content-after are for style pictures"),
+    realism("0, which changes nothing"),
+    protect_each,
 )
 
 # --- Output ---------------------------------------------------------------------------------------

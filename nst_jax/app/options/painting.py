@@ -28,6 +28,7 @@ from nst_jax.app.options.shared import (
     RECIPES_PRECISION,
     cache,
     cache_for,
+    colors,
     computing_with,
     devices,
     format_of_output,
@@ -36,8 +37,10 @@ from nst_jax.app.options.shared import (
     optional_pictures,
     overwrite,
     pool,
+    protect_each,
     quality,
     quiet,
+    realism,
     recipe,
     rest,
     result,
@@ -95,21 +98,7 @@ _start = all_of(
     _seed,
 )
 
-_colors = look(
-    "--colors",
-    metavar="NAME",
-    help="whose colours the result has: style; content (the style is recoloured before); luminance "
-    "(only light and shade are painted); content-after (the photo's hues over the result); or palette "
-    f"(exactly those of the style) (default: {RECIPES}, style)",
-)
-
-_realism = look(
-    "--realism",
-    type=float,
-    metavar="R",
-    help="from 0 to 1: bring the result back to the edges of the photo "
-    f"(default: {RECIPES}, 0, which changes nothing)",
-)
+_colors, _realism = colors(f"{RECIPES}, style"), realism(f"{RECIPES}, 0, which changes nothing")
 
 _controls = all_of(
     look(
@@ -159,13 +148,7 @@ _controls_of_batch = all_of(
         help="two colour-coded pictures as in `stylize`, or folders with a map for each content, and "
         "for each style, of its name",
     ),
-    look(
-        "--protect",
-        type=parsing.ProtectType(),
-        metavar="MASK[:AMOUNT]",
-        help="part of every content that stays as it is, as in `stylize`; MASK is one picture, or a "
-        "folder with a mask for each content, of its name",
-    ),
+    protect_each,
 )
 
 _styles_of_batch = styles_for_each(
@@ -257,15 +240,27 @@ _progress_files = all_of(
     watched("; before the first, OUT shows what `nst-jax instant` paints"), _log_and_checkpoint
 )
 
-_bucket = memory(
-    "--bucket",
-    type=parsing.BucketSide(),
-    default="off",
-    metavar="off|PIXELS",
-    help="side of a square, a multiple of 16, in which each picture lies while it is painted: pictures "
-    "of all shapes up to this size share their compiled programs, with the same results; the rest of "
-    "the square takes time. off: each shape has programs of its own (default: off)",
+_FOR_BATCHES = (
+    "auto: rectangles, so that compiling and painting take the least time together. off: each shape "
+    "has programs of its own"
 )
+_FOR_SWEEPS = (
+    "auto, off: the picture's own shape, since all canvases of a sweep have this one shape"
+)
+_FOR_PICTURES = "auto, off: the picture's own shape, which for one picture takes the least time"
+
+
+def _bucket(words: str) -> Decorator:
+    return memory(
+        "--bucket",
+        type=parsing.BucketSide(),
+        default="auto",
+        metavar="auto|off|PIXELS",
+        help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
+        "pictures of all shapes up to this size share their compiled programs, with the same results; "
+        f"the rest of the square takes time. {words} (default: auto)",
+    )
+
 
 _files_of_batch = all_of(
     result("folder for the results (required)", required=True, metavar="DIR"),
@@ -422,6 +417,7 @@ stylize = all_of(
     _run,
     _progress_files,
     _devices_of_picture,
+    _bucket(_FOR_PICTURES),
     _cluster,
     _network,
     _learning_rate(),
@@ -470,7 +466,7 @@ batch = all_of(
     _overwrite_finished,
     _run,
     _devices_of_many,
-    _bucket,
+    _bucket(_FOR_BATCHES),
     _sharing_a_batch,
     _network,
     _learning_rate(),
@@ -503,6 +499,7 @@ sweep = all_of(
     overwrite,
     _run,
     _devices_of_many,
+    _bucket(_FOR_SWEEPS),
     _network,
     _learning_rate(NUMBERS),
     rest,
@@ -524,6 +521,7 @@ plan = all_of(
     _computing,
     _machine,
     _devices_planned,
+    _bucket(_FOR_PICTURES),
     _network,
     pool,
     _cache_of_rates,

@@ -36,7 +36,7 @@ def recipe(default: str = "`default`", value: str | None = None) -> Decorator:
     """Return the option `--recipe`.
 
     Args:
-      default: the default in the words of `--help`.
+      default: how `--help` describes the default.
       value: the option's value if it is not given; None lets the command decide.
     """
     return look(
@@ -58,8 +58,8 @@ def weights_of_terms(kind: Any = float) -> Decorator:
     """Return the options of the weights of the style, content and total variation losses.
 
     Args:
-      kind: click's type for the values of the style and total variation weights, such as a list of
-        numbers in `sweep`; the content weight is always one number.
+      kind: click's type for the values of the style and total variation weights. In `sweep`, for
+        instance, it is a list of numbers. The content weight is always one number.
     """
     return all_of(
         _weight("--style-weight", "the style loss", kind),
@@ -77,6 +77,35 @@ strength = look(
 )
 
 
+def colors(default: str) -> Decorator:
+    """Return the option `--colors`, with its default in the words of `--help`."""
+    return look(
+        "--colors",
+        metavar="NAME",
+        help="whose colours the result has: style; content (the style is recoloured before); luminance "
+        "(only light and shade are painted); content-after (the photo's hues over the result); or "
+        f"palette (exactly those of the style) (default: {default})",
+    )
+
+
+def realism(default: str) -> Decorator:
+    """Return the option `--realism`, with its default in the words of `--help`."""
+    return look(
+        "--realism",
+        type=float,
+        metavar="R",
+        help=f"from 0 to 1: bring the result back to the edges of the photo (default: {default})",
+    )
+
+
+protect_each = look(
+    "--protect",
+    type=parsing.ProtectType(),
+    metavar="MASK[:AMOUNT]",
+    help="part of every content that stays as it is, as in `stylize`; MASK is one picture, or a folder "
+    "with a mask for each content, of its name",
+)
+
 quality = look(
     "--quality",
     metavar="NAME",
@@ -89,8 +118,8 @@ def styles_for_each(styles: str, pairs: str) -> Decorator:
     """Return the options `--styles` and `--pair`: which contents are painted with which styles.
 
     Args:
-      styles: help text of `--styles`.
-      pairs: what `--pair all`, the default, does, as a phrase for the help text of `--pair`.
+      styles: the help text of `--styles`.
+      pairs: a phrase for the help text of `--pair` that says what its default, `all`, does.
     """
     return all_of(
         look("--styles", type=FILE, multiple=True, metavar="STYLES...", help=styles),
@@ -114,9 +143,9 @@ def size_of_picture(
     """Return the option `--size`.
 
     Args:
-      default: the default in the words of `--help`.
+      default: how `--help` describes the default.
       value: the option's value if it is not given; None lets the recipe or the command decide.
-      measured: which side a number without further words means, in the words of `--help`.
+      measured: how `--help` describes what a plain number measures, such as the longer side.
     """
     return size(
         "--size",
@@ -135,8 +164,8 @@ def result(text: str, *, name: str = "output", **settings: Any) -> Decorator:
     """Return the option `--output`.
 
     Args:
-      text: its help text.
-      name: the command's parameter that gets the option's value.
+      text: the help text of the option.
+      name: name of the command's parameter that gets the option's value.
       **settings: further arguments of `click.option`.
     """
     return output("--output", "-o", name, type=FILE, help=text, **{"metavar": "OUT"} | settings)
@@ -164,7 +193,8 @@ def watched(before: str = "") -> Decorator:
     """Return the options that show how a picture develops: `--every`, `--film`, `--frames` and others.
 
     Args:
-      before: words for `--help` on what the result's file, OUT, shows at first; may be empty.
+      before: words for the help text of `--every` that say what the result's file, OUT, shows at first;
+        may be empty.
     """
     return all_of(
         output(
@@ -204,7 +234,7 @@ quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 
 
 def precision_with(precision: str, default: str) -> Decorator:
-    """Return the option `--precision`; for the arguments, see `computing_with`."""
+    """Return the option `--precision`; its arguments are those of `computing_with`."""
     return memory(
         "--precision",
         metavar="NAME",
@@ -217,9 +247,9 @@ def computing_with(precision: str, default: str) -> Decorator:
     """Return the options `--precision` and `--tile`.
 
     Args:
-      precision: what `auto` means on a GPU or TPU, in the words of `--help`.
-      default: text before the default of both options, such as "the recipe's, " if the recipe decides
-        on it; may be empty.
+      precision: how `--help` describes what `--precision auto` means on a GPU or TPU.
+      default: text that help texts put before the default of both options, such as "the recipe's, " if
+        the recipe decides; may be empty.
     """
     return all_of(
         precision_with(precision, default),
@@ -296,7 +326,7 @@ cache = cache_for(
     "keep compiled programs in the user's cache folder, so that later starts are quicker"
 )
 
-# Environment variable with the least level of the messages that XLA prints.
+# Name of the environment variable that sets the least level of the messages that XLA prints.
 XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 

@@ -14,25 +14,53 @@ FILMS = {"gif": "image/gif", "webp": "image/webp"}  # formats of films, and thei
 
 
 def command_of(run: Run, step: int | None = None) -> dict[str, str]:
-    """Return the command line that makes a picture of a run, and where it writes this picture.
+    """Return the command line that makes a picture of a run, and sentences about it.
 
     Args:
       run: the run.
       step: number of updates after which the picture shows the canvas; None is the run's last picture.
 
     Returns:
-      A dict: "command" is the command line, "where" a sentence that names the picture's file.
+      A dict: "command" is the command line; "where" is a sentence that names the picture's file;
+      "start" has the command lines, one after the other, that make the picture from which the run
+      starts, and is empty if the run starts as its recipe says; "start_note" is a sentence about these.
     """
     kept = run.picture(step)
-    if kept is None or (run.state is RunState.DONE and kept.step == run.progress.total):
-        line = settings.command_line(run.words)
-        return {"command": line, "where": f"The picture is {settings.OUTPUT}."}
-    line = settings.command_line(settings.frames_words(run.words, kept.step))
-    name = settings.frame_name(kept.step)
+    if kept is None or is_finished(run, kept):
+        line, where = settings.command_line(run.words), f"The picture is {settings.OUTPUT}."
+    else:
+        line = settings.command_line(settings.frames_words(run.words, kept.step))
+        name = settings.frame_name(kept.step)
+        count = "1 update" if kept.step == 1 else f"{kept.step} updates"
+        where = f"The picture after {count} is {name}; {settings.OUTPUT} is finished."
     return {
         "command": line,
-        "where": f"The picture after {kept.step} updates is {name}; {settings.OUTPUT} is finished.",
+        "where": where,
+        "start": "\n".join(run.start_lines),
+        "start_note": _start_note(run),
     }
+
+
+def _start_note(run: Run) -> str:
+    if not run.start_lines:
+        return ""
+    masks = any(flag in line for line in run.start_lines for flag in ("--protect", "--region"))
+    return (
+        "One command is not enough, since this painting starts from a picture of an earlier one: the "
+        "lines before the last make that picture"
+        f"{', with the masks as they were then' if masks else ''}."
+    )
+
+
+def is_finished(run: Run, kept: RunPicture) -> bool:
+    """Return whether a picture is the result of a complete run."""
+    return run.state is RunState.DONE and kept.step == run.progress.total
+
+
+def start_lines_of(run: Run, kept: RunPicture, name: str) -> list[str]:
+    """Return the command lines, one after the other, that write a picture of a run to a file."""
+    step = None if is_finished(run, kept) else kept.step
+    return [*run.start_lines, *settings.start_lines(run.words, step, name)]
 
 
 def archive_of(run: Run, kept: RunPicture) -> bytes:
@@ -49,6 +77,9 @@ def archive_of(run: Run, kept: RunPicture) -> bytes:
     """
     said = command_of(run, kept.step)
     script = f"#!/bin/sh\n# {said['where']}\n{said['command']}\n"
+    if run.start_lines:
+        made = "".join(f"#   {line}\n" for line in run.start_lines)
+        script += f"\n# The picture from which it starts is in this folder; it was made by:\n{made}"
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for path in files_to_take(run):

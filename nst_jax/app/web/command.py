@@ -41,10 +41,10 @@ def web(chosen: dict[str, Any]) -> int:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     interrupts.raise_on_interrupt()
     with cache.mended(lambda line: print_message("note", line)), contextlib.closing(listening):
-        return serve(guard, listening)
+        return serve(guard, listening, warm=True)
 
 
-def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
+def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bool = False) -> int:
     """Serve the page on a socket until a signal comes, and return the exit code.
 
     The exit code is 128 plus the number of the signal; 0 if the server ended without a signal.
@@ -54,6 +54,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
       listening: the socket.
       ready: called with uvicorn's server before the server begins, so that a test can end the server
         later; None calls nothing.
+      warm: whether the first instant picture is prepared meanwhile, which takes some seconds.
     """
     import uvicorn
 
@@ -83,6 +84,8 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None) -> int:
         if ready is not None:
             ready(running)
         threading.Thread(target=queue.serve, name="painter", daemon=True).start()
+        if warm:  # no daemon, since a process that exits while a thread compiles may crash
+            threading.Thread(target=server.quick.warm, name="warming").start()
         running.run(sockets=[listening])
     except KeyboardInterrupt:  # Ctrl-C came before the server handled signals itself
         return 128 + signal.SIGINT

@@ -14,6 +14,8 @@ MOST_VISITORS = 16  # visitors at a time; each has a folder of pictures on this 
 MOST_STREAMS = 4
 MOST_RUNS = 8  # runs of all visitors that wait or paint at a time
 MOST_SNAPSHOTS = 48  # pictures of one run that are kept on disk
+# Bytes of the saved positions of one run on disk; a position at 512 px has some 50 MB.
+MOST_POSITION_BYTES = 400 * 10**6
 MOST_STYLES = 4  # styles blended in one picture
 MOST_STEPS = 10_000  # updates of one run
 MOST_SETTINGS = 20_000  # bytes of the settings that the page sends

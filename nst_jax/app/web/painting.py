@@ -1,7 +1,7 @@
 """The work of a run: to paint a job of `stylize` in turns, with pictures and progress for the page."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from nst_jax.app.rates import known_paces
 from nst_jax.app.timing import CompileClock, IntervalChooser
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web.limits import without_paths
+from nst_jax.app.web.positions import Positions
 from nst_jax.app.web.run import Failure, Progress, Run, Wish
 from nst_jax.app.web.settings import stylize_job_of
 from nst_jax.app.writing import write_picture
@@ -49,6 +50,8 @@ class PageRecorder(single.Recorder):
     run: Run  # set before the first snapshot
 
     def _write(self, shot: Any) -> None:
+        if self._is_there(shot):
+            return
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
             # Coarser scales are enlarged to the final size, as in the frames of the command line.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
@@ -56,7 +59,18 @@ class PageRecorder(single.Recorder):
             write_picture(path, final, **self._written_with(shot))
             self.run.add_picture(shot.step, path)
 
+    def _is_there(self, shot: Any) -> bool:
+        """Whether the run has this picture or a later one, so that it only paints up to it again."""
+        kept = self.run.kept
+        return bool(kept) and shot.step <= kept[-1].step
+
     def _show(self, shot: Any) -> None:
+        newest = self.run.kept[-1].step if self.run.kept else 0
+        if shot.step < newest:
+            self.run.progress = Progress(
+                stage="painting up to this picture again", step=newest, total=self.pace.total
+            )
+            return
         losses, total = shot.losses, float(shot.losses.total)
         names = ("content", "style", "tv", *(("matting",) * (losses.matting is not None)))
         self.run.progress = Progress(
@@ -71,12 +85,22 @@ class PageRecorder(single.Recorder):
 class PictureWork:
     """Paints a job of `stylize` in turns, between which it holds a checkpoint but no device memory.
 
-    The result is bit for bit the same as without pauses, and as that of the command line.
+    The result is bit for bit the same as without pauses, and as that of the command line. This holds
+    also for a run that has gone back to an earlier picture, since it paints the same updates again.
     """
 
-    def __init__(self, job: PictureJob) -> None:
-        """Make the work of a checked job."""
+    def __init__(self, job: PictureJob, again: Callable[[], PictureJob], folder: Path) -> None:
+        """Make the work of a run.
+
+        Args:
+          job: the checked job.
+          again: reads the job once more, if the run goes on after it had ended.
+          folder: where positions of the run are kept.
+        """
         self._job: PictureJob | None = job
+        self._again, self._plan = again, job.plan
+        self._positions = Positions(folder)
+        self._back_to: int | None = None
 
     @classmethod
     def of(cls, words: Sequence[str], folder: Path) -> "PictureWork":
@@ -89,15 +113,25 @@ class PictureWork:
         Raises:
           ValueError: as the command itself would refuse it.
         """
-        return cls(stylize_job_of(words, folder))
+        again = functools.partial(stylize_job_of, words, folder)
+        return cls(again(), again, folder)
 
     def close(self) -> None:
         self._job = None
 
+    def go_back(self, step: int) -> None:
+        self._back_to = step
+
+    def _current_job(self) -> PictureJob:
+        # The plan stays, since a new one might have other tiles if there is less memory now.
+        job = self._job or replace(self._again(), plan=self._plan)
+        if self._back_to is not None:
+            job = replace(job, resume=self._positions.before(self._back_to))
+        self._job, self._back_to = job, None
+        return job
+
     def paint(self, run: Run) -> bool:
-        job = self._job
-        if job is None:
-            raise Failure("this run has ended; begin a new one")
+        job = self._current_job()
         resumed = job.resume
         run.progress = run.progress._replace(stage="reading the network", left="")
         loaded, info = _weights(), params.read_info()
@@ -122,7 +156,8 @@ class PictureWork:
                 # turn begins where this one began. Afterwards a pause waits for the next picture, since
                 # a checkpoint can be made only when a picture is done.
                 asked = run.request is not Wish.NOTHING
-                return run.request is Wish.STOP or (asked and recorder.last is None)
+                at_once = run.request in (Wish.STOP, Wish.BACK)
+                return at_once or (asked and recorder.last is None)
 
             watch.stopped, ahead.look = stopped, watch.look
             display.stage("preparing", "")
@@ -134,9 +169,15 @@ class PictureWork:
                 begin=ahead.begin,
                 watch=watch,
             )
+
+            def position() -> Checkpoint:
+                return shots.checkpoint()._replace(notes={"seconds": list(recorder.seconds)})
+
             try:
                 for shot in shots:
                     recorder.record(shot)
+                    if shot.broke_at < 0:
+                        self._positions.keep_if_due(shot.step, position)
                     if run.request is not Wish.NOTHING and shot.step < pace.total:
                         break
                 else:
@@ -145,10 +186,8 @@ class PictureWork:
                 # `watch` raises KeyboardInterrupt if `stopped` returns True. The visitor may have
                 # withdrawn the request since then; if so, the queue gives this run another turn.
                 pass
-            if run.request is not Wish.STOP and recorder.last is not None:
-                position: Checkpoint = shots.checkpoint()
-                notes = {"seconds": list(recorder.seconds)}
-                self._job = replace(job, resume=position._replace(notes=notes))
+            if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
+                self._job = replace(job, resume=position())
             return False
 
     @staticmethod

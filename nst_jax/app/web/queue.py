@@ -83,6 +83,32 @@ class Queue:
                 run.state, run.why = RunState.STOPPED, ""
                 run.work.close()
 
+    def go_back(self, run: Run, step: int) -> None:
+        """Let a run go back to its picture after `step` updates and pause there, also if it had ended.
+
+        Its later pictures are deleted.
+
+        Raises:
+          ValueError: if there is no such picture.
+        """
+        with self._changed:
+            if run.picture(step) is None:
+                raise ValueError("run: this picture is no longer here; choose another")
+            if run.state is RunState.PAINTING:
+                if run.request is not Wish.STOP:
+                    run.request, run.back_to = Wish.BACK, step
+                return
+            if run.state is RunState.WAITING:
+                self._line.remove(run)
+            self._back(run, step)
+
+    @staticmethod
+    def _back(run: Run, step: int) -> None:
+        run.forget_after(step)
+        run.work.go_back(step)
+        run.progress = run.progress._replace(step=step, stage="", shares={}, loss=None, left="")
+        run.state, run.why, run.request = RunState.PAUSED, "", Wish.NOTHING
+
     def place(self, run: Run) -> int | None:
         """Return how many runs are before this one in the line; None if it is not in the line."""
         with self._changed:
@@ -135,6 +161,9 @@ class Queue:
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)
+            if run.request is Wish.BACK:  # also if it has ended meanwhile
+                self._back(run, run.back_to)
+                return True
             if state is RunState.PAUSED and run.request is Wish.STOP:
                 state = RunState.STOPPED
             # For a paused run, `pause` has set `run.why` already.

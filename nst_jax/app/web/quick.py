@@ -1,5 +1,7 @@
 """Pictures by a single pass of a network: the instant picture, and a photo in all 26 styles."""
 
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +14,7 @@ from nst_jax import images
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import results
 from nst_jax.app.instant.painting import paint_rows, written_with
+from nst_jax.app.web import settings
 from nst_jax.app.web.limits import without_paths
 from nst_jax.app.web.settings import instant_job_of
 from nst_jax.app.writing import write_picture
@@ -20,6 +23,11 @@ from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precisio
 from nst_jax.vgg.precision import Precision
 
 TILE = 144  # px, longer side of a picture in the gallery
+
+
+# Options of the pictures that are painted before anybody asks: the first picture of the page; a weaker
+# style, which also needs the style vector of the photo; a smaller size.
+FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
 
 
 class QuickPicture(NamedTuple):
@@ -73,6 +81,22 @@ class QuickPainter:
                 raise ValueError(without_paths(painted.error or "nothing was painted", folder))
             write_picture(output, painted.image, **written_with(painted, job, painter))
             return QuickPicture(output, list(words), time.perf_counter() - begun)
+
+    def warm(self) -> None:
+        """Paint the samples as the page does first, so that networks and programs are ready afterwards.
+
+        Programs are compiled for pictures of one size. They stay on disk, so that a later start of the
+        server only reads them.
+        """
+        samples = [images.SAMPLES[name] for name in ("chelsea", "starry_night")]
+        with tempfile.TemporaryDirectory(prefix="nst_jax_web_") as name:
+            folder = Path(name)
+            for path in samples:
+                shutil.copyfile(path, folder / path.name)
+            for options in FIRST_OPTIONS:
+                files = [path.name for path in samples]
+                words = ["instant", *files, *options, "-o", settings.OUTPUT]
+                self.paint(words, folder, folder / settings.OUTPUT, lambda: True)
 
     def gallery(self, photo: Path, output: Path) -> None:
         """Write a picture of a photo in the 26 styles, in the order of `NAMES`, side by side in a row.

@@ -30,6 +30,7 @@ class Wish(StrEnum):
     NOTHING = ""
     PAUSE = "pause"
     STOP = "stop"
+    BACK = "back"  # go back to an earlier picture, `Run.back_to`, and pause there
 
 
 class Failure(Exception):
@@ -74,8 +75,11 @@ class Work(Protocol):
           Failure: if the run cannot be finished.
         """
 
+    def go_back(self, step: int) -> None:
+        """Let the next call of `paint` go on from the picture after `step` updates."""
+
     def close(self) -> None:
-        """Free the memory that the work holds; `paint` is not called again."""
+        """Free the memory that the work holds; `paint` is called again only after `go_back`."""
 
 
 @dataclass
@@ -92,8 +96,11 @@ class Run:
       state: the state of the run.
       why: why the run is paused or has failed, in one sentence; empty otherwise.
       request: what the visitor has asked of the run while it paints.
+      back_to: number of updates of the picture to which the run goes back, if `request` is BACK.
       progress: what the page shows of the run's progress.
       kept: the run's pictures that are still there, oldest first.
+      start_lines: command lines, one after the other, that make the picture from which the run starts;
+        none if the run starts as its recipe says.
       begun: when the run was made, by `time.time`.
     """
 
@@ -106,8 +113,10 @@ class Run:
     state: RunState = RunState.WAITING
     why: str = ""
     request: Wish = Wish.NOTHING
+    back_to: int = 0
     progress: Progress = Progress()
     kept: list[RunPicture] = field(default_factory=list)
+    start_lines: Sequence[str] = ()
     begun: float = field(default_factory=time.time)
 
     def add_picture(self, step: int, path: Path) -> None:
@@ -123,6 +132,13 @@ class Run:
             self.kept = [one for one in self.kept if one not in gone]
             for one in gone:
                 one.path.unlink(missing_ok=True)
+
+    def forget_after(self, step: int) -> None:
+        """Delete the pictures after more than `step` updates."""
+        gone = [one for one in self.kept if one.step > step]
+        self.kept = [one for one in self.kept if one.step <= step]
+        for one in gone:
+            one.path.unlink(missing_ok=True)
 
     def picture(self, step: int | None = None) -> RunPicture | None:
         """Return the picture after `step` updates, or, if that is None, the last; None if missing."""

@@ -62,7 +62,7 @@ class Server:
         """
         self.guard, self.queue, self.visitors = guard, queue, visitors
         self.closing = False
-        self._make_work, self._quick = make_work, QuickPainter()
+        self._make_work, self.quick = make_work, QuickPainter()
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         self._archiving = asyncio.Semaphore(1)  # films and archives are held in memory as well
         # Requests for instant pictures wait for this lock and not in threads, since there are only few
@@ -86,6 +86,7 @@ class Server:
             Route("/instant/{number:int}.png", self._for_visitor(self.instant_picture)),
             Route("/run", self._for_visitor(self.begin), methods=["POST"]),
             Route("/run/{what}", self._for_visitor(self.change), methods=["POST"]),
+            Route("/run/back/{step:int}", self._for_visitor(self.back), methods=["POST"]),
             Route("/run/start/{step:int}", self._for_visitor(self.start), methods=["POST"]),
             Route("/run/{id}/{step:int}.png", self._for_visitor(self.run_picture)),
             Route("/run/{id}/{step:int}.zip", self._for_visitor(self.run_archive)),
@@ -159,7 +160,10 @@ class Server:
         async def endpoint(request: Request) -> Response:
             visitor = self.visitors.find(request.cookies.get(self._cookie))
             if visitor is None:
-                return _error("the page was away for too long; reload it", 401)
+                return _error(
+                    "nst-jax was started again, or this page was away for too long; reload it",
+                    401,
+                )
             visitor.touch()
             try:
                 return await answer(request, visitor)
@@ -307,7 +311,7 @@ class Server:
         output = visitor.uploads.gallery(name)
         async with self._quick_turn:
             if not output.exists():
-                await asyncio.to_thread(self._quick.gallery, visitor.folder / name, output)
+                await asyncio.to_thread(self.quick.gallery, visitor.folder / name, output)
         return FileResponse(output, media_type="image/jpeg")
 
     async def instant(self, request: Request, visitor: Visitor) -> Response:
@@ -321,7 +325,7 @@ class Server:
         try:
             async with self._quick_turn:
                 visitor.quick = await asyncio.to_thread(
-                    self._quick.paint,
+                    self.quick.paint,
                     words,
                     visitor.folder,
                     output,
@@ -374,6 +378,12 @@ class Server:
         if what not in changes:
             raise HTTPException(404)
         changes[what]()
+        return JSONResponse(visitor.status(self.queue))
+
+    async def back(self, request: Request, visitor: Visitor) -> Response:
+        """Let the run go back to one of its pictures, and pause there."""
+        run, step = self._run(visitor), request.path_params["step"]
+        await asyncio.to_thread(self.queue.go_back, run, step)
         return JSONResponse(visitor.status(self.queue))
 
     async def start(self, request: Request, visitor: Visitor) -> Response:

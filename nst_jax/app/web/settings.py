@@ -23,6 +23,7 @@ from nst_jax.app.stylize import stylize_job
 from nst_jax.app.web import limits
 from nst_jax.controls.finishing import COLORS
 from nst_jax.feed_forward import style_names
+from nst_jax.feed_forward.instant_controls import WITHOUT_PICTURE
 from nst_jax.recipes.presets import DEFAULT, PRESETS, QUALITIES
 from nst_jax.recipes.strength import OWN
 
@@ -225,9 +226,7 @@ def stylize_words(settings: Settings) -> list[str]:
     words = ["stylize", settings.photo, *_style_words(settings)]
     for flag, value in flags.items():
         words += [] if value is None else [flag, str(value)]
-    if settings.protect is not None:
-        mask, amount = settings.protect
-        words += ["--protect", mask if amount == 1 else f"{mask}:{amount:g}"]
+    words += _protect_words(settings)
     for mask, style in settings.regions:
         words += ["--region", f"{mask}:{style}"]
     return [*words, "-o", OUTPUT]
@@ -237,9 +236,9 @@ def instant_words(settings: Settings) -> list[str]:
     """Return the words of the command line that paints these settings by a single pass.
 
     In these settings, a strength of `OWN` is the recipe's own style weight; in `instant`, a strength of
-    1 is the full style, and the most. So the strength is divided by `OWN`, and is 1 at most. Masks, the
-    recipe and all else but photo, styles, strength and size are left out, since `instant` has no
-    options for them.
+    1 is the full style, and the most. So the strength is divided by `OWN`, and is 1 at most. Regions,
+    the recipe and all else that `instant` has no options for are left out, and so are colours that need
+    the pixels of a style picture where the styles are names.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=256)
@@ -252,7 +251,19 @@ def instant_words(settings: Settings) -> list[str]:
         words += ["--strength", f"{strength:g}"]
     if settings.size is not None:
         words += ["--size", str(settings.size)]
-    return [*words, "-o", OUTPUT]
+    colors = settings.colors
+    if colors is not None and (colors in WITHOUT_PICTURE or not settings.is_named):
+        words += ["--colors", colors]
+    if settings.realism:
+        words += ["--realism", f"{settings.realism:g}"]
+    return [*words, *_protect_words(settings), "-o", OUTPUT]
+
+
+def _protect_words(settings: Settings) -> list[str]:
+    if settings.protect is None:
+        return []
+    mask, amount = settings.protect
+    return ["--protect", mask if amount == 1 else f"{mask}:{amount:g}"]
 
 
 def _style_words(settings: Settings) -> list[str]:
@@ -281,7 +292,31 @@ def frames_words(words: Sequence[str], step: int) -> list[str]:
 
 def frame_name(step: int) -> str:
     """Return the path of the picture after `step` updates, such as "frames/step_00040.png"."""
-    return f"frames/step_{step:05d}.png"
+    return f"frames/{_frame(step)}"
+
+
+def _frame(step: int) -> str:
+    return f"step_{step:05d}.png"
+
+
+def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
+    """Return the command lines that make a picture of a run, from which another run starts.
+
+    Args:
+      words: the words of the run's command line.
+      step: number of updates of the picture; None is the finished picture.
+      name: name of the file that the lines write.
+
+    Example:
+      >>> start_lines(["stylize", "cat.jpg", "sea.jpg", "-o", OUTPUT], 30, "start_1.png")[1]
+      'cp start_1/step_00030.png start_1.png'
+    """
+    folder, at = Path(name).stem, words.index("-o") + 1
+    if step is None:
+        return [command_line([*words[:at], name, *words[at + 1 :]])]
+    frames = ["--every", str(max(step, 1)), "--frames", folder]
+    line = command_line([*words[:at], f"{folder}_finished.png", *words[at + 1 :], *frames])
+    return [line, shlex.join(["cp", f"{folder}/{_frame(step)}", name])]
 
 
 # --- Jobs -----------------------------------------------------------------------------------------
@@ -325,6 +360,9 @@ def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[
         for path, share in chosen["style"]
     ]
     chosen["output"] = folder / chosen["output"]
+    if chosen["protect"] is not None:
+        mask = folder / chosen["protect"].mask
+        chosen["protect"] = chosen["protect"]._replace(mask=mask)
     chosen["begun"] = time.perf_counter()
     return chosen
 
@@ -346,9 +384,6 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
         region._replace(mask=folder / region.mask, style=folder / region.style)
         for region in chosen["regions"]
     )
-    if chosen["protect"] is not None:
-        mask = folder / chosen["protect"].mask
-        chosen["protect"] = chosen["protect"]._replace(mask=mask)
     content, styles = chosen.pop("content"), chosen.pop("style")
     job = stylize_job(content, styles, chosen)
     limits.check_side(job.plan.scales[-1].shape)

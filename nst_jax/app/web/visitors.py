@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from nst_jax.app.web import limits, settings
+from nst_jax.app.web import archive, limits, settings
 from nst_jax.app.web.queue import Queue
 from nst_jax.app.web.quick import QuickPicture
 from nst_jax.app.web.run import ENDED, Run, RunState, Work
@@ -38,6 +38,9 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
+        self._starts = 0  # number of pictures that were kept as starts so far
+        # Name of a start's file -> the command lines that make this picture.
+        self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
 
@@ -100,7 +103,15 @@ class Visitor:
                 for name in chosen.files:
                     shutil.copyfile(self.folder / name, folder / name)
                 work = make_work(words, folder)
-                run = Run(work, words, folder, self.is_watching, keep, chosen.files)
+                run = Run(
+                    work,
+                    words,
+                    folder,
+                    self.is_watching,
+                    keep,
+                    chosen.files,
+                    start_lines=self._start_lines.get(chosen.init or "", ()),
+                )
                 # The previous run is stopped only after this, since it goes on if this run is refused.
                 queue.add(run)
                 before, self.run = self.run, run
@@ -133,18 +144,22 @@ class Visitor:
         Raises:
           ValueError: if there is no such picture.
         """
-        kept = self.run.picture(step) if self.run is not None else None
+        run = self.run
+        kept = None if run is None else run.picture(step)
         try:
             data = None if kept is None else kept.path.read_bytes()
         except FileNotFoundError:  # `Run.add_picture` has just deleted the file to make room
             data = None
-        if kept is None or data is None:
+        if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
         # Earlier starts are deleted here, since the page cannot remove starts, and they count among the
         # pictures of which a visitor may have only so many.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        return self.uploads.add(f"start_{kept.step}.png", data, "start").name
+        self._starts += 1  # each has a name of its own, which stands for one picture in commands
+        name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
+        self._start_lines = {name: archive.start_lines_of(run, kept, name)}
+        return name
 
     # --- What the page shows ----------------------------------------------------------------------
 

@@ -70,13 +70,15 @@ function recall() {
   } catch { /* Nothing can be read from the storage, so the choice stays as it is. */ }
 }
 
+// A slider that moves waits until it rests; a click is heard at once.
+const REST = 200; // ms
 let soon;
-function changed(alsoInstant = true, showing = true) {
+function changed(alsoInstant = true, showing = true, wait = 0) {
   remember();
   render();
   if (!alsoInstant) return;
   clearTimeout(soon);
-  soon = setTimeout(trying(() => paintInstant(showing)), 200);
+  soon = setTimeout(trying(() => paintInstant(showing)), wait);
 }
 
 // --- The instant picture ---------------------------------------------------------------------------
@@ -90,9 +92,9 @@ async function paintInstant(showing) {
   const number = ++instantNumber;
   $("after").setAttribute("aria-busy", "true");
   sayOfInstant("Painting an instant picture …");
-  const {photo, styles, strength, size} = settings();
+  const {photo, styles, strength, size, colors, realism, protect} = settings();
   try {
-    const found = await post("/instant", {settings: {photo, styles, strength, size}});
+    const found = await post("/instant", {settings: {photo, styles, strength, size, colors, realism, protect}});
     if (found.superseded || number !== instantNumber) return;
     instant = found;
     sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
@@ -106,6 +108,7 @@ async function paintInstant(showing) {
 
 // --- Runs ------------------------------------------------------------------------------------------
 
+const ended = () => ["stopped", "done", "failed"].includes(state.run?.state);
 const busy = () => ["waiting", "painting", "pausing"].includes(state.run?.state);
 let saidOnce = "";
 const say = text => { saidOnce = text; renderRunning(); };
@@ -131,14 +134,30 @@ function earlierStep() {
 }
 const isNewest = () => Number($("earlier").value) >= Number($("earlier").max);
 
+// The run itself goes back, and paints on from there with the choices with which it began.
 const undo = trying(async () => {
   const step = earlierStep();
-  if (busy()) await post("/run/stop");
+  receive(await post(`/run/back/${step}`));
+  announce(`Back at the picture after ${updates(step)}. Go on paints on from it.`);
+  $("go-on").focus({preventScroll: true});
+});
+
+// The run ends, and its picture is the start of another one with the choices of now.
+const startFrom = trying(async () => {
+  const step = earlierStep();
+  if (!ended()) receive(await post("/run/stop"));
   choice.init = (await post(`/run/start/${step}`)).name;
   remember();
   announce(`The next painting starts from the picture after ${updates(step)}.`);
   render();
+  $("paint").focus({preventScroll: true});
 });
+
+// Whether other choices were made since the run began, which keeps those with which it began.
+function differs() {
+  const plain = chosen => JSON.stringify(Object.entries({...chosen, init: undefined}).sort());
+  return Boolean(state.settings) && plain(state.settings) !== plain(settings());
+}
 
 // --- Showing the state -----------------------------------------------------------------------------
 
@@ -229,6 +248,10 @@ function renderRunning() {
   $("go-on").hidden = !paused || Boolean(brushed);
   $("stop").hidden = !(active || paused) || Boolean(brushed);
   $("keeping").hidden = !active;
+  const starts = Boolean(choice.init && picture(choice.init)) && !active && !paused;
+  $("starting").hidden = !starts || Boolean(brushed);
+  $("starting-words").textContent = starts ? `It starts from the picture after ${updates(Number(choice.init.match(/\d+(?=\.png$)/)))}, with the choices of now.` : "";
+  $("other-choices").hidden = !((active || paused) && shown === "run" && differs()) || Boolean(brushed);
   if (run) $("keep").checked = run.keep;
 }
 const updates = count => `${count} ${count === 1 ? "update" : "updates"}`;
@@ -242,6 +265,7 @@ function renderHome(view) {
     $("earlier-said").textContent = `After ${updates(step)}`;
     $("earlier").setAttribute("aria-valuetext", `after ${updates(step)}`);
     $("undo").hidden = isNewest();
+    $("start-from").hidden = run.state === "waiting" || choice.init && picture(choice.init) && ended();
   }
   const there = view === "run" ? step !== null : Boolean(instant);
   $("home").hidden = $("typed").hidden = !there || Boolean(brushed);
@@ -266,6 +290,7 @@ async function showCommand(view, step) {
     commandOf = "";
     $("command").textContent = instant.command;
     $("where").textContent = "";
+    $("start-note").hidden = true;
     return;
   }
   const wanted = `${state.run.id}/${step}/${state.run.state}`;
@@ -273,8 +298,10 @@ async function showCommand(view, step) {
   commandOf = wanted;
   const found = await ask(`/run/${state.run.id}/${step}/command`).catch(() => null);
   if (found && commandOf === wanted) {
-    $("command").textContent = found.command;
+    $("command").textContent = [found.start, found.command].filter(Boolean).join("\n");
     $("where").textContent = found.where;
+    $("start-note").hidden = !found.start_note;
+    $("start-note").textContent = found.start_note;
   }
 }
 
@@ -413,7 +440,7 @@ function renderShares() {
       if (choice.kind === "gallery") chip.textContent = name; else chip.style.backgroundImage = `url("${viewOf(name)}")`;
       Object.assign(slider, {type: "range", min: 0, max: 1, step: 0.05, value: styles[name]});
       slider.setAttribute("aria-label", `Share of ${name}`);
-      slider.oninput = () => { (choice.kind === "gallery" ? choice.named : choice.styles)[name] = Number(slider.value); changed(); };
+      slider.oninput = () => { (choice.kind === "gallery" ? choice.named : choice.styles)[name] = Number(slider.value); changed(true, true, REST); };
       row.dataset.style = name;
       row.append(chip, slider, percent);
       return row;
@@ -673,9 +700,16 @@ function listen() {
     if (choice.kind === "gallery") renderGallery();
     changed(true, !state.run); // if there is a run, as after a reload, the run stays in view
   });
-  events.onerror = () => problem(events.readyState === EventSource.CLOSED
-    ? "This page is not kept up to date; close some of its tabs and reload it."
-    : "The connection to nst-jax is lost. Is it still running? This page tries again.");
+  events.onerror = async () => {
+    if (events.readyState !== EventSource.CLOSED) {
+      problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
+      return;
+    }
+    // Refused, and the browser does not say why: there are too many tabs, or nst-jax does not know this page.
+    await ask("/about").then(
+      () => problem("This page is not kept up to date; close some of its tabs and reload it."),
+      error => problem(error.message));
+  };
   events.onopen = () => problem("");
 }
 
@@ -705,10 +739,12 @@ $("go-on").onclick = change("go_on");
 $("stop").onclick = change("stop");
 $("keep").onchange = () => change($("keep").checked ? "keep" : "unkeep")();
 $("undo").onclick = undo;
+$("start-from").onclick = startFrom;
+$("no-start").onclick = () => { choice.init = null; remember(); render(); };
 $("copy").onclick = trying(async () => { await navigator.clipboard.writeText($("command").textContent); announce("Copied."); });
 $("of-paintings").onclick = () => { choice.kind = "paintings"; changed(); };
 $("of-gallery").onclick = () => { choice.kind = "gallery"; if (!Object.keys(choice.named).length) choice.named = {waves: 0.5}; changed(); renderGallery(); };
-for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size"].includes(id)));
+for (const id of INPUTS) $(id).addEventListener("input", () => changed(["strength", "size", "colors", "realism"].includes(id), true, ["strength", "realism"].includes(id) ? REST : 0));
 $("gallery").addEventListener("click", () => renderGallery());
 addEventListener("resize", () => { gallerySource = ""; renderGallery(); if (brushed) moveCursor(); });
 

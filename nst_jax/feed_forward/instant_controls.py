@@ -1,0 +1,114 @@
+"""The artist's controls in pictures by a single pass: colours, realism, protected parts.
+
+A network paints the whole picture in one style, so there are no regions, and nothing is held while it
+paints. What remains is done to the pictures that the network sees, and to the picture that it paints,
+by the functions that `stylize` uses for the same controls.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from nst_jax import _checks, prepare
+from nst_jax._types import AnyImage, HostImage, Image
+from nst_jax.controls import finishing
+from nst_jax.controls.given import Given
+from nst_jax.controls.regions import controls_of
+from nst_jax.feed_forward.given_styles import ParsedStyle
+from nst_jax.feed_forward.instant_painter import InstantPainter, Request
+from nst_jax.recipes.presets import DEFAULT
+from nst_jax.recipes.recipe import Recipe
+
+# The choices of colours for which the style need not be a picture: nothing is taken from its pixels.
+WITHOUT_PICTURE = ("style", "content-after")
+
+
+class ControlledRequest(NamedTuple):
+    """One picture to paint with controls."""
+
+    request: Request
+    finish: Callable[[AnyImage], Image]  # from the picture that the network painted to the result
+
+
+def check_colors_and_realism(colors: str, realism: Any) -> None:
+    """Refuse an unknown choice of colours, and a realism that is not from 0 to 1.
+
+    Args:
+      colors: one of `finishing.COLORS`.
+      realism: a number, or several.
+
+    Raises:
+      ValueError: naming the argument.
+    """
+    if colors not in finishing.COLORS:
+        raise _checks.unknown("colors", colors, finishing.COLORS, "choice of colours")
+    _checks.number("realism", realism, least=0)
+    if np.max(realism) > 1:
+        raise ValueError(f"`realism`: expected 0 to 1, got {np.max(realism):g}")
+
+
+def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:
+    """Refuse a choice of colours that reads the pixels of a style that is no picture.
+
+    Args:
+      colors: one of `finishing.COLORS`.
+      style: the style in words, for the message.
+      is_picture: whether the style consists of pictures.
+
+    Raises:
+      ValueError: naming `colors`.
+    """
+    if colors not in WITHOUT_PICTURE and not is_picture:
+        raise ValueError(
+            f"`colors`: '{colors}' needs the pixels of a style picture, and {style} has none; choose "
+            "'content-after' for the photo's hues, or a picture as the style"
+        )
+
+
+def recipe_finishing_with(colors: str, realism: float) -> Recipe:
+    """Return the recipe whose pictures are recoloured and finished in this way."""
+    return DEFAULT.replace(colors=colors, realism=realism)
+
+
+def controlled_request(
+    painter: InstantPainter,
+    content: HostImage,
+    style: ParsedStyle,
+    recipe: Recipe,
+    given: Given | None = None,
+    strength: float = 1.0,
+) -> ControlledRequest:
+    """Return the request to paint a content in a style, and what is then done to the result.
+
+    Args:
+      painter: makes the request.
+      content: the content [h, w, 3] at the size of the result.
+      style: the checked style, its pictures at their final sizes.
+      recipe: its `pictures` say whose colours the result has, and how realistic it is.
+      given: protection and opacities, from `controls.given.checked_controls`. Its regions are left out,
+        since the network paints the whole picture in one style.
+      strength: as in `InstantPainter.request`.
+
+    Raises:
+      ValueError: as in `InstantPainter.request`.
+    """
+    shape = content.shape[0], content.shape[1]
+    shapes = tuple(one.shape[:2] for one in style.pictures)
+    # The loop of updates has no part in this, but `style_shares` mix the palette of several styles.
+    recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
+    given = None if given is None else given._replace(regions=())
+    prepared = prepare.prepared_of(
+        jnp.asarray(content),
+        tuple(map(jnp.asarray, style.pictures)),
+        (prepare.Scale(shape, shapes, 1),),
+        recipe,
+        controls=given and controls_of(given, shape, shapes),
+    )
+    seen = style._replace(pictures=tuple(map(np.asarray, prepared.styles)))
+    request = painter.request(np.asarray(prepared.content), seen, strength)
+    finisher = prepare.Finisher(prepared, recipe)
+    return ControlledRequest(
+        request, lambda painted: finisher(jnp.asarray(painted), prepared.scales[0])
+    )

@@ -1,0 +1,256 @@
+"""Buckets chosen by cost: the compiling that they save, against the pixels that they add.
+
+Pictures of one shape fill their arrays, which adds no pixels, but compiles programs for this shape.
+Pictures of several shapes in one bucket share their programs, and compute its padding as well. What
+takes the fewest seconds depends on the device, the pictures and the number of updates.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from nst_jax._types import Shape
+from nst_jax.prepare import Scale
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.buckets import Bucket, Scales, rounded_up
+from nst_jax.scaling.operations import run_operations
+
+
+class Costs(NamedTuple):
+    """What a device takes for the two things that are weighed against each other."""
+
+    program: float  # seconds of compiling for each scale of each shape of array
+    operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
+
+
+# For devices on which no run was timed. CPU: two cores compile the loop of a scale in 2.8 to 3.7 s
+# (`compile-cpu.json` in `benchmarks/results`); 1.5 s for what measures the targets is an estimate. They
+# update one picture of 256 px in 0.37 s, which is 1.5e11 operations (`step-cpu.json`), and several at
+# once 1.25 times as fast (`batch-cpu.json`).
+TYPICAL_ON_CPU = Costs(5.0, 1 / 5e11)
+# Elsewhere: an H100 compiled three scales in 24 s, and updated a picture of 512 px in 1.44 ms, which is
+# 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
+TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
+
+# Largest number of shapes whose partitions are all compared: 3^10 steps take a tenth of a second.
+MOST_COMPARED = 10
+
+
+def typical_costs(platform: str) -> Costs:
+    """Return the costs that are assumed for a device on which no run was timed.
+
+    Example:
+      >>> typical_costs("cpu").program
+      5.0
+    """
+    return TYPICAL_ON_CPU if platform == "cpu" else TYPICAL_ELSEWHERE
+
+
+def chosen_buckets(
+    runs: Sequence[Scales],
+    recipe: Recipe,
+    costs: Costs,
+    platform: str,
+    *,
+    together: Callable[[Shape], int] | None = None,
+    fits: Callable[[Scales], bool] = lambda arrays: True,
+) -> list[Bucket]:
+    """Return the buckets with which all runs together take the fewest seconds.
+
+    Runs of one shape are never separated. Runs whose numbers of scales or updates differ are never in
+    one bucket. Up to `MOST_COMPARED` shapes, all ways to divide them among buckets are compared. Of
+    more shapes, pairs are first put together, the most worthwhile first, as long as that saves time and
+    until so few are left; then there may be a better choice.
+
+    Args:
+      runs: the scales of each run, with the real sizes; all with losses that are exact in a bucket.
+      recipe: the recipe of all runs; its numbers do not matter.
+      costs: what the device takes for compiling and computing.
+      platform: "cpu", "gpu" or "tpu".
+      together: function of an array's (height, width); returns how many pictures are painted at once at
+        most. A smaller last group compiles programs of its own. None: all are painted at once.
+      fits: function of the arrays at all scales; returns whether a picture in them fits into memory.
+
+    Returns:
+      The buckets, each with its runs. Runs whose shape shares its bucket with no other one fill their
+      arrays: such a bucket is `exact`.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> from nst_jax.prepare import scales_of
+      >>> recipe = recipes.GRAM.replace(size=96, steps=10)
+      >>> shapes = (90, 60), (90, 61), (90, 64), (64, 90)
+      >>> runs = [scales_of(shape, [(80, 100)], recipe) for shape in shapes]
+      >>> for bucket in chosen_buckets(runs, recipe, Costs(4.0, 6e-11), "cpu"):
+      ...     print(bucket.runs, bucket.scales[-1].shape, bucket.exact)
+      (0, 1, 2) (96, 80) False
+      (3,) (68, 96) True
+    """
+    alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index, scales in enumerate(runs):
+        alike[tuple(scale.steps for scale in scales)].append(index)
+    found = []
+    for some in alike.values():
+        kinds = _kinds_of(some, runs)
+
+        @cache
+        def seconds(parts: _Part, kinds: Sequence[_Kind] = kinds) -> float:
+            whole = [kinds[index] for index in parts]
+            arrays = _arrays_of(whole)
+            if len(whole) > 1 and not in_memory(arrays):
+                return math.inf
+            count = sum(len(kind.runs) for kind in whole)
+            sizes = 1 if together is None else sizes_of_groups(count, together(arrays[-1].shape))
+            return costs.program * sizes * len(arrays) + costs.operation * count * operations(
+                arrays
+            )
+
+        @cache
+        def operations(arrays: Scales) -> float:
+            return run_operations(arrays, recipe, platform)
+
+        @cache
+        def in_memory(arrays: Scales) -> bool:
+            return fits(arrays)
+
+        for part in _cheapest(_merged(len(kinds), seconds), seconds):
+            whole = [kinds[index] for index in sorted(part)]
+            numbers = sorted(index for kind in whole for index in kind.runs)
+            found.append(Bucket(_arrays_of(whole), tuple(numbers), exact=len(whole) == 1))
+    return sorted(found, key=lambda bucket: bucket.runs)
+
+
+def sizes_of_groups(count: int, most: int) -> int:
+    """Return how many sizes groups have into which pictures are divided evenly: 1 or 2.
+
+    Args:
+      count: number of pictures.
+      most: largest number of pictures in a group.
+    """
+    return 1 if count % even_size(count, most) == 0 else 2
+
+
+def even_size(count: int, most: int) -> int:
+    """Return the size of all groups but perhaps the last one, with as few groups as possible.
+
+    Example:
+      >>> even_size(9, 8), even_size(24, 8)
+      (5, 8)
+    """
+    return math.ceil(count / math.ceil(count / most))
+
+
+# --- Shapes ---------------------------------------------------------------------------------------
+
+
+class _Kind(NamedTuple):
+    """Runs of one shape."""
+
+    scales: Scales  # of the first of them; at each scale, one style encloses those of all of them
+    runs: tuple[int, ...]  # their indices
+
+
+_Part = frozenset[int]  # the indices of the kinds in one bucket
+
+
+def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:
+    found: dict[tuple[Shape, ...], list[int]] = defaultdict(list)
+    for index in indices:
+        found[tuple(scale.shape for scale in runs[index])].append(index)
+    return [
+        _Kind(_with_one_style([runs[index] for index in some]), tuple(some))
+        for some in found.values()
+    ]
+
+
+def _with_one_style(runs: Sequence[Scales]) -> Scales:
+    return tuple(
+        one._replace(style_shapes=(_enclosing(s for run in runs for s in run[index].style_shapes),))
+        for index, one in enumerate(runs[0])
+    )
+
+
+def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
+    """Return the arrays of a bucket: their sides are multiples of 16; one kind alone fills its own."""
+    if len(kinds) == 1:
+        return kinds[0].scales
+    return tuple(
+        Scale(
+            _rounded(_enclosing(scale.shape for scale in alike)),
+            (_rounded(_enclosing(scale.style_shapes[0] for scale in alike)),),
+            alike[0].steps,
+        )
+        for alike in zip(*(kind.scales for kind in kinds), strict=True)
+    )
+
+
+def _enclosing(shapes: Iterable[Shape]) -> Shape:
+    heights, widths = zip(*shapes, strict=True)
+    return max(heights), max(widths)
+
+
+def _rounded(shape: Shape) -> Shape:
+    return rounded_up(shape[0]), rounded_up(shape[1])
+
+
+# --- Partitions -----------------------------------------------------------------------------------
+
+
+def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
+    """Put kinds together, the most worthwhile pair first, until `MOST_COMPARED` parts are left.
+
+    It ends earlier if no further pair saves time.
+    """
+    parts = [frozenset([index]) for index in range(count)]
+    while len(parts) > MOST_COMPARED:
+        saved, first, second = max(
+            (
+                (seconds(one) + seconds(other) - seconds(one | other), a, b)
+                for a, one in enumerate(parts)
+                for b, other in enumerate(parts[:a])
+            ),
+            key=lambda found: found[0],
+        )
+        if saved <= 0:
+            break
+        merged = parts[first] | parts[second]
+        parts = [part for part in parts if not part <= merged] + [merged]
+    return parts
+
+
+def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Part]:
+    """Return the partition of the smallest cost, by comparing all unions of these parts.
+
+    If there are more than `MOST_COMPARED`, they are returned as they are.
+    """
+    if len(parts) > MOST_COMPARED:
+        return parts
+    # A set of parts is a number whose bits say which of them are in it.
+    everything = 2 ** len(parts) - 1
+    unions: list[_Part] = [frozenset()]
+    for number in range(1, everything + 1):
+        last = number.bit_length() - 1
+        unions.append(unions[number ^ (1 << last)] | parts[last])
+    each = [0.0, *map(seconds, unions[1:])]
+    best, chosen = [0.0], [0]
+    for number in range(1, everything + 1):
+        # One bucket holds the first part of the set; the others are divided in the best way known.
+        first = number & -number
+        others = beside = number ^ first
+        least, choice = math.inf, first
+        while True:
+            total = each[first | beside] + best[others ^ beside]
+            if total <= least:  # of equally good choices, the one with the smallest buckets
+                least, choice = total, first | beside
+            if not beside:
+                break
+            beside = (beside - 1) & others
+        best.append(least)
+        chosen.append(choice)
+    found, left = [], everything
+    while left:
+        found.append(unions[chosen[left]])
+        left ^= chosen[left]
+    return found

@@ -1,0 +1,142 @@
+"""Buckets chosen by cost, against the cheapest of all partitions of small lists."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from nst_jax import recipes
+from nst_jax.prepare import Scale, scales_of
+from nst_jax.scaling import bucket_choice
+from nst_jax.scaling.bucket_choice import Costs, chosen_buckets
+from nst_jax.scaling.operations import run_operations
+
+FAST, SLOW = Costs(1.0, 1e-15), Costs(1.0, 1.0)  # of a device that computes fast, or slowly
+
+
+def run(shape, steps=(3, 2), styles=((50, 40),)):
+    """Return scales that end at a shape and begin at half of it."""
+    half = max(16, shape[0] // 2), max(16, shape[1] // 2)
+    return Scale(half, styles, steps[0]), Scale(shape, styles, steps[1])
+
+
+def partitions(items):
+    """Yield all ways to divide a list into sets."""
+    if not items:
+        yield []
+        return
+    for rest in partitions(items[1:]):
+        yield [[items[0]], *rest]
+        for index, part in enumerate(rest):
+            yield [*rest[:index], [items[0], *part], *rest[index + 1 :]]
+
+
+def seconds_of(part, runs, costs, most):
+    """Return what the runs of one bucket cost, computed without the code under test."""
+    sides = np.array([[scale.shape for scale in runs[index]] for index in part])
+    arrays = sides.max(axis=0)
+    if len({tuple(map(tuple, one)) for one in sides}) > 1:
+        arrays = -(-arrays // 16) * 16
+    scales = [
+        Scale(tuple(map(int, shape)), scale.style_shapes, scale.steps)
+        for shape, scale in zip(arrays, runs[part[0]], strict=True)
+    ]
+    groups = -(-len(part) // most)
+    sizes = {len(part) // groups, -(-len(part) // groups)}  # as evenly as possible
+    operations = run_operations(scales, recipes.DEFAULT, "cpu")
+    return costs.program * len(scales) * len(sizes) + costs.operation * len(part) * operations
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_choice_is_the_cheapest_partition(seed):
+    drawn = np.random.default_rng(seed)
+    sides = drawn.integers(32, 256, (5, 2))
+    runs = [run(tuple(map(int, sides[index]))) for index in (0, 1, 2, 3, 4, 4)]
+    # Compiling costs about as much as painting, so that neither alone decides.
+    painting = run_operations(runs[0], recipes.DEFAULT, "cpu")
+    costs, most = Costs(1.0, float(drawn.uniform(0.5, 8)) / painting), 3
+    found = chosen_buckets(runs, recipes.DEFAULT, costs, "cpu", together=lambda shape: most)
+    assert sorted(index for bucket in found for index in bucket.runs) == list(range(6))
+    total = sum(seconds_of(bucket.runs, runs, costs, most) for bucket in found)
+    least = min(
+        sum(seconds_of(part, runs, costs, most) for part in parts)
+        for parts in partitions(list(range(6)))
+        if any({4, 5} <= set(part) for part in parts)  # runs of one shape stay together
+    )
+    assert total == pytest.approx(least)
+
+
+def test_the_random_lists_have_choices_of_all_kinds():
+    """So that the test above is not passed by a function that always does the same."""
+    counts = set()
+    for seed in range(6):
+        drawn = np.random.default_rng(seed)
+        sides = drawn.integers(32, 256, (5, 2))
+        runs = [run(tuple(map(int, side))) for side in sides]
+        painting = run_operations(runs[0], recipes.DEFAULT, "cpu")
+        costs = Costs(1.0, float(drawn.uniform(0.5, 8)) / painting)
+        counts.add(len(chosen_buckets(runs, recipes.DEFAULT, costs, "cpu")))
+    assert len(counts) > 1 and max(counts) > 1
+
+
+def test_one_shape_fills_its_arrays_at_any_cost():
+    for costs in (FAST, SLOW):
+        (bucket,) = chosen_buckets([run((33, 47))] * 3, recipes.DEFAULT, costs, "cpu")
+        assert bucket.exact and bucket.runs == (0, 1, 2)
+        assert [scale.shape for scale in bucket.scales] == [(16, 23), (33, 47)]
+
+
+def test_what_is_cheap_decides():
+    runs = [run((33, 47)), run((47, 33)), run((40, 40), styles=((70, 20),))]
+    (together,) = chosen_buckets(runs, recipes.DEFAULT, FAST, "cpu")
+    assert not together.exact and together.runs == (0, 1, 2)
+    assert [scale.shape for scale in together.scales] == [(32, 32), (48, 48)]
+    assert together.scales[-1].style_shapes == ((80, 48),)  # of 70 x 40 px, the largest sides
+    apart = chosen_buckets(runs, recipes.DEFAULT, SLOW, "cpu")
+    assert [(bucket.runs, bucket.exact) for bucket in apart] == [
+        (_, True) for _ in ((0,), (1,), (2,))
+    ]
+
+
+def test_other_numbers_of_updates_are_other_buckets():
+    runs = [run((33, 47)), run((47, 33), steps=(3, 3)), run((40, 40)), run((50, 50))[1:]]
+    found = chosen_buckets(runs, recipes.DEFAULT, FAST, "cpu")
+    assert [bucket.runs for bucket in found] == [(0, 2), (1,), (3,)]
+
+
+def test_arrays_that_do_not_fit_into_memory_are_not_chosen():
+    runs = [run((32, 96)), run((96, 32)), run((32, 80))]
+    found = chosen_buckets(
+        runs, recipes.DEFAULT, FAST, "cpu", fits=lambda arrays: max(arrays[-1].shape) < 96
+    )
+    assert all(bucket.exact for bucket in found) and len(found) == 3
+
+
+def test_of_many_shapes_the_most_worthwhile_pairs_share_a_bucket():
+    shapes = [(256, 100 + index) for index in range(15)] + [
+        (100 + index, 256) for index in range(15)
+    ]
+    runs = [run(shape) for shape in shapes]
+    assert len(runs) > bucket_choice.MOST_COMPARED
+    tall, wide = chosen_buckets(runs, recipes.DEFAULT, Costs(1.0, 1e-12), "cpu")
+    assert (tall.runs, wide.runs) == (tuple(range(15)), tuple(range(15, 30)))
+    assert (tall.scales[-1].shape, wide.scales[-1].shape) == ((256, 128), (128, 256))
+    apart = chosen_buckets(runs, recipes.DEFAULT, SLOW, "cpu")
+    assert len(apart) == 30 and all(one.runs[0] < other.runs[0] for one, other in pairwise(apart))
+
+
+def test_twelve_shapes_of_photographs_need_three_programs_on_a_cpu():
+    ratios = (1, 4 / 3, 3 / 2, 16 / 9, 5 / 4, 8 / 5)
+    sides = [(1200, round(1200 / ratio)) for ratio in ratios]
+    sides += [(width, height) for height, width in sides[1:]] + [(1200, 700)]
+    recipe = recipes.DEFAULT.replace(size=256, steps=30)
+    runs = [scales_of(shape, [(600, 800)], recipe) for shape in sides] * 2
+    assert len({scales[-1].shape for scales in runs}) == 12
+    found = chosen_buckets(
+        runs,
+        recipe,
+        bucket_choice.typical_costs("cpu"),
+        "cpu",
+        together=lambda shape: 8,
+    )
+    assert len(found) <= 3
