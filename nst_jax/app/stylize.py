@@ -1,4 +1,7 @@
-"""The command `stylize`, and its job for others that paint it, such as the page of `web`."""
+"""The command `stylize`, and a function that makes its job for other code, such as the command `web`.
+
+A run is the painting of one picture.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -98,14 +101,14 @@ def _stylize_job(
     asked: _Asked,
     early: preview.Preview | None = None,
 ) -> PictureJob:
-    """Return the checked job; `early` begins a preview as soon as the sizes are known."""
+    """Return the checked job; if `early` is given, it begins a preview once the sizes are known."""
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]
     photo = images.read(source(content), argument="content")
     resume = checkpoint_of(asked.outputs)
     controls = controlling.read_controls(chosen, read)
     sized = None
-    # The file of a resumed run may hold a better picture already, so such a run has no preview.
+    # A resumed run has no preview, since its result file may show a better picture already.
     if early is not None and resume is None:
         inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
         sized = partial(early.begin, photo, read, inputs=inputs)

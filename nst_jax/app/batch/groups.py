@@ -31,8 +31,8 @@ from nst_jax.scaling.chunk_size import worthwhile_chunk
 
 MOST_PICTURES = 8  # largest number of pictures of one group that one device paints
 
-# The numbers in which the recipes of pictures that are alike may differ. They are those whose path in the
-# recipe, as `jax.tree_util.keystr` writes it, begins with one of these texts.
+# The numbers in which the recipes of pictures that are alike may differ. They are those whose path in
+# the recipe, as `jax.tree_util.keystr` writes it, begins with one of these texts.
 VARIABLE = (
     ".terms.",
     ".descent.optimizer.",

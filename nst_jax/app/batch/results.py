@@ -28,8 +28,8 @@ from nst_jax import _files, _locks, images
 from nst_jax.app import outputs, writing
 from nst_jax.images import reading
 
-# How the file name of the result manifest begins. Text such as "-2-of-8" follows for a shard, which is a
-# part of a batch that a process of its own paints.
+# How the file name of the result manifest begins. Text such as "-2-of-8" follows for a shard, which is
+# a part of a batch that a process of its own paints.
 LISTING = "results"
 
 # Settings of a finished picture that may differ from the requested ones, since they change pictures
