@@ -83,7 +83,7 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 
 
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the files that a command reads besides contents and styles: start, recipe, weights.
+    """Return the paths of the files of start, recipe and weights, as far as the options name files.
 
     Args:
       chosen: the options of the command.

@@ -70,14 +70,15 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 
-MOST_WARNINGS = 20  # most failures that are printed after a batch; the result manifest has them all
+# Largest number of failures that are printed after a batch; the result manifest lists all of them.
+MOST_WARNINGS = 20
 
 
 # --- One picture ----------------------------------------------------------------------------------
 
 
 def demo(chosen: Chosen) -> int:
-    """Paint the sample content in the sample style; also write a picture of all three side by side."""
+    """Paint the sample content in the sample style; also draw content, style and result together."""
     output = result_path(chosen["output"], Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
@@ -213,7 +214,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse a plan with neither pictures nor `--shape`, or with `--shape` and pictures or sizes."""
+    """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with pictures or other sizes."""
     if chosen["shape"] is None:
         if content is None or not styles:
             missing = "content" if content is None else "style"

@@ -81,9 +81,9 @@ class Preview(AbstractContextManager):
     ) -> None:
         """Begin to paint the preview, if the run should have one.
 
-        If the preview would replace an existing picture, it is written only by `accept`. Otherwise it
-        is written now; with `--every`, this method waits until it is written, else for at most
-        `PATIENCE`.
+        If the preview would replace an existing picture, only `accept` writes it. Otherwise, the second
+        thread writes it as soon as it is painted. With `--every`, this method waits for that; without
+        `--every`, it waits for at most `PATIENCE` seconds.
 
         Args:
           content: the content picture.

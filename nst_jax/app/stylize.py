@@ -65,7 +65,7 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
 
     Args:
       content: path of the photo.
-      styles: paths of the style pictures, each with its share or None.
+      styles: paths of the style pictures, each with its share in the blend; None if no share was given.
       chosen: the options of `stylize`, and `begun`: when the command began, by `time.perf_counter`.
 
     Raises:
@@ -78,7 +78,9 @@ class _Asked(NamedTuple):
     """What the options of `stylize` ask for, before the pictures are read."""
 
     recipe: Recipe
-    init: Any  # the start that `--init` names: a rule or an image [h, w, 3]; None without `--init`
+    # The start that `--init` names: an instance of a class in `nst_jax.recipes.starts`, or an image
+    # [h, w, 3]; None without `--init`.
+    init: Any
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs
 

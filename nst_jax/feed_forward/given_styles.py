@@ -223,7 +223,7 @@ def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
 
 
 def checked_picture(argument: str, value: Any) -> HostImage:
-    """Return a picture [h, w, 3] in [0, 1], after checking it (an array) or reading it (a path).
+    """Return a picture [h, w, 3] in [0, 1] from an array, which is checked, or from a file.
 
     Args:
       argument: the caller's name for the picture, shown in error messages.

@@ -62,7 +62,7 @@ def destinations(
             taken[path] = row
     # In lower case, since some file systems take `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
-    # For each stem, the last number that was tried, so that no number is tried twice.
+    # Name without number and suffix -> the last number that was tried, so that none is tried twice.
     counts: Counter[str] = Counter()
     found = []
     for row in rows:

@@ -237,7 +237,9 @@ def _paint_together(
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
     )
-    if plan.in_bucket:  # transparent parts are known only once the files are read
+    if (
+        plan.in_bucket
+    ):  # checked only here, since it was not known before which parts are transparent
         controlled = any(member.prepared.controls is not None for member in members)
         buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
     for member in members:  # raises for a region that is empty everywhere
@@ -374,7 +376,7 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return the work of each group, from which a `BatchProgress` estimates times."""
+    """Return a `GroupWork` for each group, from which a `BatchProgress` estimates times."""
     return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 
@@ -407,7 +409,7 @@ def paint_here(
 
 
 def groups_here(job: BatchJob) -> list[Group]:
-    """Return the groups of a batch that this process paints."""
+    """Divide the pictures of a batch into groups, for painting on the devices of this process."""
     parallel = sharding.pictures_in_parallel(job.mesh)
     platform = jax.local_devices()[0].platform
     return groups.form_groups(

@@ -35,7 +35,7 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.recipes import toml
 from nst_jax.weights.params import WeightsInfo
 
-RETRIES = 3  # how often a block of groups is tried again, at most, after its actor died
+RETRIES = 3  # largest number of times that a block of groups is tried again after its actor died
 # Largest number of groups in a block, the part of the work that Ray gives to an actor at a time. An
 # actor reads files ahead only within a block, so with small blocks it waits for files. With large
 # blocks, the work is divided less evenly among the actors. And if an actor dies in a batch that was

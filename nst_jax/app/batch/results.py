@@ -69,7 +69,7 @@ class Results(AbstractContextManager):
         self._lock = threading.Lock()
         self._lines: list[bytes] = []  # all lines so far, also those not in the file yet
         self._written = 0  # how many of `_lines` are in the file
-        self._failure: OSError | None = None  # why the last attempt to write failed, if it did
+        self._failure: OSError | None = None  # the error of the last attempt to write, if any
         self._file: BinaryIO | None = self._opened()
 
     def _opened(self) -> BinaryIO:

@@ -91,8 +91,8 @@ def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> li
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
     """Return the rows with the regions and the protection that the command line gives.
 
-    If a row has regions of its own, these are used instead of the command line's regions. The same
-    holds for protection.
+    If a row has regions of its own, these are used instead of the command line's regions. If it has
+    protection of its own, this is used instead of the command line's protection.
 
     Args:
       rows: the rows.
@@ -177,7 +177,7 @@ def is_manifest(path: Path) -> bool:
 
 
 def is_pattern(word: Path) -> bool:
-    """Return whether a word is a pattern such as 'photos/*.jpg', and not itself an existing path."""
+    """Return whether a word is a pattern such as 'photos/*.jpg', unless a file has exactly this name."""
     return glob.has_magic(str(word)) and not _exists(word)
 
 

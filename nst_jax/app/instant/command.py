@@ -58,8 +58,8 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
 
     Args:
       content: path of the photo, or a folder or a pattern; None to print the styles.
-      words: names or paths of the style, each with its share or None; with `--styles`, further
-        contents.
+      words: names or paths of the style, each with its share in the blend, or None if no share was
+        given; with `--styles`, paths of further contents.
       chosen: the options of the command.
     """
     pictures = [path for path, _ in words]
@@ -222,7 +222,7 @@ def _count(job: InstantJob) -> int:
 
 
 def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[results.Results, bool]:
-    """Paint and record the rows; return the records, and whether this came to its end."""
+    """Paint and record the rows; return the records, and whether all rows ended (no Ctrl-C)."""
     notes = rows.notes_on_folders([Path(word) for word in chosen["styles"]])
     complete = True
     painter, display = _begun(job, chosen, notes) if job.rows else (None, Display(chosen["quiet"]))

@@ -94,7 +94,7 @@ class Row(NamedTuple):
     seen: images.Glance  # size and digest of the content, which is not decoded yet
     shape: Shape  # (height, width) of the result
     protect: ProtectFile | None = None  # what stays as it is; the mask has not been decoded yet
-    mask: images.Glance | None = None  # what is known of the mask before it is decoded
+    mask: images.Glance | None = None  # size and digest of the mask, which is not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
         """Return the record of how this row ended."""
@@ -160,7 +160,7 @@ class InstantJob:
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
     """Return the style that some words of the command line describe.
 
-    Each word is a name or a file, with a share or None.
+    Each word is a name or a file, with its share in the blend; None if no share was given.
 
     The file of a trained network may be followed by names of its styles.
 

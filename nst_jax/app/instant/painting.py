@@ -291,7 +291,7 @@ def _size(shape: Shape) -> list[int]:
 def written_with(
     painted: PaintedRow, job: InstantJob, painter: instant_painter.InstantPainter
 ) -> dict[str, Any]:
-    """Return the transparency, resolution and metadata with which a result is written."""
+    """Return arguments of `write_picture`: the opacity, resolution and metadata of a result."""
     facts = settings(painted.row, job, network_of(painted.row.style, painter)) | {
         "device": provenance.device(),
         "versions": provenance.versions(),

@@ -87,7 +87,7 @@ class Queue:
     def go_back(self, run: Run, step: int) -> None:
         """Let a run go back to its picture after `step` updates and pause there, also if it had ended.
 
-        Its later pictures are deleted.
+        The later pictures of the run are deleted.
 
         Raises:
           ValueError: if there is no such picture.
