@@ -237,9 +237,8 @@ def _paint_together(
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
     )
-    if (
-        plan.in_bucket
-    ):  # checked only here, since it was not known before which parts are transparent
+    # Checked only now, since before the files were read nobody knew which parts are transparent.
+    if plan.in_bucket:
         controlled = any(member.prepared.controls is not None for member in members)
         buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
     for member in members:  # raises for a region that is empty everywhere

@@ -177,7 +177,7 @@ def is_manifest(path: Path) -> bool:
 
 
 def is_pattern(word: Path) -> bool:
-    """Return whether a word is a pattern such as 'photos/*.jpg', unless a file has exactly this name."""
+    """Return whether a word is a pattern such as 'photos/*.jpg', and not itself an existing path."""
     return glob.has_magic(str(word)) and not _exists(word)
 
 

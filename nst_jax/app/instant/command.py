@@ -222,7 +222,7 @@ def _count(job: InstantJob) -> int:
 
 
 def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[results.Results, bool]:
-    """Paint and record the rows; return the records, and whether all rows ended (no Ctrl-C)."""
+    """Paint and record the rows; return the records, and False if Ctrl-C ended it, else True."""
     notes = rows.notes_on_folders([Path(word) for word in chosen["styles"]])
     complete = True
     painter, display = _begun(job, chosen, notes) if job.rows else (None, Display(chosen["quiet"]))

@@ -189,7 +189,10 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
 
 
 def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
-    """Return the style that words describe: a trained network's file, then names of its styles."""
+    """Return the style that words describe, if the first is a trained network's file.
+
+    The words after it are names of the network's styles.
+    """
     (path, share), *chosen = words
     files = [other for other, _ in words if given_styles.is_trained(other)]
     if files != [path] or share is not None:
