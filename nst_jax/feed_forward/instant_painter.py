@@ -57,8 +57,8 @@ class InstantNetwork(NamedTuple):
 
     name: str  # pictures whose networks have the same name are painted together
     params: Any  # the weights
-    # For `arbitrary` and `styles26`, the digest of the weights that come with the package. For a trained
-    # network, the digest from `Trained`.
+    # For `arbitrary` and `styles26`, the digest of the weights that come with the package. For a
+    # trained network, the digest from `Trained`.
     digest: str
     # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision); returns n pictures.
     paint: Callable[..., Image]
