@@ -66,7 +66,7 @@ class Positions:
         return checkpoints.load(self._known[-1].path) if self._known else None
 
     def _thin(self) -> None:
-        """Delete every second position until the files are small enough; the newest stays longest."""
+        """Delete every second position until all fit into the limit; the newest one stays longest."""
         while self._known and sum(one.size for one in self._known) > limits.MOST_POSITION_BYTES:
             self._drop(self._known[-2::-2] or self._known)
 

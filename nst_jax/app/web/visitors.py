@@ -142,7 +142,7 @@ class Visitor:
             shutil.rmtree(run.folder, ignore_errors=True)
 
     def start_from(self, step: int | None) -> str:
-        """Add a picture of the run to the uploads, as the start of another run; return its new name.
+        """Add a picture of the run to the uploads, as the start of another run; return its file name.
 
         Earlier uploads in the role "start" are deleted.
 
