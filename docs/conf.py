@@ -61,6 +61,7 @@ sphinx_gallery_conf = {
     "show_signature": False,
     "plot_gallery": "True",
     "abort_on_example_error": False,
+    "capture_repr": (),  # only what a lesson prints is shown, not the objects that plotting returns
     "image_scrapers": ("matplotlib",),
     "reset_modules": ("matplotlib",),
     "thumbnail_size": (400, 280),

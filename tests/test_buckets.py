@@ -367,7 +367,7 @@ def test_sweeps_and_plans_of_pictures_in_a_bucket(call, here):
 
 @pytest.mark.slow
 def test_a_sweep_in_a_bucket_is_that_without(call, here):
-    words = ["sweep", "photo.png", "art.png", "--recipe", "tiny", "--ratio", "1,100"]
+    words = ["sweep", "photo.png", "art.png", "--recipe", "tiny", "--ratio", "1,100", "--size", 40]
     assert call(*words, "-o", "plain.png")[0] == 0
     code, _, err = call(*words, "-o", "wide.png", "--bucket", 64)
     assert code == 0 and "1 shape in arrays of 64x64 px" in " ".join(err.split())

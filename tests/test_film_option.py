@@ -83,8 +83,7 @@ def test_a_long_run_has_as_many_frames_as_the_film_shows(call):
 def test_a_film_shorter_than_two_frames_shows_the_result(call):
     words = ("--recipe", "tiny", "--film", "film.apng", "--film-seconds", "0.05")
     assert call(*RUN, *words, "-o", "out.png")[0] == 0
-    found, _ = read_back("film.apng")
-    np.testing.assert_array_equal(found, [pixels("out.png")])
+    np.testing.assert_array_equal(pixels("film.apng"), pixels("out.png"))
 
 
 def test_an_interrupted_run_has_a_film_so_far_and_a_resumed_one_the_rest(call, here, monkeypatch):

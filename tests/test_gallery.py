@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from docs import gallery_page, gallery_sources, gallery_styles
+from docs import gallery_page, gallery_sources
+from docs.gallery_sources import Piece
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,11 +51,8 @@ def test_every_source_that_is_used_is_named_in_the_notice():
     notice = (ROOT / "NOTICE").read_text()
     for name in gallery_page.used():
         source = gallery_sources.SOURCES[name]
-        assert source.sha256 in notice, name
-        if source.package == gallery_sources.DRAWN:
-            assert gallery_sources.DRAWN in notice
-        else:
-            assert source.author.split(",")[0] in notice, name
+        assert source.package == gallery_sources.SAMPLE or source.sha256 in notice, name
+        assert source.author.split(",")[0] in notice, name
 
 
 def test_commands_name_pictures_and_masks_that_exist():
@@ -72,20 +72,73 @@ def test_a_mask_has_the_size_of_its_photograph_and_is_white_inside(tmp_path):
 # --- Where the pictures come from -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", gallery_styles.STYLES)
-def test_a_painting_of_ours_is_drawn_the_same_each_time(name, monkeypatch):
-    monkeypatch.setattr(gallery_styles, "FINE", 1)  # a quarter of the work
-    first = np.asarray(gallery_styles.draw(name))
-    assert first.shape == (gallery_styles.HEIGHT, gallery_styles.WIDTH, 3)
-    assert first.std() > 20
-    assert (first == np.asarray(gallery_styles.draw(name))).all()
+def qt_resources(files):
+    """Return a file of Qt's resource system, version 2: a folder with the given files."""
+    names, contents = b"", b""
+    entries = [struct.pack(">IHIIQ", 0, 2, len(files), 1, 0)]
+    for name, (flags, content) in files.items():
+        entries.append(struct.pack(">IHHHIQ", len(names), flags, 0, 0, len(contents), 0))
+        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
+        contents += struct.pack(">I", len(content)) + content
+    tree = b"".join(entries)
+    places = (20, 20 + len(tree), 20 + len(tree) + len(contents))
+    return b"qres" + struct.pack(">IIII", 2, *places) + tree + contents + names
+
+
+def test_resources_are_read_plain_and_compressed():
+    text = b"a text " * 20
+    packed = struct.pack(">I", len(text)) + zlib.compress(text)
+    data = qt_resources({"plain.txt": (0, text), "packed.txt": (1, packed), "empty": (0, b"")})
+    assert gallery_sources.resources(data) == {"plain.txt": text, "packed.txt": text, "empty": b""}
+
+
+def test_another_file_is_no_file_of_resources():
+    with pytest.raises(ValueError, match="does not begin with qres"):
+        gallery_sources.resources(b"RIFF" + bytes(40))
+
+
+BOARD = """
+import QtQuick 2.12
+QtObject {
+   property var levels : [
+      { "pixmapfile" : "image/bg.svg", "type" : "SHAPE", "width": 80, "height": 60 },
+      { "pixmapfile" : "image/left.webp",
+        "x" : "0.25",
+        "y" : "0.5" },
+      { "pixmapfile" : "image/right.webp", "x" : "0.75", "y" : "0.5" }
+   ]
+}
+"""
+
+
+def test_a_board_says_where_pieces_belong():
+    size, pieces = gallery_sources.pieces(BOARD)
+    assert size == (80, 60)
+    assert pieces == [Piece("left.webp", 0.25, 0.5), Piece("right.webp", 0.75, 0.5)]
+
+
+def test_a_painting_is_put_together_from_its_pieces():
+    painting = np.zeros((40, 80, 4), np.uint8)
+    painting[..., 0] = np.arange(80)
+    painting[..., 3] = 255
+    left, right = painting[:, :44].copy(), painting[:, 36:].copy()
+    left[:20, 40:, 3] = 0  # interlocking edges, which overlap nowhere
+    left[20:, 36:, 3] = 0
+    right[:20, :4, 3] = 0
+    right[20:, :0, 3] = 0
+    parts = [
+        (Piece("left", 22 / 80, 0.5), Image.fromarray(left)),
+        (Piece("right", 58 / 80, 0.5), Image.fromarray(right)),
+    ]
+    found = np.asarray(gallery_sources.put_together((80, 60), parts))
+    border = gallery_sources.BORDER
+    assert found.shape == (40 - 2 * border, 80 - 2 * border, 3)
+    assert np.array_equal(found[..., 0], painting[border:-border, border:-border, 0])
 
 
 def test_a_missing_package_is_named_with_the_next_move(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"`--debian`: .*`apt-get install lomiri-wallpapers-20.04`"
-    ):
-        gallery_sources.read("sea", tmp_path)
+    with pytest.raises(ValueError, match=r"`--debian`: .*`apt-get install gcompris-qt-data`"):
+        gallery_sources.read("wave", tmp_path)
 
 
 def test_another_version_of_a_picture_is_refused(tmp_path):

@@ -416,6 +416,7 @@ def test_the_sheet_of_all_styles_may_have_the_photos_colours(call, monkeypatch):
             ["photo.png", "art.png", "--region", "art.png:other.png"],
             ["`--region`: there is no such option; regions are for `nst-jax stylize`"],
         ),
+        (["--list", "photo.png", "--strength", "0.5"], ["`--strength`: is for style pictures"]),
         (["--list", "photo.png", "mosaic"], ["`STYLE`: `--list` shows all 26 styles"]),
         (["--list", "-o", "x.png"], ["`--output`: is for the sheet of a picture"]),
         (["--list", "."], ["`CONTENT`: '.' is not one picture"]),

@@ -280,7 +280,7 @@ def test_a_disk_without_space_is_refused(call, monkeypatch):
     full = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(autosave.shutil, "disk_usage", lambda path: full)
     result = call(*RUN, *KEEP)
-    refused(result, "`--checkpoint`: 'run.h5' takes about 0.2 MB and its disk has 0.0 MB left")
+    refused(result, "`--checkpoint`: 'run.h5' takes about 0.2 MB and its disk has 1 kB left")
     assert not Path("photo_art.png").exists()
 
 

@@ -10,7 +10,9 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from nst_jax import _hdf5
+from nst_jax.app import cli
 from nst_jax.feed_forward import johnson, style_files
+from tests.shell import refused
 
 STYLES = ("wave", "mosaic")
 
@@ -34,6 +36,20 @@ def test_what_is_written_comes_back(path, network):
     jax.tree.map(assert_array_equal, found.network.params, network.params)
     assert found.facts == {"styles": list(STYLES), "recipe": "tf", "losses": [2.5, 1.25]}
     assert nst.feed_forward.load_network(path).styles == STYLES
+
+
+def test_info_prints_what_a_file_says_of_its_training(path, capsys):
+    assert cli.main(["info", str(path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    digest = style_files.read_style_file(path).digest
+    assert found == {
+        "digest": digest,
+        "styles": list(STYLES),
+        "recipe": "tf",
+        "losses": [2.5, 1.25],
+    }
+    path.write_bytes(path.read_bytes()[:-100])
+    refused((cli.main(["info", str(path)]), *capsys.readouterr()), "`FILE`", "style.h5")
 
 
 def test_equal_networks_give_equal_bytes(path, network, tmp_path):

@@ -1,6 +1,8 @@
 """What the options of a command choose: its recipe, seed, input files, outputs, weights and display.
 
-`chosen` maps the names of a command's options to their values.
+`chosen` maps the names of a command's options to their values. A run is the painting of one picture. A
+bucket is a square array in which canvases of different shapes may lie, so that they share compiled
+programs.
 """
 
 import os
@@ -55,9 +57,10 @@ def chosen_seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
 
 
 def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
-    """Return the side of the buckets of many pictures, "auto", or None if there are none.
+    """Return the side, in px, of the buckets of a command with many pictures; None for no buckets.
 
-    Where pictures cannot lie in buckets, "auto" is None.
+    The result may also be "auto", which means that buckets are chosen later. With Ray or with bands,
+    there are no buckets: "auto" becomes None, and a number is refused.
     """
     bucket = buckets.checked_bucket(chosen["bucket"])
     for name, unset in (("runner", "local"), ("bands", 1)):
@@ -71,18 +74,16 @@ def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
 
 
 def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
-    """Return the side of the bucket of one picture or sweep; None if it fills its arrays.
+    """Return the side, in px, of the bucket of one picture or of a sweep; None for no bucket.
 
-    So it does by "auto", since canvases of one shape gain nothing by a bucket.
+    The option value "auto" gives None, since canvases of one shape gain nothing by a bucket.
     """
     bucket = chosen_bucket(chosen)
     return None if bucket == buckets.AUTO else bucket
 
 
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the files that options name besides contents and styles: start, recipe, weights.
-
-    Masks are not returned, nor is a weights file that only the environment variable names.
+    """Return the paths of the files of start, recipe and weights, as far as the options name files.
 
     Args:
       chosen: the options of the command.
@@ -124,7 +125,12 @@ def loaded_weights(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display
 
 
 def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
-    """Return where a run writes, and how; `name` is its picture's path unless an option gives one."""
+    """Return the files that a run writes, and how it writes them.
+
+    Args:
+      chosen: the options of the command.
+      name: path of the picture if no option gives one.
+    """
     return Outputs(
         **picture_outputs(chosen, name),
         log=chosen["log"],
@@ -139,7 +145,7 @@ def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
 
     Args:
       chosen: the options of the command.
-      name: path of the picture unless an option gives one.
+      name: path of the picture if no option gives one.
     """
     picture, film, option = picture_and_film(chosen["output"], chosen["film"], name)
     if film is None and chosen["film_seconds"] is not None:

@@ -427,13 +427,13 @@ def features(picture: Path, **chosen: Any) -> None:
 # --- Commands that read or convert files ----------------------------------------------------------
 
 
-@cli.command(short_help="Print the settings embedded in a result.")
+@cli.command(short_help="Print how a result or a style file was made.")
 @click.argument("path", type=base.FILE, metavar="FILE")
 @base.option(
     "--json", "as_json", is_flag=True, help="print JSON (default if the output is not a terminal)"
 )
 def info(path: Path, as_json: bool) -> None:
-    """Print the settings embedded in a result FILE."""
+    """Print how FILE was made: the settings in a result, or what a style file says of its training."""
     with _imports():
         from nst_jax.app import inspection
 

@@ -1,7 +1,12 @@
 """The commands `demo`, `texture`, `dream`, `batch`, `sweep`, `plan` and `train`.
 
 The function of a command takes the command's positional arguments, and `chosen`, which maps the names
-of the command's options to their values. All of these functions but `plan` return the exit code.
+of the command's options to their values. Each of these functions returns the exit code, except `plan`,
+which returns nothing.
+
+A run is the painting of one picture. A batch consists of rows; each is one picture to paint. A record
+says how a row ended, and the result manifest is the file of the records. A shard is a part of a batch
+that a process of its own paints.
 """
 
 import hashlib
@@ -65,14 +70,15 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 
-MOST_WARNINGS = 20  # most failures printed after a batch; the result manifest lists all of them
+# Largest number of failures that are printed after a batch; the result manifest lists all of them.
+MOST_WARNINGS = 20
 
 
 # --- One picture ----------------------------------------------------------------------------------
 
 
 def demo(chosen: Chosen) -> int:
-    """Paint the sample content in the sample style; also write a picture of all three side by side."""
+    """Paint the sample content in the sample style; also draw content, style and result together."""
     output = result_path(chosen["output"], Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
@@ -100,8 +106,8 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     chosen["recipe"] = chosen["recipe"] or GATYS_TEXTURE.name
-    # Here `--size` is the size of the canvas itself. In other commands it is the rule by which the
-    # content is resized, so it must not become the size rule of this recipe.
+    # In this command `--size` is the size of the canvas itself. In other commands it is the rule by
+    # which the content is resized. So here it must not be put into the recipe as its size rule.
     recipe = chosen_recipe(chosen | {"size": None, "style_size": None}, styles)
     recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])
     paths = [path for path, _ in styles]
@@ -129,7 +135,7 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:
-    """Return a grey picture of this shape, which takes the place of a content in a texture's job."""
+    """Return a grey picture of a shape (height, width), for a texture's job, which has no content."""
     name = f"blank {shape[1]}x{shape[0]}"
     digest = hashlib.sha256(name.encode()).hexdigest()
     return images.Picture(texturing.blank(shape), None, (), name, digest)
@@ -208,7 +214,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse a plan with neither pictures nor `--shape`, or with `--shape` and pictures or sizes."""
+    """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with pictures or other sizes."""
     if chosen["shape"] is None:
         if content is None or not styles:
             missing = "content" if content is None else "style"
@@ -227,7 +233,9 @@ def _check_planned(
 
 
 def check_devices(chosen: Mapping[str, Any]) -> Any:
-    """Return the mesh of `--devices` and `--bands`; None for one device or the Ray runner.
+    """Return the mesh of devices that `--devices` and `--bands` ask for.
+
+    The result is None for one device, and also with Ray, where each device gets pictures of its own.
 
     Raises:
       ValueError: naming the option that cannot be used.
@@ -248,8 +256,8 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
         job.folder.mkdir(exist_ok=True)
-        # The result manifest is reserved before finished pictures are looked for, since another run may
-        # be painting pictures of this batch.
+        # The result manifest is reserved before finished pictures are looked for, since another process
+        # may be painting pictures of this batch.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())
@@ -321,7 +329,11 @@ def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint the canvases of a sweep, write them as a grid, and return the exit code."""
+    """Paint one picture with several values of options, and write the canvases as a grid.
+
+    Returns:
+      The exit code.
+    """
     planned = _sweep_job(content, styles, chosen)
     loaded, info, display = loaded_weights(chosen)
     painted: dict[int, Any] = {}

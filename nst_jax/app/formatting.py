@@ -40,12 +40,14 @@ def span(least: float, most: float) -> str:
 
 
 def amount(size: int) -> str:
-    """Return a number of bytes as text, in MB or GB.
+    """Return a number of bytes as text, in kB, MB or GB.
 
     Example:
-      >>> amount(119_600_000), amount(2_400_000_000)
-      ('119.6 MB', '2.4 GB')
+      >>> amount(40_000), amount(119_600_000), amount(2_400_000_000)
+      ('40 kB', '119.6 MB', '2.4 GB')
     """
+    if size < 1e5:
+        return f"{size / 1e3:.0f} kB"
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 

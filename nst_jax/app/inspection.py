@@ -14,24 +14,36 @@ from nst_jax.app.messages import print_lines
 
 
 def print_settings(path: Path, *, as_json: bool) -> None:
-    """Print the settings embedded in a picture file.
+    """Print the settings embedded in a picture or a film, or what a style file says of its training.
 
     Args:
-      path: path of the picture.
+      path: path of the picture or film, or of a style file (.h5), which `train` writes.
       as_json: whether to print JSON; JSON is also printed if standard output is not a terminal.
 
     Raises:
-      ValueError: if the picture cannot be read or has no settings embedded.
+      ValueError: if the file cannot be read or is damaged, or if it is a picture without settings.
     """
+    settings = _facts_of_style(path) if path.suffix.lower() == ".h5" else _settings_of_picture(path)
+    if as_json or not sys.stdout.isatty():
+        print_lines(*json.dumps(settings, indent=2).split("\n"))
+    else:
+        _print_items(settings)
+
+
+def _settings_of_picture(path: Path) -> Mapping[str, Any]:
     from nst_jax import images
 
     settings = images.read_metadata(path, argument="path")
     if not settings:
         raise ValueError(f"`path`: '{path}' has no settings of nst-jax embedded")
-    if as_json or not sys.stdout.isatty():
-        print_lines(*json.dumps(settings, indent=2).split("\n"))
-    else:
-        _print_items(settings)
+    return settings
+
+
+def _facts_of_style(path: Path) -> Mapping[str, Any]:
+    from nst_jax.feed_forward import style_files
+
+    found = style_files.read_style_file(path, argument="path")
+    return {"digest": found.digest, **found.facts}
 
 
 def list_recipes() -> None:

@@ -1,6 +1,7 @@
 """Jobs: the checked inputs and options of a command that paints.
 
-Here are the base class of all jobs and the job of painting one picture.
+Here are the base class of all jobs and the job of painting one picture. A run is the painting of the
+picture of one job.
 """
 
 import time
@@ -97,11 +98,11 @@ def picture_job(
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
-      bucket: side, in px, of the square array in which the canvas lies; None if it is an array itself.
+      bucket: side, in px, of a square array (bucket) in which the canvas lies; None if there is none.
       controls: regions and protection, as they were read from files; None if there are none.
-      sized: a function that is called as soon as the size of the result is known. The run is planned
-        only after that, which takes some tenths of a second. The arguments are the recipe, (height,
-        width) of the result, and the checked controls. None means that nothing is called.
+      sized: a function that is called as soon as the size of the result is known, before the run is
+        planned (planning takes some tenths of a second). Its arguments are the recipe, (height, width)
+        of the result, and the checked controls. None means that nothing is called.
       **options: other fields of `PictureJob`.
 
     Raises:

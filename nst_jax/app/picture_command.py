@@ -1,4 +1,7 @@
-"""What the commands that paint one picture have in common: standard streams, the run, its end."""
+"""What the commands that paint one picture have in common: standard streams, the run, its end.
+
+A run is the painting of one picture, from the checked job to the exit code.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,7 +36,7 @@ def run_picture_command(
 
 @contextmanager
 def reserved_outputs(outputs: Outputs) -> Iterator[None]:
-    """Context manager: reserve the checkpoint and the log, so that no other run writes them."""
+    """Context manager: reserve the checkpoint and the log, so that no other run writes to them."""
     with ExitStack() as resources:
         for argument in ("checkpoint", "log"):
             if (path := getattr(outputs, argument)) is not None:

@@ -122,7 +122,7 @@ def bucket_line(
       >>> from nst_jax.prepare import Scale
       >>> runs = [(Scale(shape, (), 10),) for shape in ((96, 64), (90, 70))]
       >>> bucket_line(runs, [(Scale((96, 80), (), 10),)] * 2)
-      '2 shapes in arrays of 80x96 px: 1 program for each scale; 24% more pixels to compute'
+      '2 shapes in arrays of 80x96 px: 1 program for each scale; 23% more pixels to compute'
     """
     inside = [one[-1].shape != array[-1].shape for one, array in zip(runs, arrays, strict=True)]
     final = [array[-1].shape for array in arrays]

@@ -1,6 +1,7 @@
 """The preview of a run: a picture that is shown until the run has painted something.
 
-It has the same content and styles, but it is painted in a single pass of a feed-forward network.
+A run is the painting of one picture by optimisation. The preview has the same content and styles, but
+is painted in a single pass of a feed-forward network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +26,9 @@ from nst_jax.scaling import capacity
 
 LARGEST = 384  # longest side of a preview in px; painting a larger one would take too long
 
-# Seconds for which a run without `--every` waits for its preview. They suffice to paint it, but not to
-# compile its programs, which happens in the first run only: later runs load the compiled programs. The
-# run waits before it is planned, since planning at the same time would slow the preview down.
+# Seconds for which a run without `--every` waits for its preview. They suffice to paint the preview,
+# but not to compile its programs. These are compiled only once: later runs load them. The run waits
+# before it is planned, since planning at the same time would slow the preview down.
 PATIENCE = 1.5
 
 
@@ -35,9 +36,9 @@ class Preview(AbstractContextManager):
     """A picture that the file of the result shows until the run writes its first canvas there.
 
     The run has its first canvas only when it has computed its targets and compiled its programs, which
-    may take a minute. The preview is painted in a second thread. It never replaces the picture of an
-    earlier run, unless the new run writes unfinished canvases to this file anyway (`--every`) and has
-    been accepted. If the preview cannot be painted or written, the run goes on without it.
+    may take a minute. The preview is painted in a second thread. It replaces the picture of an earlier
+    run only if the new run writes unfinished canvases to this file anyway (`--every`), and only after
+    `accept` was called. If the preview cannot be painted or written, the run goes on without it.
 
     The object is a context manager, which at its end removes the preview if the run was not accepted,
     for instance since it does not fit into memory.
@@ -80,9 +81,9 @@ class Preview(AbstractContextManager):
     ) -> None:
         """Begin to paint the preview, if the run should have one.
 
-        If the preview would replace an existing picture, it is written only by `accept`. Otherwise it
-        is written now; with `--every`, this method waits until it is written, else for at most
-        `PATIENCE`.
+        If the preview would replace an existing picture, only `accept` writes it. Otherwise, the second
+        thread writes it as soon as it is painted. With `--every`, this method waits for that; without
+        `--every`, it waits for at most `PATIENCE` seconds.
 
         Args:
           content: the content picture.

@@ -1,4 +1,7 @@
-"""The command `stylize`, and its job for others that paint it, such as the page of `web`."""
+"""The command `stylize`, and a function that makes its job for other code, such as the command `web`.
+
+A run is the painting of one picture.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -62,7 +65,7 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
 
     Args:
       content: path of the photo.
-      styles: paths of the style pictures, each with its share or None.
+      styles: paths of the style pictures, each with its share in the blend; None if no share was given.
       chosen: the options of `stylize`, and `begun`: when the command began, by `time.perf_counter`.
 
     Raises:
@@ -75,7 +78,9 @@ class _Asked(NamedTuple):
     """What the options of `stylize` ask for, before the pictures are read."""
 
     recipe: Recipe
-    init: Any  # the start that `--init` names: a rule or an image [h, w, 3]; None without `--init`
+    # The start that `--init` names: an instance of a class in `nst_jax.recipes.starts`, or an image
+    # [h, w, 3]; None without `--init`.
+    init: Any
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs
 
@@ -98,14 +103,14 @@ def _stylize_job(
     asked: _Asked,
     early: preview.Preview | None = None,
 ) -> PictureJob:
-    """Return the checked job; `early` begins a preview as soon as the sizes are known."""
+    """Return the checked job; if `early` is given, it begins a preview once the sizes are known."""
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]
     photo = images.read(source(content), argument="content")
     resume = checkpoint_of(asked.outputs)
     controls = controlling.read_controls(chosen, read)
     sized = None
-    # The file of a resumed run may hold a better picture already, so such a run has no preview.
+    # A resumed run has no preview, since its result file may show a better picture already.
     if early is not None and resume is None:
         inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
         sized = partial(early.begin, photo, read, inputs=inputs)

@@ -29,7 +29,12 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.app.writing import save_elsewhere, write_picture
 from nst_jax.feed_forward import style_files
 from nst_jax.feed_forward.style_files import TrainingCheckpoint
-from nst_jax.feed_forward.training import Training, TrainingDiverged, TrainingReport
+from nst_jax.feed_forward.training import (
+    Training,
+    TrainingDiverged,
+    TrainingReport,
+    checkpoint_size,
+)
 from nst_jax.feed_forward.training_job import TrainingJob
 from nst_jax.images import sheets
 from nst_jax.vgg.taps import TAPS
@@ -148,7 +153,11 @@ def run_training(
       How the training ended. If it was completed, or interrupted after its first update, the best
       network and the checkpoint have been written. If it diverged, the best network has been written,
       unless the best one is still the network before the first update.
+
+    Raises:
+      ValueError: if the disk has no room for a checkpoint, or the checkpoint is of another training.
     """
+    _check_disk_space(job, outputs)
     _introduce(weights, job, outputs, display, resume, notes)
     written = (outputs.style, outputs.checkpoint, outputs.samples)
     _files.remove_leftovers(path for path in written if path is not None)
@@ -160,7 +169,6 @@ def run_training(
             display.bar(job.steps, "measuring the paintings"),
             _resumed(params, job, resume) as run,
         ):
-            _check_disk_space(run, outputs)
             recorder = _Recorder(run, outputs, display, compiling, begun)
             return _follow(run, recorder, interrupts)
     except KeyboardInterrupt:
@@ -196,9 +204,10 @@ def _resumed(params: Params, job: TrainingJob, resume: TrainingCheckpoint | None
         raise ValueError(str(error).replace("`resume`", "`checkpoint`", 1)) from error
 
 
-def _check_disk_space(run: Training, outputs: TrainOutputs) -> None:
+def _check_disk_space(job: TrainingJob, outputs: TrainOutputs) -> None:
     """Refuse to train if a checkpoint does not fit on the disk where it is to be written."""
-    size, free = run.checkpoint_size, shutil.disk_usage(outputs.checkpoint.absolute().parent).free
+    size = checkpoint_size(job)
+    free = shutil.disk_usage(outputs.checkpoint.absolute().parent).free
     if size > free:
         raise ValueError(
             f"`checkpoint`: '{outputs.checkpoint}' takes about {amount(size)} and its disk has "

@@ -48,7 +48,7 @@ class Trained(NamedTuple):
 
 
 class ParsedStyle(NamedTuple):
-    """A checked style: a mixture of pictures, of the styles of a trained network, or of the 26 styles.
+    """A checked style: a mixture of pictures, of a trained network's styles, or of the 26 fixed styles.
 
     If the style has neither pictures nor a trained network, it is a mixture of the 26 styles.
     """
@@ -223,7 +223,7 @@ def checked_shares(shares: Sequence[Any], *, argument: str) -> np.ndarray:
 
 
 def checked_picture(argument: str, value: Any) -> HostImage:
-    """Return a picture [h, w, 3] in [0, 1]: check an array, or read a file.
+    """Return a picture [h, w, 3] in [0, 1] from an array, which is checked, or from a file.
 
     Args:
       argument: the caller's name for the picture, shown in error messages.

@@ -1,8 +1,9 @@
 """The artist's controls in pictures by a single pass: colours, realism, protected parts.
 
-A network paints the whole picture in one style, so there are no regions, and nothing is held while it
-paints. What remains is done to the pictures that the network sees, and to the picture that it paints,
-by the functions that `stylize` uses for the same controls.
+A network paints the whole picture in one style, so there are no regions, and it cannot keep a part of
+the content unchanged while it paints. So the controls change the pictures that the network sees, and
+the picture that it has painted. The functions for this are those that `stylize` uses. A request says
+what is needed to paint one picture: the content, the network and the style.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from nst_jax.feed_forward.instant_painter import InstantPainter, Request
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import Recipe
 
-# The choices of colours for which the style need not be a picture: nothing is taken from its pixels.
+# The choices of colours for which the style need not be a picture, since they do not read its pixels.
 WITHOUT_PICTURE = ("style", "content-after")
 
 
@@ -29,7 +30,7 @@ class ControlledRequest(NamedTuple):
     """One picture to paint with controls."""
 
     request: Request
-    finish: Callable[[AnyImage], Image]  # from the picture that the network painted to the result
+    finish: Callable[[AnyImage], Image]  # takes the picture that was painted, returns the result
 
 
 def check_colors_and_realism(colors: str, realism: Any) -> None:
@@ -80,7 +81,7 @@ def controlled_request(
     given: Given | None = None,
     strength: float = 1.0,
 ) -> ControlledRequest:
-    """Return the request to paint a content in a style, and what is then done to the result.
+    """Return the request to paint a content in a style, and what is done to the painted picture.
 
     Args:
       painter: makes the request.
@@ -96,7 +97,8 @@ def controlled_request(
     """
     shape = content.shape[0], content.shape[1]
     shapes = tuple(one.shape[:2] for one in style.pictures)
-    # The loop of updates has no part in this, but `style_shares` mix the palette of several styles.
+    # No updates are made here, so no losses are computed. But `style_shares` also say how the palettes
+    # of several styles are mixed.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
     prepared = prepare.prepared_of(

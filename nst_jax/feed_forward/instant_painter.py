@@ -1,12 +1,13 @@
 """Painting by feed-forward networks: each picture by the network that can paint its style.
 
 `nst_jax.instant` uses this module. So does a style transfer by optimisation, if it starts from a
-picture that such a network has painted.
+picture that such a network has painted. A request says what is needed to paint one picture: the
+content, the network and the condition.
 
 Each network is a pure function of weights, contents and conditions. A condition is an array [k] that
 says in which style the network paints one picture. For the network `arbitrary`, whose styles are given
-by pictures, it is a style vector. For the other networks, it has the weight of each of the network's
-styles in a mixture.
+by pictures, the condition is a style vector. For a network with fixed styles, it is the weight of each
+of these styles in a mixture.
 """
 
 import functools
@@ -56,7 +57,9 @@ class InstantNetwork(NamedTuple):
 
     name: str  # pictures whose networks have the same name are painted together
     params: Any  # the weights
-    digest: str  # digest of the weights
+    # For `arbitrary` and `styles26`, the digest of the weights that come with the package. For a
+    # trained network, the digest from `Trained`.
+    digest: str
     # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision); returns n pictures.
     paint: Callable[..., Image]
 
@@ -102,8 +105,9 @@ class InstantPainter:
         """Make a painter.
 
         Args:
-          params: the weights of the network that all requests need, `arbitrary` or `styles26`; None
-            loads the weights that come with the package. Trained networks have weights of their own.
+          params: weights of the network `arbitrary` or `styles26`; all requests must then need this
+            network. None loads the weights that come with the package, for whichever network a request
+            needs. Trained networks have weights of their own.
           precision: precision of products and activations.
           chunk: largest number of pictures that are painted at once; None is the number beyond which
             painting more at once is hardly faster.
@@ -198,9 +202,9 @@ class InstantPainter:
         return [painted[place] for place in range(len(requests))]
 
     def _strip(self, network: InstantNetwork, shape: Shape) -> int:
-        """Return the number of rows of the strips in which a picture is painted to fit in memory.
+        """Return the height, in px, of the horizontal strips in which a picture fits in memory.
 
-        The number is 0 if the whole picture fits.
+        The result is 0 if the whole picture fits, so that it need not be painted in strips.
         """
         if not isinstance(network.params, Params):  # a trained network cannot paint in strips
             return 0
@@ -237,9 +241,9 @@ class InstantPainter:
 def resolved_start(
     prepared: prepare.Prepared, recipe: Recipe, init: Any, shares: Sequence[Any] | None = None
 ) -> Any:
-    """Return the start of an optimisation; if it is the start `Instant`, paint the picture it means.
+    """Return the start of an optimisation; for the start `Instant`, paint the picture.
 
-    The start `Instant` means: the content, painted in the styles by a feed-forward network. The picture
+    The start `Instant` is the content, painted in the styles by a feed-forward network. The picture
     is painted at the coarsest scale (size of the canvas), at which the optimisation begins, since this
     costs least. In the recipe `default` this size is 256 px, at which strokes are as large as they were
     when the network was trained.

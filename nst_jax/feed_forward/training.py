@@ -160,9 +160,7 @@ class Training(Iterator[TrainingReport]):
         return stacked_targets(found)
 
     def _first_state(self, rule: Adam) -> TrainingState:
-        job = self.job
-        fresh = fresh_params(job.key, len(job.paintings), width=job.width, blocks=job.blocks)
-        state = init_training(fresh, rule)
+        state = _fresh_state(self.job, rule)
         if self._before is None:
             return state
         return tree_from(self._before.arrays, state, argument="resume")
@@ -383,11 +381,21 @@ class Training(Iterator[TrainingReport]):
         }
         return network or self.best, facts
 
-    @property
-    def checkpoint_size(self) -> int:
-        """Approximate number of bytes of a checkpoint, which has the state and the best network."""
-        leaves = jax.tree.leaves((self._state, self._state.network))
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+def _fresh_state(job: TrainingJob, rule: Adam) -> TrainingState:
+    """Return the state before the first update: a network of random parameters, and Adam's zeros."""
+    fresh = fresh_params(job.key, len(job.paintings), width=job.width, blocks=job.blocks)
+    return init_training(fresh, rule)
+
+
+def checkpoint_size(job: TrainingJob) -> int:
+    """Return about how many bytes a checkpoint of a job takes, without computing anything.
+
+    A checkpoint has the state of the training and the best network.
+    """
+    state = jax.eval_shape(lambda: _fresh_state(job, Adam(learning_rate=job.learning_rate)))
+    leaves = jax.tree.leaves((state, state.network))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _check_steps(resume: TrainingCheckpoint, job: TrainingJob) -> None:

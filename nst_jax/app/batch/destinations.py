@@ -1,4 +1,7 @@
-"""The paths of a batch's result pictures, and checks that no result overwrites an input or another."""
+"""The paths of a batch's result pictures, and checks that no result overwrites another file.
+
+A row is one picture of the batch: a content, its styles, and perhaps the name of the result.
+"""
 
 import os
 from collections import Counter
@@ -15,8 +18,9 @@ def destinations(
 ) -> list[Path]:
     """Return the path of each row's result picture.
 
-    The path is the row's `output`, relative to `folder`. A row without an `output` gets the path
-    `folder/CONTENT_STYLE.suffix`, with a number added if another row has that path.
+    The path is the row's `output`, relative to `folder`. A row without an `output` gets a path that is
+    made from the names of its files, such as `folder/cat_wave.png` for `cat.jpg` and `wave.jpg`. If
+    another row has this path already, a number is added.
 
     Args:
       rows: the rows of the batch.
@@ -58,7 +62,7 @@ def destinations(
             taken[path] = row
     # In lower case, since some file systems take `A.png` and `a.png` for the same file.
     names = {path.lower() for path in taken}
-    # For each stem, the last number that was tried, so that no number is tried twice.
+    # Name without number and suffix -> the last number that was tried, so that none is tried twice.
     counts: Counter[str] = Counter()
     found = []
     for row in rows:
@@ -79,7 +83,7 @@ def destinations(
 
 
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
-    """Return the paths of the contents, styles and masks of rows."""
+    """Return the paths of all input files of rows, including those of regions and protection."""
     return {
         path for row in rows for path in (row.content, *row.style_files, *files_of(row.controls))
     }
@@ -88,11 +92,12 @@ def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
 def check_destinations(
     files: Iterable[tuple[ManifestRow, Path]], *, more: Sequence[Path], inputs: Iterable[Path]
 ) -> None:
-    """Refuse results that cannot be written, or would overwrite an input or another file of the batch.
+    """Refuse results that cannot be written, or that would overwrite an input or a file in `more`.
 
     Args:
       files: rows, each with the path of its result.
-      more: other files that the batch writes: the contact sheet, the result manifest.
+      more: other files that the batch writes: the contact sheet (one picture that shows all results)
+        and the result manifest (a file that says how each row ended). They are checked as well.
       inputs: the files that the batch reads.
 
     Raises:

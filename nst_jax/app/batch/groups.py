@@ -1,9 +1,13 @@
 """Which pictures of a batch are painted together, and how a batch is divided into shards.
 
-Pictures are alike if one compiled program can paint them. For that, their canvases must have the same
-shape (and their styles too, if the style loss compares positions), or all canvases lie in buckets:
-arrays of the same shape. And their recipes may differ only in names and in the numbers that `VARIABLE`
-lists. A group consists of pictures that are alike, and is planned and painted together.
+A row says which picture to paint: it names the files and the recipe. Pictures are alike if one
+compiled program can paint all of them. Their recipes may differ only in names and in the numbers that
+`VARIABLE` lists. Their canvases (the arrays that are painted) either have the same shape, or lie in
+buckets of the same shape. A bucket is an array that is at least as large as the canvas in it. If the
+style loss compares positions and there are no buckets, the styles must have the same shapes too.
+
+A group consists of pictures that are alike; it is planned and painted together. A shard is a part of
+the batch that a process of its own paints.
 """
 
 import re
@@ -25,10 +29,10 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.bucket_choice import Costs, chosen_buckets, even_size, typical_costs
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
-MOST_PICTURES = 8  # largest number of pictures in a group for each device that shares the group
+MOST_PICTURES = 8  # largest number of pictures of one group that one device paints
 
-# Pictures that are alike may differ in some numbers of their recipes: in those whose path in the pytree
-# begins with one of these texts.
+# The numbers in which the recipes of pictures that are alike may differ. They are those whose path in
+# the recipe, as `jax.tree_util.keystr` writes it, begins with one of these texts.
 VARIABLE = (
     ".terms.",
     ".descent.optimizer.",
@@ -44,38 +48,40 @@ class Entry(NamedTuple):
     content: Path
     styles: tuple[Path, ...]
     output: Path
-    recipe: Recipe  # with all flags, overrides and style shares applied
-    scales: tuple[prepare.Scale, ...]  # coarse to fine
+    recipe: Recipe  # changed by the flags, the style shares and the overrides of the row
+    scales: tuple[prepare.Scale, ...]  # the sizes at which it is painted, coarse to fine
     # Sizes and digests of the content and the styles when the batch was planned. A file that has
     # another digest when it is read is refused.
     seen: tuple[images.Glance, ...]
     # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
     # precision was not `auto`, or is still `auto`.
     auto_on: str = ""
-    # Options of regions and protection, as in `stylize`; None if the row has none.
+    # The values of `stylize`'s options for regions and protection; None if the row has neither.
     controls: Mapping[str, Any] | None = None
-    # The same as `seen`, for each file that `controls` name, by its role, such as "protect".
+    # Role of each file that `controls` names, such as "protect" -> its size and digest, as in `seen`.
     masked: Mapping[str, images.Glance] = {}
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
-        """Sizes and digests of all styles, as in `seen`: of `styles`, then of the regions' styles.
+        """Sizes and digests of all styles: first of `styles`, then of the styles of regions.
 
-        They have the order of `style_shapes` in each of `scales`.
+        The order is that of `style_shapes` in each of `scales`.
         """
         of_regions = region_styles_of(self.masked)
         if self.controls is not None and self.controls["region_maps"]:
-            # The row has two colour-coded maps. The second is drawn over the row's only style, of which
-            # each region takes the style of a part.
+            # One colour-coded map divides the content into regions, and another one divides the row's
+            # only style into parts. A region gets the style of the part that has the same colour. So
+            # the file of the row's style is also that of each region's style.
             of_regions = [self.seen[1]] * (self.scales[-1].regions - 1)
         return (*self.seen[1:], *of_regions)
 
 
 def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]:
-    """Return the styles of the regions among the files that regions and protection name.
+    """Return the sizes and digests of the files that are styles of regions.
 
     Args:
-      masked: maps the role of each file, such as "region_1_style", to the file's size and digest.
+      masked: maps the role of each file of regions and protection, such as "region_1_style", to the
+        file's size and digest.
     """
     return [one for role, one in masked.items() if re.fullmatch(r"region_\d+_style", role)]
 
@@ -84,10 +90,10 @@ class Group(NamedTuple):
     """Pictures that are alike, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    # For each leaf of the recipe, whether its value differs between pictures that are alike, of which
-    # some may be in other groups.
+    # For each leaf (number) of a recipe, whether its value differs between the pictures that are alike.
+    # Pictures of other groups count too, so that all groups run the same program.
     varying: tuple[bool, ...]
-    # The scales of the bucket in whose arrays the canvases lie; None if each canvas is an array itself.
+    # The scales of the bucket in which each canvas lies; None if there is no bucket.
     arrays: tuple[prepare.Scale, ...] | None = None
 
     @property
@@ -97,23 +103,23 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint, if they lie in arrays of one shape."""
+    """Pictures that are alike, or that become so when they are put into buckets of the same shape."""
 
     entries: list[Entry]
     varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs between entries
 
 
 def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Alike]:
-    """Collect entries that one program can paint; entries that are alike stay in their order.
+    """Divide entries into sets of pictures that one program can paint; each set keeps their order.
 
-    Which recipe numbers are passed to the program as arrays is decided for all that are alike, so that
-    all their groups run the same program.
+    The program takes as arguments those numbers of the recipes that differ within a set. They are found
+    here, before a set is divided into groups, so that all groups of a set run the same program.
 
     Args:
       entries: the entries, in any order.
-      bucket: side, in px, of the square arrays in which all canvases lie; None if each canvas is an
-        array itself; "auto": entries with one structure of the recipe are alike, except for those that
-        no bucket holds.
+      bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
+        buckets. With "auto", each picture that can lie in a bucket may get one later; such pictures are
+        in the same set if the structures of their recipes are equal.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -193,12 +199,13 @@ def form_groups(
 
     Args:
       entries: the entries, in any order.
-      platform: the device's platform, as JAX names it. Groups of large pictures are smaller, above all
-        on a CPU, since painting more of them together gains no speed.
+      platform: JAX's name of the platform of the devices, such as "cpu". Groups of large pictures are
+        smaller, above all on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group; each paints some of its pictures.
       bucket: as in `alike_of`; with "auto", the buckets are those that `chosen_buckets` chooses.
-      costs: function of a recipe; returns what is weighed in this choice. None: `typical_costs`.
-      fits: function of a recipe and the arrays of a bucket; returns whether one picture in them fits
+      costs: takes a recipe, and returns the costs by which `chosen_buckets` chooses; None means those
+        that `typical_costs` returns.
+      fits: takes a recipe and the scales of a bucket, and returns whether a picture in this bucket fits
         into memory.
 
     Returns:
@@ -222,7 +229,8 @@ def form_groups(
     def groups_of(alike: Alike) -> Iterator[Group]:
         for one in buckets_of(alike.entries):
             own = [alike.entries[index] for index in one.runs]
-            # Groups of a bucket get equal sizes if possible: each further size needs another program.
+            # Groups with the same bucket get equal numbers of pictures if possible, since each other
+            # number needs another program.
             size = even_size(len(own), most(one.scales[-1].shape))
             for first in range(0, len(own), size):
                 part = tuple(own[first : first + size])
@@ -242,7 +250,7 @@ class Shard(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """Text such as "-2-of-8", appended to file stems so that shards write different files."""
+        """Text such as "-2-of-8", with which each shard's result manifest gets a name of its own."""
         return f"-{self.number}-of-{self.parts}"
 
 
@@ -268,8 +276,9 @@ def parse_shard(text: str) -> Shard:
 def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow]:
     """Return the rows of one shard, in their order.
 
-    First, rows with the same recipe, number of styles and keys of overrides are put together, since
-    one program can probably paint them. Then the rows are cut into slices of at most `MOST_PICTURES`,
+    First, rows with the same recipe, number of styles and keys of overrides (changes KEY=VALUE of the
+    recipe) are put together, since one program can probably paint them. Then the rows are cut into
+    slices of at most `MOST_PICTURES`,
     and shard I of N gets the I-th slice and every N-th after it. The choice depends on the text of the
     rows alone, not on their files, on the device or on what is finished. So the processes of all shards
     agree, and each opens the input files of its own rows only.

@@ -1,6 +1,9 @@
-"""Make the checked job of a batch: each row becomes an entry with recipe, sizes and destination.
+"""Make the checked job of a batch: each row becomes an entry with recipe, sizes and result path.
 
-A row is one picture to paint; see `rows`.
+A row is one picture to paint, as the command line or a manifest (a table of rows) describes it. It
+becomes a `Draft` when its recipe and result path are known, and an `Entry` when its input files have
+been inspected. A record says how a row ended; the result manifest is the file of all records. A shard
+is a part of the batch that a process of its own paints.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,9 +44,11 @@ class BatchJob(Job):
         other existing files; True replaces any file; False skips finished pictures and refuses
         all other existing files.
       sheet: path of the contact sheet; None draws no sheet.
-      chunk: largest number of pictures painted at once; None is as many as fit into memory.
-      bucket: side, in px, of the square arrays in which all canvases lie, so that they share compiled
-        programs; None if each canvas is an array itself; "auto": whatever takes the fewest seconds.
+      chunk: largest number of pictures painted at once; None means as many of a group as fit into
+        memory.
+      bucket: side, in px, of buckets: square arrays in which the canvases lie, so that pictures of
+        different sizes share compiled programs. None means no buckets. With "auto", the program chooses
+        for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
     """
 
@@ -68,7 +73,7 @@ class BatchJob(Job):
         Args:
           platform: "cpu", "gpu" or "tpu".
         """
-        # Resolved recipes by the id of the recipe before, since many entries share a recipe.
+        # Id of a recipe -> the same recipe, resolved. Many entries share a recipe.
         known: dict[int, Recipe] = {}
 
         def resolved(entry: Entry) -> Entry:
@@ -153,7 +158,7 @@ def recipes_of(
       ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
     """
     if any(row.recipe is None for row in rows):
-        arguments.recipe_of(changes)  # raises for a wrong flag, before an error would name a row
+        arguments.recipe_of(changes)  # raises for a wrong flag; below, the error would name a row
     bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
     known: dict[Any, Recipe] = {}
     found = []
@@ -230,7 +235,8 @@ def inspected(
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
     def glance(path: Path, draft: Draft, argument: str) -> images.Glance:
-        # Messages on typed files say `contents` or `styles`, as the command line calls its arguments.
+        # For files that were typed on the command line, messages say `contents` or `styles`, which are
+        # the names of the command's arguments.
         argument += "s" if draft.row.typed else ""
         if (path, argument) not in known:
             try:
@@ -242,9 +248,9 @@ def inspected(
             raise found
         return found
 
-    # Why a picture does not fit into memory (empty if it fits), by structure of the recipe, scales and
-    # whether it has controls. Recipes of one structure differ only in numbers, which do not change the
-    # memory, so that thousands of rows may share one check.
+    # The structure of a recipe, the scales, and whether there are controls (regions or protection) ->
+    # why such a picture does not fit into memory, or "" if it fits. Recipes of one structure differ
+    # only in numbers, which do not change the memory, so thousands of rows may share one check.
     refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
@@ -275,11 +281,11 @@ def inspected(
 
 
 def _argument_of(role: str, row: ManifestRow) -> str:
-    """Return the name of the manifest's column, or of the option, that a file of a row comes from.
+    """Return the name of the manifest's column, or of the command's option, that names a file.
 
     Args:
       role: the role of the file, such as "protect", from `controls.roles_of`.
-      row: the row; if it is not from a manifest, the file comes from an option.
+      row: the row to which the file belongs; if it is not from a manifest, an option names the file.
     """
     if role == "protect":
         return role
@@ -291,7 +297,8 @@ def _argument_of(role: str, row: ManifestRow) -> str:
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
     """Return why a picture does not fit into memory or into its bucket; empty if it fits."""
     try:
-        # Of buckets that are chosen by cost, only those are chosen that fit.
+        # With "auto", a bucket that does not fit into memory is never chosen, so it is enough to check
+        # the picture without a bucket.
         if bucket is None or bucket == buckets.AUTO:
             plan_scales(entry.recipe, entry.scales, mesh=mesh)
             return ""
@@ -440,7 +447,8 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
       weights: description of the weights file.
 
     Raises:
-      ValueError: if the file at a result's path is not its finished picture and may not be replaced.
+      ValueError: if the file at the path of a row's result is not the finished picture of this row and
+        may not be replaced.
     """
     rest, finished = results.divided(
         job.entries,

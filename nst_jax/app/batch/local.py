@@ -1,7 +1,7 @@
-"""Run a batch in this process: the calling thread paints, while two others read inputs and write.
+"""Run a batch in this process: the calling thread paints, another reads inputs, a third writes results.
 
-A row of a batch is one picture to paint, with its files and options. An `Entry` is a checked row. A
-group is a set of entries that are painted together.
+A row is one picture of the batch. An `Entry` is a row whose input files were inspected, but not read
+yet. A `Group` has the entries that are painted together. A `Record` says how a row ended.
 """
 
 import re
@@ -66,7 +66,8 @@ class PaintedPicture(NamedTuple):
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
     losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
-    broke_at: int | None  # number of updates after which losses were not finite; None if all were
+    # Number of updates after which the losses were not finite; None if they were always finite.
+    broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
     # Duration of painting the picture's group, divided by the number of pictures in the group.
     seconds: float
@@ -91,7 +92,8 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
-    # A loss that matches positions needs the shape of every style. All others need each shape once.
+    # A loss that matches positions needs the shape of every picture's styles. For all other losses, it
+    # is enough to name each different shape once.
     if not recipe.terms.matched:
         shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
@@ -102,7 +104,8 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
     """Read the files of a group, each once.
 
     Returns:
-      The entries whose files could be read; and records of the other entries, which have failed.
+      The entries whose files could be read, with what was read; and, for the other entries, records
+        with the status "failed".
     """
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
@@ -133,7 +136,10 @@ def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
 
 
 def message_of(error: BaseException) -> str:
-    """Return an error as one line, with the name of the error's type unless it is `SELF_EXPLAINING`."""
+    """Return the message of an error as one line, which begins with the name of the error's type.
+
+    The name is left out if the type is in `SELF_EXPLAINING`.
+    """
     if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"
     lines, kind = " ".join(str(error).split()), type(error).__name__
@@ -163,7 +169,7 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    alone = group._replace(arrays=None)  # each picture fills its arrays
+    alone = group._replace(arrays=None)  # the group without its bucket
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     if by_cost and any(map(_is_transparent, loaded)):
         rest = [one for one in loaded if not _is_transparent(one)]
@@ -183,7 +189,7 @@ def paint_group(
     except Exception as error:
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", message_of(error))]
-        # Alone and without padding, a picture takes the least memory.
+        # A picture takes the least memory if it is painted alone and without a bucket.
         how = alone if by_cost else group
         return _joined([paint_group(params, [one], how, job, progress) for one in loaded])
     seconds = (time.perf_counter() - begun) / len(loaded)
@@ -205,7 +211,10 @@ def _joined(
 
 
 def _is_transparent(one: Loaded) -> bool:
-    """Return whether a picture has transparent parts that its losses leave out: no bucket holds it."""
+    """Return whether a row's pictures have parts that the losses leave out since they are transparent.
+
+    Such a row cannot be painted in a bucket.
+    """
     if why_transparent_counts(one.entry.recipe):
         return False
     return any(picture.alpha is not None for picture in (one.content, *one.styles))
@@ -217,7 +226,8 @@ def _paint_together(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     contents, styles = _pictures(loaded)
-    # A row with regions or protection is a group of its own, so no other row of this group has any.
+    # A row with regions or protection is a group of its own. So either this group is a single row, or
+    # none of its rows has controls.
     controls = loaded[0].controls
     opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
     members = members_of(
@@ -228,7 +238,8 @@ def _paint_together(
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
     )
-    if plan.in_bucket:  # transparent parts are known only once the files are read
+    # Checked only now, since before the files were read nobody knew which parts are transparent.
+    if plan.in_bucket:
         controlled = any(member.prepared.controls is not None for member in members)
         buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
     for member in members:  # raises for a region that is empty everywhere
@@ -246,10 +257,10 @@ def _paint_together(
 def _opacities(
     loaded: Sequence[Loaded], contents: int, styles: int, recipe: Recipe
 ) -> tuple[list[Any] | None, list[Any] | None]:
-    """Return the opacities of the contents, and those of the styles; each is None if all are opaque.
+    """Return a list of the opacities of the contents, and a list of the opacities of the styles.
 
-    If the losses of the recipe cannot leave out transparent parts, both are None as well, so that
-    transparent parts count as white.
+    None takes the place of a list if all its pictures are opaque. It takes the place of both lists if
+    the losses of the recipe cannot leave out transparent parts; these then count as white.
 
     Args:
       loaded: the entries of the group.
@@ -271,9 +282,9 @@ def _opacities(
 def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
-    But if all pictures have the same styles, the list of styles has a single item; or else, if all have
-    the same content, the list of contents has a single item. `members_of` uses a single item for all
-    pictures, so that the features of the item are computed only once.
+    There are two exceptions. If all pictures have the same styles, the list of styles has a single
+    item. If not, but all have the same content, the list of contents has a single item. `members_of`
+    uses a single item for all pictures, so that the features of the item are computed only once.
     """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
@@ -338,7 +349,8 @@ def paint_groups(
       job: the job to which the groups belong.
       parts: the groups.
       progress: the progress of the batch, made from `work_of_groups(parts)`.
-      report: called with the record of each row that has ended, in this thread or in that which writes.
+      report: called with the record of each row that has ended; the caller is this thread or the thread
+        that writes.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -364,7 +376,7 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return the work of each group, from which a `BatchProgress` estimates times."""
+    """Return a `GroupWork` for each group, from which a `BatchProgress` estimates times."""
     return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 
@@ -383,8 +395,8 @@ def paint_here(
       weights: description of the weights file.
       job: the batch without its finished pictures.
       display: where progress is shown.
-      report: called with the record of each row that was written or has failed.
-      parts: the groups of the batch, from `groups_here`; None forms them.
+      report: called with the record of each row whose picture was written or that has failed.
+      parts: the groups of the batch, from `groups_here`; None means that this function calls it.
     """
     parts = groups_here(job) if parts is None else parts
     with CompileClock() as compiling, display.bar(len(job.entries), "compiling"):
@@ -397,7 +409,7 @@ def paint_here(
 
 
 def groups_here(job: BatchJob) -> list[Group]:
-    """Return the groups of a batch that this process paints."""
+    """Divide the pictures of a batch into groups, for painting on the devices of this process."""
     parallel = sharding.pictures_in_parallel(job.mesh)
     platform = jax.local_devices()[0].platform
     return groups.form_groups(
@@ -411,7 +423,7 @@ def groups_here(job: BatchJob) -> list[Group]:
 
 
 def _programs_of(parts: Sequence[Group]) -> int:
-    """Return how many programs groups compile, over all scales."""
+    """Return how many different programs the groups run, over all scales."""
     return sum({_program_of(group): len(group.scales) for group in parts}.values())
 
 
@@ -423,7 +435,7 @@ def _program_of(group: Group) -> Any:
 
 
 def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
-    """Return one line on the memory of the group that takes most."""
+    """Return one line of text about the memory of the group that takes most memory."""
     # Groups with equal keys take equal memory, which does not depend on the numbers in a recipe.
     alike = {}
     for group in parts:
@@ -528,7 +540,8 @@ def _introduce(
       weights: description of the weights file.
       done: number of finished pictures, which are skipped.
       display: where the lines are shown.
-      parts: the groups, if this process paints them; then its device and memory are shown.
+      parts: the groups, if this process paints them, so that its device and memory are shown; None if
+        other processes paint.
     """
     entries = job.entries
     counts = Counter((e.recipe.name, int(e.recipe.descent.steps)) for e in entries)
@@ -574,14 +587,17 @@ def _introduce(
 
 
 def _bucket_words(parts: Sequence[Group]) -> str:
-    """Return one line on the arrays in which the pictures lie; see `bucket_line`."""
+    """Return one line of text about the buckets in which the pictures lie; see `bucket_line`."""
     pairs = [(entry.scales, group.scales) for group in parts for entry in group.entries]
     runs, arrays = zip(*pairs, strict=True)
     return bucket_line(runs, arrays, len(set(map(_program_of, parts))))
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:
-    """Return a note on the styles that `--style-scale` enlarges beyond their pixels, or no note."""
+    """Return a list with one note on all styles that `--style-scale` enlarges beyond their own sizes.
+
+    The list is empty if there are no such styles.
+    """
     names: dict[str, None] = {}
     for entry in entries:
         if entry.recipe.pictures.style_scale is None:
@@ -611,7 +627,7 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
 
 
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
-    """Draw the contact sheet: a row for each content, a column for each style, and the results.
+    """Draw the contact sheet: contents on the left, styles at the top, and results in the cells.
 
     An entry that blends several styles is shown in the column of its first style.
 

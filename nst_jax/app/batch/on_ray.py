@@ -1,9 +1,11 @@
 """Paint a batch on a Ray cluster: one actor per device, each with its own compiled programs.
 
-A row of a batch is one picture to paint. All machines must see the files under the same paths. Ray
-restarts an actor that dies; the new actor gets the same groups (pictures that are painted together)
-again, and skips their pictures that are already finished, unless the batch was started with
-`--overwrite`.
+A row is one picture of the batch, a group has the pictures that are painted together, and a record says
+how a row ended. An actor is a process of Ray that keeps an object, here a `Painter`.
+
+All machines must see the files under the same paths. Ray restarts an actor that dies. The new actor
+gets the same groups again. It skips the pictures that are finished already, unless the batch was
+started with `--overwrite`.
 """
 
 import functools
@@ -33,11 +35,11 @@ from nst_jax.app.timing import CompileClock
 from nst_jax.recipes import toml
 from nst_jax.weights.params import WeightsInfo
 
-RETRIES = 3  # how often a block of groups is tried again, at most, after its actor died
+RETRIES = 3  # largest number of times that a block of groups is tried again after its actor died
 # Largest number of groups in a block, the part of the work that Ray gives to an actor at a time. An
 # actor reads files ahead only within a block, so with small blocks it waits for files. With large
-# blocks, the work is divided less evenly among the actors, and with `--overwrite` more is painted again
-# after an actor died.
+# blocks, the work is divided less evenly among the actors. And if an actor dies in a batch that was
+# started with `--overwrite`, the pictures of its whole block are painted again.
 MOST_GROUPS = 8
 ACCELERATORS = ("GPU", "TPU")  # accelerators on which batches are painted, as Ray names them
 
@@ -70,8 +72,8 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():  # whoever initialised Ray also shuts it down
         yield
         return
-    # Ray's core warns for every actor that its arguments might be lost. They are not, since this
-    # process keeps them, so the warnings are switched off.
+    # Ray's core warns for every actor that the actor's arguments might be lost. They cannot be lost,
+    # since this process keeps them, so the warnings are switched off.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     ray.init(log_to_driver=False, logging_level="error", include_dashboard=False)
     try:
@@ -140,8 +142,8 @@ def platform() -> str:
 class PackedGroup(NamedTuple):
     """A group in the form in which it is sent to actors.
 
-    Recipes are written as TOML, in which functions are names. Paths are absolute, since actors have
-    another working directory.
+    Recipes are written as TOML, in which functions are given by their names. Paths are absolute, since
+    actors have another working directory.
     """
 
     entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
@@ -161,7 +163,7 @@ class ActorInputs(NamedTuple):
 def _actor_inputs(
     params: Params, weights: WeightsInfo, batch: BatchJob, groups: Sequence[Group]
 ) -> ActorInputs:
-    texts: dict[int, str] = {}  # TOML by the id of the recipe, since many entries share a recipe
+    texts: dict[int, str] = {}  # id of a recipe, which many entries may share -> the recipe as TOML
 
     def pack(entry: Entry) -> dict[str, Any]:
         recipe = entry.recipe
@@ -237,7 +239,7 @@ def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Reco
 
 
 def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) -> Iterator[Record]:
-    """Yield records of the rows that no actor reported: done if the picture is finished, else failed.
+    """Yield records of the rows that no actor reported: "done" for finished pictures, else "failed".
 
     Args:
       batch: the job whose rows were given to actors.
@@ -290,7 +292,7 @@ class Painter:
         self._groups, self._inputs = unpacked(inputs.groups), inputs
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Paint the groups indexed by column `group`; return JSON records in column `records`."""
+        """Paint the groups with the indices in column `group`; return records as JSON in `records`."""
         weights, batch = self._inputs.weights, self._inputs.batch
         records: list[Record] = []
         rest = []

@@ -1,8 +1,9 @@
 """The result manifest, which records how each row of a batch ended, and a check for finished pictures.
 
-A row is one picture to paint. The result manifest is a file of JSON lines. A line is appended when a
-row ends, so the file is complete and readable at any time, also after a crash. If a batch is started
-several times, a row has several lines, of which the last counts. A line looks like this:
+A row is one picture of the batch; its record says how it ended. The result manifest is a file of JSON
+lines, one for each record. A line is appended when a row ends, so the file is complete and readable at
+any time, also after a crash. If a batch is started several times, a row has several lines, of which the
+last counts. A line looks like this:
 
     {"row": 3, "content": "photos/c.jpg", "style": "a.jpg", "output": "out/c_a.png", "status": "done",
      "error": null, "seconds": 4.1, "losses": {"total": ..., "content": ..., ...}}
@@ -27,7 +28,8 @@ from nst_jax import _files, _locks, images
 from nst_jax.app import outputs, writing
 from nst_jax.images import reading
 
-# How the file name of the result manifest begins; for a shard, text such as "-2-of-8" follows.
+# How the file name of the result manifest begins. Text such as "-2-of-8" follows for a shard, which is
+# a part of a batch that a process of its own paints.
 LISTING = "results"
 
 # Settings of a finished picture that may differ from the requested ones, since they change pictures
@@ -57,7 +59,7 @@ class Results(AbstractContextManager):
     """Collects the records of a batch and appends them to the result manifest, from any thread.
 
     If the result manifest is deleted during the batch, it is made anew with all records so far. If it
-    cannot be written, the batch goes on, since its pictures matter more; with each later record,
+    cannot be written to, the batch goes on, since its pictures matter more; with each later record,
     writing is tried again.
     """
 
@@ -67,7 +69,7 @@ class Results(AbstractContextManager):
         self._lock = threading.Lock()
         self._lines: list[bytes] = []  # all lines so far, also those not in the file yet
         self._written = 0  # how many of `_lines` are in the file
-        self._failure: OSError | None = None  # why the last attempt to write failed, if it did
+        self._failure: OSError | None = None  # the error of the last attempt to write, if any
         self._file: BinaryIO | None = self._opened()
 
     def _opened(self) -> BinaryIO:
@@ -157,7 +159,7 @@ def check_listing(path: Path) -> None:
     """Refuse a result manifest to which no records can be appended.
 
     Raises:
-      ValueError: if the file cannot be written, or if it exists and is not a result manifest.
+      ValueError: if the file cannot be written to, or if it exists and is not a result manifest.
     """
     if path.parent.exists():
         outputs.check_file(path, "output")
@@ -212,7 +214,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """Anything that `divided` can take for a row: it has a number and the path of its picture."""
+    """Any object that `divided` accepts as a row: it has a number and the path of its picture."""
 
     @property
     def number(self) -> int:
@@ -249,7 +251,8 @@ def divided(
       The rows to paint; and the rows whose pictures are finished, each with its picture's metadata.
 
     Raises:
-      ValueError: if the file at a result's path is not its finished picture and may not be replaced.
+      ValueError: if the file at the path of a row's picture is not the finished picture of this row and
+        may not be replaced.
     """
     rest: list[R] = []
     finished: list[tuple[R, dict[str, Any]]] = []
@@ -280,14 +283,17 @@ def divided(
 
 
 def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
-    """Refuse the path of a contact sheet if no sheet can be written there without loss.
+    """Refuse a path for the contact sheet that cannot be written to, or where a file would be lost.
+
+    The contact sheet is one picture that shows all results of a batch.
 
     Args:
       sheet: the path.
       overwrite: if True, a file that this program did not write may be replaced.
 
     Raises:
-      ValueError: if the path cannot be written, or a file there is not ours and may not be replaced.
+      ValueError: if the path cannot be written to, or if it is a file that this program did not write
+        and that may not be replaced.
     """
     if not sheet.parent.exists():
         return
@@ -300,7 +306,10 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 
 
 def written_before(folder: Path) -> set[str]:
-    """Return the real paths of all pictures that a folder's result manifests record as not failed."""
+    """Return the paths of all pictures that a folder's result manifests record as not failed.
+
+    Symbolic links in the paths are followed.
+    """
     found = set()
     for path in folder.glob(f"{LISTING}*.jsonl"):
         if not path.is_file():  # opening a pipe might wait forever
@@ -321,7 +330,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
 
     Args:
       path: an existing file.
-      written: the real paths of pictures that result manifests record, from `written_before`.
+      written: the paths of pictures that result manifests record, from `written_before`.
     """
     return os.path.realpath(path) in written or reading.has_settings(path)
 

@@ -4,7 +4,7 @@ A row is one picture to paint. A manifest is a table of rows with the columns `c
 optionally `output`, `recipe`, `overrides`, `region`, `regions` and `protect`. Its rows are numbered
 from 1, not counting a header. Paths of contents, styles, masks and recipe files are relative to the
 manifest's folder, so that this folder can be moved as a whole; outputs are relative to the folder of
-the results.
+the results. An override is a change KEY=VALUE of the recipe.
 """
 
 import csv
@@ -42,9 +42,10 @@ class ManifestRow(NamedTuple):
 
     number: int  # number of the row, from 1
     content: Path
-    styles: tuple[parsing.StyleShare, ...]  # style files, each with its share or None
-    location: str = ""  # text for messages, "row 3 of 'jobs.csv'"; empty without a manifest
-    # Path of the result, relative to the folder of results; None names the result CONTENT_STYLE.
+    styles: tuple[parsing.StyleShare, ...]  # style files, each with its share in the blend, or None
+    location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
+    # Path of the result, relative to the folder of results; None means a name made from those of the
+    # content and the styles.
     output: str | None = None
     recipe: str | None = None  # a name or a file; None is the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
@@ -56,7 +57,8 @@ class ManifestRow(NamedTuple):
     # folder, by a glob or in a manifest. If one cannot be used, that is probably a typing mistake, and
     # the batch does not start.
     typed: bool = False
-    # Layers with a style picture of their own: pairs of the layer's name and the path of the picture.
+    # For each layer of the network that has a style picture of its own: the name of the layer, and the
+    # path of the picture. (In this package, a layer whose activations are read is called a tap.)
     tap_files: tuple[tuple[str, Path], ...] = ()
 
     @property
@@ -66,7 +68,7 @@ class ManifestRow(NamedTuple):
 
     @property
     def controls(self) -> dict[str, Any]:
-        """Regions and protection, by the names of the options of `stylize`."""
+        """Regions and protection: maps the names of the options of `stylize` to their values."""
         return {
             "regions": self.regions,
             "region_maps": self.region_maps,
@@ -75,7 +77,7 @@ class ManifestRow(NamedTuple):
 
 
 def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
-    """Add to each row the style pictures that the command line gives for single layers.
+    """Return the rows, to each of which the command line's style pictures of single layers are added.
 
     If a row has a picture of its own for a layer, that picture is used and not the command line's.
 
@@ -89,8 +91,8 @@ def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> li
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
     """Return the rows with the regions and the protection that the command line gives.
 
-    If a row has regions of its own, these are used instead of the command line's regions. The same
-    holds for protection.
+    If a row has regions of its own, these are used instead of the command line's regions. If it has
+    protection of its own, this is used instead of the command line's protection.
 
     Args:
       rows: the rows.
@@ -98,7 +100,8 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
         in place of a mask; see `controls.of_content`.
 
     Raises:
-      ValueError: if a folder has no mask for the content of a row; names the row of a manifest.
+      ValueError: if a folder has no mask for the content of a row; the message names the row if it came
+        from a manifest.
     """
     controlling.check_alone(chosen)
     found = []
@@ -236,7 +239,7 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
       zipped: whether to pair the n-th content with the n-th style, and no others.
 
     Returns:
-      Rows in the order of the contents, then the styles.
+      The rows, in the order of the contents; rows with the same content are in the order of the styles.
 
     Raises:
       ValueError: if `zipped` and the numbers of contents and styles differ, if a folder cannot be read
@@ -250,7 +253,7 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
 
 
 def pairs_of(contents: Sequence[C], styles: Sequence[S], *, zipped: bool) -> list[tuple[C, S]]:
-    """Return every content with every style, or, if `zipped`, the n-th content with the n-th style.
+    """Return pairs: of every content and every style, or, if `zipped`, of the n-th and the n-th.
 
     Raises:
       ValueError: if `zipped` and the numbers of contents and styles differ.
@@ -274,10 +277,11 @@ def read_manifest(path: Path) -> list[ManifestRow]:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
         A cell of the column `style` has FILE or FILE:SHARE. Several styles, which are blended, are
         separated by semicolons, or are a list in JSONL and Parquet; LAYER=FILE among them is the style
-        of one layer. The column `region` has one or several regions in the same way, each written as
-        after `--region`. The column `regions` has two colour-coded maps, as after `--regions`, and
-        `protect` is written as after `--protect`. The column `overrides` has KEY=VALUE as after
-        `--set`, several separated by semicolons or as a list, or an object of keys and values.
+        of one layer. The column `region` has one region, written as after `--region`, or several, which
+        are separated by semicolons or are a list. The column `regions` has two colour-coded maps, as
+        after `--regions`, and `protect` is written as after `--protect`. The column `overrides` has
+        KEY=VALUE, as after `--set`. Several overrides are separated by semicolons, are a list, or are
+        an object of keys and values.
 
     Returns:
       The rows, in the order of the file.
@@ -507,7 +511,7 @@ def _typed(value: Any) -> str:
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Context manager: put the manifest and the row's number before the message of an error in it.
+    """Context manager: put the manifest and the row's number before the message of an error inside.
 
     An error about a row that is not from a manifest is unchanged.
     """

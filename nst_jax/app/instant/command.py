@@ -1,4 +1,8 @@
-"""The command `instant`: one picture, many pictures, or one in all 26 styles."""
+"""The command `instant`: one picture, many pictures, or one in all 26 styles.
+
+A row is one picture to paint: a content and a style. A record says how a row ended, and the result
+manifest is the file of the records. The 26 styles are those that a network of the package has learned.
+"""
 
 import threading
 import time
@@ -43,19 +47,19 @@ from nst_jax.feed_forward import instant_painter, style_names
 from nst_jax.images import sheets
 
 SILENT_SECONDS = 2.0  # after so many seconds without a result, a line says what takes the time
-COLUMNS = 6  # pictures in a row of the sheet of all styles
+COLUMNS = 6  # number of pictures side by side on the sheet of all styles
 
 
 def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
     """Print the 26 styles, or paint one picture, many, or one in all 26 styles; return the exit code.
 
-    If there is a single result, its inputs may come from standard input, and the result may go to
-    standard output.
+    If there is a single result, one of its input files may come from standard input, and the result may
+    go to standard output.
 
     Args:
       content: path of the photo, or a folder or a pattern; None to print the styles.
-      words: names or paths of the style, each with its share or None; with `--styles`, further
-        contents.
+      words: names or paths of the style, each with its share in the blend, or None if no share was
+        given; with `--styles`, paths of further contents.
       chosen: the options of the command.
     """
     pictures = [path for path, _ in words]
@@ -138,7 +142,7 @@ def _begun(
 
 
 def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str, str]:
-    """Return the lines on weights, precision, pictures and styles to show before painting, by title."""
+    """Return what to show before painting: maps titles, such as "weights", to lines of text."""
     networks = [network_of(row.style, painter) for row in job.rows]
     described = dict.fromkeys(f"{one.name.split()[0]}, {one.digest[:12]}" for one in networks)
     lines = {
@@ -175,7 +179,7 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
 
 @contextmanager
 def _telling(display: Display, row: Row) -> Iterator[None]:
-    """Context manager: if its block takes over `SILENT_SECONDS`, show a line that says what is slow."""
+    """Context manager: if its block is not done in `SILENT_SECONDS`, show a line on what is slow."""
     what = f"painting {px(row.shape)}; for the first picture of a size this includes compiling"
     timer = threading.Timer(SILENT_SECONDS, display.say, [what])
     timer.daemon = True
@@ -194,8 +198,8 @@ def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     folder = job.folder
     assert folder is not None
     folder.mkdir(exist_ok=True)
-    # The result manifest is reserved before finished pictures are looked for, since another run may be
-    # painting pictures into the same folder.
+    # The result manifest is reserved before finished pictures are looked for, since another process may
+    # be painting pictures into the same folder.
     with _files.reserved(listing_of(folder, None), argument="output"):
         raise_on_interrupt()
         listed, complete = _run(job, chosen, folder)
@@ -218,7 +222,7 @@ def _count(job: InstantJob) -> int:
 
 
 def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[results.Results, bool]:
-    """Paint and record the rows; return the records, and whether the run came to its end."""
+    """Paint and record the rows; return the records, and False if Ctrl-C ended it, else True."""
     notes = rows.notes_on_folders([Path(word) for word in chosen["styles"]])
     complete = True
     painter, display = _begun(job, chosen, notes) if job.rows else (None, Display(chosen["quiet"]))
@@ -297,7 +301,7 @@ def _written(
 
 
 def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
-    """Write the contact sheet: a row for each content, a column for each style."""
+    """Write the contact sheet: contents on the left, styles at the top, and results in the cells."""
     assert job.sheet is not None
     there = {record.row for record in listed.records if record.status != "failed"}
     shown = [row for row in job.rows if row.number in there]
@@ -316,7 +320,8 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
         content_labels=[path.stem for path in down],
         style_labels=["+".join(label.stem for label in style.labels) for style in across],
     )
-    # By these metadata a later run sees that this program wrote the sheet, and replaces it.
+    # If the command is run again, these metadata show that this program wrote the sheet, so that the
+    # sheet may be replaced.
     metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
     write_picture(job.sheet, drawn, metadata=metadata)
 

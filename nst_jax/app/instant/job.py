@@ -1,4 +1,8 @@
-"""The checked inputs and options of the command `instant`: styles, rows and their destinations."""
+"""The checked inputs and options of the command `instant`: styles, rows and their result paths.
+
+A row is one picture to paint: a content and a style. A record says how a row ended, and the result
+manifest is the file of the records. The 26 styles are those that a network of the package has learned.
+"""
 
 import os
 import time
@@ -57,9 +61,10 @@ class ChosenStyle:
 
     @property
     def labels(self) -> tuple[Path, ...]:
-        """Paths after whose stems results are named: of the files, or the names turned into paths.
+        """Paths from whose stems (names without suffix) the names of results are made.
 
-        For a trained network that has several styles, they are its file and the chosen names.
+        They are the paths of the style pictures, or the names of styles as paths. For a trained network
+        they are the path of its file and, if it has several styles, the names of the chosen ones.
         """
         if self.trained is not None and len(self.trained.network.styles) == 1:
             return self.paths
@@ -89,7 +94,7 @@ class Row(NamedTuple):
     seen: images.Glance  # size and digest of the content, which is not decoded yet
     shape: Shape  # (height, width) of the result
     protect: ProtectFile | None = None  # what stays as it is; the mask has not been decoded yet
-    mask: images.Glance | None = None  # what is known of the mask before it is decoded
+    mask: images.Glance | None = None  # size and digest of the mask, which is not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
         """Return the record of how this row ended."""
@@ -155,7 +160,7 @@ class InstantJob:
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
     """Return the style that some words of the command line describe.
 
-    Each word is a name or a file, with a share or None.
+    Each word is a name or a file, with its share in the blend; None if no share was given.
 
     The file of a trained network may be followed by names of its styles.
 
@@ -184,7 +189,10 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
 
 
 def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
-    """Return the style that words describe: a trained network's file, then names of its styles."""
+    """Return the style that words describe, if the first is a trained network's file.
+
+    The words after it are names of the network's styles.
+    """
     (path, share), *chosen = words
     files = [other for other, _ in words if given_styles.is_trained(other)]
     if files != [path] or share is not None:
@@ -217,7 +225,7 @@ def _divided(words: Sequence[StyleShare]) -> tuple[float, ...]:
 
 
 def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
-    """Return the styles of `--styles`: names, files, and pictures in folders or that match patterns.
+    """Return the styles that `--styles` gives, each as a name, a file, a folder or a pattern.
 
     The file of a trained network stands for all its styles, each alone.
     """
@@ -237,7 +245,7 @@ def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
 
 
 def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> None:
-    """Refuse invalid options, options that do not suit a style, and too small style pictures."""
+    """Refuse options that are invalid or do not suit a style, and style pictures that are too small."""
     single_pass.check_strength(chosen["strength"])
     colors, realism = _colors_and_realism(chosen)
     instant_controls.check_colors_and_realism(colors, realism)
@@ -358,7 +366,7 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
       ValueError: naming the argument that cannot be used.
     """
     styles = [ChosenStyle((name,), (), (1.0,)) for name in style_names.NAMES]
-    _check_options({**chosen, "strength": 1.0, "style_size": None}, styles)
+    _check_options(chosen, styles)
     overwrite = chosen["overwrite"] is not False
     check_outputs(
         Outputs(picture=output, overwrite=overwrite), [content, *controls.files_of(chosen)]
@@ -421,7 +429,8 @@ def _rows(
 ) -> tuple[list[Row], list[results.Record]]:
     """Return the rows that can be painted, and records of those whose content cannot be used."""
     for draft in drafts:
-        controls.of_content(chosen, draft.content, ())  # a forgotten mask would paint a face
+        # Raises if a folder has no mask for this content, which must not be painted unprotected.
+        controls.of_content(chosen, draft.content, ())
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []
     for draft, style, output in zip(drafts, styles, outputs, strict=True):

@@ -1,4 +1,8 @@
-"""Paint the rows of an `InstantJob`, and make the metadata that are embedded in their pictures."""
+"""Paint the rows of an `InstantJob`, and make the metadata that are embedded in their pictures.
+
+A row is one picture to paint: a content and a style. A record says how a row ended. A group has the
+rows that are painted together. A request is what `InstantPainter` needs to paint one picture.
+"""
 
 import time
 from collections import defaultdict
@@ -123,9 +127,9 @@ class _Inputs:
         )
 
     def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
-        """Return what of a row's pictures is protected or transparent; None if it changes nothing."""
+        """Return a row's protection and the opacities of its pictures; None if they change nothing."""
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
-            return None  # opacities only say which pixels count for the colours
+            return None  # opacities are used only to choose the pixels from which colours are taken
         protect = None
         if row.protect is not None:
             assert row.mask is not None
@@ -153,8 +157,8 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
     """Divide rows into groups that are painted together.
 
-    The rows of a group have the same network and the same shape. A group is no larger than the number
-    of pictures up to which painting more of them together is faster.
+    The rows of a group have the same network and the same shape. The size of a group is limited to the
+    number of pictures beyond which painting more of them together is hardly faster.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
@@ -262,7 +266,8 @@ def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork)
         "inputs": {role: {"name": one.name, "digest": one.digest} for role, one in inputs.items()},
         "weights": {"digest": network.digest},
     }
-    # Only what was asked for, so that results of earlier versions still count as finished.
+    # Colours, realism and masks are added only if they were asked for, so that results of earlier
+    # versions, which did not have these options, still count as finished.
     if job.colors != "style":
         facts["colors"] = job.colors
     if job.realism:
@@ -288,7 +293,7 @@ def _size(shape: Shape) -> list[int]:
 def written_with(
     painted: PaintedRow, job: InstantJob, painter: instant_painter.InstantPainter
 ) -> dict[str, Any]:
-    """Return the transparency, resolution and metadata with which a result is written."""
+    """Return arguments of `write_picture`: the opacity, resolution and metadata of a result."""
     facts = settings(painted.row, job, network_of(painted.row.style, painter)) | {
         "device": provenance.device(),
         "versions": provenance.versions(),

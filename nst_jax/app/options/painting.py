@@ -254,11 +254,11 @@ def _bucket(words: str) -> Decorator:
     return memory(
         "--bucket",
         type=parsing.BucketSide(),
-        default="auto",
+        default="off",
         metavar="auto|off|PIXELS",
         help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
         "pictures of all shapes up to this size share their compiled programs, with the same results; "
-        f"the rest of the square takes time. {words} (default: auto)",
+        f"the rest of the square takes time. {words} (default: off)",
     )
 
 

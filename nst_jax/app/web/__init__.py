@@ -1,1 +1,1 @@
-"""The command `web`: a page in the browser on which one paints."""
+"""The command `web`: a local server, and its page in the browser on which people paint pictures."""

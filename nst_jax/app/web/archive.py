@@ -1,4 +1,8 @@
-"""What a visitor can download: a picture with its inputs and its command line, or a film of a run."""
+"""What a visitor can download: a picture with its inputs and its command line, or a film of a run.
+
+A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
+optimisation, which a visitor began. The pictures of a run show its canvas after some of its updates.
+"""
 
 import io
 import zipfile
@@ -23,7 +27,8 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
     Returns:
       A dict: "command" is the command line; "where" is a sentence that names the picture's file;
       "start" has the command lines, one after the other, that make the picture from which the run
-      starts, and is empty if the run starts as its recipe says; "start_note" is a sentence about these.
+      starts, and is empty if the run starts as its recipe says; "start_note" is a sentence about the
+      command lines in "start", and is empty if there are none.
     """
     kept = run.picture(step)
     if kept is None or is_finished(run, kept):
@@ -73,7 +78,7 @@ def archive_of(run: Run, kept: RunPicture) -> bytes:
       kept: the picture.
 
     Raises:
-      FileNotFoundError: if the picture is no longer kept.
+      FileNotFoundError: if the file of the picture has been deleted.
     """
     said = command_of(run, kept.step)
     script = f"#!/bin/sh\n# {said['where']}\n{said['command']}\n"

@@ -1,4 +1,7 @@
-"""The command `web`: listen at the address, open the browser, serve until Ctrl-C."""
+"""The command `web`: check the address, open the browser, serve until Ctrl-C.
+
+A request is an HTTP request to the server. A visitor is somebody who uses the page in a browser.
+"""
 
 import contextlib
 import secrets
@@ -54,7 +57,8 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
       listening: the socket.
       ready: called with uvicorn's server before the server begins, so that a test can end the server
         later; None calls nothing.
-      warm: whether the first instant picture is prepared meanwhile, which takes some seconds.
+      warm: whether a thread prepares the painting of instant pictures (pictures by a single pass of a
+        network) while the server begins, which takes some seconds.
     """
     import uvicorn
 
@@ -84,7 +88,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
         if ready is not None:
             ready(running)
         threading.Thread(target=queue.serve, name="painter", daemon=True).start()
-        if warm:  # no daemon, since a process that exits while a thread compiles may crash
+        if warm:  # not a daemon thread, since a process that exits while it compiles may crash
             threading.Thread(target=server.quick.warm, name="warming").start()
         running.run(sockets=[listening])
     except KeyboardInterrupt:  # Ctrl-C came before the server handled signals itself
@@ -104,8 +108,8 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
     Args:
       server_class: the class `uvicorn.Server`.
       page: the page's `Server`; if its attribute `closing` is True, streams to open pages end.
-      close: called as soon as the server answers no more requests, to delete the pictures. The event
-        loop may then still wait for threads that compile.
+      close: closes the queue and deletes the pictures; called as soon as the server answers no more
+        requests. At that time, the event loop may still wait for threads that compile.
     """
 
     class Ending(server_class):

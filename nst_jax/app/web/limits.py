@@ -1,4 +1,9 @@
-"""Limits on what a visitor may ask of this machine; safe names for files; messages without paths."""
+"""Limits on what a visitor may ask of this machine; safe names for files; messages without paths.
+
+A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
+optimisation, which a visitor began. A start is a picture from which a run starts. A position is a
+checkpoint of a run, from which the run can go on.
+"""
 
 import re
 from pathlib import Path
@@ -25,12 +30,13 @@ FORGOTTEN_SECONDS = 2 * 3600.0  # time after which the pictures of a visitor who
 STALLED_SECONDS = 30.0  # longest time for which an upload may send nothing before it is refused
 
 LONGEST_NAME = 60  # most characters of the name of an uploaded file, without its suffix
-# Matches, at their beginning, the names that the server itself gives to files beside uploads and in
-# archives.
+# Matches the beginning of each name that the server itself gives to a file in the folder of the uploads
+# or in an archive.
 OWN_NAMES = re.compile(
     r"(picture|instant)$|(painted_after|step|view|part|gallery)_", re.ASCII | re.IGNORECASE
 )
-# The beginning of an absolute path: perhaps a drive, and a slash that is not one of those in https://.
+# The beginning of an absolute path: a slash or backslash, before which there may be a drive such as C:.
+# The slashes of an address such as https://example.org do not match.
 _PATH = r"(?<![\w./\\])(?!(?<=:)//)(?:[A-Za-z]:)?[/\\]"
 _QUOTED_PATH = re.compile(rf"(['\"]){_PATH}([^'\"]+)\1")
 _BARE_PATH = re.compile(rf"{_PATH}([^\s'\",;:()]+)")

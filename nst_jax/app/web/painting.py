@@ -1,4 +1,10 @@
-"""The work of a run: to paint a job of `stylize` in turns, with pictures and progress for the page."""
+"""The work of a run: to paint a job of `stylize` in turns, with pictures and progress for the page.
+
+A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
+optimisation, which a visitor began. Runs use the device one after the other, and a turn is the time
+from when a run gets the device until it is finished, paused or stopped. A position is a checkpoint of a
+run in a file.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -23,7 +29,7 @@ from nst_jax.canvas import Programs
 from nst_jax.images.resizing import enlarge
 from nst_jax.weights import params
 
-# The weights in the package are read once for all runs, and so are compiled programs.
+# The weights in the package are read only once for all runs. The same holds for compiled programs.
 _weights = functools.cache(params.load_params)
 
 
@@ -53,14 +59,17 @@ class PageRecorder(single.Recorder):
         if self._is_there(shot):
             return
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
-            # Coarser scales are enlarged to the final size, as in the frames of the command line.
+            # A picture at a coarser scale is enlarged to the final size, as by `--frames`.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
             write_picture(path, final, **self._written_with(shot))
             self.run.add_picture(shot.step, path)
 
     def _is_there(self, shot: Any) -> bool:
-        """Whether the run has this picture or a later one, so that it only paints up to it again."""
+        """Return whether the run has this picture or a later one already.
+
+        This is so when the run has gone back, and makes updates again that it had made before.
+        """
         kept = self.run.kept
         return bool(kept) and shot.step <= kept[-1].step
 
@@ -94,8 +103,8 @@ class PictureWork:
 
         Args:
           job: the checked job.
-          again: reads the job once more, if the run goes on after it had ended.
-          folder: where positions of the run are kept.
+          again: returns the job, read once more; called if the run goes on after it had ended.
+          folder: the folder for the files of the run's positions.
         """
         self._job: PictureJob | None = job
         self._again, self._plan = again, job.plan
@@ -111,7 +120,8 @@ class PictureWork:
           folder: the folder that has the files which the words name, and gets the result.
 
         Raises:
-          ValueError: as the command itself would refuse it.
+          ValueError: if the command itself would refuse the words, or if the result would be larger
+            than the page allows.
         """
         again = functools.partial(stylize_job_of, words, folder)
         return cls(again(), again, folder)
@@ -123,7 +133,8 @@ class PictureWork:
         self._back_to = step
 
     def _current_job(self) -> PictureJob:
-        # The plan stays, since a new one might have other tiles if there is less memory now.
+        # The job keeps its first plan, since a new plan might have other tiles if there is less memory
+        # now.
         job = self._job or replace(self._again(), plan=self._plan)
         if self._back_to is not None:
             job = replace(job, resume=self._positions.before(self._back_to))

@@ -1,4 +1,8 @@
-"""Positions of a run in files, from which it goes on after going back to an earlier picture."""
+"""Positions of a run: checkpoints in files, from which the run goes on after it has gone back.
+
+A run is the painting of one picture by optimisation. It goes back if the visitor (somebody who uses the
+page in a browser) chooses one of its earlier pictures, from which it shall go on.
+"""
 
 import time
 from collections.abc import Callable
@@ -10,9 +14,9 @@ from nst_jax import checkpoints
 from nst_jax._types import Checkpoint
 from nst_jax.app.web import limits
 
-SECONDS = (
-    5.0  # at least, between two positions: so long does it take to paint up to a picture again
-)
+# Least time between two positions. When a run goes back, it needs up to about this time until it is at
+# the chosen picture again, or longer if positions were deleted to save space.
+SECONDS = 5.0
 
 
 class _Position(NamedTuple):
@@ -22,31 +26,39 @@ class _Position(NamedTuple):
 
 
 class Positions:
-    """The positions of one run, of which there are fewer the larger they are.
+    """The positions of one run; the larger they are, the fewer are kept.
 
-    They only save time: from the nearest one before, as from the start, a run paints the same.
+    They only save time. To go back to a picture, a run can go on from any earlier position or begin
+    anew: it paints the same picture.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Keep positions in a folder, which exists."""
+        """Make an empty collection that writes its files into `folder`, which must exist."""
         self._folder, self._clock = folder, clock
         self._known: list[_Position] = []
         self._written = clock()
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
-        """Write the position after `step` updates if the last one was written some seconds ago."""
+        """Write the position after `step` updates if the last was written `SECONDS` ago or earlier.
+
+        A position that is not later than the newest one is not written.
+
+        Args:
+          step: number of updates.
+          position: returns the checkpoint; called only if the position is written.
+        """
         newest = self._known[-1].step if self._known else 0
         if step <= newest or self._clock() - self._written < SECONDS:
             return
         path = self._folder / f"position_{step:05d}.h5"
-        with suppress(OSError):  # such as a full disk: the run itself does not need the file
+        with suppress(OSError):  # for instance, the disk is full; the run does not need the file
             checkpoints.save(path, position())
             self._known.append(_Position(step, path, path.stat().st_size))
             self._thin()
         self._written = self._clock()
 
     def before(self, step: int) -> Checkpoint | None:
-        """Return the last position after at most `step` updates; None is the start of the run.
+        """Return the last position after at most `step` updates; None if the run must begin anew.
 
         Later positions are deleted.
         """
@@ -54,7 +66,7 @@ class Positions:
         return checkpoints.load(self._known[-1].path) if self._known else None
 
     def _thin(self) -> None:
-        """Delete every second position while they are too large together; the newest stays longest."""
+        """Delete every second position until all fit into the limit; the newest one stays longest."""
         while self._known and sum(one.size for one in self._known) > limits.MOST_POSITION_BYTES:
             self._drop(self._known[-2::-2] or self._known)
 

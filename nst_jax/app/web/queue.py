@@ -1,6 +1,7 @@
 """The queue of runs on one device: the first run paints, the others wait for their turn.
 
-Nothing here knows of HTTP or of jax.
+A run is the painting of one picture by optimisation, which a visitor (somebody who uses the page in a
+browser) began. Nothing here knows of HTTP or of jax.
 """
 
 import logging
@@ -86,7 +87,7 @@ class Queue:
     def go_back(self, run: Run, step: int) -> None:
         """Let a run go back to its picture after `step` updates and pause there, also if it had ended.
 
-        Its later pictures are deleted.
+        The later pictures of the run are deleted.
 
         Raises:
           ValueError: if there is no such picture.
@@ -130,13 +131,13 @@ class Queue:
             self.paint_next(timeout=None)
 
     def paint_next(self, timeout: float | None = 0.0) -> bool:
-        """Wait until the line has a run, let the first run paint, and return True.
+        """Wait until the line has a run, and let the first run paint.
 
         Args:
           timeout: most seconds to wait for a run; None waits without end.
 
         Returns:
-          False if no run came within `timeout`, or if the queue was closed.
+          Whether a run painted: False if no run came within `timeout`, or if the queue was closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._line or self._closed, timeout)
@@ -161,7 +162,7 @@ class Queue:
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)
-            if run.request is Wish.BACK:  # also if it has ended meanwhile
+            if run.request is Wish.BACK:  # obeyed also if the run has ended since it was asked
                 self._back(run, run.back_to)
                 return True
             if state is RunState.PAUSED and run.request is Wish.STOP:

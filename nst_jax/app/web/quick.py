@@ -1,4 +1,9 @@
-"""Pictures by a single pass of a network: the instant picture, and a photo in all 26 styles."""
+"""Pictures by a single pass of a network: the instant picture, and a photo in all 26 styles.
+
+The 26 styles are those that a network of the package has learned. A visitor is somebody who uses the
+page in a browser. A run is a painting by optimisation, which takes much longer than a single pass. A
+request is what `InstantPainter` needs to paint one picture.
+"""
 
 import shutil
 import tempfile
@@ -57,7 +62,7 @@ class QuickPainter:
     def paint(
         self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
     ) -> QuickPicture:
-        """Paint a command line of `instant` and write its picture.
+        """Paint the picture that a command line of `instant` describes, and write it.
 
         Args:
           words: the words of the command line; the files that they name are in `folder`.
@@ -67,7 +72,8 @@ class QuickPainter:
             picture.
 
         Raises:
-          ValueError: as the command itself would refuse it.
+          ValueError: if the command itself would refuse the words, or if the result would be larger
+            than the page allows.
           Superseded: if the picture is not wanted any more.
         """
         with self._lock:
@@ -83,10 +89,10 @@ class QuickPainter:
             return QuickPicture(output, list(words), time.perf_counter() - begun)
 
     def warm(self) -> None:
-        """Paint the samples as the page does first, so that networks and programs are ready afterwards.
+        """Paint sample pictures with `FIRST_OPTIONS`, so that networks and programs are then ready.
 
-        Programs are compiled for pictures of one size. They stay on disk, so that a later start of the
-        server only reads them.
+        Each program is compiled for one size of pictures. The programs stay on disk, so that a later
+        start of the server only reads them.
         """
         samples = [images.SAMPLES[name] for name in ("chelsea", "starry_night")]
         with tempfile.TemporaryDirectory(prefix="nst_jax_web_") as name:
@@ -99,7 +105,7 @@ class QuickPainter:
                 self.paint(words, folder, folder / settings.OUTPUT, lambda: True)
 
     def gallery(self, photo: Path, output: Path) -> None:
-        """Write a picture of a photo in the 26 styles, in the order of `NAMES`, side by side in a row.
+        """Write one picture that shows a photo in the 26 styles, side by side in the order of `NAMES`.
 
         Args:
           photo: path of the photo.
@@ -116,7 +122,7 @@ class QuickPainter:
             write_picture(output, row)
 
     def _painter(self, precision: Precision) -> InstantPainter:
-        """Return the painter for a precision, made once, since it keeps its networks and programs."""
+        """Return the painter for a precision; each is made only once, to keep networks and programs."""
         if precision not in self._painters:
             kept = programs.instant_kept_in(cache.programs_folder(), lambda line: None)
             self._painters[precision] = InstantPainter(precision=precision, programs=kept)

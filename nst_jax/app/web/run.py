@@ -1,4 +1,8 @@
-"""One run that a visitor has begun: its state, its progress and its pictures so far."""
+"""One run that a visitor has begun: its state, its progress and its pictures so far.
+
+A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
+optimisation; its pictures show the canvas after some of its updates.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +48,7 @@ class Progress(NamedTuple):
     together.
     """
 
-    stage: str = ""  # what is being done if it is not updates, such as measuring the style
+    stage: str = ""  # what the run does, such as "preparing"; empty while it makes new updates
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all
     loss: float | None = None  # the total loss
@@ -65,8 +69,8 @@ class Work(Protocol):
     def paint(self, run: "Run") -> bool:
         """Paint until the run is finished, or until `run.request` asks for a pause or an end.
 
-        A later call goes on from where the last one ended. This sets `run.progress` and adds pictures
-        to `run.kept`. The visitor may withdraw the request before this returns.
+        The next call goes on from where this one ended. The method sets `run.progress` and adds
+        pictures to `run.kept`. The visitor may withdraw the request before the method returns.
 
         Returns:
           Whether the run is finished.
@@ -141,7 +145,7 @@ class Run:
             one.path.unlink(missing_ok=True)
 
     def picture(self, step: int | None = None) -> RunPicture | None:
-        """Return the picture after `step` updates, or, if that is None, the last; None if missing."""
+        """Return the picture after `step` updates, or the last if `step` is None; None if missing."""
         kept = self.kept
         if step is None:
             return kept[-1] if kept else None

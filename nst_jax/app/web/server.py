@@ -1,4 +1,10 @@
-"""The HTTP server of the page, by Starlette: it sends files, answers requests, and sends events."""
+"""The HTTP server of the page, by Starlette: it sends files, answers requests, and sends events.
+
+A request is an HTTP request of a browser. A visitor is somebody who uses the page in a browser, and is
+recognised by a cookie. A run is the painting of one picture by optimisation, which a visitor began. An
+instant picture is painted by a single pass of a network. The page's state is what `Visitor.status`
+returns.
+"""
 
 import asyncio
 import json
@@ -64,7 +70,8 @@ class Server:
         self.closing = False
         self._make_work, self.quick = make_work, QuickPainter()
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
-        self._archiving = asyncio.Semaphore(1)  # films and archives are held in memory as well
+        # Films and archives are made one at a time, since they too are held in memory.
+        self._archiving = asyncio.Semaphore(1)
         # Requests for instant pictures wait for this lock and not in threads, since there are only few
         # threads for all requests.
         self._quick_turn = asyncio.Lock()
@@ -153,8 +160,8 @@ class Server:
     def _for_visitor(self, answer: Callable[[Request, Visitor], Answer]) -> Callable[..., Answer]:
         """Return an endpoint that finds the visitor of a request and calls `answer`.
 
-        A `ValueError` or `OSError` that `answer` raises becomes an answer of one sentence, with an
-        error's status.
+        If `answer` raises a ValueError, MemoryError, OSError or ClientDisconnect, the endpoint answers
+        with one sentence and with the HTTP status of an error.
         """
 
         async def endpoint(request: Request) -> Response:
@@ -227,7 +234,7 @@ class Server:
         return FileResponse(PAGE / f"page.{kind}", media_type=kinds[kind])
 
     async def about(self, request: Request, visitor: Visitor) -> Response:
-        """Send what the page offers as JSON: recipes, styles, samples, colours, limits, films."""
+        """Send, as JSON, what the page offers: recipes, styles, samples, colours, limits, films."""
         del request, visitor
         return JSONResponse(
             {
@@ -275,7 +282,7 @@ class Server:
     # --- Pictures ---------------------------------------------------------------------------------
 
     async def upload(self, request: Request, visitor: Visitor) -> Response:
-        """Add a picture to the visitor's; the body of the request is the file.
+        """Add a picture to those of the visitor; the body of the request is the file.
 
         In the query, `name` is the file's name, and `role` is one of `uploads.ROLES`.
         """
@@ -287,7 +294,7 @@ class Server:
         return JSONResponse(found.as_json())
 
     async def sample(self, request: Request, visitor: Visitor) -> Response:
-        """Add a sample picture of the package to the visitor's; `role` in the query is its role."""
+        """Add a sample picture of the package to those of the visitor; the query may name its role."""
         role = request.query_params.get("role", "photo")
         sample = request.path_params["name"]
         found = await asyncio.to_thread(visitor.uploads.add_sample, sample, role)
@@ -315,7 +322,7 @@ class Server:
         return FileResponse(output, media_type="image/jpeg")
 
     async def instant(self, request: Request, visitor: Visitor) -> Response:
-        """Paint a picture by a single pass; of a visitor's waiting requests, serve only the newest."""
+        """Paint an instant picture; if several requests of a visitor wait, paint only the newest."""
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
         words = settings.instant_words(chosen)
@@ -362,10 +369,10 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def change(self, request: Request, visitor: Visitor) -> Response:
-        """Do with the run what the path names, and send the page's state.
+        """Do with the run what the last word of the path says, and send the page's state.
 
-        "pause", "go_on" and "stop" are for the run's painting; "keep" and "unkeep" choose whether the
-        run goes on when nobody looks at it.
+        "pause", "go_on" and "stop" call these methods of the queue. "keep" and "unkeep" choose whether
+        the run goes on when nobody looks at it.
         """
         run, what = self._run(visitor), request.path_params["what"]
         changes: dict[str, Callable[[], Any]] = {
@@ -393,7 +400,7 @@ class Server:
         return JSONResponse({"name": await asyncio.to_thread(visitor.start_from, step)})
 
     async def run_picture(self, request: Request, visitor: Visitor) -> Response:
-        """Send a picture of the run, in which its settings are embedded."""
+        """Send a picture of the run; the run's settings are embedded in the file."""
         _, kept = self._kept(request, visitor)
         return _file(request, kept.path, f"painted_after_{kept.step}.png")
 
@@ -419,7 +426,7 @@ class Server:
         return Response(data, media_type=archive.FILMS[kind], headers=headers)
 
     async def _archived(self, make: Callable[..., bytes], *given: Any) -> bytes:
-        """Make a film or an archive, one at a time; answer 404 if one of its pictures is deleted."""
+        """Make a film or an archive, one at a time; answer 404 if a file for it has been deleted."""
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)
@@ -433,7 +440,7 @@ class Server:
         return visitor.run
 
     def _kept(self, request: Request, visitor: Visitor) -> tuple[Run, RunPicture]:
-        """Return the run and its picture that a request names; answer 404 if either is missing."""
+        """Return the run and the picture that a request names; answer 404 if either is missing."""
         run = visitor.run
         kept = None if run is None else run.picture(request.path_params["step"])
         if run is None or kept is None or run.folder.name != request.path_params["id"]:
@@ -445,7 +452,11 @@ class Server:
 
 
 def cookies_of(headers: dict[str, str]) -> dict[str, str]:
-    """Return the cookies in the headers of a request, by name; no cookies if they are malformed."""
+    """Return the cookies of a request as a dict from names to values; empty if they are malformed.
+
+    Args:
+      headers: the headers of the request, by their names in lower case.
+    """
     try:
         return {name: one.value for name, one in SimpleCookie(headers.get("cookie", "")).items()}
     except CookieError:
@@ -499,7 +510,7 @@ def _error(text: str, status: int) -> Response:
 
 
 def _file(request: Request, path: Path, name: str) -> Response:
-    """Send a PNG file, as a download of this name if the query of the request says so."""
+    """Send a PNG file; if the query of the request has `download`, as a download called `name`."""
     if not path.exists():
         raise HTTPException(404)
     headers = _as_download(name) if "download" in request.query_params else None

@@ -1,7 +1,9 @@
 """The settings of the page as a command line, and that command line as the job that is painted.
 
-The page never paints from its settings: it writes the command line that it also shows, reads it with
-the options of that command, and paints what it says. So the picture is that of the command line.
+The settings that a visitor (somebody who uses the page in a browser) chooses are written as a command
+line, which the page shows. The server parses this command line as the command itself would, and paints
+what it says. So the picture is the same as if the visitor had typed the command. A run is the painting
+of one picture by optimisation.
 """
 
 import math
@@ -34,7 +36,7 @@ OUTPUT = "picture.png"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a visitor chose on the page, after checks.
+    """What a visitor chose on the page; the values are checked.
 
     Attributes:
       photo: name of the file of the photo.
@@ -105,7 +107,7 @@ def settings_in(given: Any, known: Collection[str]) -> Settings:
             raise ValueError(
                 f"{name}: is missing; choose a {'photo' if name == 'photo' else 'style'}"
             )
-    # Empty fields of the page are settings that the recipe decides on.
+    # A field that is empty on the page leaves its setting to the recipe, so the field is left out here.
     found = {
         name: READERS[name](name, value, known)
         for name, value in given.items()
@@ -200,7 +202,7 @@ READERS: Mapping[str, Callable[..., Any]] = {
 
 
 def stylize_words(settings: Settings) -> list[str]:
-    """Return the words of the command line that paints these settings by optimisation.
+    """Return the words of the command line that paints with these settings by optimisation.
 
     Raises:
       ValueError: if the styles are among the 26 of `instant`.
@@ -235,12 +237,12 @@ def stylize_words(settings: Settings) -> list[str]:
 
 
 def instant_words(settings: Settings) -> list[str]:
-    """Return the words of the command line that paints these settings by a single pass.
+    """Return the words of the command line that paints with these settings by a single pass.
 
-    In these settings, a strength of `OWN` is the recipe's own style weight; in `instant`, a strength of
-    1 is the full style, and the most. So the strength is divided by `OWN`, and is 1 at most. Regions,
-    the recipe and all else that `instant` has no options for are left out, and so are colours that need
-    the pixels of a style picture where the styles are names.
+    In the settings, a strength of `OWN` is the recipe's own style weight; in `instant`, a strength of 1
+    is the full style, and the most. So the strength is divided by `OWN`, and is 1 at most. Settings for
+    which `instant` has no option, such as regions and the recipe, are left out. If the styles are
+    names, the strength is left out as well, and so are colours that need the pixels of a style picture.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=256)
@@ -280,7 +282,7 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def frames_words(words: Sequence[str], step: int) -> list[str]:
-    """Return the words of a run, with options that also write its picture after `step` updates.
+    """Return the words of a run with two options more, which write its picture after `step` updates.
 
     The picture is written into the folder `frames`. A run of only `step` updates would give another
     picture, since a recipe divides its updates among scales.
@@ -302,7 +304,7 @@ def _frame(step: int) -> str:
 
 
 def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
-    """Return the command lines that make a picture of a run, from which another run starts.
+    """Return the command lines that make a picture of a run; another run starts from this picture.
 
     Args:
       words: the words of the run's command line.
@@ -377,7 +379,8 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
       folder: the folder that has the files which the words name, and gets the result.
 
     Raises:
-      ValueError: as the command itself would refuse it, or for a result larger than the page allows.
+      ValueError: if the command itself would refuse the words, or if the result would be larger than
+        the page allows.
     """
     chosen = _parsed(_stylize, words[1:], folder)
     if chosen["init"] is not None:
@@ -400,7 +403,8 @@ def instant_job_of(words: Sequence[str], folder: Path) -> InstantJob:
       folder: the folder that has the files which the words name, and gets the result.
 
     Raises:
-      ValueError: as the command itself would refuse it, or for a result larger than the page allows.
+      ValueError: if the command itself would refuse the words, or if the result would be larger than
+        the page allows.
     """
     chosen = _parsed(_instant, words[1:], folder)
     content, styles = chosen.pop("content"), chosen.pop("style")

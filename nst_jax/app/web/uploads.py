@@ -1,4 +1,8 @@
-"""The pictures of one visitor (photos, paintings, masks, starts), as files in the visitor's folder."""
+"""The pictures of one visitor (photos, paintings, masks, starts), as files in the visitor's folder.
+
+A visitor is somebody who uses the page in a browser. A start is a picture from which the painting of
+another one starts.
+"""
 
 import threading
 from pathlib import Path
@@ -47,7 +51,7 @@ class Uploads:
         self._added = 0
 
     def add(self, name: str, data: bytes, role: str = "photo") -> Upload:
-        """Check a picture by decoding it, and keep its file; the limits are those of the command line.
+        """Check a picture by decoding it, as the command line does, and keep its file.
 
         Args:
           name: the name that the browser gave the file; or, if the role is "mask", one of `MASKS`,
@@ -56,8 +60,9 @@ class Uploads:
           role: what the picture is for, one of `ROLES`.
 
         Raises:
-          ValueError: in one sentence, if the file is no picture, is damaged or too large, if the
-            visitor has too many pictures, or if the disk is full.
+          ValueError: with a message of one sentence, if there is no such role, if the file is no
+            picture, is damaged or too large, if the visitor has too many pictures, or if the disk is
+            full.
         """
         with self._lock:
             if role not in ROLES:
@@ -119,9 +124,9 @@ class Uploads:
         return self.folder / f"view_{name}.png"
 
     def gallery(self, name: str) -> Path:
-        """Return the path of the sheet that shows a known photo in the 26 styles.
+        """Return the path of the picture that shows one of the visitor's photos in the 26 styles.
 
-        The version is part of the path, so a later photo of the same name has another sheet.
+        The version is part of the path, so a later photo of the same name has another path.
         """
         return self.folder / f"gallery_{self.known[name].version}_{name}.jpg"
 

@@ -1,4 +1,8 @@
-"""The visitors of the page: each browser has its own pictures and its own run, found by a cookie."""
+"""The visitors of the page: each browser is a visitor, with pictures and a run of its own.
+
+The server finds a visitor by the cookie that the browser sends with each request. A run is the painting
+of one picture by optimisation. A start is a picture of a run from which another run starts.
+"""
 
 import secrets
 import shutil
@@ -47,7 +51,7 @@ class Visitor:
     # --- Open pages -------------------------------------------------------------------------------
 
     def came(self) -> None:
-        """Record that a page was opened, which is kept up to date from now on.
+        """Record that a page was opened; from now on, the server keeps this page up to date.
 
         Raises:
           ValueError: if this browser has too many open pages.
@@ -70,7 +74,10 @@ class Visitor:
         self._seen = self._clock()
 
     def away(self) -> float:
-        """Return the seconds since the visitor closed a page or sent a request; 0 if a page is open."""
+        """Return the seconds since the visitor last closed a page or sent a request.
+
+        The result is 0 if a page is open.
+        """
         return 0.0 if self.streams else self._clock() - self._seen
 
     def is_watching(self) -> bool:
@@ -80,7 +87,7 @@ class Visitor:
     # --- Runs -------------------------------------------------------------------------------------
 
     def begin(self, given: Any, queue: Queue, make_work: MakeWork, *, keep: bool) -> Run:
-        """Check settings, put a run that paints them into the queue, and stop the previous run.
+        """Check settings, put a run with these settings into the queue, and stop the previous run.
 
         Args:
           given: the settings as the page sent them, decoded from JSON.
@@ -89,7 +96,7 @@ class Visitor:
           keep: whether the run goes on when nobody looks at it.
 
         Raises:
-          ValueError: in one sentence, for settings that cannot be painted.
+          ValueError: with a message of one sentence, if the settings cannot be used.
         """
         chosen = settings.settings_in(given, self.uploads.known)
         words = settings.stylize_words(chosen)
@@ -112,7 +119,8 @@ class Visitor:
                     chosen.files,
                     start_lines=self._start_lines.get(chosen.init or "", ()),
                 )
-                # The previous run is stopped only after this, since it goes on if this run is refused.
+                # The new run is added before the previous one is stopped. If `add` refuses the new run,
+                # the previous one goes on.
                 queue.add(run)
                 before, self.run = self.run, run
                 if before is not None:
@@ -134,7 +142,7 @@ class Visitor:
             shutil.rmtree(run.folder, ignore_errors=True)
 
     def start_from(self, step: int | None) -> str:
-        """Add a picture of the run to the uploads, as the start of another run; return its new name.
+        """Add a picture of the run to the uploads, as the start of another run; return its file name.
 
         Earlier uploads in the role "start" are deleted.
 
@@ -156,7 +164,8 @@ class Visitor:
         # pictures of which a visitor may have only so many.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        self._starts += 1  # each has a name of its own, which stands for one picture in commands
+        # Each start gets a new name, so that in command lines a name always means the same picture.
+        self._starts += 1
         name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
         self._start_lines = {name: archive.start_lines_of(run, kept, name)}
         return name
@@ -210,7 +219,8 @@ class Visitors:
         """Make a new visitor; return the visitor's secret, and the visitor.
 
         Raises:
-          ValueError: if there are too many visitors and none of them can be forgotten.
+          ValueError: if there are too many visitors, of whom none can be forgotten (deleted with all
+            pictures).
         """
         with self._lock:
             if len(self._known) >= limits.MOST_VISITORS and not self._forget_one():
@@ -241,7 +251,11 @@ class Visitors:
         return visitor.run is not None and self._queue.place(visitor.run) is not None
 
     def _forget_one(self) -> bool:
-        """Forget the visitor who has been away longest and has no run; return whether there was one."""
+        """Forget one visitor, the one who is away longest of those who have no run.
+
+        Returns:
+          Whether there was such a visitor.
+        """
         idle = [
             (visitor.away(), secret)
             for secret, visitor in self._known.items()
