@@ -85,6 +85,8 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
     """Return the paths of the files of start, recipe and weights, as far as the options name files.
 
+    Masks are not returned, nor is a weights file that only the environment variable names.
+
     Args:
       chosen: the options of the command.
       init_file: the picture that `--init` names; None if `--init` names no file.

@@ -1,4 +1,4 @@
-"""The command `web`: check the address, open the browser, serve until Ctrl-C.
+"""The command `web`: listen at the address, open the browser, serve until Ctrl-C.
 
 A request is an HTTP request to the server. A visitor is somebody who uses the page in a browser.
 """
