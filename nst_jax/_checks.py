@@ -175,7 +175,7 @@ def _is_pillows(value: Any) -> bool:
 
 
 def _check_range(argument: str, array: np.ndarray) -> None:
-    """Refuse pixels that are not finite or not in [0, 1]."""
+    """Refuse pixels that are not finite, or more than 0.01 outside [0, 1]."""
     low, high = float(np.min(array, initial=np.inf)), float(np.max(array, initial=-np.inf))
     if not np.isfinite([low, high]).all():
         raise ValueError(f"`{argument}`: has NaN or infinite values")

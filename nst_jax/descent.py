@@ -1,4 +1,7 @@
-"""The loop over the scales (resolutions) of a run, coarse to fine; for one canvas or for a batch."""
+"""The loop over the scales (resolutions) of a run, coarse to fine; for one canvas or for a batch.
+
+A canvas is a picture that is optimised: a painting, or a dream (Deep Dream).
+"""
 
 import itertools
 import sys

@@ -131,7 +131,7 @@ def resized_masks(masks: Float[Array, "h w n"], shape: Shape) -> Float[Array, "h
     """Resize masks to (height, width), antialiased, and round their values to multiples of 2^-16.
 
     The weights of the resizing filter sum to 1 only up to rounding errors. Without the rounding to
-    2^-16, pixels far inside would not be exactly 1, nor pixels far outside exactly 0.
+    2^-16, pixels far inside a mask would therefore not be exactly 1.
     """
     return jnp.round(antialiased_masks(masks, shape) * STEPS) / STEPS
 

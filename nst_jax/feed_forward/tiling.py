@@ -57,8 +57,8 @@ LEAST = 16  # smallest number of rows of the picture that a strip may have
 # The picture itself has three numbers for each pixel.
 KEPT = 3
 
-# A function that shows progress: it is called with the number of strips done and the number of all
-# strips.
+# A function that shows progress. It is called with the number of strips done and the number of all
+# strips; a strip counts once for each pass over the picture.
 Report = Callable[[int, int], None]
 
 # --- Passes ---------------------------------------------------------------------------------------

@@ -152,8 +152,8 @@ WRITERS: dict[str, Writer] = {
     "mp4": _write_mp4,
 }
 
-# Format -> largest number of pixels on a side that it allows. APNG's limit is larger than what fits in
-# memory.
+# Format -> largest number of pixels on a side that it allows. APNG is not listed, since its limit is
+# larger than what fits in memory.
 LARGEST_SIDE = {"gif": 65535, "webp": 16383, "mp4": 16384}
 
 

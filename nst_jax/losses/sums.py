@@ -68,6 +68,6 @@ def half(total: Scalar, size: object) -> Scalar:
 
 
 def unchanged(total: Scalar, size: object) -> Scalar:
-    """Return `total`. Losses also pass `size`, such as the number of terms; it is not used."""
+    """Return `total`. Losses call such functions with `size` as well, which is not used here."""
     del size
     return total

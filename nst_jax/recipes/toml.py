@@ -36,7 +36,7 @@ HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )
 
-# The key in a file for the name of the preset that the file changes, as in `base = "tf"`.
+# The key in a file for the name of the preset from which the file starts, as in `base = "tf"`.
 BASE = "base"
 
 # The key in a table for the name of the dataclass that the table describes, as in `kind = "Adam"`.

@@ -133,7 +133,7 @@ def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) ->
 
 
 def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruct:
-    """Return the shape and the type of the features at a tap of a picture of this (height, width)."""
+    """Return the shape and dtype of the features at a tap, for a `picture` of this (height, width)."""
     size = vgg.feature_shape(tap, *picture, recipe.network.ceil)
     channels = vgg.LAYERS[vgg.layer_of(tap)][1]
     dtype = recipe.network.precision_on().activations_of(jnp.float32)

@@ -205,7 +205,7 @@ def stylize_words(settings: Settings) -> list[str]:
     """Return the words of the command line that paints with these settings by optimisation.
 
     Raises:
-      ValueError: if the styles are among the 26 of `instant`.
+      ValueError: if the styles are names of the 26 learned styles, which only `instant` paints.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.6)
