@@ -410,10 +410,10 @@ def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     """Return the bytes of the loop's `State`, and of what an update needs besides.
 
-    Without tiles, every array of the canvas' shape exists twice while an update replaces it. With tiles,
-    the gradient of the whole canvas is computed first, and then the arrays are replaced one after the
-    other. So besides the state, only two arrays of that shape exist at a time: the gradient, and the
-    copy of the array that is being replaced. The ring buffers of L-BFGS are updated in place.
+    Without tiles, every array of the canvas' shape exists twice while an update replaces it. With
+    tiles, the gradient of the whole canvas is computed first, and then the arrays are replaced one
+    after the other. So besides the state, only two arrays of that shape exist at a time: the gradient,
+    and the copy of the array that is being replaced. The ring buffers of L-BFGS are updated in place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     # In a sweep, the optimiser's numbers are arrays of values. The first value is used, as all values
