@@ -18,7 +18,6 @@ import nst_jax as nst
 from benchmarks.gallery import part
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import Pair
-from nst_jax.recipes import strength
 
 QUESTION = "How the pictures of a recipe change with its style weight"
 FULL = Plan(
@@ -223,6 +222,8 @@ def steps_of_dial(row: Row, count: int = 5) -> np.ndarray:
     Returns:
       [count] shares; they are equal if the dial is even on this pair.
     """
-    least, most = (strength.strength_of(10.0 ** row["exponents"][index]) for index in (0, -1))
+    least, most = (
+        nst.recipes.strength.strength_of(10.0 ** row["exponents"][index]) for index in (0, -1)
+    )
     stops = np.linspace(max(0.0, least), min(1.0, most), count + 1)
-    return np.diff(way_at(row, [strength.factor_of(stop) for stop in stops]))
+    return np.diff(way_at(row, [nst.recipes.strength.factor_of(stop) for stop in stops]))
