@@ -222,8 +222,7 @@ def steps_of_dial(row: Row, count: int = 5) -> np.ndarray:
     Returns:
       [count] shares; they are equal if the dial is even on this pair.
     """
-    least, most = (
-        nst.recipes.strength.strength_of(10.0 ** row["exponents"][index]) for index in (0, -1)
-    )
+    dial = nst.recipes.strength
+    least, most = (dial.strength_of(10.0 ** row["exponents"][index]) for index in (0, -1))
     stops = np.linspace(max(0.0, least), min(1.0, most), count + 1)
-    return np.diff(way_at(row, [nst.recipes.strength.factor_of(stop) for stop in stops]))
+    return np.diff(way_at(row, [dial.factor_of(stop) for stop in stops]))
