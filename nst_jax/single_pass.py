@@ -198,7 +198,10 @@ def instant_many(
         for name, one in _entries("styles", styles)
     ]
     for place, one in enumerate(parsed):
-        _check_style(f"styles[{place}]", one, colors, style_opacity)
+        own = style_opacity
+        if isinstance(own, (list, tuple)) and len(own):
+            own = own[place % len(own)]
+        _check_style(f"styles[{place}]", one, colors, own)
     strengths = np.atleast_1d(np.asarray(strength, np.float32))
     realisms = np.atleast_1d(np.asarray(realism, np.float32))
     controls = BatchControls(None, protect, opacity, style_opacity)
@@ -261,7 +264,7 @@ def _count(lengths: Mapping[str, int]) -> int:
     """
     counts = set(lengths.values()) - {1}
     if len(counts) > 1:
-        listed = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        listed = ", ".join(f"{length} {name}" for name, length in lengths.items() if length != 1)
         raise ValueError(
             f"`instant_many`: {listed} do not fit together; give n of each, or one for all"
         )

@@ -434,7 +434,7 @@ def test_bad_input_is_refused_by_name(arguments, options, said):
         (
             ([GREY, GREY], ["mosaic"] * 3),
             {},
-            "2 contents, 3 styles, 1 strength do not fit together",
+            "2 contents, 3 styles do not fit together",
         ),
         (([], "mosaic"), {}, "`contents`: is empty"),
         ((GREY, []), {}, "`styles`: is empty"),

@@ -2,6 +2,7 @@
 
 import io
 import shlex
+import shutil
 import zipfile
 import zlib
 from pathlib import Path
@@ -780,6 +781,7 @@ def test_a_painting_that_starts_from_another_one_has_all_its_commands(
 
 def test_positions_are_bounded_and_the_newest_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(positions, "SECONDS", 0.0)
+    monkeypatch.setattr(positions, "PAUSE", 0.0)
     monkeypatch.setattr(limits, "MOST_POSITION_BYTES", 350)
 
     def save(path, checkpoint):
@@ -794,9 +796,29 @@ def test_positions_are_bounded_and_the_newest_stays(tmp_path, monkeypatch):
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 350
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names[-1] == "position_00009.h5" and len(names) >= 2
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(999, 700, 299))
+    kept.keep_if_due(10, lambda: None)  # the disk has room for two more only
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     kept.before(8)
     assert loaded == names[-2:-1]
     assert kept.before(0) is None and not list(tmp_path.iterdir())
+
+
+def test_a_position_larger_than_all_may_be_is_written_once_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(positions, "SECONDS", 0.0)
+    monkeypatch.setattr(positions, "PAUSE", 0.0)
+    monkeypatch.setattr(limits, "MOST_POSITION_BYTES", 50)
+    written = []
+
+    def save(path, checkpoint):
+        written.append(path)
+        path.write_bytes(bytes(100))
+
+    monkeypatch.setattr(positions.checkpoints, "save", save)
+    kept = positions.Positions(tmp_path)
+    for step in range(1, 4):
+        kept.keep_if_due(step, lambda: None)
+    assert len(written) == 1 and not list(tmp_path.iterdir())
 
 
 def test_another_photo_of_the_same_name_has_another_gallery(tmp_path):
@@ -835,7 +857,7 @@ def test_an_instant_picture_is_bit_for_bit_that_of_its_command(tmp_path, monkeyp
 @pytest.mark.slow
 def test_a_painter_that_is_warm_compiles_nothing_for_the_first_pictures(tmp_path, compilations):
     painter, uploads = QuickPainter(), Uploads(tmp_path)
-    painter.warm()
+    painter.warm(tmp_path)
     photo, style = uploads.add_sample("chelsea"), uploads.add_sample("starry_night", "painting")
     before = compilations()
     for more in ({"strength": 0.85}, {"strength": 0.3}, {"size": 256}):

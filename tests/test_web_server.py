@@ -236,7 +236,7 @@ def test_a_full_disk_is_one_sentence(server, monkeypatch):
     def paint(*given):
         raise OSError(28, "No space left on device", "/tmp/secret/instant.png")
 
-    monkeypatch.setattr(page._quick, "paint", paint)
+    monkeypatch.setattr(page.quick, "paint", paint)
     settings = {"photo": "chelsea.jpg", "styles": [["starry_night.jpg", 1]], "size": 64}
     status, found = client.json("POST", "/instant", json.dumps({"settings": settings}))
     assert status == 500
@@ -284,8 +284,11 @@ def test_two_browsers_have_two_runs_and_a_reload_finds_its_own(server):
         assert found["run"]["pictures"][-1] == found["run"]["step"] == earlier
         status, found = first.json("POST", f"/run/back/{stopped['pictures'][-1]}")
         assert status == 400 and "no longer here" in found["error"]
+        until(lambda: told()["run"]["state"] == "paused")  # what is told may be a little late
         first.json("POST", "/run/go_on")
-        until(lambda: told()["run"]["pictures"][-1] > earlier)
+        until(
+            lambda: told()["run"]["state"] == "painting" and told()["run"]["pictures"][-1] > earlier
+        )
         first.json("POST", "/run/stop")
         stopped = until(lambda: told()["run"]["state"] == "stopped" and told()["run"])
         place = f"/run/{stopped['id']}/{stopped['pictures'][-1]}.zip"

@@ -59,17 +59,15 @@ def chosen_seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
 def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
     """Return the side, in px, of the buckets of a command with many pictures; None for no buckets.
 
-    The result may also be "auto", which means that buckets are chosen later. With Ray or with bands,
-    there are no buckets: "auto" becomes None, and a number is refused.
+    The result may also be "auto", which means that buckets are chosen later.
+
+    Raises:
+      ValueError: if the command paints with Ray or in bands, where there are no buckets.
     """
     bucket = buckets.checked_bucket(chosen["bucket"])
     for name, unset in (("runner", "local"), ("bands", 1)):
         if bucket is not None and chosen.get(name, unset) != unset:
-            if bucket != buckets.AUTO:
-                raise ValueError(
-                    f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one"
-                )
-            bucket = None
+            raise ValueError(f"`bucket`: cannot be used with `--{name} {chosen[name]}`; omit one")
     return bucket
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from nst_jax.app import cluster, preview, single, standard_streams
+from nst_jax.app import autosave, cluster, preview, single, standard_streams
 from nst_jax.app.chosen_options import Chosen
 from nst_jax.app.job import PictureJob
 from nst_jax.app.messages import print_lines, print_message
@@ -62,9 +62,15 @@ def paint_and_report(
     """
     info = params.read_info(chosen["weights"])
     loaded = params.load_params(chosen["weights"])
+    autosave.check_disk_space(job)
     if early is not None:
-        early.accept(job.content)
-    ending = single.paint_job(loaded, info, job, display, peers, early)
+        early.accept(job.content, replace=not job.plan.scales[-1].regions > 1)
+    try:
+        ending = single.paint_job(loaded, info, job, display, peers, early)
+    except ValueError:
+        if early is not None:
+            early.reject()
+        raise
     return report_ending(ending, job.outputs, chosen)
 
 

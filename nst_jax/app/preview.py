@@ -122,17 +122,23 @@ class Preview(AbstractContextManager):
         looked_at = self._display.is_live and not outputs.picture.exists()
         return looked_at and capacity.platform_of() == "cpu"
 
-    def accept(self, content: images.Picture) -> None:
-        """Keep the preview, since the run has been planned and will start.
-
-        If the preview replaces a picture, it is written now.
+    def accept(self, content: images.Picture, *, replace: bool = True) -> None:
+        """Keep the preview, now that the run is planned, and write it if it was not written before.
 
         Args:
           content: the content picture.
+          replace: whether the preview may be written over the picture of an earlier run. It may not if
+            the run can still be refused, as one with regions is when its targets are measured.
         """
         self._accepted = True
-        if self._painted is not None and self._replaces:
+        if self._painted is not None and self._replaces and replace:
             self._show(content)
+
+    def reject(self) -> None:
+        """Remove the preview at the end, since the run was refused before its first canvas."""
+        with self._lock:
+            if not self._closed and not self._replaces:
+                self._accepted = False
 
     def _show(self, content: images.Picture) -> None:
         """Write the preview when it is painted, and wait until it is written.

@@ -206,6 +206,10 @@ class BatchProgress(Iterator[int]):
     def __next__(self) -> int:
         return self._length
 
+    def say(self, text: str) -> None:
+        """Print a line of text above the line of the progress."""
+        self._display.say(text)
+
     def report(self, evaluations: int, total: int) -> None:
         """Show the progress of the current group; `paint_batch` calls this after each interval.
 

@@ -157,10 +157,10 @@ def run_training(
     Raises:
       ValueError: if the disk has no room for a checkpoint, or the checkpoint is of another training.
     """
+    written = (outputs.style, outputs.checkpoint, outputs.samples)
+    _files.remove_leftovers(path for path in written if path is not None)  # they take space
     _check_disk_space(job, outputs)
     _introduce(weights, job, outputs, display, resume, notes)
-    written = (outputs.style, outputs.checkpoint, outputs.samples)
-    _files.remove_leftovers(path for path in written if path is not None)
     interrupts = Interrupts(display.stop)
     try:
         with (

@@ -7,10 +7,12 @@ computed as well. What takes the fewest seconds depends on the device, the pictu
 updates.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from nst_jax._types import Shape
@@ -213,21 +215,29 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
 
     It ends earlier if no further pair saves time.
     """
-    parts = [frozenset([index]) for index in range(count)]
-    while len(parts) > MOST_COMPARED:
-        saved, first, second = max(
-            (
-                (seconds(one) + seconds(other) - seconds(one | other), a, b)
-                for a, one in enumerate(parts)
-                for b, other in enumerate(parts[:a])
-            ),
-            key=lambda found: found[0],
-        )
-        if saved <= 0:
+    parts = {index: frozenset([index]) for index in range(count)}
+    # Pairs of parts by the seconds that they save, the most first. When two parts have been put
+    # together, the pairs of each of them remain in the heap and are passed over.
+    pairs: list[tuple[float, int, int]] = []
+
+    def add(a: int, b: int) -> None:
+        one, other = parts[a], parts[b]
+        heappush(pairs, (seconds(one | other) - seconds(one) - seconds(other), a, b))
+
+    for a, b in itertools.combinations(parts, 2):
+        add(a, b)
+    for new in itertools.count(count):
+        while pairs and not (pairs[0][1] in parts and pairs[0][2] in parts):
+            heappop(pairs)
+        if len(parts) <= MOST_COMPARED or not pairs or pairs[0][0] >= 0:
             break
-        merged = parts[first] | parts[second]
-        parts = [part for part in parts if not part <= merged] + [merged]
-    return parts
+        _, a, b = heappop(pairs)
+        merged = parts.pop(a) | parts.pop(b)
+        others = list(parts)
+        parts[new] = merged
+        for other in others:
+            add(other, new)
+    return list(parts.values())
 
 
 def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Part]:

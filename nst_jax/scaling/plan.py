@@ -521,10 +521,9 @@ def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options:
 def fits_in_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> bool:
     """Return whether `plan_bucket` finds enough memory for the arrays of a bucket."""
     try:
-        plan_bucket(recipe, arrays, **options)
+        return plan_bucket(recipe, arrays, **options).fits is not False
     except ValueError:
         return False
-    return True
 
 
 def _devices_of(mesh: AnyMesh | None) -> int:

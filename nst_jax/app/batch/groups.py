@@ -222,6 +222,8 @@ def form_groups(
         if bucket != buckets.AUTO:
             return buckets.buckets_of(bucket, runs, recipe)
         known = typical_costs(platform) if costs is None else costs(recipe)
+        if platform != "cpu":  # the devices share a batch; those of a CPU share its cores as well
+            known = known._replace(operation=known.operation / devices)
         return chosen_buckets(
             runs, recipe, known, platform, together=most, fits=partial(fits, recipe)
         )

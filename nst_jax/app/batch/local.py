@@ -190,6 +190,10 @@ def paint_group(
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", message_of(error))]
         # A picture takes the least memory if it is painted alone and without a bucket.
+        if by_cost:
+            progress.say(
+                f"note: a bucket failed; its pictures are painted alone: {message_of(error)}"
+            )
         how = alone if by_cost else group
         return _joined([paint_group(params, [one], how, job, progress) for one in loaded])
     seconds = (time.perf_counter() - begun) / len(loaded)

@@ -340,10 +340,11 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
     named = destinations(drafts, folder, chosen["suffix"] or "png", anywhere=False)
     sheet = folder / "sheet.png" if chosen["sheet"] else None
     listing = listing_of(folder, None)
+    masks = [each for path in controls.files_of(chosen) for each in (path, *_files_in(path))]
     check_destinations(
         list(zip(drafts, named, strict=True)),
         more=[listing, *([sheet] if sheet else [])],
-        inputs=[*inputs, *controls.files_of(chosen), *(draft.content for draft in drafts)],
+        inputs=[*inputs, *masks, *(draft.content for draft in drafts)],
     )
     if sheet is not None:
         results.check_sheet(sheet, overwrite=chosen["overwrite"])
@@ -374,6 +375,11 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
     controls.check_files(chosen)
     found = [_row(n, content, style, output, chosen) for n, style in enumerate(styles, 1)]
     return InstantJob(rows=tuple(found), overwrite=overwrite, sheet=output, **_options(chosen))
+
+
+def _files_in(path: Path) -> list[Path]:
+    """Return the files in a folder of masks; an empty list if the path is that of one mask."""
+    return sorted(path.iterdir()) if path.is_dir() else []
 
 
 def _requested(

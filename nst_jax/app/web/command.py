@@ -89,7 +89,9 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
             ready(running)
         threading.Thread(target=queue.serve, name="painter", daemon=True).start()
         if warm:  # not a daemon thread, since a process that exits while it compiles may crash
-            threading.Thread(target=server.quick.warm, name="warming").start()
+            threading.Thread(
+                target=server.quick.warm, args=(visitors.folder,), name="warming"
+            ).start()
         running.run(sockets=[listening])
     except KeyboardInterrupt:  # Ctrl-C came before the server handled signals itself
         return 128 + signal.SIGINT

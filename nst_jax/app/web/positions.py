@@ -4,6 +4,7 @@ A run is the painting of one picture by optimisation. It goes back if the visito
 page in a browser) chooses one of its earlier pictures, from which it shall go on.
 """
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,8 @@ from nst_jax.app.web import limits
 # Least time between two positions. When a run goes back, it needs up to about this time until it is at
 # the chosen picture again, or longer if positions were deleted to save space.
 SECONDS = 5.0
+PAUSE = 20  # the least time is also so many times as long as writing the last position took
+SPARE = 4  # a position is written only if the disk has room for so many of its size
 
 
 class _Position(NamedTuple):
@@ -36,26 +39,40 @@ class Positions:
         """Make an empty collection that writes its files into `folder`, which must exist."""
         self._folder, self._clock = folder, clock
         self._known: list[_Position] = []
-        self._written = clock()
+        self._written, self._pause = clock(), SECONDS
+        self._size = (
+            0  # of the last position, in bytes; all positions of a run have nearly this size
+        )
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
         """Write the position after `step` updates if the last was written `SECONDS` ago or earlier.
 
-        A position that is not later than the newest one is not written.
+        A position that is not later than the newest one is not written, nor one that is larger than all
+        positions together may be, nor one for which the disk has little room.
 
         Args:
           step: number of updates.
           position: returns the checkpoint; called only if the position is written.
         """
         newest = self._known[-1].step if self._known else 0
-        if step <= newest or self._clock() - self._written < SECONDS:
+        begun = self._clock()
+        if step <= newest or begun - self._written < self._pause or not self._has_room():
             return
         path = self._folder / f"position_{step:05d}.h5"
-        with suppress(OSError):  # for instance, the disk is full; the run does not need the file
+        # For instance, the disk is full, or the folder cannot be written to. The run does not need the
+        # file.
+        with suppress(OSError, ValueError):
             checkpoints.save(path, position())
-            self._known.append(_Position(step, path, path.stat().st_size))
+            self._size = path.stat().st_size
+            self._known.append(_Position(step, path, self._size))
             self._thin()
         self._written = self._clock()
+        self._pause = max(SECONDS, PAUSE * (self._written - begun))
+
+    def _has_room(self) -> bool:
+        """Return whether another position as large as the last one may be written."""
+        free = shutil.disk_usage(self._folder).free
+        return self._size <= min(limits.MOST_POSITION_BYTES, free / SPARE)
 
     def before(self, step: int) -> Checkpoint | None:
         """Return the last position after at most `step` updates; None if the run must begin anew.

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,14 +89,20 @@ class QuickPainter:
             write_picture(output, painted.image, **written_with(painted, job, painter))
             return QuickPicture(output, list(words), time.perf_counter() - begun)
 
-    def warm(self) -> None:
+    def warm(self, folder_of_all: Path) -> None:
         """Paint sample pictures with `FIRST_OPTIONS`, so that networks and programs are then ready.
 
         Each program is compiled for one size of pictures. The programs stay on disk, so that a later
-        start of the server only reads them.
+        start of the server only reads them. If the pictures cannot be written, nothing is prepared.
+
+        Args:
+          folder_of_all: an existing folder, which the server deletes when it ends.
         """
         samples = [images.SAMPLES[name] for name in ("chelsea", "starry_night")]
-        with tempfile.TemporaryDirectory(prefix="nst_jax_web_") as name:
+        with (
+            suppress(OSError, ValueError),
+            tempfile.TemporaryDirectory(dir=folder_of_all, ignore_cleanup_errors=True) as name,
+        ):
             folder = Path(name)
             for path in samples:
                 shutil.copyfile(path, folder / path.name)

@@ -430,7 +430,7 @@ class Server:
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)
-            except FileNotFoundError:
+            except (FileNotFoundError, ValueError):  # a picture that is read was deleted
                 raise HTTPException(404) from None
 
     @staticmethod

@@ -207,7 +207,7 @@ class Visitors:
     def __init__(self, queue: Queue, clock: Callable[[], float] = time.monotonic) -> None:
         """Make a temporary folder for the pictures of all visitors; `close` deletes it."""
         self._queue, self._clock = queue, clock
-        self._folder = Path(tempfile.mkdtemp(prefix="nst_jax_web_"))
+        self.folder = Path(tempfile.mkdtemp(prefix="nst_jax_web_"))
         self._known: dict[str, Visitor] = {}
         self._lock = threading.Lock()
 
@@ -229,7 +229,7 @@ class Visitors:
                     "later"
                 )
             secret = secrets.token_urlsafe(24)
-            folder = self._folder / secrets.token_hex(8)
+            folder = self.folder / secrets.token_hex(8)
             folder.mkdir()
             self._known[secret] = Visitor(folder, self._clock)
             return secret, self._known[secret]
@@ -245,7 +245,7 @@ class Visitors:
 
     def close(self) -> None:
         """Delete the pictures of all visitors."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_busy(self, visitor: Visitor) -> bool:
         return visitor.run is not None and self._queue.place(visitor.run) is not None

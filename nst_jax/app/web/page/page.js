@@ -95,6 +95,7 @@ async function paintInstant(showing) {
   const {photo, styles, strength, size, colors, realism, protect} = settings();
   try {
     const found = await post("/instant", {settings: {photo, styles, strength, size, colors, realism, protect}});
+    if (found.superseded && number === instantNumber) sayOfInstant(""); // by another tab
     if (found.superseded || number !== instantNumber) return;
     instant = found;
     sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
@@ -145,8 +146,9 @@ const undo = trying(async () => {
 // The run ends, and its picture is the start of another one with the choices of now.
 const startFrom = trying(async () => {
   const step = earlierStep();
+  const {name} = await post(`/run/start/${step}`); // first, since it may be refused
   if (!ended()) receive(await post("/run/stop"));
-  choice.init = (await post(`/run/start/${step}`)).name;
+  choice.init = name;
   remember();
   announce(`The next painting starts from the picture after ${updates(step)}.`);
   render();
@@ -513,7 +515,7 @@ function renderParts() {
       ends.className = "ends";
       Object.assign(slider, {type: "range", min: 0.1, max: 1, step: 0.1, value: choice.keep});
       slider.setAttribute("aria-label", "How much of it is kept");
-      slider.oninput = () => { choice.keep = Number(slider.value); remember(); };
+      slider.oninput = () => { choice.keep = Number(slider.value); changed(true, false, REST); };
       ends.append("a little", slider, "all");
       row.append(ends);
     }
@@ -660,8 +662,7 @@ $("brush-done").onclick = trying(async () => {
   if (mask !== KEEP && !picture(mask)) delete choice.regions[mask];
   brushed = null;
   $("cursor").hidden = true;
-  remember();
-  render();
+  changed(mask === KEEP); // the instant picture keeps this part
 });
 
 // --- What the server sends -------------------------------------------------------------------------
@@ -687,7 +688,7 @@ function receive(received) {
 function listen() {
   const events = new EventSource("/events");
   let first = true;
-  events.onmessage = trying(async event => {
+  const told = async event => {
     receive(JSON.parse(event.data));
     if (!first) return;
     first = false;
@@ -699,7 +700,9 @@ function listen() {
     }
     if (choice.kind === "gallery") renderGallery();
     changed(true, !state.run); // if there is a run, as after a reload, the run stays in view
-  });
+  };
+  // Not `trying`, which would wipe the message of an earlier error, several times a second.
+  events.onmessage = event => told(event).catch(error => problem(error.message));
   events.onerror = async () => {
     if (events.readyState !== EventSource.CLOSED) {
       problem("The connection to nst-jax is lost. Is it still running? This page tries again.");
