@@ -455,7 +455,13 @@ def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
 
 
 def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:
-    """Return 16-bit colours, given by their high and low bytes, converted to sRGB in mode RGB."""
+    """Convert 16-bit colours to 8-bit sRGB, Pillow's mode RGB.
+
+    Args:
+      high: a picture with the high bytes of the colours.
+      low: a picture with their low bytes.
+      gamma: the file's gamma, see `_gamma`.
+    """
     table = np.rint(255 * _gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
     for row, below in zip(found, np.asarray(low), strict=True):  # row by row, to save memory

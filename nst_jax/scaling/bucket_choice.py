@@ -262,7 +262,9 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
         least, choice = math.inf, first
         while True:
             total = each[first | beside] + best[others ^ beside]
-            if total <= least:  # of equally good choices, the one with the smallest buckets
+            # `<=`: of choices that take equally long, the last one. The first part alone comes last, so
+            # that parts are put together only if that saves time.
+            if total <= least:
                 least, choice = total, first | beside
             if not beside:
                 break

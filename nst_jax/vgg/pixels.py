@@ -42,7 +42,7 @@ class Pixels:
 
 
 def _like(channels: tuple[float, float, float], image: Array) -> Array:
-    """Return a number for each channel as an array [..., 3] of the rank and dtype of `image`."""
+    """Return `channels` as an array [1, ..., 1, 3] of the rank and dtype of `image`."""
     return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
 
 

@@ -39,7 +39,7 @@ def _programs(place: Path | None) -> Programs:
 
 
 class PageDisplay(Display):
-    """Shows on the page, not on the terminal, what a run does while it makes no updates."""
+    """Shows on the page, not on the terminal, what a run does before it updates its canvas."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(quiet=True)

@@ -46,8 +46,8 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If nothing has changed for this long, something is sent all the same, since the server notices only by
-# sending that a connection is lost.
+# If nothing has changed for this long, something is sent all the same, since the server notices a lost
+# connection only when it sends something.
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
 # Most uploads that are received at a time, since an upload is held in memory until it is complete.
@@ -394,7 +394,7 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def start(self, request: Request, visitor: Visitor) -> Response:
-        """Add a picture of the run to the uploads, as the start of another run; send its name."""
+        """Add a picture of the run to the uploads, for another run to start from; send its file name."""
         self._run(visitor)
         step = request.path_params["step"]
         return JSONResponse({"name": await asyncio.to_thread(visitor.start_from, step)})
