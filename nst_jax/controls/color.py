@@ -60,12 +60,11 @@ def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoment
 
     Args:
       picture: [h, w, 3].
-      opacity: how much each pixel counts, [h, w] in [0, 1]; the sums are divided by the sum of these
-        numbers. None means that all pixels count alike.
+      opacity: how much each pixel counts, [h, w] in [0, 1]; None means that all pixels count alike.
 
     Returns:
-      The mean [3] and the covariance [3, 3]; the covariance is a mean over all pixels (a sum divided by
-      their number, not by one less).
+      The mean [3] and the covariance [3, 3]; the covariance is a sum over all pixels that is
+      divided by their number, not by one less; with opacities, by the sum of the opacities.
 
     Example:
       >>> import jax.numpy as jnp

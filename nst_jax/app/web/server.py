@@ -394,7 +394,7 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def start(self, request: Request, visitor: Visitor) -> Response:
-        """Add a picture of the run to the uploads, for another run to start from; send its file name."""
+        """Add a picture of the run to the uploads, where another run may start; send its file name."""
         self._run(visitor)
         step = request.path_params["step"]
         return JSONResponse({"name": await asyncio.to_thread(visitor.start_from, step)})
