@@ -324,7 +324,7 @@ def test_batch_chooses_few_programs_for_many_shapes(call, here):
     write_pictures(**{f"p{number}": shapes[number % 12] for number in range(24)})
     before = len(batch_canvas._run_many._programs)
     words = [*(f"p{number}.png" for number in range(24)), "--styles", "art.png", "--recipe", "tiny"]
-    code, _, err = call("batch", *words, "-o", "chosen")
+    code, _, err = call("batch", *words, "-o", "chosen", "--bucket", "auto")
     assert code == 0, err
     assert "12 shapes" in err and "for each scale" in err
     assert len(batch_canvas._run_many._programs) - before <= 3  # the recipe has one scale
@@ -337,7 +337,7 @@ def test_by_cost_transparent_pictures_are_painted_alone(call, here):
     rgba[:10, :, 3] = 0
     Image.fromarray(rgba).save("wide.png")
     words = ["photo.png", "tall.png", "wide.png", "--styles", "art.png", "--recipe", "tiny"]
-    code, _, err = call("batch", *words, "-o", "out", "--steps", 1)
+    code, _, err = call("batch", *words, "-o", "out", "--steps", 1, "--bucket", "auto")
     assert code == 0, err
     assert len(list(here.glob("out/*.png"))) == 3
     refused_row = call("batch", *words, "-o", "other", "--steps", 1, "--bucket", 64)
