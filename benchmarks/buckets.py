@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import nst_jax as nst
 from benchmarks import harness
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import FLOAT32, LBFGS, PAIRS, Array, pictures
-from benchmarks.processes import launched
+from benchmarks.processes import keeping_programs, launched
 
 Json = dict[str, Any]
 
@@ -158,15 +157,7 @@ def _batch(photos: Path, bucket: str, plan: Plan, output: Path, cache: str) -> J
         *("--styles", str(nst.images.SAMPLES["starry_night"]), "-o", str(output), "--quiet"),
         *("--recipe", RECIPE, "--size", str(size), "--steps", str(plan.steps), "--bucket", bucket),
     ]
-    kept = {
-        "JAX_ENABLE_COMPILATION_CACHE": "true",
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        # As the command line sets it for its own cache folder; by default jax keeps fewer programs.
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    }
-    environment = os.environ | kept
-    environment["PYTHONPATH"] = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])
+    environment = keeping_programs(cache)
     seconds, peak, _ = launched(command, environment)
     lines = (output / "results.jsonl").read_text("utf-8").splitlines()
     totals = _totals([json.loads(line) for line in lines])

@@ -1,9 +1,12 @@
 """Runs programs in processes of their own, and measures their time and peak memory."""
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+
+from benchmarks import harness
 
 # Program of a small process that runs another one and prints its peak memory. That includes the memory
 # of the parent at the fork, so a benchmark itself, which is large, must not be the parent.
@@ -13,6 +16,20 @@ code = subprocess.call(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
+
+
+def keeping_programs(cache: str) -> dict[str, str]:
+    """Return the environment variables of a command of nst-jax that keeps its programs in `cache`."""
+    kept = {
+        "JAX_ENABLE_COMPILATION_CACHE": "true",
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        # As the command line sets it for its own cache folder; by default jax keeps fewer programs.
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        # By default jax reserves most of an accelerator, of which the present process holds a part.
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    }
+    path = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])
+    return os.environ | kept | {"PYTHONPATH": path}
 
 
 def launched(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float, str]:

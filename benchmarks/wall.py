@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import nst_jax as nst
 from benchmarks import harness, pastiche
 from benchmarks.harness import Findings, Plan
-from benchmarks.processes import launched
+from benchmarks.processes import keeping_programs, launched
 
 Json = dict[str, Any]
 
@@ -204,16 +203,7 @@ def _run(words: Sequence[str], steps: int, folder: Path, cache: str) -> Json:
         *("--output", str(folder / "out.png"), "--log", str(log), "--quiet"),
         *(*words, "--steps", str(steps)),
     ]
-    kept = {
-        "JAX_ENABLE_COMPILATION_CACHE": "true",
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        # As the command line sets it for its own cache folder; by default jax keeps fewer programs.
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        # By default jax reserves most of an accelerator, of which the present process holds a part.
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    }
-    environment = os.environ | kept
-    environment["PYTHONPATH"] = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])
+    environment = keeping_programs(cache)
     command = [sys.executable, *PROGRAM, "stylize", *options]
     seconds, peak, _ = launched(command, environment)
     start, *_, last, end = (json.loads(line) for line in log.read_text("utf-8").splitlines())

@@ -312,6 +312,7 @@ def test_a_page_says_that_the_server_is_gone_and_that_it_was_started_again(chrom
         page.reload()
         until(lambda: page.locator("#paintings [aria-pressed=true]").count())
         said(page, "Instant picture")
+        assert page.inner_text("#problem") == ""
 
 
 def test_the_picture_of_the_documents_is_small():

@@ -440,8 +440,8 @@ def _from_deep_grey(
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
     """Return a picture of the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    Of each 16-bit sample, Pillow keeps only the high byte. If it is told that the file has the opposite
-    byte order, it keeps the low byte instead.
+    Of each 16-bit sample, Pillow keeps only the high byte. If the picture's tile declares the opposite
+    byte order, Pillow keeps the low byte instead.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):
