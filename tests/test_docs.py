@@ -328,6 +328,37 @@ def test_a_documented_command_has_flags_that_exist(page, words):
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= given
 
 
+MEASURING = re.compile(r"python -m (benchmarks(?:\.\w+)?)((?: [^\n`&#]*)?)")
+MEASUREMENTS = [
+    (page, module, shlex.split(words))
+    for page in PAGES
+    for module, words in MEASURING.findall((ROOT / page).read_text().replace("\\\n", " "))
+    if words.strip() and "CASE" not in words
+]
+
+
+def test_documented_measurements_are_found():
+    assert {"docs/quality.md", "docs/raters.md", "docs/speed.md"} <= {
+        page for page, *_ in MEASUREMENTS
+    }
+
+
+@pytest.mark.parametrize(
+    ("page", "module", "words"),
+    [pytest.param(*one, id=f"{one[0]}: {one[1]} {' '.join(one[2])}") for one in MEASUREMENTS],
+)
+def test_a_documented_measurement_has_arguments_that_exist(page, module, words, monkeypatch):
+    del page
+    for kind in (click.Path, click.File):  # files and folders need not be there
+        monkeypatch.setattr(kind, "convert", lambda self, value, param, context: value)
+    if module == "benchmarks":
+        command = importlib.import_module("benchmarks.__main__").main
+    else:
+        group = importlib.import_module(module).main
+        command, words = group.commands[words[0]], words[1:]
+    command.make_context(module, list(words))  # raises click's error for what does not exist
+
+
 # Flags that make a run small, by command. A list of layers takes the place of the recipe's.
 QUICK = ["--steps", "2", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
 SMALLER = {
