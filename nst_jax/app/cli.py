@@ -343,7 +343,7 @@ def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
     return commands.train(paintings, chosen | {"begun": begun})
 
 
-# --- The page -------------------------------------------------------------------------------------
+# --- The page in the browser ----------------------------------------------------------------------
 
 
 @cli.command(short_help="Open a page in the browser on which to paint.")

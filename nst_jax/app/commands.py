@@ -135,7 +135,10 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:
-    """Return a grey picture of a shape (height, width), for a texture's job, which has no content."""
+    """Return a grey picture of a shape (height, width), the content of a texture's job.
+
+    Textures are painted without a content picture, but every job has one.
+    """
     name = f"blank {shape[1]}x{shape[0]}"
     digest = hashlib.sha256(name.encode()).hexdigest()
     return images.Picture(texturing.blank(shape), None, (), name, digest)
@@ -238,7 +241,8 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
     The result is None for one device, and also with Ray, where each device gets pictures of its own.
 
     Raises:
-      ValueError: naming the option that cannot be used.
+      ValueError: if Ray is used together with `--devices` or `--bands`, if there are fewer devices than
+        `--devices` asks for, or if their number is not a multiple of `--bands`.
     """
     if chosen.get("runner") == "ray":
         for name, unset in (("devices", None), ("bands", 1)):

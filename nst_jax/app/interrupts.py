@@ -29,7 +29,8 @@ STOPPING = tuple(
 # the main thread has not answered by then, the listener's thread ends the process.
 PATIENCE = 0.5
 # Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
-# destructor. `_raise_again` raises it once more after this many seconds, when these have ended.
+# destructor. `_raise_again` raises it once more after this many seconds, by when the callback or the
+# destructor has ended.
 CALLBACK_SECONDS = 0.01
 # Time limit in seconds for removing unfinished files before the process is ended.
 TIDYING_SECONDS = 1.0
@@ -113,7 +114,7 @@ def _raise_again(ignored: Any) -> None:
 
 
 def _interrupt_main_thread() -> None:
-    # `_thread.interrupt_main` would do the same, but the listener would take it for a second signal.
+    # `_thread.interrupt_main` would do the same, but `_Listener` would take it for a second signal.
     ident = ctypes.c_ulong(threading.main_thread().ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KeyboardInterrupt))
 

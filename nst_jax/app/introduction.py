@@ -114,9 +114,10 @@ def style_scale_notes(
 def weight_line(recipe: Recipe) -> dict[str, str]:
     """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
 
-    Both style weights are taken relative to the content weights. The line says by which factor that of
-    the recipe is larger; which value of `--strength` gives this factor, if one does; and the balance of
-    style to content, if the recipe's losses have one (see `nst_jax.recipes.balance`).
+    What is compared is the ratio of style weight to content weight. The line says how many times larger
+    this ratio is in the recipe than in the preset, and which value of `--strength` would do the same,
+    if one does. The balance of style to content follows, unless it cannot be computed for the recipe's
+    losses (see `nst_jax.recipes.balance`).
 
     Returns:
       A dict from the title of the line to its text. It is empty if the weights do not differ or if they

@@ -97,7 +97,8 @@ def picture_job(
       recipe: the recipe, already changed by the flags of the command.
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
-      devices: the devices that share the canvas, as in `nst_jax.stylize`.
+      devices: the devices that share the canvas: a number of devices, "all", or a list of them. None
+        means one device.
       bucket: side, in px, of a square array (bucket) in which the canvas lies; None if there is none.
       controls: regions and protection, as they were read from files; None if there are none.
       sized: a function that is called as soon as the size of the result is known, before the run is

@@ -134,7 +134,7 @@ def usage_message(error: click.UsageError) -> str:
         return f"`{error.option_name}`: there is no such option; {hint}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         return f"`{as_typed(error.param)}`: is missing; {help_line}"
-    if isinstance(error, click.BadOptionUsage):  # such as an option with too few words behind it
+    if isinstance(error, click.BadOptionUsage):  # such as an option without its value
         what = re.sub("^Option '[^']*' ", "", error.message.rstrip("."))
         return f"`{error.option_name}`: {what}; {help_line}"
     message = error.message.rstrip(".")

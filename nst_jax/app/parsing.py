@@ -217,9 +217,10 @@ class DeviceCount(click.ParamType):
 
 
 class BucketSide(click.ParamType):
-    """Type of a number of pixels, or the word "auto" or "off".
+    """Type of the option `--bucket`: a number of pixels, or the word "auto" or "off".
 
-    The value is an int or the word; both are checked where they are used.
+    A bucket is a square array in which pictures of different shapes are painted; the number is its
+    side. The value is an int or the word; both are checked where they are used.
     """
 
     name = "bucket"
@@ -353,7 +354,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
             found = re.match(r"`([\w ]+)((?:\[\d+\])?(?:\.\w+)?)`", str(error))
-            if found is None:  # the message does not begin with an argument
+            if found is None:  # the message does not begin with the name of an argument
                 raise
             typed = {param.name: as_typed(param) for param in self.params}
             name = typed.get(found[1], found[1]) + (found[2] or "")

@@ -47,8 +47,8 @@ class Expected(NamedTuple):
 # The file has four lists for each kind of run. Under `_key` are the operations per second of updates.
 # Under `_key` with the ending `MEASURING` are the operations per second of measuring. With the ending
 # `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. Under the key
-# of a precision with the ending `COMPILING` are the seconds in which batches compiled what one scale
-# of one shape needs. For each kind of training, the file has one list: the seconds of an update.
+# of a precision with the ending `COMPILING` are the mean seconds that batches took to compile one
+# program. For each kind of training, the file has one list: the seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
@@ -110,7 +110,11 @@ def record_rate(
 
 
 def known_costs(recipe: Recipe, platform: str) -> Costs:
-    """Return what the choice of buckets weighs: medians of earlier runs here, else typical costs.
+    """Return the seconds to compile a program and to compute an operation, for choosing buckets.
+
+    They are medians of earlier runs on this device, or typical costs if there were none. Buckets are
+    arrays in which pictures of different shapes are painted, so that fewer programs are compiled; in
+    return, more pixels are computed.
 
     Args:
       recipe: the recipe of the pictures; its precision matters.
@@ -125,15 +129,16 @@ def known_costs(recipe: Recipe, platform: str) -> Costs:
 
 
 def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -> None:
-    """Add what a batch took for compiling to the file of rates, if that can be written.
+    """Add the mean time in which a batch compiled a program to the file of rates, if it can be written.
 
-    A batch of several precisions is ignored, and one that compiled for less than `LEAST_SECONDS`, whose
-    programs were there already.
+    A batch with recipes of several precisions is ignored. So is a batch that compiled for less than
+    `LEAST_SECONDS`, since its programs had been compiled before.
 
     Args:
       recipes: the recipes of the batch.
-      seconds: how long it compiled; nothing of that time may have been saved by kept programs.
-      programs: the number of shapes of arrays, counted once for each scale.
+      seconds: seconds that the batch spent on compiling. If it loaded programs from JAX's compilation
+        cache, this function must not be called.
+      programs: how many different programs the batch ran, over all scales (resolution levels).
     """
     keys = set(map(_key_of, recipes))
     if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:
@@ -162,7 +167,10 @@ def record_training(what: str, seconds: float) -> None:
 
 
 def _record(new: Mapping[str, float]) -> None:
-    """Add numbers to the lists in the file, if rates are kept and the file can be written to."""
+    """Add numbers to the lists in the file of rates, under their keys.
+
+    Nothing is written if jax's compilation cache is off, or if the file cannot be written to.
+    """
     path = _path()
     if path is None:
         return
@@ -181,12 +189,13 @@ def rates_are_kept() -> bool:
 
 
 def _key(plan: Plan) -> str:
-    """Return, as text, what the rate of a run depends on. Rates are kept in the file under this text.
+    """Return, as text, what the speed of a run depends on: the key of its rates in the file.
 
     The text includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
-    # With several devices, operations are per device, and communication takes time.
+    # The rate depends on the number of devices: operations are counted per device, and the devices
+    # spend time on communication.
     bands = f", {plan.devices} devices" if plan.devices > 1 else ""
     return _key_of(plan.recipe) + bands
 

@@ -6,8 +6,8 @@ number for each canvas, so that one program, under `vmap`, paints many canvases.
 layers are swept, the weight of each layer becomes an array.)
 
 The canvases are painted in groups of equal size, so that all groups run the same program. Larger groups
-are faster, but only up to a certain size. The size must also divide the number of canvases; the largest
-size that does both is taken. A group that does not fit into memory is divided further.
+are faster, but only up to a certain size. So the size is the largest divisor of the number of canvases
+that is not above this limit. A group that does not fit into memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,7 +80,8 @@ class SweepJob(Job):
       labels: for each canvas, row by row, its swept values as text.
       plan: the plan of one group of canvases. In the plan's recipe, however, swept numbers are arrays
         with one number for each canvas of the whole grid.
-      scales: the scales of each canvas; those of `plan` may be the larger arrays of a bucket.
+      scales: the scales (resolution levels) of each canvas, with its real sizes. With a bucket, `plan`
+        has the sizes of the larger arrays in which the canvases lie.
       controls: regions and protection, the same for all canvases.
       given: regions, protection and the opacities of the pictures, checked; None if there are neither
         regions nor protection, and all pictures are opaque.
@@ -320,7 +321,8 @@ def sweep_job(
       controls: regions and protection, as they were read; None if there are none.
       chunk: largest number of canvases painted at once; None means as many as fit into memory, up to
         the number beyond which painting more at once is no faster.
-      devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
+      devices: the devices that share the canvases: a number of devices, "all", or a list of them. None
+        means one device.
       bands: number of devices that share each canvas.
       bucket: side in px of the square array in which each canvas lies, so that a sweep of another
         picture runs the same programs; None: the canvases fill their arrays.

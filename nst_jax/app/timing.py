@@ -23,7 +23,8 @@ INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one upd
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
 # Jax's event for a program that was loaded from its cache: the seconds of compiling that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
-LEAST_SAVED = 1.0  # seconds; what is compiled faster does not matter
+# A program that was loaded from the cache is counted only if this saved more than so many seconds.
+LEAST_SAVED = 1.0
 
 
 def update_cost(scale: Scale) -> int:
@@ -169,7 +170,7 @@ class Pace:
         self._laps: deque[float] = deque(maxlen=self.LAPS)
 
     def afresh(self) -> "Pace":
-        """Return a pace without laps, for the next scale; it knows the same earlier runs."""
+        """Return a pace without laps, for the next scale; the speed of earlier runs is kept."""
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:

@@ -158,7 +158,8 @@ def run_training(
       ValueError: if the disk has no room for a checkpoint, or the checkpoint is of another training.
     """
     written = (outputs.style, outputs.checkpoint, outputs.samples)
-    _files.remove_leftovers(path for path in written if path is not None)  # they take space
+    # Unfinished files of earlier trainings take space, so they are removed before the disk is checked.
+    _files.remove_leftovers(path for path in written if path is not None)
     _check_disk_space(job, outputs)
     _introduce(weights, job, outputs, display, resume, notes)
     interrupts = Interrupts(display.stop)

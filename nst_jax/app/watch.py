@@ -64,7 +64,8 @@ class MeasuringWatch(PollingWatch):
     Attributes:
       timed: the number of arithmetic operations, and the seconds, of those pieces that were measured by
         the thread that made this watch.
-      stopped: a function that returns whether the run is to end. It is called again and again.
+      stopped: a function that returns whether the run is to end. It is called every few hundredths of a
+        second while this watch waits. If it returns true, KeyboardInterrupt is raised.
     """
 
     def __init__(
