@@ -124,7 +124,9 @@ def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
       key: the key of the value in recipe files.
       value: the value of the flag.
     """
-    if flag == "learning_rate":  # a recipe may have a second learning rate, for its last scale
+    if flag == "learning_rate":
+        # A recipe may have a second learning rate, for its last scale (resolution level). This function
+        # changes it by the same factor.
         return variants.with_learning_rate(recipe, value)
     value = _CONVERSIONS[flag](value) if flag in _CONVERSIONS else value
     return toml.with_value(recipe, key, value, argument=flag)

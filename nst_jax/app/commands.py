@@ -99,7 +99,7 @@ def demo(chosen: Chosen) -> int:
 
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint a texture like that of the styles; there is no content picture."""
+    """Paint a texture like that of the styles, without a content picture; return the exit code."""
     inputs = {"style": [path for path, _ in styles]}
     return run_picture_command(lambda given: _texture(styles, given), inputs, chosen)
 
@@ -145,7 +145,7 @@ def _blank_picture(shape: tuple[int, int]) -> images.Picture:
 
 
 def dream(content: Path, chosen: Chosen) -> int:
-    """Change a picture so that it shows more of what the network detects in it (DeepDream)."""
+    """Change a picture so that it shows more of what the network detects in it (Deep Dream)."""
     guide = chosen["guide"]
     inputs = {"content": [content], "guide": [] if guide is None else [guide]}
     return run_picture_command(lambda given: _dream(content, given), inputs, chosen)
@@ -260,8 +260,8 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
         job.folder.mkdir(exist_ok=True)
-        # The result manifest is reserved before finished pictures are looked for, since another process
-        # may be painting pictures of this batch.
+        # The file of results is reserved before this process looks which pictures are finished.
+        # Otherwise another process could paint pictures of this batch afterwards.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())

@@ -245,9 +245,9 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
       recipe: the recipe of the run.
 
     Raises:
-      ValueError: if the style loss of the recipe cannot be restricted to parts of a picture, if the
-        recipe has styles for single layers, or for regions together with the colours "palette". The
-        message names the option.
+      ValueError: if the style loss of the recipe cannot be restricted to parts of a picture; if the
+        recipe has styles for single layers; or if there are regions and the recipe has the colours
+        "palette". The message names the option.
     """
     named = chosen.get("regions") or chosen.get("region_maps") or ()
     protect: ProtectFile | None = chosen.get("protect")
@@ -260,7 +260,8 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
 def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list[Shape]:
     """Return (height, width) of each region's style, without decoding the styles.
 
-    Only colour-coded maps are decoded, to count the regions in them.
+    Only colour-coded maps are decoded, to count the regions in them. The style of all these regions is
+    the run's only style.
 
     Args:
       chosen: the values of the options `regions` and `region_maps`.

@@ -30,9 +30,9 @@ def introduce(
       display: where the lines and notes are shown.
       device: "platform" and "kind" of the device; None if other processes paint.
       weights: "family", "encoding" and "digest" of the weights.
-      lines: the texts of further lines, which differ between commands, by the lines' titles.
-      recipes: all recipes that are used, each once. If `family_note` has a note on one of them, it is
-        shown.
+      lines: further lines, which differ between commands, as a dict from titles to texts.
+      recipes: all recipes that are used, each once. If the program that a recipe reproduces used other
+        weights, a note says so.
       notes: further notes, shown last.
     """
     shown = {} if device is None else {"device": device_words(device)}

@@ -57,7 +57,7 @@ class PictureJob(Job):
       given: the same regions and protection, checked, with the opacities of the pictures; None if there
         are neither regions nor protection, and all pictures are opaque.
       notes: messages that are printed before the run.
-      begun: when the command began, by `time.perf_counter`.
+      begun: when the command began, in seconds, by `time.perf_counter`.
     """
 
     content: images.Picture

@@ -12,7 +12,8 @@ from click.shell_completion import CompletionItem
 
 from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean
 
-StyleShare: TypeAlias = tuple[Path, float | None]  # path of a style, and its share or None
+# The path of a style, and its share in the blend of styles; None if no share was given.
+StyleShare: TypeAlias = tuple[Path, float | None]
 
 
 def parse_path(text: str) -> Path:
@@ -165,7 +166,10 @@ class FilePath(click.Path):
 
 
 class StyleFile(click.ParamType):
-    """Type of a style, typed as FILE or FILE:SHARE. The value is a pair (path, share or None)."""
+    """Type of a style, typed as FILE or FILE:SHARE.
+
+    The value is the pair (path, share); the share is None if only FILE was typed.
+    """
 
     name = "file"
 

@@ -200,7 +200,8 @@ def _painted(
         ]
         small = images.bicubic_8bit(content.image, shape)
         network.result()
-    # The styles of single layers are left out, as are regions: the network paints in one style.
+    # The network paints the whole picture in one style. So the styles of single layers are left out
+    # here, and regions by `controlled_request`.
     blended = recipe.terms.blended_styles(resized)
     request, finish = instant_controls.controlled_request(
         painter,

@@ -42,8 +42,8 @@ from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 
-# Version of the list of facts whose hash is the key of a kept program. It is one of these facts: after
-# an increase, programs that were kept before are no longer found.
+# Version of the list of facts whose hash is the key of a kept program. It is in the list itself. So
+# after an increase, programs that were kept before are no longer found.
 KEY_FORMAT = 2
 PACKAGE = Path(nst_jax.__file__).parent
 

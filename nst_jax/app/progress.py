@@ -40,7 +40,7 @@ class OptionalStream:
         return getattr(sys.stderr, name)
 
     def _try(self, method: str, *arguments: str) -> None:
-        if sys.stderr is None:  # it was closed before the process began
+        if sys.stderr is None:  # standard error was closed before the process began
             return
         try:
             getattr(sys.stderr, method)(*arguments)
@@ -185,7 +185,7 @@ class GroupWork(NamedTuple):
 
 
 class BatchProgress(Iterator[int]):
-    """Shows the progress of groups that are painted one after the other, and estimates the time left.
+    """Shows the progress of painting several groups of pictures in turn, and estimates the time left.
 
     As an iterator, a `BatchProgress` yields the number of updates until the next call of `report`. For
     each group, pass `intervals_of(progress)` and `progress.report` to `paint_batch`, and then call

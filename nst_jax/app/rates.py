@@ -24,9 +24,9 @@ from nst_jax.scaling.bucket_choice import Costs, typical_costs
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of rates kept under each key (see `_key`). The likely time is computed from their median, which
-# hardly changes if other work slows one of the runs. Older rates are dropped, so that the effect of a
-# new driver or version soon shows.
+# Number of runs of each kind (the same device, number of devices and precision) whose speeds are kept.
+# The likely time is computed from their median, which hardly changes if other work slows one of the
+# runs. Older speeds are dropped, so that the effect of a new driver or version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
@@ -53,7 +53,10 @@ MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
 def expected(plan: Plan) -> Expected | None:
-    """Return how long a run may take; None if no run of its kind (see `_key`) was timed here."""
+    """Return how long a run may take; None if no run of its kind was timed on this machine.
+
+    Runs of one kind have the same device, number of devices and precision.
+    """
     found, key = _read(), _key(plan)
     updates = found.get(key)
     if not updates:
@@ -160,7 +163,8 @@ def record_training(what: str, seconds: float) -> None:
     """Add the mean seconds of an update of a training to the file of rates, if it can be written to.
 
     Args:
-      what: as in `known_training`.
+      what: everything that the time of an update depends on, except the device, as text; from
+        `train.kind_of`.
       seconds: mean seconds of an update.
     """
     _record({f"{_device_key()}, {what}": seconds})

@@ -66,7 +66,8 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
     Args:
       content: path of the photo.
       styles: paths of the style pictures, each with its share in the blend; None if no share was given.
-      chosen: the options of `stylize`, and `begun`: when the command began, by `time.perf_counter`.
+      chosen: the options of `stylize`; and `begun`, the time in seconds by `time.perf_counter` when the
+        command began.
 
     Raises:
       ValueError: if an option or a picture cannot be used; the message names it.

@@ -61,7 +61,7 @@ SETS = ("cumulative", "single")
 
 
 class Axis(NamedTuple):
-    """A setting that is swept, and its values."""
+    """A setting that a sweep varies, and its values."""
 
     name: str  # a key of `TITLES`
     values: tuple[Any, ...]  # numbers, or sets of layers: tuples of names of style layers
@@ -415,9 +415,8 @@ def paint_sweep(
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
         on_host=plan.in_bucket,
     )
-    for note in notes_on_regions(
-        members[0].prepared, plan.recipe
-    ):  # ValueError for an empty region
+    # This raises ValueError if a region is so small that it is empty at every style layer.
+    for note in notes_on_regions(members[0].prepared, plan.recipe):
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):

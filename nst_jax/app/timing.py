@@ -23,7 +23,7 @@ INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one upd
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
 # Jax's event for a program that was loaded from its cache: the seconds of compiling that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
-# A program that was loaded from the cache is counted only if this saved more than so many seconds.
+# `CompileClock.loaded` counts only programs that would have taken more than so many seconds to compile.
 LEAST_SAVED = 1.0
 
 
@@ -170,7 +170,7 @@ class Pace:
         self._laps: deque[float] = deque(maxlen=self.LAPS)
 
     def afresh(self) -> "Pace":
-        """Return a pace without laps, for the next scale; the speed of earlier runs is kept."""
+        """Return a pace for the next scale: it keeps the speed of earlier runs, but has no laps yet."""
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:

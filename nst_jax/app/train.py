@@ -147,7 +147,7 @@ def run_training(
       display: where progress is shown.
       resume: the checkpoint to resume from, or None.
       notes: lines shown before the training.
-      begun: when the command began, by `time.perf_counter`.
+      begun: when the command began, in seconds, by `time.perf_counter`.
 
     Returns:
       How the training ended. If it was completed, or interrupted after its first update, the best
@@ -404,7 +404,8 @@ class _Recorder:
         if self._rescued or self.run.step == self._first:
             return
         self._rescued = True
-        with suppress(Exception):  # the first error is the one to report, whatever fails here
+        # The error to report is the one that made the training fail. So errors raised here are ignored.
+        with suppress(Exception):
             if (checkpoint := self.run.checkpoint()) is not None:
                 self._write_or_elsewhere(
                     self.outputs.checkpoint,

@@ -1,4 +1,4 @@
-"""Waiting for arrays that jax computes, such that Python can run the handlers of signals meanwhile.
+"""Waiting for arrays that jax computes, so that Python can run the handlers of signals meanwhile.
 
 The arrays may be the targets of a run, which its losses compare the canvas with. To compute them is
 called measuring; its duration is recorded, and its progress is shown.
