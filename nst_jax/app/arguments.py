@@ -125,8 +125,8 @@ def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
       value: the value of the flag.
     """
     if flag == "learning_rate":
-        # A recipe may have a second learning rate, for its last scale (resolution level). This function
-        # changes it by the same factor.
+        # A recipe may have a second learning rate, for its last scale (resolution level).
+        # `with_learning_rate` changes both by the same factor.
         return variants.with_learning_rate(recipe, value)
     value = _CONVERSIONS[flag](value) if flag in _CONVERSIONS else value
     return toml.with_value(recipe, key, value, argument=flag)
@@ -317,7 +317,7 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
     # The default step lengths are for sRGB in [0, 1], where black and white differ by 1. In the given
     # coordinates, black and white differ by `scale / spread`, and each channel has a spread of its own.
-    # `unit` is `scale` divided by the mean of the spreads.
+    # `unit`, the factor for the step lengths, is `scale` divided by the mean of the spreads.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):

@@ -70,7 +70,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 
-# Largest number of failures that are printed after a batch; the result manifest lists all of them.
+# Largest number of failures that are printed after a batch; the file of its results lists all of them.
 MOST_WARNINGS = 20
 
 

@@ -101,7 +101,8 @@ def print_message(kind: str, text: str) -> None:
 # --- Wording --------------------------------------------------------------------------------------
 
 
-# Python names of the options that error messages of the Python API suggest as a remedy.
+# Python names of the options that error messages of the Python API suggest as a remedy. In messages of
+# the command line, `as_flags` replaces them by names of flags.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
     "protect",

@@ -44,11 +44,13 @@ class Expected(NamedTuple):
     whole: bool
 
 
-# The file has four lists for each kind of run. Under `_key` are the operations per second of updates.
-# Under `_key` with the ending `MEASURING` are the operations per second of measuring. With the ending
-# `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. Under the key
-# of a precision with the ending `COMPILING` are the mean seconds that batches took to compile one
-# program. For each kind of training, the file has one list: the seconds of an update.
+# The file maps keys to lists of numbers, one number for each earlier run. `_key` returns the key for a
+# kind of run. The lists are:
+#   key              operations per second of the updates
+#   key, MEASURING   operations per second of computing the targets
+#   key, BESIDE      seconds of the run that were spent on neither
+#   key, COMPILING   mean seconds to compile a program; only for batches, whose key is that of `_key_of`
+# A kind of training has one list, the mean seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
@@ -193,9 +195,9 @@ def rates_are_kept() -> bool:
 
 
 def _key(plan: Plan) -> str:
-    """Return, as text, what the speed of a run depends on: the key of its rates in the file.
+    """Return the key of a run's speeds in the file of rates, made of all that the speed depends on.
 
-    The text includes the machine's name, since machines that share a home folder may have different
+    The key includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
     # The rate depends on the number of devices: operations are counted per device, and the devices

@@ -116,8 +116,9 @@ def paint_job(
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
-                # If several processes paint, all must stop after the same update. So `follow` stops
-                # them, and not a watch, which would stop each of them at a time of its own.
+                # If several processes paint, all must stop after the same update. Then only `follow`
+                # stops the run, since it asks all processes after each snapshot. A watch would stop
+                # when its own process gets a signal.
                 if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
@@ -253,7 +254,7 @@ class Recorder:
         self.filming = Filming(outputs, pace.total, shape, display.say)
 
     def record(self, shot: Shot) -> None:
-        """Log, write and show one snapshot."""
+        """Log the losses of a snapshot, write the files that are due, and show the progress."""
         lap = self._stopwatch.lap()
         # `last` is set before anything is written, so that `rescue` can write this snapshot if the log
         # or the display fails.

@@ -518,7 +518,9 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 def facts_of(
     job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
 ) -> dict[str, Any]:
-    """Return the metadata of the grid: settings, swept values, and the canvases that went wrong.
+    """Return the metadata of the grid: settings, swept values, and the indices of canvases that failed.
+
+    A canvas failed if it was not painted, if its losses were not finite, or if no update changed them.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """

@@ -80,7 +80,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count the time of its block, in which this thread waits for another one."""
+        """Context manager: count its time like compiling, since this thread waits for another one."""
         start = time.perf_counter()
         try:
             yield
@@ -96,7 +96,7 @@ class CompileClock(AbstractContextManager):
 
 
 class Lap(NamedTuple):
-    """The time between two snapshots, without that of compiling and of measuring targets."""
+    """The time between two snapshots, without the time of compiling and of measuring targets."""
 
     begun: float  # start of the lap: the sum of all laps before it, in seconds
     seconds: float  # length of the lap
@@ -110,11 +110,12 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps: the times between snapshots, without those of compiling and measuring targets.
+    """Measures laps: the times between snapshots, without the time of compiling and measuring targets.
 
-    The first call of `lap` returns 0 seconds, since no snapshot came before. `elapsed` is the sum of
-    all laps so far; a resumed run gives the sum up to its checkpoint as the argument `elapsed`. The
-    argument `measuring` is a function that returns the seconds of measuring targets so far.
+    The first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is
+    the sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the
+    argument `elapsed`. The argument `measuring` is a function that returns the seconds of measuring
+    targets so far.
     """
 
     def __init__(

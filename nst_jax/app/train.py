@@ -220,7 +220,10 @@ def _check_disk_space(job: TrainingJob, outputs: TrainOutputs) -> None:
 
 
 class _Recorder:
-    """Receives the reports of a training: writes files and shows progress."""
+    """Receives a report after each update of a training: writes files and shows progress.
+
+    A report has the number of updates so far and the latest losses.
+    """
 
     def __init__(
         self,

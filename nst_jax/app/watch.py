@@ -89,7 +89,7 @@ class MeasuringWatch(PollingWatch):
         self._compiling, self._display = compiling, display
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
-        self._begun = 0.0  # when this thread began to measure the present piece
+        self._begun = 0.0  # when this thread began to measure the present piece of the targets
         # When measuring began and ended, for each piece that another thread measured.
         self._elsewhere: list[tuple[float, float]] = []
 
