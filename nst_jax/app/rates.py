@@ -221,7 +221,10 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return the valid numbers in the file, as lists by key; {} if the file is missing or damaged."""
+    """Return the file of rates as a dict from keys to lists; {} if it is missing or damaged.
+
+    Entries that are not positive, finite numbers are left out.
+    """
     path = _path()
     try:
         found = {} if path is None else json.loads(path.read_text("utf-8"))

@@ -90,7 +90,7 @@ class MeasuringWatch(PollingWatch):
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
         self._begun = 0.0  # when this thread began to measure the present piece of the targets
-        # When measuring began and ended, for each piece that another thread measured.
+        # For each piece of the targets that another thread measured: when it began, and when it ended.
         self._elsewhere: list[tuple[float, float]] = []
 
     def stop_if_asked(self) -> None:
@@ -127,14 +127,14 @@ class MeasuringWatch(PollingWatch):
 
     @property
     def seconds(self) -> float:
-        """Seconds for which measuring has delayed the thread that made this watch."""
+        """Seconds for which measuring the targets has delayed the thread that made this watch."""
         return self.timed.seconds + self.seconds_elsewhere
 
     @property
     def seconds_elsewhere(self) -> float:
-        """The part of `seconds` for which the thread waited while another thread measured.
+        """The part of `seconds` for which the thread waited while another thread measured targets.
 
-        The `CompileClock` of the run counts this part as well, as compiling.
+        The `CompileClock` of the run also counts this part, as time of compiling.
         """
         return sum(
             max(0.0, min(end, until) - max(begun, since))
