@@ -97,7 +97,7 @@ def share_words(terms: Terms, count: int) -> list[str]:
 def style_scale_notes(
     styles: Sequence[Any], scale: Scale, recipe: Recipe, *, of_regions: Sequence[Shape] = ()
 ) -> list[str]:
-    """Return a note on each style that the recipe's `style_scale` makes larger than its file.
+    """Return a note on each style that the recipe's `style_scale` enlarges beyond its original size.
 
     Args:
       styles: the style pictures as they were read.

@@ -53,7 +53,7 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})  # stands for no static arguments
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # default of `static`: no static arguments
 
 Say = Callable[[str], None]
 
@@ -69,7 +69,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
       say: receives a line on each kept program that is damaged.
 
     Returns:
-      A named tuple like `painting.PROGRAMS`, whose functions compute the same.
+      A named tuple like `painting.PROGRAMS`, whose functions return the same results.
     """
     if place is None or not _sources():
         return painting.PROGRAMS
@@ -296,7 +296,7 @@ def _surroundings() -> list[Any]:
 
 
 def _described(value: Any) -> Any:
-    """Return a pytree's structure, and the shapes and types of its leaves, as JSON values."""
+    """Return a pytree's structure, and the shapes and dtypes of its leaves, as JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         parts = {
             field.name: (_constant if field.metadata.get("static") else _described)(
