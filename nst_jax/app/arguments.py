@@ -124,7 +124,9 @@ def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
       key: the key of the value in recipe files.
       value: the value of the flag.
     """
-    if flag == "learning_rate":  # a recipe may have a second learning rate, for its last scale
+    if flag == "learning_rate":
+        # A recipe may have a second learning rate, for its last scale (resolution level).
+        # `with_learning_rate` changes both by the same factor.
         return variants.with_learning_rate(recipe, value)
     value = _CONVERSIONS[flag](value) if flag in _CONVERSIONS else value
     return toml.with_value(recipe, key, value, argument=flag)
@@ -173,7 +175,7 @@ def shares_of(styles: Sequence[tuple[Path, float | None]]) -> tuple[float, ...]:
 
 
 def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
-    """Return what `--content-layer` sets in a recipe, as a dict from recipe keys to values.
+    """Return the recipe values that `--content-layer` sets, as a dict from recipe keys to values.
 
     Args:
       kind: the word "content", with which the recipe keys and the name of the flag are formed.
@@ -315,7 +317,7 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
     # The default step lengths are for sRGB in [0, 1], where black and white differ by 1. In the given
     # coordinates, black and white differ by `scale / spread`, and each channel has a spread of its own.
-    # `unit` is `scale` divided by the mean of the spreads.
+    # `unit`, the factor for the step lengths, is `scale` divided by the mean of the spreads.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
@@ -324,7 +326,10 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
 
 
 def recipe_file(text: str) -> Path | None:
-    """Return the path in a value of `--recipe`, or None if this value is the name of a preset."""
+    """Return a value of `--recipe` as a path, or None if the value is the name of a preset.
+
+    A value is a path if it ends in ".toml" or contains a path separator such as "/".
+    """
     separators = filter(None, (os.sep, os.altsep))
     is_path = text.lower().endswith(".toml") or any(mark in text for mark in separators)
     return Path(text) if is_path else None
@@ -352,7 +357,8 @@ def named_or_read(text: str) -> Recipe:
 def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_RECIPE + 1)  # not all: a file such as /dev/zero never ends
+            # At most one byte too many is read, since a file such as /dev/zero never ends.
+            data = file.read(LARGEST_RECIPE + 1)
     except FileNotFoundError:
         raise ValueError(f"`recipe`: there is no file '{path}'; check the path") from None
     except OSError as error:
@@ -361,7 +367,8 @@ def _text_of(path: Path) -> str:
     if len(data) > LARGEST_RECIPE:
         raise ValueError(f"`recipe`: '{path}' is too large for a recipe, which is a TOML file")
     try:
-        return data.decode("utf-8-sig")  # skips the byte order mark with which some editors begin
+        # This encoding skips a byte order mark, which some editors write at the beginning of a file.
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"`recipe`: '{path}' is not UTF-8 text; a recipe is a TOML file") from None
 
@@ -397,13 +404,15 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
             raise ValueError(
                 f"`{argument}`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
             )
-        found.pop(key.strip(), None)  # a repeated key moves to the end, as its last value applies
+        # The values are applied in the order of the dict. So a repeated key takes the place of its last
+        # value; without this line it would keep the place of its first value.
+        found.pop(key.strip(), None)
         found[key.strip()] = text.strip()
     return found
 
 
 def with_start(recipe: Recipe, start: Any) -> Recipe:
-    """Return the recipe with another start (initial picture), so that a run records this start.
+    """Return the recipe with another start (initial picture), for painting and for the metadata.
 
     Args:
       recipe: a recipe.

@@ -63,7 +63,8 @@ def set_cache(wanted: bool) -> str:
 
 def _check_owner(folder: Path) -> None:
     """Raise PermissionError if another user could write to a folder from which programs are run."""
-    if not hasattr(os, "getuid"):  # on Windows, where other means keep users' folders apart
+    # Windows has no numeric user ids. There the access rights of a user's own folders suffice.
+    if not hasattr(os, "getuid"):
         return
     found = folder.stat()
     if found.st_uid != os.getuid():

@@ -32,7 +32,7 @@ def chosen_changes(chosen: Mapping[str, Any]) -> arguments.Changes:
 
 
 def chosen_recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
-    """Return the recipe that the options describe, which blends the styles by their shares."""
+    """Return the recipe that the options describe, with the shares of the styles in their blend."""
     return arguments.recipe_of(
         chosen_changes(chosen | {"style_shares": arguments.shares_of(styles)})
     )
@@ -57,9 +57,14 @@ def chosen_seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
 
 
 def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
-    """Return the side, in px, of the buckets of a command with many pictures; None for no buckets.
+    """Return the value of `--bucket`, checked, for a command that paints many pictures.
 
-    The result may also be "auto", which means that buckets are chosen later.
+    A bucket is a square array in which pictures of different shapes are painted, so that they share
+    compiled programs.
+
+    Returns:
+      The side of the buckets in px; "auto" if the sides are chosen later, when the shapes of the
+      pictures are known; None if there are no buckets.
 
     Raises:
       ValueError: if the command paints with Ray or in bands, where there are no buckets.
@@ -72,9 +77,11 @@ def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
 
 
 def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
-    """Return the side, in px, of the bucket of one picture or of a sweep; None for no bucket.
+    """Return the side in px that `--bucket` gives, for one picture or a sweep; None for no bucket.
 
-    The option value "auto" gives None, since canvases of one shape gain nothing by a bucket.
+    A bucket is a square array in which pictures of different shapes are painted, so that they share
+    compiled programs. Here all canvases have the same shape and share programs anyway. So the value
+    "auto" gives None.
     """
     bucket = chosen_bucket(chosen)
     return None if bucket == buckets.AUTO else bucket
@@ -83,7 +90,8 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
     """Return the paths of the files of start, recipe and weights, as far as the options name files.
 
-    Masks are not returned, nor is a weights file that only the environment variable names.
+    Masks are not returned, nor is a weights file that only the environment variable `NST_JAX_WEIGHTS`
+    names.
 
     Args:
       chosen: the options of the command.
@@ -96,11 +104,14 @@ def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) ->
 
 
 def begun_display(chosen: Mapping[str, Any]) -> Display:
-    """Switch the cache of compiled programs on or off; return the display for a run's progress."""
+    """Apply `--cache` and `--quiet`: set up the cache of compiled programs; return the display.
+
+    The display shows the progress of a run.
+    """
     display = Display(chosen["quiet"])
     if problem := cache.set_cache(chosen["cache"]):
         display.say(f"note: {problem}")
-    # `cache.mended` stays in effect until the command ends.
+    # Until the command ends, entries of the cache that cannot be read are deleted and reported.
     click.get_current_context().with_resource(cache.mended(display.say))
     return display
 
@@ -119,7 +130,10 @@ def check_weights(chosen: Mapping[str, Any]) -> None:
 
 
 def loaded_weights(chosen: Mapping[str, Any]) -> tuple[Any, WeightsInfo, Display]:
-    """Return what every run needs: the weights, the description of their file, and a display."""
+    """Return the weights, the description of their file, and a display for the progress of a run.
+
+    The cache of compiled programs is switched on or off, too, as `--cache` says.
+    """
     display = begun_display(chosen)
     return params.load_params(chosen["weights"]), params.read_info(chosen["weights"]), display
 

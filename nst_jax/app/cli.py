@@ -343,7 +343,7 @@ def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
     return commands.train(paintings, chosen | {"begun": begun})
 
 
-# --- The page -------------------------------------------------------------------------------------
+# --- The page in the browser ----------------------------------------------------------------------
 
 
 @cli.command(short_help="Open a page in the browser on which to paint.")
@@ -370,8 +370,8 @@ def export(model: str, **chosen: Any) -> None:
 
     MODEL is arbitrary (paints a picture in the style of another), styles26 (paints it in 26 styles and
     their mixtures), a style file that `nst-jax train` wrote, features (VGG-19's activations at some
-    layers), or step (one update of the optimiser, with what a run around it needs). The file says where
-    its weights come from and under which licence they are.
+    layers), or step (one update of the optimiser, and what makes its targets and its first state). The
+    file says where its weights come from and under which licence they are.
     """
     with _imports():
         from nst_jax.app import exporting

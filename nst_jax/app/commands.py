@@ -70,7 +70,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 
-# Largest number of failures that are printed after a batch; the result manifest lists all of them.
+# Largest number of failures that are printed after a batch; the file of its results lists all of them.
 MOST_WARNINGS = 20
 
 
@@ -99,7 +99,7 @@ def demo(chosen: Chosen) -> int:
 
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint a texture like that of the styles; there is no content picture."""
+    """Paint a texture like that of the styles, without a content picture; return the exit code."""
     inputs = {"style": [path for path, _ in styles]}
     return run_picture_command(lambda given: _texture(styles, given), inputs, chosen)
 
@@ -135,14 +135,17 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:
-    """Return a grey picture of a shape (height, width), for a texture's job, which has no content."""
+    """Return a grey picture of a shape (height, width), the content of a texture's job.
+
+    Textures are painted without a content picture, but every job has one.
+    """
     name = f"blank {shape[1]}x{shape[0]}"
     digest = hashlib.sha256(name.encode()).hexdigest()
     return images.Picture(texturing.blank(shape), None, (), name, digest)
 
 
 def dream(content: Path, chosen: Chosen) -> int:
-    """Change a picture so that it shows more of what the network detects in it (DeepDream)."""
+    """Change a picture so that it shows more of what the network detects in it (Deep Dream)."""
     guide = chosen["guide"]
     inputs = {"content": [content], "guide": [] if guide is None else [guide]}
     return run_picture_command(lambda given: _dream(content, given), inputs, chosen)
@@ -238,7 +241,8 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
     The result is None for one device, and also with Ray, where each device gets pictures of its own.
 
     Raises:
-      ValueError: naming the option that cannot be used.
+      ValueError: if Ray is used together with `--devices` or `--bands`, if there are fewer devices than
+        `--devices` asks for, or if their number is not a multiple of `--bands`.
     """
     if chosen.get("runner") == "ray":
         for name, unset in (("devices", None), ("bands", 1)):
@@ -256,8 +260,8 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
         job.folder.mkdir(exist_ok=True)
-        # The result manifest is reserved before finished pictures are looked for, since another process
-        # may be painting pictures of this batch.
+        # The file of results is reserved before this process looks which pictures are finished.
+        # Otherwise another process could paint pictures of this batch afterwards.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())

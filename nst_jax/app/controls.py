@@ -48,7 +48,7 @@ class ReadControls(NamedTuple):
         return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
-        """Return the numbers for the metadata of a picture, as `numbers_of` does."""
+        """Return the weights of the regions and the amount of protection, for a picture's metadata."""
         return numbers_of(self.regions, self.protect)
 
 
@@ -68,7 +68,9 @@ def numbers_of(
 
 
 def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the paths of the files of regions and protection, by role as in `ReadControls.files`.
+    """Return the paths of the files of regions and protection, by role.
+
+    Roles are names such as "region_1_mask", "region_1_style", "map_of_content" or "protect".
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -187,8 +189,8 @@ def check_files(chosen: Mapping[str, Any]) -> None:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
 
     Raises:
-      ValueError: if a file cannot be read, if `mask_of` refuses a mask, or if an amount is out of
-        range. The message names the option.
+      ValueError: if a file cannot be read; if a mask is in colours, has transparent parts or is black
+        everywhere; or if an amount of protection is out of range. The message names the option.
     """
     for region in chosen.get("regions") or ():
         for path in (region.mask, region.style_mask):
@@ -243,7 +245,9 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
       recipe: the recipe of the run.
 
     Raises:
-      ValueError: as in `nst_jax.control_checks.check_controls`.
+      ValueError: if the style loss of the recipe cannot be restricted to parts of a picture; if the
+        recipe has styles for single layers; or if there are regions and the recipe has the colours
+        "palette". The message names the option.
     """
     named = chosen.get("regions") or chosen.get("region_maps") or ()
     protect: ProtectFile | None = chosen.get("protect")
@@ -256,7 +260,8 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
 def shapes_of_styles(chosen: Mapping[str, Any], styles: Sequence[Shape]) -> list[Shape]:
     """Return (height, width) of each region's style, without decoding the styles.
 
-    Only colour-coded maps are decoded, to count the regions in them.
+    Only colour-coded maps are decoded, to count the regions in them. The style of all these regions is
+    the run's only style.
 
     Args:
       chosen: the values of the options `regions` and `region_maps`.
@@ -372,7 +377,7 @@ COLOURED = 0.1
 def why_transparent_counts(recipe: Recipe) -> str:
     """Return the reason why a recipe's style losses cannot leave out transparent parts of pictures.
 
-    The text is empty if they can leave them out.
+    The text is empty if the losses can leave such parts out.
     """
     if style_loss_of_all_positions(recipe) is not None:
         return "the style loss sees all positions together"
@@ -398,7 +403,8 @@ def given_of(
       opaque; and notes to show to the user.
 
     Raises:
-      ValueError: as in `nst_jax.controls.given.checked_controls`.
+      ValueError: if a mask has other proportions than its picture or is empty, if there are too many
+        regions, or if a weight or an amount of protection is out of range.
     """
     opacities = [style.alpha for style in styles]
     notes = []

@@ -39,7 +39,8 @@ OPTIONS = (
 class DreamJob:
     """The checked inputs and options of a dream of one picture.
 
-    The class has the attributes that `Recorder` reads from the jobs of all commands.
+    Some attributes, such as `inputs` and `resume`, are here because `nst_jax.app.single.Recorder`,
+    which writes the files of a run, reads them from the jobs of all commands.
 
     Attributes:
       content: the picture from which the dream starts.
@@ -48,7 +49,7 @@ class DreamJob:
       plan: what was decided about the run before it starts, such as the sizes of the octaves.
       outputs: paths of the files that the run writes, and options for writing them.
       seed: seed of the random key for the shifts of the picture before each step (jitter).
-      begun: when the command began, by `time.perf_counter`.
+      begun: when the command began, in seconds, by `time.perf_counter`.
       resume: always None: a dream has no checkpoint, since it is short enough to be repeated.
     """
 
@@ -208,8 +209,8 @@ def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
         recipe, job.plan.scales, seed=job.seed, inputs=job.inputs, weights=weights
     )
     guided = {} if job.guide is None else {"guide_size": facts["style_sizes"][0]}
-    # Below, what belongs to a style transfer but not to a dream is left out of the record: sizes of
-    # styles, scales, and all settings of losses and of the optimiser.
+    # `of_run` returns the metadata of a style transfer. What does not belong to a dream is removed:
+    # sizes of styles, scales, and all settings of losses and of the optimiser.
     for name in ("style_sizes", "scales"):
         del facts[name]
     kept = (

@@ -31,8 +31,9 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
       chosen: the values of the command's options.
 
     Raises:
-      ValueError: for an unknown model, a damaged style file, or an option that the model does not use;
-        also, whenever `nst_jax.export.saving.save` raises it.
+      ValueError: for an unknown model, a damaged style file, an option that the model does not use, or
+        a path that cannot be written to. Also if the format does not allow the size, the encoding or
+        the program, or needs a package that is not installed.
       OSError: if the disk fails or is full.
     """
     exit_on_signals()

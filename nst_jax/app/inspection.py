@@ -125,7 +125,8 @@ def convert_weights(source: Path, destination: Path, *, overwrite: bool, **optio
       source: path of the file to convert.
       destination: path of the file to write.
       overwrite: whether an existing file may be replaced.
-      **options: other arguments of `nst_jax.weights.convert.convert`.
+      **options: the arguments `encoding`, `family` and `pixels` of `nst_jax.weights.convert.convert`;
+        None stands for the default of each.
     """
     from nst_jax import _files
     from nst_jax.app import interrupts, outputs

@@ -26,10 +26,11 @@ STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 # Seconds that the main thread gets to answer the first signal if the run has nothing to save yet. If
-# the main thread has not answered by then, the listener's thread ends the process.
+# the main thread has not answered by then, the thread of `_Listener` ends the process.
 PATIENCE = 0.5
 # Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
-# destructor. `_raise_again` raises it once more after this many seconds, when these have ended.
+# destructor. `_raise_again` raises it once more after this many seconds, by when the callback or the
+# destructor has ended.
 CALLBACK_SECONDS = 0.01
 # Time limit in seconds for removing unfinished files before the process is ended.
 TIDYING_SECONDS = 1.0
@@ -106,14 +107,14 @@ def _raise_again(ignored: Any) -> None:
     if not issubclass(ignored.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(ignored)
         return
-    # Another thread raises KeyboardInterrupt, a little later, when the callback has ended.
+    # Another thread raises KeyboardInterrupt a little later, when the callback or destructor has ended.
     timer = threading.Timer(CALLBACK_SECONDS, _interrupt_main_thread)
     timer.daemon = True
     timer.start()
 
 
 def _interrupt_main_thread() -> None:
-    # `_thread.interrupt_main` would do the same, but the listener would take it for a second signal.
+    # `_thread.interrupt_main` would do the same, but `_Listener` would take it for a second signal.
     ident = ctypes.c_ulong(threading.main_thread().ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KeyboardInterrupt))
 
@@ -261,9 +262,9 @@ class Interrupts(AbstractContextManager):
         """
         self.signal: int | None = None
         self._abandon, self._deferred = abandon, False
-        # Both the main thread and the listener's thread could end the run on a first signal; only the
-        # one that takes this lock may. The lock is taken once, and never released. `defer` takes it
-        # too, so that afterwards neither thread ends the run on a first signal.
+        # The main thread and the thread of `_Listener` could both end the run on a first signal; only
+        # the one that takes this lock may. The lock is taken once, and never released. If `defer` takes
+        # it, neither thread ends the run on a first signal afterwards.
         self._claim = threading.Lock()
         self._old: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
@@ -298,10 +299,10 @@ class Interrupts(AbstractContextManager):
         raise KeyboardInterrupt
 
     def _leave(self) -> Callable[[], None] | None:
-        """Return what the listener's thread has to do before it ends the process.
+        """Return a function with the work to be done before `_Listener` ends the process.
 
-        Return None if the main thread is ending the run already. The listener's thread then must not
-        end the process.
+        Return None if the main thread is ending the run already. Then `_Listener` must not end the
+        process.
         """
         if not self._claim.acquire(blocking=False):
             return None
@@ -314,7 +315,8 @@ class Interrupts(AbstractContextManager):
 
     def _take_claim(self) -> None:
         while not self._claim.acquire(blocking=False):
-            time.sleep(1)  # the listener's thread has the lock, and is about to end this process
+            # The thread of `_Listener` has the lock, and is about to end this process.
+            time.sleep(1)
 
     def defer(self) -> None:
         """From now on, let a first signal not end the run but only be recorded.

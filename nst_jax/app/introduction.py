@@ -30,9 +30,9 @@ def introduce(
       display: where the lines and notes are shown.
       device: "platform" and "kind" of the device; None if other processes paint.
       weights: "family", "encoding" and "digest" of the weights.
-      lines: the texts of further lines, which differ between commands, by the lines' titles.
-      recipes: all recipes that are used, each once. If `family_note` has a note on one of them, it is
-        shown.
+      lines: further lines, which differ between commands, as a dict from titles to texts.
+      recipes: all recipes that are used, each once. If the program that a recipe reproduces used other
+        weights, a note says so.
       notes: further notes, shown last.
     """
     shown = {} if device is None else {"device": device_words(device)}
@@ -97,7 +97,7 @@ def share_words(terms: Terms, count: int) -> list[str]:
 def style_scale_notes(
     styles: Sequence[Any], scale: Scale, recipe: Recipe, *, of_regions: Sequence[Shape] = ()
 ) -> list[str]:
-    """Return a note on each style that the recipe's `style_scale` makes larger than its file.
+    """Return a note on each style that the recipe's `style_scale` enlarges beyond its original size.
 
     Args:
       styles: the style pictures as they were read.
@@ -114,9 +114,10 @@ def style_scale_notes(
 def weight_line(recipe: Recipe) -> dict[str, str]:
     """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
 
-    Both style weights are taken relative to the content weights. The line says by which factor that of
-    the recipe is larger; which value of `--strength` gives this factor, if one does; and the balance of
-    style to content, if the recipe's losses have one (see `nst_jax.recipes.balance`).
+    What is compared is the ratio of style weight to content weight. The line says how many times larger
+    this ratio is in the recipe than in the preset, and which value of `--strength` would do the same,
+    if one does. The balance of style to content follows, unless it cannot be computed for the recipe's
+    losses (see `nst_jax.recipes.balance`).
 
     Returns:
       A dict from the title of the line to its text. It is empty if the weights do not differ or if they

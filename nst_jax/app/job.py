@@ -57,7 +57,7 @@ class PictureJob(Job):
       given: the same regions and protection, checked, with the opacities of the pictures; None if there
         are neither regions nor protection, and all pictures are opaque.
       notes: messages that are printed before the run.
-      begun: when the command began, by `time.perf_counter`.
+      begun: when the command began, in seconds, by `time.perf_counter`.
     """
 
     content: images.Picture
@@ -97,7 +97,8 @@ def picture_job(
       recipe: the recipe, already changed by the flags of the command.
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
-      devices: the devices that share the canvas, as in `nst_jax.stylize`.
+      devices: the devices that share the canvas: a number of devices, "all", or a list of them. None
+        means one device.
       bucket: side, in px, of a square array (bucket) in which the canvas lies; None if there is none.
       controls: regions and protection, as they were read from files; None if there are none.
       sized: a function that is called as soon as the size of the result is known, before the run is

@@ -101,7 +101,8 @@ def print_message(kind: str, text: str) -> None:
 # --- Wording --------------------------------------------------------------------------------------
 
 
-# Python names of the options that error messages of the Python API suggest as a remedy.
+# Python names of the options that error messages of the Python API suggest as a remedy. In messages of
+# the command line, `as_flags` replaces them by names of flags.
 SUGGESTED = (
     "size", "tile", "chunk", "precision", "optimizer", "crop", "batch", "width", "style_scale",
     "protect",
@@ -134,7 +135,7 @@ def usage_message(error: click.UsageError) -> str:
         return f"`{error.option_name}`: there is no such option; {hint}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         return f"`{as_typed(error.param)}`: is missing; {help_line}"
-    if isinstance(error, click.BadOptionUsage):  # such as an option with too few words behind it
+    if isinstance(error, click.BadOptionUsage):  # such as an option without its value
         what = re.sub("^Option '[^']*' ", "", error.message.rstrip("."))
         return f"`{error.option_name}`: {what}; {help_line}"
     message = error.message.rstrip(".")

@@ -34,8 +34,8 @@ class Outputs:
         every `stride` updates; or None.
       log: file for the losses of every update, as JSON lines, or None.
       checkpoint: file from which an interrupted run can resume, or None.
-      checkpoint_every: number of updates from one checkpoint to the next; with None, the time since
-        the last one decides, see `nst_jax.app.autosave`.
+      checkpoint_every: number of updates from one checkpoint to the next; with None, a checkpoint is
+        written about every 30 seconds, see `nst_jax.app.autosave`.
       resume: whether to resume from `checkpoint`, if this file exists.
     """
 

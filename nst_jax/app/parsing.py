@@ -12,7 +12,8 @@ from click.shell_completion import CompletionItem
 
 from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean
 
-StyleShare: TypeAlias = tuple[Path, float | None]  # path of a style, and its share or None
+# The path of a style, and its share in the blend of styles; None if no share was given.
+StyleShare: TypeAlias = tuple[Path, float | None]
 
 
 def parse_path(text: str) -> Path:
@@ -158,14 +159,17 @@ def as_number(text: str) -> float | None:
 
 
 class FilePath(click.Path):
-    """Type of a path. `-` means standard input or output, if the command can use it."""
+    """Parameter type for a path; `-` means standard input or output, if the command can use it."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         return parse_path(value) if isinstance(value, str) else value
 
 
 class StyleFile(click.ParamType):
-    """Type of a style, typed as FILE or FILE:SHARE. The value is a pair (path, share or None)."""
+    """Parameter type for a style, typed as FILE or FILE:SHARE.
+
+    The value is the pair (path, share); the share is None if only FILE was typed.
+    """
 
     name = "file"
 
@@ -184,7 +188,10 @@ class StyleFile(click.ParamType):
 
 
 class RegionType(click.ParamType):
-    """Type of a region, typed as in `REGION_FORM`. The value is a `RegionFiles`."""
+    """Parameter type for a region, typed as CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
+
+    The value is a `RegionFiles`.
+    """
 
     name = "region"
 
@@ -196,7 +203,10 @@ class RegionType(click.ParamType):
 
 
 class ProtectType(click.ParamType):
-    """Type of a protected part, typed as MASK or MASK:AMOUNT. The value is a `ProtectFile`."""
+    """Parameter type for a protected part, typed as MASK or MASK:AMOUNT.
+
+    The value is a `ProtectFile`.
+    """
 
     name = "mask"
 
@@ -205,7 +215,7 @@ class ProtectType(click.ParamType):
 
 
 class DeviceCount(click.ParamType):
-    """Type of a number of devices, or a word such as "all".
+    """Parameter type for a number of devices, or a word such as "all".
 
     The value is an int or the word; both are checked where they are used.
     """
@@ -217,9 +227,10 @@ class DeviceCount(click.ParamType):
 
 
 class BucketSide(click.ParamType):
-    """Type of a number of pixels, or the word "auto" or "off".
+    """Parameter type of the option `--bucket`: a number of pixels, or the word "auto" or "off".
 
-    The value is an int or the word; both are checked where they are used.
+    A bucket is a square array in which pictures of different shapes are painted; the number is its
+    side. The value is an int or the word; both are checked where they are used.
     """
 
     name = "bucket"
@@ -229,7 +240,7 @@ class BucketSide(click.ParamType):
 
 
 class Numbers(click.ParamType):
-    """Type of one or more numbers, separated by commas. The value is a tuple of floats."""
+    """Parameter type for numbers separated by commas. The value is a tuple of floats."""
 
     name = "numbers"
 
@@ -243,7 +254,7 @@ class Numbers(click.ParamType):
 
 
 class Shape(click.ParamType):
-    """Type of a size, typed as WIDTHxHEIGHT in pixels. The value is the pair (height, width)."""
+    """Parameter type for a size, typed as WIDTHxHEIGHT in pixels; the value is (height, width)."""
 
     name = "shape"
     expected = "WIDTHxHEIGHT"
@@ -258,7 +269,7 @@ class Shape(click.ParamType):
 
 
 class ShapeOrAny(Shape):
-    """Type of a size, typed as WIDTHxHEIGHT in pixels, or the word "any".
+    """Parameter type for a size, typed as WIDTHxHEIGHT in pixels, or the word "any".
 
     The value is (height, width), or the word.
     """
@@ -274,7 +285,7 @@ BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
 class ByteCount(click.ParamType):
-    """Type of an amount of memory with a unit, such as 24GB or 16GiB. The value is an int, in bytes."""
+    """Parameter type for memory with a unit, such as 24GB or 16GiB. The value is an int, in bytes."""
 
     name = "bytes"
 
@@ -299,7 +310,7 @@ GROUPS = (LOOK, SIZE, OUTPUT, MEMORY, EXPERT, OTHER)
 
 
 class Option(click.Option):
-    """An option that its command's help lists in a group, under the heading `group` (of `GROUPS`)."""
+    """An option that the help lists under the heading `group`, which is one of `GROUPS`."""
 
     def __init__(self, *names: Any, group: str = OTHER, **settings: Any) -> None:
         super().__init__(*names, **settings)
@@ -353,7 +364,7 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
             found = re.match(r"`([\w ]+)((?:\[\d+\])?(?:\.\w+)?)`", str(error))
-            if found is None:  # the message does not begin with an argument
+            if found is None:  # the message does not begin with the name of an argument
                 raise
             typed = {param.name: as_typed(param) for param in self.params}
             name = typed.get(found[1], found[1]) + (found[2] or "")

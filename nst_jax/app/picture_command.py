@@ -1,4 +1,4 @@
-"""What the commands that paint one picture have in common: standard streams, the run, its end.
+"""What the commands that paint one picture have in common, such as standard input and output.
 
 A run is the painting of one picture, from the checked job to the exit code.
 """

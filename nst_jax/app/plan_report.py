@@ -60,7 +60,8 @@ def precision_words(name: str, auto_on: str) -> str:
 
     Args:
       name: the name of the precision.
-      auto_on: the platform by which the precision was chosen; empty if the recipe or a flag sets it.
+      auto_on: the platform, such as "cpu", for which the precision was chosen automatically; empty if
+        the recipe or a flag sets it.
 
     Example:
       >>> precision_words("bfloat16", "gpu")
@@ -84,7 +85,7 @@ def memory_line(plan: Plan) -> str:
 
 
 def _reason(plan: Plan) -> str:
-    """Return why a run saves memory: how much it would need without that, and how much there is."""
+    """Return why a run saves memory: how much it would need otherwise, and how much is available."""
     assert plan.usable is not None  # memory is saved only where the available memory is known
     return f"{amount(plan.untiled.total)} otherwise, and {amount(plan.usable)} is available"
 
@@ -111,12 +112,16 @@ def warning(plan: Plan) -> str:
 def bucket_line(
     runs: Sequence[Scales], arrays: Sequence[Scales], programs: int | None = None
 ) -> str:
-    """Return one line on the arrays in which pictures lie: how many programs, and the pixels they add.
+    """Return one line on buckets: their sizes, the number of programs, and the pixels that they add.
+
+    A bucket is an array, larger than a picture, in which the picture lies. So pictures of several
+    shapes share the compiled program of the bucket.
 
     Args:
-      runs: the scales of each picture, with the real sizes.
-      arrays: for each picture, the arrays in which it lies, or its own scales if it fills its arrays.
-      programs: number of programs for each scale; None is one for each shape of arrays.
+      runs: for each picture, its scales (resolution levels) with the real sizes of the picture.
+      arrays: for each picture, its scales with the sizes of its bucket. A picture without a bucket has
+        the same scales here as in `runs`.
+      programs: number of compiled programs for each scale; None means one for each shape of arrays.
 
     Example:
       >>> from nst_jax.prepare import Scale

@@ -127,15 +127,16 @@ class Preview(AbstractContextManager):
 
         Args:
           content: the content picture.
-          replace: whether the preview may be written over the picture of an earlier run. It may not if
-            the run can still be refused, as one with regions is when its targets are measured.
+          replace: whether the preview may be written over the picture of an earlier run. It may not
+            while the run can still be refused. A run with regions, for instance, is refused if a region
+            turns out to be empty when the targets are computed.
         """
         self._accepted = True
         if self._painted is not None and self._replaces and replace:
             self._show(content)
 
     def reject(self) -> None:
-        """Remove the preview at the end, since the run was refused before its first canvas."""
+        """Let `__exit__` remove the preview, since the run was refused before its first canvas."""
         with self._lock:
             if not self._closed and not self._replaces:
                 self._accepted = False
@@ -199,7 +200,8 @@ def _painted(
         ]
         small = images.bicubic_8bit(content.image, shape)
         network.result()
-    # The styles of single layers are left out, as are regions: the network paints in one style.
+    # The network paints the whole picture in one style. So the styles of single layers are left out
+    # here, and regions by `controlled_request`.
     blended = recipe.terms.blended_styles(resized)
     request, finish = instant_controls.controlled_request(
         painter,

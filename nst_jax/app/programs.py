@@ -42,8 +42,8 @@ from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 
-# Version of the facts that go into a key. After an increase, programs that were kept before are no
-# longer found.
+# Version of the list of facts whose hash is the key of a kept program. It is in the list itself. So
+# after an increase, programs that were kept before are no longer found.
 KEY_FORMAT = 2
 PACKAGE = Path(nst_jax.__file__).parent
 
@@ -53,7 +53,7 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})  # stands for no static arguments
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # default of `static`: no static arguments
 
 Say = Callable[[str], None]
 
@@ -69,7 +69,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
       say: receives a line on each kept program that is damaged.
 
     Returns:
-      A record like `painting.PROGRAMS`, of functions that compute the same.
+      A named tuple like `painting.PROGRAMS`, whose functions return the same results.
     """
     if place is None or not _sources():
         return painting.PROGRAMS
@@ -87,7 +87,10 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` and previews compile, as `kept_in` does for `stylize`."""
+    """Return the functions that `instant` and previews compile; they keep traced programs on disk.
+
+    The arguments are those of `kept_in`, which does the same for runs of `stylize`.
+    """
     if place is None or not _sources():
         return instant_painter.PROGRAMS
     kept = partial(Kept, place=place, static=("precision",), say=say)
@@ -100,7 +103,10 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that `dream` compiles, as `kept_in` does for `stylize`."""
+    """Return the functions that `dream` compiles; they keep their traced programs on disk.
+
+    The arguments are those of `kept_in`, which does the same for runs of `stylize`.
+    """
     if place is None or not _sources():
         return dreaming.PROGRAMS
     return dreaming.PROGRAMS._replace(
@@ -181,7 +187,7 @@ class Kept:
         )
 
     def __call__(self, *arguments: Any, bands: Any = None, **named: Any) -> Any:
-        if bands is not None:  # programs over several devices are not kept
+        if bands is not None:  # several devices share the picture; such programs are not kept
             return self._jitted(*arguments, bands=bands, **named)
         static = {name: value for name, value in named.items() if name in self._static}
         arrays = {name: value for name, value in named.items() if name not in self._static}
@@ -256,8 +262,9 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# The module `recipes.walk` writes recipes as text. That does not suffice for a key, which describes all
-# arguments (weights, targets, state) and not only recipes, and names functions with their package.
+# These functions describe the arguments of a program as JSON values, for its key. `recipes.walk` also
+# writes values as text, but only those of recipes. A key also describes weights, targets and state, and
+# names functions with their package.
 
 
 class _Foreign(TypeError):
@@ -289,7 +296,7 @@ def _surroundings() -> list[Any]:
 
 
 def _described(value: Any) -> Any:
-    """Return a pytree's structure, and the shapes and types of its leaves, as JSON values."""
+    """Return a pytree's structure, and the shapes and dtypes of its leaves, as JSON values."""
     if is_dataclass(value) and not isinstance(value, type):
         parts = {
             field.name: (_constant if field.metadata.get("static") else _described)(
@@ -363,7 +370,7 @@ def _records(value: Any) -> set[type]:
 
 
 def _read(path: Path, key: str) -> bytes | None:
-    """Return the data kept under a key; None if the file is missing or damaged."""
+    """Return the traced program in a file; None if the file is missing, damaged or of another key."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -373,7 +380,10 @@ def _read(path: Path, key: str) -> bytes | None:
 
 
 def _write(path: Path, key: str, data: bytes) -> None:
-    """Keep data under a key. A failure is ignored, since it only makes the next start slower."""
+    """Write a traced program to a file, with a hash of its key and data.
+
+    A failure to write is ignored, since it only makes the next start slower.
+    """
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -385,5 +395,5 @@ def _write(path: Path, key: str, data: bytes) -> None:
 
 
 def _sealed(key: str, data: bytes) -> bytes:
-    """Return the contents of a file with these data: a hash of the key and the data, then the data."""
+    """Return the bytes of a file of a traced program: a hash of its key and data, then the data."""
     return hashlib.sha256(key.encode() + data).digest() + data

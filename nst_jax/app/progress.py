@@ -1,4 +1,4 @@
-"""Progress on standard error: a live bar on a terminal, otherwise a line now and then."""
+"""Progress on standard error: a live bar on a terminal, otherwise a line every ten seconds or so."""
 
 import os
 import sys
@@ -24,12 +24,12 @@ class OptionalStream:
     """Standard error, but failures to write to it are ignored, since they should not end a run."""
 
     def write(self, text: str) -> int:
-        """Write a text, or drop it."""
+        """Write a text; if that fails, drop it."""
         self._try("write", text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what is buffered, or drop it."""
+        """Write what is buffered; if that fails, drop it."""
         self._try("flush")
 
     def isatty(self) -> bool:
@@ -40,7 +40,7 @@ class OptionalStream:
         return getattr(sys.stderr, name)
 
     def _try(self, method: str, *arguments: str) -> None:
-        if sys.stderr is None:  # it was closed before the process began
+        if sys.stderr is None:  # standard error was closed before the process began
             return
         try:
             getattr(sys.stderr, method)(*arguments)
@@ -185,7 +185,7 @@ class GroupWork(NamedTuple):
 
 
 class BatchProgress(Iterator[int]):
-    """Shows the progress of groups that are painted one after the other, and estimates the time left.
+    """Shows the progress of painting several groups of pictures in turn, and estimates the time left.
 
     As an iterator, a `BatchProgress` yields the number of updates until the next call of `report`. For
     each group, pass `intervals_of(progress)` and `progress.report` to `paint_batch`, and then call
@@ -211,7 +211,7 @@ class BatchProgress(Iterator[int]):
         self._display.say(text)
 
     def report(self, evaluations: int, total: int) -> None:
-        """Show the progress of the current group; `paint_batch` calls this after each interval.
+        """Show the progress of the current group; `paint_batch` calls this after every few updates.
 
         A group that does not fit into memory is painted in chunks, one after the other. The pictures of
         a chunk are evaluated together, so a chunk takes as many evaluations as a single picture.
@@ -230,7 +230,8 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        if part > 1:  # the first interval of a chunk includes computing its targets
+        # The first interval of a chunk includes computing its targets, so its speed is left out.
+        if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
         # The first interval is a single evaluation, too short for an estimate.
@@ -274,7 +275,10 @@ class BatchProgress(Iterator[int]):
 
 
 def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
-    """Return the cost, in pixels, of each evaluation of a picture: one per update and a final one."""
+    """Return the cost, in pixels, of each evaluation of a picture's losses.
+
+    There is one evaluation for each update, and a final one for the result.
+    """
     costs = [update_cost(scale) for scale in scales for _ in range(scale.steps)]
     return [*costs, update_cost(scales[-1])]
 

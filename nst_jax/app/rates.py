@@ -24,9 +24,9 @@ from nst_jax.scaling.bucket_choice import Costs, typical_costs
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of rates kept under each key (see `_key`). The likely time is computed from their median, which
-# hardly changes if other work slows one of the runs. Older rates are dropped, so that the effect of a
-# new driver or version soon shows.
+# Number of runs of each kind (the same device, number of devices and precision) whose speeds are kept.
+# The likely time is computed from their median, which hardly changes if other work slows one of the
+# runs. Older speeds are dropped, so that the effect of a new driver or version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
@@ -44,16 +44,21 @@ class Expected(NamedTuple):
     whole: bool
 
 
-# The file has four lists for each kind of run. Under `_key` are the operations per second of updates.
-# Under `_key` with the ending `MEASURING` are the operations per second of measuring. With the ending
-# `BESIDE` are the seconds of a run that were spent neither on measuring nor on updates. Under the key
-# of a precision with the ending `COMPILING` are the seconds in which batches compiled what one scale
-# of one shape needs. For each kind of training, the file has one list: the seconds of an update.
+# The file maps keys to lists of numbers, one number for each earlier run. `_key` returns the key for a
+# kind of run. The lists are:
+#   key              operations per second of the updates
+#   key, MEASURING   operations per second of computing the targets
+#   key, BESIDE      seconds of the run that were spent on neither
+#   key, COMPILING   mean seconds to compile a program; only for batches, whose key is that of `_key_of`
+# A kind of training has one list, the mean seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
 def expected(plan: Plan) -> Expected | None:
-    """Return how long a run may take; None if no run of its kind (see `_key`) was timed here."""
+    """Return how long a run may take; None if no run of its kind was timed on this machine.
+
+    Runs of one kind have the same device, number of devices and precision.
+    """
     found, key = _read(), _key(plan)
     updates = found.get(key)
     if not updates:
@@ -110,7 +115,11 @@ def record_rate(
 
 
 def known_costs(recipe: Recipe, platform: str) -> Costs:
-    """Return what the choice of buckets weighs: medians of earlier runs here, else typical costs.
+    """Return the seconds to compile a program and to compute an operation, for choosing buckets.
+
+    They are medians of earlier runs on this device, or typical costs if there were none. Buckets are
+    arrays in which pictures of different shapes are painted, so that fewer programs are compiled; in
+    return, more pixels are computed.
 
     Args:
       recipe: the recipe of the pictures; its precision matters.
@@ -125,15 +134,16 @@ def known_costs(recipe: Recipe, platform: str) -> Costs:
 
 
 def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -> None:
-    """Add what a batch took for compiling to the file of rates, if that can be written.
+    """Add the mean time in which a batch compiled a program to the file of rates, if it can be written.
 
-    A batch of several precisions is ignored, and one that compiled for less than `LEAST_SECONDS`, whose
-    programs were there already.
+    A batch with recipes of several precisions is ignored. So is a batch that compiled for less than
+    `LEAST_SECONDS`, since its programs had been compiled before.
 
     Args:
       recipes: the recipes of the batch.
-      seconds: how long it compiled; nothing of that time may have been saved by kept programs.
-      programs: the number of shapes of arrays, counted once for each scale.
+      seconds: seconds that the batch spent on compiling. If it loaded programs from JAX's compilation
+        cache, this function must not be called.
+      programs: how many different programs the batch ran, over all scales (resolution levels).
     """
     keys = set(map(_key_of, recipes))
     if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:
@@ -155,14 +165,18 @@ def record_training(what: str, seconds: float) -> None:
     """Add the mean seconds of an update of a training to the file of rates, if it can be written to.
 
     Args:
-      what: as in `known_training`.
+      what: everything that the time of an update depends on, except the device, as text; from
+        `train.kind_of`.
       seconds: mean seconds of an update.
     """
     _record({f"{_device_key()}, {what}": seconds})
 
 
 def _record(new: Mapping[str, float]) -> None:
-    """Add numbers to the lists in the file, if rates are kept and the file can be written to."""
+    """Add numbers to the lists in the file of rates, under their keys.
+
+    Nothing is written if jax's compilation cache is off, or if the file cannot be written to.
+    """
     path = _path()
     if path is None:
         return
@@ -181,12 +195,13 @@ def rates_are_kept() -> bool:
 
 
 def _key(plan: Plan) -> str:
-    """Return, as text, what the rate of a run depends on. Rates are kept in the file under this text.
+    """Return the key of a run's speeds in the file of rates, made of all that the speed depends on.
 
-    The text includes the machine's name, since machines that share a home folder may have different
+    The key includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
-    # With several devices, operations are per device, and communication takes time.
+    # The rate depends on the number of devices: operations are counted per device, and the devices
+    # spend time on communication.
     bands = f", {plan.devices} devices" if plan.devices > 1 else ""
     return _key_of(plan.recipe) + bands
 
@@ -206,7 +221,10 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return the valid numbers in the file, as lists by key; {} if the file is missing or damaged."""
+    """Return the file of rates as a dict from keys to lists; {} if it is missing or damaged.
+
+    Entries that are not positive, finite numbers are left out.
+    """
     path = _path()
     try:
         found = {} if path is None else json.loads(path.read_text("utf-8"))

@@ -116,8 +116,9 @@ def paint_job(
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
-                # If several processes paint, all must stop after the same update. So `follow` stops
-                # them, and not a watch, which would stop each of them at a time of its own.
+                # If several processes paint, all must stop after the same update. Then only `follow`
+                # stops the run, since it asks all processes after each snapshot. A watch would stop
+                # when its own process gets a signal.
                 if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
@@ -129,7 +130,7 @@ def paint_job(
                     return recorder.finish(interrupts.signal)
                 except BaseException:
                     recorder.rescue()
-                    with suppress(OSError):  # the first error is the one to report
+                    with suppress(OSError):  # the error to report is the one that made the run fail
                         recorder.log_end("failed")
                     raise
 
@@ -143,7 +144,9 @@ def begun_painting(
     begin: Begin | None,
     watch: MeasuringWatch,
 ) -> painting.Painting:
-    """Return the iterator over the snapshots of a job.
+    """Return an iterator that paints the picture of a job and yields its snapshots.
+
+    A snapshot is the canvas after some updates, with the losses since the last snapshot.
 
     Args:
       params: the weights.
@@ -210,8 +213,9 @@ def follow(shots: Any, recorder: "Recorder", interrupts: Interrupts) -> None:
 class Recorder:
     """Receives the snapshots of one run: logs them, writes files and shows progress.
 
-    Only the methods under "Losses" know what the losses are. A subclass overrides them for a run that
-    has other values instead of losses.
+    A snapshot is the canvas after some updates, with the losses since the last snapshot. Only the
+    methods below the heading "Losses" depend on what the losses are. A subclass overrides them for a
+    run that has other values instead of losses.
     """
 
     def __init__(
@@ -234,7 +238,7 @@ class Recorder:
         # For each snapshot so far, the total losses of the canvases since the snapshot before it.
         self._totals: list[np.ndarray] = []
         self.compiling, self.watch = compiling, watch
-        # What `seconds` had at the checkpoint from which the run resumes; [] for a new run.
+        # The value of `seconds` at the checkpoint from which the run resumes; [] for a new run.
         self._before = [] if job.resume is None else autosave.seconds_of(job.resume)
         self._stopwatch = Stopwatch(
             compiling,
@@ -250,7 +254,7 @@ class Recorder:
         self.filming = Filming(outputs, pace.total, shape, display.say)
 
     def record(self, shot: Shot) -> None:
-        """Log, write and show one snapshot."""
+        """Log the losses of a snapshot, write the files that are due, and show the progress."""
         lap = self._stopwatch.lap()
         # `last` is set before anything is written, so that `rescue` can write this snapshot if the log
         # or the display fails.
@@ -302,11 +306,12 @@ class Recorder:
         return self.pace.range_left(self._first_compile or 0.0, measuring)
 
     def _write(self, shot: Shot) -> None:
-        """Write the snapshot into the folder of frames, and as the picture so far, if either is due.
+        """Write the snapshot as a frame and to the result's file, if these are due.
 
-        A frame is due at the start, every `outputs.stride` updates, and at the end. The picture so far
-        is due every `outputs.every` updates, but neither at the start nor at the end. If
-        `outputs.every` is set, `outputs.stride` equals it.
+        A frame, a numbered picture in the folder of frames, is due at the start, every `outputs.stride`
+        updates, and at the end. The result's file is due every `outputs.every` updates, but neither at
+        the start nor at the end, where `finish` writes it. If `outputs.every` is set, `outputs.stride`
+        equals it.
         """
         outputs, total = self.job.outputs, self.pace.total
         if shot.step != total and (not outputs.stride or shot.step % outputs.stride):
@@ -406,12 +411,15 @@ class Recorder:
         return {name: float(measured(image)) for name, image in pictures.items()}
 
     def rescue(self) -> None:
-        """Try to write the last canvas of a run that failed, in another folder if need be."""
+        """Try to write the last canvas of a run that failed.
+
+        If the folder of the result cannot be written to, the canvas is written to another folder.
+        """
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return
         self._rescued = True
         path, steps = self.job.outputs.picture, self.last.step
-        # The first error is the one to report, whatever fails here.
+        # The error to report is the one that made the run fail. So errors raised here are ignored.
         with suppress(Exception):
             try:
                 self._write_picture(self.last)
@@ -542,12 +550,12 @@ class Recorder:
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
 
     def _broken(self, shot: Shot) -> tuple[str, str]:
-        """Return two texts: why a run ended early whose losses were not finite, and what to try."""
+        """Return two texts on a run that ended as its losses were not finite: why, and what to try."""
         why = f"the losses are not finite after {shot.broke_at} updates"
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
-        """Return two texts: what shows that a run painted nothing, and what to try."""
+        """Return two texts on a run that painted nothing: what shows this, and what to try."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
 

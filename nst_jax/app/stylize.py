@@ -34,7 +34,7 @@ from nst_jax.scaling import sharding
 
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint one picture; with `--cluster`, share the work with other processes."""
+    """Paint one picture, with `--cluster` together with other processes; return the exit code."""
     inputs = {"content": [content], "style": [path for path, _ in styles]}
     return run_picture_command(
         lambda given: _stylize_by_all(content, styles, given), inputs, chosen
@@ -66,10 +66,11 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
     Args:
       content: path of the photo.
       styles: paths of the style pictures, each with its share in the blend; None if no share was given.
-      chosen: the options of `stylize`, and `begun`: when the command began, by `time.perf_counter`.
+      chosen: the options of `stylize`; and `begun`, the time in seconds by `time.perf_counter` when the
+        command began.
 
     Raises:
-      ValueError: naming the option or the picture that cannot be used.
+      ValueError: if an option or a picture cannot be used; the message names it.
     """
     return _stylize_job(content, styles, chosen, _asked(content, styles, chosen))
 
@@ -103,7 +104,10 @@ def _stylize_job(
     asked: _Asked,
     early: preview.Preview | None = None,
 ) -> PictureJob:
-    """Return the checked job; if `early` is given, it begins a preview once the sizes are known."""
+    """Return the checked job of `stylize`.
+
+    If `early` is given, it begins to paint a preview as soon as the size of the result is known.
+    """
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]
     photo = images.read(source(content), argument="content")

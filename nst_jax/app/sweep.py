@@ -6,8 +6,8 @@ number for each canvas, so that one program, under `vmap`, paints many canvases.
 layers are swept, the weight of each layer becomes an array.)
 
 The canvases are painted in groups of equal size, so that all groups run the same program. Larger groups
-are faster, but only up to a certain size. The size must also divide the number of canvases; the largest
-size that does both is taken. A group that does not fit into memory is divided further.
+are faster, but only up to a certain size. So the size is the largest divisor of the number of canvases
+that is not above this limit. A group that does not fit into memory is divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +61,7 @@ SETS = ("cumulative", "single")
 
 
 class Axis(NamedTuple):
-    """A setting that is swept, and its values."""
+    """A setting that a sweep varies, and its values."""
 
     name: str  # a key of `TITLES`
     values: tuple[Any, ...]  # numbers, or sets of layers: tuples of names of style layers
@@ -80,7 +80,8 @@ class SweepJob(Job):
       labels: for each canvas, row by row, its swept values as text.
       plan: the plan of one group of canvases. In the plan's recipe, however, swept numbers are arrays
         with one number for each canvas of the whole grid.
-      scales: the scales of each canvas; those of `plan` may be the larger arrays of a bucket.
+      scales: the scales (resolution levels) of each canvas, with its real sizes. With a bucket, `plan`
+        has the sizes of the larger arrays in which the canvases lie.
       controls: regions and protection, the same for all canvases.
       given: regions, protection and the opacities of the pictures, checked; None if there are neither
         regions nor protection, and all pictures are opaque.
@@ -320,7 +321,8 @@ def sweep_job(
       controls: regions and protection, as they were read; None if there are none.
       chunk: largest number of canvases painted at once; None means as many as fit into memory, up to
         the number beyond which painting more at once is no faster.
-      devices: the devices that share the canvases, as in `nst_jax.stylize_many`.
+      devices: the devices that share the canvases: a number of devices, "all", or a list of them. None
+        means one device.
       bands: number of devices that share each canvas.
       bucket: side in px of the square array in which each canvas lies, so that a sweep of another
         picture runs the same programs; None: the canvases fill their arrays.
@@ -413,9 +415,8 @@ def paint_sweep(
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
         on_host=plan.in_bucket,
     )
-    for note in notes_on_regions(
-        members[0].prepared, plan.recipe
-    ):  # ValueError for an empty region
+    # This raises ValueError if a region is so small that it is empty at every style layer.
+    for note in notes_on_regions(members[0].prepared, plan.recipe):
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)
     with CompileClock() as compiling, display.bar(count, "compiling"):
@@ -517,7 +518,9 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
 def facts_of(
     job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]
 ) -> dict[str, Any]:
-    """Return the metadata of the grid: settings, swept values, and the canvases that went wrong.
+    """Return the metadata of the grid: settings, swept values, and the indices of canvases that failed.
+
+    A canvas failed if it was not painted, if its losses were not finite, or if no update changed them.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """

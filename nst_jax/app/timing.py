@@ -23,7 +23,8 @@ INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one upd
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
 # Jax's event for a program that was loaded from its cache: the seconds of compiling that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
-LEAST_SAVED = 1.0  # seconds; what is compiled faster does not matter
+# `CompileClock.loaded` counts only programs that would have taken more than so many seconds to compile.
+LEAST_SAVED = 1.0
 
 
 def update_cost(scale: Scale) -> int:
@@ -79,7 +80,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count the time of its block, in which this thread waits for another one."""
+        """Context manager: count its time like compiling, since this thread waits for another one."""
         start = time.perf_counter()
         try:
             yield
@@ -95,7 +96,7 @@ class CompileClock(AbstractContextManager):
 
 
 class Lap(NamedTuple):
-    """The time between two snapshots, without that of compiling and of measuring targets."""
+    """The time between two snapshots, without the time of compiling and of measuring targets."""
 
     begun: float  # start of the lap: the sum of all laps before it, in seconds
     seconds: float  # length of the lap
@@ -109,11 +110,12 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps: the times between snapshots, without those of compiling and measuring targets.
+    """Measures laps: the times between snapshots, without the time of compiling and measuring targets.
 
-    The first call of `lap` returns 0 seconds, since no snapshot came before. `elapsed` is the sum of
-    all laps so far; a resumed run gives the sum up to its checkpoint as the argument `elapsed`. The
-    argument `measuring` is a function that returns the seconds of measuring targets so far.
+    The first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is
+    the sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the
+    argument `elapsed`. The argument `measuring` is a function that returns the seconds of measuring
+    targets so far.
     """
 
     def __init__(
@@ -169,7 +171,7 @@ class Pace:
         self._laps: deque[float] = deque(maxlen=self.LAPS)
 
     def afresh(self) -> "Pace":
-        """Return a pace without laps, for the next scale; it knows the same earlier runs."""
+        """Return a pace for the next scale: it keeps the speed of earlier runs, but has no laps yet."""
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:

@@ -147,7 +147,7 @@ def run_training(
       display: where progress is shown.
       resume: the checkpoint to resume from, or None.
       notes: lines shown before the training.
-      begun: when the command began, by `time.perf_counter`.
+      begun: when the command began, in seconds, by `time.perf_counter`.
 
     Returns:
       How the training ended. If it was completed, or interrupted after its first update, the best
@@ -158,7 +158,8 @@ def run_training(
       ValueError: if the disk has no room for a checkpoint, or the checkpoint is of another training.
     """
     written = (outputs.style, outputs.checkpoint, outputs.samples)
-    _files.remove_leftovers(path for path in written if path is not None)  # they take space
+    # Unfinished files of earlier trainings take space, so they are removed before the disk is checked.
+    _files.remove_leftovers(path for path in written if path is not None)
     _check_disk_space(job, outputs)
     _introduce(weights, job, outputs, display, resume, notes)
     interrupts = Interrupts(display.stop)
@@ -219,7 +220,10 @@ def _check_disk_space(job: TrainingJob, outputs: TrainOutputs) -> None:
 
 
 class _Recorder:
-    """Receives the reports of a training: writes files and shows progress."""
+    """Receives a report after each update of a training: writes files and shows progress.
+
+    A report has the number of updates so far and the latest losses.
+    """
 
     def __init__(
         self,
@@ -403,7 +407,8 @@ class _Recorder:
         if self._rescued or self.run.step == self._first:
             return
         self._rescued = True
-        with suppress(Exception):  # the first error is the one to report, whatever fails here
+        # The error to report is the one that made the training fail. So errors raised here are ignored.
+        with suppress(Exception):
             if (checkpoint := self.run.checkpoint()) is not None:
                 self._write_or_elsewhere(
                     self.outputs.checkpoint,

@@ -1,4 +1,4 @@
-"""Waiting for arrays that jax computes, such that Python can run the handlers of signals meanwhile.
+"""Waiting for arrays that jax computes, so that Python can run the handlers of signals meanwhile.
 
 The arrays may be the targets of a run, which its losses compare the canvas with. To compute them is
 called measuring; its duration is recorded, and its progress is shown.
@@ -64,7 +64,8 @@ class MeasuringWatch(PollingWatch):
     Attributes:
       timed: the number of arithmetic operations, and the seconds, of those pieces that were measured by
         the thread that made this watch.
-      stopped: a function that returns whether the run is to end. It is called again and again.
+      stopped: a function that returns whether the run is to end. It is called every few hundredths of a
+        second while this watch waits. If it returns true, KeyboardInterrupt is raised.
     """
 
     def __init__(
@@ -88,8 +89,8 @@ class MeasuringWatch(PollingWatch):
         self._compiling, self._display = compiling, display
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
-        self._begun = 0.0  # when this thread began to measure the present piece
-        # When measuring began and ended, for each piece that another thread measured.
+        self._begun = 0.0  # when this thread began to measure the present piece of the targets
+        # For each piece of the targets that another thread measured: when it began, and when it ended.
         self._elsewhere: list[tuple[float, float]] = []
 
     def stop_if_asked(self) -> None:
@@ -126,14 +127,14 @@ class MeasuringWatch(PollingWatch):
 
     @property
     def seconds(self) -> float:
-        """Seconds for which measuring has delayed the thread that made this watch."""
+        """Seconds for which measuring the targets has delayed the thread that made this watch."""
         return self.timed.seconds + self.seconds_elsewhere
 
     @property
     def seconds_elsewhere(self) -> float:
-        """The part of `seconds` for which the thread waited while another thread measured.
+        """The part of `seconds` for which the thread waited while another thread measured targets.
 
-        The `CompileClock` of the run counts this part as well, as compiling.
+        The `CompileClock` of the run also counts this part, as time of compiling.
         """
         return sum(
             max(0.0, min(end, until) - max(begun, since))
