@@ -83,7 +83,7 @@ def destinations(
 
 
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
-    """Return the paths of all input files of rows, including those of regions and protection."""
+    """Return the paths of all contents, styles and masks (for regions and protection) of rows."""
     return {
         path for row in rows for path in (row.content, *row.style_files, *files_of(row.controls))
     }

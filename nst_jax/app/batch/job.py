@@ -37,13 +37,14 @@ class BatchJob(Job):
 
     Attributes:
       entries: the pictures to paint, in the order of the rows.
-      bad: records of the rows that cannot be painted.
+      bad: records of the rows that cannot be painted, with the reasons.
       folder: folder of the result pictures and of the result manifest.
       shard: the shard to which `entries` and `bad` are limited; None is the whole batch.
-      overwrite: None skips finished pictures, replaces other pictures of this program, and refuses all
-        other existing files; True replaces any file; False skips finished pictures and refuses
-        all other existing files.
-      sheet: path of the contact sheet; None draws no sheet.
+      overwrite: what happens if there is a file already where a result belongs. With None, the row is
+        skipped if the file is its finished picture, any other picture of this program is replaced, and
+        any other file is refused. With False, only the finished picture is accepted, and any other file
+        is refused. With True, any file is replaced.
+      sheet: path of the contact sheet (one picture that shows all results); None draws no sheet.
       chunk: largest number of pictures painted at once; None means as many of a group as fit into
         memory.
       bucket: side, in px, of buckets: square arrays in which the canvases lie, so that pictures of
@@ -100,7 +101,7 @@ class Draft(NamedTuple):
 
     @property
     def styles(self) -> tuple[Path, ...]:
-        """Paths of all style files: those that are blended, then those of single layers."""
+        """Paths of all style files: those that are blended, then those given to single layers."""
         return self.row.style_files
 
     @property
@@ -158,7 +159,8 @@ def recipes_of(
       ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
     """
     if any(row.recipe is None for row in rows):
-        arguments.recipe_of(changes)  # raises for a wrong flag; below, the error would name a row
+        # Raises for a wrong flag here, since in the loop below the error message would blame a row.
+        arguments.recipe_of(changes)
     bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
     known: dict[Any, Recipe] = {}
     found = []
@@ -224,9 +226,9 @@ def inspected(
       bucket: as in `BatchJob`.
 
     Returns:
-      Entries of the rows that can be painted, and records of the rows that cannot, because a file is
-      missing or is not a picture, or because a picture would become too small, is too large for the
-      output's format, or does not fit into memory even in the smallest tiles.
+      Entries of the rows that can be painted, and records of the rows that cannot. A row cannot be
+      painted if one of its files is missing or is not a picture, or if its result would be too small,
+      too large for the output's format, or too large for memory even in the smallest tiles.
 
     Raises:
       ValueError: if a row whose files were typed one by one on the command line cannot be painted: the

@@ -162,7 +162,7 @@ def paint_group(
       loaded: the entries of the group whose files could be read.
       group: the group.
       job: the job to which the group belongs.
-      progress: the progress of the batch, which has arrived at this group.
+      progress: shows the progress of the batch; its current group must be this one.
 
     Returns:
       The painted pictures, and records of the rows that failed.
@@ -189,7 +189,8 @@ def paint_group(
     except Exception as error:
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", message_of(error))]
-        # A picture takes the least memory if it is painted alone and without a bucket.
+        # The group may have failed for lack of memory. A picture takes the least memory if it is
+        # painted alone and without a bucket.
         if by_cost:
             progress.say(
                 f"note: a bucket failed; its pictures are painted alone: {message_of(error)}"
@@ -242,7 +243,7 @@ def _paint_together(
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
     )
-    # Checked only now, since before the files were read nobody knew which parts are transparent.
+    # A bucket cannot be used with transparent parts, which are known only once the files are read.
     if plan.in_bucket:
         controlled = any(member.prepared.controls is not None for member in members)
         buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
@@ -427,7 +428,7 @@ def groups_here(job: BatchJob) -> list[Group]:
 
 
 def _programs_of(parts: Sequence[Group]) -> int:
-    """Return how many different programs the groups run, over all scales."""
+    """Return the number of compiled programs that all groups need, with one program for each scale."""
     return sum({_program_of(group): len(group.scales) for group in parts}.values())
 
 
@@ -451,7 +452,8 @@ def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
         alike[key] = group
     plans = []
     for group in alike.values():
-        with suppress(ValueError):  # a group that does not fit; `paint_group` reports it
+        # A group that does not fit into memory is left out here; `paint_group` reports it later.
+        with suppress(ValueError):
             plans.append(plan_group(group, job))
     if not plans:
         return "not known"

@@ -147,7 +147,7 @@ class PackedGroup(NamedTuple):
     """
 
     entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
-    varying: tuple[bool, ...]  # as in `Group`
+    varying: tuple[bool, ...]  # for each number of the recipes, whether it differs between pictures
 
 
 class ActorInputs(NamedTuple):
@@ -299,7 +299,7 @@ class Painter:
         for index in block["group"].tolist():
             group = self._groups[index]
             remaining = replace(batch, entries=group.entries)
-            # An actor that died may have finished some pictures of this block.
+            # If an actor died while it painted this block, some of its pictures may be finished.
             if batch.overwrite is not True:
                 remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]

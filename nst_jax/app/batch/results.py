@@ -41,13 +41,15 @@ class Record(NamedTuple):
     """How one row of a batch ended; becomes a line of the result manifest."""
 
     row: int  # number of the row, from 1
-    content: str
-    style: str
-    output: str
+    content: str  # path of the content
+    style: str  # paths or names of the styles as one text, such as "a.jpg:0.3;b.jpg:0.7"
+    output: str  # path of the result
     status: str  # "done", "skipped", "diverged", "stalled" or "failed"
-    error: str | None = None
+    error: str | None = None  # what went wrong; None if nothing did
+    # Time to paint the row's group (the pictures that are painted together), divided by the number of
+    # its pictures; 0 if the row was not painted.
     seconds: float = 0.0
-    losses: dict[str, Any] | None = None
+    losses: dict[str, Any] | None = None  # losses of the result by name; None if they are not known
 
     @property
     def good(self) -> bool:
@@ -243,9 +245,10 @@ def divided(
       entries: the rows.
       requested: returns the settings that a row asks for, as `read_if_finished` takes them.
       folder: the folder of the results.
-      overwrite: None skips finished pictures, replaces other pictures of this program, and refuses all
-        other existing files; True replaces any file; False skips finished pictures and refuses all
-        other existing files.
+      overwrite: what happens if there is a file already where a result belongs. With None, the row is
+        finished if the file is its finished picture, any other picture of this program is replaced, and
+        any other file is refused. With False, only the finished picture is accepted, and any other file
+        is refused. With True, any file is replaced, and no row counts as finished.
 
     Returns:
       The rows to paint; and the rows whose pictures are finished, each with its picture's metadata.
@@ -289,7 +292,8 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 
     Args:
       sheet: the path.
-      overwrite: if True, a file that this program did not write may be replaced.
+      overwrite: True allows that a file which this program did not write is replaced; None and False
+        refuse that.
 
     Raises:
       ValueError: if the path cannot be written to, or if it is a file that this program did not write

@@ -42,7 +42,8 @@ class ManifestRow(NamedTuple):
 
     number: int  # number of the row, from 1
     content: Path
-    styles: tuple[parsing.StyleShare, ...]  # style files, each with its share in the blend, or None
+    # Style files, each with its share in the blend; None if no share was given.
+    styles: tuple[parsing.StyleShare, ...]
     location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
     # Path of the result, relative to the folder of results; None means a name made from those of the
     # content and the styles.
@@ -63,7 +64,7 @@ class ManifestRow(NamedTuple):
 
     @property
     def style_files(self) -> tuple[Path, ...]:
-        """All style files: those that are blended, then those of single layers."""
+        """All style files: those that are blended, then those given to single layers."""
         return (*(path for path, _ in self.styles), *(path for _, path in self.tap_files))
 
     @property
@@ -77,9 +78,9 @@ class ManifestRow(NamedTuple):
 
 
 def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
-    """Return the rows, to each of which the command line's style pictures of single layers are added.
+    """Return the rows with the style pictures that the command line gives to single layers.
 
-    If a row has a picture of its own for a layer, that picture is used and not the command line's.
+    If a row itself gives a picture to a layer, this picture is used and not the command line's.
 
     Args:
       rows: the rows.
@@ -100,8 +101,8 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
         in place of a mask; see `controls.of_content`.
 
     Raises:
-      ValueError: if a folder has no mask for the content of a row; the message names the row if it came
-        from a manifest.
+      ValueError: if a folder has no mask for the content of a row, or several; the message names the
+        row if it came from a manifest.
     """
     controlling.check_alone(chosen)
     found = []
@@ -177,7 +178,7 @@ def is_manifest(path: Path) -> bool:
 
 
 def is_pattern(word: Path) -> bool:
-    """Return whether a word is a pattern such as 'photos/*.jpg', and not itself an existing path."""
+    """Return whether a word is a pattern such as 'photos/*.jpg' and is not the name of a file."""
     return glob.has_magic(str(word)) and not _exists(word)
 
 
@@ -206,9 +207,12 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
 
 
 def notes_on_folders(words: Sequence[Path]) -> list[str]:
-    """Return a note for each folder among the words that has files which are passed over.
+    """Return a note for each folder that has files which are not pictures, and so are not painted.
 
-    Files are passed over if their suffix is not that of a picture.
+    A note counts these files by suffix.
+
+    Args:
+      words: files, folders and globs as typed.
     """
     folders = [word for word in dict.fromkeys(words) if word.is_dir()]
     found = [(folder, passed_over(folder)) for folder in folders]
@@ -253,7 +257,13 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
 
 
 def pairs_of(contents: Sequence[C], styles: Sequence[S], *, zipped: bool) -> list[tuple[C, S]]:
-    """Return pairs: of every content and every style, or, if `zipped`, of the n-th and the n-th.
+    """Return pairs of a content and a style, in the order of the contents.
+
+    Args:
+      contents: the contents.
+      styles: the styles.
+      zipped: whether to pair the n-th content with the n-th style only. If not, every content is paired
+        with every style.
 
     Raises:
       ValueError: if `zipped` and the numbers of contents and styles differ.
@@ -288,8 +298,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
     Raises:
       ValueError: if the file is missing, damaged, unreadable or without rows; if pyarrow is needed but
-        missing; if a column is missing, unknown or given twice; and, naming the row, if content or
-        style is empty or a cell cannot be used.
+        missing; if a column is missing, unknown or given twice; or if the cell of a content or a style
+        is empty, or another cell cannot be used. An error about a cell names the row.
     """
     try:
         rows = [_row(number, cells, path) for number, cells in READERS[path.suffix.lower()](path)]
