@@ -107,14 +107,14 @@ class WeightsInfo(NamedTuple):
 def load_params(path: PathLike | None = None) -> Params:
     """Read and verify the weights of VGG-19's convolutions.
 
-    The file is `path`; if that is None, the file that the environment variable `NST_JAX_WEIGHTS` names;
-    if it names none, the ImageNet VGG-19 that comes with the package (the embedded file). The digest of
-    the contents is computed and compared with the digest that the file states, and for the embedded
-    file also with `EMBEDDED_DIGEST`. Then the names and shapes of the arrays are compared with those of
-    the network.
+    The digest of the file's contents is computed and compared with the digest that the file states; for
+    the file that comes with the package, it is also compared with `EMBEDDED_DIGEST`. Then the names and
+    shapes of the arrays are compared with those of the network.
 
     Args:
-      path: a weights file of this package (`nst-jax weights convert` makes one), or None.
+      path: a weights file of this package (`nst-jax weights convert` makes one). None means the file
+        that the environment variable `NST_JAX_WEIGHTS` names; if the variable is not set, None means
+        the file with the ImageNet VGG-19 that comes with the package.
 
     Returns:
       `Params`: float32 kernels `[3, 3, in, out]` and biases `[out]` by layer name.

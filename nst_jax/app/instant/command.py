@@ -105,9 +105,8 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
-        if error.startswith(
-            ("`content`", "`style`", "`protect`")
-        ):  # the file cannot be decoded, or has changed
+        # Such an error means that an input file cannot be decoded or has changed, which is bad input.
+        if error.startswith(("`content`", "`style`", "`protect`")):
             raise ValueError(error)
         print_message("error", as_flags(error))
         return 1
@@ -130,7 +129,7 @@ def _begun(
     """Show what will be painted; return the painter, and the display for progress."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
-    # `cache.mended` stays in effect until the command ends.
+    # The context manager `cache.mended` is left when the command ends.
     click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(precision=job.precision, programs=kept)

@@ -45,8 +45,10 @@ class ChosenStyle:
     It is a blend of some of the 26 styles, or of pictures, or of the styles of a trained network.
 
     Attributes:
-      names: names of styles, of the 26 or of the trained network; empty for a style of pictures.
-      paths: paths of the pictures, or of the trained network's file; empty for some of the 26 styles.
+      names: names of some of the 26 styles, or of styles of the trained network; empty for a blend of
+        pictures.
+      paths: paths of the pictures, or of the trained network's file; empty for a blend of some of the
+        26 styles.
       shares: the share in the blend of each of `names`, or, if that is empty, of each of `paths`; they
         add up to 1.
       seen: sizes and digests of the pictures, which are not decoded yet.
@@ -112,15 +114,16 @@ class InstantJob:
       folder: folder of the results and of their manifest; None if there is a single result.
       sheet: path of the contact sheet; None draws none.
       strength: strength of style pictures, from 0 (the content's own style) to 1 (the style).
-      size: the value of `--size`, or None.
-      style_size: the value of `--style-size`, or None.
-      colors: whose colours the results have.
-      realism: how far results are brought back to the edges of their contents, from 0 to 1.
+      size: the value of `--size`, such as "512"; None means the size of the recipe `default`.
+      style_size: the value of `--style-size`; None means a shorter side of 256 px.
+      colors: whose colours the results have, one of `COLORS` in `nst_jax.controls.finishing`.
+      realism: how far results are brought back to the edges of their contents, from 0 (not) to 1.
       precision: how precisely products and activations are computed.
       metadata: whether settings are embedded in the results.
-      overwrite: for a single result, whether an existing file is replaced. For several results, None
-        skips finished pictures, replaces other pictures of this program, and refuses all other files;
-        True replaces any file; False skips finished pictures and refuses all other files.
+      overwrite: for a single result, whether an existing file is replaced. For several results, what
+        happens if there is a file already where a result belongs: with None, the row is skipped if the
+        file is its finished picture, any other picture of this program is replaced, and any other file
+        is refused; with False, only the finished picture is accepted; with True, any file is replaced.
       begun: when the command began, by `time.perf_counter`.
     """
 
@@ -160,9 +163,11 @@ class InstantJob:
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
     """Return the style that some words of the command line describe.
 
-    Each word is a name or a file, with its share in the blend; None if no share was given.
-
     The file of a trained network may be followed by names of its styles.
+
+    Args:
+      words: names or files, each with its share in the blend; None if no share was given.
+      argument: the name of the command-line argument that has the words, for messages.
 
     Raises:
       ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, shares
@@ -219,7 +224,7 @@ def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
 
 
 def _divided(words: Sequence[StyleShare]) -> tuple[float, ...]:
-    """Return the share of each style, divided by their sum; equal shares if none has one."""
+    """Return the share of each style, divided by the sum of all; equal shares if none was given."""
     shares = arguments.shares_of(words) or (1.0,) * len(words)
     return tuple(float(share) for share in np.asarray(shares) / np.sum(shares))
 
@@ -268,7 +273,7 @@ def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> 
 
 
 def _colors_and_realism(chosen: Mapping[str, Any]) -> tuple[str, float]:
-    """Return the values of these options, or their defaults."""
+    """Return the values of `--colors` and `--realism`, or their defaults "style" and 0."""
     colors, realism = chosen["colors"], chosen["realism"]
     return "style" if colors is None else colors, 0.0 if realism is None else realism
 

@@ -25,10 +25,10 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
       step: number of updates after which the picture shows the canvas; None is the run's last picture.
 
     Returns:
-      A dict: "command" is the command line; "where" is a sentence that names the picture's file;
-      "start" has the command lines, one after the other, that make the picture from which the run
-      starts, and is empty if the run starts as its recipe says; "start_note" is a sentence about the
-      command lines in "start", and is empty if there are none.
+      A dict of four texts. "command" is the command line, and "where" is a sentence that names the file
+      of the picture that the command writes. "start" has the command lines, one in each line, that make
+      the picture from which the run starts, and "start_note" is a sentence about them. Both are empty
+      if the run starts as its recipe says.
     """
     kept = run.picture(step)
     if kept is None or is_finished(run, kept):
@@ -58,7 +58,7 @@ def _start_note(run: Run) -> str:
 
 
 def is_finished(run: Run, kept: RunPicture) -> bool:
-    """Return whether a picture is the result of a complete run."""
+    """Return whether a picture of a run is its final result, painted with all updates."""
     return run.state is RunState.DONE and kept.step == run.progress.total
 
 

@@ -68,7 +68,7 @@ class PageRecorder(single.Recorder):
     def _is_there(self, shot: Any) -> bool:
         """Return whether the run has this picture or a later one already.
 
-        This is so when the run has gone back, and makes updates again that it had made before.
+        It has if it went back to an earlier position, from which it repeats updates.
         """
         kept = self.run.kept
         return bool(kept) and shot.step <= kept[-1].step
@@ -103,7 +103,8 @@ class PictureWork:
 
         Args:
           job: the checked job.
-          again: returns the job, read once more; called if the run goes on after it had ended.
+          again: reads the input files again and returns the same job; called if the run goes on after
+            it had ended, since the job is then no longer in memory.
           folder: the folder for the files of the run's positions.
         """
         self._job: PictureJob | None = job
@@ -163,9 +164,9 @@ class PictureWork:
             recorder.run = run
 
             def stopped() -> bool:
-                # Before the first picture of this turn, a pause ends the turn at once, and the next
-                # turn begins where this one began. Afterwards a pause waits for the next picture, since
-                # a checkpoint can be made only when a picture is done.
+                # A request to pause before the first picture of this turn ends the turn at once, and
+                # the next turn begins where this one began. A later one waits for the next picture,
+                # since a checkpoint can be made only when a picture is done.
                 asked = run.request is not Wish.NOTHING
                 at_once = run.request in (Wish.STOP, Wish.BACK)
                 return at_once or (asked and recorder.last is None)

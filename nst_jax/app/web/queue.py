@@ -162,7 +162,8 @@ class Queue:
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)
-            if run.request is Wish.BACK:  # obeyed also if the run has ended since it was asked
+            # A request to go back is obeyed even if the run has ended since the request was made.
+            if run.request is Wish.BACK:
                 self._back(run, run.back_to)
                 return True
             if state is RunState.PAUSED and run.request is Wish.STOP:

@@ -83,7 +83,10 @@ class Work(Protocol):
         """Let the next call of `paint` go on from the picture after `step` updates."""
 
     def close(self) -> None:
-        """Free the memory that the work holds; `paint` is called again only after `go_back`."""
+        """Free the memory that the work holds, when the run has ended.
+
+        `paint` is called again only if the run goes back to an earlier picture and goes on from there.
+        """
 
 
 @dataclass

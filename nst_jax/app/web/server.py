@@ -311,7 +311,7 @@ class Server:
         return FileResponse(visitor.uploads.view(name), media_type="image/png")
 
     async def gallery(self, request: Request, visitor: Visitor) -> Response:
-        """Send a picture of a photo in the 26 styles, side by side; paint it if it is not there."""
+        """Send one picture that shows a photo in the 26 styles, side by side; paint it if missing."""
         name = request.path_params["name"]
         if name not in visitor.uploads.known:
             raise HTTPException(404)
@@ -430,7 +430,7 @@ class Server:
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)
-            except (FileNotFoundError, ValueError):  # a picture that is read was deleted
+            except (FileNotFoundError, ValueError):  # a picture of the run has just been deleted
                 raise HTTPException(404) from None
 
     @staticmethod

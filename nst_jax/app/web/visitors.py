@@ -160,8 +160,8 @@ class Visitor:
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
-        # Earlier starts are deleted here, since the page cannot remove starts, and they count among the
-        # pictures of which a visitor may have only so many.
+        # Earlier starts are deleted here, since the page cannot remove them, and since they count
+        # towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
         # Each start gets a new name, so that in command lines a name always means the same picture.
