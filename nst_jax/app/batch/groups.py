@@ -57,7 +57,7 @@ class Entry(NamedTuple):
     # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
     # precision was not `auto`, or is still `auto`.
     auto_on: str = ""
-    # The values of `stylize`'s options for regions and protection; None if the row has neither.
+    # The values of `stylize`'s options for regions and protection; None if the picture has neither.
     controls: Mapping[str, Any] | None = None
     # For the files that `controls` names: role of the file, such as "protect" -> its size and digest
     # when the batch was planned.
@@ -101,7 +101,11 @@ class Group(NamedTuple):
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
-        """The scales at which the group is painted, coarse to fine: the bucket's if there is one."""
+        """The scales at which the group is painted, coarse to fine.
+
+        They are those of the bucket, a larger array in which each canvas lies, or those of the pictures
+        if there is no bucket.
+        """
         return self.entries[0].scales if self.arrays is None else self.arrays
 
 
@@ -170,14 +174,15 @@ def _varying(entries: Sequence[Entry]) -> tuple[bool, ...]:
 
 
 def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
-    """Return one recipe for several entries that are alike.
+    """Return one recipe for several pictures that one compiled program can paint.
 
     Args:
-      entries: n entries that are alike.
-      varying: for each leaf of the recipe, whether an array [n] takes its place.
+      entries: n such pictures; their recipes differ only in names and in certain numbers.
+      varying: for each leaf (number) of a recipe, whether the result has an array of all n values.
 
     Returns:
-      The recipe of the entries, without a name, and with an array [n] in place of each varying number.
+      The recipe of the pictures, without a name. Numbers that vary are arrays [n]; all other numbers
+      are as in the recipe of the first picture.
     """
     first, tree = jax.tree.flatten(_nameless(entries[0].recipe))
     leaves = [jax.tree.leaves(entry.recipe) for entry in entries]
@@ -286,7 +291,7 @@ def parse_shard(text: str) -> Shard:
 
 
 def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow]:
-    """Return the rows of one shard, in their order.
+    """Return the rows (pictures to paint) of one shard, in their order.
 
     First, rows with the same recipe, number of styles and keys of overrides (changes KEY=VALUE of the
     recipe) are put together, since one program can probably paint them. Then the rows are cut into

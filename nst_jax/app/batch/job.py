@@ -65,7 +65,7 @@ class BatchJob(Job):
 
     @property
     def listing(self) -> Path:
-        """Path of the result manifest."""
+        """Path of the result manifest, the file that records how each picture of the batch ended."""
         return listing_of(self.folder, self.shard)
 
     def resolved(self, platform: str) -> "BatchJob":
@@ -88,12 +88,17 @@ class BatchJob(Job):
 
 
 def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
-    """Return the path of the result manifest of a batch, or of one shard of it."""
+    """Return the path of the result manifest, the file that records how each picture ended.
+
+    Args:
+      folder: folder of the results.
+      shard: the part of the batch that is painted; None is the whole batch.
+    """
     return folder / f"{results.LISTING}{'' if shard is None else shard.ending}.jsonl"
 
 
 class Draft(NamedTuple):
-    """A row with its recipe and the path of its result; the row's input files are not opened yet."""
+    """A picture to paint, with its recipe and its result's path; its input files are not opened yet."""
 
     row: ManifestRow
     recipe: Recipe
@@ -118,10 +123,10 @@ class Draft(NamedTuple):
 def record_of(
     what: Draft | Entry, status: str, error: str | None = None, **fields: Any
 ) -> results.Record:
-    """Return the record of how a row ended.
+    """Return a `Record` of whether a picture of the batch was painted.
 
     Args:
-      what: the row's draft or entry.
+      what: the picture, as it was before its input files were opened (`Draft`) or after (`Entry`).
       status: "done", "skipped", "diverged", "stalled" or "failed".
       error: what went wrong, or None.
       **fields: further fields of `Record`.
@@ -145,9 +150,10 @@ def recipes_of(
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
 ) -> list[Recipe]:
-    """Return each row's recipe, changed by the flags and then by the row's overrides.
+    """Return the recipe of each row (picture to paint), changed by the flags and the row's overrides.
 
-    If a row names no recipe, it gets the recipe of the command line.
+    An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
+    recipe, it gets the recipe of the command line.
 
     Args:
       rows: the rows of the batch.
@@ -178,10 +184,12 @@ def recipes_of(
 
 
 def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
-    """Return the recipe that a row names, or else that of the command line, changed by the flags.
+    """Return a row's recipe, changed by the flags; the row's own overrides are not applied yet.
+
+    If the row names no recipe, it gets the recipe of the command line.
 
     Args:
-      row: the row.
+      row: the row, which is a picture to paint.
       changes: the flags that change recipes.
       start: replaces the recipe's start; None keeps it.
     """
@@ -195,7 +203,12 @@ def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe
 
 
 def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
-    """Return a recipe changed by the overrides of a row, and checked against the row's styles."""
+    """Return the final recipe of a row, checked against the number of the row's styles.
+
+    Args:
+      row: the row, which is a picture to paint.
+      recipe: the row's recipe without the row's own changes: its overrides, and styles of layers.
+    """
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
         recipe = toml.with_values(recipe, values, argument="overrides")
@@ -217,22 +230,22 @@ def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
 def inspected(
     drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool, bucket: buckets.Chosen = None
 ) -> tuple[list[Entry], list[results.Record]]:
-    """Read sizes and digests of all input files, and find out which rows can be painted.
+    """Read sizes and digests of all input files, and find out which pictures can be painted.
 
     Args:
-      drafts: the drafts of the batch.
+      drafts: the pictures of the batch.
       mesh: the devices that paint; None is one device.
       here: whether this process paints the pictures; if so, each must fit into its memory.
       bucket: as in `BatchJob`.
 
     Returns:
-      Entries of the rows that can be painted, and records of the rows that cannot. A row cannot be
-      painted if one of its files is missing or is not a picture, or if its result would be too small,
-      too large for the output's format, or too large for memory even in the smallest tiles.
+      An `Entry` for each picture that can be painted, and a `Record` for each that cannot. A picture
+      cannot be painted if one of its files is missing or is not a picture, or if its result would be
+      too small, too large for the output's format, or too large for memory even in the smallest tiles.
 
     Raises:
-      ValueError: if a row whose files were typed one by one on the command line cannot be painted: the
-        user probably mistyped a name, so the batch does not start.
+      ValueError: if a picture whose files were typed one by one on the command line cannot be painted:
+        the user probably mistyped a name, so the batch does not start.
     """
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
@@ -250,9 +263,10 @@ def inspected(
             raise found
         return found
 
-    # The structure of a recipe, the scales, and whether there are controls (regions or protection) ->
-    # why such a picture does not fit into memory, or "" if it fits. Recipes of one structure differ
-    # only in numbers, which do not change the memory, so thousands of rows may share one check.
+    # Why a picture does not fit into memory, or "" if it fits. The keys are the structure of the
+    # recipe, the scales, and whether the picture has regions or protection. Recipes of one structure
+    # differ only in numbers, which do not change the memory, so thousands of pictures may share one
+    # check.
     refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
@@ -392,8 +406,8 @@ def batch_job(
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    # Two checks look at the rows of all shards: no two rows may have the same result path, and no
-    # result may overwrite an input of any row. All other checks are for the rows of this shard only.
+    # Two checks look at the pictures of all shards: no two of them may have the same result path, and
+    # no result may overwrite an input of any picture. All other checks are for this shard only.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)
@@ -442,15 +456,15 @@ def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dic
 
 
 def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[results.Record]]:
-    """Return the job limited to its unfinished pictures, and records of the finished pictures.
+    """Return the job limited to its unfinished pictures, and a `Record` of each finished picture.
 
     Args:
       job: the whole job; if its `overwrite` is True, all its pictures count as unfinished.
       weights: description of the weights file.
 
     Raises:
-      ValueError: if the file at the path of a row's result is not the finished picture of this row and
-        may not be replaced.
+      ValueError: if the file at the path of a result is not this finished result and may not be
+        replaced.
     """
     rest, finished = results.divided(
         job.entries,

@@ -52,7 +52,7 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Loaded(NamedTuple):
-    """An entry, and what was read from its files: content, styles, regions and protection."""
+    """A picture to paint, and what was read from its files: content, styles, regions, protection."""
 
     entry: Entry
     content: images.Picture
@@ -66,7 +66,7 @@ class PaintedPicture(NamedTuple):
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
     losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
-    # Number of updates after which the losses were not finite; None if they were always finite.
+    # Number of updates after which losses that are not finite were found; None if all were finite.
     broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
     # Duration of painting the picture's group, divided by the number of pictures in the group.
@@ -76,7 +76,7 @@ class PaintedPicture(NamedTuple):
 class BatchEnding(NamedTuple):
     """How a batch ended."""
 
-    # One record for each row that was painted or skipped, or that failed.
+    # One record for each picture that was painted or skipped, or that failed.
     records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     problem: str  # why the result manifest lacks records; empty if it lacks none
@@ -86,14 +86,14 @@ class BatchEnding(NamedTuple):
 
 
 def plan_group(group: Group, job: BatchJob) -> Plan:
-    """Return the plan for painting the pictures of a group together."""
+    """Return the `Plan` (such as tiles and chunks) for painting the pictures of a group together."""
     entries, scales = group.entries, group.scales
     recipe = groups.joint_recipe(entries, group.varying)
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
-    # A loss that matches positions needs the shape of every picture's styles. For all other losses, it
-    # is enough to name each different shape once.
+    # If a style loss compares positions, the plan must know the shapes of the styles of each picture.
+    # For all other losses, it is enough to know which shapes there are.
     if not recipe.terms.matched:
         shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
@@ -101,11 +101,11 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 
 
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
-    """Read the files of a group, each once.
+    """Read the input files of a group's pictures, each file only once.
 
     Returns:
-      The entries whose files could be read, with what was read; and, for the other entries, records
-        with the status "failed".
+      A `Loaded` for each picture whose files could be read, and a `Record` with the status "failed" for
+      each other picture.
     """
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
@@ -155,17 +155,17 @@ def paint_group(
     job: BatchJob,
     progress: BatchProgress,
 ) -> tuple[list[PaintedPicture], list[Record]]:
-    """Paint a group together, or, if that fails, picture by picture, so that few rows fail.
+    """Paint a group together, or, if that fails, picture by picture, so that few pictures fail.
 
     Args:
       params: the weights.
-      loaded: the entries of the group whose files could be read.
+      loaded: the pictures of the group whose files could be read.
       group: the group.
       job: the job to which the group belongs.
       progress: shows the progress of the batch; its current group must be this one.
 
     Returns:
-      The painted pictures, and records of the rows that failed.
+      The painted pictures, and a `Record` of each picture that failed.
     """
     if not loaded:
         return [], []
@@ -216,9 +216,9 @@ def _joined(
 
 
 def _is_transparent(one: Loaded) -> bool:
-    """Return whether a row's pictures have parts that the losses leave out since they are transparent.
+    """Return whether a content or its styles have transparent parts, and the losses leave them out.
 
-    Such a row cannot be painted in a bucket.
+    With such inputs, a canvas cannot lie in a bucket (a larger array that is shared by many sizes).
     """
     if why_transparent_counts(one.entry.recipe):
         return False
@@ -231,8 +231,8 @@ def _paint_together(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     contents, styles = _pictures(loaded)
-    # A row with regions or protection is a group of its own. So either this group is a single row, or
-    # none of its rows has controls.
+    # A picture with regions or protection is a group of its own. So either this group is a single
+    # picture, or none of its pictures has regions or protection.
     controls = loaded[0].controls
     opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
     members = members_of(
@@ -301,7 +301,7 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
 
 
 def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
-    """Write a picture to the path of its row's result; return the record of how the row ended."""
+    """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
     metadata |= {
@@ -354,8 +354,8 @@ def paint_groups(
       job: the job to which the groups belong.
       parts: the groups.
       progress: the progress of the batch, made from `work_of_groups(parts)`.
-      report: called with the record of each row that has ended; the caller is this thread or the thread
-        that writes.
+      report: called with a `Record` when a picture was written or has failed; the caller is this thread
+        or the thread that writes.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -400,7 +400,7 @@ def paint_here(
       weights: description of the weights file.
       job: the batch without its finished pictures.
       display: where progress is shown.
-      report: called with the record of each row whose picture was written or that has failed.
+      report: called with a `Record` when a picture was written or has failed.
       parts: the groups of the batch, from `groups_here`; None means that this function calls it.
     """
     parts = groups_here(job) if parts is None else parts
@@ -433,7 +433,7 @@ def _programs_of(parts: Sequence[Group]) -> int:
 
 
 def _program_of(group: Group) -> Any:
-    """Return a key that is equal for groups that run the same programs."""
+    """Return a key that is equal for groups that run the same compiled programs."""
     first, shapes = group.entries[0].recipe, tuple(scale.shape for scale in group.scales)
     exact = group.arrays is None
     return groups.structure_of(first), group.varying, len(group.entries), shapes, exact
@@ -471,9 +471,9 @@ def run_batch(
     runner: Runner,
     display: Display,
 ) -> BatchEnding:
-    """Paint the unfinished pictures of a batch, and record how every row ended.
+    """Paint the unfinished pictures of a batch, and record for each picture how it ended.
 
-    If the job has a contact sheet, it is drawn at the end.
+    If the job has a contact sheet (one picture that shows all results), it is drawn at the end.
 
     Args:
       params: the weights.

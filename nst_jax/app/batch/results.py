@@ -38,7 +38,7 @@ IGNORED_SETTINGS = ("network.tile", "network.remat")
 
 
 class Record(NamedTuple):
-    """How one row of a batch ended; becomes a line of the result manifest."""
+    """How one row (one picture) of a batch ended; becomes a line of the result manifest."""
 
     row: int  # number of the row, from 1
     content: str  # path of the content
@@ -53,7 +53,7 @@ class Record(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Whether the row's picture is finished."""
+        """Whether the picture is finished."""
         return self.status in ("done", "skipped")
 
 
@@ -216,7 +216,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """Any object that `divided` accepts as a row: it has a number and the path of its picture."""
+    """What `divided` needs to know of a picture that shall be painted: its number and its path."""
 
     @property
     def number(self) -> int:
@@ -239,7 +239,7 @@ def divided(
     *,
     overwrite: bool | None,
 ) -> tuple[list[R], list[tuple[R, dict[str, Any]]]]:
-    """Divide rows into those that are to be painted and those whose pictures are finished already.
+    """Divide the rows (pictures) of a batch into those to paint and those that are finished already.
 
     Args:
       entries: the rows.

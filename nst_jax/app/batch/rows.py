@@ -21,7 +21,7 @@ from nst_jax.app import arguments, parsing
 from nst_jax.app import controls as controlling
 from nst_jax.images.folders import passed_over, pictures_in
 
-CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
+CONTENTS = "contents"  # name of the command-line argument that may be a manifest, for messages
 
 REQUIRED = ("content", "style")
 OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect")
@@ -521,9 +521,10 @@ def _typed(value: Any) -> str:
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Context manager: put the manifest and the row's number before the message of an error inside.
+    """Context manager: if its block raises an error, name the manifest and the row in the message.
 
-    An error about a row that is not from a manifest is unchanged.
+    A TypeError or ValueError about a row of a manifest becomes a ValueError. If the row is not from a
+    manifest, the error is unchanged.
     """
     try:
         yield

@@ -99,7 +99,13 @@ class Row(NamedTuple):
     mask: images.Glance | None = None  # size and digest of the mask, which is not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
-        """Return the record of how this row ended."""
+        """Return a `Record` of how this picture ended.
+
+        Args:
+          status: "done", "skipped" or "failed".
+          error: what went wrong, or None.
+          seconds: how long painting took.
+        """
         files = self.number, str(self.content), self.style.words, str(self.output)
         return results.Record(*files, status, error, round(seconds, 3))
 
@@ -194,9 +200,9 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
 
 
 def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
-    """Return the style that words describe, if the first is a trained network's file.
+    """Return the style that words of the command line describe, if one is a trained network's file.
 
-    The words after it are names of the network's styles.
+    The file must be the first word. The words after it must be names of the network's styles.
     """
     (path, share), *chosen = words
     files = [other for other, _ in words if given_styles.is_trained(other)]
@@ -438,7 +444,17 @@ def _rows(
     outputs: Sequence[Path],
     chosen: Mapping[str, Any],
 ) -> tuple[list[Row], list[results.Record]]:
-    """Return the rows that can be painted, and records of those whose content cannot be used."""
+    """Return a `Row` for each picture that can be painted, and a `Record` for each that cannot.
+
+    A picture cannot be painted if its content cannot be used. If this content was typed on the command
+    line, the error is raised instead.
+
+    Args:
+      drafts: the pictures.
+      styles: the style of each picture.
+      outputs: the path of each result.
+      chosen: the options of the command.
+    """
     for draft in drafts:
         # Raises if a folder has no mask for this content, which must not be painted unprotected.
         controls.of_content(chosen, draft.content, ())
