@@ -131,7 +131,7 @@ def save(
 
 
 def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
-    """Refuse a path whose suffix is that of another format, since other programs go by the suffix.
+    """Refuse a path with the suffix of another format, by which other programs would misread the file.
 
     Args:
       path: path of the file to write; any other suffix, or none, is allowed.

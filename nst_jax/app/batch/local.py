@@ -216,7 +216,7 @@ def _joined(
 
 
 def _is_transparent(one: Loaded) -> bool:
-    """Return whether a content or its styles have transparent parts, and the losses leave them out.
+    """Return whether the inputs of a picture have transparent parts that its losses leave out.
 
     With such inputs, a canvas cannot lie in a bucket (a larger array that is shared by many sizes).
     """
@@ -381,7 +381,7 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return a `GroupWork` for each group, from which a `BatchProgress` estimates times."""
+    """Return a `GroupWork` for each group, from which a `BatchProgress` estimates the time left."""
     return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 
@@ -512,8 +512,8 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # By these metadata a later batch sees that this program wrote the sheet, and replaces
-                # the sheet.
+                # If the batch is started again, these metadata show that this program wrote the sheet,
+                # so that the sheet may be replaced.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:

@@ -158,7 +158,9 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def check_listing(path: Path) -> None:
-    """Refuse a result manifest to which no records can be appended.
+    """Refuse a path for the result manifest if no records can be appended to the file there.
+
+    A result manifest records how each picture of a batch ended.
 
     Raises:
       ValueError: if the file cannot be written to, or if it exists and is not a result manifest.
@@ -312,7 +314,8 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 def written_before(folder: Path) -> set[str]:
     """Return the paths of all pictures that a folder's result manifests record as not failed.
 
-    Symbolic links in the paths are followed.
+    A result manifest records how each picture of a batch ended. Symbolic links in the paths are
+    followed.
     """
     found = set()
     for path in folder.glob(f"{LISTING}*.jsonl"):

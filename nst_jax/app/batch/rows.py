@@ -28,7 +28,7 @@ OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect")
 
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
-SEPARATOR = ";"  # stands between the styles, overrides or regions in one cell
+SEPARATOR = ";"  # separates the styles, overrides or regions in one cell of a manifest
 
 Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
 
@@ -55,8 +55,8 @@ class ManifestRow(NamedTuple):
     region_maps: tuple[Path, ...] = ()
     protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
-    # folder, by a glob or in a manifest. If one cannot be used, that is probably a typing mistake, and
-    # the batch does not start.
+    # folder, by a glob or in a manifest. If a typed file cannot be used, its name was probably
+    # mistyped, and the batch does not start.
     typed: bool = False
     # For each layer of the network that has a style picture of its own: the name of the layer, and the
     # path of the picture. (In this package, a layer whose activations are read is called a tap.)
@@ -69,7 +69,7 @@ class ManifestRow(NamedTuple):
 
     @property
     def controls(self) -> dict[str, Any]:
-        """Regions and protection: maps the names of the options of `stylize` to their values."""
+        """The values of `stylize`'s options for regions and protection, by the names of the options."""
         return {
             "regions": self.regions,
             "region_maps": self.region_maps,
@@ -78,7 +78,7 @@ class ManifestRow(NamedTuple):
 
 
 def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
-    """Return the rows with the style pictures that the command line gives to single layers.
+    """Return the rows (pictures to paint) with the styles that the command line gives to single layers.
 
     If a row itself gives a picture to a layer, this picture is used and not the command line's.
 
@@ -90,7 +90,7 @@ def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> li
 
 
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
-    """Return the rows with the regions and the protection that the command line gives.
+    """Return the rows (pictures to paint) with the regions and protection of the command line.
 
     If a row has regions of its own, these are used instead of the command line's regions. If it has
     protection of its own, this is used instead of the command line's protection.
@@ -128,7 +128,7 @@ def requested_rows(
     shard: str | None,
     **others: Any,
 ) -> list[ManifestRow]:
-    """Return the rows that the arguments and options of `batch` ask for.
+    """Return the rows (pictures to paint) that the arguments and options of `batch` ask for.
 
     Args:
       contents: files, folders or globs, or one manifest.
@@ -173,7 +173,10 @@ def requested_rows(
 
 
 def is_manifest(path: Path) -> bool:
-    """Return whether a path is a manifest: not a folder, and with the suffix of a manifest."""
+    """Return whether a path names a manifest, which is a table of pictures to paint.
+
+    It does if its suffix is .csv, .jsonl or .parquet, and it is not a folder.
+    """
     return path.suffix.lower() in READERS and not path.is_dir()
 
 
@@ -281,7 +284,7 @@ def pairs_of(contents: Sequence[C], styles: Sequence[S], *, zipped: bool) -> lis
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Read the rows of a manifest.
+    """Read the rows of a manifest, which is a table of pictures to paint.
 
     Args:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.

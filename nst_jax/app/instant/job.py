@@ -95,7 +95,8 @@ class Row(NamedTuple):
     output: Path
     seen: images.Glance  # size and digest of the content, which is not decoded yet
     shape: Shape  # (height, width) of the result
-    protect: ProtectFile | None = None  # what stays as it is; the mask has not been decoded yet
+    # Path of the mask of what stays as in the content, and how much of it stays; None: nothing stays.
+    protect: ProtectFile | None = None
     mask: images.Glance | None = None  # size and digest of the mask, which is not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
@@ -238,7 +239,7 @@ def _divided(words: Sequence[StyleShare]) -> tuple[float, ...]:
 def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
     """Return the styles that `--styles` gives, each as a name, a file, a folder or a pattern.
 
-    The file of a trained network stands for all its styles, each alone.
+    For the file of a trained network, each of its styles is returned separately.
     """
     found = []
     for word in words:

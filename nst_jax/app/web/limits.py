@@ -12,14 +12,16 @@ from nst_jax._types import Shape
 from nst_jax.images import decoding
 
 MOST_BYTES = 64 * 10**6  # bytes of one uploaded file
-MOST_PICTURES = 16  # pictures of one visitor at a time: photos, paintings, masks and starts
+# Pictures of one visitor at a time: photos, paintings, masks, and pictures from which runs start.
+MOST_PICTURES = 16
 MOST_VISITORS = 16  # visitors at a time; each has a folder of pictures on this machine
 # Open pages of one visitor that are kept up to date. Each page holds a connection, and a browser opens
 # at most six connections to a server.
 MOST_STREAMS = 4
-MOST_RUNS = 8  # runs of all visitors that wait or paint at a time
+# Runs (each is the painting of one picture) of all visitors that wait or paint at a time.
+MOST_RUNS = 8
 MOST_SNAPSHOTS = 48  # pictures of one run that are kept on disk
-# Bytes of the saved positions of one run on disk; a position at 512 px has some 50 MB.
+# Bytes of one run's positions (checkpoints) that are kept on disk; at 512 px, each has some 50 MB.
 MOST_POSITION_BYTES = 400 * 10**6
 MOST_STYLES = 4  # styles blended in one picture
 MOST_STEPS = 10_000  # updates of one run

@@ -45,7 +45,7 @@ class Queue:
             self._changed.notify_all()
 
     def go_on(self, run: Run) -> None:
-        """Let a paused run wait for its next turn.
+        """Let a paused run wait for its next turn on the device.
 
         If the run still paints, since it has not followed a request to pause yet, the request is
         withdrawn.
@@ -126,7 +126,7 @@ class Queue:
     # --- Painting ---------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Give the runs their turns, one after the other, until the queue is closed."""
+        """Let the runs paint, one after the other, until the queue is closed."""
         while not self._closed:
             self.paint_next(timeout=None)
 

@@ -15,7 +15,7 @@ from nst_jax.app.web import limits
 
 
 class RunState(StrEnum):
-    """The state of a run."""
+    """What a run (the painting of one picture) does at the moment, or how it ended."""
 
     WAITING = "waiting"  # the run waits for its turn on the device
     PAINTING = "painting"
@@ -64,7 +64,7 @@ class RunPicture(NamedTuple):
 
 
 class Work(Protocol):
-    """What a run does with its turn on the device."""
+    """The computation of a run: paints its picture in turns, between which others use the device."""
 
     def paint(self, run: "Run") -> bool:
         """Paint until the run is finished, or until `run.request` asks for a pause or an end.

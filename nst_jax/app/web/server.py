@@ -127,7 +127,13 @@ class Server:
     # --- For every request ------------------------------------------------------------------------
 
     def _guarded(self, application: Any) -> Any:
-        """Wrap an application: refuse what the guard refuses, and add headers to all answers."""
+        """Return an ASGI application that calls another, except for requests that the guard refuses.
+
+        It also adds security headers to all answers.
+
+        Args:
+          application: the ASGI application that is called.
+        """
 
         async def call(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "lifespan":
@@ -357,7 +363,7 @@ class Server:
     # --- Runs -------------------------------------------------------------------------------------
 
     async def begin(self, request: Request, visitor: Visitor) -> Response:
-        """Begin a run with the settings in the body of the request, and send the page's state."""
+        """Begin a run with the settings in the body of the request; send what the page shows then."""
         given = await _json(request)
         await asyncio.to_thread(
             visitor.begin,
@@ -369,7 +375,7 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def change(self, request: Request, visitor: Visitor) -> Response:
-        """Do with the run what the last word of the path says, and send the page's state.
+        """Do with the run what the last word of the path says; send what the page shows then.
 
         "pause", "go_on" and "stop" call these methods of the queue. "keep" and "unkeep" choose whether
         the run goes on when nobody looks at it.
@@ -388,7 +394,7 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def back(self, request: Request, visitor: Visitor) -> Response:
-        """Let the run go back to one of its pictures, and pause there."""
+        """Let the run go back to one of its pictures and pause there; send what the page shows then."""
         run, step = self._run(visitor), request.path_params["step"]
         await asyncio.to_thread(self.queue.go_back, run, step)
         return JSONResponse(visitor.status(self.queue))

@@ -19,8 +19,8 @@ from nst_jax.app.web.quick import QuickPicture
 from nst_jax.app.web.run import ENDED, Run, RunState, Work
 from nst_jax.app.web.uploads import Uploads
 
-# A function that makes the work of a run, from the words of its command line and the folder of its
-# files.
+# A function that makes the `Work` of a run (the computation that paints its picture), from the words of
+# its command line and the folder of its files.
 MakeWork: TypeAlias = Callable[[Sequence[str], Path], Work]
 
 
@@ -235,7 +235,10 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause the runs that nobody looks at; forget visitors who have been away for long."""
+        """Pause the runs that nobody looks at; delete visitors who have been away for long.
+
+        With a visitor, all pictures of the visitor are deleted.
+        """
         self._queue.pause_unwatched()
         with self._lock:
             for secret, visitor in list(self._known.items()):
@@ -251,7 +254,7 @@ class Visitors:
         return visitor.run is not None and self._queue.place(visitor.run) is not None
 
     def _forget_one(self) -> bool:
-        """Forget one visitor, the one who is away longest of those who have no run.
+        """Delete one visitor: of those without a run, the one who has been away longest.
 
         Returns:
           Whether there was such a visitor.
