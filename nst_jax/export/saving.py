@@ -241,7 +241,7 @@ def _metadata(
       to: the format.
       programs: the programs in the file, and the shapes of their inputs, by name.
       stored: the weights as `encodings.encoded_weights` returns them.
-      encoding: the name of their encoding.
+      encoding: the encoding of the weights, such as `"float16"`.
       shape: (height, width) in px of the pictures that the file takes, or `"any"`.
     """
     facts = {

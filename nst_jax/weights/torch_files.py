@@ -254,7 +254,8 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
             marks.append(len(stack))
         elif name in _PUTS or name == "MEMOIZE":
             index = len(memo) if name == "MEMOIZE" else argument
-            if index > size:  # Python's memo would take memory for every smaller index, too
+            # Python's unpickler keeps the memo as an array, so a large index would take much memory.
+            if index > size:
                 raise refusal(path, f"has number {index} in a table of {size} bytes; get it again")
             memo[index] = stack[-1]
         elif name in _GETS:

@@ -111,7 +111,7 @@ class Draft(NamedTuple):
 
     @property
     def number(self) -> int:
-        """Number of the row, from 1."""
+        """Number of the picture in the batch, from 1."""
         return self.row.number
 
     @property

@@ -593,7 +593,7 @@ def _introduce(
 
 
 def _bucket_words(parts: Sequence[Group]) -> str:
-    """Return one line of text about the buckets in which the pictures lie; see `bucket_line`."""
+    """Return one line of text about the buckets: larger arrays, of few sizes, in which pictures lie."""
     pairs = [(entry.scales, group.scales) for group in parts for entry in group.entries]
     runs, arrays = zip(*pairs, strict=True)
     return bucket_line(runs, arrays, len(set(map(_program_of, parts))))

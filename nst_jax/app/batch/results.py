@@ -222,12 +222,12 @@ class Result(Protocol):
 
     @property
     def number(self) -> int:
-        """Number of the row, from 1."""
+        """Number of the picture in the batch, from 1."""
         ...
 
     @property
     def output(self) -> Path:
-        """Path of the row's picture."""
+        """Path of the file to which the picture is written."""
         ...
 
 

@@ -105,7 +105,7 @@ class _Inputs:
             return error
 
     def style(self, style: ChosenStyle) -> _ReadStyle:
-        """Return a style in the form that the painter takes, with its pictures read and resized."""
+        """Return a style as `InstantPainter` needs it, with its pictures read and resized."""
         if style not in self._styles:
             self._styles[style] = self._read(style)
         return self._styles[style]

@@ -63,7 +63,13 @@ def is_finished(run: Run, kept: RunPicture) -> bool:
 
 
 def start_lines_of(run: Run, kept: RunPicture, name: str) -> list[str]:
-    """Return the command lines, one after the other, that write a picture of a run to a file."""
+    """Return the command lines, one after the other, that make a picture of a run again.
+
+    Args:
+      run: the run.
+      kept: the picture.
+      name: name of the file that the command lines write.
+    """
     step = None if is_finished(run, kept) else kept.step
     return [*run.start_lines, *settings.start_lines(run.words, step, name)]
 

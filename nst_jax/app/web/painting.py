@@ -53,7 +53,7 @@ class PageDisplay(Display):
 class PageRecorder(single.Recorder):
     """Writes the pictures of a run into files for the page, each as the option `--frames` writes it."""
 
-    run: Run  # set before the first snapshot
+    run: Run  # set after `__init__`, which is that of the base class and knows of no run
 
     def _write(self, shot: Any) -> None:
         if self._is_there(shot):

@@ -30,10 +30,10 @@ class _Position(NamedTuple):
 
 
 class Positions:
-    """The positions of one run; the larger they are, the fewer are kept.
+    """The positions (checkpoints in files) of one run; the larger they are, the fewer are kept.
 
-    Positions only save time. A run gets to the same picture from any earlier position, and also if it
-    begins anew.
+    Positions only save time when a run goes back to an earlier picture. The run gets to the same
+    picture from any position before it, and also if it begins anew.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,9 +41,8 @@ class Positions:
         self._folder, self._clock = folder, clock
         self._known: list[_Position] = []
         self._written, self._pause = clock(), SECONDS
-        self._size = (
-            0  # of the last position, in bytes; all positions of a run have nearly this size
-        )
+        # Size of the last position, in bytes; all positions of a run have nearly this size.
+        self._size = 0
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
         """Write the position after `step` updates, unless the last one was written a moment ago.

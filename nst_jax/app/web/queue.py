@@ -1,7 +1,7 @@
 """The queue of runs on one device: the first run paints, the others wait for their turn.
 
 A run is the painting of one picture by optimisation, which a visitor (somebody who uses the page in a
-browser) began. Nothing here knows of HTTP or of jax.
+browser) began. This module uses neither HTTP nor jax.
 """
 
 import logging
@@ -15,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Queue:
-    """Runs in the order in which they asked for the device.
+    """A queue of runs (paintings by optimisation): the first one paints, the others wait.
 
     `serve` is the loop of the thread that paints; all other methods may be called by any thread.
     """
@@ -116,7 +116,7 @@ class Queue:
             return self._line.index(run) if run in self._line else None
 
     def pause_unwatched(self) -> Sequence[Run]:
-        """Pause all runs that nobody looks at, unless their `keep` is set; return the paused runs."""
+        """Pause all runs that no open page shows, unless their `keep` is set; return the paused runs."""
         with self._changed:
             away = [run for run in self._line if not run.keep and not run.watched()]
             for run in away:

@@ -67,7 +67,7 @@ class Work(Protocol):
     """The computation of a run: paints its picture in turns, between which others use the device."""
 
     def paint(self, run: "Run") -> bool:
-        """Paint until the run is finished, or until `run.request` asks for a pause or an end.
+        """Paint until the run is finished, or until `run.request` asks it to pause, stop or go back.
 
         The next call goes on from where this one ended. The method sets `run.progress` and adds
         pictures to `run.kept`. The visitor may withdraw the request before the method returns.
@@ -98,7 +98,7 @@ class Run:
       words: the words of the command line that paints the same picture.
       folder: the folder of the run's inputs and pictures.
       watched: returns whether a page shows the run, or did until some seconds ago.
-      keep: whether the run goes on when nobody looks at it.
+      keep: whether the run goes on when no page shows it.
       files: names of the files in `folder` that the command line reads.
       state: the state of the run.
       why: why the run is paused or has failed, in one sentence; empty otherwise.

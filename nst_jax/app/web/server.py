@@ -46,7 +46,7 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If nothing has changed for this long, something is sent all the same, since the server notices a lost
+# If nothing has changed for this long, an empty message is sent, since the server notices a lost
 # connection only when it sends something.
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
@@ -70,10 +70,10 @@ class Server:
         self.closing = False
         self._make_work, self.quick = make_work, QuickPainter()
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
-        # Films and archives are made one at a time, since they too are held in memory.
+        # Films and archives are made one at a time, since each is held in memory until it is sent.
         self._archiving = asyncio.Semaphore(1)
-        # Requests for instant pictures wait for this lock and not in threads, since there are only few
-        # threads for all requests.
+        # Pictures by a single pass are painted one at a time. Requests wait for this lock here and not
+        # in worker threads, since there are only a few threads for all requests.
         self._quick_turn = asyncio.Lock()
         # A browser sends the cookies of a host to each of its ports, so their names contain the port.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
@@ -328,7 +328,10 @@ class Server:
         return FileResponse(output, media_type="image/jpeg")
 
     async def instant(self, request: Request, visitor: Visitor) -> Response:
-        """Paint an instant picture; if several requests of a visitor wait, paint only the newest."""
+        """Paint a picture by a single pass of a network, and send its address and its command line.
+
+        If several requests of a visitor wait, only the newest picture is painted.
+        """
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
         words = settings.instant_words(chosen)
@@ -355,7 +358,7 @@ class Server:
         )
 
     async def instant_picture(self, request: Request, visitor: Visitor) -> Response:
-        """Send the newest instant picture."""
+        """Send the newest picture that was painted for the visitor by a single pass of a network."""
         if visitor.quick is None:
             raise HTTPException(404)
         return _file(request, visitor.quick.path, "instant.png")
@@ -363,7 +366,7 @@ class Server:
     # --- Runs -------------------------------------------------------------------------------------
 
     async def begin(self, request: Request, visitor: Visitor) -> Response:
-        """Begin a run with the settings in the body of the request; send what the page shows then."""
+        """Begin a run with the settings in the body of the request; send `Visitor.status` as JSON."""
         given = await _json(request)
         await asyncio.to_thread(
             visitor.begin,
@@ -375,10 +378,10 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def change(self, request: Request, visitor: Visitor) -> Response:
-        """Do with the run what the last word of the path says; send what the page shows then.
+        """Do with the run what the last word of the path says; send `Visitor.status` as JSON.
 
         "pause", "go_on" and "stop" call these methods of the queue. "keep" and "unkeep" choose whether
-        the run goes on when nobody looks at it.
+        the run goes on when no open page shows it.
         """
         run, what = self._run(visitor), request.path_params["what"]
         changes: dict[str, Callable[[], Any]] = {
@@ -394,7 +397,7 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def back(self, request: Request, visitor: Visitor) -> Response:
-        """Let the run go back to one of its pictures and pause there; send what the page shows then."""
+        """Let the run go back to one of its pictures and pause there; send `Visitor.status` as JSON."""
         run, step = self._run(visitor), request.path_params["step"]
         await asyncio.to_thread(self.queue.go_back, run, step)
         return JSONResponse(visitor.status(self.queue))

@@ -74,7 +74,7 @@ class Settings:
 
     @property
     def is_named(self) -> bool:
-        """Whether all styles are among the 26 of `instant`, which no other command paints."""
+        """Whether all styles are among the 26 learned styles, which only the command `instant` paints."""
         return all(style_names.is_name(name) for name, _ in self.styles)
 
     @property
@@ -331,14 +331,14 @@ def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
 @click.command(cls=parsing.Command)
 @painting.stylize
 def _stylize(**chosen: Any) -> dict[str, Any]:
-    """Return the options of `stylize`, as parsed."""
+    """Return the parsed options and arguments of `stylize`; the command serves only to parse them."""
     return chosen
 
 
 @click.command(cls=parsing.Command)
 @feed_forward.instant
 def _instant(**chosen: Any) -> dict[str, Any]:
-    """Return the options of `instant`, as parsed."""
+    """Return the parsed options and arguments of `instant`; the command serves only to parse them."""
     return chosen
 
 

@@ -33,7 +33,7 @@ class Visitor:
         self.uploads = Uploads(folder)
         self.run: Run | None = None
         self.quick: QuickPicture | None = None
-        self.asked = 0  # number of the newest request for an instant picture
+        self.asked = 0  # number of requests so far for a picture by a single pass of a network
         self.streams = 0  # number of open pages
         # The settings with which the run was begun; None if there is no run.
         self.last_settings: dict[str, Any] | None = None
@@ -42,8 +42,8 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
-        self._starts = 0  # number of pictures that were kept as starts so far
-        # Name of a start's file -> the command lines that make this picture.
+        self._starts = 0  # number of pictures so far that were kept to start another run from
+        # Name of the file of such a picture -> the command lines that make the picture.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -93,7 +93,7 @@ class Visitor:
           given: the settings as the page sent them, decoded from JSON.
           queue: the queue of all visitors.
           make_work: makes the work of the run.
-          keep: whether the run goes on when nobody looks at it.
+          keep: whether the run goes on when no page is open that shows it.
 
         Raises:
           ValueError: with a message of one sentence, if the settings cannot be used.
@@ -235,7 +235,7 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause the runs that nobody looks at; delete visitors who have been away for long.
+        """Pause the runs that no open page shows; delete visitors who have been away for long.
 
         With a visitor, all pictures of the visitor are deleted.
         """
