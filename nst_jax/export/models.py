@@ -19,9 +19,10 @@ from nst_jax.checkpoints import named_leaves
 from nst_jax.vgg.taps import SMALLEST
 from nst_jax.weights.params import WeightsInfo
 
-# Names of height and width of the picture that a program paints, or whose features it computes.
+# Keys of `Sizes` for the height and width of the picture that a program paints, or whose features it
+# computes.
 HEIGHT, WIDTH = "height", "width"
-# Names of height and width of a style picture.
+# Keys of `Sizes` for the height and width of a style picture.
 STYLE_HEIGHT, STYLE_WIDTH = "style_height", "style_width"
 SIDES, STYLE_SIDES = (HEIGHT, WIDTH), (STYLE_HEIGHT, STYLE_WIDTH)
 

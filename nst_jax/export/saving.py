@@ -176,7 +176,11 @@ def shapes_for(
 ) -> tuple[SizeOrAny, SizeOrAny]:
     """Return `shape` and `style_shape`, with the defaults of `save` in place of None.
 
-    The arguments are those of `save`.
+    Args:
+      model: the model that is exported.
+      to: the format of the file.
+      shape: (height, width) in px of the pictures that the file takes, `"any"` or None.
+      style_shape: the same for style pictures.
 
     Raises:
       ValueError: if a size is `"any"` although a file of the format `to` can only have fixed sizes.

@@ -58,8 +58,8 @@ def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
 
     Args:
       model: the model; a size must be large enough for all its programs.
-      shape: the size of the picture.
-      style_shape: the size of the style picture.
+      shape: (height, width) in px of the picture, or `"any"`.
+      style_shape: (height, width) in px of the style picture, or `"any"`.
 
     Raises:
       ValueError: if a size cannot be used; the message names the argument.

@@ -95,8 +95,9 @@ def convert(
       What `read_info` returns for the new file.
 
     Raises:
-      ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that imports
-        more than tensors; an option is unknown or missing; `destination` cannot be written to.
+      ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that would
+        import other code than torch's for tensors; an option is unknown or missing; or `destination`
+        cannot be written to.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP

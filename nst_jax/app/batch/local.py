@@ -138,7 +138,8 @@ def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
 def message_of(error: BaseException) -> str:
     """Return the message of an error as one line, which begins with the name of the error's type.
 
-    The name is left out if the type is in `SELF_EXPLAINING`.
+    The name is left out if the type is in `SELF_EXPLAINING`. For a MemoryError of Python, which has no
+    message, a fixed sentence is returned.
     """
     if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"

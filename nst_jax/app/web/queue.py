@@ -116,7 +116,7 @@ class Queue:
             return self._line.index(run) if run in self._line else None
 
     def pause_unwatched(self) -> Sequence[Run]:
-        """Pause all runs that no open page shows, unless their `keep` is set; return the paused runs."""
+        """Pause the runs that no open page shows, unless their `keep` is set; return these runs."""
         with self._changed:
             away = [run for run in self._line if not run.keep and not run.watched()]
             for run in away:

@@ -74,7 +74,7 @@ class Settings:
 
     @property
     def is_named(self) -> bool:
-        """Whether all styles are among the 26 learned styles, which only the command `instant` paints."""
+        """Whether all styles are among the 26 learned styles, which only `instant` can paint."""
         return all(style_names.is_name(name) for name, _ in self.styles)
 
     @property

@@ -81,7 +81,10 @@ class Visitor:
         return 0.0 if self.streams else self._clock() - self._seen
 
     def is_watching(self) -> bool:
-        """Return whether a page is open, or was a moment ago, as while the page is reloaded."""
+        """Return whether a page is open, or was less than `UNWATCHED_SECONDS` ago.
+
+        So the result is still True while the page is reloaded.
+        """
         return self.away() < limits.UNWATCHED_SECONDS
 
     # --- Runs -------------------------------------------------------------------------------------
