@@ -152,7 +152,7 @@ def trained_model(style: ReadStyle) -> Model:
 
     `save` writes the model to a file. The model has one program, `stylize(weights, content, shares)`,
     where `weights` are those of the network, and `shares` [styles] says how much of each of its styles
-    is in a mixture of styles; the sum of the shares must be 1.
+    is in a mixture of styles. The program divides the shares by their sum.
 
     Args:
       style: the trained network with its facts and digest, as

@@ -236,7 +236,7 @@ def inspected(
       drafts: the pictures of the batch.
       mesh: the devices that paint; None is one device.
       here: whether this process paints the pictures; if so, each must fit into its memory.
-      bucket: as in `BatchJob`.
+      bucket: side of the buckets in px, "auto", or None for no buckets, as in `BatchJob`.
 
     Returns:
       An `Entry` for each picture that can be painted, and a `Record` for each that cannot. A picture
@@ -399,7 +399,7 @@ def batch_job(
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures. If not, its memory does not limit their sizes, and
         a precision `AUTO` stays until `BatchJob.resolved` is called.
-      bucket: as in `BatchJob`.
+      bucket: side of the buckets in px, "auto", or None for no buckets, as in `BatchJob`.
       **options: other fields of `BatchJob`.
 
     Raises:
@@ -463,8 +463,8 @@ def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[resu
       weights: description of the weights file.
 
     Raises:
-      ValueError: if the file at the path of a result is not this finished result and may not be
-        replaced.
+      ValueError: if there is a file at the path of a result, it is not the finished result, and it may
+        not be replaced.
     """
     rest, finished = results.divided(
         job.entries,

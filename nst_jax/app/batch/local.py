@@ -79,7 +79,7 @@ class BatchEnding(NamedTuple):
     # One record for each picture that was painted or skipped, or that failed.
     records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
-    problem: str  # why the result manifest lacks records; empty if it lacks none
+    problem: str  # why the result manifest (the file of all records) lacks some; empty if it has all
 
 
 # --- One group ------------------------------------------------------------------------------------
@@ -138,8 +138,8 @@ def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
 def message_of(error: BaseException) -> str:
     """Return the message of an error as one line, which begins with the name of the error's type.
 
-    The name is left out if the type is in `SELF_EXPLAINING`. For a MemoryError of Python, which has no
-    message, a fixed sentence is returned.
+    The name is left out if the type is in `SELF_EXPLAINING`. For a MemoryError that is not an
+    `OutOfMemory`, a fixed sentence is returned.
     """
     if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"
@@ -269,7 +269,7 @@ def _opacities(
     the losses of the recipe cannot leave out transparent parts; these then count as white.
 
     Args:
-      loaded: the entries of the group.
+      loaded: the pictures to paint, with what was read from their files.
       contents: number of contents that `_pictures` returns.
       styles: number of items in the list of styles that `_pictures` returns.
       recipe: the recipe of the group.

@@ -58,8 +58,9 @@ class Record(NamedTuple):
 
 
 class Results(AbstractContextManager):
-    """Collects the records of a batch and appends them to the result manifest, from any thread.
+    """Collects the records of a batch and appends them to its result manifest, from any thread.
 
+    The result manifest is a file with one line of JSON for each record.
     If the result manifest is deleted during the batch, it is made anew with all records so far. If it
     cannot be written to, the batch goes on, since its pictures matter more; with each later record,
     writing is tried again.
@@ -343,7 +344,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata without the settings in `IGNORED_SETTINGS`."""
+    """Return metadata without `IGNORED_SETTINGS`, in which finished pictures may differ."""
     settings = metadata.get("settings")
     if not isinstance(settings, dict):
         return metadata

@@ -30,11 +30,11 @@ COLUMNS = (*REQUIRED, *OPTIONAL)
 
 SEPARATOR = ";"  # separates the styles, overrides or regions in one cell of a manifest
 
-Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
+Cells = Mapping[str, Any]  # one row of a manifest: name of a column -> the cell
 
 
-C = TypeVar("C")  # a content
-S = TypeVar("S")  # a style
+C = TypeVar("C")  # type of a content in `pairs_of`
+S = TypeVar("S")  # type of a style in `pairs_of`
 
 
 class ManifestRow(NamedTuple):

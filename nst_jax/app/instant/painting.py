@@ -63,17 +63,19 @@ def network_of(
 
 
 class _ReadStyle(NamedTuple):
-    """A style with its pictures read and resized, and what is known of these pictures."""
+    """A style with its pictures read and resized, and the original sizes of these pictures."""
 
     parsed: given_styles.ParsedStyle
     shapes: tuple[Shape, ...] = ()  # (height, width) of each picture before it was resized
-    opacities: tuple[Any, ...] = ()  # of each picture, [h, w] in [0, 1]; None if it is opaque
+    # Opacity of each picture before it was resized, [h, w] in [0, 1]; None if the picture is opaque.
+    opacities: tuple[Any, ...] = ()
 
 
 class _Inputs:
     """The pictures of a job, read when they are needed.
 
-    All styles stay in memory, but of the contents only those of the group that was read last.
+    All styles stay in memory. Contents are read for a group of pictures that are painted together, and
+    only those of the last group stay in memory.
     """
 
     def __init__(self, job: InstantJob) -> None:

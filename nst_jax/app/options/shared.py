@@ -78,7 +78,7 @@ strength = look(
 
 
 def colors(default: str) -> Decorator:
-    """Return the option `--colors`, with its default in the words of `--help`."""
+    """Return the option `--colors`, whose default `--help` describes by the text `default`."""
     return look(
         "--colors",
         metavar="NAME",
@@ -89,7 +89,7 @@ def colors(default: str) -> Decorator:
 
 
 def realism(default: str) -> Decorator:
-    """Return the option `--realism`, with its default in the words of `--help`."""
+    """Return the option `--realism`, whose default `--help` describes by the text `default`."""
     return look(
         "--realism",
         type=float,
