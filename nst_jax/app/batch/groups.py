@@ -120,13 +120,14 @@ class Alike(NamedTuple):
 
 
 def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Alike]:
-    """Divide entries into sets of pictures that one program can paint; each set keeps their order.
+    """Divide the pictures of a batch into sets that one compiled program can paint.
 
-    The program takes as arguments those numbers of the recipes that differ within a set. They are found
-    here, before a set is divided into groups, so that all groups of a set run the same program.
+    Each set keeps the order of the pictures. The program takes as arguments those numbers of the
+    recipes that differ within a set. They are found here, before a set is divided into groups, so that
+    all groups of a set run the same program.
 
     Args:
-      entries: the entries, in any order.
+      entries: the pictures, in any order.
       bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
         buckets. With "auto", each picture that can lie in a bucket may get one later; such pictures are
         in the same set if the structures of their recipes are equal.
@@ -153,7 +154,7 @@ def _can_lie_in_bucket(entry: Entry) -> bool:
 
 
 def structure_of(recipe: Recipe) -> Hashable:
-    """Return a key that is equal for recipes that differ only in names and `VARIABLE` numbers."""
+    """Return a key that is equal for recipes that differ only in names and in numbers of `VARIABLE`."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
     fixed = [
@@ -207,10 +208,10 @@ def form_groups(
     costs: Callable[[Recipe], Costs] | None = None,
     fits: Callable[[Recipe, buckets.Scales], bool] = _always,
 ) -> list[Group]:
-    """Split entries into groups of pictures that one program paints together.
+    """Split the pictures of a batch into groups that one compiled program paints together.
 
     Args:
-      entries: the entries, in any order.
+      entries: the pictures, in any order.
       platform: JAX's name of the platform of the devices, such as "cpu". Groups of large pictures are
         smaller, above all on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group; each paints some of its pictures.

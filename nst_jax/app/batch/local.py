@@ -79,7 +79,8 @@ class BatchEnding(NamedTuple):
     # One record for each picture that was painted or skipped, or that failed.
     records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
-    problem: str  # why the result manifest (the file of all records) lacks some; empty if it has all
+    # Why the result manifest, the file of all records, lacks some of them; empty if it has all.
+    problem: str
 
 
 # --- One group ------------------------------------------------------------------------------------
@@ -156,7 +157,7 @@ def paint_group(
     job: BatchJob,
     progress: BatchProgress,
 ) -> tuple[list[PaintedPicture], list[Record]]:
-    """Paint a group together, or, if that fails, picture by picture, so that few pictures fail.
+    """Paint a group of pictures together, or, if that fails, one by one, so that few of them fail.
 
     Args:
       params: the weights.
@@ -248,7 +249,7 @@ def _paint_together(
     if plan.in_bucket:
         controlled = any(member.prepared.controls is not None for member in members)
         buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
-    for member in members:  # raises for a region that is empty everywhere
+    for member in members:  # ValueError if a region is empty
         notes_on_regions(member.prepared, plan.recipe)
     return paint_batch(
         params,
@@ -347,7 +348,7 @@ def paint_groups(
     progress: BatchProgress,
     report: Report,
 ) -> None:
-    """Paint groups one after the other; meanwhile read the next group and write the previous one.
+    """Paint groups of pictures one after the other; meanwhile, read the next and write the previous.
 
     Args:
       params: the weights.
@@ -636,7 +637,7 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
     """Draw the contact sheet: contents on the left, styles at the top, and results in the cells.
 
-    An entry that blends several styles is shown in the column of its first style.
+    A picture that blends several styles is shown in the column of its first style.
 
     Returns:
       [h, w, 3] float32 in [0, 1].

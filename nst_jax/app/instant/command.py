@@ -129,7 +129,7 @@ def _begun(
     """Show what will be painted; return the painter, and the display for progress."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
-    # The context manager `cache.mended` is left when the command ends.
+    # Entries of jax's compilation cache that cannot be read are deleted until the command ends.
     click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(precision=job.precision, programs=kept)

@@ -89,7 +89,7 @@ class ChosenStyle:
 class Row(NamedTuple):
     """One picture to paint; its content has not been decoded yet."""
 
-    number: int  # number of the row, from 1
+    number: int  # number of the picture among those that the command paints, from 1
     content: Path
     style: ChosenStyle
     output: Path
