@@ -131,7 +131,9 @@ def save(
 
 
 def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
-    """Refuse a path with the suffix of another format, by which other programs would misread the file.
+    """Refuse a path with the suffix of another format.
+
+    Other programs tell the format of a file by its suffix, so they would misread such a file.
 
     Args:
       path: path of the file to write; any other suffix, or none, is allowed.

@@ -96,7 +96,7 @@ def convert(
 
     Raises:
       ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that would
-        import other code than torch's for tensors; an option is unknown or missing; or `destination`
+        import more than torch needs for tensors; an option is unknown or missing; or `destination`
         cannot be written to.
 
     Example:

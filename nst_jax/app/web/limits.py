@@ -80,7 +80,7 @@ def safe_name(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
 def check_side(shape: Shape) -> None:
     """Check that a result is not larger than the page allows.
 
-    The limit cannot be checked on the size that a visitor chooses. In some recipes, this size is not
+    It would not be enough to check the size that a visitor chooses. In some recipes, this size is not
     the longer side but, for instance, the side of a square of the same area. If the visitor chooses no
     size, the recipe decides.
 

@@ -164,9 +164,9 @@ class PictureWork:
             recorder.run = run
 
             def stopped() -> bool:
-                # A request to pause before the first picture of this turn ends the turn at once, and
-                # the next turn begins where this one began. A later one waits for the next picture,
-                # since a checkpoint can be made only when a picture is done.
+                # If the visitor asks for a pause before the first picture of this turn, the turn ends
+                # at once, and the next turn begins where this one began. After the first picture, a
+                # pause waits for the next picture, since only then a checkpoint can be made.
                 asked = run.request is not Wish.NOTHING
                 at_once = run.request in (Wish.STOP, Wish.BACK)
                 return at_once or (asked and recorder.last is None)

@@ -47,9 +47,9 @@ class Positions:
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
         """Write the position after `step` updates, unless the last one was written a moment ago.
 
-        At least `SECONDS` must pass between two positions. A position is not written either if there is
-        one after as many or more updates, if it is larger than all positions together may be, or if the
-        disk has little room.
+        At least `SECONDS` must pass between two positions. Nothing is written either if there is a
+        position after as many or more updates, if a position is larger than all positions together may
+        be, or if the disk has little room.
 
         Args:
           step: number of updates.

@@ -28,7 +28,7 @@ from nst_jax.feed_forward import given_styles, style_names
 from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
 from nst_jax.vgg.precision import Precision
 
-TILE = 144  # px, longer side of each of the 26 pictures that show a photo in all styles
+TILE = 144  # px, longer side of each of the 26 pictures, side by side, of a photo in all styles
 
 
 # When the server starts, pictures with these options are painted to compile programs: without options,

@@ -64,7 +64,7 @@ class RunPicture(NamedTuple):
 
 
 class Work(Protocol):
-    """The computation of a run: paints its picture in turns, between which others use the device."""
+    """The computation of a run: paints in turns, between which other runs use the device."""
 
     def paint(self, run: "Run") -> bool:
         """Paint until the run is finished, or until `run.request` asks it to pause, stop or go back.

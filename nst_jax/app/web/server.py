@@ -46,8 +46,8 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If nothing has changed for this long, an empty message is sent, since the server notices a lost
-# connection only when it sends something.
+# If nothing has changed for this long, a comment is sent, which the page ignores, since the server
+# notices a lost connection only when it sends something.
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
 # Most uploads that are received at a time, since an upload is held in memory until it is complete.

@@ -240,7 +240,7 @@ class Visitors:
     def tidy(self) -> None:
         """Pause the runs that no open page shows; delete visitors who have been away for long.
 
-        With a visitor, all pictures of the visitor are deleted.
+        The pictures of such a visitor are deleted as well.
         """
         self._queue.pause_unwatched()
         with self._lock:
