@@ -11,6 +11,7 @@ from pathlib import Path
 from nst_jax._types import Shape
 from nst_jax.images import decoding
 
+# The constants that begin with MOST are the largest numbers that are allowed.
 MOST_BYTES = 64 * 10**6  # bytes of one uploaded file
 # Pictures of one visitor at a time: photos, paintings, masks, and pictures from which runs start.
 MOST_PICTURES = 16

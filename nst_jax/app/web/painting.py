@@ -99,7 +99,7 @@ class PictureWork:
     """
 
     def __init__(self, job: PictureJob, again: Callable[[], PictureJob], folder: Path) -> None:
-        """Make the work of a run.
+        """Make the computation of a run, which is the painting of one picture.
 
         Args:
           job: the checked job.
@@ -114,7 +114,7 @@ class PictureWork:
 
     @classmethod
     def of(cls, words: Sequence[str], folder: Path) -> "PictureWork":
-        """Return the work that paints a command line of `stylize`.
+        """Return a `PictureWork` that paints what a command line of `stylize` describes.
 
         Args:
           words: the words of the command line.

@@ -38,7 +38,7 @@ FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
 
 
 class QuickPicture(NamedTuple):
-    """A picture by a single pass of a network, in a file."""
+    """A picture that was painted by a single pass of a network and written to a file."""
 
     path: Path
     words: list[str]  # the words of the command line that paints it
@@ -91,11 +91,12 @@ class QuickPainter:
             return QuickPicture(output, list(words), time.perf_counter() - begun)
 
     def warm(self, folder_of_all: Path) -> None:
-        """Paint sample pictures with `FIRST_OPTIONS`, so that networks and programs are then ready.
+        """Paint sample pictures, so that networks and programs are ready for the first visitor.
 
-        Each program is compiled for one size of pictures. The programs stay on disk, so that a later
-        start of the server only reads them. If the sample pictures cannot be painted or written, the
-        error is ignored, and networks and programs are prepared when they are first needed.
+        The pictures are painted with `FIRST_OPTIONS`. Each program is compiled for one size of
+        pictures. The programs stay on disk, so that a later start of the server only reads them. If the
+        sample pictures cannot be painted or written, the error is ignored, and networks and programs
+        are prepared when they are first needed.
 
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.

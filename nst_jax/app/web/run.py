@@ -57,7 +57,7 @@ class Progress(NamedTuple):
 
 
 class RunPicture(NamedTuple):
-    """A picture of a run, in a file."""
+    """One picture of a run: its canvas after some of its updates, written to a file."""
 
     step: int  # number of updates after which the picture shows the canvas
     path: Path

@@ -64,7 +64,7 @@ class Server:
           guard: decides which requests are served.
           queue: the runs of all visitors.
           visitors: all visitors.
-          make_work: makes the work of a run.
+          make_work: makes the `Work` of a run, which is the computation that paints its picture.
         """
         self.guard, self.queue, self.visitors = guard, queue, visitors
         self.closing = False
@@ -403,7 +403,10 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def start(self, request: Request, visitor: Visitor) -> Response:
-        """Add a picture of the run to the uploads, where another run may start; send its file name."""
+        """Add a picture of the run to the uploads, so that another run can start from it.
+
+        The answer has the name of the picture's file.
+        """
         self._run(visitor)
         step = request.path_params["step"]
         return JSONResponse({"name": await asyncio.to_thread(visitor.start_from, step)})

@@ -297,7 +297,12 @@ def frames_words(words: Sequence[str], step: int) -> list[str]:
 
 
 def frame_name(step: int) -> str:
-    """Return the path of the picture after `step` updates, such as "frames/step_00040.png"."""
+    """Return the path of the picture after `step` updates that the words of `frames_words` write.
+
+    Example:
+      >>> frame_name(40)
+      'frames/step_00040.png'
+    """
     return f"frames/{_frame(step)}"
 
 
@@ -374,7 +379,7 @@ def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[
 
 
 def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
-    """Return the checked job of a command line of `stylize`.
+    """Return the checked job that a command line of `stylize` describes.
 
     Args:
       words: the words of the command line, from `stylize_words`.
@@ -398,7 +403,7 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
 
 
 def instant_job_of(words: Sequence[str], folder: Path) -> InstantJob:
-    """Return the checked job of a command line of `instant`.
+    """Return the checked job that a command line of `instant` describes.
 
     Args:
       words: the words of the command line, from `instant_words`.

@@ -95,7 +95,7 @@ class Visitor:
         Args:
           given: the settings as the page sent them, decoded from JSON.
           queue: the queue of all visitors.
-          make_work: makes the work of the run.
+          make_work: makes the `Work` of the run, which is the computation that paints its picture.
           keep: whether the run goes on when no page is open that shows it.
 
         Raises:
@@ -219,7 +219,7 @@ class Visitors:
         return self._known.get(secret or "")
 
     def welcome(self) -> tuple[str, Visitor]:
-        """Make a new visitor; return the visitor's secret, and the visitor.
+        """Make a new visitor; return the secret for the visitor's cookie, and the visitor.
 
         Raises:
           ValueError: if there are too many visitors, of whom none can be forgotten (deleted with all
