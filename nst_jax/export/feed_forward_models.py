@@ -1,8 +1,8 @@
-"""The feed-forward networks as models to export: each is described as a `Model` for `save`.
+"""The feed-forward networks as models to export.
 
-An exported file contains programs, which are functions of the network's weights and of input arrays.
-The input `shares` of some programs says how much of each style is in a mixture of styles. The module
-`nst_jax.export.models` defines `Model`, and `nst_jax.export.saving` defines `save`.
+Each is described as a `Model`, which `nst_jax.export.save` writes to a file. The file contains
+programs, which are functions of the network's weights and of input arrays. The input `shares` of some
+programs says how much of each style is in a mixture of styles.
 """
 
 from collections.abc import Callable

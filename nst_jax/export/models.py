@@ -120,7 +120,7 @@ def nested_weights(weights: Weights) -> dict[str, Any]:
 
 
 def with_weights(params: Params, weights: Weights) -> Params:
-    """Return `params` with other arrays: `weights`, whose keys are those of `named_weights`."""
+    """Return `params` with other arrays: `weights`, with names such as `"conv1_1/kernel"` as keys."""
     return replace(params, layers=nested_weights(weights))
 
 

@@ -237,7 +237,7 @@ _DIALECTS = (
 
 
 def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
-    """Return the dialect of a file, recognised by the names of the first layer's arrays.
+    """Return how a file names and stores its layers, recognised by the names of the first one's arrays.
 
     Raises:
       Refusal: if the file has no dialect in `_DIALECTS`.

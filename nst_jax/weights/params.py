@@ -52,7 +52,7 @@ EMBEDDED = "embedded weights"  # what messages call a weights file that comes wi
 # Name of the file of VGG-19's weights that comes with the package.
 EMBEDDED_NAME = "vgg19_imagenet.h5"
 
-# Digest (SHA-256) that the contents of the file `EMBEDDED_NAME` must have; `digests` computes it.
+# Digest that the contents of the file `EMBEDDED_NAME` must have, computed by `digests.digest_of`.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
 # CRC-32 of the file `EMBEDDED_NAME`. Newer weights files state their CRC-32, but this file does not.
@@ -268,7 +268,7 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
 
     Args:
       path: path of the file to write.
-      datasets: the arrays by name, in one of the encodings that the module's docstring describes.
+      datasets: the arrays by name, such as `"conv1_1/codes"`, encoded as `about["encoding"]` says.
       **about: the attributes `encoding`, `family`, `pixels`, `origin` and `licence`; for a network
         other than VGG-19 also `network`.
 
