@@ -23,9 +23,9 @@ ENCODINGS = ("float32", "float16", "int8")
 KERNEL = "kernel"  # last part of the names of kernels, such as "conv1_1/kernel"
 LEAST = 1024  # kernels with fewer entries stay in float32, since encoding them would save little
 
-# Last parts of the names of the arrays in which a kernel is stored in 8 bits: codes and a table, or
-# codes and scales. Beside a table of the kernel's values, the codes are indices into this table. Beside
-# scales, they are the whole numbers by which the scales are multiplied.
+# Last parts of the names of the arrays in which a kernel is stored in 8 bits. Either there are codes
+# and a table of the kernel's values, which the codes index. Or there are codes and scales, and the
+# kernel is the product of the two.
 CODES, TABLE, SCALES = "codes", "centres", "scales"
 
 

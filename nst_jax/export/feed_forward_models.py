@@ -1,8 +1,8 @@
-"""The feed-forward networks as models to export: each is described as a `Model` for `save`.
+"""The feed-forward networks as models to export.
 
-An exported file contains programs, which are functions of the network's weights and of input arrays.
-The input `shares` of some programs says how much of each style is in a mixture of styles. The module
-`nst_jax.export.models` defines `Model`, and `nst_jax.export.saving` defines `save`.
+Each is described as a `Model`, which `nst_jax.export.save` writes to a file. The file contains
+programs, which are functions of the network's weights and of input arrays. The input `shares` of some
+programs says how much of each style is in a mixture of styles.
 """
 
 from collections.abc import Callable
@@ -39,10 +39,10 @@ STYLE_SHAPE = (256, 256)
 
 
 def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
-    """Describe the network `arbitrary`, which takes its style from any picture, for `save`.
+    """Return a `Model` of the network `arbitrary`, which takes its style from any picture.
 
-    The model has three programs. The last two are functions of `nst_jax.feed_forward`, and the first
-    does the work of both:
+    `save` writes the model to a file. The model has three programs. The last two are functions of
+    `nst_jax.feed_forward`, and the first does the work of both:
 
         image = stylize(weights, content, style)
         vector = style_vector(weights, style)                # [100]
@@ -109,11 +109,11 @@ def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model
 
 
 def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
-    """Describe the network of 26 fixed styles, for `save`.
+    """Return a `Model` of the network of 26 fixed styles.
 
-    The model has one program, `stylize(weights, content, shares)`, where `weights` are those of the
-    network, and `shares` [26] says how much of each style is in a mixture of styles; the sum of the
-    shares must be 1.
+    `save` writes the model to a file. The model has one program, `stylize(weights, content, shares)`,
+    where `weights` are those of the network, and `shares` [26] says how much of each style is in a
+    mixture of styles; the sum of the shares must be 1.
 
     Args:
       params: weights from `nst_jax.feed_forward.load_styles26`.
@@ -148,10 +148,11 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
 
 
 def trained_model(style: ReadStyle) -> Model:
-    """Describe a network that `nst_jax.train` trained, for `save`.
+    """Return a `Model` of a network that `nst_jax.train` trained.
 
-    The model has one program, `stylize(weights, content, shares)`, where `weights` are those of the
-    network, and `shares` [styles] says how much of each of its styles is in a mixture of styles.
+    `save` writes the model to a file. The model has one program, `stylize(weights, content, shares)`,
+    where `weights` are those of the network, and `shares` [styles] says how much of each of its styles
+    is in a mixture of styles. The program divides the shares by their sum.
 
     Args:
       style: the trained network with its facts and digest, as

@@ -20,8 +20,9 @@ class FlatProgram(NamedTuple):
     """A program whose inputs and outputs are single arrays, and whose weights are constants."""
 
     call: Callable[..., tuple[Any, ...]]  # function of the input arrays; returns the output arrays
-    inputs: dict[str, jax.ShapeDtypeStruct]  # name of an input -> its shape and dtype, in order
-    outputs: tuple[str, ...]  # names of the outputs, in order
+    # Name of an input -> its shape and dtype, in the order of the arguments of `call`.
+    inputs: dict[str, jax.ShapeDtypeStruct]
+    outputs: tuple[str, ...]  # names of the outputs, in the order in which `call` returns them
 
 
 def flattened_program(

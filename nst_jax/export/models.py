@@ -19,9 +19,10 @@ from nst_jax.checkpoints import named_leaves
 from nst_jax.vgg.taps import SMALLEST
 from nst_jax.weights.params import WeightsInfo
 
-# Names of height and width of the picture that a program paints, or whose features it computes.
+# Keys of `Sizes` for the height and width of the picture that a program paints, or whose features it
+# computes.
 HEIGHT, WIDTH = "height", "width"
-# Names of height and width of a style picture.
+# Keys of `Sizes` for the height and width of a style picture.
 STYLE_HEIGHT, STYLE_WIDTH = "style_height", "style_width"
 SIDES, STYLE_SIDES = (HEIGHT, WIDTH), (STYLE_HEIGHT, STYLE_WIDTH)
 
@@ -119,7 +120,7 @@ def nested_weights(weights: Weights) -> dict[str, Any]:
 
 
 def with_weights(params: Params, weights: Weights) -> Params:
-    """Return `params` with other arrays: `weights`, whose keys are those of `named_weights`."""
+    """Return `params` with other arrays: `weights`, with names such as `"conv1_1/kernel"` as keys."""
     return replace(params, layers=nested_weights(weights))
 
 

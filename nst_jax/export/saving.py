@@ -92,9 +92,8 @@ def save(
 
     Raises:
       ValueError: if the format, the encoding or the program is unknown; if `path` has the suffix of
-        another format; if the format or the program
-        does not allow a size; if a package that the format needs is not installed; or if `path` cannot
-        be written to.
+        another format, or cannot be written to; if the format or the program does not allow a size; or
+        if a package that the format needs is not installed.
       OSError: if the disk fails or is full.
 
     Example:
@@ -132,7 +131,9 @@ def save(
 
 
 def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
-    """Refuse a path whose suffix is that of another format, since other programs go by the suffix.
+    """Refuse a path with the suffix of another format.
+
+    Other programs tell the format of a file by its suffix, so they would misread such a file.
 
     Args:
       path: path of the file to write; any other suffix, or none, is allowed.
@@ -177,7 +178,11 @@ def shapes_for(
 ) -> tuple[SizeOrAny, SizeOrAny]:
     """Return `shape` and `style_shape`, with the defaults of `save` in place of None.
 
-    The arguments are those of `save`.
+    Args:
+      model: the model that is exported.
+      to: the format of the file.
+      shape: (height, width) in px of the pictures that the file takes, `"any"` or None.
+      style_shape: the same for style pictures.
 
     Raises:
       ValueError: if a size is `"any"` although a file of the format `to` can only have fixed sizes.
@@ -242,7 +247,7 @@ def _metadata(
       to: the format.
       programs: the programs in the file, and the shapes of their inputs, by name.
       stored: the weights as `encodings.encoded_weights` returns them.
-      encoding: the name of their encoding.
+      encoding: the encoding of the weights, such as `"float16"`.
       shape: (height, width) in px of the pictures that the file takes, or `"any"`.
     """
     facts = {

@@ -12,7 +12,7 @@ from jax import export
 
 from nst_jax.export.models import SIDES, STYLE_SIDES, Model, Program
 
-ANY = "any"  # what arguments and metadata have as the size, if pictures may have any size
+ANY = "any"  # in arguments and metadata, the value of a size that stands for pictures of any size
 
 # The error that JAX raises while it traces a function, if it cannot tell which of two symbolic sizes is
 # larger. Newer versions of JAX have this class in `jax.errors`, older versions in `jax.core`.
@@ -58,8 +58,8 @@ def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
 
     Args:
       model: the model; a size must be large enough for all its programs.
-      shape: the size of the picture.
-      style_shape: the size of the style picture.
+      shape: (height, width) in px of the picture, or `"any"`.
+      style_shape: (height, width) in px of the style picture, or `"any"`.
 
     Raises:
       ValueError: if a size cannot be used; the message names the argument.

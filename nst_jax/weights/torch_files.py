@@ -4,9 +4,9 @@ A PyTorch file contains pickles, and a pickle can import and call anything. The 
 names of a few functions and classes; it imports none of them, and makes descriptions of tensors instead
 of tensors. It refuses every other name without importing it, so a malicious file has no effect.
 
-A pickle of a few hundred bytes can also take gigabytes or hours. So its opcodes are scanned before it
-is loaded: only opcodes that torch writes are allowed, and the sizes of the pickle, of its tuples and of
-its table of values (the memo) are limited.
+Loading a pickle of a few hundred bytes can also take gigabytes of memory, or hours. So the opcodes of a
+pickle are scanned before it is loaded: only opcodes that torch writes are allowed, and the sizes of the
+pickle, of its tuples and of its table of values (the memo) are limited.
 """
 
 import io
@@ -254,7 +254,8 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
             marks.append(len(stack))
         elif name in _PUTS or name == "MEMOIZE":
             index = len(memo) if name == "MEMOIZE" else argument
-            if index > size:  # Python's memo would take memory for every smaller index, too
+            # Python's unpickler keeps the memo as an array, so a large index would take much memory.
+            if index > size:
                 raise refusal(path, f"has number {index} in a table of {size} bytes; get it again")
             memo[index] = stack[-1]
         elif name in _GETS:

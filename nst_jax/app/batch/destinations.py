@@ -16,7 +16,7 @@ from nst_jax.app.controls import files_of
 def destinations(
     rows: Sequence[ManifestRow], folder: Path, suffix: str, *, anywhere: bool = False
 ) -> list[Path]:
-    """Return the path of each row's result picture.
+    """Return a path for the result of each row, which is one picture to paint.
 
     The path is the row's `output`, relative to `folder`. A row without an `output` gets a path that is
     made from the names of its files, such as `folder/cat_wave.png` for `cat.jpg` and `wave.jpg`. If
@@ -83,7 +83,7 @@ def destinations(
 
 
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
-    """Return the paths of all input files of rows, including those of regions and protection."""
+    """Return the paths of all contents, styles and masks that the rows (pictures to paint) name."""
     return {
         path for row in rows for path in (row.content, *row.style_files, *files_of(row.controls))
     }
@@ -95,7 +95,7 @@ def check_destinations(
     """Refuse results that cannot be written, or that would overwrite an input or a file in `more`.
 
     Args:
-      files: rows, each with the path of its result.
+      files: rows (pictures to paint), each with the path of its result.
       more: other files that the batch writes: the contact sheet (one picture that shows all results)
         and the result manifest (a file that says how each row ended). They are checked as well.
       inputs: the files that the batch reads.

@@ -31,8 +31,9 @@ from nst_jax.scaling.chunk_size import worthwhile_chunk
 
 MOST_PICTURES = 8  # largest number of pictures of one group that one device paints
 
-# The numbers in which the recipes of pictures that are alike may differ. They are those whose path in
-# the recipe, as `jax.tree_util.keystr` writes it, begins with one of these texts.
+# One compiled program can paint pictures whose recipes differ only in certain numbers, which become
+# arguments of the program. They are the numbers whose path in the recipe, as `jax.tree_util.keystr`
+# writes it, begins with one of these texts.
 VARIABLE = (
     ".terms.",
     ".descent.optimizer.",
@@ -48,7 +49,7 @@ class Entry(NamedTuple):
     content: Path
     styles: tuple[Path, ...]
     output: Path
-    recipe: Recipe  # changed by the flags, the style shares and the overrides of the row
+    recipe: Recipe  # already changed by the flags, and by the row's style shares and overrides
     scales: tuple[prepare.Scale, ...]  # the sizes at which it is painted, coarse to fine
     # Sizes and digests of the content and the styles when the batch was planned. A file that has
     # another digest when it is read is refused.
@@ -56,9 +57,10 @@ class Entry(NamedTuple):
     # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
     # precision was not `auto`, or is still `auto`.
     auto_on: str = ""
-    # The values of `stylize`'s options for regions and protection; None if the row has neither.
+    # The values of `stylize`'s options for regions and protection; None if the picture has neither.
     controls: Mapping[str, Any] | None = None
-    # Role of each file that `controls` names, such as "protect" -> its size and digest, as in `seen`.
+    # For the files that `controls` names: role of the file, such as "protect" -> its size and digest
+    # when the batch was planned.
     masked: Mapping[str, images.Glance] = {}
 
     @property
@@ -87,43 +89,53 @@ def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]
 
 
 class Group(NamedTuple):
-    """Pictures that are alike, planned and painted together."""
+    """Pictures that one compiled program can paint, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    # For each leaf (number) of a recipe, whether its value differs between the pictures that are alike.
-    # Pictures of other groups count too, so that all groups run the same program.
+    # For each leaf (number) of a recipe, whether its value differs within the set of pictures (`Alike`)
+    # from which this group and others were formed. All groups of a set share this value, so that they
+    # run the same program.
     varying: tuple[bool, ...]
-    # The scales of the bucket in which each canvas lies; None if there is no bucket.
+    # The scales of the bucket, a larger array in which each canvas lies; None if there is no bucket.
     arrays: tuple[prepare.Scale, ...] | None = None
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
-        """The scales at which the group is painted, coarse to fine: the bucket's if there is one."""
+        """The scales at which the group is painted, coarse to fine.
+
+        They are those of the bucket, a larger array in which each canvas lies, or those of the pictures
+        if there is no bucket.
+        """
         return self.entries[0].scales if self.arrays is None else self.arrays
 
 
 class Alike(NamedTuple):
-    """Pictures that are alike, or that become so when they are put into buckets of the same shape."""
+    """Pictures that one compiled program can paint, perhaps only in buckets of the same shape.
+
+    A bucket is an array that is at least as large as the canvas that lies in it.
+    """
 
     entries: list[Entry]
-    varying: tuple[bool, ...]  # for each leaf of the recipe, whether it differs between entries
+    varying: tuple[bool, ...]  # for each number of the recipe, whether it differs between entries
 
 
 def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Alike]:
-    """Divide entries into sets of pictures that one program can paint; each set keeps their order.
+    """Divide the pictures of a batch into sets that one compiled program can paint.
 
-    The program takes as arguments those numbers of the recipes that differ within a set. They are found
-    here, before a set is divided into groups, so that all groups of a set run the same program.
+    Each set keeps the order of the pictures. The program takes as arguments those numbers of the
+    recipes that differ within a set. They are found here, before a set is divided into groups, so that
+    all groups of a set run the same program.
 
     Args:
-      entries: the entries, in any order.
+      entries: the pictures, in any order.
       bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
         buckets. With "auto", each picture that can lie in a bucket may get one later; such pictures are
         in the same set if the structures of their recipes are equal.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
-        # A picture with regions or protection is painted alone, since a group has one set of masks.
+        # A picture with regions or protection is painted alone, since all pictures of a group are
+        # painted with the same masks.
         alone = None if entry.controls is None else entry.number
         shapes: Hashable
         if bucket is None or (bucket == buckets.AUTO and not _can_lie_in_bucket(entry)):
@@ -142,7 +154,7 @@ def _can_lie_in_bucket(entry: Entry) -> bool:
 
 
 def structure_of(recipe: Recipe) -> Hashable:
-    """Return a key that is equal for recipes that differ only in names and `VARIABLE` numbers."""
+    """Return a key that is equal for recipes that differ only in names and in numbers of `VARIABLE`."""
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
     fixed = [
@@ -163,14 +175,15 @@ def _varying(entries: Sequence[Entry]) -> tuple[bool, ...]:
 
 
 def joint_recipe(entries: Sequence[Entry], varying: Sequence[bool]) -> Recipe:
-    """Return one recipe for several entries that are alike.
+    """Return one recipe for several pictures that one compiled program can paint.
 
     Args:
-      entries: n entries that are alike.
-      varying: for each leaf of the recipe, whether an array [n] takes its place.
+      entries: n such pictures; their recipes differ only in names and in certain numbers.
+      varying: for each leaf (number) of a recipe, whether the result has an array of all n values.
 
     Returns:
-      The recipe of the entries, without a name, and with an array [n] in place of each varying number.
+      The recipe of the pictures, without a name. Numbers that vary are arrays [n]; all other numbers
+      are as in the recipe of the first picture.
     """
     first, tree = jax.tree.flatten(_nameless(entries[0].recipe))
     leaves = [jax.tree.leaves(entry.recipe) for entry in entries]
@@ -195,16 +208,17 @@ def form_groups(
     costs: Callable[[Recipe], Costs] | None = None,
     fits: Callable[[Recipe, buckets.Scales], bool] = _always,
 ) -> list[Group]:
-    """Split entries into groups of pictures that one program paints together.
+    """Split the pictures of a batch into groups that one compiled program paints together.
 
     Args:
-      entries: the entries, in any order.
+      entries: the pictures, in any order.
       platform: JAX's name of the platform of the devices, such as "cpu". Groups of large pictures are
         smaller, above all on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group; each paints some of its pictures.
-      bucket: as in `alike_of`; with "auto", the buckets are those that `chosen_buckets` chooses.
-      costs: takes a recipe, and returns the costs by which `chosen_buckets` chooses; None means those
-        that `typical_costs` returns.
+      bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
+        buckets. With "auto", `chosen_buckets` chooses the buckets.
+      costs: takes a recipe, and returns how many seconds compiling and computing take, by which
+        `chosen_buckets` chooses; None means the estimates of `typical_costs`.
       fits: takes a recipe and the scales of a bucket, and returns whether a picture in this bucket fits
         into memory.
 
@@ -222,7 +236,9 @@ def form_groups(
         if bucket != buckets.AUTO:
             return buckets.buckets_of(bucket, runs, recipe)
         known = typical_costs(platform) if costs is None else costs(recipe)
-        if platform != "cpu":  # the devices share a batch; those of a CPU share its cores as well
+        # Several GPUs or TPUs divide the pictures among them, which saves time. Several devices on one
+        # CPU save none, since they also share its cores.
+        if platform != "cpu":
             known = known._replace(operation=known.operation / devices)
         return chosen_buckets(
             runs, recipe, known, platform, together=most, fits=partial(fits, recipe)
@@ -231,8 +247,8 @@ def form_groups(
     def groups_of(alike: Alike) -> Iterator[Group]:
         for one in buckets_of(alike.entries):
             own = [alike.entries[index] for index in one.runs]
-            # Groups with the same bucket get equal numbers of pictures if possible, since each other
-            # number needs another program.
+            # Groups with the same bucket get equal numbers of pictures if possible, since a program is
+            # compiled for one number of pictures.
             size = even_size(len(own), most(one.scales[-1].shape))
             for first in range(0, len(own), size):
                 part = tuple(own[first : first + size])
@@ -276,14 +292,14 @@ def parse_shard(text: str) -> Shard:
 
 
 def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow]:
-    """Return the rows of one shard, in their order.
+    """Return the rows (pictures to paint) of one shard, in their order.
 
     First, rows with the same recipe, number of styles and keys of overrides (changes KEY=VALUE of the
     recipe) are put together, since one program can probably paint them. Then the rows are cut into
-    slices of at most `MOST_PICTURES`,
-    and shard I of N gets the I-th slice and every N-th after it. The choice depends on the text of the
-    rows alone, not on their files, on the device or on what is finished. So the processes of all shards
-    agree, and each opens the input files of its own rows only.
+    slices of at most `MOST_PICTURES` rows, and shard I of N gets the I-th slice and every N-th after
+    it. The choice depends on the text of the rows alone, not on their files, on the device or on which
+    pictures are finished. So the processes of all shards agree, and each opens the input files of its
+    own rows only.
     """
     alike: dict[Hashable, list[ManifestRow]] = defaultdict(list)
     for row in rows:

@@ -37,13 +37,14 @@ class BatchJob(Job):
 
     Attributes:
       entries: the pictures to paint, in the order of the rows.
-      bad: records of the rows that cannot be painted.
+      bad: records of the rows that cannot be painted, with the reasons.
       folder: folder of the result pictures and of the result manifest.
       shard: the shard to which `entries` and `bad` are limited; None is the whole batch.
-      overwrite: None skips finished pictures, replaces other pictures of this program, and refuses all
-        other existing files; True replaces any file; False skips finished pictures and refuses
-        all other existing files.
-      sheet: path of the contact sheet; None draws no sheet.
+      overwrite: what happens if there is a file already where a result belongs. With None, the row is
+        skipped if the file is its finished picture, any other picture of this program is replaced, and
+        any other file is refused. With False, only the finished picture is accepted, and any other file
+        is refused. With True, any file is replaced.
+      sheet: path of the contact sheet (one picture that shows all results); None draws no sheet.
       chunk: largest number of pictures painted at once; None means as many of a group as fit into
         memory.
       bucket: side, in px, of buckets: square arrays in which the canvases lie, so that pictures of
@@ -64,7 +65,7 @@ class BatchJob(Job):
 
     @property
     def listing(self) -> Path:
-        """Path of the result manifest."""
+        """Path of the result manifest, the file that records how each picture of the batch ended."""
         return listing_of(self.folder, self.shard)
 
     def resolved(self, platform: str) -> "BatchJob":
@@ -87,12 +88,17 @@ class BatchJob(Job):
 
 
 def listing_of(folder: Path, shard: groups.Shard | None) -> Path:
-    """Return the path of the result manifest of a batch, or of one shard of it."""
+    """Return the path of the result manifest, the file that records how each picture ended.
+
+    Args:
+      folder: folder of the results.
+      shard: the part of the batch that is painted; None is the whole batch.
+    """
     return folder / f"{results.LISTING}{'' if shard is None else shard.ending}.jsonl"
 
 
 class Draft(NamedTuple):
-    """A row with its recipe and the path of its result; the row's input files are not opened yet."""
+    """A picture to paint, with its recipe and its result's path; its input files are not opened yet."""
 
     row: ManifestRow
     recipe: Recipe
@@ -100,12 +106,12 @@ class Draft(NamedTuple):
 
     @property
     def styles(self) -> tuple[Path, ...]:
-        """Paths of all style files: those that are blended, then those of single layers."""
+        """Paths of all style files: those that are blended, then those given to single layers."""
         return self.row.style_files
 
     @property
     def number(self) -> int:
-        """Number of the row, from 1."""
+        """Number of the picture in the batch, from 1."""
         return self.row.number
 
     @property
@@ -117,10 +123,10 @@ class Draft(NamedTuple):
 def record_of(
     what: Draft | Entry, status: str, error: str | None = None, **fields: Any
 ) -> results.Record:
-    """Return the record of how a row ended.
+    """Return a `Record` of whether a picture of the batch was painted.
 
     Args:
-      what: the row's draft or entry.
+      what: the picture, as it was before its input files were opened (`Draft`) or after (`Entry`).
       status: "done", "skipped", "diverged", "stalled" or "failed".
       error: what went wrong, or None.
       **fields: further fields of `Record`.
@@ -144,9 +150,10 @@ def recipes_of(
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
 ) -> list[Recipe]:
-    """Return each row's recipe, changed by the flags and then by the row's overrides.
+    """Return the recipe of each row (picture to paint), changed by the flags and the row's overrides.
 
-    If a row names no recipe, it gets the recipe of the command line.
+    An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
+    recipe, it gets the recipe of the command line.
 
     Args:
       rows: the rows of the batch.
@@ -158,7 +165,8 @@ def recipes_of(
       ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
     """
     if any(row.recipe is None for row in rows):
-        arguments.recipe_of(changes)  # raises for a wrong flag; below, the error would name a row
+        # Raises for a wrong flag here, since in the loop below the error message would blame a row.
+        arguments.recipe_of(changes)
     bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
     known: dict[Any, Recipe] = {}
     found = []
@@ -176,10 +184,12 @@ def recipes_of(
 
 
 def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
-    """Return the recipe that a row names, or else that of the command line, changed by the flags.
+    """Return a row's recipe, changed by the flags; the row's own overrides are not applied yet.
+
+    If the row names no recipe, it gets the recipe of the command line.
 
     Args:
-      row: the row.
+      row: the row, which is a picture to paint.
       changes: the flags that change recipes.
       start: replaces the recipe's start; None keeps it.
     """
@@ -193,7 +203,12 @@ def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe
 
 
 def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
-    """Return a recipe changed by the overrides of a row, and checked against the row's styles."""
+    """Return the final recipe of a row, checked against the number of the row's styles.
+
+    Args:
+      row: the row, which is a picture to paint.
+      recipe: the row's recipe without the row's own changes: its overrides, and styles of layers.
+    """
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
         recipe = toml.with_values(recipe, values, argument="overrides")
@@ -215,22 +230,22 @@ def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
 def inspected(
     drafts: Sequence[Draft], mesh: Mesh | None, *, here: bool, bucket: buckets.Chosen = None
 ) -> tuple[list[Entry], list[results.Record]]:
-    """Read sizes and digests of all input files, and find out which rows can be painted.
+    """Read sizes and digests of all input files, and find out which pictures can be painted.
 
     Args:
-      drafts: the drafts of the batch.
+      drafts: the pictures of the batch.
       mesh: the devices that paint; None is one device.
       here: whether this process paints the pictures; if so, each must fit into its memory.
-      bucket: as in `BatchJob`.
+      bucket: side of the buckets in px, "auto", or None for no buckets, as in `BatchJob`.
 
     Returns:
-      Entries of the rows that can be painted, and records of the rows that cannot, because a file is
-      missing or is not a picture, or because a picture would become too small, is too large for the
-      output's format, or does not fit into memory even in the smallest tiles.
+      An `Entry` for each picture that can be painted, and a `Record` for each that cannot. A picture
+      cannot be painted if one of its files is missing or is not a picture, or if its result would be
+      too small, too large for the output's format, or too large for memory even in the smallest tiles.
 
     Raises:
-      ValueError: if a row whose files were typed one by one on the command line cannot be painted: the
-        user probably mistyped a name, so the batch does not start.
+      ValueError: if a picture whose files were typed one by one on the command line cannot be painted:
+        the user probably mistyped a name, so the batch does not start.
     """
     known: dict[tuple[Path, str], images.Glance | ValueError] = {}
 
@@ -248,9 +263,10 @@ def inspected(
             raise found
         return found
 
-    # The structure of a recipe, the scales, and whether there are controls (regions or protection) ->
-    # why such a picture does not fit into memory, or "" if it fits. Recipes of one structure differ
-    # only in numbers, which do not change the memory, so thousands of rows may share one check.
+    # Why a picture does not fit into memory, or "" if it fits. The keys are the structure of the
+    # recipe, the scales, and whether the picture has regions or protection. Recipes of one structure
+    # differ only in numbers, which do not change the memory, so thousands of pictures may share one
+    # check.
     refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
@@ -383,15 +399,15 @@ def batch_job(
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures. If not, its memory does not limit their sizes, and
         a precision `AUTO` stays until `BatchJob.resolved` is called.
-      bucket: as in `BatchJob`.
+      bucket: side of the buckets in px, "auto", or None for no buckets, as in `BatchJob`.
       **options: other fields of `BatchJob`.
 
     Raises:
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    # Two checks look at the rows of all shards: no two rows may have the same result path, and no
-    # result may overwrite an input of any row. All other checks are for the rows of this shard only.
+    # Two checks look at the pictures of all shards: no two of them may have the same result path, and
+    # no result may overwrite an input of any picture. All other checks are for this shard only.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)
@@ -440,15 +456,15 @@ def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dic
 
 
 def unfinished(job: BatchJob, weights: WeightsInfo) -> tuple[BatchJob, list[results.Record]]:
-    """Return the job limited to its unfinished pictures, and records of the finished pictures.
+    """Return the job limited to its unfinished pictures, and a `Record` of each finished picture.
 
     Args:
       job: the whole job; if its `overwrite` is True, all its pictures count as unfinished.
       weights: description of the weights file.
 
     Raises:
-      ValueError: if the file at the path of a row's result is not the finished picture of this row and
-        may not be replaced.
+      ValueError: if there is a file at the path of a result, it is not the finished result, and it may
+        not be replaced.
     """
     rest, finished = results.divided(
         job.entries,

@@ -52,7 +52,7 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Loaded(NamedTuple):
-    """An entry, and what was read from its files: content, styles, regions and protection."""
+    """A picture to paint, and what was read from its files: content, styles, regions, protection."""
 
     entry: Entry
     content: images.Picture
@@ -66,7 +66,7 @@ class PaintedPicture(NamedTuple):
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
     losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
-    # Number of updates after which the losses were not finite; None if they were always finite.
+    # Number of updates after which losses that are not finite were found; None if all were finite.
     broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
     # Duration of painting the picture's group, divided by the number of pictures in the group.
@@ -76,24 +76,25 @@ class PaintedPicture(NamedTuple):
 class BatchEnding(NamedTuple):
     """How a batch ended."""
 
-    # One record for each row that was painted or skipped, or that failed.
+    # One record for each picture that was painted or skipped, or that failed.
     records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
-    problem: str  # why the result manifest lacks records; empty if it lacks none
+    # Why the result manifest, the file of all records, lacks some of them; empty if it has all.
+    problem: str
 
 
 # --- One group ------------------------------------------------------------------------------------
 
 
 def plan_group(group: Group, job: BatchJob) -> Plan:
-    """Return the plan for painting the pictures of a group together."""
+    """Return the `Plan` (such as tiles and chunks) for painting the pictures of a group together."""
     entries, scales = group.entries, group.scales
     recipe = groups.joint_recipe(entries, group.varying)
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
-    # A loss that matches positions needs the shape of every picture's styles. For all other losses, it
-    # is enough to name each different shape once.
+    # If a style loss compares positions, the plan must know the shapes of the styles of each picture.
+    # For all other losses, it is enough to know which shapes there are.
     if not recipe.terms.matched:
         shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
@@ -101,11 +102,11 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
 
 
 def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
-    """Read the files of a group, each once.
+    """Read the input files of a group's pictures, each file only once.
 
     Returns:
-      The entries whose files could be read, with what was read; and, for the other entries, records
-        with the status "failed".
+      A `Loaded` for each picture whose files could be read, and a `Record` with the status "failed" for
+      each other picture.
     """
     known: dict[Path, images.Picture] = {}
     loaded, failed = [], []
@@ -138,7 +139,8 @@ def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
 def message_of(error: BaseException) -> str:
     """Return the message of an error as one line, which begins with the name of the error's type.
 
-    The name is left out if the type is in `SELF_EXPLAINING`.
+    The name is left out if the type is in `SELF_EXPLAINING`. For a MemoryError that is not an
+    `OutOfMemory`, a fixed sentence is returned.
     """
     if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
         return "there is too little memory; choose a smaller size"
@@ -155,17 +157,17 @@ def paint_group(
     job: BatchJob,
     progress: BatchProgress,
 ) -> tuple[list[PaintedPicture], list[Record]]:
-    """Paint a group together, or, if that fails, picture by picture, so that few rows fail.
+    """Paint a group of pictures together, or, if that fails, one by one, so that few of them fail.
 
     Args:
       params: the weights.
-      loaded: the entries of the group whose files could be read.
+      loaded: the pictures of the group whose files could be read.
       group: the group.
       job: the job to which the group belongs.
-      progress: the progress of the batch, which has arrived at this group.
+      progress: shows the progress of the batch; its current group must be this one.
 
     Returns:
-      The painted pictures, and records of the rows that failed.
+      The painted pictures, and a `Record` of each picture that failed.
     """
     if not loaded:
         return [], []
@@ -189,7 +191,8 @@ def paint_group(
     except Exception as error:
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", message_of(error))]
-        # A picture takes the least memory if it is painted alone and without a bucket.
+        # The group may have failed for lack of memory. A picture takes the least memory if it is
+        # painted alone and without a bucket.
         if by_cost:
             progress.say(
                 f"note: a bucket failed; its pictures are painted alone: {message_of(error)}"
@@ -215,9 +218,9 @@ def _joined(
 
 
 def _is_transparent(one: Loaded) -> bool:
-    """Return whether a row's pictures have parts that the losses leave out since they are transparent.
+    """Return whether the inputs of a picture have transparent parts that its losses leave out.
 
-    Such a row cannot be painted in a bucket.
+    With such inputs, a canvas cannot lie in a bucket (a larger array that is shared by many sizes).
     """
     if why_transparent_counts(one.entry.recipe):
         return False
@@ -230,8 +233,8 @@ def _paint_together(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     contents, styles = _pictures(loaded)
-    # A row with regions or protection is a group of its own. So either this group is a single row, or
-    # none of its rows has controls.
+    # A picture with regions or protection is a group of its own. So either this group is a single
+    # picture, or none of its pictures has regions or protection.
     controls = loaded[0].controls
     opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
     members = members_of(
@@ -242,11 +245,11 @@ def _paint_together(
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
     )
-    # Checked only now, since before the files were read nobody knew which parts are transparent.
+    # A bucket cannot be used with transparent parts, which are known only once the files are read.
     if plan.in_bucket:
         controlled = any(member.prepared.controls is not None for member in members)
         buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
-    for member in members:  # raises for a region that is empty everywhere
+    for member in members:  # ValueError if a region is empty
         notes_on_regions(member.prepared, plan.recipe)
     return paint_batch(
         params,
@@ -267,7 +270,7 @@ def _opacities(
     the losses of the recipe cannot leave out transparent parts; these then count as white.
 
     Args:
-      loaded: the entries of the group.
+      loaded: the pictures to paint, with what was read from their files.
       contents: number of contents that `_pictures` returns.
       styles: number of items in the list of styles that `_pictures` returns.
       recipe: the recipe of the group.
@@ -300,7 +303,7 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
 
 
 def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
-    """Write a picture to the path of its row's result; return the record of how the row ended."""
+    """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
     metadata |= {
@@ -345,7 +348,7 @@ def paint_groups(
     progress: BatchProgress,
     report: Report,
 ) -> None:
-    """Paint groups one after the other; meanwhile read the next group and write the previous one.
+    """Paint groups of pictures one after the other; meanwhile, read the next and write the previous.
 
     Args:
       params: the weights.
@@ -353,8 +356,8 @@ def paint_groups(
       job: the job to which the groups belong.
       parts: the groups.
       progress: the progress of the batch, made from `work_of_groups(parts)`.
-      report: called with the record of each row that has ended; the caller is this thread or the thread
-        that writes.
+      report: called with a `Record` when a picture was written or has failed; the caller is this thread
+        or the thread that writes.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -380,7 +383,7 @@ def paint_groups(
 
 
 def work_of_groups(parts: Sequence[Group]) -> list[GroupWork]:
-    """Return a `GroupWork` for each group, from which a `BatchProgress` estimates times."""
+    """Return a `GroupWork` for each group, from which a `BatchProgress` estimates the time left."""
     return [GroupWork(len(group.entries), group.scales) for group in parts]
 
 
@@ -399,7 +402,7 @@ def paint_here(
       weights: description of the weights file.
       job: the batch without its finished pictures.
       display: where progress is shown.
-      report: called with the record of each row whose picture was written or that has failed.
+      report: called with a `Record` when a picture was written or has failed.
       parts: the groups of the batch, from `groups_here`; None means that this function calls it.
     """
     parts = groups_here(job) if parts is None else parts
@@ -427,12 +430,12 @@ def groups_here(job: BatchJob) -> list[Group]:
 
 
 def _programs_of(parts: Sequence[Group]) -> int:
-    """Return how many different programs the groups run, over all scales."""
+    """Return the number of compiled programs that all groups need, with one program for each scale."""
     return sum({_program_of(group): len(group.scales) for group in parts}.values())
 
 
 def _program_of(group: Group) -> Any:
-    """Return a key that is equal for groups that run the same programs."""
+    """Return a key that is equal for groups that run the same compiled programs."""
     first, shapes = group.entries[0].recipe, tuple(scale.shape for scale in group.scales)
     exact = group.arrays is None
     return groups.structure_of(first), group.varying, len(group.entries), shapes, exact
@@ -451,7 +454,8 @@ def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
         alike[key] = group
     plans = []
     for group in alike.values():
-        with suppress(ValueError):  # a group that does not fit; `paint_group` reports it
+        # A group that does not fit into memory is left out here; `paint_group` reports it later.
+        with suppress(ValueError):
             plans.append(plan_group(group, job))
     if not plans:
         return "not known"
@@ -469,9 +473,9 @@ def run_batch(
     runner: Runner,
     display: Display,
 ) -> BatchEnding:
-    """Paint the unfinished pictures of a batch, and record how every row ended.
+    """Paint the unfinished pictures of a batch, and record for each picture how it ended.
 
-    If the job has a contact sheet, it is drawn at the end.
+    If the job has a contact sheet (one picture that shows all results), it is drawn at the end.
 
     Args:
       params: the weights.
@@ -510,8 +514,8 @@ def run_batch(
             there = {record.row for record in listed.records if record.status != "failed"}
             if job.sheet is not None and there:
                 shown = [entry for entry in job.entries if entry.number in there]
-                # By these metadata a later batch sees that this program wrote the sheet, and replaces
-                # the sheet.
+                # If the batch is started again, these metadata show that this program wrote the sheet,
+                # so that the sheet may be replaced.
                 metadata = {"contact_sheet": len(shown), "versions": provenance.versions()}
                 _write_sheet(job.sheet, draw_sheet(shown), metadata)
         except KeyboardInterrupt:
@@ -591,7 +595,7 @@ def _introduce(
 
 
 def _bucket_words(parts: Sequence[Group]) -> str:
-    """Return one line of text about the buckets in which the pictures lie; see `bucket_line`."""
+    """Return one line of text about the buckets: larger arrays, of few sizes, in which pictures lie."""
     pairs = [(entry.scales, group.scales) for group in parts for entry in group.entries]
     runs, arrays = zip(*pairs, strict=True)
     return bucket_line(runs, arrays, len(set(map(_program_of, parts))))
@@ -633,7 +637,7 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
     """Draw the contact sheet: contents on the left, styles at the top, and results in the cells.
 
-    An entry that blends several styles is shown in the column of its first style.
+    A picture that blends several styles is shown in the column of its first style.
 
     Returns:
       [h, w, 3] float32 in [0, 1].

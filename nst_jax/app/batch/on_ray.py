@@ -92,8 +92,8 @@ def paint_on_ray(
       weights: description of the weights file.
       batch: the batch without its finished pictures.
       display: where to show progress.
-      report: called with the record of each row (each picture to paint): when an actor returns the
-        record, or at the end if no actor did.
+      report: called with the `Record` of each picture: when an actor returns the record, or at the end
+        if no actor did.
     """
     import ray
 
@@ -140,18 +140,18 @@ def platform() -> str:
 
 
 class PackedGroup(NamedTuple):
-    """A group in the form in which it is sent to actors.
+    """A group of pictures, in the form in which it is sent to actors (processes of Ray that paint).
 
     Recipes are written as TOML, in which functions are given by their names. Paths are absolute, since
     actors have another working directory.
     """
 
     entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
-    varying: tuple[bool, ...]  # as in `Group`
+    varying: tuple[bool, ...]  # for each number of the recipes, whether it differs between pictures
 
 
 class ActorInputs(NamedTuple):
-    """What is sent to every actor."""
+    """What this process sends to every actor, which is a process of Ray that paints."""
 
     params: Params  # the weights, as NumPy arrays
     weights: WeightsInfo
@@ -196,7 +196,13 @@ def unpacked(groups: Sequence[PackedGroup]) -> list[Group]:
 def _paint_blocks(
     inputs: ActorInputs, groups: Sequence[Group], kind: str, devices: int
 ) -> Iterator[list[Record]]:
-    """Paint the groups on actors, and yield the records of each block of groups when it is done."""
+    """Paint groups of pictures on actors, which are processes of Ray.
+
+    Ray gives each actor blocks of several groups.
+
+    Yields:
+      For each block, when it is done, the records of how its pictures ended.
+    """
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -232,19 +238,26 @@ def _paint_blocks(
 
 
 def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Record:
-    """Return an actor's record with the paths as the user typed them, in place of absolute paths."""
+    """Return the `Record` with these fields, with paths as the user typed them.
+
+    Args:
+      fields: the fields of the record as an actor returned them, with absolute paths.
+      entries: number of a picture -> the picture, with paths as the user typed them.
+    """
     entry = entries[fields["row"]]
     record = record_of(entry, fields["status"], fields["error"])
     return record._replace(seconds=fields["seconds"], losses=fields["losses"])
 
 
 def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) -> Iterator[Record]:
-    """Yield records of the rows that no actor reported: "done" for finished pictures, else "failed".
+    """Yield a `Record` of each picture that no actor reported: "done" if its file is finished.
+
+    All other such records are "failed". An actor is a process of Ray that paints.
 
     Args:
-      batch: the job whose rows were given to actors.
+      batch: the job whose pictures were given to actors.
       weights: description of the weights file.
-      reported: numbers of the rows that actors reported.
+      reported: numbers of the pictures that actors reported.
     """
     for entry in batch.entries:
         if entry.number not in reported:
@@ -261,7 +274,7 @@ class RayProgress:
     """Shows the progress of all actors together, and the estimated time that is left."""
 
     def __init__(self, groups: Sequence[Group], display: Display) -> None:
-        self.reported: set[int] = set()  # numbers of the rows that have ended
+        self.reported: set[int] = set()  # numbers of the pictures that have ended
         self._costs = {
             entry.number: GroupWork(1, entry.scales).cost
             for group in groups
@@ -270,7 +283,11 @@ class RayProgress:
         self._display, self._begun = display, time.monotonic()
 
     def add(self, records: Sequence[Record]) -> None:
-        """Add the records of a block, and show the progress."""
+        """Count the pictures of which these are the records, and show the progress.
+
+        Args:
+          records: the records of a block of groups, which an actor has painted.
+        """
         self.reported |= {record.row for record in records}
         done, total = sum(self._costs[row] for row in self.reported), sum(self._costs.values())
         rest = (time.monotonic() - self._begun) * (total - done) / max(1, done)
@@ -292,14 +309,21 @@ class Painter:
         self._groups, self._inputs = unpacked(inputs.groups), inputs
 
     def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Paint the groups with the indices in column `group`; return records as JSON in `records`."""
+        """Paint some groups of pictures; Ray calls this method.
+
+        Args:
+          block: a table with the column `group`, the indices of the groups to paint.
+
+        Returns:
+          A table with the column `records`: for each picture, its `Record` as JSON text.
+        """
         weights, batch = self._inputs.weights, self._inputs.batch
         records: list[Record] = []
         rest = []
         for index in block["group"].tolist():
             group = self._groups[index]
             remaining = replace(batch, entries=group.entries)
-            # An actor that died may have finished some pictures of this block.
+            # If an actor died while it painted this block, some of its pictures may be finished.
             if batch.overwrite is not True:
                 remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]

@@ -38,29 +38,31 @@ IGNORED_SETTINGS = ("network.tile", "network.remat")
 
 
 class Record(NamedTuple):
-    """How one row of a batch ended; becomes a line of the result manifest."""
+    """How one row (one picture) of a batch ended; becomes a line of the result manifest."""
 
     row: int  # number of the row, from 1
-    content: str
-    style: str
-    output: str
+    content: str  # path of the content
+    style: str  # paths or names of the styles as one text, such as "a.jpg:0.3;b.jpg:0.7"
+    output: str  # path of the result
     status: str  # "done", "skipped", "diverged", "stalled" or "failed"
-    error: str | None = None
+    error: str | None = None  # what went wrong; None if nothing did
+    # Time to paint the row's group (the pictures that are painted together), divided by the number of
+    # its pictures; 0 if the row was not painted.
     seconds: float = 0.0
-    losses: dict[str, Any] | None = None
+    losses: dict[str, Any] | None = None  # losses of the result by name; None if they are not known
 
     @property
     def good(self) -> bool:
-        """Whether the row's picture is finished."""
+        """Whether the picture is finished."""
         return self.status in ("done", "skipped")
 
 
 class Results(AbstractContextManager):
-    """Collects the records of a batch and appends them to the result manifest, from any thread.
+    """Collects the records of a batch and appends them to its result manifest, from any thread.
 
-    If the result manifest is deleted during the batch, it is made anew with all records so far. If it
-    cannot be written to, the batch goes on, since its pictures matter more; with each later record,
-    writing is tried again.
+    The result manifest is a file with one line of JSON for each record. If it is deleted during the
+    batch, it is made anew with all records so far. If it cannot be written to, the batch goes on, since
+    its pictures matter more; with each later record, writing is tried again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -156,7 +158,9 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def check_listing(path: Path) -> None:
-    """Refuse a result manifest to which no records can be appended.
+    """Refuse a path for the result manifest if no records can be appended to the file there.
+
+    A result manifest records how each picture of a batch ended.
 
     Raises:
       ValueError: if the file cannot be written to, or if it exists and is not a result manifest.
@@ -214,16 +218,16 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
 @runtime_checkable
 class Result(Protocol):
-    """Any object that `divided` accepts as a row: it has a number and the path of its picture."""
+    """What `divided` needs to know of a picture that shall be painted: its number and its path."""
 
     @property
     def number(self) -> int:
-        """Number of the row, from 1."""
+        """Number of the picture in the batch, from 1."""
         ...
 
     @property
     def output(self) -> Path:
-        """Path of the row's picture."""
+        """Path of the file to which the picture is written."""
         ...
 
 
@@ -237,15 +241,16 @@ def divided(
     *,
     overwrite: bool | None,
 ) -> tuple[list[R], list[tuple[R, dict[str, Any]]]]:
-    """Divide rows into those that are to be painted and those whose pictures are finished already.
+    """Divide the rows (pictures) of a batch into those to paint and those that are finished already.
 
     Args:
       entries: the rows.
       requested: returns the settings that a row asks for, as `read_if_finished` takes them.
       folder: the folder of the results.
-      overwrite: None skips finished pictures, replaces other pictures of this program, and refuses all
-        other existing files; True replaces any file; False skips finished pictures and refuses all
-        other existing files.
+      overwrite: what happens if there is a file already where a result belongs. With None, the row is
+        finished if the file is its finished picture, any other picture of this program is replaced, and
+        any other file is refused. With False, only the finished picture is accepted, and any other file
+        is refused. With True, any file is replaced, and no row counts as finished.
 
     Returns:
       The rows to paint; and the rows whose pictures are finished, each with its picture's metadata.
@@ -289,7 +294,8 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 
     Args:
       sheet: the path.
-      overwrite: if True, a file that this program did not write may be replaced.
+      overwrite: True allows that a file which this program did not write is replaced; None and False
+        refuse that.
 
     Raises:
       ValueError: if the path cannot be written to, or if it is a file that this program did not write
@@ -308,7 +314,8 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 def written_before(folder: Path) -> set[str]:
     """Return the paths of all pictures that a folder's result manifests record as not failed.
 
-    Symbolic links in the paths are followed.
+    A result manifest records how each picture of a batch ended. Symbolic links in the paths are
+    followed.
     """
     found = set()
     for path in folder.glob(f"{LISTING}*.jsonl"):
@@ -336,7 +343,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata without the settings in `IGNORED_SETTINGS`."""
+    """Return metadata without `IGNORED_SETTINGS`, in which finished pictures may differ."""
     settings = metadata.get("settings")
     if not isinstance(settings, dict):
         return metadata

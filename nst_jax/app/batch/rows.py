@@ -21,20 +21,20 @@ from nst_jax.app import arguments, parsing
 from nst_jax.app import controls as controlling
 from nst_jax.images.folders import passed_over, pictures_in
 
-CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
+CONTENTS = "contents"  # name of the command-line argument that may be a manifest, for messages
 
 REQUIRED = ("content", "style")
 OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect")
 
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
-SEPARATOR = ";"  # stands between the styles, overrides or regions in one cell
+SEPARATOR = ";"  # separates the styles, overrides or regions in one cell of a manifest
 
-Cells = Mapping[str, Any]  # the cells of one row, by the names of their columns
+Cells = Mapping[str, Any]  # one row of a manifest: name of a column -> the cell
 
 
-C = TypeVar("C")  # a content
-S = TypeVar("S")  # a style
+C = TypeVar("C")  # type of a content in `pairs_of`
+S = TypeVar("S")  # type of a style in `pairs_of`
 
 
 class ManifestRow(NamedTuple):
@@ -42,7 +42,8 @@ class ManifestRow(NamedTuple):
 
     number: int  # number of the row, from 1
     content: Path
-    styles: tuple[parsing.StyleShare, ...]  # style files, each with its share in the blend, or None
+    # Style files, each with its share in the blend; None if no share was given.
+    styles: tuple[parsing.StyleShare, ...]
     location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
     # Path of the result, relative to the folder of results; None means a name made from those of the
     # content and the styles.
@@ -54,8 +55,8 @@ class ManifestRow(NamedTuple):
     region_maps: tuple[Path, ...] = ()
     protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
-    # folder, by a glob or in a manifest. If one cannot be used, that is probably a typing mistake, and
-    # the batch does not start.
+    # folder, by a glob or in a manifest. If a typed file cannot be used, its name was probably
+    # mistyped, and the batch does not start.
     typed: bool = False
     # For each layer of the network that has a style picture of its own: the name of the layer, and the
     # path of the picture. (In this package, a layer whose activations are read is called a tap.)
@@ -63,12 +64,12 @@ class ManifestRow(NamedTuple):
 
     @property
     def style_files(self) -> tuple[Path, ...]:
-        """All style files: those that are blended, then those of single layers."""
+        """All style files: those that are blended, then those given to single layers."""
         return (*(path for path, _ in self.styles), *(path for _, path in self.tap_files))
 
     @property
     def controls(self) -> dict[str, Any]:
-        """Regions and protection: maps the names of the options of `stylize` to their values."""
+        """The values of `stylize`'s options for regions and protection, by the names of the options."""
         return {
             "regions": self.regions,
             "region_maps": self.region_maps,
@@ -77,9 +78,9 @@ class ManifestRow(NamedTuple):
 
 
 def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
-    """Return the rows, to each of which the command line's style pictures of single layers are added.
+    """Return the rows (pictures to paint) with the styles that the command line gives to single layers.
 
-    If a row has a picture of its own for a layer, that picture is used and not the command line's.
+    If a row itself gives a picture to a layer, this picture is used and not the command line's.
 
     Args:
       rows: the rows.
@@ -89,7 +90,7 @@ def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> li
 
 
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
-    """Return the rows with the regions and the protection that the command line gives.
+    """Return the rows (pictures to paint) with the regions and protection of the command line.
 
     If a row has regions of its own, these are used instead of the command line's regions. If it has
     protection of its own, this is used instead of the command line's protection.
@@ -100,8 +101,8 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
         in place of a mask; see `controls.of_content`.
 
     Raises:
-      ValueError: if a folder has no mask for the content of a row; the message names the row if it came
-        from a manifest.
+      ValueError: if a folder has no mask for the content of a row, or several; the message names the
+        row if it came from a manifest.
     """
     controlling.check_alone(chosen)
     found = []
@@ -127,7 +128,7 @@ def requested_rows(
     shard: str | None,
     **others: Any,
 ) -> list[ManifestRow]:
-    """Return the rows that the arguments and options of `batch` ask for.
+    """Return the rows (pictures to paint) that the arguments and options of `batch` ask for.
 
     Args:
       contents: files, folders or globs, or one manifest.
@@ -172,12 +173,15 @@ def requested_rows(
 
 
 def is_manifest(path: Path) -> bool:
-    """Return whether a path is a manifest: not a folder, and with the suffix of a manifest."""
+    """Return whether a path names a manifest, which is a table of pictures to paint.
+
+    It does if its suffix is .csv, .jsonl or .parquet, and it is not a folder.
+    """
     return path.suffix.lower() in READERS and not path.is_dir()
 
 
 def is_pattern(word: Path) -> bool:
-    """Return whether a word is a pattern such as 'photos/*.jpg', and not itself an existing path."""
+    """Return whether a word is a pattern such as 'photos/*.jpg' and is not the name of a file."""
     return glob.has_magic(str(word)) and not _exists(word)
 
 
@@ -206,9 +210,12 @@ def expanded(words: Sequence[Path], argument: str) -> list[tuple[Path, bool]]:
 
 
 def notes_on_folders(words: Sequence[Path]) -> list[str]:
-    """Return a note for each folder among the words that has files which are passed over.
+    """Return a note for each folder that has files which are not pictures, and so are not painted.
 
-    Files are passed over if their suffix is not that of a picture.
+    A note counts these files by suffix.
+
+    Args:
+      words: files, folders and globs as typed.
     """
     folders = [word for word in dict.fromkeys(words) if word.is_dir()]
     found = [(folder, passed_over(folder)) for folder in folders]
@@ -253,7 +260,13 @@ def paired(contents: Sequence[Path], styles: Sequence[Path], *, zipped: bool) ->
 
 
 def pairs_of(contents: Sequence[C], styles: Sequence[S], *, zipped: bool) -> list[tuple[C, S]]:
-    """Return pairs: of every content and every style, or, if `zipped`, of the n-th and the n-th.
+    """Return pairs of a content and a style, in the order of the contents.
+
+    Args:
+      contents: the contents.
+      styles: the styles.
+      zipped: whether to pair the n-th content with the n-th style only. If not, every content is paired
+        with every style.
 
     Raises:
       ValueError: if `zipped` and the numbers of contents and styles differ.
@@ -271,7 +284,7 @@ def pairs_of(contents: Sequence[C], styles: Sequence[S], *, zipped: bool) -> lis
 
 
 def read_manifest(path: Path) -> list[ManifestRow]:
-    """Read the rows of a manifest.
+    """Read the rows of a manifest, which is a table of pictures to paint.
 
     Args:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
@@ -288,8 +301,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
     Raises:
       ValueError: if the file is missing, damaged, unreadable or without rows; if pyarrow is needed but
-        missing; if a column is missing, unknown or given twice; and, naming the row, if content or
-        style is empty or a cell cannot be used.
+        missing; if a column is missing, unknown or given twice; or if the cell of a content or a style
+        is empty, or another cell cannot be used. An error about a cell names the row.
     """
     try:
         rows = [_row(number, cells, path) for number, cells in READERS[path.suffix.lower()](path)]
@@ -511,9 +524,10 @@ def _typed(value: Any) -> str:
 
 @contextmanager
 def naming_row(row: ManifestRow) -> Iterator[None]:
-    """Context manager: put the manifest and the row's number before the message of an error inside.
+    """Context manager: if its block raises an error, name the manifest and the row in the message.
 
-    An error about a row that is not from a manifest is unchanged.
+    A TypeError or ValueError about a row of a manifest becomes a ValueError. If the row is not from a
+    manifest, the error is unchanged.
     """
     try:
         yield

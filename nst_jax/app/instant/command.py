@@ -105,9 +105,8 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
-        if error.startswith(
-            ("`content`", "`style`", "`protect`")
-        ):  # the file cannot be decoded, or has changed
+        # Such an error means that an input file cannot be decoded or has changed, which is bad input.
+        if error.startswith(("`content`", "`style`", "`protect`")):
             raise ValueError(error)
         print_message("error", as_flags(error))
         return 1
@@ -130,7 +129,7 @@ def _begun(
     """Show what will be painted; return the painter, and the display for progress."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
-    # `cache.mended` stays in effect until the command ends.
+    # Entries of jax's compilation cache that cannot be read are deleted until the command ends.
     click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(precision=job.precision, programs=kept)
@@ -198,8 +197,8 @@ def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     folder = job.folder
     assert folder is not None
     folder.mkdir(exist_ok=True)
-    # The result manifest is reserved before finished pictures are looked for, since another process may
-    # be painting pictures into the same folder.
+    # The result manifest is locked before this process looks for finished pictures. So no other process
+    # can paint into the same folder at the same time.
     with _files.reserved(listing_of(folder, None), argument="output"):
         raise_on_interrupt()
         listed, complete = _run(job, chosen, folder)
@@ -222,7 +221,11 @@ def _count(job: InstantJob) -> int:
 
 
 def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[results.Results, bool]:
-    """Paint and record the rows; return the records, and False if Ctrl-C ended it, else True."""
+    """Paint the pictures of a job, and record how each of them ended.
+
+    Returns:
+      The records, and whether painting ran to its end; False after Ctrl-C.
+    """
     notes = rows.notes_on_folders([Path(word) for word in chosen["styles"]])
     complete = True
     painter, display = _begun(job, chosen, notes) if job.rows else (None, Display(chosen["quiet"]))
@@ -259,7 +262,7 @@ def _paint_rest(
     display: Display,
     listed: results.Results,
 ) -> None:
-    """Paint the rows, and write each picture in another thread as soon as it is painted."""
+    """Paint the pictures of a job, and write each in another thread as soon as it is painted."""
     done = 0
 
     def finish(painted: PaintedRow) -> None:
@@ -288,7 +291,7 @@ def _paint_rest(
 def _written(
     painted: PaintedRow, job: InstantJob, painter: instant_painter.InstantPainter
 ) -> results.Record:
-    """Write a picture to the path of its row's result; return the record of how the row ended."""
+    """Write a painted picture to its file; return a `Record` of success or failure."""
     row = painted.row
     options: dict[str, Any] = {}
     try:

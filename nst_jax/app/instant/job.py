@@ -45,8 +45,10 @@ class ChosenStyle:
     It is a blend of some of the 26 styles, or of pictures, or of the styles of a trained network.
 
     Attributes:
-      names: names of styles, of the 26 or of the trained network; empty for a style of pictures.
-      paths: paths of the pictures, or of the trained network's file; empty for some of the 26 styles.
+      names: names of some of the 26 styles, or of styles of the trained network; empty for a blend of
+        pictures.
+      paths: paths of the pictures, or of the trained network's file; empty for a blend of some of the
+        26 styles.
       shares: the share in the blend of each of `names`, or, if that is empty, of each of `paths`; they
         add up to 1.
       seen: sizes and digests of the pictures, which are not decoded yet.
@@ -87,17 +89,24 @@ class ChosenStyle:
 class Row(NamedTuple):
     """One picture to paint; its content has not been decoded yet."""
 
-    number: int  # number of the row, from 1
+    number: int  # number of the picture among those that the command paints, from 1
     content: Path
     style: ChosenStyle
     output: Path
     seen: images.Glance  # size and digest of the content, which is not decoded yet
     shape: Shape  # (height, width) of the result
-    protect: ProtectFile | None = None  # what stays as it is; the mask has not been decoded yet
+    # Path of the mask of what stays as in the content, and how much of it stays; None: nothing stays.
+    protect: ProtectFile | None = None
     mask: images.Glance | None = None  # size and digest of the mask, which is not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
-        """Return the record of how this row ended."""
+        """Return a `Record` of how this picture ended.
+
+        Args:
+          status: "done", "skipped" or "failed".
+          error: what went wrong, or None.
+          seconds: how long painting took.
+        """
         files = self.number, str(self.content), self.style.words, str(self.output)
         return results.Record(*files, status, error, round(seconds, 3))
 
@@ -112,15 +121,16 @@ class InstantJob:
       folder: folder of the results and of their manifest; None if there is a single result.
       sheet: path of the contact sheet; None draws none.
       strength: strength of style pictures, from 0 (the content's own style) to 1 (the style).
-      size: the value of `--size`, or None.
-      style_size: the value of `--style-size`, or None.
-      colors: whose colours the results have.
-      realism: how far results are brought back to the edges of their contents, from 0 to 1.
+      size: the value of `--size`, such as "512"; None means the size of the recipe `default`.
+      style_size: the value of `--style-size`; None means a shorter side of 256 px.
+      colors: whose colours the results have, one of `COLORS` in `nst_jax.controls.finishing`.
+      realism: how far results are brought back to the edges of their contents, from 0 (not) to 1.
       precision: how precisely products and activations are computed.
       metadata: whether settings are embedded in the results.
-      overwrite: for a single result, whether an existing file is replaced. For several results, None
-        skips finished pictures, replaces other pictures of this program, and refuses all other files;
-        True replaces any file; False skips finished pictures and refuses all other files.
+      overwrite: for a single result, whether an existing file is replaced. For several results, what
+        happens if there is a file already where a result belongs: with None, the row is skipped if the
+        file is its finished picture, any other picture of this program is replaced, and any other file
+        is refused; with False, only the finished picture is accepted; with True, any file is replaced.
       begun: when the command began, by `time.perf_counter`.
     """
 
@@ -160,9 +170,11 @@ class InstantJob:
 def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> ChosenStyle:
     """Return the style that some words of the command line describe.
 
-    Each word is a name or a file, with its share in the blend; None if no share was given.
-
     The file of a trained network may be followed by names of its styles.
+
+    Args:
+      words: names or files, each with its share in the blend; None if no share was given.
+      argument: the name of the command-line argument that has the words, for messages.
 
     Raises:
       ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, shares
@@ -189,9 +201,9 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
 
 
 def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
-    """Return the style that words describe, if the first is a trained network's file.
+    """Return the style that words of the command line describe, if one is a trained network's file.
 
-    The words after it are names of the network's styles.
+    The file must be the first word. The words after it must be names of the network's styles.
     """
     (path, share), *chosen = words
     files = [other for other, _ in words if given_styles.is_trained(other)]
@@ -219,7 +231,7 @@ def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
 
 
 def _divided(words: Sequence[StyleShare]) -> tuple[float, ...]:
-    """Return the share of each style, divided by their sum; equal shares if none has one."""
+    """Return the share of each style, divided by the sum of all; equal shares if none was given."""
     shares = arguments.shares_of(words) or (1.0,) * len(words)
     return tuple(float(share) for share in np.asarray(shares) / np.sum(shares))
 
@@ -227,7 +239,7 @@ def _divided(words: Sequence[StyleShare]) -> tuple[float, ...]:
 def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
     """Return the styles that `--styles` gives, each as a name, a file, a folder or a pattern.
 
-    The file of a trained network stands for all its styles, each alone.
+    For the file of a trained network, each of its styles is returned separately.
     """
     found = []
     for word in words:
@@ -268,7 +280,7 @@ def _check_options(chosen: Mapping[str, Any], styles: Iterable[ChosenStyle]) -> 
 
 
 def _colors_and_realism(chosen: Mapping[str, Any]) -> tuple[str, float]:
-    """Return the values of these options, or their defaults."""
+    """Return the values of `--colors` and `--realism`, or their defaults "style" and 0."""
     colors, realism = chosen["colors"], chosen["realism"]
     return "style" if colors is None else colors, 0.0 if realism is None else realism
 
@@ -433,7 +445,17 @@ def _rows(
     outputs: Sequence[Path],
     chosen: Mapping[str, Any],
 ) -> tuple[list[Row], list[results.Record]]:
-    """Return the rows that can be painted, and records of those whose content cannot be used."""
+    """Return a `Row` for each picture that can be painted, and a `Record` for each that cannot.
+
+    A picture cannot be painted if its content cannot be used. If this content was typed on the command
+    line, the error is raised instead.
+
+    Args:
+      drafts: the pictures.
+      styles: the style of each picture.
+      outputs: the path of each result.
+      chosen: the options of the command.
+    """
     for draft in drafts:
         # Raises if a folder has no mask for this content, which must not be painted unprotected.
         controls.of_content(chosen, draft.content, ())

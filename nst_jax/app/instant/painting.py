@@ -49,7 +49,11 @@ class PaintedRow(NamedTuple):
 def network_of(
     style: ChosenStyle, painter: instant_painter.InstantPainter
 ) -> instant_painter.InstantNetwork:
-    """Return the painter's network that paints a style: a trained one, or one of two in the package."""
+    """Return the network that paints a style.
+
+    It is the trained network of the style, or one of the two that come with the package: `styles26` for
+    names of the 26 learned styles, `arbitrary` for style pictures.
+    """
     if style.trained is not None:
         return painter.trained(style.trained)
     return painter.styles26 if style.names else painter.arbitrary
@@ -59,17 +63,19 @@ def network_of(
 
 
 class _ReadStyle(NamedTuple):
-    """A style with its pictures read and resized, and what is known of these pictures."""
+    """A style with its pictures read and resized, and the original sizes of these pictures."""
 
     parsed: given_styles.ParsedStyle
     shapes: tuple[Shape, ...] = ()  # (height, width) of each picture before it was resized
-    opacities: tuple[Any, ...] = ()  # of each picture, [h, w] in [0, 1]; None if it is opaque
+    # Opacity of each picture before it was resized, [h, w] in [0, 1]; None if the picture is opaque.
+    opacities: tuple[Any, ...] = ()
 
 
 class _Inputs:
     """The pictures of a job, read when they are needed.
 
-    All styles stay in memory, but of the contents only those of the group that was read last.
+    All styles stay in memory. Contents are read for a group of pictures that are painted together, and
+    only those of the last group stay in memory.
     """
 
     def __init__(self, job: InstantJob) -> None:
@@ -78,7 +84,7 @@ class _Inputs:
         self._contents: dict[Path, images.Picture] = {}
 
     def contents(self, group: Sequence[Row]) -> dict[Path, images.Picture | Exception]:
-        """Read the contents of a group of rows.
+        """Read the contents of some pictures that will be painted together.
 
         Returns:
           Maps the path of each content to its picture, or, if it cannot be read, to the error.
@@ -101,7 +107,7 @@ class _Inputs:
             return error
 
     def style(self, style: ChosenStyle) -> _ReadStyle:
-        """Return a style in the form that the painter takes, with its pictures read and resized."""
+        """Return a style as `InstantPainter` needs it, with its pictures read and resized."""
         if style not in self._styles:
             self._styles[style] = self._read(style)
         return self._styles[style]
@@ -127,7 +133,10 @@ class _Inputs:
         )
 
     def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
-        """Return a row's protection and the opacities of its pictures; None if they change nothing."""
+        """Return the protection of a picture and the opacities of its inputs, after checking them.
+
+        The result is None if they change nothing.
+        """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
             return None  # opacities are used only to choose the pixels from which colours are taken
         protect = None
@@ -155,10 +164,10 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 
 
 def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
-    """Divide rows into groups that are painted together.
+    """Divide the pictures to paint into groups that are painted together.
 
-    The rows of a group have the same network and the same shape. The size of a group is limited to the
-    number of pictures beyond which painting more of them together is hardly faster.
+    The pictures of a group have the same network and the same size. Their number is limited to that
+    beyond which painting more of them together is hardly faster.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
@@ -176,14 +185,14 @@ def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
 def paint_rows(
     job: InstantJob, painter: instant_painter.InstantPainter
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint the rows of a job, group by group; meanwhile read the contents of the next group.
+    """Paint the pictures of a job, group by group; meanwhile read the contents of the next group.
 
     Args:
       job: the job.
       painter: has the networks, and paints with them.
 
     Yields:
-      Painted pictures, and records of the rows that failed.
+      Painted pictures, and a `Record` for each picture that failed.
     """
     inputs, groups = _Inputs(job), groups_of(job.rows)
     with ThreadPoolExecutor(1, "reader") as reader:
@@ -207,7 +216,7 @@ def _paint_together(
     job: InstantJob,
     painter: instant_painter.InstantPainter,
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint rows together, or, if that fails, one by one, so that one row cannot make others fail."""
+    """Paint pictures together, or one by one if that fails, so that one cannot make others fail."""
     if not group:
         return
     begun = time.perf_counter()

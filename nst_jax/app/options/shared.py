@@ -78,7 +78,7 @@ strength = look(
 
 
 def colors(default: str) -> Decorator:
-    """Return the option `--colors`, with its default in the words of `--help`."""
+    """Return the option `--colors`, whose default `--help` describes by the text `default`."""
     return look(
         "--colors",
         metavar="NAME",
@@ -89,7 +89,7 @@ def colors(default: str) -> Decorator:
 
 
 def realism(default: str) -> Decorator:
-    """Return the option `--realism`, with its default in the words of `--help`."""
+    """Return the option `--realism`, whose default `--help` describes by the text `default`."""
     return look(
         "--realism",
         type=float,
@@ -234,7 +234,12 @@ quiet = option("--quiet", "-q", is_flag=True, help="print nothing but errors")
 
 
 def precision_with(precision: str, default: str) -> Decorator:
-    """Return the option `--precision`; its arguments are those of `computing_with`."""
+    """Return the option `--precision`.
+
+    Args:
+      precision: how `--help` describes what `--precision auto` means on a GPU or TPU.
+      default: text that the help text puts before the default, such as "the recipe's, "; may be empty.
+    """
     return memory(
         "--precision",
         metavar="NAME",
@@ -326,7 +331,7 @@ cache = cache_for(
     "keep compiled programs in the user's cache folder, so that later starts are quicker"
 )
 
-# Name of the environment variable that sets the least level of the messages that XLA prints.
+# Name of the environment variable that sets the lowest level of messages that XLA prints: 0 is all.
 XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 

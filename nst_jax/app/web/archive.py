@@ -25,10 +25,10 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
       step: number of updates after which the picture shows the canvas; None is the run's last picture.
 
     Returns:
-      A dict: "command" is the command line; "where" is a sentence that names the picture's file;
-      "start" has the command lines, one after the other, that make the picture from which the run
-      starts, and is empty if the run starts as its recipe says; "start_note" is a sentence about the
-      command lines in "start", and is empty if there are none.
+      A dict of four texts. "command" is the command line, and "where" is a sentence that names the file
+      of the picture that the command writes. "start" has the command lines, one in each line, that make
+      the picture from which the run starts, and "start_note" is a sentence about them. Both are empty
+      if the run starts as its recipe says.
     """
     kept = run.picture(step)
     if kept is None or is_finished(run, kept):
@@ -58,12 +58,18 @@ def _start_note(run: Run) -> str:
 
 
 def is_finished(run: Run, kept: RunPicture) -> bool:
-    """Return whether a picture is the result of a complete run."""
+    """Return whether a picture of a run is its final result, painted with all updates."""
     return run.state is RunState.DONE and kept.step == run.progress.total
 
 
 def start_lines_of(run: Run, kept: RunPicture, name: str) -> list[str]:
-    """Return the command lines, one after the other, that write a picture of a run to a file."""
+    """Return the command lines, one after the other, that make a picture of a run again.
+
+    Args:
+      run: the run.
+      kept: the picture.
+      name: name of the file that the command lines write.
+    """
     step = None if is_finished(run, kept) else kept.step
     return [*run.start_lines, *settings.start_lines(run.words, step, name)]
 

@@ -20,7 +20,7 @@ from nst_jax.app.web.security import EVERYWHERE, LOOPBACK, Guard
 from nst_jax.app.web.visitors import Visitors
 
 PORT = 8317  # the port if no `--port` is given; if it is in use, a free one is taken
-# How long the server, when it ends, waits until the connections of open pages are closed.
+# Seconds for which the server, when it ends, waits until the connections of open pages are closed.
 CLOSING_SECONDS = 1
 
 

@@ -11,21 +11,24 @@ from pathlib import Path
 from nst_jax._types import Shape
 from nst_jax.images import decoding
 
+# The constants that begin with MOST are the largest numbers that are allowed.
 MOST_BYTES = 64 * 10**6  # bytes of one uploaded file
-MOST_PICTURES = 16  # pictures of one visitor at a time: photos, paintings, masks and starts
+# Pictures of one visitor at a time: photos, paintings, masks, and pictures from which runs start.
+MOST_PICTURES = 16
 MOST_VISITORS = 16  # visitors at a time; each has a folder of pictures on this machine
-# Pages of one visitor that are kept up to date at a time. Each holds a connection, of which a browser
-# opens no more than six to a server.
+# Open pages of one visitor that are kept up to date. Each page holds a connection, and a browser opens
+# at most six connections to a server.
 MOST_STREAMS = 4
-MOST_RUNS = 8  # runs of all visitors that wait or paint at a time
+# Runs (each is the painting of one picture) of all visitors that wait or paint at a time.
+MOST_RUNS = 8
 MOST_SNAPSHOTS = 48  # pictures of one run that are kept on disk
-# Bytes of the saved positions of one run on disk; a position at 512 px has some 50 MB.
+# Bytes of one run's positions (checkpoints) that are kept on disk; at 512 px, each has some 50 MB.
 MOST_POSITION_BYTES = 400 * 10**6
 MOST_STYLES = 4  # styles blended in one picture
 MOST_STEPS = 10_000  # updates of one run
 MOST_SETTINGS = 20_000  # bytes of the settings that the page sends
-LEAST_SIDE, LARGEST_SIDE = 32, 2048  # least and largest longer side of a result, px
-UNWATCHED_SECONDS = 30.0  # time after which a run that nobody looks at is paused
+LEAST_SIDE, LARGEST_SIDE = 32, 2048  # limits for the longer side of a result, in px
+UNWATCHED_SECONDS = 30.0  # time after which a run is paused if no open page shows it
 FORGOTTEN_SECONDS = 2 * 3600.0  # time after which the pictures of a visitor who is away are deleted
 STALLED_SECONDS = 30.0  # longest time for which an upload may send nothing before it is refused
 
@@ -45,11 +48,11 @@ _BARE_PATH = re.compile(rf"{_PATH}([^\s'\",;:()]+)")
 def safe_name(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
     """Return a file name that is safe in a folder and on a command line, and not taken yet.
 
-    Only ASCII letters, digits, dots, dashes and underscores stay: the command line would read a colon
-    as the beginning of a share. It would read a name that ends in .h5 as a trained network, so a name
-    whose suffix is not that of a picture gets the suffix .png. A name that the server might give to a
-    file of its own gets `my_` before it. Names that differ only in capital letters count as the same,
-    since some file systems do not distinguish them.
+    Only ASCII letters, digits, dots, dashes and underscores are kept. A colon, for example, would begin
+    the share of a style on the command line. A name whose suffix is not that of a picture gets the
+    suffix .png, since a name that ends in .h5 would mean a trained network. A name that the server
+    might give to a file of its own gets the prefix `my_`. Names that differ only in upper and lower
+    case count as equal, since some file systems do not distinguish them.
 
     Args:
       name: the name that the browser gave the file.
@@ -78,8 +81,8 @@ def safe_name(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
 def check_side(shape: Shape) -> None:
     """Check that a result is not larger than the page allows.
 
-    It is not enough to check the size that a visitor chooses. A recipe may take it for something else
-    than the longer side, such as the side of a square of the same area. And if the visitor chooses no
+    It would not be enough to check the size that a visitor chooses. In some recipes, this size is not
+    the longer side but, for instance, the side of a square of the same area. If the visitor chooses no
     size, the recipe decides.
 
     Args:

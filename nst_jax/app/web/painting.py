@@ -53,7 +53,7 @@ class PageDisplay(Display):
 class PageRecorder(single.Recorder):
     """Writes the pictures of a run into files for the page, each as the option `--frames` writes it."""
 
-    run: Run  # set before the first snapshot
+    run: Run  # set after `__init__`, which is that of the base class and knows of no run
 
     def _write(self, shot: Any) -> None:
         if self._is_there(shot):
@@ -68,7 +68,7 @@ class PageRecorder(single.Recorder):
     def _is_there(self, shot: Any) -> bool:
         """Return whether the run has this picture or a later one already.
 
-        This is so when the run has gone back, and makes updates again that it had made before.
+        It has if it went back to an earlier position, from which it repeats updates.
         """
         kept = self.run.kept
         return bool(kept) and shot.step <= kept[-1].step
@@ -99,11 +99,12 @@ class PictureWork:
     """
 
     def __init__(self, job: PictureJob, again: Callable[[], PictureJob], folder: Path) -> None:
-        """Make the work of a run.
+        """Make the computation of a run, which is the painting of one picture.
 
         Args:
           job: the checked job.
-          again: returns the job, read once more; called if the run goes on after it had ended.
+          again: reads the input files again and returns the same job; called if the run goes on after
+            it had ended, since the job is then no longer in memory.
           folder: the folder for the files of the run's positions.
         """
         self._job: PictureJob | None = job
@@ -113,7 +114,7 @@ class PictureWork:
 
     @classmethod
     def of(cls, words: Sequence[str], folder: Path) -> "PictureWork":
-        """Return the work that paints a command line of `stylize`.
+        """Return a `PictureWork` that paints what a command line of `stylize` describes.
 
         Args:
           words: the words of the command line.
@@ -163,9 +164,9 @@ class PictureWork:
             recorder.run = run
 
             def stopped() -> bool:
-                # Before the first picture of this turn, a pause ends the turn at once, and the next
-                # turn begins where this one began. Afterwards a pause waits for the next picture, since
-                # a checkpoint can be made only when a picture is done.
+                # If the visitor asks for a pause before the first picture of this turn, the turn ends
+                # at once, and the next turn begins where this one began. After the first picture, a
+                # pause waits for the next picture, since only then a checkpoint can be made.
                 asked = run.request is not Wish.NOTHING
                 at_once = run.request in (Wish.STOP, Wish.BACK)
                 return at_once or (asked and recorder.last is None)

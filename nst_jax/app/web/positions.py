@@ -15,11 +15,12 @@ from nst_jax import checkpoints
 from nst_jax._types import Checkpoint
 from nst_jax.app.web import limits
 
-# Least time between two positions. When a run goes back, it needs up to about this time until it is at
-# the chosen picture again, or longer if positions were deleted to save space.
+# Least number of seconds between two positions. When a run goes back, it needs up to about this time to
+# paint the chosen picture again, or longer if positions were deleted to save space.
 SECONDS = 5.0
-PAUSE = 20  # the least time is also so many times as long as writing the last position took
-SPARE = 4  # a position is written only if the disk has room for so many of its size
+# If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one.
+PAUSE = 20
+SPARE = 4  # a position is written only if the disk has room for this number of positions
 
 
 class _Position(NamedTuple):
@@ -29,10 +30,10 @@ class _Position(NamedTuple):
 
 
 class Positions:
-    """The positions of one run; the larger they are, the fewer are kept.
+    """The positions (checkpoints in files) of one run; the larger they are, the fewer are kept.
 
-    They only save time. To go back to a picture, a run can go on from any earlier position or begin
-    anew: it paints the same picture.
+    Positions only save time when a run goes back to an earlier picture. The run gets to the same
+    picture from any position before it, and also if it begins anew.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,15 +41,15 @@ class Positions:
         self._folder, self._clock = folder, clock
         self._known: list[_Position] = []
         self._written, self._pause = clock(), SECONDS
-        self._size = (
-            0  # of the last position, in bytes; all positions of a run have nearly this size
-        )
+        # Size of the last position, in bytes; all positions of a run have nearly this size.
+        self._size = 0
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
-        """Write the position after `step` updates if the last was written `SECONDS` ago or earlier.
+        """Write the position after `step` updates, unless the last one was written a moment ago.
 
-        A position that is not later than the newest one is not written, nor one that is larger than all
-        positions together may be, nor one for which the disk has little room.
+        At least `SECONDS` must pass between two positions. Nothing is written either if there is a
+        position after as many or more updates, if a position is larger than all positions together may
+        be, or if the disk has little room.
 
         Args:
           step: number of updates.
@@ -59,8 +60,7 @@ class Positions:
         if step <= newest or begun - self._written < self._pause or not self._has_room():
             return
         path = self._folder / f"position_{step:05d}.h5"
-        # For instance, the disk is full, or the folder cannot be written to. The run does not need the
-        # file.
+        # Errors, for instance of a full disk, are ignored, since the run does not need the file.
         with suppress(OSError, ValueError):
             checkpoints.save(path, position())
             self._size = path.stat().st_size

@@ -1,7 +1,7 @@
 """The queue of runs on one device: the first run paints, the others wait for their turn.
 
 A run is the painting of one picture by optimisation, which a visitor (somebody who uses the page in a
-browser) began. Nothing here knows of HTTP or of jax.
+browser) began. This module uses neither HTTP nor jax.
 """
 
 import logging
@@ -15,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class Queue:
-    """Runs in the order in which they asked for the device.
+    """A queue of runs (paintings by optimisation): the first one paints, the others wait.
 
     `serve` is the loop of the thread that paints; all other methods may be called by any thread.
     """
@@ -45,7 +45,7 @@ class Queue:
             self._changed.notify_all()
 
     def go_on(self, run: Run) -> None:
-        """Let a paused run wait for its next turn.
+        """Let a paused run wait for its next turn on the device.
 
         If the run still paints, since it has not followed a request to pause yet, the request is
         withdrawn.
@@ -116,7 +116,7 @@ class Queue:
             return self._line.index(run) if run in self._line else None
 
     def pause_unwatched(self) -> Sequence[Run]:
-        """Pause all runs that nobody looks at, unless their `keep` is set; return the paused runs."""
+        """Pause the runs that no open page shows, unless their `keep` is set; return these runs."""
         with self._changed:
             away = [run for run in self._line if not run.keep and not run.watched()]
             for run in away:
@@ -126,7 +126,7 @@ class Queue:
     # --- Painting ---------------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Give the runs their turns, one after the other, until the queue is closed."""
+        """Let the runs paint, one after the other, until the queue is closed."""
         while not self._closed:
             self.paint_next(timeout=None)
 
@@ -162,7 +162,8 @@ class Queue:
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)
-            if run.request is Wish.BACK:  # obeyed also if the run has ended since it was asked
+            # A request to go back is obeyed even if the run has ended since the request was made.
+            if run.request is Wish.BACK:
                 self._back(run, run.back_to)
                 return True
             if state is RunState.PAUSED and run.request is Wish.STOP:

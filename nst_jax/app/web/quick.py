@@ -28,16 +28,17 @@ from nst_jax.feed_forward import given_styles, style_names
 from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
 from nst_jax.vgg.precision import Precision
 
-TILE = 144  # px, longer side of a picture in the gallery
+TILE = 144  # px, longer side of each of the 26 pictures, side by side, of a photo in all styles
 
 
-# Options of the pictures that are painted before anybody asks: the first picture of the page; a weaker
-# style, which also needs the style vector of the photo; a smaller size.
+# When the server starts, pictures with these options are painted to compile programs: without options,
+# as the first picture of the page; with a weaker style, for which the style vector of the photo is
+# computed as well; and at a smaller size.
 FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
 
 
 class QuickPicture(NamedTuple):
-    """A picture by a single pass of a network, in a file."""
+    """A picture that was painted by a single pass of a network and written to a file."""
 
     path: Path
     words: list[str]  # the words of the command line that paints it
@@ -90,10 +91,12 @@ class QuickPainter:
             return QuickPicture(output, list(words), time.perf_counter() - begun)
 
     def warm(self, folder_of_all: Path) -> None:
-        """Paint sample pictures with `FIRST_OPTIONS`, so that networks and programs are then ready.
+        """Paint sample pictures, so that networks and programs are ready for the first visitor.
 
-        Each program is compiled for one size of pictures. The programs stay on disk, so that a later
-        start of the server only reads them. If the pictures cannot be written, nothing is prepared.
+        The pictures are painted with `FIRST_OPTIONS`. Each program is compiled for one size of
+        pictures. The programs stay on disk, so that a later start of the server only reads them. If the
+        sample pictures cannot be painted or written, the error is ignored, and networks and programs
+        are prepared when they are first needed.
 
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.
@@ -129,7 +132,7 @@ class QuickPainter:
             write_picture(output, row)
 
     def _painter(self, precision: Precision) -> InstantPainter:
-        """Return the painter for a precision; each is made only once, to keep networks and programs."""
+        """Return the painter for a precision, which keeps its networks and programs in memory."""
         if precision not in self._painters:
             kept = programs.instant_kept_in(cache.programs_folder(), lambda line: None)
             self._painters[precision] = InstantPainter(precision=precision, programs=kept)

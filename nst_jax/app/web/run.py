@@ -15,7 +15,7 @@ from nst_jax.app.web import limits
 
 
 class RunState(StrEnum):
-    """The state of a run."""
+    """What a run (the painting of one picture) does at the moment, or how it ended."""
 
     WAITING = "waiting"  # the run waits for its turn on the device
     PAINTING = "painting"
@@ -57,17 +57,17 @@ class Progress(NamedTuple):
 
 
 class RunPicture(NamedTuple):
-    """A picture of a run, in a file."""
+    """One picture of a run: its canvas after some of its updates, written to a file."""
 
     step: int  # number of updates after which the picture shows the canvas
     path: Path
 
 
 class Work(Protocol):
-    """What a run does with its turn on the device."""
+    """The computation of a run: paints in turns, between which other runs use the device."""
 
     def paint(self, run: "Run") -> bool:
-        """Paint until the run is finished, or until `run.request` asks for a pause or an end.
+        """Paint until the run is finished, or until `run.request` asks it to pause, stop or go back.
 
         The next call goes on from where this one ended. The method sets `run.progress` and adds
         pictures to `run.kept`. The visitor may withdraw the request before the method returns.
@@ -83,7 +83,10 @@ class Work(Protocol):
         """Let the next call of `paint` go on from the picture after `step` updates."""
 
     def close(self) -> None:
-        """Free the memory that the work holds; `paint` is called again only after `go_back`."""
+        """Free the memory that the work holds, when the run has ended.
+
+        `paint` is called again only if the run goes back to an earlier picture and goes on from there.
+        """
 
 
 @dataclass
@@ -95,7 +98,7 @@ class Run:
       words: the words of the command line that paints the same picture.
       folder: the folder of the run's inputs and pictures.
       watched: returns whether a page shows the run, or did until some seconds ago.
-      keep: whether the run goes on when nobody looks at it.
+      keep: whether the run goes on when no page shows it.
       files: names of the files in `folder` that the command line reads.
       state: the state of the run.
       why: why the run is paused or has failed, in one sentence; empty otherwise.

@@ -19,8 +19,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYWHERE = ("0.0.0.0", "::")  # values of `--host` that mean all addresses of this machine
 HTTP_PORT = 80  # the port that browsers leave out of an address and of the header Host
 
-# Headers of every answer. Scripts, styles and pictures come from this server only, and the page cannot
-# be shown within another page.
+# Headers of every answer. They tell the browser to load scripts, styles and pictures from this server
+# only, and not to show the page within another page.
 ANSWER_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -88,7 +88,7 @@ class Guard:
         return None
 
     def _is_own(self, host: str) -> bool:
-        """Return whether a header Host names this server."""
+        """Return whether the HTTP header Host with this value names this server."""
         if self.port == HTTP_PORT and not re.search(r":\d+$", host):
             host += f":{HTTP_PORT}"
         name, colon, port = host.lower().rpartition(":")

@@ -46,8 +46,8 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If nothing has changed for this long, something is sent all the same, since the server notices a lost
-# connection only when it sends something.
+# If nothing has changed for this long, a comment is sent, which the page ignores, since the server
+# notices a lost connection only when it sends something.
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
 # Most uploads that are received at a time, since an upload is held in memory until it is complete.
@@ -64,16 +64,16 @@ class Server:
           guard: decides which requests are served.
           queue: the runs of all visitors.
           visitors: all visitors.
-          make_work: makes the work of a run.
+          make_work: makes the `Work` of a run, which is the computation that paints its picture.
         """
         self.guard, self.queue, self.visitors = guard, queue, visitors
         self.closing = False
         self._make_work, self.quick = make_work, QuickPainter()
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
-        # Films and archives are made one at a time, since they too are held in memory.
+        # Films and archives are made one at a time, since each is held in memory until it is sent.
         self._archiving = asyncio.Semaphore(1)
-        # Requests for instant pictures wait for this lock and not in threads, since there are only few
-        # threads for all requests.
+        # Pictures by a single pass are painted one at a time. Requests wait for this lock here and not
+        # in worker threads, since there are only a few threads for all requests.
         self._quick_turn = asyncio.Lock()
         # A browser sends the cookies of a host to each of its ports, so their names contain the port.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
@@ -127,7 +127,13 @@ class Server:
     # --- For every request ------------------------------------------------------------------------
 
     def _guarded(self, application: Any) -> Any:
-        """Wrap an application: refuse what the guard refuses, and add headers to all answers."""
+        """Return an ASGI application that calls another, except for requests that the guard refuses.
+
+        It also adds security headers to all answers.
+
+        Args:
+          application: the ASGI application that is called.
+        """
 
         async def call(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "lifespan":
@@ -311,7 +317,7 @@ class Server:
         return FileResponse(visitor.uploads.view(name), media_type="image/png")
 
     async def gallery(self, request: Request, visitor: Visitor) -> Response:
-        """Send a picture of a photo in the 26 styles, side by side; paint it if it is not there."""
+        """Send one picture that shows a photo in the 26 styles, side by side; paint it if missing."""
         name = request.path_params["name"]
         if name not in visitor.uploads.known:
             raise HTTPException(404)
@@ -322,7 +328,10 @@ class Server:
         return FileResponse(output, media_type="image/jpeg")
 
     async def instant(self, request: Request, visitor: Visitor) -> Response:
-        """Paint an instant picture; if several requests of a visitor wait, paint only the newest."""
+        """Paint a picture by a single pass of a network, and send its address and its command line.
+
+        If several requests of a visitor wait, only the newest picture is painted.
+        """
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
         words = settings.instant_words(chosen)
@@ -349,7 +358,7 @@ class Server:
         )
 
     async def instant_picture(self, request: Request, visitor: Visitor) -> Response:
-        """Send the newest instant picture."""
+        """Send the newest picture that was painted for the visitor by a single pass of a network."""
         if visitor.quick is None:
             raise HTTPException(404)
         return _file(request, visitor.quick.path, "instant.png")
@@ -357,7 +366,7 @@ class Server:
     # --- Runs -------------------------------------------------------------------------------------
 
     async def begin(self, request: Request, visitor: Visitor) -> Response:
-        """Begin a run with the settings in the body of the request, and send the page's state."""
+        """Begin a run with the settings in the body of the request; send `Visitor.status` as JSON."""
         given = await _json(request)
         await asyncio.to_thread(
             visitor.begin,
@@ -369,10 +378,10 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def change(self, request: Request, visitor: Visitor) -> Response:
-        """Do with the run what the last word of the path says, and send the page's state.
+        """Do with the run what the last word of the path says; send `Visitor.status` as JSON.
 
         "pause", "go_on" and "stop" call these methods of the queue. "keep" and "unkeep" choose whether
-        the run goes on when nobody looks at it.
+        the run goes on when no open page shows it.
         """
         run, what = self._run(visitor), request.path_params["what"]
         changes: dict[str, Callable[[], Any]] = {
@@ -388,13 +397,16 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def back(self, request: Request, visitor: Visitor) -> Response:
-        """Let the run go back to one of its pictures, and pause there."""
+        """Let the run go back to one of its pictures and pause there; send `Visitor.status` as JSON."""
         run, step = self._run(visitor), request.path_params["step"]
         await asyncio.to_thread(self.queue.go_back, run, step)
         return JSONResponse(visitor.status(self.queue))
 
     async def start(self, request: Request, visitor: Visitor) -> Response:
-        """Add a picture of the run to the uploads, where another run may start; send its file name."""
+        """Add a picture of the run to the uploads, so that another run can start from it.
+
+        The answer has the name of the picture's file.
+        """
         self._run(visitor)
         step = request.path_params["step"]
         return JSONResponse({"name": await asyncio.to_thread(visitor.start_from, step)})
@@ -430,7 +442,7 @@ class Server:
         async with self._archiving:
             try:
                 return await asyncio.to_thread(make, *given)
-            except (FileNotFoundError, ValueError):  # a picture that is read was deleted
+            except (FileNotFoundError, ValueError):  # a picture of the run has just been deleted
                 raise HTTPException(404) from None
 
     @staticmethod

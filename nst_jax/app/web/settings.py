@@ -42,18 +42,19 @@ class Settings:
       photo: name of the file of the photo.
       styles: names of files of paintings, or names of some of the 26 styles, each with its share.
       recipe: name of the recipe.
-      quality: "draft", "good" or "best"; None leaves the number of updates to the recipe.
-      steps: number of updates; None leaves it to recipe and quality.
+      quality: "draft", "good" or "best", which choose a number of updates; None leaves this number to
+        the recipe.
+      steps: number of updates; None leaves it to recipe and quality. `stylize` refuses both together.
       strength: strength of the style, from 0 to 1; `recipes.strength.OWN` keeps the recipe's own style
         weight.
       size: size of the result in px: the longer side, unless the recipe measures otherwise; None is the
         recipe's size.
-      colors: whose colours the result has, a key of `COLORS`; None leaves it to the recipe.
+      colors: whose colours the result has, one of `COLORS`; None leaves it to the recipe.
       realism: how far the result is brought back to the edges of the photo, from 0 (not) to 1.
-      style_scale: factor by which the style is made larger.
+      style_scale: factor by which the style picture is enlarged (or reduced, if it is below 1).
       init: name of the file of the picture to start from; None starts as the recipe says.
       protect: name of the file of the mask whose white part stays as in the photo, and how much of the
-        photo stays there, from 0 to 1; or None.
+        photo stays there, from 0 to 1; None protects nothing.
       regions: pairs of names of files: a mask, and the painting whose style the mask's region gets.
     """
 
@@ -73,7 +74,7 @@ class Settings:
 
     @property
     def is_named(self) -> bool:
-        """Whether all styles are among the 26 of `instant`, which no other command paints."""
+        """Whether all styles are among the 26 learned styles, which only `instant` can paint."""
         return all(style_names.is_name(name) for name, _ in self.styles)
 
     @property
@@ -239,10 +240,11 @@ def stylize_words(settings: Settings) -> list[str]:
 def instant_words(settings: Settings) -> list[str]:
     """Return the words of the command line that paints with these settings by a single pass.
 
-    In the settings, a strength of `OWN` is the recipe's own style weight; in `instant`, a strength of 1
-    is the full style, and the most. So the strength is divided by `OWN`, and is 1 at most. Settings for
-    which `instant` has no option, such as regions and the recipe, are left out. If the styles are
-    names, the strength is left out as well, and so are colours that need the pixels of a style picture.
+    The page has one slider of strength for both commands. In `stylize`, its value `OWN` means the
+    recipe's own style weight; in `instant`, 1 means the full style and is the largest value. So the
+    strength is divided by `OWN`, and limited to 1. Settings for which `instant` has no option, such as
+    regions and the recipe, are left out. If the styles are names of the 26 learned styles, the strength
+    is left out as well, and so are colours that need the pixels of a style picture.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=256)
@@ -282,20 +284,25 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def frames_words(words: Sequence[str], step: int) -> list[str]:
-    """Return the words of a run with two options more, which write its picture after `step` updates.
+    """Return a run's command line with two more options, which write its picture after `step` updates.
 
-    The picture is written into the folder `frames`. A run of only `step` updates would give another
-    picture, since a recipe divides its updates among scales.
+    The picture is written into the folder `frames`. The command still makes all updates: a run of only
+    `step` updates would give another picture, since a recipe divides its updates among scales.
 
     Args:
-      words: the words of the run, from `stylize_words`.
+      words: the words of the run's command line, from `stylize_words`.
       step: number of updates after which the picture is wanted.
     """
     return [*words, "--every", str(max(step, 1)), "--frames", "frames"]
 
 
 def frame_name(step: int) -> str:
-    """Return the path of the picture after `step` updates, such as "frames/step_00040.png"."""
+    """Return the path of the picture after `step` updates that the words of `frames_words` write.
+
+    Example:
+      >>> frame_name(40)
+      'frames/step_00040.png'
+    """
     return f"frames/{_frame(step)}"
 
 
@@ -329,14 +336,14 @@ def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
 @click.command(cls=parsing.Command)
 @painting.stylize
 def _stylize(**chosen: Any) -> dict[str, Any]:
-    """Return the options of `stylize`, as parsed."""
+    """Return the parsed options and arguments of `stylize`; the command serves only to parse them."""
     return chosen
 
 
 @click.command(cls=parsing.Command)
 @feed_forward.instant
 def _instant(**chosen: Any) -> dict[str, Any]:
-    """Return the options of `instant`, as parsed."""
+    """Return the parsed options and arguments of `instant`; the command serves only to parse them."""
     return chosen
 
 
@@ -372,7 +379,7 @@ def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[
 
 
 def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
-    """Return the checked job of a command line of `stylize`.
+    """Return the checked job that a command line of `stylize` describes.
 
     Args:
       words: the words of the command line, from `stylize_words`.
@@ -396,7 +403,7 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
 
 
 def instant_job_of(words: Sequence[str], folder: Path) -> InstantJob:
-    """Return the checked job of a command line of `instant`.
+    """Return the checked job that a command line of `instant` describes.
 
     Args:
       words: the words of the command line, from `instant_words`.

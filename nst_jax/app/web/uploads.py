@@ -18,7 +18,8 @@ from nst_jax.recipes.sizes import LongEdge
 # replaces the mask's file.
 MASKS = ("mask_keep.png", "mask_1.png", "mask_2.png", "mask_3.png")
 
-ROLES = ("photo", "painting", "mask", "start")  # what a picture is for
+# What a picture is used for; a "start" is a picture from which the painting of another one starts.
+ROLES = ("photo", "painting", "mask", "start")
 
 VIEW = 1024  # px, longer side of the copy of a picture that the page shows
 
@@ -126,7 +127,7 @@ class Uploads:
     def gallery(self, name: str) -> Path:
         """Return the path of the picture that shows one of the visitor's photos in the 26 styles.
 
-        The version is part of the path, so a later photo of the same name has another path.
+        `Upload.version` is part of the path, so a later photo of the same name has another path.
         """
         return self.folder / f"gallery_{self.known[name].version}_{name}.jpg"
 

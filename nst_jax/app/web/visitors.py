@@ -19,8 +19,8 @@ from nst_jax.app.web.quick import QuickPicture
 from nst_jax.app.web.run import ENDED, Run, RunState, Work
 from nst_jax.app.web.uploads import Uploads
 
-# A function that makes the work of a run, from the words of its command line and the folder of its
-# files.
+# A function that makes the `Work` of a run (the computation that paints its picture), from the words of
+# its command line and the folder of its files.
 MakeWork: TypeAlias = Callable[[Sequence[str], Path], Work]
 
 
@@ -33,7 +33,7 @@ class Visitor:
         self.uploads = Uploads(folder)
         self.run: Run | None = None
         self.quick: QuickPicture | None = None
-        self.asked = 0  # number of the newest request for an instant picture
+        self.asked = 0  # number of requests so far for a picture by a single pass of a network
         self.streams = 0  # number of open pages
         # The settings with which the run was begun; None if there is no run.
         self.last_settings: dict[str, Any] | None = None
@@ -42,8 +42,8 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
-        self._starts = 0  # number of pictures that were kept as starts so far
-        # Name of a start's file -> the command lines that make this picture.
+        self._starts = 0  # number of pictures so far that were kept to start another run from
+        # Name of the file of such a picture -> the command lines that make the picture.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -81,7 +81,10 @@ class Visitor:
         return 0.0 if self.streams else self._clock() - self._seen
 
     def is_watching(self) -> bool:
-        """Return whether a page is open, or was a moment ago, as while the page is reloaded."""
+        """Return whether a page is open, or was less than `UNWATCHED_SECONDS` ago.
+
+        So the result is still True while the page is reloaded.
+        """
         return self.away() < limits.UNWATCHED_SECONDS
 
     # --- Runs -------------------------------------------------------------------------------------
@@ -92,8 +95,8 @@ class Visitor:
         Args:
           given: the settings as the page sent them, decoded from JSON.
           queue: the queue of all visitors.
-          make_work: makes the work of the run.
-          keep: whether the run goes on when nobody looks at it.
+          make_work: makes the `Work` of the run, which is the computation that paints its picture.
+          keep: whether the run goes on when no page is open that shows it.
 
         Raises:
           ValueError: with a message of one sentence, if the settings cannot be used.
@@ -160,8 +163,8 @@ class Visitor:
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
-        # Earlier starts are deleted here, since the page cannot remove starts, and they count among the
-        # pictures of which a visitor may have only so many.
+        # Earlier starts are deleted here, since the page cannot remove them, and since they count
+        # towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
         # Each start gets a new name, so that in command lines a name always means the same picture.
@@ -216,7 +219,7 @@ class Visitors:
         return self._known.get(secret or "")
 
     def welcome(self) -> tuple[str, Visitor]:
-        """Make a new visitor; return the visitor's secret, and the visitor.
+        """Make a new visitor; return the secret for the visitor's cookie, and the visitor.
 
         Raises:
           ValueError: if there are too many visitors, of whom none can be forgotten (deleted with all
@@ -235,7 +238,10 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause the runs that nobody looks at; forget visitors who have been away for long."""
+        """Pause the runs that no open page shows; delete visitors who have been away for long.
+
+        The pictures of such a visitor are deleted as well.
+        """
         self._queue.pause_unwatched()
         with self._lock:
             for secret, visitor in list(self._known.items()):
@@ -251,7 +257,7 @@ class Visitors:
         return visitor.run is not None and self._queue.place(visitor.run) is not None
 
     def _forget_one(self) -> bool:
-        """Forget one visitor, the one who is away longest of those who have no run.
+        """Delete one visitor: of those without a run, the one who has been away longest.
 
         Returns:
           Whether there was such a visitor.
