@@ -1,10 +1,10 @@
-"""The records that functions of this package exchange, and the meaning of each array type.
+"""The named tuples that functions of this package exchange, and the meaning of each array type.
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels, such as BGR with the mean subtracted, occur only in
 `vgg`, in the canvases (pictures being optimised, `State.canvas`) of recipes that optimise in network
-pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe. A recipe has
-every choice and number of a style transfer.
+pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe. (A recipe is
+an object with all settings of a style transfer, see `recipes.Recipe`.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,9 +59,9 @@ class Params:
     pixels: str = field(metadata={"static": True})
 
 
-# Key in the metadata of a recipe's field that was added after runs had been recorded. While such a
-# field has its default value, it is left out of the records in pictures and checkpoints, so that the
-# records of runs that do not use it stay as they were.
+# A recipe is recorded in pictures and checkpoints. Fields that were added to recipes after the first
+# records had been written have this key in their dataclass metadata. Such a field is recorded only if it
+# differs from its default value, so that a recipe that does not use it gives the same record as before.
 ADDED_LATER = "added later"
 
 
@@ -91,7 +91,7 @@ class Guides(NamedTuple):
 class KeptContent(NamedTuple):
     """The content picture, and how much of it each pixel of the result keeps, for protected parts.
 
-    With this record, `controls.with_kept` mixes the content into the canvas.
+    `controls.with_kept` uses these arrays to mix the content into the canvas.
     """
 
     content: Float[Array, "*batch h w 3"]
