@@ -60,8 +60,9 @@ class Params:
 
 
 # A recipe is recorded in pictures and checkpoints. Fields that were added to recipes after the first
-# records had been written have this key in their dataclass metadata. Such a field is recorded only if it
-# differs from its default value, so that a recipe that does not use it gives the same record as before.
+# records had been written have this key in their dataclass metadata. Such a field is recorded only if
+# it differs from its default value, so that a recipe that does not use it gives the same record as
+# before.
 ADDED_LATER = "added later"
 
 

@@ -1,4 +1,4 @@
-"""The canvases of a batch: several pictures that are optimised at once, by a `vmap` of one loop."""
+"""The canvases of a batch: pictures that are optimised at once, by `jax.vmap` of the loop for one."""
 
 from dataclasses import replace
 from functools import partial
@@ -28,11 +28,12 @@ from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.targets import blend, stacked_targets, style_targets
 from nst_jax.vgg.network import with_forms
 
-# The `vmap` axis of each leaf of the recipe: 0 if the leaf is an array with one number for each
-# picture; None if the leaf is a single number, which all pictures share.
+# The `vmap` axis of each leaf of the recipe, a pytree of numbers: 0 if the leaf is an array with one
+# number for each picture; None if the leaf is a single number, which all pictures share.
 Axes: TypeAlias = tuple[int | None, ...]
 
-RealSizes: TypeAlias = Int[np.ndarray, "n 2"]  # the real (height, width) of each canvas in a bucket
+# The (height, width) of each canvas, for canvases that lie at the top left of larger arrays.
+RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 
 
 class Member(NamedTuple):
@@ -42,9 +43,9 @@ class Member(NamedTuple):
     # Index of its content in the batch's list of contents. Members with the same index share the
     # features of the content.
     content: int
-    # A number for its style picture, or for its list of blended style pictures. Members with the same
-    # number share the statistics of these pictures. If styles get the colours of the content, they are
-    # other pictures for each content, so the number then depends on the content as well.
+    # Index of its style picture, or of its list of blended style pictures. Members with the same index
+    # share the statistics of these pictures. If the recipe gives styles the colours of the content, one
+    # style becomes a different picture for each content, and gets a different index for each.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its controls, and its scales
     key: Array  # random key for a start that draws noise
@@ -116,8 +117,9 @@ class BatchCanvas:
     def measure(self, scale: int) -> Targets:
         """Compute the targets of all members at a scale, stacked along a first axis.
 
-        Each content and each style is measured only once, even if several members have it; in a bucket,
-        once for each of its sizes.
+        Each content and each style is measured only once, even if several members have it. In a bucket
+        (`Plan.in_bucket`), members may have the same style in several sizes; it is then measured once
+        for each of these sizes.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
@@ -137,19 +139,21 @@ class BatchCanvas:
                 contents[member.content] = pieces.content(picture, **real)
                 photos[member.content] = pieces.photo(picture)
             # In a bucket, contents differ in size, and for each of them the recipe's size rule may give
-            # the same style another size. So the sizes belong to the key there.
+            # the same style another size. So in a bucket, the sizes are part of the key.
             name = (member.style, here.style_shapes) if self.plan.in_bucket else member.style
             if name not in styles and self.plan.in_bucket:
                 styles[name] = self._statistics_in_bucket(scale, member, pieces)
             if name not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
-                # A loss that matches positions has finished targets, not statistics to be blended.
+                # For a loss that matches positions, the targets are complete now. For other losses,
+                # the statistics are blended below.
                 if isinstance(recipe.terms.style_loss, MatchingLoss):
                     styles[name] = pieces.styles(pictures)
                     continue
                 styles[name] = [pieces.statistics(picture) for picture in pictures]
-        # Measuring needs no `vmap` over the members: of the numbers that a sweep may vary, only the
-        # style shares change the targets, and they are applied here, after the measuring.
+        # Measuring needs no `vmap` over the members. Of the numbers that a sweep may vary, only the
+        # style shares (weights by which styles are blended) change the targets, and they are applied
+        # here, after the measuring.
         targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
@@ -198,7 +202,10 @@ class BatchCanvas:
         return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
 
     def _statistics_in_bucket(self, scale: int, member: Member, pieces: Measuring) -> list[Any]:
-        """Return the statistics of each style of a member, for styles that lie in a bucket's arrays."""
+        """Return the statistics of each style of a member, measured at the top left of larger arrays.
+
+        The plan gives the sizes of these arrays.
+        """
         shapes, (array,) = (
             member.prepared.scales[scale].style_shapes,
             self.plan.scales[scale].style_shapes,
@@ -211,9 +218,9 @@ class BatchCanvas:
         return found
 
     def _real_sizes(self, scale: int) -> RealSizes | None:
-        """Return the (height, width) of each member's canvas inside its larger array, for a bucket.
+        """Return the (height, width) of each member's canvas, if the canvases lie in larger arrays.
 
-        None without a bucket, since canvases then fill their arrays.
+        The result is None if they fill their arrays (`Plan.in_bucket` is False).
         """
         if not self.plan.in_bucket:
             return None
@@ -300,9 +307,9 @@ class BatchCanvas:
         return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Return the images of the coarser scale, resized for a scale and laid into its arrays.
+        """Return the images of the scale before, resized and laid into the larger arrays of a scale.
 
-        Each picture is cut out at its real size and resized to its real size at `scale`. NumPy does
+        Each picture is cut out of its array, and resized to the size that it has at `scale`. NumPy does
         that on the host, so that nothing is compiled for the sizes of the pictures.
 
         Args:
@@ -385,7 +392,7 @@ class BatchCanvas:
 
     def is_broken(self, state: State) -> bool:
         del state
-        return False  # a chunk never ends early, since its other pictures continue
+        return False  # if a picture diverges, the run goes on for the other pictures of the chunk
 
     def hand_over(self, scale: int, state: State) -> Handover:
         image = self._images(scale, state, clipped=False)
@@ -443,7 +450,7 @@ class BatchCanvas:
         """
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)
-        if realism.ndim:  # a sweep; the remainder lets all members share an array of length one
+        if realism.ndim:  # [n] for the n pictures of the batch, or [1] for all of them
             realism = realism[member.place % len(realism)]
         shares = _shares(self._measuring_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
@@ -463,7 +470,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
     """
     take = np.asarray(indices)
     return recipes.with_numbers(
-        # The remainder lets all members share an array of length one.
+        # With the remainder `%`, an array with a single entry serves all pictures.
         recipes.as_arrays(recipe.bare()),
         lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
     )
@@ -507,7 +514,8 @@ def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
 def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None) -> Array:
     """Copy canvases [members, h, w, 3] from the host to the devices that share the batch.
 
-    With `bands`, they are padded and distributed by band.
+    With `bands`, several devices share each canvas: it is padded and cut into horizontal bands, one for
+    each of these devices.
     """
     if bands is None:
         return distribute(jnp.array(sharding.split(canvases, mesh)), None)

@@ -166,8 +166,9 @@ def stylize_many(
         `bands` is more than 1.
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape. It contains
         `recipe`, `size` and all further arguments up to `realism` (of `tap_styles` only the layers),
-        `devices`, `chunk` and `bands`. So none of these may be given as well, except `tap_styles`,
-        whose pictures must be. Default: new plans are made.
+        `devices`, `chunk` and `bands`. So none of these may be given as well. The exception is
+        `tap_styles`: if the plan was made with it, its pictures must be given here. Default: new plans
+        are made.
       regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
         list of n masks of any sizes, its weight an array [n].
       protect: as in `stylize`; mask and amount may be batches, too.
@@ -178,11 +179,11 @@ def stylize_many(
       bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
         Pictures of all sizes up to this side then share one compiled loop for each scale. Each picture
         gets the losses and updates that it would get without the array; the rest of the array takes
-        time, but changes nothing. What would not be exact in a larger array is refused: losses that are
-        no sums over positions, regions, and tiles, among others. `"off"`, the default: each shape of
+        time, but changes nothing. What would not be exact in a larger array is refused, such as
+        regions, tiles, and losses that are not sums over positions. `"off"`, the default: each shape of
         canvas has a compiled loop of its own. `"auto"`: arrays of several shapes, chosen by
-        `nst_jax.scaling.bucket_choice` so that compiling and painting take the least time together, as
-        far as typical times of the platform say. Pictures whose losses would not be exact in larger
+        `nst_jax.scaling.bucket_choice` so that compiling and painting together take the least time, as
+        estimated from typical times of the platform. Pictures whose losses would not be exact in larger
         arrays, or that do not fit into memory in them, get a compiled loop for their own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
@@ -286,7 +287,10 @@ def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
 
 
 def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> bool:
-    """Return whether pictures are resized on the host: yes, if some of them may lie in buckets."""
+    """Return whether NumPy resizes the pictures, so that JAX compiles nothing for their sizes.
+
+    It does so if some of the pictures may lie in larger arrays (see `buckets`).
+    """
     if bucket != buckets.AUTO:
         return bucket is not None
     sizes = {image.shape for image in _checks.images("contents", contents)}
@@ -517,8 +521,8 @@ def _resized(
     }
 
 
-# The numbers of a recipe that may be arrays [n], so that each picture of a batch has its own: those
-# whose path of attributes in the recipe begins with one of these.
+# A number of a recipe may be an array [n], with one value for each picture of a batch, if the path of
+# its attributes, such as "terms.style_weight", begins with one of these.
 SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures.realism")
 
 
@@ -538,7 +542,10 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def _lists(styles: Any) -> list[list[np.ndarray]]:
-    """Do what `_blends` does, without checking the number of images against the recipe."""
+    """Return each entry of the argument `styles` as a list of images, each of which is checked alone.
+
+    `_blends` also checks the number of images in each list.
+    """
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
         return [
             _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
@@ -590,7 +597,7 @@ def _count(
 
 
 def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
-    """Return the members in groups, each of which can share a compiled loop.
+    """Divide the members into groups; the members of a group can share a compiled loop.
 
     Within a group, all canvases have the same shape at each scale. With a style loss that matches
     positions, all styles have the same shapes as well, since the shapes of its targets depend on them.
@@ -697,9 +704,9 @@ def plan_by_cost(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of members in the buckets that `chosen_buckets` chooses; return plans and members.
+    """Plan the run of members in the arrays that `chosen_buckets` chooses to save time.
 
-    Members whose losses would not be exact in a bucket get arrays of the size of their canvas.
+    Members whose losses would not be exact in larger arrays get arrays of the size of their canvas.
 
     Args:
       members: the pictures of the batch.
@@ -707,10 +714,13 @@ def plan_by_cost(
       mesh: as in `plan_in_buckets`.
       device: as in `plan_in_buckets`.
       chunk: as in `plan_in_buckets`.
-      bands: as in `plan_in_buckets`.
+      bands: whether several devices share each picture; larger arrays are then not used.
+
+    Returns:
+      For each shape of arrays a plan and the members that are painted in such arrays.
 
     Raises:
-      ValueError: if there is too little memory even for tiles.
+      ValueError: if there is too little memory, even if pictures are computed in tiles.
     """
     can = [
         not bands
@@ -805,7 +815,16 @@ def paint_batch(
 def _report(
     progress: Progress, watch: Watch, before: int, total: int, state: State, evaluations: int
 ) -> None:
-    """Call `progress` for a chunk; `before` is the number of evaluations of the chunks before."""
+    """Call `progress` while a chunk is painted.
+
+    Args:
+      progress: the function to call.
+      watch: waits until the state is computed.
+      before: number of evaluations in the chunks before this one.
+      total: number of evaluations in all chunks.
+      state: the last state of this chunk.
+      evaluations: number of evaluations in this chunk so far.
+    """
     # JAX computes asynchronously, and `progress` must report only updates that are finished.
     watch.wait(state.step)
     progress(before + evaluations, total)

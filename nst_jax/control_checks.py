@@ -76,7 +76,9 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
 
 
 def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
-    """Return a note for each region that is empty at some style taps, at the final scale.
+    """Return a text for each region that is empty at some style taps, to be shown as a warning.
+
+    Only the final scale (the full resolution) is examined.
 
     Raises:
       ValueError: if a region is empty at every style tap; the message names the size.

@@ -156,7 +156,9 @@ def distances(
     step: Int[Array, ""],
     recipe: Recipe,
 ) -> dict[str, Float[Array, ""]]:
-    """Return the unweighted style loss of a canvas: style tap, or part of the loss -> number.
+    """Return the unweighted style loss of a canvas as a dictionary from its parts to numbers.
+
+    The keys are the style taps, or for a loss with named parts, the names of these parts.
 
     Args:
       params: the weights of the network.

@@ -377,7 +377,7 @@ class DreamCanvas:
         return measured
 
     def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
-        """Return the shot at a position of the dream.
+        """Return the `DreamShot` for a position of the dream.
 
         `new` has the maximised values of all canvases since the previous shot, as consecutive parts.
         """

@@ -48,8 +48,8 @@ class MeasuringPrograms(NamedTuple):
     """The compiled functions that measure targets.
 
     `measure_styles` is the function with this name in `correspondence`, and `kept_of` the one in
-    `controls.regions`. All others are the functions with these names in `targets`, where
-    `statistics_of_size` is `targets.statistics_of`, too.
+    `controls.regions`. `statistics_of_size` is a second compiled form of `targets.statistics_of`. All
+    others are the functions with these names in `targets`.
     """
 
     measure_content: Callable[..., Any]
@@ -105,8 +105,8 @@ class Measuring:
 
         Args:
           content: [h, w, 3].
-          held: a further tap to measure, at which an additional content loss keeps protected parts like
-            the content; None if there is no such tap.
+          held: a further tap to measure, which is read by the additional content loss that keeps
+            protected parts similar to the content; None if there is no such loss.
           size: the real (height, width) of the content, if it lies at the top left of a larger array;
             None: it fills the array.
         """
