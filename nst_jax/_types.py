@@ -83,9 +83,9 @@ class Guides(NamedTuple):
     # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
     # at a tap sum to 1.
     shares: dict[str, Array]
-    # For the additional content loss that keeps protected parts like the content. The tap of this loss
-    # -> [h', w', 1], the square root of the loss's weight at each position: features are multiplied by
-    # it before the loss squares differences. The dictionary is empty if nothing is protected.
+    # For the additional content loss, which keeps protected parts close to the content: its tap ->
+    # [h', w', 1], the square root of the loss's weight at each position. Features are multiplied by it
+    # before the loss squares differences. The dictionary is empty if nothing is protected.
     held: dict[str, Array]
 
 

@@ -105,8 +105,8 @@ class Measuring:
 
         Args:
           content: [h, w, 3].
-          held: a further tap to measure, which is read by the additional content loss that keeps
-            protected parts similar to the content; None if there is no such loss.
+          held: the tap of the additional content loss, which keeps protected parts close to the
+            content; None if there is no such loss.
           size: the real (height, width) of the content, if it lies at the top left of a larger array;
             None: it fills the array.
         """

@@ -258,9 +258,9 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size` and
-        all further arguments up to `realism`, and `devices`. So none of these may be given as well,
-        except `tap_styles`: a plan contains only its taps, so it must be given again for its pictures.
-        Default: a new plan is made.
+        all further arguments up to `realism`, and `devices`. So none of these may be given as well. The
+        exception is `tap_styles`: a plan contains only its taps, so if the plan was made with it, its
+        pictures must be given here. Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
@@ -389,7 +389,7 @@ def paint(
       protect: see `stylize`.
       opacity: see `stylize`.
       style_opacity: see `stylize`.
-      bucket: see `stylize`. A checkpoint of a run in a bucket continues in the same one only.
+      bucket: see `stylize`. A run with `bucket` can be resumed only with the same `bucket`.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
@@ -483,7 +483,8 @@ def _planned(
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
-    if bucket is None or bucket == buckets.AUTO:  # by cost, one picture fills its arrays
+    # "auto" minimises the time of a call. For a single picture, that is an array of its own size.
+    if bucket is None or bucket == buckets.AUTO:
         return plan_scales(recipe, scales, mesh=mesh, device=device)
     return plan_in_square(recipe, scales, bucket, mesh=mesh, device=device)
 
@@ -583,7 +584,7 @@ def paint_planned(
     """
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
-    if plan.in_bucket:  # opacities are no part of a plan
+    if plan.in_bucket:  # checked again, since the plan was made without knowing of opacities
         scales, controlled = plan.real_scales, given is not None
         buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
     prepared = prepare.prepare_pictures(content, style, plan.recipe, given, on_host=plan.in_bucket)
@@ -654,8 +655,8 @@ def _identity(
     controls = {} if given is None else given.facts()
     facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
     if plan.in_bucket:
-        # In other arrays, sums are added up in another order, so that the last bits differ. The arrays
-        # of coarser scales and of styles follow from this one.
+        # In arrays of another size, sums are added up in another order, so the last bits differ. The
+        # size at the final scale is enough: it decides on the sizes of all other arrays.
         height, width = plan.scales[-1].shape
         facts["bucket"] = f"{width}x{height} px"
     return facts

@@ -316,10 +316,10 @@ def prepared_of(
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
-    To recolour a style, its colours are compared with those of the content. Only some pixels count in
-    this: of the style, those that count in its statistics (not the transparent ones, and of a region's
-    style not those outside its mask); of the content, those that get this style (not the transparent
-    ones, and for a region's style only those in the region).
+    To recolour a style, its colours are compared with those of the content. Transparent pixels of both
+    are left out. Of the content, only those pixels are used that are painted in this style: for the
+    style of a region, those in the region. If the style of a region has a mask, only its pixels inside
+    the mask are used.
 
     Args:
       content: [h, w, 3] at its final size.
@@ -369,7 +369,7 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
 
 def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     """Resize a picture as `resized` does, without compiling a program for its size."""
-    # `jnp.asarray` would compile a copy of this shape.
+    # `jnp.asarray` would compile a copying program for this shape.
     return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 
 

@@ -134,7 +134,7 @@ def _measure_controlled(
     controls: Controls,
     bands: Bands | None,
 ) -> Targets:
-    """Do what `measure` does if there are regions, protected or transparent parts."""
+    """Return the result of `measure` for a run with regions, protected or transparent parts."""
     check_styles(recipe.terms, len(styles) - controls.regions + 1)
     found = measure_masks(controls, recipe)
     sums = [
@@ -165,8 +165,8 @@ def measure_content(
       content: [h, w, 3] in [0, 1].
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices; None means one device.
-      held: a further tap, whose content loss keeps protected parts like the content; None if there is
-        no such tap.
+      held: the tap of the additional content loss, which keeps protected parts close to the content;
+        None if there is no such loss.
       size: the real (height, width) of the content, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -454,8 +454,9 @@ class MaskedTaps(NamedTuple):
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
-    # Tap of the content loss that keeps protected parts like the content -> [h', w', 1], the square
-    # roots of the weights of positions in this loss. Empty if there is no such loss.
+    # For the additional content loss, which keeps protected parts close to the content: its tap ->
+    # [h', w', 1], the square root of the loss's weight at each position. Empty if there is no such
+    # loss.
     held: dict[str, Array]
 
 
@@ -596,7 +597,10 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
-    """Refuse arguments of the wrong type, and tiles or bands with losses that are not additive."""
+    """Refuse arguments of the wrong type, and tiles or bands with losses that are not additive.
+
+    `order` is the end of the message about a wrong type, such as "the order is losses_of(params, ...)".
+    """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
     check_not_cut(recipe)
