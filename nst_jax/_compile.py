@@ -139,7 +139,7 @@ class Jitted:
         return program
 
     def _jitted(self) -> Any:
-        """Return the function as jitted by a new call of `jax.jit`; nothing is compiled yet."""
+        """Jit the function by a new call of `jax.jit`, and return the result; this compiles nothing."""
 
         # Each call of `jax.jit` gets a new function object. JAX caches compiled programs by function,
         # so `clear_cache` on one jitted function would otherwise drop the programs of all.

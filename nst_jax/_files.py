@@ -27,7 +27,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it has over `LONGEST_NAME` bytes, cut it and add a digest of it all."""
+    """Return a file's name; if it exceeds `LONGEST_NAME` bytes, its beginning and a hash of it all."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name
@@ -86,7 +86,8 @@ def atomic(path: Path) -> Iterator[Path]:
             _unfinished.discard(part)
 
 
-# The temporary files that this process is writing, and its lock files, for `remove_unfinished`.
+# The temporary files that this process is writing, and its lock files; `remove_unfinished` removes
+# them.
 _unfinished: set[Path] = set()
 
 
@@ -153,8 +154,8 @@ def _like(target: Path, part: Path) -> int | None:
         try:
             os.chown(part, old.st_uid, old.st_gid)
         except OSError:
-            # The system does not permit it. `part` may have another group, so the group's permissions
-            # are taken away.
+            # This process may not change the owner or the group. So `part` may belong to another group,
+            # which then gets no permissions.
             mode &= ~0o070
     return mode
 

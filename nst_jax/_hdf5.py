@@ -473,7 +473,7 @@ def store(
 
 
 def layout_of(arrays: Mapping[str, Any]) -> Layout:
-    """Return the shape and the dtype's name of each array, under the array's name."""
+    """Return a dictionary: name of an array -> (its shape, the name of its dtype)."""
     return {name: (tuple(array.shape), array.dtype.name) for name, array in arrays.items()}
 
 

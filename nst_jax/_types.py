@@ -75,10 +75,11 @@ class Guides(NamedTuple):
     `controls.regions`.
     """
 
-    # Style tap -> [h', w', r + 1], T of each region; the region with the default style is the first.
+    # Style tap -> [h', w', r + 1], the mask values T of each region. The region with the default style
+    # is the first.
     masks: dict[str, Array]
-    # Style tap -> [r + 1], for each region the sum of T² over all positions, or 1 for an empty region.
-    # The region's sums are divided by this number to get means.
+    # Style tap -> [r + 1], for each region the sum of the squared mask values T² over all positions, or
+    # 1 for an empty region. The region's sums are divided by this number to get means.
     totals: dict[str, Array]
     # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
     # at a tap sum to 1.
@@ -109,8 +110,9 @@ class Targets(NamedTuple):
     """
 
     content: Features  # content tap -> features of the content picture
-    # Style tap -> target of the style loss, e.g. the style's Gram matrix. With `guides`, the targets of
-    # all regions are stacked along a first axis.
+    # Name of the style tap, e.g. "relu1_1" -> target of the style loss there, e.g. the style's Gram
+    # matrix. For the second style loss that a recipe may have, the names begin with "second_". With
+    # `guides`, the targets of all regions are stacked along a first axis.
     style: dict[str, Any]
     # The content picture; None unless the recipe has a `matting_weight` or a `losses.JointContentLoss`.
     photo: Image | None = None
@@ -132,8 +134,9 @@ class Losses(NamedTuple):
     content: Scalar
     style: Scalar
     tv: Scalar
-    # Style tap -> its weighted loss. For a style loss with named parts (see `losses.MatchingLoss`):
-    # name of the part -> its weighted loss.
+    # Name of the style tap -> its weighted loss. For the second style loss that a recipe may have, the
+    # names begin with "second_". For a style loss with named parts (see `losses.MatchingLoss`): name of
+    # the part -> its weighted loss.
     style_layers: dict[str, Scalar]
     # The matting energy: how far the picture is from being a locally affine function of the content's
     # colours. None if the recipe has no `matting_weight`.

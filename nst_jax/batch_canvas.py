@@ -1,4 +1,4 @@
-"""The canvases of a batch: pictures that are optimised at once, by `jax.vmap` of the loop for one."""
+"""The canvases of a batch: pictures optimised together, by `jax.vmap` of the loop for one picture."""
 
 from dataclasses import replace
 from functools import partial

@@ -325,7 +325,7 @@ def _style_sides(member: Member) -> int:
 
 
 def _check_only_in_plan(**given: Any) -> None:
-    """Refuse arguments that a plan already contains; `given` has them by name, None if not given."""
+    """Refuse the arguments `given`, which a plan already contains, except those that are None."""
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
@@ -423,11 +423,11 @@ def _recolored(
     given: Sequence[Given | None],
     recipe: Recipe,
 ) -> list[prepare.Prepared]:
-    """Return the prepared arrays of each picture of the batch, with their colours as the recipe says.
+    """Return the prepared arrays of each picture of the batch, recoloured if the recipe says so.
 
     Pictures with the same content and styles share one recoloured copy. A picture with regions or
-    transparent parts gets its own copy: these decide which pixels' colours count, and they may differ
-    from picture to picture.
+    transparent parts gets its own copy, since these decide which pixels' colours are compared, and they
+    may differ from picture to picture.
 
     Args:
       resized: (index of a content, index of an entry of the styles) -> this pair at its sizes.
@@ -527,7 +527,7 @@ SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
-    """Return each entry of the argument `styles` as a list of images, checked.
+    """Check each entry of the argument `styles`, and return it as a list of images.
 
     A list of one image is a single style, a longer list is a blend.
     """
@@ -641,8 +641,8 @@ def plan_members(
     """
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
-    # The plan must foresee the memory for styles of all shapes. With a loss that matches positions, all
-    # members have styles of the same shapes already, see `_by_shape`.
+    # The plan's memory must be enough for styles of all shapes, so the plan gets all of them. With a
+    # loss that matches positions, all members have styles of the same shapes, see `_by_shape`.
     if not recipe.terms.matched:
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     count = len(members)
@@ -672,11 +672,12 @@ def plan_in_buckets(
       bands: whether several devices share each picture, which is refused.
 
     Returns:
-      For each bucket its plan and the members that are painted in it.
+      Pairs of a plan and the members that are painted by it. Members with different numbers of updates
+      per scale get different plans.
 
     Raises:
-      ValueError: if a picture is larger than `side`, if the recipe or its controls prevent a bucket, or
-        if there is too little memory for the arrays.
+      ValueError: if a picture is larger than `side`, if results in a larger array would not be exact
+        with this recipe or its controls, or if there is too little memory for the arrays.
     """
     controlled = any(member.prepared.controls is not None for member in members)
     runs = [member.prepared.scales for member in members]

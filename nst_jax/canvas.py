@@ -104,7 +104,7 @@ class SingleCanvas:
         self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe with the values for one scale, where values differ between scales."""
+        """Return the recipe with the values that hold at one scale, such as its style loss."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
@@ -274,8 +274,8 @@ class SingleCanvas:
 
         Args:
           scale: index of the scale to prepare.
-          before: what the scale before hands over, although it is not finished: compiling the programs
-            needs only the shapes and types of its arrays.
+          before: what the scale before hands over, although that scale is not finished: compiling the
+            programs needs only the shapes and types of these arrays.
 
         Returns:
           The result of `measure` at the scale.
@@ -332,7 +332,7 @@ class SingleCanvas:
 
 
 def _traced(shape: Shape) -> RealSize:
-    """Return a (height, width) as an array: a value at runtime, for which nothing is compiled."""
+    """Return a (height, width) as an array, a runtime value, so that nothing is compiled for it."""
     return jnp.asarray(shape, jnp.int32)
 
 

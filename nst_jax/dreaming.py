@@ -180,7 +180,7 @@ def plan_dream(
       content: the picture [h, w, 3], before any resizing.
       guide: the guide, or None.
       device: the device that holds the weights; None means the first local device.
-      files: memory for reading the picture files; None if not known.
+      files: the memory that reading the picture files takes; None if it is not known.
 
     Returns:
       A plan as `nst_jax.plan` makes it, whose scales are the octaves, and whose recipe has the network
@@ -351,6 +351,11 @@ class DreamCanvas:
 
     def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
         """Begin to make the picture and programs of the next octave, during the current one.
+
+        Args:
+          begin: a function that starts the work, possibly in another thread; see `canvas.Begin`.
+          scale: index of the current octave.
+          state: the current state at this octave.
 
         Returns:
           A function that waits until all is made and returns the result of `measure` at the next

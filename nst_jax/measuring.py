@@ -132,7 +132,7 @@ class Measuring:
           styles: pictures [h', w', 3], of any sizes.
 
         Returns:
-          Style tap -> target of the style loss there; for a `MatchingLoss`, what
+          Name of a style loss at a tap (`StylePart.name`) -> its target. For a `MatchingLoss`, what
           `correspondence.measure_styles` returns.
         """
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
@@ -155,7 +155,7 @@ class Measuring:
             None: it fills the array.
 
         Returns:
-          Style tap -> statistic.
+          Name of a style loss at a tap (`StylePart.name`) -> its statistic.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, size=size)

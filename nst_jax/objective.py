@@ -523,7 +523,7 @@ def _tiled_sums(
 ) -> Sums:
     """Return the sums over a picture, computed tile by tile, with a custom gradient rule.
 
-    The rule computes each tile again, since autodiff would keep the activations of all tiles.
+    The rule computes each tile again, since autodiff would keep the activations of all tiles in memory.
     """
     measured, grid = static
 

@@ -253,8 +253,8 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
       crowsonkb's style-transfer-pytorch.
     - If the optimiser's state is carried to the next scale, the image is the pending canvas, since
       that state already contains the gradient of the update that made it.
-    - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, as in the sources
-      of that method.
+    - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, as in the published
+      code of that method.
 
     A pending canvas is not used if it is not finite, or if losses have stopped being finite before.
     """

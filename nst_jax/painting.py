@@ -68,7 +68,8 @@ class Stalled(_NoResult):
 
 def remedy_for_stalled(recipe: Recipe) -> str:
     """Return, as a phrase for a message, what to change if a run's losses end as they began."""
-    if recipe.descent.optimizer.guarded:  # such an optimiser has undone all its updates
+    # A guarded optimiser undoes updates that are too large. It may have undone all of them.
+    if recipe.descent.optimizer.guarded:
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
 
@@ -273,8 +274,8 @@ def stylize(
         Pictures of all sizes up to this side then share one compiled loop for each scale, which is
         worthwhile if more pictures of other sizes follow. Losses and updates are those without the
         array, up to rounding; the rest of the array takes time. What would not be exact in a larger
-        array is refused, see `nst_jax.recipes.check_in_bucket`. `"off"`, the default, and `"auto"`: the
-        canvas is an array itself, which takes the least time for a single picture.
+        array is refused, see `nst_jax.recipes.check_in_bucket`. With `"off"`, the default, and with
+        `"auto"`, the array is as large as the canvas, which is fastest for a single picture.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
@@ -483,7 +484,7 @@ def _planned(
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
-    # "auto" minimises the time of a call. For a single picture, that is an array of its own size.
+    # "auto" chooses the fastest. For a single picture, that is an array of the picture's own size.
     if bucket is None or bucket == buckets.AUTO:
         return plan_scales(recipe, scales, mesh=mesh, device=device)
     return plan_in_square(recipe, scales, bucket, mesh=mesh, device=device)
@@ -656,7 +657,7 @@ def _identity(
     facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
     if plan.in_bucket:
         # In arrays of another size, sums are added up in another order, so the last bits differ. The
-        # size at the final scale is enough: it decides on the sizes of all other arrays.
+        # size at the final scale is enough: the sizes of all other arrays follow from it.
         height, width = plan.scales[-1].shape
         facts["bucket"] = f"{width}x{height} px"
     return facts

@@ -1,6 +1,6 @@
-"""The preparation of pictures as a recipe says: sizes at each scale, resizing, colours, the start.
+"""Preparing the pictures of a run by its recipe: sizes at each scale, resizing, colours, the start.
 
-`Finisher` is the counterpart after the optimisation: it does what the recipe says to each result before
+After the optimisation, `Finisher` changes each result as the recipe says, such as its colours, before
 the result is shown.
 
 The Python functions and the command line both use this module, so the network gets the same pixels from
@@ -395,10 +395,13 @@ _content_parts = Jitted(regions.content_parts)
 
 
 class Finisher:
-    """Finishes the results of one run: realism, colours changed after painting, protected parts."""
+    """Finishes the results of one run: changes edges and colours, and restores protected parts.
+
+    The recipe says whether and how edges (`realism`) and colours are changed.
+    """
 
     def __init__(self, prepared: Prepared, recipe: Recipe, realism: Any = None) -> None:
-        """Prepare to finish results.
+        """Set up the finishing of one run's results.
 
         Args:
           prepared: the pictures of the run.

@@ -54,7 +54,7 @@ class Named(Protocol):
 
 
 def of_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Return every choice and number of a recipe, but not its name, source and family of weights.
+    """Return all settings of a recipe as plain data, but not its name, source and family of weights.
 
     Args:
       recipe: any recipe.
@@ -78,13 +78,14 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
-    """Yield the items of a recipe that belong in a record, as pairs (key, value as plain data)."""
+    """Yield those settings of a recipe that are recorded, as pairs (key, value as plain data)."""
     for item in items:
         value = item.value
         if _left_out(item):
             continue
         if hasattr(value, "_fields"):
-            if item.name is not None:  # a loss without a name is recorded function by function
+            # If a loss has no name, its functions, which are items of their own, are recorded instead.
+            if item.name is not None:
                 yield item.key, item.name
         elif isinstance(value, (Pixels, Precision, Auto)):
             yield item.key, value.name

@@ -174,8 +174,8 @@ def measure_content(
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
     if size is not None:
         return vgg.features(params, content, taps, network=network, size=size)
-    # On several devices, the content is cut into the same tiles as the canvas. The halo of these tiles
-    # depends on all taps at which losses read the canvas.
+    # On several devices, the content is cut into the same tiles as the canvas. The width of the halo
+    # (the margin around a tile) depends on all taps at which losses read the canvas.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -303,7 +303,10 @@ def _style_sums(
     grid: Grid,
     index: Index,
 ) -> dict[str, Any]:
-    """Return the sums over the core of one tile of a style."""
+    """Return the sums over one tile of a style, without the margin of pixels around the tile.
+
+    The tile's features depend on this margin, so the network computes both together.
+    """
     taps, window = recipe.terms.every_style_tap, tiles.window(style, grid, index)
     found = vgg.features(params, window, taps, network=recipe.network)
     cores = {tap: tiles.core(found[tap], grid, index, tap) for tap in taps}
@@ -384,7 +387,7 @@ def statistics_of(
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
-    """Return the targets of the style loss, by tap, made from the blended statistics of the styles."""
+    """Return the targets of the style losses, by `StylePart.name`, made from blended statistics."""
     return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
 
 
@@ -452,7 +455,7 @@ class MaskedTaps(NamedTuple):
     their own; one more region, the first, is that of the default style.
     """
 
-    canvas: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
+    canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
     # For the additional content loss, which keeps protected parts close to the content: its tap ->
     # [h', w', 1], the square root of the loss's weight at each position. Empty if there is no such
