@@ -151,8 +151,8 @@ class State(NamedTuple):
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
-    # The last canvas that was kept, or the start if none was kept yet. Its pixel convention is
-    # `recipe.descent.coordinates`.
+    # The last canvas that was kept; if none was kept yet, the first canvas of this scale. Its pixel
+    # convention is `recipe.descent.coordinates`.
     canvas: Float[Array, "*batch h w 3"]
     # Losses of `canvas`. If `broke_at` is not -1, they are those of a rejected canvas, and not finite.
     losses: Losses

@@ -87,8 +87,8 @@ class BatchCanvas:
         self.plan, self._weights, self._init = plan, weights, init
         self._watch = Watch() if watch is None else watch
         self._count = len(members)
-        # All devices must get the same number of members, so the last member is repeated as often as
-        # needed. The results of these copies are dropped at the end.
+        # All devices must get the same number of members (pictures), so the last member is repeated as
+        # often as needed. The results of these copies are dropped at the end.
         extra = sharding.round_up(self._count, plan.mesh) - self._count
         self._members = members + members[-1:] * extra
         indices = [member.place for member in self._members]
@@ -98,8 +98,8 @@ class BatchCanvas:
         # several devices share each picture, else on one device.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._shapes = [scale.shape for scale in plan.scales]
-        # For each member the number of the update, over all scales, at which its losses stopped being
-        # finite; -1 as long as they are finite.
+        # For each member (picture) the number of the update, over all scales, at which its losses
+        # stopped being finite; -1 as long as they are finite.
         self._broke_at = np.full(len(self._members), -1)
         # One array [members, steps] of total losses for each call of `run`.
         self._totals: list[np.ndarray] = []
@@ -107,7 +107,7 @@ class BatchCanvas:
         self._image: Image | None = None
 
     def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
-        """Return `recipe` with the values that hold at one scale, such as its style loss.
+        """Return `recipe` with the values that hold at one scale (resolution), such as its style loss.
 
         If `recipe` is None, `self._recipe` is used: the recipe whose numbers were copied to the devices
         of the plan.
@@ -115,7 +115,7 @@ class BatchCanvas:
         return (self._recipe if recipe is None else recipe).at(scale, self._shapes)
 
     def measure(self, scale: int) -> Targets:
-        """Compute the targets of all members at a scale, stacked along a first axis.
+        """Compute the targets of all pictures of the chunk at a scale, stacked along a first axis.
 
         Each content and each style is measured only once, even if several members have it. In a bucket
         (`Plan.in_bucket`), members may have the same style in several sizes; it is then measured once
@@ -165,7 +165,8 @@ class BatchCanvas:
                 of_members.append(found)
                 continue
             # The target of a single style does not depend on its share, so all members with this style
-            # use the same target. A blend has a target for each member, since shares may be swept.
+            # use the same target. A blend has a target for each member, since in a sweep, the shares
+            # may differ between members.
             known = (name,) if len(found) == 1 else (name, place)
             if known not in targets:
                 targets[known] = _style_targets(
@@ -202,7 +203,7 @@ class BatchCanvas:
         return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
 
     def _statistics_in_bucket(self, scale: int, member: Member, pieces: Measuring) -> list[Any]:
-        """Return the statistics of each style of a member, measured at the top left of larger arrays.
+        """Return the statistics of one picture's styles, measured at the top left of larger arrays.
 
         The plan gives the sizes of these arrays.
         """
@@ -218,9 +219,9 @@ class BatchCanvas:
         return found
 
     def _real_sizes(self, scale: int) -> RealSizes | None:
-        """Return the (height, width) of each member's canvas, if the canvases lie in larger arrays.
+        """Return the (height, width) of each canvas of the chunk, if they lie in larger arrays.
 
-        The result is None if they fill their arrays (`Plan.in_bucket` is False).
+        The result is None if the canvases fill their arrays (`Plan.in_bucket` is False).
         """
         if not self.plan.in_bucket:
             return None
@@ -228,9 +229,9 @@ class BatchCanvas:
         return np.asarray(shapes, np.int32)
 
     def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
-        """Compute the targets of members that have regions, protected or transparent parts.
+        """Compute the targets of a chunk whose pictures have regions, protected or transparent parts.
 
-        The targets of all members are stacked along a first axis.
+        The targets of all pictures are stacked along a first axis.
         """
         mesh, found = band_mesh(self.plan.mesh), []
         for place, member in enumerate(self._members):
@@ -329,7 +330,7 @@ class BatchCanvas:
         return jnp.asarray(np.stack(found))
 
     def _contents(self, scale: int) -> Image:
-        """Return the contents of all members at a scale, [members, h, w, 3]."""
+        """Return the content of each picture of the chunk, resized to a scale, [members, h, w, 3]."""
         shape = self.plan.scales[scale].shape
         pictures = {
             member.content: prepare.at_scale(member.prepared.content, shape)
@@ -338,10 +339,11 @@ class BatchCanvas:
         return jnp.stack([pictures[member.content] for member in self._members])
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the images [members, h, w, 3] from which the members start, and their exact canvases.
+        """Return the images [members, h, w, 3] from which the chunk starts, and their exact canvases.
 
-        The exact canvases are starts in the optimiser's coordinates, which a conversion from images
-        would round; see `prepare.exact_canvas`. They are None for a start that is defined as an image.
+        The exact canvases are the first canvases in the optimiser's coordinates. A conversion from the
+        images would round them; see `prepare.exact_canvas`. They are None if the recipe's start (or
+        `init`) is defined as an image.
         """
         images: list[Any] = []
         canvases: list[np.ndarray] = []
@@ -444,9 +446,9 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Image) -> Image:
-        """Return the painted image of one member with realism, colours and protected parts applied.
+        """Return one painted image with edges, colours and protected parts changed as the recipe says.
 
-        `prepare.Finisher` does that. `place` is the index of the member in the chunk.
+        `prepare.Finisher` does that. `place` is the index of the picture in the chunk.
         """
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)
@@ -486,7 +488,7 @@ def _axes_of(recipe: Recipe) -> Axes:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return the weights by which the styles of the member with index `place` are blended."""
+    """Return the weights by which the styles of picture number `place` of a chunk are blended."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )

@@ -187,11 +187,11 @@ def stylize_many(
         arrays, or that do not fit into memory in them, get a compiled loop for their own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
-      progress: a function that is called as `progress(done, total)` once the losses of the start are
-        known, after each interval that `every` gives, at the end of each scale, and at the latest 256
-        updates after the previous call. `done` and `total` are numbers of evaluations of the losses:
-        each chunk has one for the start and one for each update. An exception that `progress` raises
-        ends the run.
+      progress: a function that is called as `progress(done, total)` once the losses of the first canvas
+        are known, after each interval that `every` gives, at the end of each scale, and at the latest
+        256 updates after the previous call. `done` and `total` are numbers of evaluations of the
+        losses: each chunk has one for its first canvases and one for each update. An exception that
+        `progress` raises ends the run.
       chunk: largest number of pictures painted at once, but never less than one for each device (with
         `bands`, for each group of devices that share a picture). By default, it is the number that fits
         into memory by `estimate_memory`, or the number of all pictures if the available memory is not
@@ -597,10 +597,11 @@ def _count(
 
 
 def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
-    """Divide the members into groups; the members of a group can share a compiled loop.
+    """Divide the pictures of a batch into groups; the pictures of a group can share a compiled loop.
 
-    Within a group, all canvases have the same shape at each scale. With a style loss that matches
-    positions, all styles have the same shapes as well, since the shapes of its targets depend on them.
+    Within a group, all canvases have the same shape at each scale (resolution). With a style loss that
+    matches positions, all styles have the same shapes as well, since the shapes of its targets depend
+    on them.
     """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
@@ -609,9 +610,10 @@ def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
 
 
 def _by_structure(members: Sequence[Member]) -> list[list[Member]]:
-    """Split members into those with controls (regions, protected or transparent parts) and the others.
+    """Separate pictures with regions, protected or transparent parts from pictures without.
 
-    The targets of the two differ in their pytree structure, so they cannot be stacked in one batch.
+    Targets of pictures with such parts contain additional arrays, the masks. So they cannot be stacked
+    with targets that have no masks.
     """
     kinds: dict[bool, list[Member]] = defaultdict(list)
     for member in members:
@@ -627,10 +629,10 @@ def plan_members(
     device: Any = None,
     chunk: int | None = None,
 ) -> tuple[Plan, list[Member]]:
-    """Plan the run of members whose canvases all have the same shape.
+    """Plan the run of those pictures of a batch whose canvases have one and the same shape.
 
     Args:
-      members: pictures of the batch, with equal shapes of their canvases.
+      members: these pictures.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
       device: the device that holds the weights; None is the first local device.
@@ -641,8 +643,8 @@ def plan_members(
     """
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
-    # The plan's memory must be enough for styles of all shapes, so the plan gets all of them. With a
-    # loss that matches positions, all members have styles of the same shapes, see `_by_shape`.
+    # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
+    # a loss that matches positions, all members have styles of the same shapes, see `_by_shape`.
     if not recipe.terms.matched:
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     count = len(members)
@@ -660,7 +662,7 @@ def plan_in_buckets(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of members whose canvases lie in square arrays, see `nst_jax.scaling.buckets`.
+    """Plan the run of a batch whose canvases lie in square arrays, see `nst_jax.scaling.buckets`.
 
     Args:
       side: side of the square arrays at the final scale, in px; a multiple of 16.
@@ -705,9 +707,9 @@ def plan_by_cost(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of members in the arrays that `chosen_buckets` chooses to save time.
+    """Plan the run of a batch whose canvases lie in arrays that `chosen_buckets` chooses to save time.
 
-    Members whose losses would not be exact in larger arrays get arrays of the size of their canvas.
+    Pictures whose losses would not be exact in larger arrays get arrays of the size of their canvas.
 
     Args:
       members: the pictures of the batch.
@@ -767,7 +769,7 @@ def paint_batch(
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> PaintedBatch:
-    """Paint the pictures of a batch, each group of members by its own plan.
+    """Paint the pictures of a batch, which are divided into groups with one plan for each.
 
     Args:
       params: as in `stylize_many`.

@@ -104,7 +104,7 @@ class SingleCanvas:
         self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe with the values that hold at one scale, such as its style loss."""
+        """Return the recipe with the values of one scale (resolution), such as its style loss."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property

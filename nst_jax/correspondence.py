@@ -166,7 +166,7 @@ def distances(
       found: the features of the canvas at the style taps.
       target: what `measure_styles` returned.
       matches: what `find_matches` returned; None if the loss needs no matches.
-      step: number of the update at the current scale; 0 is the start.
+      step: number of updates made at the current scale; 0 for the first canvas.
       recipe: a recipe whose style loss is a `MatchingLoss`.
 
     Raises:
@@ -204,7 +204,7 @@ def content_distance(
       found: the features of the canvas at the content taps.
       photo: the content picture, of the same size.
       content: the features of the content at the content taps.
-      step: number of the update at the current scale; 0 is the start.
+      step: number of updates made at the current scale; 0 for the first canvas.
       recipe: a recipe whose content loss is a `JointContentLoss`.
 
     Raises:

@@ -81,7 +81,7 @@ PROGRAMS = MeasuringPrograms(
 
 
 class Measuring:
-    """Measures contents and styles at one scale, one piece (a picture or a tile) after the other."""
+    """Measures contents and styles at one scale (resolution), a picture or tile after the other."""
 
     def __init__(
         self,

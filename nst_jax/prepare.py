@@ -1,4 +1,4 @@
-"""Preparing the pictures of a run by its recipe: sizes at each scale, resizing, colours, the start.
+"""Preparing the pictures of a run by its recipe: sizes at each scale, resizing, colours, first image.
 
 After the optimisation, `Finisher` changes each result as the recipe says, such as its colours, before
 the result is shown.
@@ -474,7 +474,7 @@ _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 
 
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
-    """Return the first canvas in the optimiser's coordinates, if the start is defined in them.
+    """Return a run's first canvas in the optimiser's coordinates, if the start is defined in them.
 
     The start `SeededBlend` is defined in the network's pixels (from 0 to 255, minus ImageNet's mean).
     Converting these pixels to an image in [0, 1] and back would round them. So an optimiser that works

@@ -284,7 +284,7 @@ def roles(content: File, styles: Sequence[File], init: File | None) -> dict[str,
     Args:
       content: the content's file.
       styles: the file of each style.
-      init: the file of the start; None if the run did not start from a file.
+      init: the file of the picture that the run started from; None if it did not start from a file.
     """
     names = ["style", *(f"style_{number}" for number in range(2, len(styles) + 1))]
     found = {"content": content, **dict(zip(names, styles, strict=True))}

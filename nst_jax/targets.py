@@ -305,7 +305,7 @@ def _style_sums(
 ) -> dict[str, Any]:
     """Return the sums over one tile of a style, without the margin of pixels around the tile.
 
-    The tile's features depend on this margin, so the network computes both together.
+    The tile's features depend on this margin, so the network gets the tile with the margin.
     """
     taps, window = recipe.terms.every_style_tap, tiles.window(style, grid, index)
     found = vgg.features(params, window, taps, network=recipe.network)
