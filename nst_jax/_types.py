@@ -2,9 +2,9 @@
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels, such as BGR with the mean subtracted, occur only in
-`vgg`, in the canvases (pictures being optimised, `State.canvas`) of recipes that optimise in network
-pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe. (A recipe is
-an object with all settings of a style transfer, see `recipes.Recipe`.)
+`vgg`, in `recipes.starts.SeededBlend`, and in the canvases (pictures being optimised, `State.canvas`)
+of recipes that optimise in network pixels. (A recipe is an object with all settings of a style
+transfer, see `recipes.Recipe`.)
 """
 
 from collections.abc import Mapping, Sequence

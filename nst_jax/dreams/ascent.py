@@ -129,9 +129,9 @@ def climb(
 
     The pending canvas becomes the new `canvas`, and the moved picture becomes the new pending canvas.
 
-    Before the excitement is computed, the picture is shifted by a random number of pixels (jitter), and
-    the gradient is shifted back afterwards, so that the grid of the network's poolings leaves no
-    pattern in the picture. Pixels that are shifted out of the picture on one side come in on the
+    Before the excitement is computed, the picture is shifted by a random number of pixels (jitter).
+    Afterwards the gradient is shifted back. Because of this, the grid of the network's poolings leaves
+    no pattern in the picture. Pixels that are shifted out of the picture on one side come in on the
     opposite side. The gradient is divided by its standard deviation, and the moved picture is clipped
     to [0, 1].
 
