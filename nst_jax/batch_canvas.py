@@ -151,9 +151,8 @@ class BatchCanvas:
                     styles[name] = pieces.styles(pictures)
                     continue
                 styles[name] = [pieces.statistics(picture) for picture in pictures]
-        # Measuring needs no `vmap` over the members. Of the numbers that a sweep may vary, only the
-        # style shares (weights by which styles are blended) change the targets, and they are applied
-        # here, after the measuring.
+        # Measuring needs no `vmap` over members. Of the numbers that may differ between them, only the
+        # shares (weights by which styles are blended) change the targets. They are applied below.
         targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
@@ -165,8 +164,7 @@ class BatchCanvas:
                 of_members.append(found)
                 continue
             # The target of a single style does not depend on its share, so all members with this style
-            # use the same target. A blend has a target for each member, since in a sweep, the shares
-            # may differ between members.
+            # use the same target. A blend's shares may differ between members, and so may its targets.
             known = (name,) if len(found) == 1 else (name, place)
             if known not in targets:
                 targets[known] = _style_targets(
