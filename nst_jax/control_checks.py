@@ -18,7 +18,7 @@ from nst_jax.targets import totals_at_taps
 
 
 class RegionLeftOut(UserWarning):
-    """Warning that a region is empty at a layer, and has no part in the style loss there."""
+    """Warning that a region is empty at a layer, so that the style loss leaves it out there."""
 
 
 def style_loss_of_all_positions(recipe: Recipe) -> str | None:

@@ -420,7 +420,7 @@ class Finisher:
         self._kept: KeptContent | None = None
 
     def __call__(self, image: Image, scale: Scale) -> Image:
-        """Return a painted image as it is shown; the same array if the recipe changes nothing.
+        """Return the finished picture for a painted image; the same array if nothing is to change.
 
         Args:
           image: [h, w, 3], the canvas as an image.

@@ -184,7 +184,7 @@ def of_picture(
       controls: weights of regions and the amount of protection, by name; empty if there are none.
 
     Returns:
-      Plain data, equal for equal runs.
+      A dictionary of strings, numbers, lists and dictionaries. Repeating a run gives an equal one.
     """
     return {
         "recipe": recipe.name,
@@ -274,7 +274,7 @@ def _digest(picture: Any) -> str:
     return sha.hexdigest()
 
 
-# What stands for an input file: the picture read from it, or a `Named` with its name and hash.
+# Type of what represents an input file: the picture read from it, or a `Named` with its name and hash.
 File = TypeVar("File")
 
 
