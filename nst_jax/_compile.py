@@ -184,7 +184,7 @@ _programs_in_memory = 64
 
 
 def programs_in_memory() -> int:
-    """Return for how many shapes each compiled function is kept in memory; see `cache`."""
+    """Return for how many argument shapes each function stays compiled in memory; see `cache`."""
     return _programs_in_memory
 
 

@@ -629,10 +629,10 @@ def plan_members(
     device: Any = None,
     chunk: int | None = None,
 ) -> tuple[Plan, list[Member]]:
-    """Plan the run of those pictures of a batch whose canvases have one and the same shape.
+    """Plan the run of pictures of a batch, all of whose canvases have the same shape.
 
     Args:
-      members: these pictures.
+      members: these pictures of the batch.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
       device: the device that holds the weights; None is the first local device.
@@ -786,7 +786,7 @@ def paint_batch(
     """
     watch = Watch() if watch is None else watch
     painted = PaintedBatch({}, {}, {}, set())
-    # An exception in `progress` is how a caller ends the run, so `progress` must be called often
+    # A caller can end the run by raising an exception in `progress`. So `progress` must be called often
     # enough: at the latest after `CAPACITY` updates.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
     plans = [(plan, some) for plan, members in plans for some in _by_structure(members)]

@@ -206,7 +206,10 @@ def _losses_of_matches(
 
 
 def _with_matting(found: Losses, image: Image, targets: Targets, terms: Terms) -> Losses:
-    """Return the losses with the weighted matting energy added, if the recipe has a weight for it."""
+    """Return the losses with the weighted matting energy added, if the recipe has a weight for it.
+
+    The energy says how far the image is from being a locally affine function of the content's colours.
+    """
     if terms.matting_weight is None:
         return found
     matting = terms.matting_weight * _matting(image, targets.photo)

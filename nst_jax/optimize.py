@@ -151,8 +151,8 @@ def step(
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
-    # With bands, rows of zeros pad the canvas. `height` is the number of rows without them, for
-    # optimisers that average over pixels.
+    # If several devices share the canvas, rows of zeros pad it. `height` is the number of rows without
+    # them, for optimisers that average over pixels.
     padding: dict[str, Any] = {} if bands is None else {"height": bands.height}
     if targets.size is not None:
         check_descent_in_bucket(recipe.descent)

@@ -1,7 +1,7 @@
 """The gradient ascent of a dream at one octave, which is one size of the picture.
 
 A dream paints a picture at several octaves, from the smallest to the largest; `nst_jax.dreaming` goes
-through them. The functions here are pure functions of a single picture, and `jax.vmap` gives batches.
+through them. The functions here are pure functions of one picture; `jax.vmap` maps them over a batch.
 
 Gradient ascent on the mean square of VGG-19's activations at some taps (layers) makes the network's
 guesses stronger: what looks a little like an eye becomes an eye. With a guide, which is a second
