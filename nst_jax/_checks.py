@@ -30,7 +30,8 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return best if best is not None and likeness(best)[0] >= LIKE else None
 
 
-# How alike two names must be for one to be suggested, from 0 to 1 (as `difflib` measures it).
+# How alike an unknown name and a known one must be for `nearest_name` to suggest the known one, from 0
+# to 1 (as `difflib` measures it).
 LIKE = 0.75
 
 
@@ -38,8 +39,8 @@ def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueE
     """Return the error for an unknown name; it suggests a similar known name, or lists all known names.
 
     Args:
-      argument: the caller's name for the value.
-      name: the unknown name.
+      argument: the name of the user's argument, used in the message.
+      name: the unknown name that the user gave.
       known: all known names.
       what: the kind of thing that the name stands for, such as "recipe".
     """
@@ -50,14 +51,14 @@ def unknown(argument: str, name: str, known: Iterable[str], what: str) -> ValueE
 
 
 def image_shape(argument: str, shape: tuple[Any, ...], *, smallest: int) -> None:
-    """Refuse a shape that is not [..., h, w, 3] or has a side under `smallest` pixels."""
+    """Refuse the shape of an image if it is not [..., h, w, 3], or if h or w is under `smallest`."""
     if len(shape) < 3 or shape[-1] != 3:
         raise ValueError(
             f"`{argument}`: expected an image [..., height, width, 3] (RGB, channels last), "
             f"got shape {list(shape)}{_grey_hint(shape)}"
         )
-    # `min` of both sides would fail in a program that is exported for any size: its sides are symbolic,
-    # and JAX cannot tell which is smaller.
+    # Each side is compared alone. `min(height, width)` would fail when `jax.export` traces a program
+    # for pictures of any size: JAX cannot tell which of two symbolic dimensions is smaller.
     if any(side < smallest for side in shape[-3:-1]):
         raise ValueError(
             f"`{argument}`: {shape[-2]}x{shape[-3]} px is too small; "
@@ -75,10 +76,7 @@ def floating(argument: str, dtype: Any) -> None:
 
 
 def not_traced(argument: str, value: Any) -> None:
-    """Refuse a pytree that contains JAX tracers.
-
-    Functions that need concrete values make this check.
-    """
+    """Refuse a pytree that contains JAX tracers; for functions that need concrete values."""
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         raise TypeError(
             f"`{argument}`: got a tracer, as inside `jax.jit`, `jax.vmap` or `jax.grad`; this function "
@@ -306,9 +304,11 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse a value as the start of a run unless it is None, a picture, or a start such as `Noise()`.
+    """Refuse a value from which no run can start.
 
-    Any callable counts as a start, except a class: `Noise` without parentheses is a common mistake.
+    Accepted are None, a picture, and any callable that is not a class. The callables are meant to be
+    instances of the classes in `recipes.starts`, such as `Noise()`. The class `Noise` itself is
+    refused, since to forget the parentheses is a common mistake.
     """
     if isinstance(init, type):
         raise TypeError(
@@ -331,7 +331,7 @@ def random_key(argument: str, key: Any) -> None:
 
 
 def single(recipe: Any) -> None:
-    """Refuse a recipe with arrays in place of numbers (a sweep); one picture needs single numbers."""
+    """Refuse a recipe that has arrays in place of numbers: only `stylize_many` takes such a sweep."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf):
             name = jax.tree_util.keystr(path)
@@ -362,7 +362,10 @@ def images(argument: str, values: Any) -> list[np.ndarray]:
 
 
 def one_or_several(argument: str, value: Any) -> list[np.ndarray]:
-    """Check one image, or a list or tuple of images (but no batch array); return a list of images."""
+    """Check one image [h, w, 3], or a list or tuple of them; return a list of images.
+
+    An array [n, h, w, 3] is refused.
+    """
     if isinstance(value, (list, tuple)):
         return images(argument, value)
     return [image(argument, value)]

@@ -59,7 +59,7 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
 
 @functools.cache
 def _options(platform: str) -> Mapping[str, Any]:
-    """Return what `compiler_options` returns; cached, since XLA is asked about each option."""
+    """Return the result of `compiler_options`, cached: each option is tried by compiling a program."""
     wanted = OPTIONS.get(platform, {})
     set_by_user = os.environ.get("XLA_FLAGS", "")
     return {
@@ -70,7 +70,7 @@ def _options(platform: str) -> Mapping[str, Any]:
 
 
 def _is_known(name: str, value: Any) -> bool:
-    """Return whether the installed version of XLA accepts an option."""
+    """Return whether the installed version of XLA accepts a compiler option with this value."""
     try:
         jax.jit(jnp.negative).lower(0.0).compile(compiler_options={name: value})
     except jax.errors.JaxRuntimeError as error:
@@ -86,8 +86,9 @@ def _is_known(name: str, value: Any) -> bool:
 class Jitted:
     """A function compiled as by `jax.jit`, but with a limit on how many compiled programs are kept.
 
-    Each combination of shapes and dtypes of the arguments gets a `jax.jit` of its own. When there are
-    more than `programs_in_memory()`, the one that was used least recently is dropped, with its memory.
+    For each combination of shapes and dtypes of the arguments, `jax.jit` is called anew, which gives a
+    separate jitted function. When there are more than `programs_in_memory()` of them, the one that was
+    used least recently is dropped, and its memory is freed.
 
     The compiler options are those for the default device's platform. The platform is known only once
     JAX has looked for devices, which importing this package should not cause; so `jax.jit` is called on
@@ -117,7 +118,7 @@ class Jitted:
         return self._program(arguments, named).lower(*arguments, **named)
 
     def _program(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Return the `jax.jit` for the shapes and dtypes of these arguments; make it if it is new."""
+        """Return the jitted function for arguments of these shapes and dtypes; make it if it is new."""
         by_place = dict(enumerate(arguments))
         static = [by_place.pop(index) for index in self._static_argnums]
         by_name = dict(named)
@@ -138,9 +139,10 @@ class Jitted:
         return program
 
     def _jitted(self) -> Any:
-        """Return a new `jax.jit` of the function, which has compiled nothing yet."""
+        """Jit the function by a new call of `jax.jit`, and return the result; this compiles nothing."""
 
-        # Each `jax.jit` gets a new function, since JAX caches compiled programs by function.
+        # Each call of `jax.jit` gets a new function object. JAX caches compiled programs by function,
+        # so `clear_cache` on one jitted function would otherwise drop the programs of all.
         @functools.wraps(self._function)
         def function(*arguments: Any, **named: Any) -> Any:
             return self._function(*arguments, **named)
@@ -182,7 +184,7 @@ _programs_in_memory = 64
 
 
 def programs_in_memory() -> int:
-    """Return for how many shapes each compiled function is kept in memory; see `cache`."""
+    """Return for how many argument shapes each function stays compiled in memory; see `cache`."""
     return _programs_in_memory
 
 

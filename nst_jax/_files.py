@@ -27,7 +27,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name, or if it has over `LONGEST_NAME` bytes, its beginning and its digest."""
+    """Return a file's name; if it exceeds `LONGEST_NAME` bytes, its beginning and a hash of it all."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name
@@ -86,12 +86,13 @@ def atomic(path: Path) -> Iterator[Path]:
             _unfinished.discard(part)
 
 
-# The temporary files that this process is writing, and its lock files, for `remove_unfinished`.
+# The temporary files that this process is writing, and its lock files; `remove_unfinished` removes
+# them.
 _unfinished: set[Path] = set()
 
 
 def mark_unfinished(path: Path) -> None:
-    """Add a file to those that `remove_unfinished` removes."""
+    """Add a file to those that `remove_unfinished` removes when this process is about to end."""
     _unfinished.add(path)
 
 
@@ -104,7 +105,9 @@ def remove_unfinished() -> None:
 
 @contextmanager
 def _created_part(target: Path) -> Iterator[Path]:
-    """Context manager: create an empty file, which `remove_leftovers` leaves alone within the block.
+    """Context manager: create an empty temporary file, locked until the end of the block.
+
+    As long as it is locked, `remove_leftovers` in another process does not remove it.
 
     Args:
       target: the file to be replaced, which need not exist.
@@ -118,8 +121,8 @@ def _created_part(target: Path) -> Iterator[Path]:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # The system or the disk has no locks, so the file need not stay open to keep one. It must
-            # be closed on Windows, which cannot rename a file that is open.
+            # The system or the disk has no locks. With a lock, the file would have to stay open to
+            # keep it. Without, the file is closed, since Windows cannot rename an open file.
             os.close(descriptor)
             yield part
             return
@@ -151,8 +154,8 @@ def _like(target: Path, part: Path) -> int | None:
         try:
             os.chown(part, old.st_uid, old.st_gid)
         except OSError:
-            # The system does not permit it. `part` may have another group, so the group's permissions
-            # are taken away.
+            # This process may not change the owner or the group. So `part` may belong to another group,
+            # which then gets no permissions.
             mode &= ~0o070
     return mode
 
@@ -177,9 +180,10 @@ def is_protected(path: Path) -> bool:
 
 
 def remove_leftovers(paths: Iterable[PathLike]) -> None:
-    """Remove temporary files of killed processes beside `paths`, but none that is being written.
+    """Remove the temporary files of processes that were killed while they wrote one of `paths`.
 
-    Where there are no locks, it cannot be known what is being written, so nothing is removed.
+    Temporary files that are still being written are locked, and stay. If the system or the disk has no
+    locks, it cannot be known which these are, so nothing is removed.
     """
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:
@@ -203,7 +207,10 @@ def _remove_unless_locked(part: Path) -> None:
 
 
 def _target(part: Path) -> str | None:
-    """Return the (shortened) name of the file that a temporary file replaces; None for other files."""
+    """Return the name, as cut by `_shortened`, of the file that a temporary file is to replace.
+
+    The result is None if `part` does not have the name of a temporary file.
+    """
     found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.part", part.name)
     return found[1] if found else None
 
@@ -258,7 +265,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
 
 
 def in_use(path: PathLike, argument: str) -> str:
-    """Return the error message for a file that another process has reserved, see `reserved`."""
+    """Return the error message for a file that another process has reserved with `reserved`."""
     return (
         f"`{argument}`: '{path}' is in use by another run that has not ended; wait for it, or "
         "choose another place"

@@ -103,7 +103,7 @@ def opened(source: Source) -> Iterator[h5py.File]:
         # HDF5 must not lock the file: some network disks support no locks, and no lock is needed, since
         # this package never changes a file in place.
         with h5py.File(source.path, "r", locking=False) as file:
-            _check_envelope(source, file)
+            _check_format(source, file)
             yield file
     # HDF5 and h5py raise these errors for damaged files. This module's own errors for `source` are
     # ValueErrors, which are not caught here.
@@ -217,7 +217,11 @@ def rehearsal_problem(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
-    """Do what `rehearsal_problem` does; the properties of the file let the cache notice a new file."""
+    """Return the result of `rehearsal_problem`, cached.
+
+    `inode`, `size` and `changed` (the time of the last change, in ns) are part of the cache's key, so
+    that a file that was replaced or changed is read again.
+    """
     if not sys.executable or getattr(sys, "frozen", False):
         # Python is embedded in another program, so `sys.executable` is empty or would start that
         # program.
@@ -244,8 +248,8 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
 
 
 def read_all(path: str) -> None:
-    """Read everything in an HDF5 file that this package might read, and drop it."""
-    # Arrays of more bytes than this are skipped, since this package refuses them without reading them.
+    """Read, in the other process of a rehearsal, everything in an HDF5 file that this package reads."""
+    # This package refuses arrays of more than `most` bytes without reading them. So they are skipped.
     most = max(os.path.getsize(path), 2**26)
     with h5py.File(path, "r", locking=False) as file:
         for name in file.attrs:
@@ -255,7 +259,7 @@ def read_all(path: str) -> None:
                 dataset[()]
 
 
-def _check_envelope(source: Source, file: h5py.File) -> None:
+def _check_format(source: Source, file: h5py.File) -> None:
     """Refuse a file whose attributes `format` and `version` are not those of the wanted format."""
     if attribute(file, "format") != source.format.name:
         raise source.foreign()
@@ -314,7 +318,8 @@ def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
         if dataset.dtype.kind not in "biuf" or dataset.shape is None:
             raise source.damaged(f"dataset '{name}' is not an array of numbers")
     # Datasets are stored uncompressed, so an intact file is larger than all its datasets together.
-    # For data that a dataset declares but the file lacks, HDF5 would fill memory with zeros.
+    # HDF5 would return zeros for data that a dataset declares and the file lacks, and so could fill the
+    # memory.
     declared = sum(dataset.nbytes for dataset in found.values())
     if declared > source.path.stat().st_size:
         raise source.error(
@@ -338,7 +343,7 @@ def arrays_of(datasets: Mapping[str, h5py.Dataset]) -> dict[str, np.ndarray]:
 
 @contextmanager
 def created(path: Path) -> Iterator[h5py.File]:
-    """Context manager: write a file, which replaces `path` only when it is complete.
+    """Context manager: write an HDF5 file, which replaces `path` only when it is complete.
 
     The bytes of the file depend on its contents alone: equal contents give equal files.
 
@@ -468,7 +473,7 @@ def store(
 
 
 def layout_of(arrays: Mapping[str, Any]) -> Layout:
-    """Return the shape and the dtype's name of each array, under the array's name."""
+    """Return a dictionary: name of an array -> (its shape, the name of its dtype)."""
     return {name: (tuple(array.shape), array.dtype.name) for name, array in arrays.items()}
 
 
@@ -504,7 +509,7 @@ def layout_differences(expected: Layout, found: Layout) -> str:
 
 
 def first_differences(lines: list[str]) -> str:
-    """Join the first three of the given differences, and say how many more there are."""
+    """Join the first three of the lines, one for each difference, and say how many more there are."""
     more = len(lines) - DIFFERENCES_SHOWN
     rest = [f"and {more} more"] if more > 0 else []
     return "; ".join(lines[:DIFFERENCES_SHOWN] + rest)

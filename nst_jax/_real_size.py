@@ -1,4 +1,4 @@
-"""Pictures that lie at the top left of a larger array, so that pictures of many sizes share a program.
+"""Pictures at the top left of a larger array, so that one compiled program serves many sizes.
 
 A program is compiled for the size of its arrays. The size of the picture in such an array is called its
 real size; it is given to the program as a value at runtime. Everything in the array outside the picture
@@ -29,10 +29,10 @@ def inside(size: RealSize, shape: Shape) -> Bool[Array, "h w"]:
 
 
 def cut(x: Array, size: RealSize) -> Array:
-    """Return `x`, an array [*batch, h, w, c], with everything outside the picture in it set to zero.
+    """Return `x`, an array [*batch, h, w, c], with zeros everywhere but in its top left part.
 
-    The picture is at the top left and has the (height, width) `size`. Even NaN becomes zero outside it.
-    The gradient with respect to `x` is exactly zero there, too.
+    This part is the picture; its (height, width) is `size`. Outside the picture even NaN becomes zero,
+    and the gradient with respect to `x` is exactly zero there, too.
     """
     height, width = x.shape[-3:-1]
     mask = inside(size, (height, width)).reshape(*[1] * (x.ndim - 3), height, width, 1)
@@ -50,7 +50,7 @@ def halved_size(size: RealSize, ceil: bool) -> RealSize:
 
 
 def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:
-    """Return height and width as two floating-point scalars, so that numbers of pixels can be computed.
+    """Return height and width as two floating-point scalars, for computing numbers of pixels.
 
     Args:
       size: the (height, width).

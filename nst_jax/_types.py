@@ -1,10 +1,10 @@
-"""The records that functions of this package exchange, and the meaning of each array type.
+"""The named tuples that functions of this package exchange, and the meaning of each array type.
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels, such as BGR with the mean subtracted, occur only in
-`vgg`, in the canvases (pictures being optimised, `State.canvas`) of recipes that optimise in network
-pixels, and in `recipes.starts.SeededBlend`, which makes the first canvas of such a recipe. A recipe has
-every choice and number of a style transfer.
+`vgg`, in `recipes.starts.SeededBlend`, and in the canvases (pictures being optimised, `State.canvas`)
+of recipes that optimise in network pixels. (A recipe is an object with all settings of a style
+transfer, see `recipes.Recipe`.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,9 +59,10 @@ class Params:
     pixels: str = field(metadata={"static": True})
 
 
-# Key in the metadata of a recipe's field that was added after runs had been recorded. While such a
-# field has its default value, it is left out of the records in pictures and checkpoints, so that the
-# records of runs that do not use it stay as they were.
+# A recipe is recorded in pictures and checkpoints. Fields that were added to recipes after the first
+# records had been written have this key in their dataclass metadata. Such a field is recorded only if
+# it differs from its default value, so that a recipe that does not use it gives the same record as
+# before.
 ADDED_LATER = "added later"
 
 
@@ -74,24 +75,25 @@ class Guides(NamedTuple):
     `controls.regions`.
     """
 
-    # Style tap -> [h', w', r + 1], T of each region; the region with the default style is the first.
+    # Style tap -> [h', w', r + 1], the mask values T of each region. The region with the default style
+    # is the first.
     masks: dict[str, Array]
-    # Style tap -> [r + 1], for each region the sum of T² over all positions, or 1 for an empty region.
-    # The region's sums are divided by this number to get means.
+    # Style tap -> [r + 1], for each region the sum of the squared mask values T² over all positions, or
+    # 1 for an empty region. The region's sums are divided by this number to get means.
     totals: dict[str, Array]
     # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
     # at a tap sum to 1.
     shares: dict[str, Array]
-    # For the additional content loss that keeps protected parts like the content. The tap of this loss
-    # -> [h', w', 1], the square root of the loss's weight at each position: features are multiplied by
-    # it before the loss squares differences. The dictionary is empty if nothing is protected.
+    # For the additional content loss, which keeps protected parts close to the content: its tap ->
+    # [h', w', 1], the square root of the loss's weight at each position. Features are multiplied by it
+    # before the loss squares differences. The dictionary is empty if nothing is protected.
     held: dict[str, Array]
 
 
 class KeptContent(NamedTuple):
     """The content picture, and how much of it each pixel of the result keeps, for protected parts.
 
-    With this record, `controls.with_kept` mixes the content into the canvas.
+    `controls.with_kept` uses these arrays to mix the content into the canvas.
     """
 
     content: Float[Array, "*batch h w 3"]
@@ -108,8 +110,9 @@ class Targets(NamedTuple):
     """
 
     content: Features  # content tap -> features of the content picture
-    # Style tap -> target of the style loss, e.g. the style's Gram matrix. With `guides`, the targets of
-    # all regions are stacked along a first axis.
+    # Name of the style tap, e.g. "relu1_1" -> target of the style loss there, e.g. the style's Gram
+    # matrix. For the second style loss that a recipe may have, the names begin with "second_". With
+    # `guides`, the targets of all regions are stacked along a first axis.
     style: dict[str, Any]
     # The content picture; None unless the recipe has a `matting_weight` or a `losses.JointContentLoss`.
     photo: Image | None = None
@@ -131,8 +134,9 @@ class Losses(NamedTuple):
     content: Scalar
     style: Scalar
     tv: Scalar
-    # Style tap -> its weighted loss. For a style loss with named parts (see `losses.MatchingLoss`):
-    # name of the part -> its weighted loss.
+    # Name of the style tap -> its weighted loss. For the second style loss that a recipe may have, the
+    # names begin with "second_". For a style loss with named parts (see `losses.MatchingLoss`): name of
+    # the part -> its weighted loss.
     style_layers: dict[str, Scalar]
     # The matting energy: how far the picture is from being a locally affine function of the content's
     # colours. None if the recipe has no `matting_weight`.
@@ -147,8 +151,8 @@ class State(NamedTuple):
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
-    # The last canvas that was kept, or the start if none was kept yet. Its pixel convention is
-    # `recipe.descent.coordinates`.
+    # The last canvas that was kept; if none was kept yet, the first canvas of this scale. Its pixel
+    # convention is `recipe.descent.coordinates`.
     canvas: Float[Array, "*batch h w 3"]
     # Losses of `canvas`. If `broke_at` is not -1, they are those of a rejected canvas, and not finite.
     losses: Losses

@@ -31,18 +31,18 @@ def check_additive(argument: str, loss: Loss) -> None:
     """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
 
     Such a loss would silently give wrong values for a picture that is computed in parts, that is, in
-    tiles or in bands on several devices. The check evaluates `sums` on small random features; the
-    finding is cached. A loss that cannot be evaluated on these features, for example because it needs
-    another number of channels, is accepted unchecked.
+    tiles or in bands on several devices. The check evaluates `sums` on small random features; for a
+    loss that is hashable, the result is cached. A loss that cannot be evaluated on these features, for
+    example because it needs another number of channels, is accepted unchecked.
 
     Args:
       argument: the caller's name for the loss, used in the message.
       loss: any loss; the losses of the package, and those with `additive=False`, are not evaluated.
 
     Raises:
-      ValueError: if the sums change when positions with zeros are added to the features (for a
-        `Variation`, when a mask that is True everywhere is given), or if the sums over two halves of
-        the features do not add up to the sums over all of them.
+      ValueError: if the sums change when positions are added at which all features are zero. For a
+        `Variation`, if the sums change when a mask that is True everywhere is given. For both, if the
+        sums over two halves of the features or pixels do not add up to the sums over all of them.
 
     Example:
       >>> import jax.numpy as jnp
@@ -102,12 +102,12 @@ def _is_hashable(loss: Loss) -> bool:
 
 
 def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Return a loss' sums over small random data, over the data with zeros added, and over its halves.
+    """Return a loss' sums over random data, over these data with added zeros, and over their halves.
 
     A `Variation` gets a mask that is True everywhere instead of the added zeros.
     """
     random = np.random.default_rng(0)
-    # The channels of a picture, or of features at relu1_1.
+    # The number of channels of a picture, or of features at relu1_1.
     channels = 3 if isinstance(loss, Variation) else 64
     shape = (2, 4, 6, channels)
     canvas, other = jnp.asarray(np.maximum(random.normal(size=shape), 0), jnp.float32)

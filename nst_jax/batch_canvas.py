@@ -1,4 +1,4 @@
-"""The canvases of a batch: several pictures that are optimised at once, by a `vmap` of one loop."""
+"""The canvases of a batch: pictures optimised together, by `jax.vmap` of the loop for one picture."""
 
 from dataclasses import replace
 from functools import partial
@@ -28,11 +28,12 @@ from nst_jax.scaling.sharding import AnyMesh, band_mesh
 from nst_jax.targets import blend, stacked_targets, style_targets
 from nst_jax.vgg.network import with_forms
 
-# The `vmap` axis of each leaf of the recipe: 0 if the leaf is an array with one number for each
-# picture; None if the leaf is a single number, which all pictures share.
+# The `vmap` axis of each leaf of the recipe, a pytree of numbers: 0 if the leaf is an array with one
+# number for each picture; None if the leaf is a single number, which all pictures share.
 Axes: TypeAlias = tuple[int | None, ...]
 
-RealSizes: TypeAlias = Int[np.ndarray, "n 2"]  # the real (height, width) of each canvas in a bucket
+# The (height, width) of each canvas, for canvases that lie at the top left of larger arrays.
+RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 
 
 class Member(NamedTuple):
@@ -42,9 +43,9 @@ class Member(NamedTuple):
     # Index of its content in the batch's list of contents. Members with the same index share the
     # features of the content.
     content: int
-    # A number for its style picture, or for its list of blended style pictures. Members with the same
-    # number share the statistics of these pictures. If styles get the colours of the content, they are
-    # other pictures for each content, so the number then depends on the content as well.
+    # Index of its style picture, or of its list of blended style pictures. Members with the same index
+    # share the statistics of these pictures. If the recipe gives styles the colours of the content, one
+    # style becomes a different picture for each content, and gets a different index for each.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its controls, and its scales
     key: Array  # random key for a start that draws noise
@@ -86,8 +87,8 @@ class BatchCanvas:
         self.plan, self._weights, self._init = plan, weights, init
         self._watch = Watch() if watch is None else watch
         self._count = len(members)
-        # All devices must get the same number of members, so the last member is repeated as often as
-        # needed. The results of these copies are dropped at the end.
+        # All devices must get the same number of members (pictures), so the last member is repeated as
+        # often as needed. The results of these copies are dropped at the end.
         extra = sharding.round_up(self._count, plan.mesh) - self._count
         self._members = members + members[-1:] * extra
         indices = [member.place for member in self._members]
@@ -97,8 +98,8 @@ class BatchCanvas:
         # several devices share each picture, else on one device.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._shapes = [scale.shape for scale in plan.scales]
-        # For each member the number of the update, over all scales, at which its losses stopped being
-        # finite; -1 as long as they are finite.
+        # For each member (picture) the number of the update, over all scales, at which its losses
+        # stopped being finite; -1 as long as they are finite.
         self._broke_at = np.full(len(self._members), -1)
         # One array [members, steps] of total losses for each call of `run`.
         self._totals: list[np.ndarray] = []
@@ -106,7 +107,7 @@ class BatchCanvas:
         self._image: Image | None = None
 
     def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
-        """Return `recipe` with the values that hold at one scale, such as its style loss.
+        """Return `recipe` with the values that hold at one scale (resolution), such as its style loss.
 
         If `recipe` is None, `self._recipe` is used: the recipe whose numbers were copied to the devices
         of the plan.
@@ -114,10 +115,11 @@ class BatchCanvas:
         return (self._recipe if recipe is None else recipe).at(scale, self._shapes)
 
     def measure(self, scale: int) -> Targets:
-        """Compute the targets of all members at a scale, stacked along a first axis.
+        """Compute the targets of all pictures of the chunk at a scale, stacked along a first axis.
 
-        Each content and each style is measured only once, even if several members have it; in a bucket,
-        once for each of its sizes.
+        Each content and each style is measured only once, even if several members have it. In a bucket
+        (`Plan.in_bucket`), members may have the same style in several sizes; it is then measured once
+        for each of these sizes.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
@@ -137,19 +139,20 @@ class BatchCanvas:
                 contents[member.content] = pieces.content(picture, **real)
                 photos[member.content] = pieces.photo(picture)
             # In a bucket, contents differ in size, and for each of them the recipe's size rule may give
-            # the same style another size. So the sizes belong to the key there.
+            # the same style another size. So in a bucket, the sizes are part of the key.
             name = (member.style, here.style_shapes) if self.plan.in_bucket else member.style
             if name not in styles and self.plan.in_bucket:
                 styles[name] = self._statistics_in_bucket(scale, member, pieces)
             if name not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
-                # A loss that matches positions has finished targets, not statistics to be blended.
+                # For a loss that matches positions, the targets are complete now. For other losses,
+                # the statistics are blended below.
                 if isinstance(recipe.terms.style_loss, MatchingLoss):
                     styles[name] = pieces.styles(pictures)
                     continue
                 styles[name] = [pieces.statistics(picture) for picture in pictures]
-        # Measuring needs no `vmap` over the members: of the numbers that a sweep may vary, only the
-        # style shares change the targets, and they are applied here, after the measuring.
+        # Measuring needs no `vmap` over members. Of the numbers that may differ between them, only the
+        # shares (weights by which styles are blended) change the targets. They are applied below.
         targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
@@ -161,7 +164,7 @@ class BatchCanvas:
                 of_members.append(found)
                 continue
             # The target of a single style does not depend on its share, so all members with this style
-            # use the same target. A blend has a target for each member, since shares may be swept.
+            # use the same target. A blend's shares may differ between members, and so may its targets.
             known = (name,) if len(found) == 1 else (name, place)
             if known not in targets:
                 targets[known] = _style_targets(
@@ -198,7 +201,10 @@ class BatchCanvas:
         return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
 
     def _statistics_in_bucket(self, scale: int, member: Member, pieces: Measuring) -> list[Any]:
-        """Return the statistics of each style of a member, for styles that lie in a bucket's arrays."""
+        """Return the statistics of one picture's styles, measured at the top left of larger arrays.
+
+        The plan gives the sizes of these arrays.
+        """
         shapes, (array,) = (
             member.prepared.scales[scale].style_shapes,
             self.plan.scales[scale].style_shapes,
@@ -211,9 +217,9 @@ class BatchCanvas:
         return found
 
     def _real_sizes(self, scale: int) -> RealSizes | None:
-        """Return the (height, width) of each member's canvas inside its larger array, for a bucket.
+        """Return the (height, width) of each canvas of the chunk, if they lie in larger arrays.
 
-        None without a bucket, since canvases then fill their arrays.
+        The result is None if the canvases fill their arrays (`Plan.in_bucket` is False).
         """
         if not self.plan.in_bucket:
             return None
@@ -221,9 +227,9 @@ class BatchCanvas:
         return np.asarray(shapes, np.int32)
 
     def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
-        """Compute the targets of members that have regions, protected or transparent parts.
+        """Compute the targets of a chunk whose pictures have regions, protected or transparent parts.
 
-        The targets of all members are stacked along a first axis.
+        The targets of all pictures are stacked along a first axis.
         """
         mesh, found = band_mesh(self.plan.mesh), []
         for place, member in enumerate(self._members):
@@ -300,9 +306,9 @@ class BatchCanvas:
         return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Return the images of the coarser scale, resized for a scale and laid into its arrays.
+        """Return the images of the scale before, resized and laid into the larger arrays of a scale.
 
-        Each picture is cut out at its real size and resized to its real size at `scale`. NumPy does
+        Each picture is cut out of its array, and resized to the size that it has at `scale`. NumPy does
         that on the host, so that nothing is compiled for the sizes of the pictures.
 
         Args:
@@ -322,7 +328,7 @@ class BatchCanvas:
         return jnp.asarray(np.stack(found))
 
     def _contents(self, scale: int) -> Image:
-        """Return the contents of all members at a scale, [members, h, w, 3]."""
+        """Return the content of each picture of the chunk, resized to a scale, [members, h, w, 3]."""
         shape = self.plan.scales[scale].shape
         pictures = {
             member.content: prepare.at_scale(member.prepared.content, shape)
@@ -331,10 +337,11 @@ class BatchCanvas:
         return jnp.stack([pictures[member.content] for member in self._members])
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the images [members, h, w, 3] from which the members start, and their exact canvases.
+        """Return the images [members, h, w, 3] from which the chunk starts, and their exact canvases.
 
-        The exact canvases are starts in the optimiser's coordinates, which a conversion from images
-        would round; see `prepare.exact_canvas`. They are None for a start that is defined as an image.
+        The exact canvases are the first canvases in the optimiser's coordinates. A conversion from the
+        images would round them; see `prepare.exact_canvas`. They are None if the recipe's start (or
+        `init`) is defined as an image.
         """
         images: list[Any] = []
         canvases: list[np.ndarray] = []
@@ -385,7 +392,7 @@ class BatchCanvas:
 
     def is_broken(self, state: State) -> bool:
         del state
-        return False  # a chunk never ends early, since its other pictures continue
+        return False  # if a picture diverges, the run goes on for the other pictures of the chunk
 
     def hand_over(self, scale: int, state: State) -> Handover:
         image = self._images(scale, state, clipped=False)
@@ -437,13 +444,13 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Image) -> Image:
-        """Return the painted image of one member with realism, colours and protected parts applied.
+        """Return one painted image with edges, colours and protected parts changed as the recipe says.
 
-        `prepare.Finisher` does that. `place` is the index of the member in the chunk.
+        `prepare.Finisher` does that. `place` is the index of the picture in the chunk.
         """
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)
-        if realism.ndim:  # a sweep; the remainder lets all members share an array of length one
+        if realism.ndim:  # [n] for the n pictures of the batch, or [1] for all of them
             realism = realism[member.place % len(realism)]
         shares = _shares(self._measuring_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
@@ -463,7 +470,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
     """
     take = np.asarray(indices)
     return recipes.with_numbers(
-        # The remainder lets all members share an array of length one.
+        # With the remainder `%`, an array with a single entry serves all pictures.
         recipes.as_arrays(recipe.bare()),
         lambda leaf: leaf[take % leaf.shape[0]] if leaf.ndim else leaf,
     )
@@ -479,7 +486,7 @@ def _axes_of(recipe: Recipe) -> Axes:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return the weights by which the styles of the member with index `place` are blended."""
+    """Return the weights by which the styles of picture number `place` of a chunk are blended."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )
@@ -507,7 +514,8 @@ def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
 def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None) -> Array:
     """Copy canvases [members, h, w, 3] from the host to the devices that share the batch.
 
-    With `bands`, they are padded and distributed by band.
+    With `bands`, several devices share each canvas: it is padded and cut into horizontal bands, one for
+    each of these devices.
     """
     if bands is None:
         return distribute(jnp.array(sharding.split(canvases, mesh)), None)

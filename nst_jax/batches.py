@@ -166,8 +166,9 @@ def stylize_many(
         `bands` is more than 1.
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape. It contains
         `recipe`, `size` and all further arguments up to `realism` (of `tap_styles` only the layers),
-        `devices`, `chunk` and `bands`. So none of these may be given as well, except `tap_styles`,
-        whose pictures must be. Default: new plans are made.
+        `devices`, `chunk` and `bands`. So none of these may be given as well. The exception is
+        `tap_styles`: if the plan was made with it, its pictures must be given here. Default: new plans
+        are made.
       regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
         list of n masks of any sizes, its weight an array [n].
       protect: as in `stylize`; mask and amount may be batches, too.
@@ -178,19 +179,19 @@ def stylize_many(
       bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
         Pictures of all sizes up to this side then share one compiled loop for each scale. Each picture
         gets the losses and updates that it would get without the array; the rest of the array takes
-        time, but changes nothing. What would not be exact in a larger array is refused: losses that are
-        no sums over positions, regions, and tiles, among others. `"off"`, the default: each shape of
+        time, but changes nothing. What would not be exact in a larger array is refused, such as
+        regions, tiles, and losses that are not sums over positions. `"off"`, the default: each shape of
         canvas has a compiled loop of its own. `"auto"`: arrays of several shapes, chosen by
-        `nst_jax.scaling.bucket_choice` so that compiling and painting take the least time together, as
-        far as typical times of the platform say. Pictures whose losses would not be exact in larger
+        `nst_jax.scaling.bucket_choice` so that compiling and painting together take the least time, as
+        estimated from typical times of the platform. Pictures whose losses would not be exact in larger
         arrays, or that do not fit into memory in them, get a compiled loop for their own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
-      progress: a function that is called as `progress(done, total)` once the losses of the start are
-        known, after each interval that `every` gives, at the end of each scale, and at the latest 256
-        updates after the previous call. `done` and `total` are numbers of evaluations of the losses:
-        each chunk has one for the start and one for each update. An exception that `progress` raises
-        ends the run.
+      progress: a function that is called as `progress(done, total)` once the losses of the first canvas
+        are known, after each interval that `every` gives, at the end of each scale, and at the latest
+        256 updates after the previous call. `done` and `total` are numbers of evaluations of the
+        losses: each chunk has one for its first canvases and one for each update. An exception that
+        `progress` raises ends the run.
       chunk: largest number of pictures painted at once, but never less than one for each device (with
         `bands`, for each group of devices that share a picture). By default, it is the number that fits
         into memory by `estimate_memory`, or the number of all pictures if the available memory is not
@@ -286,7 +287,10 @@ def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
 
 
 def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> bool:
-    """Return whether pictures are resized on the host: yes, if some of them may lie in buckets."""
+    """Return whether NumPy resizes the pictures, so that JAX compiles nothing for their sizes.
+
+    It does so if some of the pictures may lie in larger arrays (see `buckets`).
+    """
     if bucket != buckets.AUTO:
         return bucket is not None
     sizes = {image.shape for image in _checks.images("contents", contents)}
@@ -321,7 +325,7 @@ def _style_sides(member: Member) -> int:
 
 
 def _check_only_in_plan(**given: Any) -> None:
-    """Refuse arguments that a plan already contains; `given` has them by name, None if not given."""
+    """Refuse the arguments `given`, which a plan already contains, except those that are None."""
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
@@ -419,11 +423,11 @@ def _recolored(
     given: Sequence[Given | None],
     recipe: Recipe,
 ) -> list[prepare.Prepared]:
-    """Return the prepared arrays of each picture of the batch, with their colours as the recipe says.
+    """Return the prepared arrays of each picture of the batch, recoloured if the recipe says so.
 
     Pictures with the same content and styles share one recoloured copy. A picture with regions or
-    transparent parts gets its own copy: these decide which pixels' colours count, and they may differ
-    from picture to picture.
+    transparent parts gets its own copy, since these decide which pixels' colours are compared, and they
+    may differ from picture to picture.
 
     Args:
       resized: (index of a content, index of an entry of the styles) -> this pair at its sizes.
@@ -517,13 +521,13 @@ def _resized(
     }
 
 
-# The numbers of a recipe that may be arrays [n], so that each picture of a batch has its own: those
-# whose path of attributes in the recipe begins with one of these.
+# A number of a recipe may be an array [n], with one value for each picture of a batch, if the path of
+# its attributes, such as "terms.style_weight", begins with one of these.
 SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures.realism")
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
-    """Return each entry of the argument `styles` as a list of images, checked.
+    """Check each entry of the argument `styles`, and return it as a list of images.
 
     A list of one image is a single style, a longer list is a blend.
     """
@@ -538,7 +542,10 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def _lists(styles: Any) -> list[list[np.ndarray]]:
-    """Do what `_blends` does, without checking the number of images against the recipe."""
+    """Return each entry of the argument `styles` as a list of images, each of which is checked alone.
+
+    `_blends` also checks the number of images in each list.
+    """
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
         return [
             _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
@@ -590,10 +597,11 @@ def _count(
 
 
 def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
-    """Return the members in groups, each of which can share a compiled loop.
+    """Divide the pictures of a batch into groups; the pictures of a group can share a compiled loop.
 
-    Within a group, all canvases have the same shape at each scale. With a style loss that matches
-    positions, all styles have the same shapes as well, since the shapes of its targets depend on them.
+    Within a group, all canvases have the same shape at each scale (resolution). With a style loss that
+    matches positions, all styles have the same shapes as well, since the shapes of its targets depend
+    on them.
     """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
@@ -602,9 +610,10 @@ def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
 
 
 def _by_structure(members: Sequence[Member]) -> list[list[Member]]:
-    """Split members into those with controls (regions, protected or transparent parts) and the others.
+    """Separate pictures with regions, protected or transparent parts from pictures without.
 
-    The targets of the two differ in their pytree structure, so they cannot be stacked in one batch.
+    Targets of pictures with such parts contain additional arrays, the masks. So they cannot be stacked
+    with targets that have no masks.
     """
     kinds: dict[bool, list[Member]] = defaultdict(list)
     for member in members:
@@ -620,10 +629,10 @@ def plan_members(
     device: Any = None,
     chunk: int | None = None,
 ) -> tuple[Plan, list[Member]]:
-    """Plan the run of members whose canvases all have the same shape.
+    """Plan the run of pictures of a batch, all of whose canvases have the same shape.
 
     Args:
-      members: pictures of the batch, with equal shapes of their canvases.
+      members: these pictures of the batch.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
       device: the device that holds the weights; None is the first local device.
@@ -634,8 +643,8 @@ def plan_members(
     """
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
-    # The plan must foresee the memory for styles of all shapes. With a loss that matches positions, all
-    # members have styles of the same shapes already, see `_by_shape`.
+    # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
+    # a loss that matches positions, all members have styles of the same shapes, see `_by_shape`.
     if not recipe.terms.matched:
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     count = len(members)
@@ -653,7 +662,7 @@ def plan_in_buckets(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of members whose canvases lie in square arrays, see `nst_jax.scaling.buckets`.
+    """Plan the run of a batch whose canvases lie in square arrays, see `nst_jax.scaling.buckets`.
 
     Args:
       side: side of the square arrays at the final scale, in px; a multiple of 16.
@@ -665,11 +674,12 @@ def plan_in_buckets(
       bands: whether several devices share each picture, which is refused.
 
     Returns:
-      For each bucket its plan and the members that are painted in it.
+      Pairs of a plan and the members that are painted by it. Members with different numbers of updates
+      per scale get different plans.
 
     Raises:
-      ValueError: if a picture is larger than `side`, if the recipe or its controls prevent a bucket, or
-        if there is too little memory for the arrays.
+      ValueError: if a picture is larger than `side`, if results in a larger array would not be exact
+        with this recipe or its controls, or if there is too little memory for the arrays.
     """
     controlled = any(member.prepared.controls is not None for member in members)
     runs = [member.prepared.scales for member in members]
@@ -697,9 +707,9 @@ def plan_by_cost(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of members in the buckets that `chosen_buckets` chooses; return plans and members.
+    """Plan the run of a batch whose canvases lie in arrays that `chosen_buckets` chooses to save time.
 
-    Members whose losses would not be exact in a bucket get arrays of the size of their canvas.
+    Pictures whose losses would not be exact in larger arrays get arrays of the size of their canvas.
 
     Args:
       members: the pictures of the batch.
@@ -707,10 +717,13 @@ def plan_by_cost(
       mesh: as in `plan_in_buckets`.
       device: as in `plan_in_buckets`.
       chunk: as in `plan_in_buckets`.
-      bands: as in `plan_in_buckets`.
+      bands: whether several devices share each picture; larger arrays are then not used.
+
+    Returns:
+      For each shape of arrays a plan and the members that are painted in such arrays.
 
     Raises:
-      ValueError: if there is too little memory even for tiles.
+      ValueError: if there is too little memory, even if pictures are computed in tiles.
     """
     can = [
         not bands
@@ -756,7 +769,7 @@ def paint_batch(
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> PaintedBatch:
-    """Paint the pictures of a batch, each group of members by its own plan.
+    """Paint the pictures of a batch, which are divided into groups with one plan for each.
 
     Args:
       params: as in `stylize_many`.
@@ -773,7 +786,7 @@ def paint_batch(
     """
     watch = Watch() if watch is None else watch
     painted = PaintedBatch({}, {}, {}, set())
-    # An exception in `progress` is how a caller ends the run, so `progress` must be called often
+    # A caller can end the run by raising an exception in `progress`. So `progress` must be called often
     # enough: at the latest after `CAPACITY` updates.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
     plans = [(plan, some) for plan, members in plans for some in _by_structure(members)]
@@ -805,7 +818,16 @@ def paint_batch(
 def _report(
     progress: Progress, watch: Watch, before: int, total: int, state: State, evaluations: int
 ) -> None:
-    """Call `progress` for a chunk; `before` is the number of evaluations of the chunks before."""
+    """Call `progress` while a chunk is painted.
+
+    Args:
+      progress: the function to call.
+      watch: waits until the state is computed.
+      before: number of evaluations in the chunks before this one.
+      total: number of evaluations in all chunks.
+      state: the last state of this chunk.
+      evaluations: number of evaluations in this chunk so far.
+    """
     # JAX computes asynchronously, and `progress` must report only updates that are finished.
     watch.wait(state.step)
     progress(before + evaluations, total)

@@ -73,8 +73,8 @@ _style_targets = Jitted(style_targets)
 class _Measured(NamedTuple):
     """The resized pictures of one scale, and the targets computed from them."""
 
-    content: Any  # [h, w, 3]; a NumPy array on the host if the plan has `in_bucket`
-    styles: tuple[Any, ...]  # each [h', w', 3]; the styles, then the styles of the regions
+    content: Any  # [h, w, 3]; a NumPy array on the host if `Plan.in_bucket` is True
+    styles: tuple[Any, ...]  # each [h', w', 3]: first the styles, then those of the regions
     targets: Targets
 
 
@@ -99,11 +99,12 @@ class SingleCanvas:
         # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
         self._recipe = sharding.replicate(recipes.as_arrays(plan.recipe.bare()), plan.mesh)
         self._shapes = [scale.shape for scale in plan.scales]
-        # If the canvas lies in larger arrays, the scales of the plan are those of the arrays.
+        # The sizes of the pictures at each scale. If the pictures lie in larger arrays, `plan.scales`
+        # has the sizes of the arrays instead.
         self._scales = plan.real_scales
 
     def _at(self, scale: int) -> Recipe:
-        """Return the recipe with the values for one scale, where values differ between scales."""
+        """Return the recipe with the values of one scale (resolution), such as its style loss."""
         return self._recipe.at(scale, self._shapes)
 
     @functools.cached_property
@@ -180,15 +181,16 @@ class SingleCanvas:
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:
-        """Make a fresh state of a scale, without the matches that some style losses need.
+        """Make a fresh state of a scale, without matches.
 
-        The arguments are those of `start`.
+        Matches are indices of the most similar places in the style, which some style losses need. The
+        arguments are those of `start`.
         """
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
         shape, enlarge = self._scales[scale].shape, recipe.descent.enlarge
         if before is None:
             content, style = measured.content, measured.styles[0]
-            if self.plan.in_bucket:  # `jnp.asarray` would compile a copy of each shape
+            if self.plan.in_bucket:  # `jnp.asarray` would compile a copying program for each shape
                 content, style = jax.device_put((content, style))
             init = instant_painter.resolved_start(self._prepared, recipe, self._init)
             image = prepare.starting_image(content, style, recipe, init, self._key)
@@ -272,8 +274,8 @@ class SingleCanvas:
 
         Args:
           scale: index of the scale to prepare.
-          before: what the scale before hands over, although it is not finished: compiling the programs
-            needs only the shapes and types of its arrays.
+          before: what the scale before hands over, although that scale is not finished: compiling the
+            programs needs only the shapes and types of these arrays.
 
         Returns:
           The result of `measure` at the scale.
@@ -302,7 +304,7 @@ class SingleCanvas:
         return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
-        """Return the snapshot at a position of the run.
+        """Return the `Snapshot` for a position of the run: the finished picture, and the losses.
 
         Args:
           position: the position, with its state.
@@ -330,10 +332,10 @@ class SingleCanvas:
 
 
 def _traced(shape: Shape) -> RealSize:
-    """Return a (height, width) as an array, so that no program is compiled for it."""
+    """Return a (height, width) as an array, a runtime value, so that nothing is compiled for it."""
     return jnp.asarray(shape, jnp.int32)
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate the losses of consecutive canvases, given as consecutive parts of the record."""
+    """Concatenate losses along their first axis; each piece has those of some consecutive canvases."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

@@ -327,7 +327,7 @@ _TERMS = {f"history/{name}" for name in Losses._fields if name != "style_layers"
 
 
 def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yield descriptions of what is wrong in a checkpoint file whose checksum is right.
+    """Yield a description of each fault of a checkpoint file whose checksum is right.
 
     Request only the first description: each check relies on the success of the checks before it.
 
@@ -350,7 +350,7 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with the recorded scales, and with the scale and update of the checkpoint."""
+    """Yield a description of each fault in the recorded scales, and in the checkpoint's position."""
     for plan in fields["scales"]:
         numbers = (*plan["size"], plan["steps"]) if _is_scale(plan) else ()
         if len(numbers) != 3 or not all(type(n) is int and n >= 0 for n in numbers):
@@ -364,12 +364,12 @@ def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_scale(plan: Any) -> bool:
-    """Return whether a value has the structure of a record from `provenance.of_scales`."""
+    """Return whether a value is a dictionary with the keys of a scale, as in `provenance.of_scales`."""
     return isinstance(plan, dict) and type(plan.get("size")) is list and "steps" in plan
 
 
 def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yield what is wrong with the names, shapes, types and values of the recorded arrays."""
+    """Yield a description of each fault in the names, shapes, types and values of the arrays."""
     width, height = fields["scales"][fields["scale"]]["size"]
     canvas = arrays.get("state/canvas", np.zeros(0))
     if canvas.shape != (height, width, 3) or canvas.dtype.kind != "f":

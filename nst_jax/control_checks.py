@@ -18,7 +18,7 @@ from nst_jax.targets import totals_at_taps
 
 
 class RegionLeftOut(UserWarning):
-    """Warning that a region is empty at a layer, and has no part in the style loss there."""
+    """Warning that a region is empty at a layer, so that the style loss leaves it out there."""
 
 
 def style_loss_of_all_positions(recipe: Recipe) -> str | None:
@@ -76,7 +76,9 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
 
 
 def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
-    """Return a note for each region that is empty at some style taps, at the final scale.
+    """Return a text for each region that is empty at some style taps, to be shown as a warning.
+
+    Only the final scale (the full resolution) is examined.
 
     Raises:
       ValueError: if a region is empty at every style tap; the message names the size.

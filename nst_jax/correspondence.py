@@ -32,9 +32,9 @@ def unit_of(params: Params) -> float:
     """Return how many times larger features are with these weights than with torchvision's.
 
     It is assumed that features grow in proportion to the pixels that the network reads. So the result
-    is the difference between white and black in the pixels of these weights, averaged over the
-    channels, divided by the same difference for torchvision's weights. It is 57.6 for the weights in
-    this package, and 1 for torchvision's.
+    is the difference between white and black in the pixels of these weights (its harmonic mean over
+    the channels), divided by the same difference for torchvision's weights. It is 57.6 for the weights
+    in this package, and 1 for torchvision's.
     """
 
     def contrast(pixels: vgg.Pixels) -> float:
@@ -156,7 +156,9 @@ def distances(
     step: Int[Array, ""],
     recipe: Recipe,
 ) -> dict[str, Float[Array, ""]]:
-    """Return the unweighted style loss of a canvas: style tap, or part of the loss -> number.
+    """Return the unweighted style loss of a canvas as a dictionary from its parts to numbers.
+
+    The keys are the style taps, or for a loss with named parts, the names of these parts.
 
     Args:
       params: the weights of the network.
@@ -164,7 +166,7 @@ def distances(
       found: the features of the canvas at the style taps.
       target: what `measure_styles` returned.
       matches: what `find_matches` returned; None if the loss needs no matches.
-      step: number of the update at the current scale; 0 is the start.
+      step: number of updates made at the current scale; 0 for the first canvas.
       recipe: a recipe whose style loss is a `MatchingLoss`.
 
     Raises:
@@ -202,7 +204,7 @@ def content_distance(
       found: the features of the canvas at the content taps.
       photo: the content picture, of the same size.
       content: the features of the content at the content taps.
-      step: number of the update at the current scale; 0 is the start.
+      step: number of updates made at the current scale; 0 for the first canvas.
       recipe: a recipe whose content loss is a `JointContentLoss`.
 
     Raises:

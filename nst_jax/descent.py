@@ -86,7 +86,8 @@ def descend(
 ) -> Iterator[Position]:
     """Optimise a canvas at each scale in turn and yield its position after every interval.
 
-    In a new run, the first position comes when the losses of the start are computed, before any update.
+    In a new run, the first position comes when the losses of the first canvas are known, before any
+    update.
     Enlarging the canvas to the next scale counts as the last update of the coarser scale, so that n
     updates give n + 1 losses.
 

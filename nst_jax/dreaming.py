@@ -180,7 +180,7 @@ def plan_dream(
       content: the picture [h, w, 3], before any resizing.
       guide: the guide, or None.
       device: the device that holds the weights; None means the first local device.
-      files: memory for reading the picture files; None if not known.
+      files: the memory that reading the picture files takes; None if it is not known.
 
     Returns:
       A plan as `nst_jax.plan` makes it, whose scales are the octaves, and whose recipe has the network
@@ -352,6 +352,11 @@ class DreamCanvas:
     def begin_next(self, begin: Begin, scale: int, state: DreamState) -> Any:
         """Begin to make the picture and programs of the next octave, during the current one.
 
+        Args:
+          begin: a function that starts the work, possibly in another thread; see `canvas.Begin`.
+          scale: index of the current octave.
+          state: the current state at this octave.
+
         Returns:
           A function that waits until all is made and returns the result of `measure` at the next
           octave. If there is no next octave, or memory cannot hold both octaves at once, nothing is
@@ -377,7 +382,7 @@ class DreamCanvas:
         return measured
 
     def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
-        """Return the shot at a position of the dream.
+        """Return the `DreamShot` for a position of the dream.
 
         `new` has the maximised values of all canvases since the previous shot, as consecutive parts.
         """

@@ -48,8 +48,8 @@ class MeasuringPrograms(NamedTuple):
     """The compiled functions that measure targets.
 
     `measure_styles` is the function with this name in `correspondence`, and `kept_of` the one in
-    `controls.regions`. All others are the functions with these names in `targets`, where
-    `statistics_of_size` is `targets.statistics_of`, too.
+    `controls.regions`. `statistics_of_size` is a second compiled form of `targets.statistics_of`. All
+    others are the functions with these names in `targets`.
     """
 
     measure_content: Callable[..., Any]
@@ -81,7 +81,7 @@ PROGRAMS = MeasuringPrograms(
 
 
 class Measuring:
-    """Measures contents and styles at one scale, one piece (a picture or a tile) after the other."""
+    """Measures contents and styles at one scale (resolution), a picture or tile after the other."""
 
     def __init__(
         self,
@@ -105,8 +105,8 @@ class Measuring:
 
         Args:
           content: [h, w, 3].
-          held: a further tap to measure, at which an additional content loss keeps protected parts like
-            the content; None if there is no such tap.
+          held: the tap of the additional content loss, which keeps protected parts close to the
+            content; None if there is no such loss.
           size: the real (height, width) of the content, if it lies at the top left of a larger array;
             None: it fills the array.
         """
@@ -132,7 +132,7 @@ class Measuring:
           styles: pictures [h', w', 3], of any sizes.
 
         Returns:
-          Style tap -> target of the style loss there; for a `MatchingLoss`, what
+          Name of a style loss at a tap (`StylePart.name`) -> its target. For a `MatchingLoss`, what
           `correspondence.measure_styles` returns.
         """
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
@@ -155,7 +155,7 @@ class Measuring:
             None: it fills the array.
 
         Returns:
-          Style tap -> statistic.
+          Name of a style loss at a tap (`StylePart.name`) -> its statistic.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, size=size)

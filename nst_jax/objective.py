@@ -59,10 +59,10 @@ from nst_jax.vgg.sized_layers import feature_size
 class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
-    # Tap -> three kinds of sums: that of the content loss; those of the style losses, by name; and that
-    # of the additional content loss over protected parts. The first and the third are None at taps that
-    # these two content losses do not read. With guides, the sums of a style loss are stacked, with one
-    # entry for each region.
+    # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
+    # the sum of the additional content loss, which compares protected parts. The two sums of content
+    # losses are None at taps that these losses do not read. With guides, the sums of a style loss are
+    # stacked, with one entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
@@ -83,8 +83,8 @@ def losses_of(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on; with
-        `bands`, padded below to `bands.padded_height`.
+      image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on. With
+        `bands`, rows are added at the bottom, so that it has `bands.padded_height` rows.
       targets: the targets from `measure`. If they have a `size`, the picture has this (height, width)
         and lies at the top left of the array `image`; what is outside of it, even NaN, changes nothing.
       recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
@@ -206,7 +206,10 @@ def _losses_of_matches(
 
 
 def _with_matting(found: Losses, image: Image, targets: Targets, terms: Terms) -> Losses:
-    """Return the losses with the weighted matting energy added, if the recipe has a weight for it."""
+    """Return the losses with the weighted matting energy added, if the recipe has a weight for it.
+
+    The energy says how far the image is from being a locally affine function of the content's colours.
+    """
     if terms.matting_weight is None:
         return found
     matting = terms.matting_weight * _matting(image, targets.photo)
@@ -232,7 +235,8 @@ def _matting(image: Image, photo: Image | None) -> Scalar:
 class _Measured(NamedTuple):
     """The static settings on which the sums over a picture depend.
 
-    Loss weights are not among them: they are arrays that may be traced, and are applied to the sums.
+    Loss weights are not among them. They may be traced arrays, and are applied after the sums are
+    computed.
     """
 
     content_taps: tuple[str, ...]
@@ -240,8 +244,8 @@ class _Measured(NamedTuple):
     style_parts: tuple[StylePart, ...]
     variation: Variation
     network: vgg.Network
-    # The tap of the content loss that keeps protected parts like the content; None if nothing is
-    # protected.
+    # The tap of the additional content loss, which keeps protected parts close to the content; None if
+    # nothing is protected.
     held_tap: str | None = None
 
     @classmethod
@@ -267,8 +271,8 @@ class _Measured(NamedTuple):
 class _Size(NamedTuple):
     """The size of the features at one tap.
 
-    The numbers are ints, or traced floats if they follow from a real size that is known only at
-    runtime.
+    The numbers are ints. They are traced floats if the picture lies at the top left of a larger array,
+    since the program then gets the picture's size only at runtime.
     """
 
     height: Count
@@ -475,7 +479,10 @@ def _window_sums(
     window: Image,
     index: Index,
 ) -> Sums:
-    """Return the sums over the core of one tile, given the pixels of the tile's window."""
+    """Return the sums over the core of one tile.
+
+    `window` has the pixels of the core and of the halo, the margin on which the core's features depend.
+    """
     return _sums(
         measured,
         params,
@@ -519,7 +526,7 @@ def _tiled_sums(
 ) -> Sums:
     """Return the sums over a picture, computed tile by tile, with a custom gradient rule.
 
-    The rule computes each tile again, since autodiff would keep the activations of all tiles.
+    The rule computes each tile again, since autodiff would keep the activations of all tiles in memory.
     """
     measured, grid = static
 

@@ -5,7 +5,7 @@ All functions can be traced by JAX, so the loop for a batch is a `vmap` of the l
 The canvas is the picture that is optimised. It is stored in the recipe's coordinates, an affine map of
 the image. A state carries two canvases: one whose losses are known, and the pending canvas, whose
 losses the next step computes. So a step costs one evaluation of loss and gradient, and the losses of
-the start are computed by the same compiled program as those of every other canvas. Between two scales
+the first canvas are computed by the same compiled program as those of all others. Between two scales
 (resolutions), `hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's
 state.
 """
@@ -39,7 +39,7 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
       bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
-      A `State` with `step == -1`; its first `step` computes the losses of the start.
+      A `State` with `step == -1`; the first call of `step` computes the losses of `image`.
 
     Raises:
       TypeError: if `image` is not an array.
@@ -131,8 +131,8 @@ def step(
     Returns:
       The next `State`. A canvas whose losses are not finite is never kept: a guarded optimiser (see
       `nst_jax.optimizers`) rolls back to an earlier canvas. If the optimiser is not guarded, or if the
-      rejected canvas is the start, `broke_at` becomes the number of the update, `losses` become those
-      of the rejected canvas, and `canvas` does not change.
+      first canvas is rejected, `broke_at` becomes the number of the update, `losses` become those of
+      the rejected canvas, and `canvas` does not change.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
     protected = with_padding(targets.kept, bands)
@@ -151,8 +151,8 @@ def step(
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
-    # With bands, rows of zeros pad the canvas. `height` is the number of rows without them, for
-    # optimisers that average over pixels.
+    # If several devices share the canvas, rows of zeros pad it. `height` is the number of rows without
+    # them, for optimisers that average over pixels.
     padding: dict[str, Any] = {} if bands is None else {"height": bands.height}
     if targets.size is not None:
         check_descent_in_bucket(recipe.descent)
@@ -161,7 +161,7 @@ def step(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A guarded optimiser that rejects the start has no earlier canvas to roll back to.
+    # A guarded optimiser can roll back to an earlier canvas, except if it rejects the first one.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -189,7 +189,7 @@ def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Arra
     if state.average is None:
         return None
     decay = jnp.asarray(recipe.descent.average_decay, state.canvas.dtype)
-    count = state.step + 2  # t: number of canvases, including the start and the pending one
+    count = state.step + 2  # t: number of canvases, including the first and the pending one
     weight = (1 - decay) / (1 - decay**count)
     return jnp.where(kept, state.average + weight * (state.pending - state.average), state.average)
 
@@ -253,8 +253,8 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
       crowsonkb's style-transfer-pytorch.
     - If the optimiser's state is carried to the next scale, the image is the pending canvas, since
       that state already contains the gradient of the update that made it.
-    - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, as in the sources
-      of that method.
+    - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, as in the published
+      code of that method.
 
     A pending canvas is not used if it is not finite, or if losses have stopped being finite before.
     """
@@ -275,14 +275,17 @@ def _decoded(canvas: Any, recipe: Recipe, bands: Bands | None) -> Image:
 
 
 class Handover(NamedTuple):
-    """What a scale leaves to the next one."""
+    """What a scale (resolution) hands over to the next, finer one."""
 
     image: Image  # the unclipped image from which the next scale starts
     opt_state: Any = None  # the optimiser's state, if it is carried to the next scale; else None
 
 
 def hand_over(image: Image, state: State, recipe: Recipe) -> Handover:
-    """Return what a scale leaves to the next one, given its state and the image of its canvas."""
+    """Return what a scale hands over to the next one, given its last state and its canvas as an image.
+
+    Some optimisers also hand over their state, see `Descent.carries`.
+    """
     return Handover(image, state.opt_state if recipe.descent.carries else None)
 
 

@@ -68,7 +68,8 @@ class Stalled(_NoResult):
 
 def remedy_for_stalled(recipe: Recipe) -> str:
     """Return, as a phrase for a message, what to change if a run's losses end as they began."""
-    if recipe.descent.optimizer.guarded:  # such an optimiser has undone all its updates
+    # A guarded optimiser undoes updates that are too large. It may have undone all of them.
+    if recipe.descent.optimizer.guarded:
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
 
@@ -258,9 +259,9 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size` and
-        all further arguments up to `realism`, and `devices`. So none of these may be given as well,
-        except `tap_styles`: a plan contains only its taps, so it must be given again for its pictures.
-        Default: a new plan is made.
+        all further arguments up to `realism`, and `devices`. So none of these may be given as well. The
+        exception is `tap_styles`: a plan contains only its taps, so if the plan was made with it, its
+        pictures must be given here. Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
@@ -273,8 +274,8 @@ def stylize(
         Pictures of all sizes up to this side then share one compiled loop for each scale, which is
         worthwhile if more pictures of other sizes follow. Losses and updates are those without the
         array, up to rounding; the rest of the array takes time. What would not be exact in a larger
-        array is refused, see `nst_jax.recipes.check_in_bucket`. `"off"`, the default, and `"auto"`: the
-        canvas is an array itself, which takes the least time for a single picture.
+        array is refused, see `nst_jax.recipes.check_in_bucket`. With `"off"`, the default, and with
+        `"auto"`, the array is as large as the canvas, which is fastest for a single picture.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
@@ -389,7 +390,7 @@ def paint(
       protect: see `stylize`.
       opacity: see `stylize`.
       style_opacity: see `stylize`.
-      bucket: see `stylize`. A checkpoint of a run in a bucket continues in the same one only.
+      bucket: see `stylize`. A run with `bucket` can be resumed only with the same `bucket`.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
@@ -483,7 +484,8 @@ def _planned(
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
-    if bucket is None or bucket == buckets.AUTO:  # by cost, one picture fills its arrays
+    # "auto" chooses the fastest. For a single picture, that is an array of the picture's own size.
+    if bucket is None or bucket == buckets.AUTO:
         return plan_scales(recipe, scales, mesh=mesh, device=device)
     return plan_in_square(recipe, scales, bucket, mesh=mesh, device=device)
 
@@ -583,7 +585,7 @@ def paint_planned(
     """
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
-    if plan.in_bucket:  # opacities are no part of a plan
+    if plan.in_bucket:  # checked again, since the plan was made without knowing of opacities
         scales, controlled = plan.real_scales, given is not None
         buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
     prepared = prepare.prepare_pictures(content, style, plan.recipe, given, on_host=plan.in_bucket)
@@ -654,8 +656,8 @@ def _identity(
     controls = {} if given is None else given.facts()
     facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
     if plan.in_bucket:
-        # In other arrays, sums are added up in another order, so that the last bits differ. The arrays
-        # of coarser scales and of styles follow from this one.
+        # In arrays of another size, sums are added up in another order, so the last bits differ. The
+        # size at the final scale is enough: the sizes of all other arrays follow from it.
         height, width = plan.scales[-1].shape
         facts["bucket"] = f"{width}x{height} px"
     return facts

@@ -1,6 +1,6 @@
-"""The preparation of pictures as a recipe says: sizes at each scale, resizing, colours, the start.
+"""Preparing the pictures of a run by its recipe: sizes at each scale, resizing, colours, first image.
 
-`Finisher` is the counterpart after the optimisation: it does what the recipe says to each result before
+After the optimisation, `Finisher` changes each result as the recipe says, such as its colours, before
 the result is shown.
 
 The Python functions and the command line both use this module, so the network gets the same pixels from
@@ -316,10 +316,10 @@ def prepared_of(
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
-    To recolour a style, its colours are compared with those of the content. Only some pixels count in
-    this: of the style, those that count in its statistics (not the transparent ones, and of a region's
-    style not those outside its mask); of the content, those that get this style (not the transparent
-    ones, and for a region's style only those in the region).
+    To recolour a style, its colours are compared with those of the content. Transparent pixels of both
+    are left out. Of the content, only those pixels are used that are painted in this style: for the
+    style of a region, those in the region. If the style of a region has a mask, only its pixels inside
+    the mask are used.
 
     Args:
       content: [h, w, 3] at its final size.
@@ -369,7 +369,7 @@ def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
 
 def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
     """Resize a picture as `resized` does, without compiling a program for its size."""
-    # `jnp.asarray` would compile a copy of this shape.
+    # `jnp.asarray` would compile a copying program for this shape.
     return jax.device_put(on_host_filters.resized_on_host(image, shape, recipe.pictures.resize))
 
 
@@ -395,10 +395,13 @@ _content_parts = Jitted(regions.content_parts)
 
 
 class Finisher:
-    """Finishes the results of one run: realism, colours changed after painting, protected parts."""
+    """Finishes the results of one run: changes edges and colours, and restores protected parts.
+
+    The recipe says whether and how edges (`realism`) and colours are changed.
+    """
 
     def __init__(self, prepared: Prepared, recipe: Recipe, realism: Any = None) -> None:
-        """Prepare to finish results.
+        """Set up the finishing of one run's results.
 
         Args:
           prepared: the pictures of the run.
@@ -417,7 +420,7 @@ class Finisher:
         self._kept: KeptContent | None = None
 
     def __call__(self, image: Image, scale: Scale) -> Image:
-        """Return a painted image as it is shown; the same array if the recipe changes nothing.
+        """Return the finished picture for a painted image; the same array if nothing is to change.
 
         Args:
           image: [h, w, 3], the canvas as an image.
@@ -471,7 +474,7 @@ _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 
 
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
-    """Return the first canvas in the optimiser's coordinates, if the start is defined in them.
+    """Return a run's first canvas in the optimiser's coordinates, if the start is defined in them.
 
     The start `SeededBlend` is defined in the network's pixels (from 0 to 255, minus ImageNet's mean).
     Converting these pixels to an image in [0, 1] and back would round them. So an optimiser that works

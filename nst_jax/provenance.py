@@ -54,7 +54,7 @@ class Named(Protocol):
 
 
 def of_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Return every choice and number of a recipe, but not its name, source and family of weights.
+    """Return all settings of a recipe as plain data, but not its name, source and family of weights.
 
     Args:
       recipe: any recipe.
@@ -78,13 +78,14 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
-    """Yield the items of a recipe that belong in a record, as pairs (key, value as plain data)."""
+    """Yield those settings of a recipe that are recorded, as pairs (key, value as plain data)."""
     for item in items:
         value = item.value
         if _left_out(item):
             continue
         if hasattr(value, "_fields"):
-            if item.name is not None:  # a loss without a name is recorded function by function
+            # If a loss has no name, its functions, which are items of their own, are recorded instead.
+            if item.name is not None:
                 yield item.key, item.name
         elif isinstance(value, (Pixels, Precision, Auto)):
             yield item.key, value.name
@@ -183,7 +184,7 @@ def of_picture(
       controls: weights of regions and the amount of protection, by name; empty if there are none.
 
     Returns:
-      Plain data, equal for equal runs.
+      A dictionary of strings, numbers, lists and dictionaries. Repeating a run gives an equal one.
     """
     return {
         "recipe": recipe.name,
@@ -273,7 +274,7 @@ def _digest(picture: Any) -> str:
     return sha.hexdigest()
 
 
-# What stands for an input file: the picture read from it, or a `Named` with its name and hash.
+# Type of what represents an input file: the picture read from it, or a `Named` with its name and hash.
 File = TypeVar("File")
 
 
@@ -283,7 +284,7 @@ def roles(content: File, styles: Sequence[File], init: File | None) -> dict[str,
     Args:
       content: the content's file.
       styles: the file of each style.
-      init: the file of the start; None if the run did not start from a file.
+      init: the file of the picture that the run started from; None if it did not start from a file.
     """
     names = ["style", *(f"style_{number}" for number in range(2, len(styles) + 1))]
     found = {"content": content, **dict(zip(names, styles, strict=True))}

@@ -25,8 +25,6 @@ from nst_jax.feed_forward.instant_controls import (
 from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
 from nst_jax.recipes.sizes import Size
 
-# --- The functions for callers --------------------------------------------------------------------
-
 
 def instant(
     content: Any,
@@ -70,12 +68,14 @@ def instant(
         as in the training of the network.
       colors: whose colours the result has, as in `stylize`. "content", "luminance" and "palette" need a
         style picture, since they read its pixels.
-      realism: from 0 to 1, as in `stylize`: the result brought back to the edges of the content.
+      realism: from 0 to 1, as in `stylize`: how far the result is changed back, after painting, so that
+        it has the content's edges.
       protect: a part of the content that stays as it is, a `nst_jax.controls.Protect`. With amount 1,
         its pixels are the content's.
-      opacity: of the content, [h, w] in [0, 1], if it has transparent parts. They have no part in the
-        means and covariances of `colors`, but the network sees them.
-      style_opacity: likewise of the style picture, or a list with one or None for each picture.
+      opacity: the content's opacity, [h, w] in [0, 1]. Transparent parts are left out of the means and
+        covariances that `colors` compares, but the network sees their pixels.
+      style_opacity: the style picture's opacity, [h', w'] in [0, 1], with the same effect. For several
+        style pictures, a list with an entry for each: its opacity, or None if it is opaque.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`: float32 on a CPU,
         tensorfloat32 on an accelerator.
       params: weights of the network for style pictures, from `feed_forward.load_arbitrary`, or of the
@@ -161,8 +161,10 @@ def instant_many(
       realism: from 0 to 1, for all pictures; or n numbers, one for each picture.
       protect: a `nst_jax.controls.Protect`; its mask may be a batch [n, h, w] or a list of masks, and
         its amount an array [n].
-      opacity: of the contents: one for all, or one or None for each in a list; see `instant`.
-      style_opacity: of the styles, likewise.
+      opacity: the opacity of all contents; or a list with an entry for each content: its opacity, or
+        None if it is opaque; see `instant`.
+      style_opacity: the opacity of all styles, or a list with an entry for each entry of `styles`: an
+        opacity, None, or for a mixture a list of these.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`; see `instant`.
       params: weights of the network for style pictures, or of the network of 26 styles; all styles must
         then be of this network. Default: the weights in the package, of both networks.
@@ -272,7 +274,7 @@ def _count(lengths: Mapping[str, int]) -> int:
 
 
 def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: Any) -> None:
-    """Refuse colours and opacities of a style picture if a style is no picture."""
+    """Refuse `colors` and `style_opacity` that need a style picture, if the style is not a picture."""
     is_picture = bool(style.pictures)
     check_colors_of_style(colors, f"`{argument}`", is_picture=is_picture)
     if style_opacity is not None and not is_picture:

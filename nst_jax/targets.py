@@ -134,7 +134,7 @@ def _measure_controlled(
     controls: Controls,
     bands: Bands | None,
 ) -> Targets:
-    """Do what `measure` does if there are regions, protected or transparent parts."""
+    """Return the result of `measure` for a run with regions, protected or transparent parts."""
     check_styles(recipe.terms, len(styles) - controls.regions + 1)
     found = measure_masks(controls, recipe)
     sums = [
@@ -165,8 +165,8 @@ def measure_content(
       content: [h, w, 3] in [0, 1].
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices; None means one device.
-      held: a further tap, whose content loss keeps protected parts like the content; None if there is
-        no such tap.
+      held: the tap of the additional content loss, which keeps protected parts close to the content;
+        None if there is no such loss.
       size: the real (height, width) of the content, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -174,8 +174,8 @@ def measure_content(
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
     if size is not None:
         return vgg.features(params, content, taps, network=network, size=size)
-    # On several devices, the content is cut into the same tiles as the canvas. The halo of these tiles
-    # depends on all taps at which losses read the canvas.
+    # On several devices, the content is cut into the same tiles as the canvas. The width of the halo
+    # (the margin around a tile) depends on all taps at which losses read the canvas.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -303,7 +303,10 @@ def _style_sums(
     grid: Grid,
     index: Index,
 ) -> dict[str, Any]:
-    """Return the sums over the core of one tile of a style."""
+    """Return the sums over one tile of a style, without the margin of pixels around the tile.
+
+    The tile's features depend on this margin, so the network gets the tile with the margin.
+    """
     taps, window = recipe.terms.every_style_tap, tiles.window(style, grid, index)
     found = vgg.features(params, window, taps, network=recipe.network)
     cores = {tap: tiles.core(found[tap], grid, index, tap) for tap in taps}
@@ -384,7 +387,7 @@ def statistics_of(
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
-    """Return the targets of the style loss, by tap, made from the blended statistics of the styles."""
+    """Return the targets of the style losses, by `StylePart.name`, made from blended statistics."""
     return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
 
 
@@ -452,10 +455,11 @@ class MaskedTaps(NamedTuple):
     their own; one more region, the first, is that of the default style.
     """
 
-    canvas: dict[str, Array]  # style tap -> [h', w', r + 1], T of each region
+    canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
-    # Tap of the content loss that keeps protected parts like the content -> [h', w', 1], the square
-    # roots of the weights of positions in this loss. Empty if there is no such loss.
+    # For the additional content loss, which keeps protected parts close to the content: its tap ->
+    # [h', w', 1], the square root of the loss's weight at each position. Empty if there is no such
+    # loss.
     held: dict[str, Array]
 
 
@@ -596,7 +600,10 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
-    """Refuse arguments of the wrong type, and tiles or bands with losses that are not additive."""
+    """Refuse arguments of the wrong type, and tiles or bands with losses that are not additive.
+
+    `order` is the end of the message about a wrong type, such as "the order is losses_of(params, ...)".
+    """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
     check_not_cut(recipe)

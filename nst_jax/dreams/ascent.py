@@ -1,7 +1,7 @@
 """The gradient ascent of a dream at one octave, which is one size of the picture.
 
 A dream paints a picture at several octaves, from the smallest to the largest; `nst_jax.dreaming` goes
-through them. The functions here are pure functions of a single picture, and `jax.vmap` gives batches.
+through them. The functions here are pure functions of one picture; `jax.vmap` maps them over a batch.
 
 Gradient ascent on the mean square of VGG-19's activations at some taps (layers) makes the network's
 guesses stronger: what looks a little like an eye becomes an eye. With a guide, which is a second
@@ -77,15 +77,16 @@ class Excitement(NamedTuple):
 class DreamState(NamedTuple):
     """The state of the ascent at one octave; `begin` makes it, and `climb` advances it by a step."""
 
-    # Number of steps so far at this octave; -1 before the excitement of the start has been computed.
+    # Number of steps so far at this octave; -1 before the excitement of the first picture is computed.
     step: Int[Array, "*batch"]
     # The last picture, in [0, 1], of which the excitement was computed and found to be finite. Before
-    # the first step, the start.
+    # any such computation, the picture from which the octave starts.
     canvas: Float[Array, "*batch h w 3"]
     # The excitement of `canvas`. If `broke_at` is not -1, it is that of a later picture, which was
     # rejected because this excitement is not finite.
     excitement: Excitement
-    # The picture whose excitement is computed next: `canvas` moved by one step, or at first the start.
+    # The picture whose excitement is computed next: `canvas` moved by one step. In a new state, the
+    # picture from which the octave starts.
     pending: Float[Array, "*batch h w 3"]
     # Number of the first step at this octave whose excitement was not finite; -1 if there is none.
     broke_at: Int[Array, "*batch"]
@@ -95,8 +96,8 @@ def begin(image: Image, ascent: Ascent) -> DreamState:
     """Make the state from which the ascent at an octave starts; no excitement is computed yet.
 
     Args:
-      image: the start, [h, w, 3] in [0, 1], at least 16 px on each side. The whole ascent uses the
-        dtype of this image.
+      image: the picture to start from, [h, w, 3] in [0, 1], at least 16 px on each side. The whole
+        ascent uses its dtype.
       ascent: the settings, of which only the taps are used.
 
     Returns:
@@ -128,9 +129,9 @@ def climb(
 
     The pending canvas becomes the new `canvas`, and the moved picture becomes the new pending canvas.
 
-    Before the excitement is computed, the picture is shifted by a random number of pixels (jitter), and
-    the gradient is shifted back afterwards, so that the grid of the network's poolings leaves no
-    pattern in the picture. Pixels that are shifted out of the picture on one side come in on the
+    Before the excitement is computed, the picture is shifted by a random number of pixels (jitter).
+    Afterwards the gradient is shifted back. Because of this, the grid of the network's poolings leaves
+    no pattern in the picture. Pixels that are shifted out of the picture on one side come in on the
     opposite side. The gradient is divided by its standard deviation, and the moved picture is clipped
     to [0, 1].
 

@@ -44,7 +44,8 @@ class LoggedRun(NamedTuple):
     # "content", "style", "tv" (total variation) and, if the recipe has this loss, "matting". The values
     # include the weights of the losses, so the total is the sum of the other losses.
     losses: Mapping[str, np.ndarray]
-    # Name of a style tap (layer) -> its part of the style loss [n], including its weight.
+    # Part of the style loss, named by its tap (layer), such as "relu1_1" -> its values [n], including
+    # its weight. A style loss that compares other things than taps has other names of its parts.
     taps: Mapping[str, np.ndarray]
 
 
