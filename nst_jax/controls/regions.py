@@ -163,9 +163,10 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
     """Return, by style tap, the masks T of all regions, [h', w', r + 1], the default style's first.
 
-    Unless the reach is "simple", a pixel belongs to the region that has the largest share in it; if
-    several regions have the largest share, the pixel belongs to all of these. Transparent pixels belong
-    to no region. At protected positions, T is multiplied by 1 - amount.
+    `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", each pixel
+    first becomes a pixel of one region, that which has the largest share in it; if several regions have
+    the largest share, it belongs to all of these. Transparent pixels belong to no region. At protected
+    positions, T is multiplied by 1 - amount.
     """
     shares = shares_of_pixels(controls.masks)
     if reach.reach != "simple":

@@ -70,11 +70,12 @@ def scaled_roots(
 ) -> tuple[Matrix, Matrix]:
     """Return the square root of a positive definite matrix and the inverse of this root.
 
-    They are computed by scaled Newton-Schulz iterations. Each round brings the eigenvalues of Z Y (see
-    the module's docstring) nearer to 1. In a scaled iteration, Z Y is multiplied by a factor in each
-    round before T is computed. The factor is the one that brings eigenvalues between the known bounds
-    as near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in a round instead of
-    2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
+    They are computed by scaled Newton-Schulz iterations. The iteration, whose formulas are in the
+    module's docstring, has two matrices Y and Z, and each round brings the eigenvalues of Z Y nearer
+    to 1. In a scaled iteration, each round first multiplies Z Y by a factor. The factor is the one that
+    brings eigenvalues between the known bounds as near to 1 as possible. A small eigenvalue then grows
+    up to 6.75-fold in a round instead of 2.25-fold, so that 12 rounds do what takes `plain_roots` some
+    24.
 
     Args:
       matrix: [c, c], symmetric and positive definite.

@@ -1,8 +1,8 @@
 """The self-similarity content loss: it compares how alike the positions of a picture are to each other.
 
 The features of the canvas (the picture that is optimised) and those of the content are never compared
-directly. Each picture gives a matrix of the
-distances between its own positions, and the loss is the difference of these two matrices.
+directly. For each picture, a matrix of the distances between the features at its own positions is
+computed, and the loss is the difference of these two matrices.
 """
 
 import jax.numpy as jnp

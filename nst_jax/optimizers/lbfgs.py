@@ -48,7 +48,7 @@ class Memory(NamedTuple):
 
 
 # A linear map P of the parameters. L-BFGS starts from `Memory.scale` times P as its approximation of
-# the inverse Hessian, and corrects this approximation by the pairs.
+# the inverse Hessian, and corrects this approximation by the pairs (s, y) in its memory.
 Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
@@ -243,12 +243,12 @@ class TorchLBFGS:
 class TorchLBFGSState(NamedTuple):
     """The state of the optax transformation that `torch_lbfgs` makes."""
 
-    # Number of updates so far whose gradient exceeded `tolerance_grad` somewhere; torch calls it
-    # n_iter.
+    # Number of updates so far whose gradient had an entry above `tolerance_grad` in absolute value;
+    # torch calls it n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
     move: PyTree  # the last move that was computed, even if it was not made; t * d in torch
-    gradient: PyTree  # the last gradient that exceeded `tolerance_grad` somewhere
+    gradient: PyTree  # the last gradient that had an entry above `tolerance_grad`
 
 
 def torch_lbfgs(
@@ -412,8 +412,9 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height, size)
-        # Without pairs, the length of the direction means nothing, since it is that of the gradient. So
-        # the move then gets exactly the allowed length, even if the direction is shorter.
+        # If the memory has no pairs yet, the length of the direction means nothing, since it is that of
+        # the gradient. So the move then gets exactly the allowed length, even if the direction is
+        # shorter.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)
@@ -433,9 +434,10 @@ def lbfgs(
 
 
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
-    """Return the linear map P, which `Guess` describes: `multilevel`, or the identity if `levels` is 0.
+    """Return the first approximation of the inverse Hessian, up to a factor, as a linear map.
 
-    `height` and `size` say which part of the array is the canvas, as in `lbfgs`.
+    This is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part of the
+    array is the canvas, as in `lbfgs`.
     """
 
     def of_picture(picture: Array) -> Array:

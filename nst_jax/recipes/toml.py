@@ -292,7 +292,7 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
 
 
 def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
-    """Return the value of a field, made from what TOML has for it, as the field's annotation requires.
+    """Convert a value that was read from TOML to the type that the field's annotation requires.
 
     Args:
       entry: what the dataclass declares about the field.

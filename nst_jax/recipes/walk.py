@@ -100,14 +100,14 @@ class Declared(NamedTuple):
     choice: Choice | None  # the named values of the type; None if values of the type have no names
 
 
-# Dataclass -> what `declared_fields` returned for it.
+# Cached results of `declared_fields`: dataclass -> its fields.
 _DECLARED: dict[Any, Mapping[str, Declared]] = {}
 
 
 def declared_fields(kind: type) -> Mapping[str, Declared]:
-    """Return the fields of a dataclass: name -> what the dataclass declares about the field.
+    """Return the fields of a dataclass: name of the field -> its default, type and named values.
 
-    The result for each dataclass is stored, since a batch needs it thousands of times.
+    The result for each dataclass is cached, since a batch needs it thousands of times.
     """
     if kind not in _DECLARED:
         found = {}
@@ -119,10 +119,10 @@ def declared_fields(kind: type) -> Mapping[str, Declared]:
 
 
 def name_to_show(value: Any) -> str:
-    """Return what messages call a value.
+    """Return a short name for a value, to be used in messages.
 
-    A function or class is called by its own name, an instance of a dataclass or named tuple by the name
-    of its class, and any other value by a short `repr`.
+    For a function or class, this is its own name; for an instance of a dataclass or named tuple, the
+    name of its class; and for any other value, a short `repr`.
 
     Example:
       >>> from functools import partial
