@@ -91,7 +91,7 @@ class Given(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """Return all masks, pictures and numbers by name, without those that are None.
 
-        The metadata of pictures and checkpoints record what a run depends on; they are made from this.
+        A checkpoint records them, since only a run with the same values may resume it.
         """
         found: dict[str, Any] = {}
         for number, region in enumerate(self.regions, 1):

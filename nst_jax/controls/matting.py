@@ -64,7 +64,8 @@ def laplacian_product(picture: AnyImage, photo: AnyImage, epsilon: float = EPSIL
     Args:
       picture: the picture x, [h, w, 3], at least 3 px on each side.
       photo: the photograph, [h, w, 3] in [0, 1].
-      epsilon: the regularisation of the fits: ε / 9 is added to the variances of a window's colours.
+      epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
+        each window of 3 x 3 pixels.
 
     Returns:
       [h, w, 3].
@@ -95,7 +96,8 @@ def matting_energy(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON)
     Args:
       picture: the picture x, [h, w, 3], at least 3 px on each side.
       photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
-      epsilon: the regularisation of the fits: ε / 9 is added to the variances of a window's colours.
+      epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
+        each window of 3 x 3 pixels.
 
     Returns:
       A number that is 0 or more.

@@ -64,7 +64,7 @@ def masked_moment_sums(
     T² f and T² f fᵀ. If the features were multiplied by T first, as `gram_matrices.masked_gram` does,
     the first sum would be that of T f; divided by the sum of T², it would not be a mean of f.
     """
-    del products  # the docstring of `moment_sums` says why it is not used
+    del products  # all bits of float32 are used instead, as in `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
     return Moments(
         jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),
@@ -100,9 +100,9 @@ def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scal
 
     m and C are the mean and the covariance of the canvas' features; m_s, C_s and S_s = C_s + m_s m_sᵀ
     are the mean, the covariance and the second moment of the style's features. The norms are Frobenius
-    norms. Neither term changes if the features of both pictures are multiplied
-    by the same number. For a canvas whose features are all 0, the first term is 1 if the style's
-    features do not vary (C_s = 0), and the second term is 1 if the mean of the style's features is 0.
+    norms. Neither term changes if the features of both pictures are multiplied by the same number. For
+    a canvas whose features are all 0, the first term is 1 if the style's features do not vary
+    (C_s = 0), and the second term is 1 if the mean of the style's features is 0.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and
@@ -255,11 +255,11 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
 
     The larger multiple is added if `part` is too small, as follows.
 
-    Where features hardly vary, the covariance S - m mᵀ consists of rounding errors, and may have
-    negative eigenvalues, whose square roots do not exist. So the multiple of I must exceed these
-    errors. In float32 with 512 channels, `part` is too small only for large features: a `part` of 1e-4
-    if their mean square is over 0.4 and `size` is 1, a `part` of 1e-3 if their mean square is over four
-    times `size`.
+    Where features hardly vary, the covariance S - m mᵀ (of the second moment S and the mean m) consists
+    of rounding errors, and may have negative eigenvalues, whose square roots do not exist. So the
+    multiple of I must exceed these errors. In float32 with 512 channels, `part` is too small only for
+    large features: a `part` of 1e-4 if their mean square is over 0.4 and `size` is 1, a `part` of 1e-3
+    if their mean square is over four times `size`.
     """
     matrix = covariance(moments) / size
     error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size

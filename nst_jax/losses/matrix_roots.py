@@ -32,7 +32,8 @@ ROUNDS = 12  # default number of Newton-Schulz iterations
 # eigenvalues are lost in any case, since float32 rounds the entries of A.
 SMALLEST = 1e-7
 
-# Matrix product with all bits of float32; the module's docstring says why.
+# Matrix product with all bits of float32. With fewer bits, the iterations may overflow, as the module's
+# docstring explains.
 product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 

@@ -79,7 +79,7 @@ def self_similarity_distance(
     depends on which parts of a picture are alike, not on what they look like.
 
     Departure from the source: a column whose sum is less than `LEAST` times n is divided by `LEAST`
-    times n, so that a flat picture, whose distances are all 0, causes no division by zero.
+    times n, so that a picture of a single colour, whose distances are all 0, causes no division by 0.
 
     Args:
       canvas: features of the canvas at n positions, [*batch, n, c].

@@ -22,8 +22,8 @@ from jaxtyping import Array, Float
 from nst_jax._types import Shape
 from nst_jax.images.resizing import bilinear
 
-# The levels of a Laplacian pyramid, each [h', w', 3], from fine to coarse. The last one is a small
-# version of the picture; the others are differences of versions of successive sizes; see `decompose`.
+# The levels of a Laplacian pyramid, each [h', w', 3], from fine to coarse. The last level is the
+# picture at its smallest size; `decompose` says of which sizes the other levels are differences.
 Levels: TypeAlias = tuple[Array, ...]
 
 

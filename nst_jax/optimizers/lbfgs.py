@@ -141,7 +141,7 @@ def _newton_direction(
       memory: the memory that `_remember` returned.
       gradient: the gradient g.
       change: the change y of the gradient that was given to `_remember`.
-      fresh: whether `_remember` kept its pair. If so, `scale` is computed from this pair; if not,
+      fresh: whether `_remember` added a pair. If so, `scale` is computed from this pair; if not,
         `scale` stays as it is.
       guess: the linear map P, which `Guess` describes.
     """
@@ -174,8 +174,8 @@ def _newton_direction(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
     # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once, which saves
-    # time, since over a pyramid it is a long program. y is an argument of this function (`change`)
-    # although the ring buffer has it as well, since XLA would copy the whole buffer to read it there.
+    # time, since `multilevel` is a long program. y is an argument of this function (`change`) although
+    # the ring buffer has it as well, since XLA would copy the whole buffer to read it there.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
@@ -347,7 +347,7 @@ class LBFGS:
 class LBFGSState(NamedTuple):
     """The state of the optax transformation that `lbfgs` makes.
 
-    The kept canvas is the last one that was good enough. The proposed canvas is the kept canvas plus
+    The kept canvas is the last one that the rule accepted. The proposed canvas is the kept canvas plus
     `move`; its loss is given to the next update.
     """
 

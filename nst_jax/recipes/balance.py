@@ -41,9 +41,10 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
 
     The balance is the factor of S = mean((dG / N)²) in the total loss, averaged over the style taps,
     divided by the factor of K = mean(dF²), summed over the content taps. Here dG is the difference of
-    two Gram matrices, N the number of channels, and dF the difference of two features; see the module's
-    docstring. If a loss grows with the size of the picture or of a layer's features, it is evaluated
-    for the size that the recipe's size rule gives to `photo`.
+    the Gram matrices of canvas and style, N the number of channels, and dF the difference of the
+    features of canvas and content; see the module's docstring. If a loss grows with the size of the
+    picture or of a layer's features, it is evaluated for the size that the recipe's size rule gives to
+    `photo`.
 
     Args:
       recipe: a recipe of plain numbers, without the arrays of a sweep.

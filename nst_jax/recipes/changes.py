@@ -84,7 +84,7 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 
 
 def with_quality(recipe: Recipe, quality: str) -> Recipe:
-    """Return the recipe with the number of updates that belongs to a word for the quality.
+    """Return the recipe with the number of updates for a quality, such as "draft".
 
     Args:
       recipe: one of this project's own recipes, `default` or `gram`, or a variant with the same name.

@@ -97,8 +97,8 @@ class MeanNoise:
 
     Attributes:
       deviation: standard deviation of the noise, in the network's pixels.
-      white: the difference of white and black in the network's pixels. Only with 255, the mean colour
-        of the canvas is that of ImageNet.
+      white: the difference of white and black in the network's pixels. The canvas has the mean colour
+        of ImageNet only if this number is 255.
     """
 
     deviation: float = 1e-3
@@ -190,7 +190,7 @@ class SeededBlend:
         return jnp.asarray((self.pixels(content) + IMAGENET_MEAN) / 255, content.dtype)
 
     def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
-        """Return the initial canvas in the notebook's pixels, with exactly the notebook's bits.
+        """Return the initial canvas in the notebook's pixels, equal bit for bit to the notebook's.
 
         These pixels are float32 RGB from 0 to 255, with ImageNet's mean colour subtracted. An image in
         [0, 1] cannot represent them exactly, but a canvas in these pixels can.

@@ -17,17 +17,17 @@ made to be linear in w:
     w(f) = w(SMALLEST) + strength (w(1) - w(SMALLEST)) / OWN
 
 The recipe's own weight (f = 1) is at strength OWN = 0.85 and not at 0.5, since w(1) is near 0.83:
-pictures change much less above f = 1 than below it. With the own weight at 0.5, a step of strength
-would look several times as large below 0.5 as above it.
+pictures change much less above f = 1 than below it. If the recipe's own weight were at strength 0.5, a
+step of strength would look several times as large below 0.5 as above it.
 """
 
 import numpy as np
 
 from nst_jax import _checks
 
-# These two numbers were fitted to the pairs of benchmarks/results/strength-cpu.json that the recipe
-# `default` painted, and rounded to one digit, since single pairs differ by more.
-HALF = 0.1  # factor of the style weight at which w, in the module's docstring, is 1/2
+# These two numbers were fitted to the pairs of pictures in benchmarks/results/strength-cpu.json that
+# the recipe `default` painted, and rounded to one digit, since single pairs differ by more.
+HALF = 0.1  # factor of the style weight at which w is 1/2; the module's docstring defines w
 STEEPNESS = 0.7  # w / (1 - w) is proportional to the factor raised to this power
 
 # These two numbers were chosen. At strength 0, w is about 0.08: the style can just be seen. With this

@@ -488,7 +488,7 @@ def _typed(text: str, annotation: Any) -> Any:
 
 
 def _value(text: str) -> Any:
-    """Return the value for which the text stands in TOML, or the text itself if it is not TOML."""
+    """Return the value that a text has in TOML, such as 3 for "3"; the text itself if it has none."""
     try:
         found = _parsed(f"value = {text}")
     except _Refused:

@@ -94,7 +94,7 @@ def choice_of(declared: Any) -> Choice | None:
 class Declared(NamedTuple):
     """One field of a dataclass, and what its annotation allows."""
 
-    field: Field[Any]  # the field's description in `dataclasses`, with its name and default
+    field: Field[Any]  # the field as `dataclasses.fields` describes it, with its name and default
     type: Any  # the type that the annotation allows besides None
     optional: bool  # whether the annotation allows None
     choice: Choice | None  # the named values of the type; None if values of the type have no names
@@ -145,8 +145,8 @@ class Item(NamedTuple):
     Attributes:
       key: the full key, such as `"descent.optimizer.learning_rate"`.
       value: the field's value.
-      field: the field's description in `dataclasses`; None for a field of a loss, which is a named
-        tuple and no dataclass.
+      field: the field as `dataclasses.fields` describes it; None for a field of a loss, which is a
+        named tuple and no dataclass.
       choice: the named values that the field may have; None if its values have no names.
       name: the value's name in `choice`; None if `choice` is None or has no name for the value.
     """
@@ -187,7 +187,7 @@ def parts_of(item: Item) -> Iterator[Item]:
             yield from fields_of(value, prefix)
     elif item.name is None:
         for part in getattr(value, "_fields", ()):
-            # An optional function of a loss may be None.
+            # A loss may lack an optional function, whose field is then None.
             if (function := getattr(value, part)) is not None:
                 yield Item(f"{prefix}{part}", function)
 
