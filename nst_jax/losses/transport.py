@@ -304,8 +304,8 @@ def transport_costs(
         update_bytes=VECTOR_COPIES * vectors
         + 4 * MATRIX_COPIES * ours * theirs
         + 4 * COVARIANCE_COPIES * channels**2,
-        # The cosines of all pairs of vectors, which have no gradient; and the covariance, whose
-        # gradient takes another matrix product of the same size.
+        # The first term counts the cosines of all pairs of vectors, which have no gradient. The second
+        # counts the covariance, whose gradient takes another matrix product of the same size.
         update_operations=2.0 * ours * theirs * channels + 4.0 * ours * channels**2,
         measure_bytes=4 * channels * (theirs + channels),
     )

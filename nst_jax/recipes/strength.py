@@ -6,8 +6,8 @@ as one formula can do so for all pictures.
 As the style weight grows by equal factors, the picture first changes slowly, then fast, then hardly at
 all. Let w be how far a picture has changed on the way from the photo (w = 0) to the picture painted
 with a very large style weight (w = 1). w was measured on pairs of pictures (`benchmarks/strength.py`),
-as the mean of three numbers: the shares of this way in pixels, in the distance to the style, and in the
-distance to the content. The results are near the logistic curve
+as the mean of three shares: those of the whole change in the pixels, in the distance to the style, and
+in the distance to the content. The results are near the logistic curve
 
     w(f) = 1 / (1 + (HALF / f)^STEEPNESS)
 
