@@ -51,7 +51,7 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
       >>> gram(small).shape                          # 8 maps give an 8 × 8 matrix
       (8, 8)
       >>> product = jnp.vdot(small[..., 4], small[..., 2])
-      >>> bool(jnp.allclose(gram(small)[4, 2], product, rtol=1e-5))     # of inner products
+      >>> bool(jnp.allclose(gram(small)[4, 2], product, rtol=1e-5))     # an inner product
       True
       >>> gram(wide).shape                           # does not depend on the picture's size
       (20, 20)

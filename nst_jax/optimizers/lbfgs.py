@@ -248,7 +248,7 @@ class TorchLBFGSState(NamedTuple):
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
     move: PyTree  # the last move that was computed, even if it was not made; t * d in torch
-    gradient: PyTree  # the last gradient that had an entry above `tolerance_grad`
+    gradient: PyTree  # the last gradient that had an entry above `tolerance_grad` in absolute value
 
 
 def torch_lbfgs(
