@@ -26,13 +26,13 @@ from nst_jax._types import AnyImage, Image
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 from nst_jax.losses.sums import at_least_float32
 
-# Added to the diagonal of each covariance, so that it has an inverse. The notebook of Gatys and others
-# adds 1e-5. That is too much for a picture whose colours hardly vary in some direction: the covariance
-# of the recoloured picture then differs from the wanted one by over 1e-4.
+# Added to the diagonal of each covariance, so that it has an inverse. The notebook of Gatys and others,
+# ColourControl.ipynb, adds 1e-5. That is too much for a picture whose colours hardly vary in some
+# direction: the covariance of the recoloured picture then differs from the wanted one by over 1e-4.
 RIDGE = 1e-6
 
 # The weights of red, green and blue in the luminance Y of ITU-R BT.601, as in the notebook of Gatys and
-# others.
+# others, ColourControl.ipynb.
 LUMA = np.array((0.299, 0.587, 0.114))
 
 # Linear RGB is raised to at least this before OKLab takes cube roots, whose slope is infinite at 0.
@@ -63,8 +63,9 @@ def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoment
       opacity: how much each pixel counts, [h, w] in [0, 1]; None means that all pixels count alike.
 
     Returns:
-      The mean [3] and the covariance [3, 3]; the covariance is a sum over all pixels that is
-      divided by their number, not by one less; with opacities, by the sum of the opacities.
+      The mean [3] and the covariance [3, 3]. The covariance is a sum over all pixels divided by their
+      number, and not by one less. With opacities, the sums of both are weighted by the opacities, and
+      divided by the sum of the opacities.
 
     Example:
       >>> import jax.numpy as jnp
@@ -84,7 +85,7 @@ def _floats(picture: AnyImage) -> Image:
 
 
 def _mean(values: Array, opacity: Opacity | None = None) -> Array:
-    """Return the mean over the pixels of [h, w, ...], each counted by its opacity."""
+    """Return the mean of `values` [h, w, ...] over the pixels, weighted by `opacity` unless None."""
     # The mean is taken down each column, then across the columns: one sum over all pixels of a large
     # picture would lose digits.
     if opacity is None:
@@ -231,16 +232,16 @@ def with_colors_of(
 ) -> Image:
     """Map the colours of a picture linearly, to the mean and covariance of another picture's colours.
 
-    Departures from the notebook of Gatys and others (see the module's docstring): it uses the map
-    "pca", while the default here is "transport"; and it adds 1e-5 to the diagonals of covariances,
-    while `RIDGE` is added here.
+    Departures from the notebook of Gatys and others, ColourControl.ipynb: it uses the map "pca", while
+    the default here is "transport"; and it adds 1e-5 to the diagonals of covariances, while `RIDGE`,
+    which is 1e-6, is added here.
 
     Args:
       picture: [h, w, 3] in [0, 1].
       other: the picture whose mean and covariance are taken, [h', w', 3], of any size.
       color_map: a key of `MAPS`.
       opacity: how much each pixel of `picture` counts in its mean and covariance, [h, w] in [0, 1];
-        None: all count alike.
+        None means that all pixels count alike.
       other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1], or None.
 
     Returns:
@@ -291,14 +292,14 @@ def matched_luminance(
 ) -> Image:
     """Return the luminance of a picture, with the mean and standard deviation of another's luminance.
 
-    Both are matched, as in the paper of 2017; the authors' notebook matches the mean alone. (The
-    references are in the module's docstring.)
+    Both are matched, as in Gatys and others, "Controlling Perceptual Factors in Neural Style Transfer",
+    2017. The authors' notebook, ColourControl.ipynb, matches the mean alone.
 
     Args:
       picture: [h, w, 3] in [0, 1].
       other: the picture whose mean and standard deviation are taken, [h', w', 3], of any size.
       opacity: how much each pixel of `picture` counts in its mean and deviation, [h, w] in [0, 1];
-        None: all count alike.
+        None means that all pixels count alike.
       other_opacity: how much each pixel of `other` counts, [h', w'] in [0, 1], or None.
 
     Returns:

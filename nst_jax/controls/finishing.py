@@ -225,7 +225,7 @@ def finished(
     kept: KeptContent | None = None,
     opacity: Any = None,
 ) -> Image:
-    """Return the picture that is shown of a canvas; first its edges are changed, then its colours.
+    """Return the picture that a user gets for a canvas: first its edges are changed, then its colours.
 
     The protected parts of the content are not mixed into the result here; `with_kept` does that
     afterwards.

@@ -89,7 +89,10 @@ class Given(NamedTuple):
         return [(region.style.shape[0], region.style.shape[1]) for region in self.regions]
 
     def facts(self) -> dict[str, Any]:
-        """Return all masks, pictures and numbers by name, to record and compare what runs depend on."""
+        """Return all masks, pictures and numbers by name, without those that are None.
+
+        A checkpoint records them, since only a run with the same values may resume it.
+        """
         found: dict[str, Any] = {}
         for number, region in enumerate(self.regions, 1):
             found |= {

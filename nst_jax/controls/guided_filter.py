@@ -109,7 +109,7 @@ def filtered_by_guide(
     The coefficients of a window are a = (Σ + ε U)^-1 cov(I, p) and b = mean(p) - a · mean(I), where Σ
     is the covariance of the guide's colours I in the window, and U the identity matrix. The result at a
     pixel is mean(a) · I + mean(b), with means over all windows that contain the pixel. Windows that
-    reach beyond the border of the picture have fewer pixels, as in the authors' code.
+    reach beyond the border of the picture have fewer pixels, as in the code of He, Sun and Tang.
 
     Args:
       picture: the picture p, [h, w, 3].

@@ -28,7 +28,9 @@ REACHES = {
 
 THRESHOLD = 0.5  # where a mask is made binary, pixels of at least this value are inside
 
-STEPS = 2**16  # values of a resized mask are rounded to multiples of 1 / STEPS
+# Values of a resized mask are rounded to multiples of 1 / STEPS, so that they are exactly 1 far inside
+# the area that the mask marks.
+STEPS = 2**16
 
 # A mask with no value above this, about a quarter of an 8-bit level, counts as empty.
 LEAST_INSIDE = 1e-3

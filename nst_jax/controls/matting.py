@@ -42,7 +42,10 @@ def _centred(windows: Windows) -> Windows:
 
 
 def _residuals(picture: AnyImage, photo: AnyImage, epsilon: float) -> tuple[Windows, Windows]:
-    """Return each window of a picture minus the window's mean, and the residuals of the affine fits."""
+    """Return the windows of a picture, each minus its mean, and the residuals of fits to them.
+
+    In each window, the picture is fitted by an affine function of the photograph's colours.
+    """
     found = _centred(_windows(at_least_float32(jnp.asarray(picture))))
     colors = _centred(_windows(at_least_float32(jnp.asarray(photo))))
     covariance = jnp.einsum("yxni,yxnj->yxij", colors, colors, precision="highest") / COUNT
@@ -61,7 +64,8 @@ def laplacian_product(picture: AnyImage, photo: AnyImage, epsilon: float = EPSIL
     Args:
       picture: the picture x, [h, w, 3], at least 3 px on each side.
       photo: the photograph, [h, w, 3] in [0, 1].
-      epsilon: ε, the regularisation of the fits.
+      epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
+        each window of 3 x 3 pixels.
 
     Returns:
       [h, w, 3].
@@ -92,7 +96,8 @@ def matting_energy(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON)
     Args:
       picture: the picture x, [h, w, 3], at least 3 px on each side.
       photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
-      epsilon: ε, the regularisation of the fits.
+      epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
+        each window of 3 x 3 pixels.
 
     Returns:
       A number that is 0 or more.

@@ -6,8 +6,8 @@ that of the canvas (the picture being optimised) over the region, and that of th
 
 A tap is a layer whose features a loss reads. In a statistic's sums over the positions of the features
 at a tap, a position counts T² times, where T is the region's mask at the tap, and the sums are divided
-by the sum of T². So a statistic is still made of sums over positions, and losses that are computed in
-parts of the canvas (see `nst_jax.scaling`) stay the same.
+by the sum of T². So a statistic is still made of sums over positions, and a loss can still be computed
+from parts of the canvas, whose sums are added (see `nst_jax.scaling`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -163,9 +163,10 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
     """Return, by style tap, the masks T of all regions, [h', w', r + 1], the default style's first.
 
-    Unless the reach is "simple", a pixel belongs to the region that has the largest share in it; if
-    several regions have the largest share, the pixel belongs to all of these. Transparent pixels belong
-    to no region. At protected positions, T is multiplied by 1 - amount.
+    `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", these are
+    first made binary: a pixel belongs only to the region that has the largest share in it, or to
+    several regions if these have equally large shares. Transparent pixels belong to no region. At
+    protected positions, T is multiplied by 1 - amount.
     """
     shares = shares_of_pixels(controls.masks)
     if reach.reach != "simple":
@@ -227,6 +228,8 @@ HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 def held_tap(taps: Sequence[str]) -> str:
     """Return the tap of the content loss for protected parts, given the taps of the recipe.
+
+    It is the first of `HELD_TAPS` that is no deeper than the deepest of `taps`.
 
     Example:
       >>> from nst_jax.controls.regions import held_tap

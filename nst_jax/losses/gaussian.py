@@ -44,9 +44,10 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
     With F the features as an [h * w, c] matrix, these are the sum of its rows, and FᵀF.
 
     `products`, the precision that a style loss is given, is not used: the matrix product FᵀF always
-    uses all bits of float32. If S were rounded more coarsely than m, as in tensorfloat32, the
-    covariance S - m mᵀ would have negative eigenvalues where features hardly vary. For bfloat16
-    features this takes no more time, since a product of two bfloat16 numbers is exact in float32.
+    uses all bits of float32. If the second moment S were rounded more coarsely than the mean m, as in
+    tensorfloat32, the covariance S - m mᵀ would have negative eigenvalues where features hardly vary.
+    For bfloat16 features this takes no more time, since a product of two bfloat16 numbers is exact in
+    float32.
     """
     del products
     return Moments(
@@ -63,7 +64,7 @@ def masked_moment_sums(
     T² f and T² f fᵀ. If the features were multiplied by T first, as `gram_matrices.masked_gram` does,
     the first sum would be that of T f; divided by the sum of T², it would not be a mean of f.
     """
-    del products  # the docstring of `moment_sums` says why it is not used
+    del products  # all bits of float32 are used instead, as in `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
     return Moments(
         jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),
@@ -95,11 +96,13 @@ def mean_square(moments: Moments) -> Scalar:
 
 
 def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scalar:
-    """Return |m - m_s|² / tr(S_s) + |C - C_s|² / |S_s|², with the notation in the module's docstring.
+    """Return |m - m_s|² / tr(S_s) + |C - C_s|² / |S_s|².
 
-    The norms are Frobenius norms. Neither term changes if the features of both pictures are multiplied
-    by the same number. For a canvas whose features are all 0, the first term is 1 if the style's
-    features do not vary (C_s = 0), and the second term is 1 if the mean of the style's features is 0.
+    m and C are the mean and the covariance of the canvas' features; m_s, C_s and S_s = C_s + m_s m_sᵀ
+    are the mean, the covariance and the second moment of the style's features. The norms are Frobenius
+    norms. Neither term changes if the features of both pictures are multiplied by the same number. For
+    a canvas whose features are all 0, the first term is 1 if the style's features do not vary
+    (C_s = 0), and the second term is 1 if the mean of the style's features is 0.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and
@@ -116,8 +119,9 @@ def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scal
 def mean_and_covariance_gradient_scaled(canvas: Moments, style: Moments, extent: Extent) -> Scalar:
     """Return the gradient-scaled square of m - m_s plus that of C - C_s.
 
+    m and C are the mean and the covariance of the canvas' features, m_s and C_s those of the style's.
     The gradient-scaled square of differences d is sum(d²) / (sum|d| + 1e-8); see
-    `squares.gradient_scaled_square`. The other symbols are those of the module's docstring.
+    `squares.gradient_scaled_square`.
     """
     del extent
     return gradient_scaled_square(canvas.first - style.first) + gradient_scaled_square(
@@ -152,7 +156,8 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
     """Return the squared Wasserstein-2 distance of two Gaussians divided by N, as in crowsonkb's code.
 
     The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, where 1e-4 I is first added to
-    both covariances C and C_s.
+    both covariances C and C_s. m and C are the mean and the covariance of the canvas' features, m_s and
+    C_s those of the style's features; N is the number of channels.
 
     The matrix roots are computed by 12 rounds of the plain Newton-Schulz iteration, and so is their
     gradient (`matrix_roots.root_by_lyapunov`). The roots of small eigenvalues are therefore too small,
@@ -210,10 +215,13 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
     The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of I is
-    first added to both covariances C and C_s: 1e-3 times the mean square of the style's features. The
-    loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1 without
-    this addition. These two values are the same at every tap and for every set of network weights, so
-    losses at different taps are comparable.
+    first added to both covariances C and C_s: 1e-3 times the mean square of the style's features. m and
+    C are the mean and the covariance of the canvas' features; m_s, C_s and S_s = C_s + m_s m_sᵀ are the
+    mean, the covariance and the second moment of the style's features.
+
+    The loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1
+    without the addition to the covariances. These two values are the same at every tap and for every
+    set of network weights, so losses at different taps are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
     iterations yield the inverse root together with the root, so the backward pass needs no iterations.
@@ -247,11 +255,11 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
 
     The larger multiple is added if `part` is too small, as follows.
 
-    Where features hardly vary, the covariance S - m mᵀ consists of rounding errors, and may have
-    negative eigenvalues, whose square roots do not exist. So the multiple of I must exceed these
-    errors. In float32 with 512 channels, `part` is too small only for large features: a `part` of 1e-4
-    if their mean square is over 0.4 and `size` is 1, a `part` of 1e-3 if their mean square is over four
-    times `size`.
+    Where features hardly vary, the covariance S - m mᵀ (of the second moment S and the mean m) consists
+    of rounding errors, and may have negative eigenvalues, whose square roots do not exist. So the
+    multiple of I must exceed these errors. In float32 with 512 channels, `part` is too small only for
+    large features: a `part` of 1e-4 if their mean square is over 0.4 and `size` is 1, a `part` of 1e-3
+    if their mean square is over four times `size`.
     """
     matrix = covariance(moments) / size
     error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size

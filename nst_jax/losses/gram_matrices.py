@@ -8,7 +8,7 @@ R and of G between the canvas (the picture that is optimised) and the style.
 Every Gram loss here, except the gradient-scaled one, is sum(dG²) times a factor, which differs from
 source to source. Some sources use R, which grows with the picture; they first resize the style to the
 size of the content. Written with G, as here, their losses have the same value for pictures of equal
-size, and still compare like with like if the sizes differ.
+size, and are meaningful for pictures of different sizes, too.
 """
 
 from functools import partial
@@ -48,10 +48,10 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
       >>> rows.shape, gram(maps).shape
       ((20, 64), (20, 20))
       >>> small = wide[:4, :4, :8]
-      >>> gram(small).shape                          # 8 maps, so 8 × 8 ...
+      >>> gram(small).shape                          # 8 maps give an 8 × 8 matrix
       (8, 8)
       >>> product = jnp.vdot(small[..., 4], small[..., 2])
-      >>> bool(jnp.allclose(gram(small)[4, 2], product, rtol=1e-5))     # ... of their products
+      >>> bool(jnp.allclose(gram(small)[4, 2], product, rtol=1e-5))     # an inner product
       True
       >>> gram(wide).shape                           # does not depend on the picture's size
       (20, 20)

@@ -203,7 +203,7 @@ def hypercolumn_costs(
     )
 
 
-# --- Moving matches, tap by tap -------------------------------------------------------------------
+# --- Matches found anew in each update, tap by tap ------------------------------------------------
 
 
 def maps_by_tap(

@@ -32,7 +32,8 @@ ROUNDS = 12  # default number of Newton-Schulz iterations
 # eigenvalues are lost in any case, since float32 rounds the entries of A.
 SMALLEST = 1e-7
 
-# Matrix product with all bits of float32; the module's docstring says why.
+# Matrix product with all bits of float32. With fewer bits, the iterations may overflow, as the module's
+# docstring explains.
 product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
@@ -70,11 +71,12 @@ def scaled_roots(
 ) -> tuple[Matrix, Matrix]:
     """Return the square root of a positive definite matrix and the inverse of this root.
 
-    They are computed by scaled Newton-Schulz iterations. Each round brings the eigenvalues of Z Y (see
-    the module's docstring) nearer to 1. In a scaled iteration, Z Y is multiplied by a factor in each
-    round before T is computed. The factor is the one that brings eigenvalues between the known bounds
-    as near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in a round instead of
-    2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
+    They are computed by scaled Newton-Schulz iterations. The iteration, whose formulas are in the
+    module's docstring, has two matrices Y and Z, and each round brings the eigenvalues of Z Y nearer
+    to 1. In a scaled iteration, each round first multiplies Z Y by a factor. The factor is the one that
+    brings eigenvalues between the known bounds as near to 1 as possible. A small eigenvalue then grows
+    up to 6.75-fold in a round instead of 2.25-fold, so that 12 rounds do what takes `plain_roots` some
+    24.
 
     Args:
       matrix: [c, c], symmetric and positive definite.

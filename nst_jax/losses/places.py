@@ -47,7 +47,7 @@ def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array
 
 
 def grid_stride(shape: Shape) -> int:
-    """Return the distance in px between neighbouring rows of the grid of `random_places`.
+    """Return the distance in px between neighbouring rows of the grid that `random_places` uses.
 
     The distance between neighbouring columns is the same. `shape` is the (height, width) of the picture
     in px.

@@ -178,7 +178,7 @@ def ranks(values: Float[Array, "d m"]) -> Ranks:
     size = ordered.shape[-1]
     place = lax.broadcasted_iota(jnp.int32, ordered.shape, 1)
     starts = jnp.where(ordered[:, 1:] != ordered[:, :-1], place[:, 1:], size)
-    # For each place, the first place of the next run.
+    # For each place, the next place at which another number begins; `size` if there is none.
     ends = lax.cummin(starts, axis=1, reverse=True)
     ends = jnp.concatenate([ends, jnp.full_like(place[:, :1], size)], axis=1)
     middle = (place + (ends - 1)).astype(values.dtype) / 2

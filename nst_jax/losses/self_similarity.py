@@ -1,8 +1,8 @@
 """The self-similarity content loss: it compares how alike the positions of a picture are to each other.
 
 The features of the canvas (the picture that is optimised) and those of the content are never compared
-directly. Each picture gives a matrix of the
-distances between its own positions, and the loss is the difference of these two matrices.
+directly. For each picture, a matrix of the distances between the features at its own positions is
+computed, and the loss is the difference of these two matrices.
 """
 
 import jax.numpy as jnp
@@ -79,7 +79,7 @@ def self_similarity_distance(
     depends on which parts of a picture are alike, not on what they look like.
 
     Departure from the source: a column whose sum is less than `LEAST` times n is divided by `LEAST`
-    times n, so that a flat picture, whose distances are all 0, causes no division by zero.
+    times n, so that a picture of a single colour, whose distances are all 0, causes no division by 0.
 
     Args:
       canvas: features of the canvas at n positions, [*batch, n, c].

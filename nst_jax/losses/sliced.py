@@ -72,8 +72,9 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
     style's features instead, which works only if one number of positions is a multiple of the other.)
 
     For the gradient, the order of the canvas' projections is held constant, as automatic
-    differentiation would do. Where projections are exactly equal, as in a flat canvas, their order is
-    arbitrary. So equal projections all get the same gradient, as if each had the mean of their ranks.
+    differentiation would do. Where projections are exactly equal, as in a canvas of a single colour,
+    their order is arbitrary. So equal projections all get the same gradient, as if each had the mean of
+    their ranks.
 
     Since the directions change, even an unchanged canvas has another loss in the next update. So the
     loss suits optimisers that do not compare losses, such as `Adam`; the guarded `LBFGS` would undo
@@ -146,15 +147,16 @@ def _value_and_gradient(
 def _add_group(
     features: Array, style: Samples, with_gradient: bool, before: Any, directions: Array
 ) -> tuple[Any, None]:
-    """Add the sum of squares of one group of directions, and half its gradient, to the totals.
+    """Add the loss for one group of directions, and half its gradient, to the totals.
 
-    This is the body of a `lax.scan` over the groups.
+    The loss is not divided here, but is a sum of squared differences over positions and directions.
+    This function is the body of a `lax.scan` over the groups.
 
     Args:
       features: features of the canvas, [m, c].
       style: features of one or several pictures.
       with_gradient: whether to add to the gradient, too.
-      before: the totals over the groups before: the sum of squares, and half its gradient [m, c].
+      before: the totals over all previous groups: the loss, and half its gradient [m, c].
       directions: the directions of the group, one in each row.
 
     Returns:

@@ -62,7 +62,7 @@ def mean_over_positions(sums: Array, count: Count) -> Array:
 
 
 def half(total: Scalar, size: object) -> Scalar:
-    """Return half of `total`. Losses also pass `size`, such as the number of terms; it is not used."""
+    """Return `total` / 2. Losses call such functions with `size` as well, which is not used here."""
     del size
     return total / 2
 

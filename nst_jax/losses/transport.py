@@ -92,8 +92,8 @@ def mean_and_spread(
 ) -> tuple[Float[Array, " c"], Float[Array, "c c"]]:
     """Return the mean and the covariance of a set of vectors [n, c].
 
-    The covariance is the sum of the products of deviations from the mean, divided by n and not by
-    n - 1.
+    The covariance is the sum of the outer products of the deviations from the mean, divided by n and
+    not by n - 1.
     """
     mean = jnp.mean(rows, axis=0)
     away = rows - mean[None]
@@ -267,7 +267,8 @@ def transport_distances(
       unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
 
     References:
-      The paper and the code that the module's docstring names.
+      Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",
+      2019; nkolkin13/STROTSS @ 9a1543a3.
     """
     del matches
     vectors = vectors_at(features, random_places(step, shape, PLACES), 1 / unit)
@@ -303,8 +304,8 @@ def transport_costs(
         update_bytes=VECTOR_COPIES * vectors
         + 4 * MATRIX_COPIES * ours * theirs
         + 4 * COVARIANCE_COPIES * channels**2,
-        # The cosines of all pairs of vectors, which have no gradient; and the covariance, whose
-        # gradient takes another matrix product of the same size.
+        # The first term counts the cosines of all pairs of vectors, which have no gradient. The second
+        # counts the covariance, whose gradient takes another matrix product of the same size.
         update_operations=2.0 * ours * theirs * channels + 4.0 * ours * channels**2,
         measure_bytes=4 * channels * (theirs + channels),
     )

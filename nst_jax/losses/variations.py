@@ -22,8 +22,8 @@ from nst_jax.losses.kinds import Mask, Variation
 from nst_jax.losses.squares import absolute, scaled_by_gradient
 from nst_jax.losses.sums import as_float, half, unchanged
 
-# The array of all dy is smaller than the picture by `DOWN`, a (height, width), since the last row has
-# no pixels below it; the array of all dx is smaller by `RIGHT`.
+# (height, width) by which an array of differences is smaller than the picture: `DOWN` for differences
+# to the pixel below, which the last row does not have, and `RIGHT` for those to the pixel on the right.
 DOWN, RIGHT = np.array([1, 0], np.int32), np.array([0, 1], np.int32)
 
 # A pair of sums over the pixels of a picture: (sum|dy|, sum|dx|), or (sum(dy²), sum(dx²)), or the two
@@ -36,7 +36,8 @@ def absolute_differences(
 ) -> DifferenceSums:
     """Return sum|dy| and sum|dx|, where dy and dx are the differences to the pixels below and right.
 
-    The mask `where` and the real (height, width) `size` can exclude pixels; see the module's docstring.
+    The differences of a pixel where the mask `where` [h, w] is False are left out. If `size` is given,
+    the picture consists of only the first size[0] rows and size[1] columns of `image`.
     """
     return _sum_each(absolute, _differences(image, where, size))
 
@@ -46,7 +47,8 @@ def squared_differences(
 ) -> DifferenceSums:
     """Return sum(dy²) and sum(dx²), where dy and dx are the differences to the pixels below and right.
 
-    The mask `where` and the real (height, width) `size` can exclude pixels; see the module's docstring.
+    The differences of a pixel where the mask `where` [h, w] is False are left out. If `size` is given,
+    the picture consists of only the first size[0] rows and size[1] columns of `image`.
     """
     return _sum_each(jnp.square, _differences(image, where, size))
 
@@ -56,8 +58,9 @@ def difference_sums(
 ) -> tuple[DifferenceSums, DifferenceSums]:
     """Return the pairs (sum(dy²), sum(dx²)) and (sum|dy|, sum|dx|).
 
-    dy and dx are the differences to the pixels below and right. The mask `where` and the real (height,
-    width) `size` can exclude pixels; see the module's docstring.
+    dy and dx are the differences to the pixels below and right. Those of a pixel where the mask `where`
+    [h, w] is False are left out. If `size` is given, the picture consists of only the first size[0]
+    rows and size[1] columns of `image`.
     """
     return squared_differences(image, where, size), absolute_differences(image, where, size)
 
@@ -65,8 +68,9 @@ def difference_sums(
 def squared_gradients(image: Image, where: Mask = None, size: RealSize | None = None) -> Scalar:
     """Return the sum of dy² + dx² over all pixels that have both a pixel below and one to the right.
 
-    dy and dx are the differences to these two pixels. The mask `where` and the real (height, width)
-    `size` can exclude pixels; see the module's docstring.
+    dy and dx are the differences to these two pixels. Those of a pixel where the mask `where` [h, w] is
+    False are left out. If `size` is given, the picture consists of only the first size[0] rows and
+    size[1] columns of `image`.
     """
     return jnp.sum(_gradient_squares(image, where, size), axis=(-1, -2, -3))
 
@@ -74,8 +78,9 @@ def squared_gradients(image: Image, where: Mask = None, size: RealSize | None = 
 def powered_gradients(image: Image, where: Mask = None, size: RealSize | None = None) -> Scalar:
     """Return the sum of (dy² + dx²)^1.25 over all pixels with both a pixel below and one to the right.
 
-    dy and dx are the differences to these two pixels. The mask `where` and the real (height, width)
-    `size` can exclude pixels; see the module's docstring.
+    dy and dx are the differences to these two pixels. Those of a pixel where the mask `where` [h, w] is
+    False are left out. If `size` is given, the picture consists of only the first size[0] rows and
+    size[1] columns of `image`.
     """
     return jnp.sum(_gradient_squares(image, where, size) ** 1.25, axis=(-1, -2, -3))
 
@@ -93,7 +98,8 @@ def nine_point_differences(
     includes it. So where a tile does not end at the border of the whole picture, `image` must have
     another row or column beyond the tile's own pixels, with the mask False there.
 
-    The real (height, width) `size` can exclude pixels, too; see the module's docstring.
+    If `size` is given, the picture consists of only the first size[0] rows and size[1] columns of
+    `image`.
     """
     down, right = _differences(image, where, size)
     straight = jnp.sum(jnp.square(down), axis=(-1, -2, -3))

@@ -22,8 +22,8 @@ from jaxtyping import Array, Float
 from nst_jax._types import Shape
 from nst_jax.images.resizing import bilinear
 
-# The levels of a pyramid, each [h', w', 3], from fine to coarse: first the differences that `decompose`
-# describes, and at the end the smallest picture.
+# The levels of a Laplacian pyramid, each [h', w', 3], from fine to coarse. The last level is the
+# picture at its smallest size; `decompose` says of which sizes the other levels are differences.
 Levels: TypeAlias = tuple[Array, ...]
 
 

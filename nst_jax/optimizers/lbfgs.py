@@ -48,7 +48,7 @@ class Memory(NamedTuple):
 
 
 # A linear map P of the parameters. L-BFGS starts from `Memory.scale` times P as its approximation of
-# the inverse Hessian, and corrects this approximation by the pairs.
+# the inverse Hessian, and corrects this approximation by the pairs (s, y) in its memory.
 Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
@@ -141,7 +141,7 @@ def _newton_direction(
       memory: the memory that `_remember` returned.
       gradient: the gradient g.
       change: the change y of the gradient that was given to `_remember`.
-      fresh: whether `_remember` kept its pair. If so, `scale` is computed from this pair; if not,
+      fresh: whether `_remember` added a pair. If so, `scale` is computed from this pair; if not,
         `scale` stays as it is.
       guess: the linear map P, which `Guess` describes.
     """
@@ -174,8 +174,8 @@ def _newton_direction(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
     # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once, which saves
-    # time, since over a pyramid it is a long program. y is an argument of this function (`change`)
-    # although the ring buffer has it as well, since XLA would copy the whole buffer to read it there.
+    # time, since `multilevel` is a long program. y is an argument of this function (`change`) although
+    # the ring buffer has it as well, since XLA would copy the whole buffer to read it there.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
@@ -243,12 +243,12 @@ class TorchLBFGS:
 class TorchLBFGSState(NamedTuple):
     """The state of the optax transformation that `torch_lbfgs` makes."""
 
-    # Number of updates so far whose gradient exceeded `tolerance_grad` somewhere; torch calls it
-    # n_iter.
+    # Number of updates so far whose gradient had an entry above `tolerance_grad` in absolute value;
+    # torch calls it n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
     move: PyTree  # the last move that was computed, even if it was not made; t * d in torch
-    gradient: PyTree  # the last gradient that exceeded `tolerance_grad` somewhere
+    gradient: PyTree  # the last gradient that had an entry above `tolerance_grad` in absolute value
 
 
 def torch_lbfgs(
@@ -347,7 +347,7 @@ class LBFGS:
 class LBFGSState(NamedTuple):
     """The state of the optax transformation that `lbfgs` makes.
 
-    The kept canvas is the last one that was good enough. The proposed canvas is the kept canvas plus
+    The kept canvas is the last one that the rule accepted. The proposed canvas is the kept canvas plus
     `move`; its loss is given to the next update.
     """
 
@@ -412,8 +412,9 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height, size)
-        # Without pairs, the length of the direction means nothing, since it is that of the gradient. So
-        # the move then gets exactly the allowed length, even if the direction is shorter.
+        # If the memory has no pairs yet, the length of the direction means nothing, since it is that of
+        # the gradient. So the move then gets exactly the allowed length, even if the direction is
+        # shorter.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)
@@ -433,9 +434,10 @@ def lbfgs(
 
 
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
-    """Return the linear map P, which `Guess` describes: `multilevel`, or the identity if `levels` is 0.
+    """Return the first approximation of the inverse Hessian, up to a factor, as a linear map.
 
-    `height` and `size` say which part of the array is the canvas, as in `lbfgs`.
+    This is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part of the
+    array is the canvas, as in `lbfgs`.
     """
 
     def of_picture(picture: Array) -> Array:

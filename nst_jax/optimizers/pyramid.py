@@ -96,7 +96,7 @@ def _halved(x: Array, axis: int) -> Array:
 
 
 def _doubled(x: Array, axis: int, lines: int) -> Array:
-    """Double the number of lines (rows or columns) along `axis` by interpolation, and return `lines`.
+    """Double the number of rows or columns along `axis` by interpolation, and keep the first `lines`.
 
     This is the transpose of `_halved`. It is written out, since it compiles faster than the transpose
     that JAX would derive.

@@ -26,7 +26,7 @@ ROUNDING = 1 / 255**2 / 12
 class Border(NamedTuple):
     """How the border of a picture differs from the pixels inside it; `border` returns this record."""
 
-    # Euclidean length of the difference between the border's mean colour [3] and the one inside.
+    # Euclidean distance between the mean colour [3] of the border and that of the pixels inside.
     mean: Scalar
     # ln(variance of the border / variance inside), where each is the sum of three channels' variances.
     variance: Scalar
@@ -207,7 +207,7 @@ def speckle(picture: AnyImage) -> Scalar:
     """Return how strongly single pixels stand out: the mean difference of a picture from its median.
 
     The median is that of 3 x 3 px around each pixel, for each channel by itself. It leaves straight
-    edges and even slopes as they are, and removes dots and lines of one pixel.
+    edges and linear gradients as they are, and removes dots and lines of one pixel.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 3 px on each side. Its outermost pixels are not

@@ -104,8 +104,8 @@ def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
 
 # --- Edges ----------------------------------------------------------------------------------------
 
-# In luma per px: one 8-bit level from one pixel to the next. The direction of a gradient that is
-# smaller than this is not reliable.
+# The gradient of a luma that changes by one 8-bit level from one pixel to the next. The direction of a
+# smaller gradient is not reliable.
 FLAT = 1 / 255
 
 

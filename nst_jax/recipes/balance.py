@@ -39,8 +39,12 @@ PHOTO = (768, 1024)
 def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
     """Return the balance of a recipe: how much it weighs style against content.
 
-    The module's docstring defines the balance. If a loss grows with the size of the picture or of a
-    layer's features, it is evaluated for the size that the recipe's size rule gives to `photo`.
+    The balance is the factor of S = mean((dG / N)²) in the total loss, averaged over the style taps,
+    divided by the factor of K = mean(dF²), summed over the content taps. Here dG is the difference of
+    the Gram matrices of canvas and style, N the number of channels, and dF the difference of the
+    features of canvas and content; see the module's docstring. If a loss grows with the size of the
+    picture or of a layer's features, it is evaluated for the size that the recipe's size rule gives to
+    `photo`.
 
     Args:
       recipe: a recipe of plain numbers, without the arrays of a sweep.
@@ -89,7 +93,9 @@ def _is_squared(loss: AnyStyleLoss) -> bool:
 def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     """Return the factor of S in the style loss at a tap, before any weight multiplies the loss.
 
-    The module's docstring defines S. `shape` is the (height, width) of the canvas in px.
+    S is mean((dG / N)²), where dG is the difference of the Gram matrices of canvas and style, each
+    divided by the number of positions, and N is the number of channels. `shape` is the (height, width)
+    of the canvas in px.
     """
     channels = LAYERS[layer_of(tap)][1]
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
@@ -104,7 +110,8 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
 def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     """Return the factor of K in the content loss at a tap, before any weight multiplies the loss.
 
-    The module's docstring defines K. `shape` is the (height, width) of the canvas in px.
+    K is mean(dF²), where dF is the difference of the features of canvas and content. `shape` is the
+    (height, width) of the canvas in px.
     """
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
     # The loss is evaluated for one feature and for two, each with dF = 1. The ratio shows with which

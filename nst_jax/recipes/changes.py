@@ -49,11 +49,12 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 
     In most recipes, the style weight is multiplied by `recipes.strength.factor_of(strength)`.
 
-    Some style losses compare the canvas with matches: at the beginning of each scale (resolution), they
-    seek a position of the style for each position of a picture that is mixed from content and canvas.
-    With such a loss, the content is kept by this picture, and not by the weights. So in place of the
-    style weight, `terms.search_content` is changed, the content's share in this picture. It becomes 1
-    at strength 0, the recipe's own value at 0.85, 0 at strength 1, and is linear in between.
+    Some style losses compare each position of the canvas with a matching position of the style. They
+    find the matches at the beginning of each scale (resolution), for a picture that is mixed from
+    content and canvas. With such a loss, the content is kept by this picture, and not by the weights.
+    So in place of the style weight, `terms.search_content` is changed, the content's share in this
+    picture. It becomes 1 at strength 0, the recipe's own value at 0.85, 0 at strength 1, and is linear
+    in between.
 
     Args:
       recipe: the recipe to change.
@@ -83,7 +84,7 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
 
 
 def with_quality(recipe: Recipe, quality: str) -> Recipe:
-    """Return the recipe with the number of updates that belongs to a word for the quality.
+    """Return the recipe with the number of updates for a quality, such as "draft".
 
     Args:
       recipe: one of this project's own recipes, `default` or `gram`, or a variant with the same name.

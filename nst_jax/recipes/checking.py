@@ -46,7 +46,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
-    if type(recipe.pictures.realism) is int:  # so that records have 0.0, never 0
+    if type(recipe.pictures.realism) is int:  # so that a picture's metadata has 0.0, never 0
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
@@ -189,7 +189,7 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-MOST_GROWTH = 64  # largest `region_growth`, by how many positions a mask at a tap is extended
+MOST_GROWTH = 64  # largest `region_growth`: by how many positions masks at taps are extended
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:
@@ -494,7 +494,8 @@ def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = F
 def check_descent_in_bucket(descent: Descent) -> None:
     """Refuse an optimisation whose results would be wrong for a canvas that lies in a bucket.
 
-    `check_in_bucket` explains buckets.
+    A bucket is a larger array with padding beside the canvas, in which canvases of different sizes can
+    be painted by the same compiled program.
 
     Raises:
       ValueError: if the results would be wrong; the message says why.

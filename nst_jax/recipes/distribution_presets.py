@@ -162,10 +162,10 @@ HISTOGRAM = Recipe(
 # --- Nearest neighbours ---------------------------------------------------------------------------
 
 # The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose taps (layers) down to
-# relu4_3 have the same names and sizes; each tap of block 4 is one convolution deeper. The recipe's
-# numbers need no other values for that, since the loss compares cosines, which do not change if all
-# features are multiplied by a number. But how much each tap contributes to a hypercolumn (the features
-# of all taps at one position) depends on the network's weights.
+# relu4_3 have the same names and sizes; each tap of block 4 is one convolution deeper. The layer
+# weights are nevertheless those of the source, since the loss compares cosines, which do not change if
+# all features are multiplied by a number. But how much each tap contributes to a hypercolumn (the
+# features of all taps at one position) depends on the network's weights.
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two

@@ -236,8 +236,9 @@ COURSERA_TF2 = Recipe(
 )
 
 
-# Versions: the notebook was run in early 2021. The version of Pillow is not known. Assumed is 7.0
-# (January 2020) or later, which resizes pictures with the filter BICUBIC; older versions used NEAREST.
+# Versions: the notebook was run in early 2021. The version of Pillow is not known. It is assumed to be
+# 7.0 (January 2020) or later, which resizes pictures with the filter BICUBIC; older versions used
+# NEAREST.
 COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
@@ -267,7 +268,7 @@ COURSERA_TF1 = Recipe(
         resize=filters.pillow_bicubic,
         start=starts.SeededBlend(ratio=0.6, amplitude=20.0, seed=3),
     ),
-    # As TensorFlow's average pooling with the padding SAME, this pooling keeps an odd last row or
+    # Like TensorFlow's average pooling with the padding SAME, this pooling keeps an odd last row or
     # column, and averages only over positions inside the array.
     network=vgg.Network(pool=layers.average_pool, ceil=True),
     terms=Terms(

@@ -129,8 +129,8 @@ PRESETS = {
 }
 
 
-# `Recipe.__repr__` reads the presets from this dictionary, since the module `recipe` cannot import this
-# one.
+# `Recipe.__repr__` reads the presets from `PUBLISHED`, since its module, `recipe`, cannot import this
+# module.
 PUBLISHED.update(PRESETS)
 
 # For this project's own recipes: word for a quality -> number of updates. Published recipes have no

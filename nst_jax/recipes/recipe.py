@@ -29,9 +29,10 @@ def _static(default: Any) -> Any:
 
 
 def _added_later(default: Any, *, static: bool = False) -> Any:
-    """Declare a field that is left out of the records of runs while it has its default value.
+    """Declare a field that `nst_jax.provenance` leaves out while it has its default value.
 
-    So the record of a run that does not use the field is the same as before the field was added.
+    That module describes a run by the fields of its recipe. So the description of a run that does not
+    use the field is the same as before the field was added.
     """
     return field(default=default, metadata={"static": static, ADDED_LATER: True})
 
@@ -62,7 +63,8 @@ class Pictures:
         "content": before the run, the colours of the styles are changed to have the mean and covariance
         of the content's colours.
         "luminance": content and styles are made grey before the run, and the styles are given the mean
-        and deviation of the content's luminance; after the run, the result gets the content's chroma.
+        and standard deviation of the content's luminance; after the run, the result gets the content's
+        chroma.
         "content-after": after a run in the style's colours, the result gets the content's chroma.
         "palette": after the run, the colours of the result are changed to have exactly the distribution
         of the styles' colours.
@@ -85,7 +87,7 @@ class Pictures:
     realism: float = _added_later(0.0)
 
     def scale_of_style(self, index: int) -> float:
-        """Return the factor of a style's size in `style_scale`, given the style's index."""
+        """Return the factor by which `style_scale` multiplies the sides of style number `index`."""
         factors = self.style_scale or (1.0,)
         return float(factors[index if len(factors) > 1 else 0])
 
@@ -250,10 +252,10 @@ class Terms:
 
     @property
     def additive(self) -> bool:
-        """Whether every loss is computed from sums over positions, as tiles and bands require.
+        """Whether every loss is computed from sums over positions.
 
-        Tiles are computed one after another, bands of the picture on several devices; in both cases the
-        sums of the parts are added.
+        Only then can the picture be computed in parts, whose sums are added: in tiles, one after
+        another, or in bands, one on each device.
         """
         return all(loss.additive for loss in self.named_losses.values())
 
@@ -288,9 +290,9 @@ class Terms:
 
     @property
     def searched(self) -> bool:
-        """Whether a style loss seeks matches in the style at the beginning of each scale.
+        """Whether a style loss looks for matches in the style before the first update of each scale.
 
-        The docstring of the class describes such losses, where it explains `search_content`.
+        A match is a position of the style with which the loss compares a position of the canvas.
         """
         return any(
             isinstance(loss, losses.MatchingLoss) and loss.matches is not None
@@ -555,8 +557,8 @@ class Recipe:
 
 MOST_DIFFERENCES = 12  # largest number of values that `Recipe.__repr__` shows
 
-# The keys at which `Recipe.replace` accepts a size such as 256. `sizes.with_size` makes the new rule
-# from this size and the present rule, which the function at the key returns.
+# Full key of a size rule for which `Recipe.replace` also accepts a size such as 256 -> a function that
+# returns the present rule. `sizes.with_size` makes the new rule from the present rule and the size.
 SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
     "pictures.size": lambda pictures: pictures.size,
     "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,

@@ -76,9 +76,9 @@ class GeometricScales:
     """Scales from coarse to the final size, with any constant ratio between successive scales.
 
     The longer side of a scale that is followed by k others is the final longer side divided by
-    2^(k / `per_halving`) and rounded. The updates of the run are divided in the proportion of `first`
-    for the coarsest scale to `later` for each other scale, but each scale gets at least one update. A
-    run with fewer updates than scales leaves out the coarsest scales.
+    2^(k / `per_halving`) and rounded. The updates of the run are divided in proportion to weights:
+    `first` for the coarsest scale, and `later` for each other scale. But each scale gets at least one
+    update. A run with fewer updates than scales leaves out the coarsest scales.
 
     Attributes:
       per_halving: number of scales within which the size halves: 1 gives the ratio 2, and 2 gives √2.

@@ -17,7 +17,8 @@ import numpy as np
 from nst_jax import _checks
 from nst_jax._types import Shape
 
-# A function (height, width, size, edge) -> new (height, width); see the section on rounding below.
+# A function (height, width, size, edge) -> new (height, width) of a picture. It keeps the aspect ratio,
+# and gives the side whose length is `edge` the length `size`.
 Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
 
 
@@ -30,7 +31,7 @@ class SizeRule(Protocol):
         ...
 
     def resized(self, pixels: int) -> "SizeRule":
-        """Return this rule with another number: `LongEdge(pixels)` in place of `LongEdge(512)`."""
+        """Return this rule with the number `pixels`: for `LongEdge(512)`, it is `LongEdge(pixels)`."""
         ...
 
 
@@ -175,8 +176,8 @@ class ShortEdgeUpTo:
     """The shorter side becomes as long as the longer side was, but at most `pixels` px long.
 
     The aspect ratio is kept. So a picture whose shorter side is below `pixels` is enlarged, unless the
-    picture is square. This is the rule of Udacity's notebook, which seems meant to limit the longer
-    side, but passes that side's length to torchvision's `Resize`, which makes it the shorter side's.
+    picture is square. This is the rule of Udacity's notebook. The notebook seems meant to limit the
+    longer side, but torchvision's `Resize` gives the length that it passes to the shorter side.
     """
 
     pixels: int = 400
@@ -392,7 +393,8 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
 
     Raises:
       TypeError: if `size` is neither None, nor a whole number, nor text, nor a size rule.
-      ValueError: if `size` is text of another form, or a number is not between 16 and 65536 px.
+      ValueError: if `size` is text of another form, a number of pixels is not between 16 and 65536, or
+        a resolution is not between 16 and 4800 pixels per inch.
 
     Example:
       >>> from nst_jax.recipes.sizes import ShortEdge, with_size
@@ -415,7 +417,7 @@ def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule
 
 
 def is_number(size: Size) -> bool:
-    """Return whether a caller's `size` is a number of pixels, or text with the digits of one."""
+    """Return whether a size is a number of pixels, given as a number or as its digits, like "256"."""
     if isinstance(size, str):
         return size.strip().isdecimal()
     return isinstance(size, (int, np.integer))

@@ -62,10 +62,11 @@ class Blank:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Noise:
-    """The initial canvas is normal white noise with the style's mean and deviation in each channel.
+    """The initial canvas is Gaussian noise with the mean and standard deviation of the style.
 
-    The noise is clipped to [0, 1]. The canvas has the style's colours from the beginning; if it started
-    from grey noise, it would need many updates to get them.
+    Both are computed for each channel. The noise is independent in each pixel, and clipped to [0, 1].
+    The canvas has the style's colours from the beginning; if it started from grey noise, it would need
+    many updates to get them.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
@@ -96,8 +97,8 @@ class MeanNoise:
 
     Attributes:
       deviation: standard deviation of the noise, in the network's pixels.
-      white: the difference of white and black in the network's pixels. With another value than 255, the
-        mean colour of the canvas is another one, too.
+      white: the difference of white and black in the network's pixels. The canvas has the mean colour
+        of ImageNet only if this number is 255.
     """
 
     deviation: float = 1e-3
@@ -143,7 +144,7 @@ class StyleMeanDetail:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Blend:
-    """The initial canvas is `(1 - ratio) * content + ratio * noise`; `Noise` makes the noise."""
+    """The initial canvas is `(1 - ratio) * content + ratio * noise`, with the noise of `Noise`."""
 
     ratio: float = 0.6
 
@@ -173,10 +174,11 @@ class SeededBlend:
     """The initial canvas is that of Coursera's TensorFlow 1 notebook, a mixture of content and noise.
 
     The mixture is `(1 - ratio) * content + ratio * noise`. Content and noise are in pixels from 0 to
-    255 with ImageNet's mean colour subtracted; the noise is uniform in [-amplitude, amplitude). The
-    noise is drawn by NumPy's legacy generator, seeded with `seed`, after two normal numbers, since the
-    notebook draws two such numbers before its noise. The argument `key` is not used. This start is not
-    traceable, since NumPy draws the noise on the host.
+    255 with ImageNet's mean colour subtracted; the noise is uniform in [-amplitude, amplitude).
+
+    NumPy's legacy generator, seeded with `seed`, draws the noise. Two normal numbers are drawn before
+    it and not used, as in the notebook. The argument `key` is not used. JAX cannot trace this start,
+    since NumPy runs on the host.
     """
 
     ratio: float = 0.6
@@ -188,7 +190,7 @@ class SeededBlend:
         return jnp.asarray((self.pixels(content) + IMAGENET_MEAN) / 255, content.dtype)
 
     def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
-        """Return the initial canvas in the notebook's pixels, with exactly the notebook's bits.
+        """Return the initial canvas in the notebook's pixels, equal bit for bit to the notebook's.
 
         These pixels are float32 RGB from 0 to 255, with ImageNet's mean colour subtracted. An image in
         [0, 1] cannot represent them exactly, but a canvas in these pixels can.
@@ -203,6 +205,7 @@ class SeededBlend:
         whole = np.round(bytes_)
         # In the notebook, pixels are whole numbers from 8-bit files. Here they were divided by 255 in
         # float32, so that after the multiplication they may be up to 2e-5 away from a whole number.
+        # Such pixels are rounded. Others are kept, since they do not come from an 8-bit file.
         picture = np.where(np.abs(bytes_ - whole) < 5e-5, whole, bytes_) - IMAGENET_MEAN
         # As in the notebook: the noise is multiplied by `ratio` in float32, added to the content in
         # float64, and the sum is cast to float32.
@@ -215,9 +218,8 @@ class SeededBlend:
 class Instant:
     """The initial canvas is the content as `nst_jax.instant` paints it, by a feed-forward network.
 
-    So the run has a head start. The network needs all styles and their shares, but a start is given
-    only the first style. Therefore the run paints this picture itself and does not call this start; a
-    call raises a TypeError.
+    The network needs all styles and their shares, but a start is given only the first style. Therefore
+    the run paints this picture itself and does not call this start; a call raises a TypeError.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:

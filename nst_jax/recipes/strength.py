@@ -6,8 +6,8 @@ as one formula can do so for all pictures.
 As the style weight grows by equal factors, the picture first changes slowly, then fast, then hardly at
 all. Let w be how far a picture has changed on the way from the photo (w = 0) to the picture painted
 with a very large style weight (w = 1). w was measured on pairs of pictures (`benchmarks/strength.py`),
-as the mean of three numbers: the shares of this way in pixels, in the distance to the style, and in the
-distance to the content. The results are near the logistic curve
+as the mean of three shares: those of the whole change in the pixels, in the distance to the style, and
+in the distance to the content. The results are near the logistic curve
 
     w(f) = 1 / (1 + (HALF / f)^STEEPNESS)
 
@@ -17,24 +17,24 @@ made to be linear in w:
     w(f) = w(SMALLEST) + strength (w(1) - w(SMALLEST)) / OWN
 
 The recipe's own weight (f = 1) is at strength OWN = 0.85 and not at 0.5, since w(1) is near 0.83:
-pictures change much less above f = 1 than below it. With the own weight at 0.5, a step of strength
-would look several times as large below 0.5 as above it.
+pictures change much less above f = 1 than below it. If the recipe's own weight were at strength 0.5, a
+step of strength would look several times as large below 0.5 as above it.
 """
 
 import numpy as np
 
 from nst_jax import _checks
 
-# These two numbers were fitted to the pairs of benchmarks/results/strength-cpu.json that the recipe
-# `default` painted, and rounded to one digit, since single pairs differ by more.
-HALF = 0.1  # factor of the style weight at which w, in the module's docstring, is 1/2
+# These two numbers were fitted to the pairs of pictures in benchmarks/results/strength-cpu.json that
+# the recipe `default` painted, and rounded to one digit, since single pairs differ by more.
+HALF = 0.1  # factor of the style weight at which w is 1/2; the module's docstring defines w
 STEEPNESS = 0.7  # w / (1 - w) is proportional to the factor raised to this power
 
 # These two numbers were chosen. At strength 0, w is about 0.08: the style can just be seen. With this
 # value of OWN, strength 1 multiplies the style weight by about 12; with still larger style weights,
 # pictures hardly change.
 SMALLEST = 0.003  # factor of the style weight at strength 0
-OWN = 0.85  # the strength that changes nothing
+OWN = 0.85  # the strength at which the style weight is the recipe's own
 
 
 def factor_of(strength: float) -> float:
@@ -43,10 +43,11 @@ def factor_of(strength: float) -> float:
     The module's docstring has the formula.
 
     Args:
-      strength: a number from 0 (hardly any style) to 1 (the most); `OWN` changes nothing.
+      strength: a number from 0 (hardly any style) to 1 (the most style). With `OWN`, which is 0.85, the
+        style weight stays the same.
 
     Returns:
-      A number that grows with `strength`: `SMALLEST` at 0, 1 at `OWN`, and about 20 at 1.
+      A number that grows with `strength`: 0.003 (`SMALLEST`) at 0, 1 at `OWN`, and about 12 at 1.
 
     Raises:
       TypeError: if `strength` is an array.
@@ -77,7 +78,8 @@ def factor_of(strength: float) -> float:
 def strength_of(factor: float) -> float:
     """Return the strength that multiplies the style weight by a factor: the inverse of `factor_of`.
 
-    A factor that no strength from 0 to 1 has gives a strength below 0 or above 1.
+    A factor below `factor_of(0)` gives a negative strength, and one above `factor_of(1)` a strength
+    above 1.
 
     Args:
       factor: a number over 0.
@@ -95,8 +97,8 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return how far a picture has changed for a factor of the style weight: 0 is the photo.
+    """Return how far the style weight times `factor` changes a picture, from 0 (photo) towards 1.
 
-    This is w(f) in the module's docstring.
+    This is the logistic curve w(f) in the module's docstring.
     """
     return float(1 / (1 + (HALF / factor) ** STEEPNESS))

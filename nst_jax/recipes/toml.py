@@ -292,7 +292,7 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
 
 
 def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
-    """Return the value of a field, made from what TOML has for it, as the field's annotation requires.
+    """Convert a value that was read from TOML to the type that the field's annotation requires.
 
     Args:
       entry: what the dataclass declares about the field.
@@ -488,7 +488,7 @@ def _typed(text: str, annotation: Any) -> Any:
 
 
 def _value(text: str) -> Any:
-    """Return the value for which the text stands in TOML, or the text itself if it is not TOML."""
+    """Return the value that a text has in TOML, such as 3 for "3"; the text itself if it has none."""
     try:
         found = _parsed(f"value = {text}")
     except _Refused:

@@ -94,20 +94,20 @@ def choice_of(declared: Any) -> Choice | None:
 class Declared(NamedTuple):
     """One field of a dataclass, and what its annotation allows."""
 
-    field: Field[Any]  # the field's description in `dataclasses`, with its name and default
+    field: Field[Any]  # the field as `dataclasses.fields` describes it, with its name and default
     type: Any  # the type that the annotation allows besides None
     optional: bool  # whether the annotation allows None
     choice: Choice | None  # the named values of the type; None if values of the type have no names
 
 
-# Dataclass -> what `declared_fields` returned for it.
+# Cached results of `declared_fields`: dataclass -> its fields.
 _DECLARED: dict[Any, Mapping[str, Declared]] = {}
 
 
 def declared_fields(kind: type) -> Mapping[str, Declared]:
-    """Return the fields of a dataclass: name -> what the dataclass declares about the field.
+    """Return the fields of a dataclass: name of the field -> its default, type and named values.
 
-    The result for each dataclass is stored, since a batch needs it thousands of times.
+    The result for each dataclass is cached, since a batch needs it thousands of times.
     """
     if kind not in _DECLARED:
         found = {}
@@ -119,10 +119,10 @@ def declared_fields(kind: type) -> Mapping[str, Declared]:
 
 
 def name_to_show(value: Any) -> str:
-    """Return what messages call a value.
+    """Return a short name for a value, to be used in messages.
 
-    A function or class is called by its own name, an instance of a dataclass or named tuple by the name
-    of its class, and any other value by a short `repr`.
+    For a function or class, this is its own name; for an instance of a dataclass or named tuple, the
+    name of its class; and for any other value, a short `repr`.
 
     Example:
       >>> from functools import partial
@@ -145,8 +145,8 @@ class Item(NamedTuple):
     Attributes:
       key: the full key, such as `"descent.optimizer.learning_rate"`.
       value: the field's value.
-      field: the field's description in `dataclasses`; None for a field of a loss, which is a named
-        tuple and no dataclass.
+      field: the field as `dataclasses.fields` describes it; None for a field of a loss, which is a
+        named tuple and no dataclass.
       choice: the named values that the field may have; None if its values have no names.
       name: the value's name in `choice`; None if `choice` is None or has no name for the value.
     """
@@ -187,7 +187,7 @@ def parts_of(item: Item) -> Iterator[Item]:
             yield from fields_of(value, prefix)
     elif item.name is None:
         for part in getattr(value, "_fields", ()):
-            # An optional function of a loss may be None.
+            # A loss may lack an optional function, whose field is then None.
             if (function := getattr(value, part)) is not None:
                 yield Item(f"{prefix}{part}", function)
 
