@@ -214,7 +214,9 @@ def _brand(data: bytes) -> str | None:
 def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
     """Return the height and width of the picture that `decoded` returns, without decoding it."""
     height, width = opened.height, opened.width
-    if opened.format == "TIFF":  # some versions of Pillow have exchanged height and width already
+    # Some versions of Pillow exchange the height and width of a sideways TIFF when it is opened. The
+    # file's tags have them as they are stored.
+    if opened.format == "TIFF":
         tags: Any = opened.tag_v2  # type: ignore[attr-defined]
         height, width = tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.ImageWidth]
     return (width, height) if _orientation(opened, []) in _SIDEWAYS else (height, width)
@@ -321,7 +323,7 @@ def _check_memory(opened: PilImage.Image, needed: int) -> None:
 
 
 def memory_of(opened: PilImage.Image) -> int:
-    """Return the most bytes that `decoded` will take, estimated from what the file's header states."""
+    """Estimate from a file's header how many bytes of memory `decoded` will take at most."""
     pixels = opened.width * opened.height
     most = pixels * _bytes_per_pixel(opened)
     if _FULL_SIZE in opened.info and opened.info.get("progressive"):
@@ -331,7 +333,7 @@ def memory_of(opened: PilImage.Image) -> int:
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
-    """Return the most bytes per pixel that decoding this picture takes, as measured and rounded up."""
+    """Return the peak memory of decoding this picture in bytes per pixel, as measured, rounded up."""
     most = 25  # the float32 array that is returned takes 12, Pillow's picture 4, the conversion 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
@@ -440,8 +442,9 @@ def _from_deep_grey(
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
     """Return a picture of the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    Of each 16-bit sample, Pillow keeps only the high byte. If the picture's tile declares the opposite
-    byte order, Pillow keeps the low byte instead.
+    Of each 16-bit sample, Pillow keeps only the high byte. The order of the two bytes is named in
+    `tile`, where Pillow describes how a file stores its pixels. So the file is opened again, and the
+    opposite order is entered there: then Pillow keeps the low byte.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):

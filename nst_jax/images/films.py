@@ -152,7 +152,7 @@ class Film(AbstractContextManager):
         self._shape = shape
         self.most = most_frames(seconds, hold)
         self.seen = 0
-        self._stride = 1  # in this many added frames, one is stored
+        self._stride = 1  # of each so many added frames, the first is stored
         self._kept: list[_Place] = []
         self._last: Frame | None = None
         self._store = _Store()

@@ -28,12 +28,13 @@ SHARPNESS = 10.0
 
 
 class Palette(NamedTuple):
-    """What `recoloured` needs to know of the colours of one or several styles, in OKLab.
+    """Statistics of the colours of one or several styles together, in OKLab.
 
-    `palette_of` says how transparent pixels count; opaque pixels all count equally.
+    Opaque pixels count equally; for transparent pixels, see `opacities` in `palette_of`.
     """
 
-    # The smallest and the largest value of each of L, a and b, in the pixels that are opaque enough.
+    # The smallest and the largest value of each of L, a and b, among pixels of at least half the
+    # largest opacity.
     least: Float[Array, "*batch 3"]
     most: Float[Array, "*batch 3"]
     mean: Float[Array, "*batch 3"]  # of L, a and b

@@ -75,7 +75,9 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
         with suppress(FileNotFoundError):
-            path.lstat()  # raises an OSError if the name is too long; the temporary one may be shorter
+            # This raises an OSError if the name is too long. The test below would not find that out,
+            # since the name of its temporary file may be shorter.
+            path.lstat()
         if probe:
             # `os.access` does not detect read-only file systems, so a file is created as a test.
             part = _files.temporary_path(path.resolve())  # `save` writes to such a path first

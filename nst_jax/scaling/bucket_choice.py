@@ -25,17 +25,18 @@ from nst_jax.scaling.operations import run_operations
 class Costs(NamedTuple):
     """The seconds that a device takes to compile a program, and to compute one operation."""
 
-    program: float  # seconds of compiling for each scale of each shape of array
+    program: float  # seconds to compile the programs of one scale for one shape of arrays
     operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
 
 
-# For devices on which no run was timed. CPU: two cores compile the loop of a scale in 2.8 to 3.7 s
-# (`compile-cpu.json` in `benchmarks/results`); 1.5 s for what measures the targets is an estimate. They
-# update one picture of 256 px in 0.37 s, which is 1.5e11 operations (`step-cpu.json`), and several at
-# once 1.25 times as fast (`batch-cpu.json`).
+# Costs that are assumed for CPUs on which no run was timed, from measurements with two cores. These
+# compile the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in `benchmarks/results`); 1.5 s for the
+# program that computes the targets is an estimate. They update one picture of 256 px in 0.37 s, which
+# is 1.5e11 operations (`step-cpu.json`). Several pictures at once take 1/1.25 of the time for each
+# picture (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 5e11)
-# Elsewhere: an H100 compiled three scales in 24 s, and updated a picture of 512 px in 1.44 ms, which is
-# 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
+# The same for all other devices: an H100 compiled three scales in 24 s, and updated a picture of 512 px
+# in 1.44 ms, which is 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 # Up to this number of shapes, all ways to divide them among buckets are compared. For 10 shapes that
@@ -71,8 +72,10 @@ def chosen_buckets(
     time. The result is then not always the best choice.
 
     Args:
-      runs: the scales of each run, with the real sizes; all with losses that are exact in a bucket.
-      recipe: the recipe of all runs; its numbers do not matter.
+      runs: the scales of each run, with the real sizes. All runs must be such that
+        `buckets.can_lie_in_bucket` returns True.
+      recipe: the recipe of all runs. Loss weights and learning rates, which may differ between the
+        runs, have no influence.
       costs: what the device takes for compiling and computing.
       platform: "cpu", "gpu" or "tpu".
       together: function of an array's (height, width); returns how many pictures are painted at once at
@@ -130,7 +133,9 @@ def chosen_buckets(
 
 
 def sizes_of_groups(count: int, most: int) -> int:
-    """Return how many sizes groups have into which pictures are divided evenly: 1 or 2.
+    """Divide pictures into groups of `even_size`; return 2 if the last group is smaller, else 1.
+
+    The result is the number of sizes of groups, each of which needs its own compiled programs.
 
     Args:
       count: number of pictures.
@@ -140,7 +145,13 @@ def sizes_of_groups(count: int, most: int) -> int:
 
 
 def even_size(count: int, most: int) -> int:
-    """Return the size of all groups but perhaps the last one, with as few groups as possible.
+    """Divide pictures evenly into as few groups as possible; return the size of the groups.
+
+    The last group may be smaller.
+
+    Args:
+      count: number of pictures.
+      most: largest number of pictures in a group.
 
     Example:
       >>> even_size(9, 8), even_size(24, 8)
@@ -211,13 +222,18 @@ def _rounded(shape: Shape) -> Shape:
 
 
 def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
-    """Put kinds together, the most worthwhile pair first, until `MOST_COMPARED` parts are left.
+    """Merge pairs of parts, the pair that saves most time first, until `MOST_COMPARED` are left.
 
-    It ends earlier if no further pair saves time.
+    A part has the kinds of one bucket. At first, each kind is a part of its own. Merging ends earlier
+    if no further pair saves time.
+
+    Args:
+      count: number of kinds.
+      seconds: function that returns how long all runs of a part take in one bucket.
     """
     parts = {index: frozenset([index]) for index in range(count)}
-    # Pairs of parts by the seconds that they save, the most first. When two parts have been put
-    # together, the pairs of each of them remain in the heap and are passed over.
+    # Pairs of parts by the seconds that merging them saves, the most first. When two parts have been
+    # merged, the other pairs with one of them remain in the heap and are ignored.
     pairs: list[tuple[float, int, int]] = []
 
     def add(a: int, b: int) -> None:
@@ -247,7 +263,7 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
     """
     if len(parts) > MOST_COMPARED:
         return parts
-    # A set of parts is a number whose bits say which of them are in it.
+    # A set of parts is represented by a number: bit i is 1 if `parts[i]` is in the set.
     everything = 2 ** len(parts) - 1
     unions: list[_Part] = [frozenset()]
     for number in range(1, everything + 1):

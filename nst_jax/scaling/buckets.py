@@ -59,7 +59,7 @@ def checked_bucket(bucket: Any) -> Chosen:
 def check_run_in_bucket(
     recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool = False
 ) -> None:
-    """Refuse a run whose pictures in a bucket would not get the same losses and updates as alone.
+    """Refuse a run whose losses or updates would not be the same in a bucket as without one.
 
     Args:
       recipe: the recipe of the run.
@@ -167,7 +167,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:
     """Return the number of padding pixels in a bucket's canvases, divided by that of real pixels.
 
-    Only the final scale counts. 0.5 means that the arrays have half as many pixels more than the
+    Only the final scale counts. For example, 0.5 means that the arrays have 50 % more pixels than the
     pictures.
 
     Args:

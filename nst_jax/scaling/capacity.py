@@ -98,7 +98,7 @@ def platform_of(device: Any = None) -> str:
 def platform_of_mesh(mesh: AnyMesh | None) -> str:
     """Return the platform of a run's devices, "cpu" or "gpu", as `platform_of` does.
 
-    None, or a mesh of devices that need not exist, means the first local device.
+    If the mesh is None or an `AbstractMesh`, the platform is that of the first local device.
     """
     return platform_of(mesh.local_devices[0] if isinstance(mesh, Mesh) else None)
 

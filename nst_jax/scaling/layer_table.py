@@ -1,4 +1,4 @@
-"""The network's layers with their sizes and losses, from which `footprint` and `operations` count.
+"""The network's layers with their sizes and losses, for estimates of memory and operations.
 
 A tap is a point before or after a layer's ReLU, at which losses read activations (features).
 """
@@ -182,7 +182,7 @@ def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, An
 
 
 def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
-    """Return what `_features` returns with the picture itself before the features."""
+    """Return the shapes and types of a picture, under `PIXELS`, and then of its features by tap."""
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     return {PIXELS: picture, **_features(taps, shape, recipe)}
 

@@ -55,7 +55,7 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
       40
     """
     # The sums of an additive loss have the same shapes for any number of positions, and so has all that
-    # is computed from them. One position then has the same cost, and the cache is used more often.
+    # is computed from them. So the cost is that for one position, and all sizes share one cache entry.
     if loss.additive:
         height = width = 1
     return _cached(_distance_cost, loss, height, width, channels)

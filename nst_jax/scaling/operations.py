@@ -145,7 +145,7 @@ def matching_operations(scale: Scale, recipe: Recipe) -> float:
     """Return the number of operations of finding the matches of a style loss once, at one scale.
 
     The matches are the indices of the most similar place in the style, for each position of the canvas.
-    The result is 0 if the style loss fixes no matches.
+    The result is 0 if the style loss does not keep matches fixed between updates.
     """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:

@@ -291,7 +291,7 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut the features of a tile's core from what `assembled` returned.
+    """Cut the features of a tile's core from those of the whole picture, returned by `assembled`.
 
     Positions that belong to the core before become zero, as in the result of `core`.
 
