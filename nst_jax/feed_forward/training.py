@@ -389,9 +389,9 @@ def _fresh_state(job: TrainingJob, rule: Adam) -> TrainingState:
 
 
 def checkpoint_size(job: TrainingJob) -> int:
-    """Return about how many bytes a checkpoint of a job takes, without computing anything.
+    """Estimate the bytes of a checkpoint of a training from the shapes of its arrays.
 
-    A checkpoint has the state of the training and the best network.
+    A checkpoint has the state of the training and the best network. Nothing is computed or allocated.
     """
     state = jax.eval_shape(lambda: _fresh_state(job, Adam(learning_rate=job.learning_rate)))
     leaves = jax.tree.leaves((state, state.network))

@@ -175,9 +175,9 @@ def training_job(
 
 
 def _check_no_controls(recipe: Recipe) -> None:
-    """Raise a ValueError for a recipe whose results get colours or edges from the single photograph.
+    """Raise a ValueError for a recipe whose results get colours or edges from the photograph itself.
 
-    A network is trained for all photographs, so its training cannot use such a recipe.
+    A network is trained for all photographs together, so its training cannot use such a recipe.
     """
     plain = Pictures()
     for name in ("colors", "realism"):

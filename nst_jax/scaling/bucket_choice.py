@@ -29,11 +29,11 @@ class Costs(NamedTuple):
     operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
 
 
-# Costs that are assumed for CPUs on which no run was timed, from measurements with two cores. These
-# compile the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in `benchmarks/results`); 1.5 s for the
-# program that computes the targets is an estimate. They update one picture of 256 px in 0.37 s, which
-# is 1.5e11 operations (`step-cpu.json`). Several pictures at once take 1/1.25 of the time for each
-# picture (`batch-cpu.json`).
+# Costs that are assumed for a CPU on which no run was timed. They are from measurements on a CPU with
+# two cores. It compiles the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in
+# `benchmarks/results`); 1.5 s for the program that computes the targets is an estimate. It updates one
+# picture of 256 px in 0.37 s, which is 1.5e11 operations (`step-cpu.json`). If several pictures are
+# updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 5e11)
 # The same for all other devices: an H100 compiled three scales in 24 s, and updated a picture of 512 px
 # in 1.44 ms, which is 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
