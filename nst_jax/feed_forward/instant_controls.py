@@ -97,8 +97,8 @@ def controlled_request(
     """
     shape = content.shape[0], content.shape[1]
     shapes = tuple(one.shape[:2] for one in style.pictures)
-    # No updates are made here, so no losses are computed. But `style_shares` also say how the palettes
-    # of several styles are mixed.
+    # A network paints without losses, so the settings of the recipe's losses do not matter, except
+    # `style_shares`: these also say how the palettes of several styles are mixed.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
     prepared = prepare.prepared_of(

@@ -186,7 +186,7 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
 
 
 class TrainingCheckpoint(NamedTuple):
-    """A training after some update as plain data, from which it can be resumed.
+    """The state of a training after some update, as plain data from which it can be resumed.
 
     The held-out loss is the mean loss on photos that are never trained on. It is measured before the
     first update, and then at regular intervals.

@@ -61,8 +61,8 @@ _TURNS = {
 
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
-# In pixels per inch. A file that states more is taken to state no resolution, since `writing` writes no
-# more than this.
+# Largest resolution that is read, in pixels per inch. If a file states more, its resolution is ignored,
+# since `writing` cannot write more than this.
 MOST_DPI = 30_000
 
 # CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
@@ -267,7 +267,7 @@ def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
         across, down = (float(one) for one in found or ())
     except (TypeError, ValueError, ZeroDivisionError):  # the resolution is damaged or missing
         return None
-    if not all(1 < one <= MOST_DPI for one in (across, down)):  # 1 stands for "not known"
+    if not all(1 < one <= MOST_DPI for one in (across, down)):  # files state 1 for "not known"
         return None
     return (down, across) if _orientation(opened, []) in _SIDEWAYS else (across, down)
 

@@ -152,7 +152,7 @@ class Film(AbstractContextManager):
         self._shape = shape
         self.most = most_frames(seconds, hold)
         self.seen = 0
-        self._stride = 1  # of each so many added frames, the first is stored
+        self._stride = 1  # of every `_stride` frames that are added, the first is stored
         self._kept: list[_Place] = []
         self._last: Frame | None = None
         self._store = _Store()
@@ -253,7 +253,7 @@ class Film(AbstractContextManager):
 
 
 class _Place:
-    """Where a `_Store` has one frame: the position of its first byte in the file, and its shape."""
+    """Where a frame is in the file of a `_Store`: the position of its first byte, and its shape."""
 
     def __init__(self, start: int, shape: tuple[int, ...]) -> None:
         self.start, self.shape = start, shape

@@ -20,7 +20,8 @@ from nst_jax._types import Image
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
-# A style counts as grey if all entries of the covariance of its a and b are smaller than this.
+# A style counts as grey if all entries of the covariance of its a and b (the hue axes of OKLab) are
+# smaller than this.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
 # The filter that smooths a and b weighs a pixel by exp(-`SHARPNESS` |difference of L|).

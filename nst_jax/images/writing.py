@@ -21,7 +21,8 @@ SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be w
 # Largest resolution that is written, in pixels per inch. It is far above what printers need, and below
 # 65,535, the largest number that JPEG's field can hold.
 MOST_DPI = 30_000
-FORMATS = ("png", "jpeg", "webp", "tiff")  # formats' names; a suffix such as "jpg" is accepted, too
+# Names of the formats for the argument `format`, which also accepts a suffix such as "jpg".
+FORMATS = ("png", "jpeg", "webp", "tiff")
 
 
 @runtime_checkable

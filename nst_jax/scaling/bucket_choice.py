@@ -45,7 +45,7 @@ MOST_COMPARED = 10
 
 
 def typical_costs(platform: str) -> Costs:
-    """Return the costs that are assumed for a device on which no run was timed.
+    """Return the seconds for compiling and computing that are assumed if no run was timed on a device.
 
     Example:
       >>> typical_costs("cpu").program
@@ -195,7 +195,8 @@ def _with_one_style(runs: Sequence[Scales]) -> Scales:
 def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
     """Return the sizes of a bucket's arrays at each scale, given the kinds of runs in the bucket.
 
-    Sides are multiples of 16 px; but if there is only one kind, the arrays have its own shapes.
+    A kind is the runs of one shape. Sides are multiples of 16 px; but if there is only one kind, the
+    arrays have the shapes of its runs.
     """
     if len(kinds) == 1:
         return kinds[0].scales
@@ -257,9 +258,13 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
 
 
 def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Part]:
-    """Return the partition of the smallest cost, by comparing all unions of these parts.
+    """Unite parts in the way that takes the least time, after comparing all ways to unite them.
 
     If there are more than `MOST_COMPARED` parts, they are returned unchanged.
+
+    Args:
+      parts: disjoint sets of kinds.
+      seconds: function that returns how long all runs of a part take in one bucket.
     """
     if len(parts) > MOST_COMPARED:
         return parts
@@ -272,7 +277,8 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
     each = [0.0, *map(seconds, unions[1:])]
     best, chosen = [0.0], [0]
     for number in range(1, everything + 1):
-        # One bucket holds the first part of the set; the others are divided in the best way known.
+        # One bucket has the first part of the set, and perhaps some others. The best way to divide the
+        # remaining parts is known already, since their set is a smaller number.
         first = number & -number
         others = beside = number ^ first
         least, choice = math.inf, first

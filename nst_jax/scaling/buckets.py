@@ -24,7 +24,8 @@ from nst_jax.vgg.taps import SMALLEST
 OFF = "off"
 AUTO: Literal["auto"] = "auto"
 
-Chosen: TypeAlias = int | Literal["auto"] | None  # what `checked_bucket` returns
+# The side of a bucket in px, "auto", or None for "off", as `checked_bucket` returns it.
+Chosen: TypeAlias = int | Literal["auto"] | None
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
 
@@ -80,7 +81,7 @@ def check_run_in_bucket(
 
 
 def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool) -> bool:
-    """Return whether `check_run_in_bucket` accepts a run on devices that share no canvas."""
+    """Return whether `check_run_in_bucket` accepts a run in which each device has its own pictures."""
     try:
         check_run_in_bucket(recipe, scales, controlled=controlled)
     except ValueError:
@@ -149,7 +150,11 @@ def rounded_up(side: int, step: int = SMALLEST) -> int:
 
 
 def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
-    """Return `Bucket.scales` for runs that have the same number of updates at each scale."""
+    """Return `Bucket.scales`, the sizes of square arrays at each scale, for the runs of one bucket.
+
+    All these runs have the same number of updates at each scale. `side` is that of the arrays for
+    canvases at the final scale.
+    """
     square = prepare.scales_up_to((side, side), [(side, side)], recipe)
     found = []
     for index, first in enumerate(runs[0]):

@@ -69,7 +69,7 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 
 
 def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) -> int | None:
-    """Return the bytes that each device can allocate, given the memory `total`.
+    """Return how many of the `total` available bytes each device can allocate.
 
     An accelerator has all of `total` to itself. CPU devices that share a picture are simulated and have
     one memory together, so each gets an equal part of `total`. The result is None if `total` is None.
@@ -159,8 +159,8 @@ def explaining_out_of_memory(
       available: bytes that could be allocated before the run; None if not known.
 
     Raises:
-      OutOfMemory: if the block raises XLA's error RESOURCE_EXHAUSTED. The message gives the size, the
-        estimate and remedies.
+      OutOfMemory: if the `with` block raises XLA's error RESOURCE_EXHAUSTED. The message gives the
+        size, the estimate and remedies.
     """
     try:
         yield
@@ -175,7 +175,7 @@ def explaining_out_of_memory(
 
 
 def _exhausted(footprint: Footprint, tile: int | None, available: int | None) -> str:
-    """Return the message of `OutOfMemory`."""
+    """Return the message of `OutOfMemory`: size, estimated and available memory, and remedies."""
     (height, width), count = footprint.shape, footprint.pictures
     what = f"{width}x{height} px" if count == 1 else f"{count} pictures of {width}x{height} px"
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""

@@ -101,7 +101,7 @@ def history_of(recipe: Recipe) -> int | None:
 
 
 def with_network(recipe: Recipe, **fields: Any) -> Recipe:
-    """Return the recipe with other values in these fields of its `network`."""
+    """Return the recipe with the given fields of its `network` replaced."""
     return replace(recipe, network=replace(recipe.network, **fields))
 
 

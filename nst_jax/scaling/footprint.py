@@ -330,7 +330,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
-    # Before the backward pass, the style loss compares the statistics of all taps with their targets.
+    # Before the backward pass, the style loss compares the statistics of all taps with their targets,
+    # which takes memory of its own.
     every = [layer for block in blocks for layer in block]
     peak = max(peak, kept + max(costs_of_losses(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
@@ -416,8 +417,8 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     and the copy of the array that is being replaced. The ring buffers of L-BFGS are updated in place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    # In a sweep, the optimiser's numbers are arrays of values. The first value is used, as all values
-    # give the same shapes.
+    # In a sweep, numbers of the optimiser such as its learning rate are arrays, with a value for each
+    # picture. The first value is used, as all values give the same shapes.
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)

@@ -343,7 +343,8 @@ def plan(
         raise ValueError(
             "`bucket`: a plan is for canvases of one shape; give it to `nst_jax.stylize_many`"
         )
-    if side is not None and side != buckets.AUTO:  # with "auto", one picture needs no larger array
+    # With "auto", a single picture gets no larger array, which only saves time for several pictures.
+    if side is not None and side != buckets.AUTO:
         return plan_in_square(checked, scales, side, mesh=mesh, **options)
     return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
 
