@@ -59,7 +59,7 @@ def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:
       is_picture: whether the style consists of pictures.
 
     Raises:
-      ValueError: if that is so; the message names the argument `colors`.
+      ValueError: for such a choice; the message names the argument `colors`.
     """
     if colors not in WITHOUT_PICTURE and not is_picture:
         raise ValueError(

@@ -2,8 +2,8 @@
 
 Both are HDF5 files, which the module `nst_jax._hdf5` reads and writes. They have the attributes
 `format`, `version` (1) and `digest`, a hash of the format, the version and all datasets, which
-`weights.digests.digest_of` computes. Each has a dataset `facts`, which is a JSON object in UTF-8. These
-facts and the other datasets differ:
+`weights.digests.digest_of` computes. Each has a dataset `facts`, which is a JSON object in UTF-8. What
+the facts and the other datasets are depends on the kind of file:
 
 * In a style file (format "nst-jax style"), the datasets `layers/<name>` are the parameters of
   `johnson.Johnson`, float32. The facts are the names of the styles, and further values that the caller

@@ -296,7 +296,7 @@ def load_pixels(opened: PilImage.Image) -> None:
 
 
 # The most bytes that Pillow takes for each pixel while it decodes: 4 for the pixel itself, and up to 10
-# for what the decoder holds besides, such as the coefficients of a progressive JPEG.
+# for other data of the decoder, such as the coefficients of a progressive JPEG.
 LOADED_BYTES = 14
 # The most bytes that the coefficients of a progressive JPEG take for each pixel of the full picture:
 # four channels of 2 bytes. All coefficients are kept until the whole file is read, even if the picture

@@ -82,7 +82,7 @@ def recoloured(
     The lightness L is that of `image`, limited to the style's range of L. The axes a and b are those of
     `content`, moved to the mean and covariance of the style's, and smoothed by five rounds of a joint
     bilateral filter: each pixel becomes the mean of the 3 x 3 pixels around it, weighted by
-    exp(-10 |difference of L|). At last L, a and b are limited to the style's ranges. If the style is
+    exp(-10 |difference of L|). Finally, L, a and b are limited to the style's ranges. If the style is
     grey, that is, if its a and b hardly vary, one thing is different: the L of `image` and the a and b
     of `content` are moved together to the style's mean and covariance, before a and b are smoothed.
 

@@ -57,8 +57,8 @@ def conv3x3(
     """Convolve features with a 3 x 3 kernel, with zero padding 1 and stride 1.
 
     The gradient with respect to `x` is the same kind of convolution, with the transposed kernel, and is
-    computed as such. Autodiff would write the gradient as another expression, which XLA's CPU compiler
-    does not recognise as a convolution inside a loop body, and which runs about three times slower.
+    computed in this form. Autodiff would write it as another expression, which XLA's CPU compiler does
+    not recognise as a convolution inside a loop body, and which runs about three times slower.
 
     Args:
       x: the features, [n, h, w, i].
