@@ -172,7 +172,7 @@ class _Kind(NamedTuple):
     runs: tuple[int, ...]  # the indices of the runs
 
 
-_Part = frozenset[int]  # the indices of the kinds in one bucket
+_Part = frozenset[int]  # the runs in one bucket, as indices of their `_Kind`s
 
 
 def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:

@@ -60,7 +60,7 @@ def fitted(
     for candidate in candidates:
         if fitting(candidate):
             return candidate
-    assert available is not None  # if not known, the first candidate fits
+    assert available is not None  # with None, the first candidate would have been returned
     smallest = candidates[-1]
     shorter = _with_longest_history(smallest, fitting)
     if may_shorten_history and shorter is not None and _is_ours(recipe):

@@ -113,8 +113,8 @@ class Grid:
     def top(self) -> Index:
         """Return the row of the picture at which this device's slab begins.
 
-        A slab is a device's band with the rows around it that are needed. The result is negative if the
-        slab begins with padding above the picture.
+        A slab is a device's band and the rows around it that its windows reach. The result is negative
+        if the slab begins with padding above the picture.
         """
         if self.bands is None:
             return 0
