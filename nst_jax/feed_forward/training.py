@@ -383,7 +383,7 @@ class Training(Iterator[TrainingReport]):
 
 
 def _fresh_state(job: TrainingJob, rule: Adam) -> TrainingState:
-    """Return the state before the first update: a network of random parameters, and Adam's zeros."""
+    """Return the state before the first update: random parameters, and Adam's averages, which are 0."""
     fresh = fresh_params(job.key, len(job.paintings), width=job.width, blocks=job.blocks)
     return init_training(fresh, rule)
 

@@ -317,7 +317,7 @@ class _Frames(Sequence[Frame]):
         return np.asarray(PilImage.fromarray(frame).resize((width, height), bicubic))
 
 
-# --- Numbers and checks ---------------------------------------------------------------------------
+# --- Numbers of frames, and checks ----------------------------------------------------------------
 
 
 def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:

@@ -81,7 +81,8 @@ def chosen_buckets(
       together: function of an array's (height, width); returns how many pictures are painted at once at
         most. If the last group is smaller than the others, programs are compiled for it, too. None:
         all pictures are painted at once.
-      fits: function of the arrays at all scales; returns whether a picture in them fits into memory.
+      fits: function of the sizes of a bucket's arrays at all scales; returns whether a picture in such
+        arrays fits into memory.
 
     Returns:
       The buckets, each with its runs. If all runs of a bucket have one shape, the arrays have this
@@ -219,7 +220,7 @@ def _rounded(shape: Shape) -> Shape:
     return rounded_up(shape[0]), rounded_up(shape[1])
 
 
-# --- Partitions -----------------------------------------------------------------------------------
+# --- Which shapes share a bucket ------------------------------------------------------------------
 
 
 def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:

@@ -34,7 +34,7 @@ def available(device: Any = None) -> int | None:
     For an accelerator, this is the limit of its allocator minus the bytes in use; it is divided by
     `FRAGMENTATION` if the environment variable `XLA_PYTHON_CLIENT_PREALLOCATE` is false. For a CPU, it
     is the memory that the operating system reports as available, or what is left of the limit of a
-    container, whichever is less; see `_memory`.
+    container, whichever is less; see `nst_jax._memory`.
 
     Args:
       device: the device of the run; None is the first local device.

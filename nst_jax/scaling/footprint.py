@@ -266,11 +266,12 @@ def _work(
     """Return the bytes that a convolution needs besides its result.
 
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
-    in the backward pass. Winograd convolution makes several buffers one after the other, two of which
-    exist at a time; see `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4
-    elements per channel if it is transformed along one axis only, and 36/16 if along both axes; the
-    buffer of the products has 36/16, too. A CPU convolves in float32 even if the activations have fewer
-    bits; only the factors of Winograd's products then have fewer bits as well.
+    in the backward pass. Winograd convolution computes patches of 4 x 4 results from windows of 6 x 6
+    pixels. It makes several buffers one after the other, two of which exist at a time; see
+    `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4 elements per channel
+    if it is transformed along one axis only, and 36/16 if along both axes; the buffer of the products
+    has 36/16, too. A CPU convolves in float32 even if the activations have fewer bits; only the factors
+    of Winograd's products then have fewer bits as well.
 
     Args:
       layer: the layer of the convolution.
