@@ -103,8 +103,8 @@ def estimate_memory(
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
-        well, and convolutions need other buffers. If the recipe's precision is `AUTO`, the platform
-        decides on it.
+        well, and convolutions need other buffers. If the recipe's precision is `AUTO`, it depends on
+        the platform.
       regions: number of regions with styles of their own, plus one for the region of the default style.
       protected: whether a part of the content is protected.
 
