@@ -212,8 +212,8 @@ def style_vector(
 ) -> Float[Array, "*batch 100"]:
     """Predict the style vector of a picture: 100 numbers that describe the style of the picture.
 
-    The network that predicts them was trained on squares of 256 px. In a larger picture it takes notice
-    of finer detail, so resize a style picture to about this size first.
+    The network that predicts them was trained on squares of 256 px. In a larger picture, it responds to
+    finer detail, so resize a style picture to about this size first.
 
     Args:
       params: weights from `load_arbitrary`.

@@ -58,8 +58,8 @@ class Photo(NamedTuple):
 
     source: Path | Pixels  # the path of the photo's file, or its pixels
     shape: Shape  # (height, width) in px
-    digest: str  # SHA-256 hash of the photo
-    name: str  # name for messages
+    digest: str  # SHA-256 hash of the file's bytes, or of the shape and the pixels
+    name: str  # what messages call the photo: its file's name, or its number such as "photo 3"
 
     def pixels(self) -> Pixels:
         """Return the photo's pixels [h, w, 3], uint8; decode them if the photo is a file.

@@ -41,7 +41,7 @@ Style: TypeAlias = Any
 
 
 class Trained(NamedTuple):
-    """A network that `nst_jax.train` trained, and the digest of its weights."""
+    """A network that `nst_jax.train` trained, and a digest that identifies it."""
 
     network: johnson.StyleNetwork
     digest: str  # digest of the network's file, or of the weights if the network is in memory

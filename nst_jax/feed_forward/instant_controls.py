@@ -1,4 +1,4 @@
-"""The artist's controls in pictures by a single pass: colours, realism, protected parts.
+"""The artist's controls for pictures that a feed-forward network paints: colours, realism, protection.
 
 A network paints the whole picture in one style, so there are no regions, and it cannot keep a part of
 the content unchanged while it paints. So the controls change the pictures that the network sees, and
@@ -27,9 +27,9 @@ WITHOUT_PICTURE = ("style", "content-after")
 
 
 class ControlledRequest(NamedTuple):
-    """One picture to paint with controls."""
+    """One picture to paint, and what the artist's controls do to it after that."""
 
-    request: Request
+    request: Request  # the content as the network shall see it, the network, and the style
     finish: Callable[[AnyImage], Image]  # takes the picture that was painted, returns the result
 
 
@@ -38,10 +38,10 @@ def check_colors_and_realism(colors: str, realism: Any) -> None:
 
     Args:
       colors: one of `finishing.COLORS`.
-      realism: a number, or several.
+      realism: a number, or an array of several.
 
     Raises:
-      ValueError: naming the argument.
+      TypeError, ValueError: if one of them cannot be used; the message names the argument.
     """
     if colors not in finishing.COLORS:
         raise _checks.unknown("colors", colors, finishing.COLORS, "choice of colours")
@@ -59,7 +59,7 @@ def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:
       is_picture: whether the style consists of pictures.
 
     Raises:
-      ValueError: naming `colors`.
+      ValueError: for such a choice; the message names the argument `colors`.
     """
     if colors not in WITHOUT_PICTURE and not is_picture:
         raise ValueError(
@@ -69,7 +69,7 @@ def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:
 
 
 def recipe_finishing_with(colors: str, realism: float) -> Recipe:
-    """Return the recipe whose pictures are recoloured and finished in this way."""
+    """Return the recipe `default` with these values of its settings `colors` and `realism`."""
     return DEFAULT.replace(colors=colors, realism=realism)
 
 
@@ -81,7 +81,7 @@ def controlled_request(
     given: Given | None = None,
     strength: float = 1.0,
 ) -> ControlledRequest:
-    """Return the request to paint a content in a style, and what is done to the painted picture.
+    """Return the request to paint a content in a style, and the function that finishes the picture.
 
     Args:
       painter: makes the request.
@@ -97,8 +97,8 @@ def controlled_request(
     """
     shape = content.shape[0], content.shape[1]
     shapes = tuple(one.shape[:2] for one in style.pictures)
-    # No updates are made here, so no losses are computed. But `style_shares` also say how the palettes
-    # of several styles are mixed.
+    # A network paints without losses, so the settings of the recipe's losses do not matter, except
+    # `style_shares`: these also say how the palettes of several styles are mixed.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
     prepared = prepare.prepared_of(

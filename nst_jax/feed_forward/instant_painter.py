@@ -102,7 +102,7 @@ class InstantPainter:
         chunk: int | None = None,
         programs: InstantPrograms = PROGRAMS,
     ) -> None:
-        """Make a painter.
+        """Set the weights, precision and functions with which requests are painted; load nothing yet.
 
         Args:
           params: weights of the network `arbitrary` or `styles26`; all requests must then need this
@@ -140,7 +140,7 @@ class InstantPainter:
         return InstantNetwork(name, network.params, digest, self._programs.stylize_trained)
 
     def vector(self, picture: HostImage) -> Condition:
-        """Return the style vector [100] of a picture [h, w, 3], by which `arbitrary` can paint."""
+        """Return the style vector [100] of a picture [h, w, 3], for painting with `arbitrary`."""
         found = self._programs.style_vector(
             self.arbitrary.params, jnp.asarray(picture), precision=self._precision
         )
@@ -235,7 +235,7 @@ class InstantPainter:
         )
 
 
-# --- Starts ---------------------------------------------------------------------------------------
+# --- The start of an optimisation -----------------------------------------------------------------
 
 
 def resolved_start(

@@ -2,8 +2,8 @@
 
 Both are HDF5 files, which the module `nst_jax._hdf5` reads and writes. They have the attributes
 `format`, `version` (1) and `digest`, a hash of the format, the version and all datasets, which
-`weights.digests.digest_of` computes. Each has a dataset `facts`, which is a JSON object in UTF-8. These
-facts and the other datasets differ:
+`weights.digests.digest_of` computes. Each has a dataset `facts`, which is a JSON object in UTF-8. What
+the facts and the other datasets are depends on the kind of file:
 
 * In a style file (format "nst-jax style"), the datasets `layers/<name>` are the parameters of
   `johnson.Johnson`, float32. The facts are the names of the styles, and further values that the caller
@@ -186,7 +186,7 @@ def style_shares(names: Sequence[str], styles: Any) -> np.ndarray:
 
 
 class TrainingCheckpoint(NamedTuple):
-    """A training after some update as plain data, from which it can be resumed.
+    """The state of a training after some update, as plain data from which it can be resumed.
 
     The held-out loss is the mean loss on photos that are never trained on. It is measured before the
     first update, and then at regular intervals.

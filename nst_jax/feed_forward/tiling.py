@@ -297,8 +297,8 @@ def paint_in_strips(
     height, width = content.shape[:2]
     edges = ((0, -height % DIVISOR), (0, -width % DIVISOR), (0, 0))
     x = np.pad(np.asarray(content, np.float32), edges, mode="reflect")
-    # If each strip had `strip` rows, the last one could have far fewer. So the number of rows is
-    # reduced as far as possible without more strips.
+    # If each strip had `strip` rows, the last one could have far fewer. So the number of rows of a
+    # strip is reduced as far as possible without making more strips.
     rows = -(-x.shape[0] // -(-x.shape[0] // strip))
     rows = -(-rows // DIVISOR) * DIVISOR
     painter = _Painter(layers, params, conditions, precision_on(precision), report)
@@ -330,7 +330,7 @@ def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditi
 
 
 class _Painter:
-    """Makes the passes over one picture, and stores the norms that the passes have measured so far."""
+    """Paints one picture in several passes over its strips; stores the norms that passes measured."""
 
     def __init__(
         self,

@@ -383,15 +383,15 @@ class Training(Iterator[TrainingReport]):
 
 
 def _fresh_state(job: TrainingJob, rule: Adam) -> TrainingState:
-    """Return the state before the first update: a network of random parameters, and Adam's zeros."""
+    """Return the state before the first update: random parameters, and Adam's averages, which are 0."""
     fresh = fresh_params(job.key, len(job.paintings), width=job.width, blocks=job.blocks)
     return init_training(fresh, rule)
 
 
 def checkpoint_size(job: TrainingJob) -> int:
-    """Return about how many bytes a checkpoint of a job takes, without computing anything.
+    """Estimate the bytes of a checkpoint of a training from the shapes of its arrays.
 
-    A checkpoint has the state of the training and the best network.
+    A checkpoint has the state of the training and the best network. Nothing is computed or allocated.
     """
     state = jax.eval_shape(lambda: _fresh_state(job, Adam(learning_rate=job.learning_rate)))
     leaves = jax.tree.leaves((state, state.network))

@@ -40,7 +40,7 @@ class TrainingJob:
     Attributes:
       paintings: name of a style of the network -> style picture [h, w, 3].
       found: the photos that can be used, and notes on those that were left out.
-      recipe: what is minimised, and the precision.
+      recipe: the losses to minimise with their weights, and the precision.
       steps: number of updates.
       batch: number of crops (square parts of photos) in an update.
       crop: side of a crop in px.
@@ -175,9 +175,9 @@ def training_job(
 
 
 def _check_no_controls(recipe: Recipe) -> None:
-    """Raise a ValueError for a recipe whose results get colours or edges from the single photograph.
+    """Raise a ValueError for a recipe whose results get colours or edges from the photograph itself.
 
-    A network is trained for all photographs, so its training cannot use such a recipe.
+    A network is trained for all photographs together, so its training cannot use such a recipe.
     """
     plain = Pictures()
     for name in ("colors", "realism"):

@@ -61,8 +61,8 @@ _TURNS = {
 
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
-# In pixels per inch. A file that states more is taken to state no resolution, since `writing` writes no
-# more than this.
+# Largest resolution that is read, in pixels per inch. If a file states more, its resolution is ignored,
+# since `writing` cannot write more than this.
 MOST_DPI = 30_000
 
 # CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
@@ -214,7 +214,9 @@ def _brand(data: bytes) -> str | None:
 def upright_shape(opened: PilImage.Image) -> tuple[int, int]:
     """Return the height and width of the picture that `decoded` returns, without decoding it."""
     height, width = opened.height, opened.width
-    if opened.format == "TIFF":  # some versions of Pillow have exchanged height and width already
+    # Some versions of Pillow exchange the height and width of a sideways TIFF when it is opened. The
+    # file's tags have them as they are stored.
+    if opened.format == "TIFF":
         tags: Any = opened.tag_v2  # type: ignore[attr-defined]
         height, width = tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.ImageWidth]
     return (width, height) if _orientation(opened, []) in _SIDEWAYS else (height, width)
@@ -265,7 +267,7 @@ def resolution(opened: PilImage.Image) -> tuple[float, float] | None:
         across, down = (float(one) for one in found or ())
     except (TypeError, ValueError, ZeroDivisionError):  # the resolution is damaged or missing
         return None
-    if not all(1 < one <= MOST_DPI for one in (across, down)):  # 1 stands for "not known"
+    if not all(1 < one <= MOST_DPI for one in (across, down)):  # files state 1 for "not known"
         return None
     return (down, across) if _orientation(opened, []) in _SIDEWAYS else (across, down)
 
@@ -294,7 +296,7 @@ def load_pixels(opened: PilImage.Image) -> None:
 
 
 # The most bytes that Pillow takes for each pixel while it decodes: 4 for the pixel itself, and up to 10
-# for what the decoder holds besides, such as the coefficients of a progressive JPEG.
+# for other data of the decoder, such as the coefficients of a progressive JPEG.
 LOADED_BYTES = 14
 # The most bytes that the coefficients of a progressive JPEG take for each pixel of the full picture:
 # four channels of 2 bytes. All coefficients are kept until the whole file is read, even if the picture
@@ -321,7 +323,7 @@ def _check_memory(opened: PilImage.Image, needed: int) -> None:
 
 
 def memory_of(opened: PilImage.Image) -> int:
-    """Return the most bytes that `decoded` will take, estimated from what the file's header states."""
+    """Estimate from a file's header how many bytes of memory `decoded` will take at most."""
     pixels = opened.width * opened.height
     most = pixels * _bytes_per_pixel(opened)
     if _FULL_SIZE in opened.info and opened.info.get("progressive"):
@@ -331,7 +333,7 @@ def memory_of(opened: PilImage.Image) -> int:
 
 
 def _bytes_per_pixel(opened: PilImage.Image) -> int:
-    """Return the most bytes per pixel that decoding this picture takes, as measured and rounded up."""
+    """Return the peak memory of decoding this picture in bytes per pixel, as measured, rounded up."""
     most = 25  # the float32 array that is returned takes 12, Pillow's picture 4, the conversion 9
     if opened.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in opened.info:
         most += 20
@@ -440,8 +442,9 @@ def _from_deep_grey(
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
     """Return a picture of the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    Of each 16-bit sample, Pillow keeps only the high byte. If the picture's tile declares the opposite
-    byte order, Pillow keeps the low byte instead.
+    Of each 16-bit sample, Pillow keeps only the high byte. The order of the two bytes is named in
+    `tile`, where Pillow describes how a file stores its pixels. So the file is opened again, and the
+    opposite order is entered there: then Pillow keeps the low byte.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):

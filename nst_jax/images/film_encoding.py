@@ -176,7 +176,7 @@ def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
     return [max(1, after - before) * unit for before, after in pairwise(ends)]
 
 
-# --- Settings in an MP4 ---------------------------------------------------------------------------
+# --- Metadata in an MP4 ---------------------------------------------------------------------------
 
 # An MP4 consists of named sections, called boxes, which may contain other boxes. The text of the film's
 # comment is in the last of these boxes; each box is inside the box before it. Beside the name of a box
@@ -211,8 +211,8 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         if size == 1:  # 1 stands for a size of 64 bits, which follows
             size, header = int.from_bytes(view[8:16]), 16
         if size < header:
-            # A size of 0 means that the box ends with the file; such a box never has the comment. Other
-            # sizes below the size of the header are a sign of damage.
+            # A size of 0 means that the box extends to the end of the file; the film's comment is never
+            # in such a box. Other sizes below the size of the header are a sign of damage.
             return
         yield bytes(view[4:8]), view[header:size]
         view = view[size:]

@@ -22,7 +22,7 @@ FORMATS = tuple(film_encoding.WRITERS)  # formats of films: "gif", "webp", "apng
 SECONDS = 8.0  # s; default length of a film
 LONGEST = 600.0  # s; length of the longest film that is accepted
 RATE = 12.5  # largest number of frames per second, slow enough for every format and player
-# s; by default the last frame is shown for a quarter of the film's length, but no longer than this.
+# By default, the last frame is shown for a quarter of the film's length, but at most for these seconds.
 LONGEST_HOLD = 2.0
 
 
@@ -152,7 +152,7 @@ class Film(AbstractContextManager):
         self._shape = shape
         self.most = most_frames(seconds, hold)
         self.seen = 0
-        self._stride = 1  # in this many added frames, one is stored
+        self._stride = 1  # of every `_stride` frames that are added, the first is stored
         self._kept: list[_Place] = []
         self._last: Frame | None = None
         self._store = _Store()
@@ -253,7 +253,7 @@ class Film(AbstractContextManager):
 
 
 class _Place:
-    """Where a `_Store` has one frame: the position of its first byte in the file, and its shape."""
+    """Where a frame is in the file of a `_Store`: the position of its first byte, and its shape."""
 
     def __init__(self, start: int, shape: tuple[int, ...]) -> None:
         self.start, self.shape = start, shape
@@ -317,7 +317,7 @@ class _Frames(Sequence[Frame]):
         return np.asarray(PilImage.fromarray(frame).resize((width, height), bicubic))
 
 
-# --- Numbers and checks ---------------------------------------------------------------------------
+# --- Numbers of frames, and checks ----------------------------------------------------------------
 
 
 def most_frames(seconds: float = SECONDS, hold: float | None = None) -> int:

@@ -15,8 +15,8 @@ def pictures_in(folder: Path, *, argument: str = "folder") -> list[Path]:
       argument: the caller's name for the value, shown in error messages.
 
     Raises:
-      ValueError: if the folder cannot be read, or has no picture. In the second case the message says
-        which other files it has, as `passed_over` does.
+      ValueError: if the folder cannot be read, or has no picture. If it has only other files, the
+        message counts them by suffix.
     """
     try:
         names = sorted(os.listdir(folder))

@@ -5,8 +5,8 @@ Decoders stop at such a marker without an error, and leave the pixels that follo
 
 import re
 
-# A marker is the byte 0xFF followed by a code. These are the codes of the markers at a picture's start
-# and end, and of a marker (TEM) that decoders ignore and that, like restart markers, begins no segment.
+# A marker is the byte 0xFF followed by a code. These are the codes of three markers: at a picture's
+# start, at its end, and TEM, which decoders ignore and which is not followed by a segment.
 _START, _END = 0xD8, 0xD9
 _ALONE = 0x01
 
@@ -29,7 +29,10 @@ def ends_early(data: bytes) -> bool:
 
 
 def _end_from(data: bytes, start: int) -> int | None:
-    """Return the position after the next end marker; None if a start marker or no marker follows."""
+    """Return the position after the first end marker from `start` on.
+
+    The result is None if a start marker comes first, or if there is no end marker.
+    """
     while found := _MARKER.search(data, start):
         marker, start = data[found.end() - 1], found.end()
         if marker == _END:

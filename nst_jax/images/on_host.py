@@ -103,7 +103,10 @@ def _weights(new: int, old: int, how: _Filter) -> Float[np.ndarray, "new old"]:
 
 
 def _torch_weights(new: int, old: int) -> Float[np.ndarray, "new old"]:
-    """Return the weights of `torch_bicubic`, which repeats border pixels, in the form of `_weights`."""
+    """Return, for each new row (or column), the weights that `torch_bicubic` gives to the old ones.
+
+    A border row also has the weights of the rows that would be beyond it, since border pixels repeat.
+    """
     found = np.zeros((new, old))
     if new == old:
         return np.eye(new)

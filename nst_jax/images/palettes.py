@@ -20,7 +20,8 @@ from nst_jax._types import Image
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
-# A style counts as grey if all entries of the covariance of its a and b are smaller than this.
+# A style counts as grey if all entries of the covariance of its a and b (the hue axes of OKLab) are
+# smaller than this.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
 # The filter that smooths a and b weighs a pixel by exp(-`SHARPNESS` |difference of L|).
@@ -28,12 +29,13 @@ SHARPNESS = 10.0
 
 
 class Palette(NamedTuple):
-    """What `recoloured` needs to know of the colours of one or several styles, in OKLab.
+    """Statistics of the colours of one or several styles together, in OKLab.
 
-    `palette_of` says how transparent pixels count; opaque pixels all count equally.
+    Opaque pixels count equally; for transparent pixels, see `opacities` in `palette_of`.
     """
 
-    # The smallest and the largest value of each of L, a and b, in the pixels that are opaque enough.
+    # The smallest and the largest value of each of L, a and b, among pixels of at least half the
+    # largest opacity.
     least: Float[Array, "*batch 3"]
     most: Float[Array, "*batch 3"]
     mean: Float[Array, "*batch 3"]  # of L, a and b
@@ -80,7 +82,7 @@ def recoloured(
     The lightness L is that of `image`, limited to the style's range of L. The axes a and b are those of
     `content`, moved to the mean and covariance of the style's, and smoothed by five rounds of a joint
     bilateral filter: each pixel becomes the mean of the 3 x 3 pixels around it, weighted by
-    exp(-10 |difference of L|). At last L, a and b are limited to the style's ranges. If the style is
+    exp(-10 |difference of L|). Finally, L, a and b are limited to the style's ranges. If the style is
     grey, that is, if its a and b hardly vary, one thing is different: the L of `image` and the a and b
     of `content` are moved together to the style's mean and covariance, before a and b are smoothed.
 

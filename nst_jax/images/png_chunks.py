@@ -57,13 +57,13 @@ def code_points(chunks: list[Chunk]) -> tuple[int, int] | None:
 
 
 def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
-    """Return the text and EXIF that follow the pixels, under the keys that Pillow uses in `info`."""
+    """Return the text and EXIF that follow the pixels, under the keys of Pillow's `Image.info`."""
     kinds = [chunk.kind for chunk in chunks]
     after = chunks[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]
     if not late:
         return {}
-    # Pillow reads these chunks from a PNG that has no pixels, so that it decodes none.
+    # These chunks are joined to a PNG without pixels, so that Pillow reads them without decoding any.
     without = b"".join((SIGNATURE, chunks[0].whole, *late, chunks[-1].whole))
     with PngImagePlugin.PngImageFile(io.BytesIO(without)) as opened:
         return dict(opened.info)

@@ -14,8 +14,8 @@ from nst_jax.images.eight_bit import to_uint8
 
 CELL = 192  # px; default for the longer side of a thumbnail
 
-# px; the thumbnails of a large sheet are made smaller, down to `_SMALLEST_CELL`, so that no side of the
-# sheet is much longer than this.
+# Approximate limit of the sides of a sheet, in px. To stay within it, the thumbnails of a large sheet
+# are made smaller, down to `_SMALLEST_CELL`.
 LONGEST = 8192
 
 _SMALLEST_CELL = 16  # px; lower limit of the longer side of a thumbnail

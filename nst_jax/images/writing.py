@@ -21,7 +21,8 @@ SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be w
 # Largest resolution that is written, in pixels per inch. It is far above what printers need, and below
 # 65,535, the largest number that JPEG's field can hold.
 MOST_DPI = 30_000
-FORMATS = ("png", "jpeg", "webp", "tiff")  # formats' names; a suffix such as "jpg" is accepted, too
+# Names of the formats for the argument `format`, which also accepts a suffix such as "jpg".
+FORMATS = ("png", "jpeg", "webp", "tiff")
 
 
 @runtime_checkable
@@ -75,7 +76,9 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
         with suppress(FileNotFoundError):
-            path.lstat()  # raises an OSError if the name is too long; the temporary one may be shorter
+            # This raises an OSError if the name is too long. The test below would not find that out,
+            # since the name of its temporary file may be shorter.
+            path.lstat()
         if probe:
             # `os.access` does not detect read-only file systems, so a file is created as a test.
             part = _files.temporary_path(path.resolve())  # `save` writes to such a path first

@@ -50,7 +50,7 @@ class Bands:
 def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
     """Return how a picture is cut into bands; None if a single device computes it.
 
-    A band may be cut into tiles in turn. All devices get the same number of rows of tiles, and all
+    A band may itself be cut into tiles. All devices get the same number of rows of tiles, and all
     tiles have the same number of pixel rows.
 
     Args:
@@ -72,7 +72,7 @@ def check_bands(bands: Bands | None) -> None:
     """Refuse bands if there are so many devices that one of them would have no row of the picture.
 
     Raises:
-      ValueError: if that is so; the message names the largest number of devices.
+      ValueError: if there are too many devices; the message names the largest number that can be used.
     """
     if bands is None:
         return

@@ -25,17 +25,18 @@ from nst_jax.scaling.operations import run_operations
 class Costs(NamedTuple):
     """The seconds that a device takes to compile a program, and to compute one operation."""
 
-    program: float  # seconds of compiling for each scale of each shape of array
+    program: float  # seconds to compile the programs of one scale for one shape of arrays
     operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
 
 
-# For devices on which no run was timed. CPU: two cores compile the loop of a scale in 2.8 to 3.7 s
-# (`compile-cpu.json` in `benchmarks/results`); 1.5 s for what measures the targets is an estimate. They
-# update one picture of 256 px in 0.37 s, which is 1.5e11 operations (`step-cpu.json`), and several at
-# once 1.25 times as fast (`batch-cpu.json`).
+# Costs that are assumed for a CPU on which no run was timed. They are from measurements on a CPU with
+# two cores. It compiles the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in
+# `benchmarks/results`); 1.5 s for the program that computes the targets is an estimate. It updates one
+# picture of 256 px in 0.37 s, which is 1.5e11 operations (`step-cpu.json`). If several pictures are
+# updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 5e11)
-# Elsewhere: an H100 compiled three scales in 24 s, and updated a picture of 512 px in 1.44 ms, which is
-# 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
+# The same for all other devices: an H100 compiled three scales in 24 s, and updated a picture of 512 px
+# in 1.44 ms, which is 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 # Up to this number of shapes, all ways to divide them among buckets are compared. For 10 shapes that
@@ -44,7 +45,7 @@ MOST_COMPARED = 10
 
 
 def typical_costs(platform: str) -> Costs:
-    """Return the costs that are assumed for a device on which no run was timed.
+    """Return the seconds for compiling and computing that are assumed if no run was timed on a device.
 
     Example:
       >>> typical_costs("cpu").program
@@ -71,14 +72,17 @@ def chosen_buckets(
     time. The result is then not always the best choice.
 
     Args:
-      runs: the scales of each run, with the real sizes; all with losses that are exact in a bucket.
-      recipe: the recipe of all runs; its numbers do not matter.
+      runs: the scales of each run, with the real sizes. All runs must be such that
+        `buckets.can_lie_in_bucket` returns True.
+      recipe: the recipe of all runs. Loss weights and learning rates, which may differ between the
+        runs, have no influence.
       costs: what the device takes for compiling and computing.
       platform: "cpu", "gpu" or "tpu".
       together: function of an array's (height, width); returns how many pictures are painted at once at
         most. If the last group is smaller than the others, programs are compiled for it, too. None:
         all pictures are painted at once.
-      fits: function of the arrays at all scales; returns whether a picture in them fits into memory.
+      fits: function of the sizes of a bucket's arrays at all scales; returns whether a picture in such
+        arrays fits into memory.
 
     Returns:
       The buckets, each with its runs. If all runs of a bucket have one shape, the arrays have this
@@ -130,7 +134,9 @@ def chosen_buckets(
 
 
 def sizes_of_groups(count: int, most: int) -> int:
-    """Return how many sizes groups have into which pictures are divided evenly: 1 or 2.
+    """Divide pictures into groups of `even_size`; return 2 if the last group is smaller, else 1.
+
+    The result is the number of sizes of groups, each of which needs its own compiled programs.
 
     Args:
       count: number of pictures.
@@ -140,7 +146,13 @@ def sizes_of_groups(count: int, most: int) -> int:
 
 
 def even_size(count: int, most: int) -> int:
-    """Return the size of all groups but perhaps the last one, with as few groups as possible.
+    """Divide pictures evenly into as few groups as possible; return the size of the groups.
+
+    The last group may be smaller.
+
+    Args:
+      count: number of pictures.
+      most: largest number of pictures in a group.
 
     Example:
       >>> even_size(9, 8), even_size(24, 8)
@@ -161,7 +173,7 @@ class _Kind(NamedTuple):
     runs: tuple[int, ...]  # the indices of the runs
 
 
-_Part = frozenset[int]  # the indices of the kinds in one bucket
+_Part = frozenset[int]  # the runs in one bucket, as indices of their `_Kind`s
 
 
 def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:
@@ -184,7 +196,8 @@ def _with_one_style(runs: Sequence[Scales]) -> Scales:
 def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
     """Return the sizes of a bucket's arrays at each scale, given the kinds of runs in the bucket.
 
-    Sides are multiples of 16 px; but if there is only one kind, the arrays have its own shapes.
+    A kind is the runs of one shape. Sides are multiples of 16 px; but if there is only one kind, the
+    arrays have the shapes of its runs.
     """
     if len(kinds) == 1:
         return kinds[0].scales
@@ -207,17 +220,22 @@ def _rounded(shape: Shape) -> Shape:
     return rounded_up(shape[0]), rounded_up(shape[1])
 
 
-# --- Partitions -----------------------------------------------------------------------------------
+# --- Which shapes share a bucket ------------------------------------------------------------------
 
 
 def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
-    """Put kinds together, the most worthwhile pair first, until `MOST_COMPARED` parts are left.
+    """Merge pairs of parts, the pair that saves most time first, until `MOST_COMPARED` are left.
 
-    It ends earlier if no further pair saves time.
+    A part has the kinds of one bucket. At first, each kind is a part of its own. Merging ends earlier
+    if no further pair saves time.
+
+    Args:
+      count: number of kinds.
+      seconds: function that returns how long all runs of a part take in one bucket.
     """
     parts = {index: frozenset([index]) for index in range(count)}
-    # Pairs of parts by the seconds that they save, the most first. When two parts have been put
-    # together, the pairs of each of them remain in the heap and are passed over.
+    # Pairs of parts by the seconds that merging them saves, the most first. When two parts have been
+    # merged, the other pairs with one of them remain in the heap and are ignored.
     pairs: list[tuple[float, int, int]] = []
 
     def add(a: int, b: int) -> None:
@@ -241,13 +259,17 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
 
 
 def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Part]:
-    """Return the partition of the smallest cost, by comparing all unions of these parts.
+    """Unite parts in the way that takes the least time, after comparing all ways to unite them.
 
     If there are more than `MOST_COMPARED` parts, they are returned unchanged.
+
+    Args:
+      parts: disjoint sets of kinds.
+      seconds: function that returns how long all runs of a part take in one bucket.
     """
     if len(parts) > MOST_COMPARED:
         return parts
-    # A set of parts is a number whose bits say which of them are in it.
+    # A set of parts is represented by a number: bit i is 1 if `parts[i]` is in the set.
     everything = 2 ** len(parts) - 1
     unions: list[_Part] = [frozenset()]
     for number in range(1, everything + 1):
@@ -256,7 +278,8 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
     each = [0.0, *map(seconds, unions[1:])]
     best, chosen = [0.0], [0]
     for number in range(1, everything + 1):
-        # One bucket holds the first part of the set; the others are divided in the best way known.
+        # One bucket has the first part of the set, and perhaps some others. The best way to divide the
+        # remaining parts is known already, since their set is a smaller number.
         first = number & -number
         others = beside = number ^ first
         least, choice = math.inf, first

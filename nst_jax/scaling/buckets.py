@@ -4,7 +4,7 @@ XLA compiles a program for one size of arrays, so each new size of a picture wou
 a bucket, every picture lies at the top left of an array of the bucket's size, and the rest of the array
 is padding; see `nst_jax._real_size`. One compiled program for each scale (resolution of a
 coarse-to-fine run) then serves all pictures. The price is the padding, which is computed as well: the
-larger a bucket, the more sizes share its programs, and the more pixels are computed in vain.
+larger a bucket, the more sizes share its programs, and the more pixels of padding are computed.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ from nst_jax.vgg.taps import SMALLEST
 OFF = "off"
 AUTO: Literal["auto"] = "auto"
 
-Chosen: TypeAlias = int | Literal["auto"] | None  # what `checked_bucket` returns
+# The side of a bucket in px, "auto", or None for "off", as `checked_bucket` returns it.
+Chosen: TypeAlias = int | Literal["auto"] | None
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
 
@@ -59,7 +60,7 @@ def checked_bucket(bucket: Any) -> Chosen:
 def check_run_in_bucket(
     recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool = False
 ) -> None:
-    """Refuse a run whose pictures in a bucket would not get the same losses and updates as alone.
+    """Refuse a run whose losses or updates would not be the same in a bucket as without one.
 
     Args:
       recipe: the recipe of the run.
@@ -80,7 +81,7 @@ def check_run_in_bucket(
 
 
 def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool) -> bool:
-    """Return whether `check_run_in_bucket` accepts a run on devices that share no canvas."""
+    """Return whether `check_run_in_bucket` accepts a run in which each device has its own pictures."""
     try:
         check_run_in_bucket(recipe, scales, controlled=controlled)
     except ValueError:
@@ -149,7 +150,11 @@ def rounded_up(side: int, step: int = SMALLEST) -> int:
 
 
 def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
-    """Return `Bucket.scales` for runs that have the same number of updates at each scale."""
+    """Return `Bucket.scales`, the sizes of square arrays at each scale, for the runs of one bucket.
+
+    All these runs have the same number of updates at each scale. `side` is that of the arrays for
+    canvases at the final scale.
+    """
     square = prepare.scales_up_to((side, side), [(side, side)], recipe)
     found = []
     for index, first in enumerate(runs[0]):
@@ -167,7 +172,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:
     """Return the number of padding pixels in a bucket's canvases, divided by that of real pixels.
 
-    Only the final scale counts. 0.5 means that the arrays have half as many pixels more than the
+    Only the final scale counts. For example, 0.5 means that the arrays have 50 % more pixels than the
     pictures.
 
     Args:

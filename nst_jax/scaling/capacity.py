@@ -31,10 +31,10 @@ FRAGMENTATION = 4 / 3
 def available(device: Any = None) -> int | None:
     """Return the bytes that a run on a device can still allocate; None if that is not known.
 
-    For an accelerator, this is the limit of its allocator minus the bytes in use; it is divided by
-    `FRAGMENTATION` if the environment variable `XLA_PYTHON_CLIENT_PREALLOCATE` is false. For a CPU, it
-    is the memory that the operating system reports as available, or what is left of the limit of a
-    container, whichever is less; see `_memory`.
+    For an accelerator, this is the limit of its allocator minus the bytes in use; the difference is
+    divided by `FRAGMENTATION` if the environment variable `XLA_PYTHON_CLIENT_PREALLOCATE` is false. For
+    a CPU, the result is the memory that the operating system reports as available, or what is left of
+    the limit of a container, whichever is less; see `nst_jax._memory`.
 
     Args:
       device: the device of the run; None is the first local device.
@@ -69,7 +69,7 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 
 
 def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) -> int | None:
-    """Return the bytes that each device can allocate, given the memory `total`.
+    """Return how many of the `total` available bytes each device can allocate.
 
     An accelerator has all of `total` to itself. CPU devices that share a picture are simulated and have
     one memory together, so each gets an equal part of `total`. The result is None if `total` is None.
@@ -98,7 +98,7 @@ def platform_of(device: Any = None) -> str:
 def platform_of_mesh(mesh: AnyMesh | None) -> str:
     """Return the platform of a run's devices, "cpu" or "gpu", as `platform_of` does.
 
-    None, or a mesh of devices that need not exist, means the first local device.
+    If the mesh is None or an `AbstractMesh`, the platform is that of the first local device.
     """
     return platform_of(mesh.local_devices[0] if isinstance(mesh, Mesh) else None)
 
@@ -159,8 +159,8 @@ def explaining_out_of_memory(
       available: bytes that could be allocated before the run; None if not known.
 
     Raises:
-      OutOfMemory: if the block raises XLA's error RESOURCE_EXHAUSTED. The message gives the size, the
-        estimate and remedies.
+      OutOfMemory: if the `with` block raises XLA's error RESOURCE_EXHAUSTED. The message gives the
+        size, the estimate and remedies.
     """
     try:
         yield
@@ -175,7 +175,7 @@ def explaining_out_of_memory(
 
 
 def _exhausted(footprint: Footprint, tile: int | None, available: int | None) -> str:
-    """Return the message of `OutOfMemory`."""
+    """Return the message of `OutOfMemory`: size, estimated and available memory, and remedies."""
     (height, width), count = footprint.shape, footprint.pictures
     what = f"{width}x{height} px" if count == 1 else f"{count} pictures of {width}x{height} px"
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""

@@ -12,9 +12,9 @@ from nst_jax._types import Shape
 from nst_jax.scaling.capacity import MARGIN
 from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
-# Number of pixels, over all canvases of a chunk, beyond which a larger chunk is hardly faster: by JAX's
-# name of the platform, and for all other platforms. It is smaller on a CPU, which gains little from
-# large chunks.
+# Number of pixels, over all canvases of a chunk, beyond which a larger chunk is hardly faster. The
+# dictionary has this number by JAX's name of the platform; for all other platforms, the second constant
+# is used. The number is smaller for a CPU, which gains little from large chunks.
 PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 

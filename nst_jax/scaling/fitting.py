@@ -34,13 +34,13 @@ def fitted(
     devices: int,
     may_shorten_history: bool,
 ) -> Recipe:
-    """Return the fastest variant of a recipe from `memory_savers` that fits.
+    """Return the first variant from `memory_savers`, and so the fastest, that fits into memory.
 
     If no variant fits, the history of L-BFGS is shortened, where that is allowed.
 
     Args:
       recipe: the recipe of the run, with a precision other than `AUTO`.
-      scale: the final scale.
+      scale: the final scale of the run.
       available: bytes that can be allocated; None if not known, and then the canvas is computed whole.
       platform: the device's platform.
       devices: number of devices that share the canvas.
@@ -60,7 +60,7 @@ def fitted(
     for candidate in candidates:
         if fitting(candidate):
             return candidate
-    assert available is not None  # if not known, the first candidate fits
+    assert available is not None  # with None, the first candidate would have been returned
     smallest = candidates[-1]
     shorter = _with_longest_history(smallest, fitting)
     if may_shorten_history and shorter is not None and _is_ours(recipe):
@@ -101,7 +101,7 @@ def history_of(recipe: Recipe) -> int | None:
 
 
 def with_network(recipe: Recipe, **fields: Any) -> Recipe:
-    """Return the recipe with other values in these fields of its `network`."""
+    """Return the recipe with the given fields of its `network` replaced."""
     return replace(recipe, network=replace(recipe.network, **fields))
 
 
@@ -119,7 +119,7 @@ def _is_ours(recipe: Recipe) -> bool:
 
 
 def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:
-    """Return the recipe with as long a history of L-BFGS as fits; None if no shorter history fits.
+    """Return the recipe with the longest history of L-BFGS that fits into memory; None if none fits.
 
     Args:
       recipe: the recipe, which does not fit with its own history.

@@ -103,8 +103,8 @@ def estimate_memory(
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
-        well, and convolutions need other buffers. If the recipe's precision is `AUTO`, the platform
-        decides on it.
+        well, and convolutions need other buffers. If the recipe's precision is `AUTO`, it depends on
+        the platform.
       regions: number of regions with styles of their own, plus one for the region of the default style.
       protected: whether a part of the content is protected.
 
@@ -266,11 +266,12 @@ def _work(
     """Return the bytes that a convolution needs besides its result.
 
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
-    in the backward pass. Winograd convolution makes several buffers one after the other, two of which
-    exist at a time; see `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4
-    elements per channel if it is transformed along one axis only, and 36/16 if along both axes; the
-    buffer of the products has 36/16, too. A CPU convolves in float32 even if the activations have fewer
-    bits; only the factors of Winograd's products then have fewer bits as well.
+    in the backward pass. Winograd convolution computes patches of 4 x 4 results from windows of 6 x 6
+    pixels. It makes several buffers one after the other, two of which exist at a time; see
+    `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4 elements per channel
+    if it is transformed along one axis only, and 36/16 if along both axes; the buffer of the products
+    has 36/16, too. A CPU convolves in float32 even if the activations have fewer bits; only the factors
+    of Winograd's products then have fewer bits as well.
 
     Args:
       layer: the layer of the convolution.
@@ -330,7 +331,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
-    # Before the backward pass, the style loss compares the statistics of all taps with their targets.
+    # Before the backward pass, the style loss compares the statistics of all taps with their targets,
+    # which takes memory of its own.
     every = [layer for block in blocks for layer in block]
     peak = max(peak, kept + max(costs_of_losses(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
@@ -416,8 +418,8 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     and the copy of the array that is being replaced. The ring buffers of L-BFGS are updated in place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
-    # In a sweep, the optimiser's numbers are arrays of values. The first value is used, as all values
-    # give the same shapes.
+    # In a sweep, numbers of the optimiser such as its learning rate are arrays, with a value for each
+    # picture. The first value is used, as all values give the same shapes.
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)

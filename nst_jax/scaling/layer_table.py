@@ -1,4 +1,4 @@
-"""The network's layers with their sizes and losses, from which `footprint` and `operations` count.
+"""The network's layers with their sizes and losses, for estimates of memory and operations.
 
 A tap is a point before or after a layer's ReLU, at which losses read activations (features).
 """
@@ -141,9 +141,9 @@ def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruc
 
 
 def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> MatchingCosts:
-    """Return the memory and arithmetic that a style loss that compares positions takes.
+    """Return the memory and arithmetic of a style loss that compares positions.
 
-    What the network's passes take is not included.
+    What the passes through the network take is not included.
 
     Args:
       shape: (height, width) of the canvas.
@@ -165,10 +165,10 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
 
 
 def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
-    """Return the memory and arithmetic that a `JointContentLoss` takes, without the network's passes.
+    """Return the memory and arithmetic of a `JointContentLoss`, which reads all content taps together.
 
-    A `JointContentLoss` reads all content taps together. For any other content loss, all costs in the
-    result are 0, since `costs_of_losses` counts them layer by layer.
+    What the passes through the network take is not included. For any other content loss, all costs in
+    the result are 0, since `costs_of_losses` counts them layer by layer.
     """
     loss = recipe.terms.content_loss
     if not isinstance(loss, JointContentLoss):
@@ -182,7 +182,7 @@ def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, An
 
 
 def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
-    """Return what `_features` returns with the picture itself before the features."""
+    """Return the shapes and types of a picture, under `PIXELS`, and then of its features by tap."""
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     return {PIXELS: picture, **_features(taps, shape, recipe)}
 

@@ -1,4 +1,4 @@
-"""What a loss costs at one tap (layer): its operations and the memory it takes, read from its jaxprs.
+"""Operations and memory that a loss takes at one tap (layer), counted in its jaxpr.
 
 JAX makes a jaxpr of every loss, so the losses of users are counted like those of the package. Only
 products of matrices, sorts and gathers are counted: other operations are elementwise, and take under a
@@ -18,7 +18,7 @@ from nst_jax.losses.kinds import ContentLoss, Extent, StyleLoss
 
 
 class LossCost(NamedTuple):
-    """What a content loss, or the distance of a style loss, costs at one tap, with its gradient.
+    """Operations and memory that a content loss, or the distance of a style loss, takes at one tap.
 
     The sums of a style loss over positions are not included; `sum_operations` counts them.
 
@@ -34,7 +34,9 @@ class LossCost(NamedTuple):
 
 
 def sum_operations(loss: StyleLoss, channels: int) -> int:
-    """Return the number of operations that a loss' sums take for each position, without the gradient.
+    """Return the number of operations per position for the sums of a style loss, such as Gram matrices.
+
+    The gradient is not included.
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER
@@ -45,7 +47,9 @@ def sum_operations(loss: StyleLoss, channels: int) -> int:
 
 
 def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> LossCost:
-    """Return what a style loss' distance to its target costs, for features [height, width, channels].
+    """Return the cost of a style loss' distance to its target, for features [height, width, channels].
+
+    The gradient of the distance is included.
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER, WASSERSTEIN_RELATIVE
@@ -55,7 +59,7 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
       40
     """
     # The sums of an additive loss have the same shapes for any number of positions, and so has all that
-    # is computed from them. One position then has the same cost, and the cache is used more often.
+    # is computed from them. So the cost is that for one position, and all sizes share one cache entry.
     if loss.additive:
         height = width = 1
     return _cached(_distance_cost, loss, height, width, channels)
@@ -81,7 +85,7 @@ def target(loss: StyleLoss, features: jax.ShapeDtypeStruct, *, styles: int) -> A
 
 
 def content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> LossCost:
-    """Return what a content loss costs at a tap whose features are [height, width, channels].
+    """Return the cost of a content loss and its gradient, for features [height, width, channels].
 
     Example:
       >>> from nst_jax.losses import CONTENT_MEAN_SQUARE, CONTENT_SELF_SIMILARITY
@@ -125,7 +129,7 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 def _target(
     loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
 ) -> Any:
-    """Do what `target` does, with the shape and the type of the features as hashable arguments."""
+    """Do what `target` does, given the shape and type of the features as hashable arguments."""
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]

@@ -48,8 +48,7 @@ def update_operations(
       shape: (height, width) of the canvas.
       recipe: only its taps, losses and network matter. With tiles, the forward pass is computed twice,
         first for the sums that the losses need, and the pixels around a tile on which its features
-        depend are computed in several tiles.
-        `network.remat` adds one forward pass, except on a CPU.
+        depend are computed in several tiles. `network.remat` adds one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
       style_shapes: (height, width) of each style, which matter only to losses that compare positions;
         None means the canvas' shape.
@@ -92,7 +91,7 @@ def _forward_operations(layer: Layer) -> int:
 
 
 def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of computing the features of a content of (height, width).
+    """Return the number of operations of computing the features of a content of this (height, width).
 
     With several devices, the result is for one of them.
     """
@@ -105,7 +104,7 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
 
 
 def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of computing the statistics of a style of (height, width).
+    """Return the number of operations of computing the statistics of a style of this (height, width).
 
     With several devices, the result is for one of them.
     """
@@ -145,7 +144,7 @@ def matching_operations(scale: Scale, recipe: Recipe) -> float:
     """Return the number of operations of finding the matches of a style loss once, at one scale.
 
     The matches are the indices of the most similar place in the style, for each position of the canvas.
-    The result is 0 if the style loss fixes no matches.
+    The result is 0 if the style loss does not keep matches fixed between updates.
     """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:

@@ -283,7 +283,8 @@ def plan(
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
       protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
-      bucket: see `stylize`; for `stylize_many` it is given to that function, without a plan.
+      bucket: see `stylize`. For several pictures there is no plan with a bucket: give `bucket` to
+        `stylize_many` instead.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -342,7 +343,8 @@ def plan(
         raise ValueError(
             "`bucket`: a plan is for canvases of one shape; give it to `nst_jax.stylize_many`"
         )
-    if side is not None and side != buckets.AUTO:  # with "auto", one picture needs no larger array
+    # With "auto", a single picture gets no larger array, which only saves time for several pictures.
+    if side is not None and side != buckets.AUTO:
         return plan_in_square(checked, scales, side, mesh=mesh, **options)
     return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
 
@@ -503,12 +505,12 @@ def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options:
     Args:
       recipe: a checked recipe.
       scales: the scales of the run, with the real sizes.
-      side: of the canvas' array at the final scale, in px; a multiple of 16.
+      side: side of the canvas' array at the final scale, in px; a multiple of 16.
       **options: further arguments of `plan_scales`.
 
     Raises:
-      ValueError: if the picture is larger than `side`, if the run would not be exact in a larger array
-        (it is not with regions, for example), or if there is too little memory for the arrays.
+      ValueError: if the picture is larger than `side`, if losses or updates would differ in a larger
+        array (as with regions, for example), or if there is too little memory for the arrays.
     """
     mesh = options.get("mesh")
     bands = mesh is not None and mesh.size > 1
@@ -534,7 +536,7 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return the bytes that each device can allocate, the platform, and whether this process has it.
+    """Return the bytes that each device can allocate, the platform, and whether it is the local one.
 
     The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
     is False if `platform` is not the platform of this process' devices.

@@ -30,7 +30,8 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of
 
-Index: TypeAlias = Int[Array, ""] | int  # number of a tile, row by row, or of a core along one axis
+# Number of a tile (tiles are counted row by row), or of a core (cores are counted along one axis).
+Index: TypeAlias = Int[Array, ""] | int
 Window: TypeAlias = Float[Array, "h_window w_window 3"]  # pixels of a tile's window
 Band: TypeAlias = Float[Array, "h_band w 3"]  # pixels of a device's band
 Slab: TypeAlias = Float[Array, "h_slab w 3"]  # pixels of a device's band and of the rows around it
@@ -40,7 +41,11 @@ Sums: TypeAlias = Any  # a pytree of sums over positions
 
 @dataclass(frozen=True)
 class Cut:
-    """How one side of a picture is cut into cores and windows. The numbers are static, never traced."""
+    """How one side of a picture is cut into cores, each inside a window that the network sees.
+
+    A window is longer than its core by a halo, the pixels on which features of the core depend. The
+    numbers are static, never traced.
+    """
 
     side: int  # length of the side, px
     core: int  # length of a core, px, a multiple of 16; the last core may be shorter
@@ -50,7 +55,7 @@ class Cut:
 
     @property
     def count(self) -> int:
-        """Number of cores."""
+        """Number of parts (cores) into which the side is cut."""
         return -(-self.side // self.core)
 
     def origin(self, index: Index) -> Index:
@@ -108,7 +113,8 @@ class Grid:
     def top(self) -> Index:
         """Return the row of the picture at which this device's slab begins.
 
-        It is negative if the slab begins with padding above the picture.
+        A slab is a device's band and the rows around it that its windows reach. The result is negative
+        if the slab begins with padding above the picture.
         """
         if self.bands is None:
             return 0
@@ -145,7 +151,8 @@ def grid_of(
 
     Args:
       shape: (height, width) of the picture.
-      taps: all taps that the losses read; the deepest tap determines the halo.
+      taps: all taps that the losses read. The deepest tap determines the halo: the pixels around a
+        tile's core on which the features of the core depend.
       network: the network's settings. `tile` is the largest length of a core, in px; a core with a halo
         on one side only, or on none, may be longer, see `_axis`. With 0 or None, the picture is cut
         into bands only.
@@ -218,8 +225,8 @@ class Crop(NamedTuple):
     start: Index  # index of the core's first line in the features of the whole picture
     inside: Index  # index of the core's first line in the features of the tile's window
     length: int  # number of lines of the core
-    # Which lines belong to this core. False for the first lines of the last core if they belong to the
-    # core before: all cores are cut with the same length, so these two may overlap.
+    # Which lines count for this core. All cores are cut with the same length, so the last core may
+    # overlap the preceding one. The lines of the overlap count for the preceding core only.
     owned: Bool[Array, " length"]
 
 
@@ -245,7 +252,10 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 
 
 def window(image: Image, grid: Grid, index: Index) -> Window:
-    """Return the pixels [h, w, 3] of a tile's window, cut from a picture or from a device's slab."""
+    """Return the pixels [h, w, 3] of a tile's window: its core, and the halo around it.
+
+    They are cut from `image`, which is a picture or a device's slab.
+    """
     return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
 
 
@@ -260,20 +270,20 @@ def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
 
 
 def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
-    """Return which pixels of a tile's window belong to its core."""
+    """Return which pixels of a tile's window belong to its core, and not to the halo around it."""
     row, column = grid.place(index)
     down, across = _own_lines(grid.down, row), _own_lines(grid.across, column)
     return down[:, None] & across[None, :]
 
 
 def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
-    """Return which lines of window number `index` belong to its core, along one axis."""
+    """Return which lines (rows or columns) of window number `index` belong to its core."""
     line = axis.origin(index) + jnp.arange(axis.window)
     return (line >= index * axis.core) & (line < (index + 1) * axis.core)
 
 
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut the features of a tile's core from the features [h', w', c] of its window.
+    """Cut the features of a tile's core, without the halo, from the features [h', w', c] of its window.
 
     All cores are cut with the same size, so the last ones may overlap the cores before them. In an
     overlap, the positions become zero in the later core, so that none counts twice in a sum.
@@ -291,9 +301,9 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut the features of a tile's core from what `assembled` returned.
+    """Cut the features of a tile's core from those of the whole picture, returned by `assembled`.
 
-    Positions that belong to the core before become zero, as in the result of `core`.
+    Positions that belong to the preceding core, too, become zero, as in the result of `core`.
 
     Args:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
@@ -310,8 +320,8 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut the part of a tile's core from a map of the whole picture, such as masks.
 
-    Positions that belong to the core before become zero, as in the result of `core`. Every device must
-    have the whole map, whereas `part` reads maps that are distributed over devices.
+    Positions that belong to the preceding core, too, become zero, as in the result of `core`. Every
+    device must have the whole map, whereas `part` reads maps that are distributed over devices.
 
     Args:
       whole: [h', w', n], of the height and width of the whole picture's features at the tap.
@@ -327,7 +337,7 @@ def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part
 def _place_in_assembled(
     grid: Grid, index: Index, down: Crop, across: Crop
 ) -> tuple[Index, Index, int]:
-    """Return the position where a core's part begins in what `assembled` returns."""
+    """Return the index at which the features of a core begin in an array that `assembled` returned."""
     if grid.bands is None:
         return down.start, across.start, 0
     row, column = grid.place(index - grid.first())
@@ -335,7 +345,7 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
-    """Return the features of a core with zeros at the positions that belong to the core before."""
+    """Return the features of a core with zeros at positions that belong to the preceding core, too."""
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
 
@@ -484,7 +494,7 @@ def slab(band: Band, grid: Grid) -> Slab:
 
 
 def slab_of(picture: Image, grid: Grid) -> Slab:
-    """Cut this device's slab from a whole picture, which every device has."""
+    """Cut this device's slab, its band and the rows around it, from the whole picture."""
     assert grid.bands is not None
     (above, below), bands = grid.reach, grid.bands
     edges = (above, bands.padded_height - bands.height + below)

@@ -57,8 +57,8 @@ def conv3x3(
     """Convolve features with a 3 x 3 kernel, with zero padding 1 and stride 1.
 
     The gradient with respect to `x` is the same kind of convolution, with the transposed kernel, and is
-    computed as such. Autodiff would write the gradient as another expression, which XLA's CPU compiler
-    does not recognise as a convolution inside a loop body, and which runs about three times slower.
+    computed in this form. Autodiff would write it as another expression, which XLA's CPU compiler does
+    not recognise as a convolution inside a loop body, and which runs about three times slower.
 
     Args:
       x: the features, [n, h, w, i].
@@ -318,7 +318,7 @@ def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
 
 
 def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
-    """Return `pool(relu(x), ceil)`, if nothing else needs the result of the ReLU.
+    """Return `pool(relu(x), ceil)`, for layers whose ReLU is read by nothing but the pooling.
 
     With `max_pool`, only one byte for each window is kept for the gradient, and neither the result of
     the ReLU nor its input.

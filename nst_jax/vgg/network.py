@@ -217,8 +217,8 @@ class Network:
 class Convolution(nn.Module):
     """A 3 x 3 convolution with the parameters `kernel` and `bias`, as a Flax module.
 
-    If the parameters contain forms of the kernel (see `with_forms`), it uses them. For `size`, see
-    `Trunk`.
+    If the parameters contain forms of the kernel (see `with_forms`), it uses them. If a call gets
+    `size`, the features have this (height, width) and lie at the top left of a larger array `x`.
     """
 
     channels: int

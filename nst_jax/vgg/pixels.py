@@ -18,7 +18,7 @@ class Pixels:
       name: name of the convention in recipe files and in `Params.pixels`.
       scale: the number by which sRGB in [0, 1] is multiplied first.
       shift: the numbers that are then subtracted from the channels, in RGB order.
-      spread: the numbers by which the channels are divided at last, in RGB order.
+      spread: the numbers by which the channels are finally divided, in RGB order.
       bgr: whether the order of the channels is blue, green, red.
     """
 

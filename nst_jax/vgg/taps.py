@@ -84,7 +84,10 @@ def halvings(layer: str) -> int:
 
 
 def halved(side: int, times: int, ceil: bool) -> int:
-    """Return the length of a side after `times` poolings, which round halves up (`ceil`) or down."""
+    """Return the length of a side after `times` poolings, each of which halves it.
+
+    A half is rounded up if `ceil`, else down.
+    """
     for _ in range(times):
         side = (side + ceil) // 2
     return side
