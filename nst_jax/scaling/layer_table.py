@@ -65,7 +65,7 @@ Blocks = list[list[Layer]]  # the layers by block; a block is the layers between
 
 
 def held_taps(recipe: Recipe, protected: bool) -> tuple[str, ...]:
-    """Return the tap of the additional content loss that keeps protected parts like the content.
+    """Return the tap of the additional content loss that keeps protected parts close to the content.
 
     The result is a tuple with this tap. The tuple is empty if no part is protected, or if the recipe's
     content loss cannot be limited to a part of the picture.
