@@ -74,7 +74,8 @@ class _Measured(NamedTuple):
     """The resized pictures of one scale, and the targets computed from them."""
 
     content: Any  # [h, w, 3]; a NumPy array on the host if `Plan.in_bucket` is True
-    styles: tuple[Any, ...]  # each [h', w', 3]: first the styles, then those of the regions
+    # Pictures [h', w', 3]: first the styles of the whole canvas, then the styles of single regions.
+    styles: tuple[Any, ...]
     targets: Targets
 
 
@@ -223,8 +224,9 @@ class SingleCanvas:
             )
         if exact is None:
             return state
-        # The exact canvas replaces the one that `init` made from a rounded image. Each field gets a
-        # copy of its own: the loop donates the state's buffers, and no buffer can be donated twice.
+        # `init` made the canvas from an image in [0, 1], which has rounding errors. It is replaced by
+        # `exact`, the same canvas without them. Each field gets a copy of its own: the loop donates the
+        # state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})
 
@@ -304,10 +306,10 @@ class SingleCanvas:
         return fresh._replace(matches=jax.ShapeDtypeStruct((count,), jnp.int32))
 
     def snapshot(self, position: Position, pieces: Sequence[Losses]) -> Snapshot:
-        """Return the `Snapshot` for a position of the run: the finished picture, and the losses.
+        """Return the picture that the run has reached, with its losses, as a `Snapshot`.
 
         Args:
-          position: the position, with its state.
+          position: how far the run has come, with the loop's state there.
           pieces: the losses of all canvases since the previous snapshot, as consecutive parts.
         """
         state, plan = position.state, self.plan

@@ -31,10 +31,11 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
 def unit_of(params: Params) -> float:
     """Return how many times larger features are with these weights than with torchvision's.
 
-    It is assumed that features grow in proportion to the pixels that the network reads. So the result
-    is the difference between white and black in the pixels of these weights (its harmonic mean over
-    the channels), divided by the same difference for torchvision's weights. It is 57.6 for the weights
-    in this package, and 1 for torchvision's.
+    Networks read pixels in different units: white and black are, for example, 255 apart or about 4. It
+    is assumed that features grow in proportion to these numbers. So the result is the difference
+    between white and black in the units that these weights expect, divided by the same difference for
+    torchvision's weights; both are harmonic means over the three channels. The result is 57.6 for the
+    weights in this package, and 1 for torchvision's.
     """
 
     def contrast(pixels: vgg.Pixels) -> float:

@@ -53,8 +53,8 @@ class DreamShot(NamedTuple):
 
     step: int  # steps so far, over all octaves
     image: Image  # the canvas [h, w, 3] in [0, 1], at the size of its octave
-    # The values that the dream maximises, computed for `image`. If `broke_at` is not -1, they belong to
-    # a rejected canvas instead, and are not finite.
+    # The values that the dream maximises, computed for `image`. If `broke_at` is not -1, they are those
+    # of step `broke_at` instead, which are not finite; the canvas of that step was rejected.
     excitement: Excitement
     history: Excitement  # the same values for the n canvases since the previous shot: arrays [n]
     octave: int  # index of the octave; 0 is the smallest
@@ -176,7 +176,7 @@ def plan_dream(
     """Plan a dream: its octaves, its precision, and the tiles that its memory needs.
 
     Args:
-      settings: the checked settings.
+      settings: the settings, as `settings_of` checks and returns them.
       content: the picture [h, w, 3], before any resizing.
       guide: the guide, or None.
       device: the device that holds the weights; None means the first local device.
@@ -240,8 +240,8 @@ def start(
     """
     if canvas is None or coarser is None:
         return begin(base, ascent)
-    # Only what was added is enlarged, as in google's `dream.ipynb`, so that the picture itself stays
-    # sharp. The notebook enlarges bilinearly, `enlarge` bicubically.
+    # Only what the dream has added to the picture is enlarged, as in google's `dream.ipynb`. So the
+    # picture itself stays sharp. The notebook enlarges bilinearly, `enlarge` bicubically.
     details = enlarge(canvas - coarser, (base.shape[0], base.shape[1]))
     return begin(jnp.clip(base + details, 0.0, 1.0), ascent)
 
@@ -341,8 +341,9 @@ class DreamCanvas:
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
     def hand_over(self, scale: int, state: DreamState) -> Image:
-        # The pending canvas contains all steps of the octave. The values that the dream maximises are
-        # computed for this canvas only after it has been enlarged to the next octave.
+        # `state.canvas` is the canvas before the octave's last step, and `state.pending` is the canvas
+        # after it. The values that the dream maximises are computed for the latter only after it has
+        # been enlarged to the next octave.
         del scale
         return _copied(state.pending)
 
@@ -382,9 +383,11 @@ class DreamCanvas:
         return measured
 
     def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
-        """Return the `DreamShot` for a position of the dream.
+        """Return the canvas that the dream has reached, with its values, as a `DreamShot`.
 
-        `new` has the maximised values of all canvases since the previous shot, as consecutive parts.
+        Args:
+          position: how far the dream has come, with the loop's state there.
+          new: the maximised values of all canvases since the previous shot, as consecutive parts.
         """
         state = position.state
         assert state is not None
@@ -422,9 +425,9 @@ def dream_planned(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      content: the checked picture.
-      guide: the checked guide, or None.
-      settings: the checked settings.
+      content: the picture [h, w, 3], before any resizing.
+      guide: the guide [h', w', 3], or None.
+      settings: the settings, as `settings_of` checks and returns them.
       plan: the plan from `plan_dream`.
       key: a JAX random key for the shifts.
       every: number of steps between two shots, or an iterable of such numbers. Enlarging the canvas to

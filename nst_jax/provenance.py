@@ -84,7 +84,8 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
         if _left_out(item):
             continue
         if hasattr(value, "_fields"):
-            # If a loss has no name, its functions, which are items of their own, are recorded instead.
+            # A loss without a name is not recorded here: `items` also contains each of its functions,
+            # and these are recorded.
             if item.name is not None:
                 yield item.key, item.name
         elif isinstance(value, (Pixels, Precision, Auto)):

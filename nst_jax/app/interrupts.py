@@ -114,7 +114,8 @@ def _raise_again(ignored: Any) -> None:
 
 
 def _interrupt_main_thread() -> None:
-    # `_thread.interrupt_main` would do the same, but `_Listener` would take it for a second signal.
+    # `_thread.interrupt_main` would simulate a SIGINT. `_Listener` would take it for a second Ctrl-C,
+    # and end the process.
     ident = ctypes.c_ulong(threading.main_thread().ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KeyboardInterrupt))
 
@@ -256,7 +257,7 @@ class Interrupts(AbstractContextManager):
         """Take over the signals.
 
         Args:
-          abandon: is called if a signal ends the run before `defer`.
+          abandon: a function that is called if a signal ends the run before `defer` is called.
           alone: whether this process paints alone. If not, it has to tell other processes that the run
             ends, so its main thread gets all the time that it needs to answer the first signal.
         """
@@ -319,7 +320,7 @@ class Interrupts(AbstractContextManager):
             time.sleep(1)
 
     def defer(self) -> None:
-        """From now on, let a first signal not end the run but only be recorded.
+        """From now on, only record a first signal, so that it does not end the run.
 
         The run calls this method as soon as there is something to save. It looks at `signal` from time
         to time, and saves its work before it ends.

@@ -115,9 +115,9 @@ def weight_line(recipe: Recipe) -> dict[str, str]:
     """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
 
     What is compared is the ratio of style weight to content weight. The line says how many times larger
-    this ratio is in the recipe than in the preset, and which value of `--strength` would do the same,
-    if one does. The balance of style to content follows, unless it cannot be computed for the recipe's
-    losses (see `nst_jax.recipes.balance`).
+    this ratio is in the recipe than in the preset. If a value of `--strength` would have the same
+    effect, the line names it. At its end is the balance, a measure of style against content that can be
+    compared among recipes, unless the recipe's losses have none (see `nst_jax.recipes.balance`).
 
     Returns:
       A dict from the title of the line to its text. It is empty if the weights do not differ or if they

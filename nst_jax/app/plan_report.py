@@ -219,7 +219,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     """Return a plan as a dict of JSON values, which `plan --json` prints.
 
     Sizes are (width, height) in pixels, memory is in bytes, times are in seconds. With several devices,
-    numbers of operations and memory are those of each device, except that "files" and "reading" are
+    numbers of operations and memory are those of each device, but the entries "files" and "reading" are
     memory of the machine. "operations" is the number for all updates. None means that a value is not
     known; only for "history", the length of the L-BFGS history, it means that the optimiser keeps none.
     """

@@ -72,15 +72,15 @@ class CompileClock(AbstractContextManager):
     def _add(self, seconds: float) -> None:
         end = time.perf_counter()
         start = end - seconds
-        # An event may contain others (a trace within a trace), and arrives when it ends. So the outer
-        # event arrives last; its span replaces the spans of those that it contains.
+        # An event may contain others (a trace within a trace), and is reported when it ends. So the
+        # outer event is reported last, and its span replaces the spans of the events inside it.
         while self._spans and self._spans[-1][0] >= start:
             self._spans.pop()
         self._spans.append((start, end))
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager: count its time like compiling, since this thread waits for another one."""
+        """Context manager for waiting for another thread: its time counts like time of compiling."""
         start = time.perf_counter()
         try:
             yield
@@ -144,9 +144,11 @@ class Stopwatch:
 
 
 class Timed(NamedTuple):
-    """The cost of some work that was timed, such as updates or computing targets, and its time."""
+    """How much work was timed, such as updates or computing targets, and how long it took."""
 
-    cost: float  # operations; for updates, in the unit of the argument `costs` of `IntervalChooser`
+    # The amount of work as a number of arithmetic operations. For updates, the unit may be another one:
+    # that of the argument `costs` of `IntervalChooser`.
+    cost: float
     seconds: float  # time that the work took, without compilation
 
 
@@ -160,8 +162,9 @@ class Range(NamedTuple):
 class Pace:
     """The seconds per unit of cost in the last laps, from which a range of times is estimated.
 
-    A lap is the work between two snapshots. As long as fewer than `LAPS` laps are known, which would
-    make an unreliable estimate, the seconds per unit of cost in earlier runs count as well.
+    A lap is the work between two snapshots, and its cost is the amount of this work, such as a number
+    of operations. As long as fewer than `LAPS` laps are known, which would make an unreliable estimate,
+    the seconds per unit of cost in earlier runs count as well.
     """
 
     LAPS = 5  # number of laps that are remembered
@@ -175,7 +178,7 @@ class Pace:
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:
-        """Add a lap: work of the cost `cost`, which took `seconds`."""
+        """Add a lap whose work has the cost `cost`, in any unit, and took `seconds`."""
         if cost > 0:
             self._laps.append(seconds / cost)
 
@@ -215,7 +218,8 @@ class IntervalChooser(Iterator[int]):
             if there is no such need.
           also: further numbers like `every`.
           done: number of updates after which the run resumes; 0 for a new run.
-          costs: cost of an update at each scale, in any unit; None means the costs by `update_cost`.
+          costs: cost (amount of work) of an update at each scale, in any unit; None means the costs
+            that `update_cost` returns.
           expected: seconds per unit of cost in earlier runs; None if there were none.
         """
         self._strides = [stride for stride in (every, *also) if stride]
@@ -238,7 +242,7 @@ class IntervalChooser(Iterator[int]):
 
     @property
     def total(self) -> int:
-        """The number of updates in all."""
+        """The number of updates of the whole run."""
         return self._ends[-1]
 
     def advance(self, step: int, seconds: float) -> None:
@@ -298,7 +302,7 @@ class IntervalChooser(Iterator[int]):
     ) -> float:
         """Return the seconds that the rest of the run takes, if a unit of cost takes `unit` seconds.
 
-        The other arguments are those of `range_left`.
+        The cost is the amount of work. The other arguments are those of `range_left`.
         """
         left, done, begun = 0.0, self.done, 0
         present = self.scale_of(self.done)

@@ -24,10 +24,10 @@ Planes: TypeAlias = Float[Array, "h w *c"]
 def box_sums(planes: Planes, radius: int) -> Planes:
     """Return, for each pixel, the sum over the square window of side 2 `radius` + 1 around it.
 
-    Pixels beyond the border count as 0. Along each axis, sums of 1, 2, 4, ... neighbours are made by
-    doubling. Then those of these sums are added whose lengths make up the side of the window (such as
-    1 + 4 for 5 pixels). This takes about 2 log2(side) additions, and its rounding errors are as small
-    as those of pairwise summation.
+    Pixels beyond the border count as 0. Along each axis, sums over 1, 2, 4, ... neighbours are made by
+    doubling: a sum over 4 pixels is the sum of two sums over 2. The sum over the window is put together
+    from some of these, for a side of 5 pixels from a sum over 4 and a sum over 1. This takes about
+    2 log2(side) additions, and the rounding errors are as small as those of pairwise summation.
 
     Args:
       planes: [h, w, ...].

@@ -25,8 +25,8 @@ from nst_jax.targets import measure_content
 
 Crops = UInt8[Array, "n h w 3"]  # square parts of photos, sRGB in 0..255
 
-# Style tap (a layer whose features the style loss reads) -> what the loss compares the features with,
-# for all paintings: a pytree of arrays [styles, ...].
+# Style tap (a layer whose features the style loss reads) -> what the loss compares these features with,
+# such as Gram matrices: a pytree of arrays [styles, ...] with one entry for each style.
 StyleTargets = Any
 
 

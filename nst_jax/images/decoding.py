@@ -99,7 +99,8 @@ def opened_picture(
       words: what error messages call the file, such as its path in quotes.
       argument: the caller's name for the value, shown in error messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
-        the picture's `info` lacks the text that follows a PNG's pixels until the pixels are decoded.
+        the picture's `info` lacks text and EXIF that come after a PNG's pixels, until the pixels are
+        decoded.
 
     Yields:
       The opened picture, whose pixels are not decoded yet.
@@ -287,7 +288,7 @@ def _exif_resolution(opened: PilImage.Image) -> tuple[Any, Any] | None:
 
 
 def load_pixels(opened: PilImage.Image) -> None:
-    """Let Pillow decode the pixels, as a test of the file, or to find the text that follows the pixels.
+    """Let Pillow decode the pixels, to test them, or to reach the metadata that a PNG has after them.
 
     A file of a few kilobytes may decode to gigabytes, so the memory is checked first.
     """
@@ -494,8 +495,8 @@ def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
     """Return the gamma of a PNG that has to be converted to sRGB; None if no conversion is needed.
 
     Samples are light to the power of the gamma. If a cICP chunk names the colour space, the gamma is
-    ignored and the result is None. Primaries (the cHRM chunk) are ignored. A note is added to `notes`
-    if the result is not None, and if the colour space or the primaries are not sRGB's.
+    ignored and the result is None. Primaries (the cHRM chunk) are ignored. If the result is not None, a
+    note on it is added to `notes`. So is a note on a colour space or on primaries that are not sRGB's.
     """
     gamma = info.get("gamma")
     points = info.get(_CODE_POINTS)

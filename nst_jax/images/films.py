@@ -22,7 +22,8 @@ FORMATS = tuple(film_encoding.WRITERS)  # formats of films: "gif", "webp", "apng
 SECONDS = 8.0  # s; default length of a film
 LONGEST = 600.0  # s; length of the longest film that is accepted
 RATE = 12.5  # largest number of frames per second, slow enough for every format and player
-# By default, the last frame is shown for a quarter of the film's length, but at most for these seconds.
+# By default, the last frame is shown for a quarter of the film's length, but for at most so many
+# seconds.
 LONGEST_HOLD = 2.0
 
 

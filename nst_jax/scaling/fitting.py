@@ -186,7 +186,7 @@ def _refusal(
 def _refusal_of_style(
     scale: Scale, smallest: Recipe, available: int, platform: str, devices: int
 ) -> str:
-    """Return the error message for styles that do not fit into memory beside a canvas that does."""
+    """Return the error message for styles too large for memory, if the canvas would fit otherwise."""
     longest = max(map(max, scale.style_shapes))
 
     def limited(longer: int) -> Scale:

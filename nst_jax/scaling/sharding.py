@@ -16,7 +16,7 @@ from nst_jax import _checks
 from nst_jax._types import Array
 
 PICTURES = "pictures"  # mesh axis over which the pictures of a batch are distributed
-BANDS = "bands"  # mesh axis over which the bands of one picture are distributed
+BANDS = "bands"  # mesh axis over which the bands (horizontal parts) of one picture are distributed
 ALL = "all"  # value of the argument `devices`: all devices of the default platform
 
 AnyMesh: TypeAlias = Mesh | AbstractMesh  # a mesh of real devices, or an abstract one for planning
@@ -106,7 +106,7 @@ def pictures_in_parallel(mesh: AnyMesh | None) -> int:
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
-    """Return the devices that the argument `devices` of `mesh_of` means, unless that is None."""
+    """Return the devices that `devices` stands for: an argument of `mesh_of` that is not None."""
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:

@@ -87,7 +87,7 @@ class BatchEnding(NamedTuple):
 
 
 def plan_group(group: Group, job: BatchJob) -> Plan:
-    """Return the `Plan` (such as tiles and chunks) for painting the pictures of a group together."""
+    """Plan how to paint the pictures of a group together: tiles, chunks and all that saves memory."""
     entries, scales = group.entries, group.scales
     recipe = groups.joint_recipe(entries, group.varying)
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
@@ -163,7 +163,7 @@ def paint_group(
       params: the weights.
       loaded: the pictures of the group whose files could be read.
       group: the group.
-      job: the job to which the group belongs.
+      job: the batch to which the group belongs, with its options.
       progress: shows the progress of the batch; its current group must be this one.
 
     Returns:
@@ -171,7 +171,8 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    alone = group._replace(arrays=None)  # the group without its bucket
+    # A bucket is a larger array, shared by many sizes, in which a picture lies; `alone` has none.
+    alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     if by_cost and any(map(_is_transparent, loaded)):
         rest = [one for one in loaded if not _is_transparent(one)]
@@ -192,7 +193,7 @@ def paint_group(
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", message_of(error))]
         # The group may have failed for lack of memory. A picture takes the least memory if it is
-        # painted alone and without a bucket.
+        # painted alone and in an array of its own size, not in a bucket.
         if by_cost:
             progress.say(
                 f"note: a bucket failed; its pictures are painted alone: {message_of(error)}"
@@ -245,7 +246,8 @@ def _paint_together(
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
     )
-    # A bucket cannot be used with transparent parts, which are known only once the files are read.
+    # Pictures with transparent parts cannot lie in a bucket (a larger array that is shared by many
+    # sizes). Whether there are such parts is known only now, since the files have been read.
     if plan.in_bucket:
         controlled = any(member.prepared.controls is not None for member in members)
         buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
@@ -353,7 +355,7 @@ def paint_groups(
     Args:
       params: the weights.
       weights: description of the weights file.
-      job: the job to which the groups belong.
+      job: the batch to which the groups belong, with its options.
       parts: the groups.
       progress: the progress of the batch, made from `work_of_groups(parts)`.
       report: called with a `Record` when a picture was written or has failed; the caller is this thread
@@ -403,7 +405,8 @@ def paint_here(
       job: the batch without its finished pictures.
       display: where progress is shown.
       report: called with a `Record` when a picture was written or has failed.
-      parts: the groups of the batch, from `groups_here`; None means that this function calls it.
+      parts: the groups into which `groups_here` divides the pictures; None means that this function
+        calls `groups_here` itself.
     """
     parts = groups_here(job) if parts is None else parts
     with CompileClock() as compiling, display.bar(len(job.entries), "compiling"):
@@ -430,7 +433,10 @@ def groups_here(job: BatchJob) -> list[Group]:
 
 
 def _programs_of(parts: Sequence[Group]) -> int:
-    """Return the number of compiled programs that all groups need, with one program for each scale."""
+    """Return how many programs are compiled for all groups: one for each scale of each kind of group.
+
+    Groups are of the same kind, and share their programs, if `_program_of` returns equal keys for them.
+    """
     return sum({_program_of(group): len(group.scales) for group in parts}.values())
 
 
@@ -443,7 +449,8 @@ def _program_of(group: Group) -> Any:
 
 def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
     """Return one line of text about the memory of the group that takes most memory."""
-    # Groups with equal keys take equal memory, which does not depend on the numbers in a recipe.
+    # Groups with equal keys take equal memory, so one of them stands for all. The keys do not contain
+    # the numbers in a recipe, since memory does not depend on them.
     alike = {}
     for group in parts:
         first, last = group.entries[0], group.scales[-1]

@@ -48,8 +48,9 @@ _BARE_PATH = re.compile(rf"{_PATH}([^\s'\",;:()]+)")
 def safe_name(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
     """Return a file name that is safe in a folder and on a command line, and not taken yet.
 
-    Only ASCII letters, digits, dots, dashes and underscores are kept. A colon, for example, would begin
-    the share of a style on the command line. A name whose suffix is not that of a picture gets the
+    Only ASCII letters, digits, dots, dashes and underscores are kept. A colon, for example, would be
+    misread on the command line, where `a.jpg:2` gives the style `a.jpg` the share 2 in a blend of
+    styles. A name whose suffix is not that of a picture gets the
     suffix .png, since a name that ends in .h5 would mean a trained network. A name that the server
     might give to a file of its own gets the prefix `my_`. Names that differ only in upper and lower
     case count as equal, since some file systems do not distinguish them.

@@ -1,9 +1,10 @@
-"""The work of a run: to paint a job of `stylize` in turns, with pictures and progress for the page.
+"""Paint a picture for the web page, in turns, and show the page its pictures and its progress.
 
 A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
-optimisation, which a visitor began. Runs use the device one after the other, and a turn is the time
-from when a run gets the device until it is finished, paused or stopped. A position is a checkpoint of a
-run in a file.
+optimisation, which a visitor began. Its job consists of the inputs and options of the command `stylize`
+that would paint the same picture. Runs use the device one after the other, and a turn is the time from
+when a run gets the device until it is finished, paused or stopped. A position is a checkpoint of a run
+in a file.
 """
 
 import functools
@@ -53,13 +54,13 @@ class PageDisplay(Display):
 class PageRecorder(single.Recorder):
     """Writes the pictures of a run into files for the page, each as the option `--frames` writes it."""
 
-    run: Run  # set after `__init__`, which is that of the base class and knows of no run
+    run: Run  # set after `__init__`, which is inherited and has no argument for the run
 
     def _write(self, shot: Any) -> None:
         if self._is_there(shot):
             return
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
-            # A picture at a coarser scale is enlarged to the final size, as by `--frames`.
+            # A picture at a coarser scale is enlarged to the final size, as the option `--frames` does.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
             write_picture(path, final, **self._written_with(shot))
@@ -68,7 +69,7 @@ class PageRecorder(single.Recorder):
     def _is_there(self, shot: Any) -> bool:
         """Return whether the run has this picture or a later one already.
 
-        It has if it went back to an earlier position, from which it repeats updates.
+        This is so if the run has gone back to an earlier position and repeats updates from there.
         """
         kept = self.run.kept
         return bool(kept) and shot.step <= kept[-1].step
@@ -92,7 +93,7 @@ class PageRecorder(single.Recorder):
 
 
 class PictureWork:
-    """Paints a job of `stylize` in turns, between which it holds a checkpoint but no device memory.
+    """Paints one picture in turns; between them it keeps a checkpoint, but no memory of the device.
 
     The result is bit for bit the same as without pauses, and as that of the command line. This holds
     also for a run that has gone back to an earlier picture, since it paints the same updates again.
@@ -102,10 +103,10 @@ class PictureWork:
         """Make the computation of a run, which is the painting of one picture.
 
         Args:
-          job: the checked job.
+          job: the inputs and options of the command `stylize` that describes the picture.
           again: reads the input files again and returns the same job; called if the run goes on after
             it had ended, since the job is then no longer in memory.
-          folder: the folder for the files of the run's positions.
+          folder: the folder for the run's checkpoint files.
         """
         self._job: PictureJob | None = job
         self._again, self._plan = again, job.plan
@@ -195,8 +196,9 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                # `watch` raises KeyboardInterrupt if `stopped` returns True. The visitor may have
-                # withdrawn the request since then; if so, the queue gives this run another turn.
+                # `watch` raises KeyboardInterrupt if `stopped` returns True. Since then, the visitor
+                # may have withdrawn the request to pause or stop. If so, the queue of runs gives this
+                # run another turn.
                 pass
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())

@@ -1,11 +1,12 @@
-"""Which requests are served: those of this page at this address, with the token if there is one.
+"""Decide which HTTP requests the server answers: none that come from pages of another origin.
 
-A request is an HTTP request of a browser, and a visitor is somebody who uses the page in a browser. If
-every request were served, a page of another origin, open in the visitor's browser, could make the
-browser send requests to this server, even if the server listens only at 127.0.0.1. Such a page could
-also use a host name of its own that points to 127.0.0.1 (DNS rebinding). So the header Host must be an
-address of this server. And the headers Origin and Sec-Fetch-Site, which browsers set and scripts
-cannot change, must not show that the request comes from a page of another origin.
+If the server has a token (a secret), every request must also contain the token; see `Guard`. A visitor
+is somebody who uses the page in a browser. If every request were served, a page of another origin, open
+in the visitor's browser, could make the browser send requests to this server, even if the server
+listens only at 127.0.0.1. Such a page could also use a host name of its own that points to 127.0.0.1
+(DNS rebinding). So the header Host must be an address of this server. And the headers Origin and
+Sec-Fetch-Site, which browsers set and scripts cannot change, must not show that the request comes from
+a page of another origin.
 """
 
 import hmac

@@ -42,7 +42,7 @@ class Upload(NamedTuple):
 
 
 class Uploads:
-    """The pictures of one visitor."""
+    """All pictures of one visitor, with their files: uploads, chosen samples and painted masks."""
 
     def __init__(self, folder: Path) -> None:
         """Make an empty collection that keeps its pictures in `folder`, which must exist."""
