@@ -44,7 +44,8 @@ _listener: "_Listener | None" = None
 def exit_on_interrupt() -> None:
     """Make Ctrl-C exit at once, unless this process already ignores Ctrl-C or has its own handler.
 
-    It is called before slow imports, because imported code might catch a KeyboardInterrupt and go on.
+    The program calls it before slow imports, since imported code might catch a KeyboardInterrupt and go
+    on.
     """
     global _in_charge, _listener
     _in_charge = True

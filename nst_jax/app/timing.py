@@ -21,7 +21,7 @@ from nst_jax.scaling.operations import FIXED_PIXELS
 INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer
 
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
-# Jax's event for a program that was loaded from its cache: the seconds of compiling that this saved.
+# Jax reports this event when it loads a program from its cache, with the seconds of compiling saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
 # `CompileClock.loaded` counts only programs that would have taken more than so many seconds to compile.
 LEAST_SAVED = 1.0

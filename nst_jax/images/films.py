@@ -1,4 +1,7 @@
-"""Make a film of a process: collect frames without filling memory, and write GIF, WebP, APNG or MP4."""
+"""Films, such as of a painting in progress: frames are collected on disk and written as one file.
+
+The file is a GIF, WebP, APNG or MP4.
+"""
 
 import io
 import tempfile
@@ -100,7 +103,7 @@ def save(
 
 
 class Film(AbstractContextManager):
-    """Collects frames while a process makes them, and writes them as a film; a context manager.
+    """Collects frames one after another, and writes them as a film; a context manager.
 
     A film of a given length can show a limited number of frames, `most`. At most `2 * most` frames are
     stored, rounded to 8 bits, in a temporary file without a name (in the folder that `tempfile`

@@ -102,7 +102,7 @@ def scaled_roots(
 
 
 def _scales(rounds: int, smallest: float) -> np.ndarray:
-    """Return the factor by which Z Y is multiplied in each round of `scaled_roots`.
+    """Return the factors by which Z Y is multiplied in `scaled_roots`, one for each round.
 
     Z and Y are the matrices of the iteration in the module's docstring. The factors are made for
     eigenvalues of Z Y that are between `smallest` and 1 before the first round.

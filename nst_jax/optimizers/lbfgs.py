@@ -452,7 +452,7 @@ def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize 
 
 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
-    """Return whether the loss curves upwards along a move, by more than the rounding errors.
+    """Return whether the loss has positive curvature along a move, by more than rounding errors.
 
     `change` is the change of the gradient along the move.
     """

@@ -50,9 +50,9 @@ def available(device: Any = None) -> int | None:
 
 
 def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | None, str]:
-    """Return the bytes that each device of a run can allocate (or None), and the platform.
+    """Return how many bytes each device of a run can allocate, and the platform of the devices.
 
-    The bytes are None if they are not known. The platform is "cpu" or "gpu", as from `platform_of`.
+    The number is None if it is not known. The platform is "cpu" or "gpu", as `platform_of` returns it.
     With several processes, every process must make this call. All of them get the smallest number of
     bytes that any of them has, since they have to run the same program.
 

@@ -1,4 +1,4 @@
-"""Limits on what a visitor may ask of this machine; safe names for files; messages without paths.
+"""Limits on what a visitor may ask of this machine; safe file names; messages that show no paths.
 
 A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
 optimisation, which a visitor began. A start is a picture from which a run starts. A position is a
@@ -11,7 +11,7 @@ from pathlib import Path
 from nst_jax._types import Shape
 from nst_jax.images import decoding
 
-# The constants that begin with MOST are the largest numbers that are allowed.
+# The constants whose names begin with MOST are the largest numbers that are allowed.
 MOST_BYTES = 64 * 10**6  # bytes of one uploaded file
 # Pictures of one visitor at a time: photos, paintings, masks, and pictures from which runs start.
 MOST_PICTURES = 16
