@@ -50,10 +50,10 @@ def safe_name(name: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
 
     Only ASCII letters, digits, dots, dashes and underscores are kept. A colon, for example, would be
     misread on the command line, where `a.jpg:2` gives the style `a.jpg` the share 2 in a blend of
-    styles. A name whose suffix is not that of a picture gets the
-    suffix .png, since a name that ends in .h5 would mean a trained network. A name that the server
-    might give to a file of its own gets the prefix `my_`. Names that differ only in upper and lower
-    case count as equal, since some file systems do not distinguish them.
+    styles. A name whose suffix is not that of a picture gets the suffix .png, since a name that ends in
+    .h5 would mean a trained network. A name that the server might give to a file of its own gets the
+    prefix `my_`. Names that differ only in upper and lower case count as equal, since some file systems
+    do not distinguish them.
 
     Args:
       name: the name that the browser gave the file.

@@ -1,4 +1,4 @@
-"""Paint a picture for the web page, in turns, and show the page its pictures and its progress.
+"""Paint a picture in turns for a visitor of the web page, and show its progress on the page.
 
 A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
 optimisation, which a visitor began. Its job consists of the inputs and options of the command `stylize`
