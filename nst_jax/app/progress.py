@@ -113,7 +113,7 @@ class Display:
     def stage(self, what: str, rest: str) -> None:
         """Show what is being done before the first unit of work is finished.
 
-        Without a bar, at most one line is printed in `LINE_SECONDS`.
+        Without a bar, at most one line is printed every `LINE_SECONDS` seconds.
 
         Args:
           what: what is being done, as text.
@@ -198,7 +198,7 @@ class BatchProgress(Iterator[int]):
         self._groups, self._compiling, self._display = groups, compiling, display
         self._costs = [group.cost for group in groups]
         self._index, self._announced = 0, False
-        self._done = 0.0  # cost of the evaluations so far in this group
+        self._done = 0.0  # cost, as in `GroupWork.cost`, of the evaluations of this group so far
         self._length = 1
         self._watch, self._pace = Stopwatch(compiling), Pace()
         self._watch.lap()

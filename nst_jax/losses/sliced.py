@@ -149,8 +149,9 @@ def _add_group(
 ) -> tuple[Any, None]:
     """Add the loss for one group of directions, and half its gradient, to the totals.
 
-    The loss is not divided here, but is a sum of squared differences over positions and directions.
-    This function is the body of a `lax.scan` over the groups.
+    The loss here is a sum of squared differences over positions and directions. The caller divides the
+    totals, and multiplies the gradient by 2, the factor that the derivative of a square has. This
+    function is the body of a `lax.scan` over the groups.
 
     Args:
       features: features of the canvas, [m, c].
