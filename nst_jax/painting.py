@@ -54,7 +54,7 @@ class Diverged(_NoResult):
 
 
 class Stalled(_NoResult):
-    """Raised when nothing was painted: at every scale, the last losses of the run equal the first.
+    """Raised when nothing was painted: at every scale (resolution), the last losses equal the first.
 
     Attributes:
       step: number of the last update.
@@ -496,7 +496,7 @@ def _planned(
 
 
 def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
-    """Check the style pictures of single taps.
+    """Check the style pictures that single taps (layers) have of their own.
 
     Args:
       pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or none.

@@ -441,7 +441,7 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
 def _bytes_of_targets(
     shape: Shape, styles: Sequence[Shape], recipe: Recipe, regions: int, protected: bool
 ) -> int:
-    """Return the bytes of all targets: the content's features, those of the style losses, and masks.
+    """Return the bytes of all targets: the content's features, the style losses' targets, and masks.
 
     If the size of a target depends on the size of the style, all blended styles (one for each of the
     `style_shares`) are counted with the largest size. Each region has targets of its own. If there are

@@ -191,7 +191,7 @@ def _is_scan(equation: Any) -> bool:
 
 
 def _operations(equation: Any) -> int:
-    """Return the number of operations of one equation: a matrix product, a sort or a gather, else 0."""
+    """Return the number of operations of an equation; 0 unless it is a product, a sort or a gather."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         sides = equation.invars[0].aval.shape

@@ -238,7 +238,7 @@ class Crop(NamedTuple):
 def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
     """Return where the features of core number `index` are along one axis, after `times` poolings.
 
-    `ceil` says whether pooling keeps an odd last line.
+    `ceil` says whether pooling keeps the last line (row or column) if the number of lines is odd.
     """
     stride = 2**times
     lines = halved(axis.side, times, ceil)
