@@ -104,7 +104,7 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        self.left_out = tuple(left_out)  # warnings of regions that have no position at some layer
+        self.left_out = tuple(left_out)  # warnings about regions without a position at some layer
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns what the run depends on. Its result is cached, since computing it
         # hashes all pictures and weights.
@@ -277,10 +277,10 @@ def stylize(
       bucket: side in px, a multiple of 16, of a square array at whose top left the canvas lies.
         Pictures of all sizes up to this side then share one compiled loop for each scale, which is
         worthwhile if more pictures of other sizes follow. Losses and updates are the same as without
-        such an array, up to rounding, but computing the rest of the array takes time. A recipe whose
-        losses would be wrong in a larger array is refused, see `nst_jax.recipes.check_in_bucket`. With
-        `"off"`, the default, and with `"auto"`, the array is as large as the canvas, which is fastest
-        for a single picture.
+        such an array, up to rounding, but computing the rest of the array takes time. Recipes and
+        options whose results would be wrong in a larger array are refused, see
+        `nst_jax.recipes.check_in_bucket`. With `"off"`, the default, and with `"auto"`, the array is as
+        large as the canvas, which is fastest for a single picture.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.

@@ -165,8 +165,8 @@ def instant_many(
       opacity: one opacity [h, w] for all contents, as in `instant`; or a list that has an opacity for
         each content, or None for a content that is opaque.
       style_opacity: one opacity [h', w'] for all style pictures, as in `instant`; or a list with an
-        entry for each entry of `styles`. Its entry is an opacity, or None if the style is opaque; for a
-        mixture of pictures, it is a list of opacities and Nones.
+        entry for each style: an opacity, or None if the style is opaque; for a mixture of pictures, a
+        list of these.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`; see `instant`.
       params: weights of one of Magenta's two networks, as in `instant`. All styles must then be of the
         kind that this network paints: pictures, or names and numbers. Default: the weights of both

@@ -324,7 +324,7 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut a tile's core from an array of the whole picture's height and width, such as masks.
+    """Cut a tile's core from an array for the whole picture, such as masks of its features.
 
     Positions that belong to the preceding core, too, become zero, as in the result of `core`. Every
     device must have the whole array, whereas `part` reads arrays that are distributed over devices.

@@ -237,7 +237,7 @@ _DIALECTS = (
 
 
 def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
-    """Return how a file names and stores its layers; the names of the first layer's arrays tell it.
+    """Return how a file names and stores its layers, judging by the names of the first layer's arrays.
 
     Raises:
       Refusal: if the file has no dialect in `_DIALECTS`.

@@ -297,7 +297,7 @@ def frames_words(words: Sequence[str], step: int) -> list[str]:
 
 
 def frame_name(step: int) -> str:
-    """Return the path to which the command line of `frames_words` writes the picture of `step` updates.
+    """Return the path at which the command of `frames_words` writes the picture after `step` updates.
 
     Example:
       >>> frame_name(40)
