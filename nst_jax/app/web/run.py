@@ -48,8 +48,8 @@ class Progress(NamedTuple):
     together.
     """
 
-    # Says what the run does while it makes no updates, such as "reading the network", or while it repeats
-    # updates. Empty while it makes updates for the first time.
+    # What the run does, in words, while it makes no updates, such as "reading the network", or while it
+    # repeats updates. Empty while it makes updates for the first time.
     stage: str = ""
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all
