@@ -102,7 +102,7 @@ def _is_hashable(loss: Loss) -> bool:
 
 
 def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Return a loss' sums over random data, over these data with added zeros, and over their halves.
+    """Return a loss' sums over random data, over the data with zeros added, and over each half of them.
 
     A `Variation` gets a mask that is True everywhere instead of the added zeros.
     """

@@ -300,7 +300,7 @@ def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> b
 def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) -> None:
     """Warn of styles that `style_scale` enlarges beyond their own pixels.
 
-    A style that several pictures have in different sizes is named once, in the largest of these.
+    If pictures have the same style in different sizes, there is one warning, for the largest size.
     """
     if recipe.pictures.style_scale is None:
         return
@@ -311,9 +311,10 @@ def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) ->
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # If styles are recoloured, `members_of` gives a style another index for each content: the
-        # content's index times the number of blends, plus the index of the blend in `styles`. The
-        # remainder of the division is the index in `styles`.
+        # `index` is that of an entry of `styles`, unless styles get the colours of their contents. Then
+        # `members_of` numbers the pairs of a content and an entry of `styles`: the index of the content
+        # times the number of entries, plus the index of the entry. In both cases, the remainder of the
+        # division by the number of entries is the index of the entry.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         warn_of_enlarged(originals, shapes, recipe, stacklevel=3)
@@ -403,9 +404,9 @@ def members_of(
     resize = prepare.resized_without_compiling if on_host else prepare.resized
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
     prepared = _recolored(resized, pairs, controls, recipe)
-    # A style that gets the colours of its content becomes another picture for each content. So each
-    # pair of content and style then has an index of its own (`Member.style`), since `BatchCanvas`
-    # measures styles with the same index only once.
+    # If styles get the colours of their contents, one style becomes a different picture for each
+    # content. Then each pair of content and style needs an index of its own (`Member.style`), since
+    # `BatchCanvas` computes the statistics of styles with the same index only once.
     recolors = finishing.recolors(recipe.pictures.colors)
     seen = {
         (content, style): content * len(styles) + style if recolors else style
@@ -430,7 +431,8 @@ def _recolored(
     may differ from picture to picture.
 
     Args:
-      resized: (index of a content, index of an entry of the styles) -> this pair at its sizes.
+      resized: (index of a content, index of an entry of the styles) -> the prepared arrays of this
+        pair: content and styles, resized but not recoloured.
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
@@ -542,9 +544,9 @@ def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
 
 
 def _lists(styles: Any) -> list[list[np.ndarray]]:
-    """Return each entry of the argument `styles` as a list of images, each of which is checked alone.
+    """Check the images in the argument `styles`, and return each of its entries as a list of images.
 
-    `_blends` also checks the number of images in each list.
+    The number of images in each list is not checked here; `_blends` does that.
     """
     if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
         return [
@@ -572,8 +574,8 @@ def _count(
         lists or arrays with an item for each picture.
 
     Raises:
-      ValueError: if lengths of more than one item differ, or if a number of the recipe is an array and
-        may not be one.
+      ValueError: if two lists or arrays have different numbers of items, both more than one; or if a
+        number of the recipe is an array and may not be one.
     """
     sizes = {"contents": len(contents), "styles": len(styles), **several}
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
@@ -664,6 +666,8 @@ def plan_in_buckets(
 ) -> list[tuple[Plan, list[Member]]]:
     """Plan the run of a batch whose canvases lie in square arrays, see `nst_jax.scaling.buckets`.
 
+    Pictures of different sizes in arrays of the same size share compiled programs.
+
     Args:
       side: side of the square arrays at the final scale, in px; a multiple of 16.
       members: the pictures of the batch, of any sizes up to `side`.
@@ -671,7 +675,7 @@ def plan_in_buckets(
       mesh: the devices among which the pictures are divided; None is one device.
       device: the device that holds the weights; None is the first local device.
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
-      bands: whether several devices share each picture, which is refused.
+      bands: whether several devices share each picture; if True, ValueError is raised.
 
     Returns:
       Pairs of a plan and the members that are painted by it. Members with different numbers of updates
@@ -707,9 +711,11 @@ def plan_by_cost(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of a batch whose canvases lie in arrays that `chosen_buckets` chooses to save time.
+    """Plan the run of a batch whose canvases lie in larger arrays where that saves time.
 
-    Pictures whose losses would not be exact in larger arrays get arrays of the size of their canvas.
+    Pictures in arrays of the same shape share compiled programs. `chosen_buckets` chooses the shapes of
+    the arrays. Pictures whose losses would not be exact in larger arrays get arrays of the size of
+    their canvas.
 
     Args:
       members: the pictures of the batch.

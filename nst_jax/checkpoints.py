@@ -1,4 +1,4 @@
-"""Checkpoints: files that hold the position of a run, and checks that a run may resume from one.
+"""Checkpoints: files with the state of a run, and checks that a run may resume from such a file.
 
 A checkpoint is an HDF5 file with the attributes `format` ("nst-jax checkpoint"), `version` (1) and
 `checksum`. Its dataset `told` (a historical name) has the fields of the `Checkpoint` except `arrays`
@@ -350,7 +350,7 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a description of each fault in the recorded scales, and in the checkpoint's position."""
+    """Yield a description of each fault in the list of scales, or in the scale and step reached."""
     for plan in fields["scales"]:
         numbers = (*plan["size"], plan["steps"]) if _is_scale(plan) else ()
         if len(numbers) != 3 or not all(type(n) is int and n >= 0 for n in numbers):

@@ -54,7 +54,7 @@ class Diverged(_NoResult):
 
 
 class Stalled(_NoResult):
-    """Raised when nothing was painted: at every scale, the last losses of the run equal the first.
+    """Raised when nothing was painted: at every scale (resolution), the last losses equal the first.
 
     Attributes:
       step: number of the last update.
@@ -104,7 +104,7 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        self.left_out = tuple(left_out)  # notes for users on regions that are empty at a layer
+        self.left_out = tuple(left_out)  # warnings about regions without a position at some layer
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns what the run depends on. Its result is cached, since computing it
         # hashes all pictures and weights.
@@ -183,7 +183,11 @@ class Painting(Iterator[Snapshot]):
 def _snapshots(
     positions: Iterator[Position], canvas: SingleCanvas
 ) -> Iterator[tuple[Position, Snapshot]]:
-    """Yield each position with its snapshot; raise `OutOfMemory` if the device runs out of memory."""
+    """Yield each position of the run with its snapshot.
+
+    Raises:
+      OutOfMemory: if the device runs out of memory.
+    """
     plan, before = canvas.plan, 0
     tile = plan.recipe.network.tile
     with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
@@ -228,8 +232,8 @@ def stylize(
       recipe: all settings of the run: a preset of `nst_jax.recipes` or a variant of one.
       size: a number of pixels, which the recipe's size rule interprets (by default as the longer side),
         or `"long:512"`, `"short:512"`, `"area:512"` (as many pixels as in a square of 512 px);
-        `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas; a style then gets the
-        size that it has in runs in which the recipe's own rule gives a canvas of the same area.
+        `"as-is"` resizes nothing. `"400x300"` is an exact size for the canvas. Each style then gets
+        the size that it would get if the recipe's own size rule gave a canvas of the same area.
       style_size: a size for the style alone, given like `size`; default: `size` holds for the style
         too, unless `size` is an exact size or the recipe derives the style's size from the canvas.
       style_scale: a factor by which both sides of the style are multiplied after `style_size` was
@@ -272,10 +276,11 @@ def stylize(
         transparent parts.
       bucket: side in px, a multiple of 16, of a square array at whose top left the canvas lies.
         Pictures of all sizes up to this side then share one compiled loop for each scale, which is
-        worthwhile if more pictures of other sizes follow. Losses and updates are those without the
-        array, up to rounding; the rest of the array takes time. What would not be exact in a larger
-        array is refused, see `nst_jax.recipes.check_in_bucket`. With `"off"`, the default, and with
-        `"auto"`, the array is as large as the canvas, which is fastest for a single picture.
+        worthwhile if more pictures of other sizes follow. Losses and updates are the same as without
+        such an array, up to rounding, but computing the rest of the array takes time. Recipes and
+        options whose results would be wrong in a larger array are refused, see
+        `nst_jax.recipes.check_in_bucket`. With `"off"`, the default, and with `"auto"`, the array is as
+        large as the canvas, which is fastest for a single picture.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
@@ -491,7 +496,7 @@ def _planned(
 
 
 def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
-    """Check the style pictures of single taps.
+    """Check the style pictures that single taps (layers) have of their own.
 
     Args:
       pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or none.
@@ -585,7 +590,8 @@ def paint_planned(
     """
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
-    if plan.in_bucket:  # checked again, since the plan was made without knowing of opacities
+    # The bucket was checked when the plan was made, but the opacities were not known then.
+    if plan.in_bucket:
         scales, controlled = plan.real_scales, given is not None
         buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
     prepared = prepare.prepare_pictures(content, style, plan.recipe, given, on_host=plan.in_bucket)
@@ -656,15 +662,16 @@ def _identity(
     controls = {} if given is None else given.facts()
     facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
     if plan.in_bucket:
-        # In arrays of another size, sums are added up in another order, so the last bits differ. The
-        # size at the final scale is enough: the sizes of all other arrays follow from it.
+        # With arrays of another size, sums would be added up in another order, and the last bits of the
+        # results would differ. The size at the final scale is enough: the sizes at all other scales
+        # follow from it.
         height, width = plan.scales[-1].shape
         facts["bucket"] = f"{width}x{height} px"
     return facts
 
 
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:
-    """Return the position of a checkpoint; refuse a checkpoint of another run."""
+    """Return the position of the run that a checkpoint has; refuse a checkpoint of another run."""
     plan = canvas.plan
     checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.scales))
     state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))

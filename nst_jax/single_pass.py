@@ -149,11 +149,12 @@ def instant_many(
 
     Args:
       contents: one content, a batch [n, h, w, 3], or a sequence of contents of any sizes.
-      styles: one style, a batch [n, h, w, 3], or a sequence of styles; an entry that is itself a list
-        is a mixture, as in `instant`.
-      shares: how much of each style is mixed in, for every entry that is a list; default: equal shares.
-      strength: from 0 (the content's own style vector) to 1 (the style's), for all pictures; or n
-        numbers, one for each picture.
+      styles: one style, a batch [n, h, w, 3] of style pictures, or a sequence of styles. Each style is
+        given as in `instant`: a picture, a name, a number, a list of pictures or of names to be mixed,
+        a dictionary of shares, or a trained network.
+      shares: how much of each style is mixed in, for every entry of `styles` that is a list; default:
+        equal shares.
+      strength: from 0 to 1 as in `instant`, for all pictures; or n numbers, one for each picture.
       size: size of the results, as in `stylize`; default: the longer side of each becomes 512 px.
       style_size: size to which style pictures are resized, as in `stylize`; default: the shorter side
         becomes 256 px.
@@ -161,15 +162,17 @@ def instant_many(
       realism: from 0 to 1, for all pictures; or n numbers, one for each picture.
       protect: a `nst_jax.controls.Protect`; its mask may be a batch [n, h, w] or a list of masks, and
         its amount an array [n].
-      opacity: the opacity of all contents; or a list with an entry for each content: its opacity, or
-        None if it is opaque; see `instant`.
-      style_opacity: the opacity of all styles, or a list with an entry for each entry of `styles`: an
-        opacity, None, or for a mixture a list of these.
+      opacity: one opacity [h, w] for all contents, as in `instant`; or a list that has an opacity for
+        each content, or None for a content that is opaque.
+      style_opacity: one opacity [h', w'] for all style pictures, as in `instant`; or a list with an
+        entry for each style: an opacity, or None if the style is opaque; for a mixture of pictures, a
+        list of these.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`; see `instant`.
-      params: weights of the network for style pictures, or of the network of 26 styles; all styles must
-        then be of this network. Default: the weights in the package, of both networks.
-      chunk: largest number of pictures painted at once; default: the number beyond which larger chunks
-        are hardly faster.
+      params: weights of one of Magenta's two networks, as in `instant`. All styles must then be of the
+        kind that this network paints: pictures, or names and numbers. Default: the weights of both
+        networks, which are in the package.
+      chunk: largest number of pictures painted at once. By default, it is so large that painting more
+        pictures at once would hardly be faster.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.

@@ -88,9 +88,10 @@ class Display:
 
     @contextmanager
     def bar(self, total: int, first: str) -> Iterator[None]:
-        """Context manager: show a bar for `total` units of work, with the label `first` until it moves.
+        """Context manager: show a bar for `total` units of work.
 
-        If no bar can be drawn, the text `first` is printed as a line.
+        The bar has the label `first` until `stage` or `move` shows another. If no bar can be drawn,
+        `first` is printed as a line.
         """
         if not self.is_live:
             self.say(first)
@@ -113,7 +114,7 @@ class Display:
     def stage(self, what: str, rest: str) -> None:
         """Show what is being done before the first unit of work is finished.
 
-        Without a bar, at most one line is printed in `LINE_SECONDS`.
+        Without a bar, at most one line is printed every `LINE_SECONDS` seconds.
 
         Args:
           what: what is being done, as text.
@@ -198,7 +199,7 @@ class BatchProgress(Iterator[int]):
         self._groups, self._compiling, self._display = groups, compiling, display
         self._costs = [group.cost for group in groups]
         self._index, self._announced = 0, False
-        self._done = 0.0  # cost of the evaluations so far in this group
+        self._done = 0.0  # cost, as in `GroupWork.cost`, of the evaluations of this group so far
         self._length = 1
         self._watch, self._pace = Stopwatch(compiling), Pace()
         self._watch.lap()
@@ -230,11 +231,12 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        # The first interval of a chunk includes computing its targets, so its speed is left out.
+        # The time from the beginning of a chunk to its first report includes computing the targets, so
+        # no speed is computed from it.
         if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
-        # The first interval is a single evaluation, too short for an estimate.
+        # The first report comes after a single evaluation, which is too short for an estimate.
         if not self._announced and evaluations > 1:
             self._announced = True
             spent, rest = duration(self._compiling.seconds), span(*self._left())

@@ -183,7 +183,9 @@ def _follow(run: Training, recorder: "_Recorder", interrupts: Interrupts) -> End
     """Record every report of a training until it ends, is interrupted or fails; then save results."""
     try:
         for report in run:
-            if report.step:  # after the first update there is something to save
+            # After the first update there is something to save. From then on, a signal (Ctrl-C) is only
+            # recorded, so that the results can be saved before the training ends.
+            if report.step:
                 interrupts.defer()
             stopped = interrupts.signal is not None
             recorder.record(report, last=stopped or report.step == run.job.steps)
@@ -355,7 +357,7 @@ class _Recorder:
     def finish(self, stopped_by: int | None) -> Ending:
         """Write the best network, and return how the training ended.
 
-        If the last attempt to write the checkpoint failed, the checkpoint is tried once more.
+        If the last attempt to write the checkpoint failed, this method tries to write it once more.
 
         Args:
           stopped_by: number of the signal that stopped the training, or None.
@@ -423,7 +425,10 @@ class _Recorder:
 
 
 def kind_of(job: TrainingJob) -> str:
-    """Return, as text, everything that the time of an update depends on, except the device."""
+    """Return, as text, the settings and the number of devices on which the time of an update depends.
+
+    The time depends on the kind of the devices as well, but the text does not name it.
+    """
     deepest = max(job.recipe.terms.taps, key=TAPS.index)
     devices = 1 if job.mesh is None else job.mesh.size
     return (

@@ -134,7 +134,8 @@ class MeasuringWatch(PollingWatch):
     def seconds_elsewhere(self) -> float:
         """The part of `seconds` for which the thread waited while another thread measured targets.
 
-        The `CompileClock` of the run also counts this part, as time of compiling.
+        The `CompileClock` of the run counts this part too, since it takes every wait for another thread
+        for compiling.
         """
         return sum(
             max(0.0, min(end, until) - max(begun, since))

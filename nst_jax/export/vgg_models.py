@@ -121,7 +121,7 @@ def _smallest_of_any(taps: Sequence[str], network: Network) -> int:
 
 
 def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the kernels and biases, by name, of all layers from the first to the deepest tap."""
+    """Return the kernels and biases, by name, of all layers that the features at `taps` depend on."""
     order = list(LAYERS)
     deepest = max(order.index(layer_of(tap)) for tap in taps)
     plain = {

@@ -68,7 +68,7 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
     every update. If canvas and style have equally many positions, the loss is that of the source: both
     sets of projections are sorted, and the mean of the squared differences is taken over positions and
     directions. If the numbers of positions differ, the style's sorted projections are interpolated at
-    the levels of the canvas' sorted projections; see `samples.quantiles`. (The source repeats the
+    the quantile levels of the canvas' projections; see `samples.quantiles`. (The source repeats the
     style's features instead, which works only if one number of positions is a multiple of the other.)
 
     For the gradient, the order of the canvas' projections is held constant, as automatic
@@ -149,8 +149,9 @@ def _add_group(
 ) -> tuple[Any, None]:
     """Add the loss for one group of directions, and half its gradient, to the totals.
 
-    The loss is not divided here, but is a sum of squared differences over positions and directions.
-    This function is the body of a `lax.scan` over the groups.
+    The loss here is a sum of squared differences over positions and directions. The caller divides the
+    totals, and multiplies the gradient by 2, the factor that the derivative of a square has. This
+    function is the body of a `lax.scan` over the groups.
 
     Args:
       features: features of the canvas, [m, c].

@@ -114,16 +114,16 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
     spectra of all columns, and patterns that repeat in the horizontal direction in the mean of the
     spectra of all rows.
 
-    A peak consists of the frequencies up to 1/64 cycle per px away from its centre (in a small picture,
-    of the two nearest frequencies on either side), so that a pattern is found even if its strength
-    changes across the picture. The mean energy of the peak is compared with the mean energy of the
-    frequencies just below the peak and with that of the frequencies just above it, both over a range of
-    1/32 cycle per px. (Above the peak at 1/2 cycle per px, there are no frequencies.)
+    A peak consists of the frequencies up to 1/64 cycle per px away from its centre, and always of the
+    two nearest frequencies on either side. So a pattern is found even if its strength changes across
+    the picture. The mean energy of the peak is compared with the mean energy of the frequencies just
+    below the peak and with that of the frequencies just above it, both over a range of 1/32 cycle per
+    px. (Above the peak at 1/2 cycle per px, there are no frequencies.)
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
-      period: number of px, even, after which a pattern repeats. Patterns are found, too, whose period
-        is this number divided by a whole number. Static under `jax.jit`.
+      period: number of px, even, after which a pattern repeats. Patterns whose period is this number
+        divided by a whole number are found, too. Static under `jax.jit`.
 
     Returns:
       [2, period / 2]: ln(mean energy of the peak / geometric mean of the two mean energies beside it).

@@ -45,9 +45,10 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 
 
 def with_strength(recipe: Recipe, strength: float) -> Recipe:
-    """Return the recipe with more or less style, where equal steps of `strength` look equal.
+    """Return the recipe with a stronger or weaker style.
 
-    In most recipes, the style weight is multiplied by `recipes.strength.factor_of(strength)`.
+    In most recipes, the style weight is multiplied by `recipes.strength.factor_of(strength)`, so that
+    equal steps of `strength` look equal.
 
     Some style losses compare each position of the canvas with a matching position of the style. They
     find the matches at the beginning of each scale (resolution), for a picture that is mixed from

@@ -90,7 +90,7 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
 
     Raises:
       ValueError: if there are bands, and the recipe has a `matting_weight`, a loss that is not additive
-        or borders that wrap; the message says which.
+        or a padding that wraps around; the message says which.
     """
     if bands is None:
         return

@@ -65,11 +65,12 @@ def chosen_buckets(
 ) -> list[Bucket]:
     """Return the buckets with which all runs together take the fewest seconds.
 
-    A run paints one picture. Runs of one shape are never separated. Runs whose numbers of scales or
-    updates differ are never in one bucket. If there are at most `MOST_COMPARED` shapes, all ways to
-    divide them among buckets are compared. If there are more, pairs of shapes are first merged, the
-    pair that saves most time first, until `MOST_COMPARED` sets of shapes are left or no pair saves
-    time. The result is then not always the best choice.
+    A run paints one picture. A bucket is a set of arrays, one for each scale, in which the canvases of
+    some runs lie; these runs share compiled programs. Runs whose canvases have the same shape are never
+    separated. Runs whose numbers of scales or updates differ are never in one bucket. If there are at
+    most `MOST_COMPARED` shapes, all ways to divide them among buckets are compared. If there are more,
+    pairs of shapes are first merged, the pair that saves most time first, until `MOST_COMPARED` sets of
+    shapes are left or no pair saves time. The result is then not always the best choice.
 
     Args:
       runs: the scales of each run, with the real sizes. All runs must be such that
@@ -134,9 +135,10 @@ def chosen_buckets(
 
 
 def sizes_of_groups(count: int, most: int) -> int:
-    """Divide pictures into groups of `even_size`; return 2 if the last group is smaller, else 1.
+    """Return how many different sizes groups of pictures have if `even_size` gives their size.
 
-    The result is the number of sizes of groups, each of which needs its own compiled programs.
+    The result is 2 if the last group is smaller than the others, and 1 if all have the same size. Each
+    size needs its own compiled programs.
 
     Args:
       count: number of pictures.
@@ -165,7 +167,7 @@ def even_size(count: int, most: int) -> int:
 
 
 class _Kind(NamedTuple):
-    """Runs of one shape."""
+    """The runs whose canvases have the same shape at each scale."""
 
     # The scales of the first run, but with a single style shape at each scale: the smallest (height,
     # width) into which the styles of all these runs fit.
@@ -173,7 +175,7 @@ class _Kind(NamedTuple):
     runs: tuple[int, ...]  # the indices of the runs
 
 
-_Part = frozenset[int]  # the runs in one bucket, as indices of their `_Kind`s
+_Part = frozenset[int]  # the kinds of runs (`_Kind`) in one bucket, as indices of a list of kinds
 
 
 def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:
@@ -226,8 +228,8 @@ def _rounded(shape: Shape) -> Shape:
 def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
     """Merge pairs of parts, the pair that saves most time first, until `MOST_COMPARED` are left.
 
-    A part has the kinds of one bucket. At first, each kind is a part of its own. Merging ends earlier
-    if no further pair saves time.
+    A kind is the runs of one shape, and a part is the kinds that share a bucket. At first, each kind is
+    a part of its own. Merging ends earlier if no further pair saves time.
 
     Args:
       count: number of kinds.
@@ -259,12 +261,13 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
 
 
 def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Part]:
-    """Unite parts in the way that takes the least time, after comparing all ways to unite them.
+    """Compare all ways to merge parts, and return the merged parts that take the least time together.
 
-    If there are more than `MOST_COMPARED` parts, they are returned unchanged.
+    A kind is the runs of one shape, and a part is the kinds that share a bucket. If there are more than
+    `MOST_COMPARED` parts, they are returned unchanged.
 
     Args:
-      parts: disjoint sets of kinds.
+      parts: parts that have no kinds in common.
       seconds: function that returns how long all runs of a part take in one bucket.
     """
     if len(parts) > MOST_COMPARED:
@@ -278,15 +281,16 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
     each = [0.0, *map(seconds, unions[1:])]
     best, chosen = [0.0], [0]
     for number in range(1, everything + 1):
-        # One bucket has the first part of the set, and perhaps some others. The best way to divide the
-        # remaining parts is known already, since their set is a smaller number.
+        # The first part of this set is in some bucket, alone or beside other parts of the set. The loop
+        # tries all choices of these other parts. The best way to merge the parts that then remain is
+        # known already, since their set is a smaller number.
         first = number & -number
         others = beside = number ^ first
         least, choice = math.inf, first
         while True:
             total = each[first | beside] + best[others ^ beside]
-            # `<=`: of choices that take equally long, the last one. The first part alone comes last, so
-            # that parts are put together only if that saves time.
+            # Of several choices that take equally long, `<=` takes the last one. The last choice is the
+            # first part alone, so parts are merged only if that saves time.
             if total <= least:
                 least, choice = total, first | beside
             if not beside:

@@ -97,9 +97,9 @@ def estimate_memory(
       shape: (height, width) of the canvas at its final size.
       recipe: the recipe, whose size rules are ignored. If `network.tile` cuts the canvas into tiles,
         activations are those of one tile.
-      style_shapes: (height, width) of each style; None means one style of the canvas' shape. The
-        recipe's `style_shares` say how many styles are blended in one picture, except that a style loss
-        that compares positions uses all of these styles.
+      style_shapes: (height, width) of each style; None means one style of the canvas' shape. With a
+        style loss that compares positions, each picture is taken to use all of these styles. With any
+        other style loss, it is taken to blend as many styles as the recipe's `style_shares` has.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
@@ -147,8 +147,8 @@ def estimate_memory(
         loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(shape, recipe))
         measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
-            # A loss that compares positions makes further arrays of the features, such as vectors to be
-            # matched. The loss itself states their bytes as its costs.
+            # A loss that compares positions makes further arrays from the features, such as the vectors
+            # that it matches. The loss itself states how many bytes these arrays take.
             costs = matching_costs(shape, styles, recipe)
             loop += costs.update_bytes + joint_content_costs(shape, recipe).update_bytes
             loop = max(loop, costs.match_bytes)
@@ -279,7 +279,8 @@ def _work(
       out: number of channels that the convolution returns.
       recipe: the recipe of the run.
       on_cpu: whether the run is on a CPU.
-      direct: whether no layer uses Winograd convolution, as when styles are measured.
+      direct: whether the convolution is direct even if Winograd convolution would be faster. This is
+        so while the statistics of styles are computed.
     """
     each = _bytes_each(recipe)
     if recipe.network.padding is not layers.zero_padded:
@@ -307,9 +308,9 @@ def _work(
 def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     """Return the peak bytes of one evaluation of loss and gradient.
 
-    A block is the layers between two poolings. With `network.remat`, the activations of a block, and
-    what its taps keep for the gradient, are dropped, and the backward pass computes them again from the
-    input of the block.
+    A block is the layers between two poolings. Each block has activations, and arrays that the losses
+    at its layers need for the gradient. With `network.remat`, both are dropped after the forward pass
+    of the block, and the backward pass computes them again from the input of the block.
     """
     each = _bytes_each(recipe)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
@@ -359,7 +360,7 @@ def _pooled(blocks: Blocks) -> list[list[int]]:
 
 
 def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of a layer that are kept for the gradients of its ReLU, taps and pooling.
+    """Return the bytes of a layer that are kept for the gradients of its ReLU, losses and pooling.
 
     `pooled` is the number of elements of the layer's output after pooling; 0 if it is not pooled.
     """
@@ -399,7 +400,10 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
 
 
 def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of biases and of kernels: plain, transposed, and on a CPU those for Winograd."""
+    """Return the bytes of the weights: biases, kernels, transposed kernels and Winograd's kernels.
+
+    Winograd's kernels exist only on a CPU.
+    """
     total, each = 0, _bytes_each(recipe)
     for layer in (layer for block in blocks for layer in block):
         kernel = layer.channels_in * layer.channels
@@ -423,9 +427,11 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)
-    # `State.canvas`, `State.pending`, an average of canvases (if any), and the state of the optimiser.
+    # The state has the last canvas that was kept, the canvas whose losses are computed next, an average
+    # of canvases if the recipe has an `average_decay`, and the state of the optimiser.
     leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
-    # Arrays that exist twice: those of the canvas' shape, and the levels [h, w, 3] of a pyramid.
+    # An update needs a second copy of these arrays: those of the canvas' shape, and those of the shape
+    # [h, w, 3] of a level of a pyramid. With tiles, only two copies exist at a time.
     copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]
     if tiled:
         copies = copies[:2]
@@ -435,7 +441,7 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
 def _bytes_of_targets(
     shape: Shape, styles: Sequence[Shape], recipe: Recipe, regions: int, protected: bool
 ) -> int:
-    """Return the bytes of all targets: the content's features, those of the style losses, and masks.
+    """Return the bytes of all targets: the content's features, the style losses' targets, and masks.
 
     If the size of a target depends on the size of the style, all blended styles (one for each of the
     `style_shares`) are counted with the largest size. Each region has targets of its own. If there are

@@ -77,9 +77,10 @@ def held_taps(recipe: Recipe, protected: bool) -> tuple[str, ...]:
 def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = False) -> Blocks:
     """Return the layers down to the deepest tap, by block, for a picture of this (height, width).
 
-    Each layer lists the losses that read it. With several regions, a style loss is listed once for each
-    region, since every region has sums and a distance of its own. If a part of the content is
-    protected, a further content loss is listed.
+    A block is the layers between two poolings, and a tap is a layer that losses read. Each layer lists
+    the losses that read it. With several regions, a style loss is listed once for each region, since
+    every region has sums and a distance of its own. If a part of the content is protected, a further
+    content loss is listed.
     """
     terms, (height, width) = recipe.terms, shape
     content = [vgg.layer_of(tap) for tap in dict.fromkeys(terms.content_taps)]
@@ -182,7 +183,10 @@ def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, An
 
 
 def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
-    """Return the shapes and types of a picture, under `PIXELS`, and then of its features by tap."""
+    """Return the shapes and types of a picture and of its features, in one dictionary.
+
+    The picture has the key `PIXELS`; the features follow, with their taps as keys.
+    """
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     return {PIXELS: picture, **_features(taps, shape, recipe)}
 

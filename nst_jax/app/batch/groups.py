@@ -65,7 +65,7 @@ class Entry(NamedTuple):
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
-        """Sizes and digests of all styles: first of `styles`, then of the styles of regions.
+        """Sizes and digests of all styles: first those of `styles`, then those of the regions' styles.
 
         The order is that of `style_shapes` in each of `scales`.
         """
@@ -92,9 +92,9 @@ class Group(NamedTuple):
     """Pictures that one compiled program can paint, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    # For each leaf (number) of a recipe, whether its value differs within the set of pictures (`Alike`)
-    # from which this group and others were formed. All groups of a set share this value, so that they
-    # run the same program.
+    # For each leaf (number) of a recipe, whether it differs within the set of pictures (`Alike`) that
+    # was divided into this group and others. So all groups of the set have the same `varying`, and run
+    # the same program.
     varying: tuple[bool, ...]
     # The scales of the bucket, a larger array in which each canvas lies; None if there is no bucket.
     arrays: tuple[prepare.Scale, ...] | None = None
@@ -154,7 +154,10 @@ def _can_lie_in_bucket(entry: Entry) -> bool:
 
 
 def structure_of(recipe: Recipe) -> Hashable:
-    """Return a key that is equal for recipes that differ only in names and in numbers of `VARIABLE`."""
+    """Return a key that is equal for recipes that differ only in names and in certain numbers.
+
+    `VARIABLE` lists these numbers.
+    """
     leaves, tree = jax.tree_util.tree_flatten_with_path(_nameless(recipe))
     paths = [jax.tree_util.keystr(path) for path, _ in leaves]
     fixed = [

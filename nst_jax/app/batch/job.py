@@ -1,4 +1,4 @@
-"""Make the checked job of a batch: each row becomes an entry with recipe, sizes and result path.
+"""The job of a batch (its checked inputs and options), and how it is made from the batch's rows.
 
 A row is one picture to paint, as the command line or a manifest (a table of rows) describes it. It
 becomes a `Draft` when its recipe and result path are known, and an `Entry` when its input files have
@@ -33,7 +33,9 @@ from nst_jax.weights.params import WeightsInfo
 
 @dataclass(frozen=True, kw_only=True)
 class BatchJob(Job):
-    """The checked job of a batch. All its pictures have the same seed, and so the same noise.
+    """The checked inputs and options of a batch.
+
+    All pictures have the same seed, and so the same noise.
 
     Attributes:
       entries: the pictures to paint, in the order of the rows.
@@ -165,7 +167,7 @@ def recipes_of(
       ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
     """
     if any(row.recipe is None for row in rows):
-        # Raises for a wrong flag here, since in the loop below the error message would blame a row.
+        # A wrong flag raises an error here. In the loop below, the error message would blame a row.
         arguments.recipe_of(changes)
     bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
     known: dict[Any, Recipe] = {}
@@ -383,7 +385,7 @@ def batch_job(
     bucket: buckets.Chosen = None,
     **options: Any,
 ) -> BatchJob:
-    """Make the checked job of a batch.
+    """Check the rows and options of a batch, and return them as a `BatchJob`.
 
     Args:
       rows: the rows, from `nst_jax.app.batch.rows`.
@@ -436,7 +438,8 @@ def batch_job(
         mesh=mesh,
         **options,
     )
-    # If other machines paint, their platform may not be known yet; the caller resolves the job later.
+    # If other machines paint, their platform may not be known yet. The caller then replaces the
+    # precision `AUTO` later, by `BatchJob.resolved`.
     return job.resolved(capacity.platform_of_mesh(mesh)) if here else job
 
 

@@ -30,7 +30,7 @@ class Queue:
     # --- Requests of visitors ---------------------------------------------------------------------
 
     def add(self, run: Run) -> None:
-        """Put a new run, or a paused run that shall go on, at the end of the line.
+        """Put a new run, or a paused run that shall go on, at the end of the queue.
 
         Raises:
           ValueError: if too many runs wait already.
@@ -85,9 +85,9 @@ class Queue:
                 run.work.close()
 
     def go_back(self, run: Run, step: int) -> None:
-        """Let a run go back to its picture after `step` updates and pause there, also if it had ended.
+        """Let a run go back to its picture after `step` updates and pause there.
 
-        The later pictures of the run are deleted.
+        A run can go back even if it has ended. The later pictures of the run are deleted.
 
         Raises:
           ValueError: if there is no such picture.
@@ -111,12 +111,12 @@ class Queue:
         run.state, run.why, run.request = RunState.PAUSED, "", Wish.NOTHING
 
     def place(self, run: Run) -> int | None:
-        """Return how many runs are before this one in the line; None if it is not in the line."""
+        """Return how many runs are before this one in the queue; None if it is not in the queue."""
         with self._changed:
             return self._line.index(run) if run in self._line else None
 
     def pause_unwatched(self) -> Sequence[Run]:
-        """Pause the runs that no open page shows, unless their `keep` is set; return these runs."""
+        """Pause the runs that no open page shows, unless `Run.keep` is set; return the paused runs."""
         with self._changed:
             away = [run for run in self._line if not run.keep and not run.watched()]
             for run in away:
@@ -131,7 +131,7 @@ class Queue:
             self.paint_next(timeout=None)
 
     def paint_next(self, timeout: float | None = 0.0) -> bool:
-        """Wait until the line has a run, and let the first run paint.
+        """Wait until there is a run in the queue, and let the first run paint.
 
         Args:
           timeout: most seconds to wait for a run; None waits without end.
@@ -158,7 +158,8 @@ class Queue:
             why = f"{type(error).__name__}: {limits.without_paths(str(error), run.folder)}"
         with self._changed:
             if state is RunState.PAUSED and run.request is Wish.NOTHING:
-                # `go_on` was called after the run had begun to pause, so the run keeps its place.
+                # `go_on` was called after the run had begun to pause. So the run stays in the queue, as
+                # the first.
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)

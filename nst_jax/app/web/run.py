@@ -48,7 +48,9 @@ class Progress(NamedTuple):
     together.
     """
 
-    stage: str = ""  # what the run does, such as "preparing"; empty while it makes new updates
+    # What the run does, in words, while it makes no updates, such as "reading the network", or while it
+    # repeats updates. Empty while it makes updates for the first time.
+    stage: str = ""
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all
     loss: float | None = None  # the total loss
@@ -64,7 +66,7 @@ class RunPicture(NamedTuple):
 
 
 class Work(Protocol):
-    """The computation of a run: paints in turns, between which other runs use the device."""
+    """The computation of a run. It can pause, so that other runs use the device, and go on later."""
 
     def paint(self, run: "Run") -> bool:
         """Paint until the run is finished, or until `run.request` asks it to pause, stop or go back.
@@ -141,14 +143,17 @@ class Run:
                 one.path.unlink(missing_ok=True)
 
     def forget_after(self, step: int) -> None:
-        """Delete the pictures after more than `step` updates."""
+        """Delete the pictures that show the canvas after more than `step` updates."""
         gone = [one for one in self.kept if one.step > step]
         self.kept = [one for one in self.kept if one.step <= step]
         for one in gone:
             one.path.unlink(missing_ok=True)
 
     def picture(self, step: int | None = None) -> RunPicture | None:
-        """Return the picture after `step` updates, or the last if `step` is None; None if missing."""
+        """Return the picture after `step` updates, or the last picture if `step` is None.
+
+        Return None if there is no such picture.
+        """
         kept = self.kept
         if step is None:
             return kept[-1] if kept else None

@@ -1,4 +1,4 @@
-"""The settings of the page as a command line, and that command line as the job that is painted.
+"""The settings of the page as a command line, and the command line as checked inputs and options.
 
 The settings that a visitor (somebody who uses the page in a browser) chooses are written as a command
 line, which the page shows. The server parses this command line as the command itself would, and paints
@@ -284,7 +284,7 @@ def command_line(words: Sequence[str]) -> str:
 
 
 def frames_words(words: Sequence[str], step: int) -> list[str]:
-    """Return a run's command line with two more options, which write its picture after `step` updates.
+    """Return a run's command line with the options that also write its picture after `step` updates.
 
     The picture is written into the folder `frames`. The command still makes all updates: a run of only
     `step` updates would give another picture, since a recipe divides its updates among scales.
@@ -297,7 +297,7 @@ def frames_words(words: Sequence[str], step: int) -> list[str]:
 
 
 def frame_name(step: int) -> str:
-    """Return the path of the picture after `step` updates that the words of `frames_words` write.
+    """Return the path at which the command of `frames_words` writes the picture after `step` updates.
 
     Example:
       >>> frame_name(40)
@@ -311,7 +311,7 @@ def _frame(step: int) -> str:
 
 
 def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
-    """Return the command lines that make a picture of a run; another run starts from this picture.
+    """Return the command lines that make that picture of a run from which another run starts.
 
     Args:
       words: the words of the run's command line.
@@ -379,7 +379,7 @@ def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[
 
 
 def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
-    """Return the checked job that a command line of `stylize` describes.
+    """Parse and check a command line of `stylize`, and return its inputs and options.
 
     Args:
       words: the words of the command line, from `stylize_words`.
@@ -403,7 +403,7 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
 
 
 def instant_job_of(words: Sequence[str], folder: Path) -> InstantJob:
-    """Return the checked job that a command line of `instant` describes.
+    """Parse and check a command line of `instant`, and return its inputs and options.
 
     Args:
       words: the words of the command line, from `instant_words`.
