@@ -121,8 +121,8 @@ def _created_part(target: Path) -> Iterator[Path]:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # The system or the disk has no locks. With a lock, the file would have to stay open to
-            # keep it. Without, the file is closed, since Windows cannot rename an open file.
+            # The system or the disk has no locks. A locked file has to stay open, since closing it
+            # releases the lock. This file is closed, since Windows cannot rename an open file.
             os.close(descriptor)
             yield part
             return

@@ -217,10 +217,11 @@ def rehearsal_problem(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
-    """Return the result of `rehearsal_problem`, cached.
+    """Let another process read an HDF5 file, and return how it hung or crashed, or "".
 
-    `inode`, `size` and `changed` (the time of the last change, in ns) are part of the cache's key, so
-    that a file that was replaced or changed is read again.
+    This function does the work of `rehearsal_problem`, and its results are cached. `inode`, `size` and
+    `changed` (the time of the last change, in ns) are part of the cache's key, so that a file that was
+    replaced or changed is read again.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         # Python is embedded in another program, so `sys.executable` is empty or would start that
@@ -248,7 +249,10 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
 
 
 def read_all(path: str) -> None:
-    """Read, in the other process of a rehearsal, everything in an HDF5 file that this package reads."""
+    """Read everything in an HDF5 file that this package reads, to find out whether HDF5 can read it.
+
+    A child process calls this function, since HDF5 may hang or crash on a damaged file.
+    """
     # This package refuses arrays of more than `most` bytes without reading them. So they are skipped.
     most = max(os.path.getsize(path), 2**26)
     with h5py.File(path, "r", locking=False) as file:

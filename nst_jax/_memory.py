@@ -5,9 +5,9 @@ from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")  # where Linux tells how much memory there is
 CGROUP = Path("/sys/fs/cgroup")  # where Linux describes control groups, which limit containers
-# One entry for version 2 of Linux control groups and one for version 1. Each has the names of three
-# files, which contain the memory limit, the memory in use, and statistics; and the key in the
-# statistics for that part of the memory in use that can be freed.
+# One entry for version 2 of Linux control groups and one for version 1. An entry has the names of three
+# files: of the memory limit, of the memory in use, and of statistics. Its last item is the name of a
+# number in the statistics: how much of the memory in use can be freed.
 CGROUPS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
     (

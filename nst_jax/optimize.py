@@ -31,7 +31,9 @@ CAPACITY = 256  # largest number of steps in one `run`, which returns the losses
 
 
 def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
-    """Make a fresh state whose pending canvas is `image`; no losses are computed yet.
+    """Make the state with which the optimisation of a canvas starts.
+
+    `image` becomes the pending canvas, the one whose losses the next step computes.
 
     Args:
       image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
@@ -161,7 +163,8 @@ def step(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A guarded optimiser can roll back to an earlier canvas, except if it rejects the first one.
+    # A guarded optimiser undoes a bad update: it returns to an earlier canvas. It cannot do this if
+    # it rejects the first canvas. Other optimisers never return to an earlier canvas.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -238,7 +241,10 @@ def run(
 
 
 def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
-    """Return `state.average` (if it is None, `state.canvas`) as an image, clipped to [0, 1]."""
+    """Return the picture that a state shows, clipped to [0, 1].
+
+    It is the average of the canvases, `state.average`, or `state.canvas` if no average is kept.
+    """
     shown = state.canvas if state.average is None else state.average
     return jnp.clip(_decoded(shown, recipe, bands), 0.0, 1.0)
 
@@ -246,8 +252,8 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
 
-    It is `state.canvas`, with three exceptions, in which the pending canvas is used, although its
-    losses are not computed at this scale:
+    It is `state.canvas`, the last canvas that was kept, with three exceptions. In these, the pending
+    canvas is used, which the last update made and whose losses are not computed at this scale:
 
     - If the recipe averages canvases, the image is the average including the pending canvas, as in
       crowsonkb's style-transfer-pytorch.

@@ -26,7 +26,10 @@ from nst_jax.scaling.sharding import Devices
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The options that the jobs of all commands that paint have in common.
+    """The options that all commands that paint have in common.
+
+    A job is the checked input of such a command. Each kind of command has a subclass with its own
+    inputs.
 
     Attributes:
       seed: seed of the random key of a run, for instance for the noise in the first canvas.
@@ -89,7 +92,7 @@ def picture_job(
     sized: Callable[[Recipe, Shape, Given | None], None] | None = None,
     **options: Any,
 ) -> PictureJob:
-    """Plan the painting of one picture, and return its job.
+    """Plan the painting of one picture; return the plan and all inputs as a `PictureJob`.
 
     Args:
       content: the content picture.

@@ -1,4 +1,4 @@
-"""The speed of earlier runs on this machine, kept in a file in the folder of the traced programs.
+"""The speed of earlier runs on this machine, in `rates.json` in the folder of the traced programs.
 
 From it the duration of later runs is predicted. The peak speed of a device, in operations per second,
 says little about a run, so no duration is predicted before a run has been timed. What is predicted is a
@@ -32,25 +32,29 @@ LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
 
 
 class Expected(NamedTuple):
-    """How long a run is expected to take, in seconds, judged by earlier runs on this machine."""
+    """How long a run is expected to take, in seconds, judged by earlier runs on this machine.
 
-    least: float  # if each part is as fast as in the best of the earlier runs
-    likely: float  # if each part takes the median of the earlier runs
-    most: float  # if each part is as slow as in the worst of the earlier runs
+    A run has three parts: it computes its targets, makes its updates, and does the rest, which is
+    starting, reading, compiling and writing.
+    """
+
+    least: float  # if each part of the run is as fast as it ever was in an earlier run
+    likely: float  # if each part of the run has its median speed in the earlier runs
+    most: float  # if each part of the run is as slow as it ever was in an earlier run
     measuring: Range  # seconds for computing the targets
     updates: Range  # seconds for the updates
     runs: int  # number of earlier runs
-    # Whether `least`, `likely` and `most` include the time of starting, reading, compiling, writing.
+    # Whether `least`, `likely` and `most` include starting, reading, compiling and writing.
     whole: bool
 
 
-# The file maps keys to lists of numbers, one number for each earlier run. `_key` returns the key for a
-# kind of run. The lists are:
+# The file maps keys to lists of numbers, with one number for each earlier run. `_key` returns the key
+# for a kind of run (for a batch, `_key_of` does). There are four lists for each kind of run:
 #   key              operations per second of the updates
 #   key, MEASURING   operations per second of computing the targets
-#   key, BESIDE      seconds of the run that were spent on neither
-#   key, COMPILING   mean seconds to compile a program; only for batches, whose key is that of `_key_of`
-# A kind of training has one list, the mean seconds of an update.
+#   key, BESIDE      seconds that the run spent on neither updates nor targets
+#   key, COMPILING   mean seconds to compile a program; recorded by batches only
+# For each kind of training of a network, there is one list: the mean seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
 
@@ -93,7 +97,7 @@ def known_paces(plan: Plan) -> Range | None:
 def record_rate(
     plan: Plan, timed: Timed, measured: Timed | None = None, beside: float | None = None
 ) -> None:
-    """Add the speed of a run to the file of rates, if the file can be written to.
+    """Add the speed of a run to `rates.json`, if this file can be written to.
 
     Args:
       plan: the plan of the run.
@@ -134,7 +138,7 @@ def known_costs(recipe: Recipe, platform: str) -> Costs:
 
 
 def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -> None:
-    """Add the mean time in which a batch compiled a program to the file of rates, if it can be written.
+    """Add the mean seconds in which a batch compiled a program to `rates.json`, if it can be written.
 
     A batch with recipes of several precisions is ignored. So is a batch that compiled for less than
     `LEAST_SECONDS`, since its programs had been compiled before.
@@ -154,28 +158,31 @@ def known_training(what: str) -> Range | None:
     """Return the least and most seconds of an update in earlier trainings like this; None if unknown.
 
     Args:
-      what: everything that the time of an update depends on, except the device, as text; from
-        `train.kind_of`.
+      what: text from `train.kind_of`, which names the settings on which the time of an update depends:
+        precision, batch, crop, network, and number of devices, but not the kind of device.
     """
     found = _read().get(f"{_device_key()}, {what}")
     return Range(min(found), max(found)) if found else None
 
 
 def record_training(what: str, seconds: float) -> None:
-    """Add the mean seconds of an update of a training to the file of rates, if it can be written to.
+    """Add the mean seconds of an update of a training to `rates.json`, if it can be written.
 
     Args:
-      what: everything that the time of an update depends on, except the device, as text; from
-        `train.kind_of`.
+      what: text from `train.kind_of`, which names the settings on which the time of an update depends:
+        precision, batch, crop, network, and number of devices, but not the kind of device.
       seconds: mean seconds of an update.
     """
     _record({f"{_device_key()}, {what}": seconds})
 
 
 def _record(new: Mapping[str, float]) -> None:
-    """Add numbers to the lists in the file of rates, under their keys.
+    """Append numbers to the lists in `rates.json`, of which each keeps its last `MOST` numbers.
 
     Nothing is written if jax's compilation cache is off, or if the file cannot be written to.
+
+    Args:
+      new: key of a list -> the number to append to this list.
     """
     path = _path()
     if path is None:
@@ -190,17 +197,20 @@ def _record(new: Mapping[str, float]) -> None:
 
 
 def rates_are_kept() -> bool:
-    """Return whether rates are recorded: only if jax's compilation cache is on, in a local folder."""
+    """Return whether the speed of runs is recorded.
+
+    It is if jax's compilation cache is on and in a local folder.
+    """
     return _path() is not None
 
 
 def _key(plan: Plan) -> str:
-    """Return the key of a run's speeds in the file of rates, made of all that the speed depends on.
+    """Return the key of a run's speeds in `rates.json`, made of all that the speed depends on.
 
     The key includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
-    # The rate depends on the number of devices: operations are counted per device, and the devices
+    # The speed depends on the number of devices: operations are counted per device, and the devices
     # spend time on communication.
     bands = f", {plan.devices} devices" if plan.devices > 1 else ""
     return _key_of(plan.recipe) + bands
@@ -221,7 +231,9 @@ def _path() -> Path | None:
 
 
 def _read() -> dict[str, list[float]]:
-    """Return the file of rates as a dict from keys to lists; {} if it is missing or damaged.
+    """Return the contents of `rates.json`, a dict from keys to lists of numbers.
+
+    The result is {} if the file is missing or damaged.
 
     Entries that are not positive, finite numbers are left out.
     """

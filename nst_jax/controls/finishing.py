@@ -34,12 +34,12 @@ MOST_PIXELS, FILTER_NUMBERS = 2**19, 90
 
 
 def recolors(colors: str) -> bool:
-    """Return whether `recolored` changes any picture if the recipe has this value of `COLORS`."""
+    """Return whether `recolored` changes any picture, given a recipe's `colors`, one of `COLORS`."""
     return colors in ("content", "luminance")
 
 
 def colors_after(colors: str) -> bool:
-    """Return whether `finished` changes any colours if the recipe has this value of `COLORS`."""
+    """Return whether `finished` changes any colours, given a recipe's `colors`, one of `COLORS`."""
     return colors in ("luminance", "content-after", "palette")
 
 

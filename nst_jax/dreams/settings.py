@@ -57,9 +57,9 @@ class DreamSettings:
     """All settings of a dream; `settings_of` makes them from checked options.
 
     Attributes:
-      ascent: taps and their weights, size of a step, and jitter. The field `network` of `ascent` is not
-        used: `nst_jax.dreaming.plan_dream` makes one from the network of `recipe`, with tiles that fit
-        in memory and a precision that suits the platform.
+      ascent: taps and their weights, size of a step, and largest random shift in px. The field
+        `network` of `ascent` is not used: `nst_jax.dreaming.plan_dream` makes one from the network of
+        `recipe`, with tiles that fit in memory and a precision that suits the platform.
       steps: number of steps at each octave.
       octaves: number of octaves, which are the sizes at which the picture is painted, one after
         another. The last octave has the final size.
@@ -180,7 +180,8 @@ def settings_of(
         terms=Terms(
             content_taps=names,
             content_layer_weights=(1.0,) * len(names),
-            # A dream has no style loss, but a recipe must have a style tap; one needs little memory.
+            # A dream has no style loss, but a recipe must have a style tap. It gets only one, since
+            # more would need more memory.
             style_taps=names[:1],
             style_layer_weights=(1.0,),
         ),

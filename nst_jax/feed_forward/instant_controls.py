@@ -38,10 +38,11 @@ def check_colors_and_realism(colors: str, realism: Any) -> None:
 
     Args:
       colors: one of `finishing.COLORS`.
-      realism: a number, or an array of several.
+      realism: how far the edges of a result are moved to those of the photograph, from 0 (not at all)
+        to 1: a number, or an array with a number for each result.
 
     Raises:
-      TypeError, ValueError: if one of them cannot be used; the message names the argument.
+      TypeError, ValueError: if `colors` or `realism` cannot be used; the message names the argument.
     """
     if colors not in finishing.COLORS:
         raise _checks.unknown("colors", colors, finishing.COLORS, "choice of colours")
@@ -51,15 +52,17 @@ def check_colors_and_realism(colors: str, realism: Any) -> None:
 
 
 def check_colors_of_style(colors: str, style: str, *, is_picture: bool) -> None:
-    """Refuse a choice of colours that reads the pixels of a style that is no picture.
+    """Refuse a choice of colours that needs a style picture, if there is none.
+
+    There is none if the style is one that a network has learned.
 
     Args:
       colors: one of `finishing.COLORS`.
-      style: the style in words, for the message.
-      is_picture: whether the style consists of pictures.
+      style: what the error message calls the style, such as its name in quotes.
+      is_picture: whether the style is given as one or several pictures.
 
     Raises:
-      ValueError: for such a choice; the message names the argument `colors`.
+      ValueError: if `colors` needs a style picture and there is none.
     """
     if colors not in WITHOUT_PICTURE and not is_picture:
         raise ValueError(
@@ -90,10 +93,11 @@ def controlled_request(
       recipe: its `pictures` say whose colours the result has, and how realistic it is.
       given: protection and opacities, from `controls.given.checked_controls`. Its regions are left out,
         since the network paints the whole picture in one style.
-      strength: as in `InstantPainter.request`.
+      strength: strength of the style, from 0 (the content is painted in its own style) to 1 (in
+        `style`).
 
     Raises:
-      ValueError: as in `InstantPainter.request`.
+      ValueError: if `strength` is not 1 although the style is not given as pictures.
     """
     shape = content.shape[0], content.shape[1]
     shapes = tuple(one.shape[:2] for one in style.pictures)

@@ -8,12 +8,12 @@
         image = feed_forward.stylize_with(params, content, condition)   # or `stylize_mixture`
 
 An instance norm needs the mean and variance of the features of the whole picture, and these depend on
-all instance norms before it. So the picture is passed strip by strip through the layers up to the first
-norm, to measure the mean and variance there; then up to the next norm, and so on. After some passes,
-the features of the last layer are kept: they are stored on the host, and the next passes start from
-them instead of the picture. Features are kept if they have at most as many numbers as the picture. This
-is so at a quarter of its height and width, where most layers are. Larger features are computed again in
-each pass that needs them.
+all instance norms before it. So the network is computed in several passes over the picture, strip by
+strip. A pass computes layers up to the next norm at most, and measures the mean and variance of the
+features of its last layer. If these features are not larger than the picture, they are kept: they are
+stored on the host, and the next pass starts from them. Larger features are computed again in the next
+pass. Most layers have 32 channels at a quarter of the picture's height and width. Their features are
+kept, since they have 2 numbers for each pixel of the picture, and the picture itself has 3.
 
 A strip is computed together with the rows above and below it that its convolutions need. Rows are
 mirrored only where the picture ends. So the result differs from that of painting in one piece only by
@@ -110,7 +110,7 @@ def passes_of(layers: TransformerLayers) -> list[Pass]:
 
 
 class Step(NamedTuple):
-    """How one layer of a pass is computed for one strip.
+    """How one layer is computed for one strip, in one of the passes over the picture.
 
     Steps are a static argument of the compiled function `THROUGH`. They are equal for most strips,
     which therefore share one compiled program.
@@ -138,7 +138,10 @@ class Step(NamedTuple):
 def steps_for(
     layers: TransformerLayers, height: int, first: int, last: int
 ) -> tuple[tuple[Step, ...], tuple[int, int]]:
-    """Return how the layers of a pass are computed for one strip of the last layer's features.
+    """Return how one strip of the features of a pass's last layer is computed.
+
+    A pass computes consecutive layers of the network. For a strip of the last layer, each layer before
+    it has to compute a strip with more rows.
 
     Args:
       layers: the layers of the pass.
@@ -155,7 +158,7 @@ def steps_for(
       >>> rows, [(step.top, step.taken, step.bottom) for step in steps]
       ((9, 36), [(0, 27, 0), (0, 19, 0), (0, 9, 0)])
     """
-    heights = []  # for each layer, the number of rows of its whole input, after any doubling
+    heights = []  # for each layer, number of rows of its whole input (after upsampling, if any)
     for layer in layers:
         heights.append(height * (2 if layer.upsampled else 1))
         height = heights[-1] // layer.stride
@@ -194,7 +197,7 @@ def _through(
     precision: Precision,
     kept: bool,
 ) -> tuple[Array | None, Array, Array]:
-    """Compute the layers of a pass for one strip.
+    """Compute some consecutive layers of the network (the layers of a pass) for one strip.
 
     Args:
       kernels: the parameters of each layer's convolution.
@@ -306,10 +309,11 @@ def paint_in_strips(
 
 
 def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditions]:
-    """Return the layers of one of the two networks, and its gammas and betas for a style.
+    """Return the layers of a network, and the gammas and betas of its instance norms for a style.
 
     Args:
-      params: weights from `load_arbitrary` or `load_styles26`; they decide which network it is.
+      params: weights from `load_arbitrary` or `load_styles26`; they decide which of these two
+        networks it is.
       condition: a style vector [100], or the weights of the 26 styles in a mixture, [26].
     """
     is_arbitrary = isinstance(params, Params) and "predictor" in params.layers

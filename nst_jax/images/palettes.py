@@ -172,7 +172,12 @@ def _power(covariance: Float[Array, "c c"], exponent: float) -> Float[Array, "c 
 
 
 def _smoothed(hues: Float[Array, "h w 2"], light: Float[Array, "h w 1"]) -> Float[Array, "h w 2"]:
-    """Smooth a and b by the joint bilateral filter that `recoloured` describes; `light` is L."""
+    """Smooth a and b by a joint bilateral filter, which does not smooth across edges of L.
+
+    Args:
+      hues: the channels a and b of a picture in OKLab.
+      light: its channel L.
+    """
     height, width, _ = light.shape
 
     def neighbours(plane: Array) -> list[Array]:

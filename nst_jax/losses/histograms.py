@@ -26,7 +26,10 @@ from nst_jax.losses.sums import at_least_float32
 
 
 class OrderedChannels(NamedTuple):
-    """The features of one or several pictures at one tap, each channel in ascending order."""
+    """Features of one or several pictures, with the values of each channel in ascending order.
+
+    All are features at the same tap, a layer whose features the loss compares.
+    """
 
     # For each of n pictures and c channels, the values at k positions in ascending order. For picture i
     # only the first counts[i] of these k numbers are valid.

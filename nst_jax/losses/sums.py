@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Scalar
 
-# A mask T, with a value in [0, 1] for each position: in sums, a position counts T² times, so fully
-# where T is 1 and not at all where T is 0.
+# A mask T, with a value in [0, 1] for each position. In the sums of a loss, a position counts T² times,
+# since a Gram matrix sums products of two features, and each feature is multiplied by T.
 PositionMask: TypeAlias = Float[Array, "h w"]
 
 

@@ -178,7 +178,8 @@ PLACES = 1024
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 
-# The names of the three terms of the style loss, in the order of the recipe's `style_layer_weights`.
+# The names of the three terms of the style loss. The recipe's `style_layer_weights` are the weights of
+# these terms, in this order.
 PARTS = ("transport", "moments", "palette")
 
 
@@ -286,7 +287,7 @@ def transport_costs(
     pictures: Sequence[Mapping[str, Any]],
     shapes: Sequence[Shape],
 ) -> MatchingCosts:
-    """Return the memory and arithmetic of `RELAXED_TRANSPORT`.
+    """Return the memory and the number of operations that the style loss of STROTSS needs.
 
     Args:
       features: arrays with the shapes of the canvas' features by tap, and of the canvas itself.
@@ -352,7 +353,7 @@ def self_similarity_at_places(
 
 
 def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> MatchingCosts:
-    """Return the memory and arithmetic of `CONTENT_SELF_SIMILARITY_AT_PLACES`.
+    """Return the memory and the number of operations that the content loss of STROTSS needs.
 
     Args:
       features: arrays with the shapes of the canvas' features by tap, and of the canvas itself.
@@ -361,7 +362,8 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
     count = number_of_places(shape, PLACES)
     channels = sum(one.shape[-1] for one in features.values())
     return MatchingCosts(
-        # `scaling.footprint` counts the features of the content, as for every other content loss.
+        # The target consists of the features of the content. `scaling.footprint` counts them for every
+        # content loss, so they are not counted here.
         target_bytes=0,
         update_bytes=4 * count * (4 * count + 2 * channels),
         # One matrix product for the distances of the canvas, one for those of the content, and two for

@@ -1,4 +1,4 @@
-"""The rater of the palette: how far the colours of a picture are from the colours of a style."""
+"""The rater `palette`, which measures how far a picture's colours are from those of a style."""
 
 import jax.numpy as jnp
 import numpy as np

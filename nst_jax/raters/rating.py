@@ -262,8 +262,9 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
 def parties(recipe: Recipe) -> dict[str, str]:
     """Return the raters that favour a recipe, since they measure nearly what the recipe minimises.
 
-    The raters `gram` and `wasserstein` favour a recipe with a style loss at all taps, even at those of
-    `unused_taps`, since the layers of a network depend on each other.
+    The raters `gram` and `wasserstein` favour every recipe that has a style loss. They do so even if
+    they compare features at the taps from `unused_taps`, since the layers of a network depend on each
+    other.
 
     Args:
       recipe: the recipe whose results are rated.

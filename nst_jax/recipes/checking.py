@@ -38,9 +38,10 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       ValueError: for unknown taps, or unknown words such as one for `colors`; for more or fewer layer
         weights than taps; for weights that are negative or not finite, and style shares that are all 0;
         for fewer than one update; for numbers that a size rule, a start, an optimiser or a schedule
-        does not allow; for a loss that is declared additive and is not; for a tile size that does not
-        suit the network; and for values that exclude each other, such as clipping with an optimiser
-        that undoes bad updates, or tiles with a loss that is not additive. The message names the value.
+        does not allow; for a loss that is declared additive (a sum over positions) and is not; for a
+        tile size that does not suit the network; and for values that exclude each other, such as
+        clipping with an optimiser that undoes bad updates, or tiles with a loss that is not additive.
+        The message names the value.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
@@ -159,7 +160,7 @@ def _checked_terms(terms: Terms) -> Terms:
 def _check_joint_content(terms: Terms) -> None:
     """Refuse style losses and layer weights that cannot be used with a `losses.JointContentLoss`.
 
-    Terms with another content loss are not checked.
+    Such a content loss reads all its layers together. Terms with another content loss are not checked.
     """
     if not isinstance(terms.content_loss, losses.JointContentLoss):
         return
@@ -189,7 +190,9 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-MOST_GROWTH = 64  # largest `region_growth`: by how many positions masks at taps are extended
+# Largest value of `region_growth`, the number of positions by which the masks of regions are extended
+# at each tap.
+MOST_GROWTH = 64
 
 
 def _checked_second_style(second: SecondStyle) -> SecondStyle:
@@ -208,8 +211,8 @@ def _check_shares(shares: Any) -> None:
     for share in shares:
         _checks.number("style_shares", share, least=0, below=LARGEST_SHARE)
     if len({np.size(share) for share in shares} - {1}) > 1:
-        # The shares are arrays of different lengths, which cannot be added to check their sum.
-        # `stylize_many` refuses such a sweep.
+        # The shares are arrays of different lengths, which cannot be added to check their sum. They
+        # are refused later, by `stylize_many`, which needs one value of each array for each picture.
         return
     if not np.all(sum(np.asarray(share) for share in shares) > 1 / LARGEST_SHARE):
         raise ValueError("`style_shares`: are all 0, so no style remains; give one style a share")
@@ -236,8 +239,8 @@ def check_style_scale(pictures: Pictures, count: int) -> None:
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
     """Refuse a number of style pictures that does not fit a recipe's `style_shares` and `tap_styles`.
 
-    There must be a picture for each share, followed by a picture for each of the `tap_styles`. A single
-    share stands for any number of pictures.
+    There must be a picture for each share, followed by a picture for each of the `tap_styles` (layers
+    with a style picture of their own). A single share stands for any number of pictures.
 
     Args:
       terms: the recipe's terms.

@@ -91,9 +91,9 @@ class WhiteNoise:
 class MeanNoise:
     """The initial canvas is ImageNet's mean colour plus weak normal noise, as in neural-style.
 
-    neural-style and its ports make this canvas in the pixels that their network reads. There, black and
-    white differ by `white` and not by 1. The mean colour plus the noise is divided by `white`, and not
-    clipped. ImageNet's mean colour is stated for pixels from 0 to 255.
+    neural-style and its ports make this canvas in the pixels of their network, which are not in [0, 1].
+    So ImageNet's mean colour, in pixels from 0 to 255, plus the noise is divided by `white`. The result
+    is not clipped.
 
     Attributes:
       deviation: standard deviation of the noise, in the network's pixels.

@@ -45,7 +45,10 @@ class Choice(NamedTuple):
 
     @property
     def has_keys(self) -> bool:
-        """Whether some names stand for dataclasses, whose fields have full keys of their own."""
+        """Whether some names stand for dataclasses.
+
+        The fields of such a value have full keys, too, such as "pictures.size.pixels".
+        """
         return any(isinstance(thing, type) for thing in self.named.values())
 
     def name_of(self, value: Any) -> str | None:
@@ -87,7 +90,10 @@ def declared_type(annotation: Any) -> tuple[Any, bool]:
 
 
 def choice_of(declared: Any) -> Choice | None:
-    """Return the entry of `CHOICES` for a type that `declared_type` returned; None if there is none."""
+    """Return the `Choice` for fields of a type: the values that they may have, with their names.
+
+    `declared` is a type as `declared_type` returns it. The result is None if its values have no names.
+    """
     return next((choice for choice in CHOICES if choice.type == declared), None)
 
 

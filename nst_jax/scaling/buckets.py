@@ -81,7 +81,10 @@ def check_run_in_bucket(
 
 
 def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool) -> bool:
-    """Return whether `check_run_in_bucket` accepts a run in which each device has its own pictures."""
+    """Return whether a run can be painted in a bucket: whether `check_run_in_bucket` accepts it.
+
+    No picture of the run is shared by several devices.
+    """
     try:
         check_run_in_bucket(recipe, scales, controlled=controlled)
     except ValueError:
@@ -150,17 +153,22 @@ def rounded_up(side: int, step: int = SMALLEST) -> int:
 
 
 def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
-    """Return `Bucket.scales`, the sizes of square arrays at each scale, for the runs of one bucket.
+    """Return the sizes of the square arrays at each scale in which the pictures of some runs lie.
 
-    All these runs have the same number of updates at each scale. `side` is that of the arrays for
-    canvases at the final scale.
+    Args:
+      side: side in px of the arrays for canvases at the final scale.
+      runs: the scales of each run. All runs have the same number of updates at each scale.
+      recipe: the recipe of all runs.
+
+    Returns:
+      The field `scales` of a `Bucket`.
     """
     square = prepare.scales_up_to((side, side), [(side, side)], recipe)
     found = []
     for index, first in enumerate(runs[0]):
         largest = max(max(scales[index].shape) for scales in runs)
-        # For a square of this side, the schedule may give another number of scales than for the
-        # pictures. If it does, only the sizes of the pictures decide, not those of the square.
+        # For a square picture of this side, the recipe's schedule may give another number of scales
+        # than for the pictures of the runs. If it does, only the sizes of these pictures decide.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
         canvas = side if index == len(runs[0]) - 1 else rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)

@@ -84,7 +84,7 @@ def update_operations(
 
 
 def _forward_operations(layer: Layer) -> int:
-    """Return the operations of a layer's convolution and of the sums of its style losses."""
+    """Return the number of operations of a layer's convolution and of the sums of its style losses."""
     convolution = 2 * 9 * layer.channels_in * layer.channels
     sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
     return layer.positions * (convolution + sums)
@@ -117,7 +117,7 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
 def _forward_to(
     shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
 ) -> float:
-    """Return the operations of a forward pass down to the deepest of `taps`, over all tiles.
+    """Return the number of operations of a forward pass to the deepest of `taps`, over all tiles.
 
     Args:
       shape: (height, width) of the picture.

@@ -147,7 +147,7 @@ class PackedGroup(NamedTuple):
     """
 
     entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
-    varying: tuple[bool, ...]  # for each number of the recipes, whether it differs between pictures
+    varying: tuple[bool, ...]  # for each number of the recipe, whether it differs in the group
 
 
 class ActorInputs(NamedTuple):
@@ -155,7 +155,7 @@ class ActorInputs(NamedTuple):
 
     params: Params  # the weights, as NumPy arrays
     weights: WeightsInfo
-    batch: BatchJob  # the job without its entries, which are in `groups`
+    batch: BatchJob  # the batch without its entries (pictures), which are in `groups`
     groups: tuple[PackedGroup, ...]
     use_cache: bool  # whether to keep compiled programs on the disk
 
@@ -212,8 +212,9 @@ def _paint_blocks(
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     # -1 means no limit: a block whose actor dies every time must not stop the other blocks.
     context.max_errored_blocks = -1
-    # A block has several groups, so that its actor can read ahead. But if there are enough groups,
-    # there are at least 4 blocks per device, so that the devices finish at about the same time.
+    # A block has several groups of pictures. So while its actor paints one group, it can read the files
+    # of the next. But if there are enough groups, there are at least 4 blocks per device, so that the
+    # devices finish at about the same time.
     block_size = max(1, min(MOST_GROUPS, len(groups) // (4 * devices)))
     blocks = math.ceil(len(groups) / block_size)
     resources: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(
@@ -283,10 +284,10 @@ class RayProgress:
         self._display, self._begun = display, time.monotonic()
 
     def add(self, records: Sequence[Record]) -> None:
-        """Count the pictures of which these are the records, and show the progress.
+        """Count pictures that have ended, and show the progress.
 
         Args:
-          records: the records of a block of groups, which an actor has painted.
+          records: the records of these pictures, which one actor has painted.
         """
         self.reported |= {record.row for record in records}
         done, total = sum(self._costs[row] for row in self.reported), sum(self._costs.values())

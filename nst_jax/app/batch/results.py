@@ -247,10 +247,10 @@ def divided(
       entries: the rows.
       requested: returns the settings that a row asks for, as `read_if_finished` takes them.
       folder: the folder of the results.
-      overwrite: what happens if there is a file already where a result belongs. With None, the row is
-        finished if the file is its finished picture, any other picture of this program is replaced, and
-        any other file is refused. With False, only the finished picture is accepted, and any other file
-        is refused. With True, any file is replaced, and no row counts as finished.
+      overwrite: what happens if there is a file already where the picture of a row belongs. With None
+        and False, the row is finished if the file is the finished picture of this row. Otherwise, None
+        replaces a picture that this program wrote and refuses all other files, and False refuses every
+        file. With True, any file is replaced, and no row counts as finished.
 
     Returns:
       The rows to paint; and the rows whose pictures are finished, each with its picture's metadata.

@@ -17,7 +17,9 @@ STYLE_FILE, NUMBERS = parsing.StyleFile(), parsing.Numbers()
 # Defaults that help texts state. A test compares these three with the recipe `default`.
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_PRECISION = "512", "90", "auto"
 FILM_SECONDS = 8.0  # default length of a film, in seconds; a test compares it with `films.SECONDS`
-DEMO_SIZE = "256"  # size of `demo` in pixels, which takes about a minute on two CPU cores
+# Default of `--size` in the command `demo`, in pixels. Such a picture takes about a minute on two CPU
+# cores.
+DEMO_SIZE = "256"
 # Defaults of `sweep`; the size is in pixels. The recipe is that of Gatys et al. 2015. So the ratios of
 # content to style weight in that paper can be given to `--ratio`; with the losses of another recipe,
 # they would have another effect.

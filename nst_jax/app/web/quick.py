@@ -28,12 +28,14 @@ from nst_jax.feed_forward import given_styles, style_names
 from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
 from nst_jax.vgg.precision import Precision
 
-TILE = 144  # px, longer side of each of the 26 pictures, side by side, of a photo in all styles
+# Longer side in px of each picture in the row of 26 pictures that shows a photo in 26 styles.
+TILE = 144
 
 
-# When the server starts, pictures with these options are painted to compile programs: without options,
-# as the first picture of the page; with a weaker style, for which the style vector of the photo is
-# computed as well; and at a smaller size.
+# When the server starts, it paints one picture with each of these options of the command `instant`, so
+# that their programs are compiled before a visitor comes. The first has no options, as the first
+# picture that a visitor sees. The second has a weaker style, for which the style vector of the photo is
+# computed as well. The third has a smaller size.
 FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
 
 
@@ -52,8 +54,8 @@ class Superseded(Exception):
 class QuickPainter:
     """Paints with the feed-forward networks, even while a run paints on the same device.
 
-    A single pass takes a fraction of a second and little memory, so it does not wait in the queue of
-    runs. But it waits until an earlier single pass is done.
+    Such a network paints a picture by a single pass. This takes a fraction of a second and little
+    memory, so the pass does not wait in the queue of runs. It waits only for an earlier single pass.
     """
 
     def __init__(self) -> None:
@@ -115,7 +117,9 @@ class QuickPainter:
                 self.paint(words, folder, folder / settings.OUTPUT, lambda: True)
 
     def gallery(self, photo: Path, output: Path) -> None:
-        """Write one picture that shows a photo in the 26 styles, side by side in the order of `NAMES`.
+        """Write one picture that shows a photo in 26 styles, side by side.
+
+        The styles are those that a network of the package has learned, in the order of their `NAMES`.
 
         Args:
           photo: path of the photo.
@@ -132,7 +136,7 @@ class QuickPainter:
             write_picture(output, row)
 
     def _painter(self, precision: Precision) -> InstantPainter:
-        """Return the painter for a precision, which keeps its networks and programs in memory."""
+        """Return the painter for a precision. The painter keeps its networks and programs in memory."""
         if precision not in self._painters:
             kept = programs.instant_kept_in(cache.programs_folder(), lambda line: None)
             self._painters[precision] = InstantPainter(precision=precision, programs=kept)

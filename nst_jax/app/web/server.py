@@ -46,8 +46,8 @@ Answer: TypeAlias = Awaitable[Response]
 LOGGER = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page shows has changed
-# If nothing has changed for this long, a comment is sent, which the page ignores, since the server
-# notices a lost connection only when it sends something.
+# If no event was sent for this many seconds, the server sends a comment, which the page ignores. This
+# shows whether the connection is lost: the server notices that only when it sends something.
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
 # Most uploads that are received at a time, since an upload is held in memory until it is complete.
@@ -55,7 +55,7 @@ UPLOADS_AT_ONCE = 3
 
 
 class Server:
-    """Answers the requests of the page."""
+    """Answers the HTTP requests that a browser sends to load the web page, and from the loaded page."""
 
     def __init__(self, guard: Guard, queue: Queue, visitors: Visitors, make_work: MakeWork) -> None:
         """Make a server.
@@ -72,8 +72,8 @@ class Server:
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         # Films and archives are made one at a time, since each is held in memory until it is sent.
         self._archiving = asyncio.Semaphore(1)
-        # Pictures by a single pass are painted one at a time. Requests wait for this lock here and not
-        # in worker threads, since there are only a few threads for all requests.
+        # Only one picture at a time is painted by a single pass of a network. A request waits for this
+        # lock before it takes a worker thread, since there are only a few threads for all requests.
         self._quick_turn = asyncio.Lock()
         # A browser sends the cookies of a host to each of its ports, so their names contain the port.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
@@ -290,7 +290,7 @@ class Server:
     async def upload(self, request: Request, visitor: Visitor) -> Response:
         """Add a picture to those of the visitor; the body of the request is the file.
 
-        In the query, `name` is the file's name, and `role` is one of `uploads.ROLES`.
+        The query of the URL may have `name`, the file's name, and `role`, one of `uploads.ROLES`.
         """
         name = request.query_params.get("name", "picture.png")
         role = request.query_params.get("role", "photo")
@@ -300,14 +300,17 @@ class Server:
         return JSONResponse(found.as_json())
 
     async def sample(self, request: Request, visitor: Visitor) -> Response:
-        """Add a sample picture of the package to those of the visitor; the query may name its role."""
+        """Add a sample picture of the package to those of the visitor.
+
+        The query of the URL may have `role`, one of `uploads.ROLES`.
+        """
         role = request.query_params.get("role", "photo")
         sample = request.path_params["name"]
         found = await asyncio.to_thread(visitor.uploads.add_sample, sample, role)
         return JSONResponse(found.as_json())
 
     async def picture(self, request: Request, visitor: Visitor) -> Response:
-        """Send the copy of a picture that the page shows; for the method DELETE, delete the picture."""
+        """For GET, send the copy of a picture that the page shows; for DELETE, delete the picture."""
         name = request.path_params["name"]
         if request.method == "DELETE":
             await asyncio.to_thread(visitor.uploads.remove, name)
@@ -317,7 +320,11 @@ class Server:
         return FileResponse(visitor.uploads.view(name), media_type="image/png")
 
     async def gallery(self, request: Request, visitor: Visitor) -> Response:
-        """Send one picture that shows a photo in the 26 styles, side by side; paint it if missing."""
+        """Send one picture that shows a photo in 26 styles, side by side.
+
+        The 26 styles are those of a network of the package. If the picture does not exist yet, it is
+        painted first.
+        """
         name = request.path_params["name"]
         if name not in visitor.uploads.known:
             raise HTTPException(404)
@@ -378,10 +385,10 @@ class Server:
         return JSONResponse(visitor.status(self.queue))
 
     async def change(self, request: Request, visitor: Visitor) -> Response:
-        """Do with the run what the last word of the path says; send `Visitor.status` as JSON.
+        """Do with the run what the last part of the URL's path says; send `Visitor.status` as JSON.
 
-        "pause", "go_on" and "stop" call these methods of the queue. "keep" and "unkeep" choose whether
-        the run goes on when no open page shows it.
+        "pause", "go_on" and "stop" call the methods of the queue with these names. "keep" and "unkeep"
+        choose whether the run goes on when no open page shows it.
         """
         run, what = self._run(visitor), request.path_params["what"]
         changes: dict[str, Callable[[], Any]] = {
@@ -428,7 +435,7 @@ class Server:
         return JSONResponse(archive.command_of(run, kept.step))
 
     async def run_film(self, request: Request, visitor: Visitor) -> Response:
-        """Send a film of the run's pictures, in the format that the path names."""
+        """Send a film of the run's pictures, in the file format that the URL names."""
         run, kind = self._run(visitor), request.path_params["kind"]
         named = run.folder.name == request.path_params["id"]
         if kind not in archive.FILMS or not archive.can_film() or not run.kept or not named:
@@ -522,7 +529,7 @@ def _error(text: str, status: int) -> Response:
 
 
 def _file(request: Request, path: Path, name: str) -> Response:
-    """Send a PNG file; if the query of the request has `download`, as a download called `name`."""
+    """Send a PNG file; if the query of the URL has `download`, as a download called `name`."""
     if not path.exists():
         raise HTTPException(404)
     headers = _as_download(name) if "download" in request.query_params else None
