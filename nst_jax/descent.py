@@ -21,8 +21,8 @@ Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `o
 
 # Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale. Its
 # arguments are the index of the current scale and the state. It returns a function that waits for the
-# targets of the next scale (the result of `Canvas.measure`) and returns them; or None, if the next scale
-# is not prepared in this way.
+# targets of the next scale (the result of `Canvas.measure`) and returns them; or None, if the next
+# scale is not prepared in this way.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 
 

@@ -38,7 +38,7 @@ class ReadControls(NamedTuple):
     def region_styles(self, styles: Sequence[Picture]) -> list[Picture]:
         """Return the style picture of each region.
 
-        If the regions come from colour-coded maps, this is the run's only style for all of them.
+        If the regions come from colour-coded maps, each region has the run's only style picture.
 
         Args:
           styles: the style pictures of the run.

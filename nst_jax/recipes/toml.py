@@ -270,8 +270,8 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
       *more: further keys that are allowed, besides the fields of `kind`.
     """
     if all(name in declared_fields(kind) for name in table):
-        # The usual case ends here, since the code below is slow, and a batch may read thousands of
-        # tables.
+        # Usually all keys are known, and the code below is not needed. It is slow, and a batch may read
+        # thousands of tables.
         return
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]

@@ -15,9 +15,9 @@ from nst_jax import checkpoints
 from nst_jax._types import Checkpoint
 from nst_jax.app.web import limits
 
-# Least number of seconds between two positions (checkpoints in files). When a run goes back to an earlier
-# picture, it needs up to about this time to paint the picture again, or longer if positions were deleted
-# to save space.
+# Least number of seconds between two positions (checkpoints in files). When a run goes back to an
+# earlier picture, it needs up to about this time to paint that picture again. It may need longer if
+# positions were deleted to save space.
 SECONDS = 5.0
 # If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one.
 PAUSE = 20

@@ -137,7 +137,7 @@ class Visitor:
         return run
 
     def clear(self) -> None:
-        """Delete the pictures of earlier runs that have ended."""
+        """Delete the folders of earlier runs that have ended, with their pictures."""
         with self._lock:
             ended = [one for one in self._before if one.state in ENDED]
             self._before = [one for one in self._before if one not in ended]
@@ -176,7 +176,7 @@ class Visitor:
     # --- What the page shows ----------------------------------------------------------------------
 
     def status(self, queue: Queue) -> dict[str, Any]:
-        """Return, as JSON values, all that the page shows and that may change without a request."""
+        """Return, as JSON values, all that a page shows and that may change without its request."""
         return {
             "pictures": [one.as_json() for one in list(self.uploads.known.values())],
             "run": None if self.run is None else run_status(self.run, queue),
