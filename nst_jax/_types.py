@@ -84,9 +84,9 @@ class Guides(NamedTuple):
     # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
     # at a tap sum to 1.
     shares: dict[str, Array]
-    # For the additional content loss, which keeps protected parts close to the content: its tap ->
-    # [h', w', 1], the square root of the loss's weight at each position. Features are multiplied by it
-    # before the loss squares differences. The dictionary is empty if nothing is protected.
+    # An additional content loss keeps protected parts close to the content. Tap at which it reads
+    # features -> [h', w', 1], the square roots of the weights of positions in this loss. Features are
+    # multiplied by them before the loss squares differences. Empty if nothing is protected.
     held: dict[str, Array]
 
 

@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
     scales: tuple[Scale, ...]  # coarse to fine
     photo: Image  # the content in its own colours
     region_styles: tuple[StyleImage, ...] = ()  # the styles of the regions, like `styles`
-    controls: Controls | None = None  # regions, protected, transparent parts; None if none
+    controls: Controls | None = None  # regions, protected, transparent parts; None: none
 
 
 def final_shapes(
@@ -446,7 +446,7 @@ class Finisher:
         return image if self._kept is None else _with_kept(image, self._kept)
 
     def _use(self, scale: Scale) -> None:
-        """Compute what the finishing of results at a scale needs: content, opacity, palette and so on."""
+        """Compute what `__call__` uses at a scale: content, opacity, protected parts, palette."""
         self._scale = scale
         self._content = at_scale(self._prepared.photo, scale.shape)
         controls = controls_at(self._prepared, scale)

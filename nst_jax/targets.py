@@ -291,7 +291,7 @@ def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[s
 
 
 def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) -> Grid | None:
-    """Return how a style is cut into tiles; None if it is measured whole."""
+    """Return how a style is cut into tiles; None if its features are computed in one piece."""
     shape = (style.shape[0], style.shape[1])
     return tiles.grid_of(shape, recipe.terms.every_style_tap, recipe.network, bands)
 
@@ -458,9 +458,9 @@ class MaskedTaps(NamedTuple):
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
-    # For the additional content loss, which keeps protected parts close to the content: its tap ->
-    # [h', w', 1], the square root of the loss's weight at each position. Empty if there is no such
-    # loss.
+    # An additional content loss keeps protected parts close to the content. Tap at which it reads
+    # features -> [h', w', 1], the square roots of the weights of positions in this loss. Empty if there
+    # is no such loss.
     held: dict[str, Array]
 
 

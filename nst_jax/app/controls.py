@@ -238,7 +238,9 @@ def check_alone(chosen: Mapping[str, Any]) -> None:
 
 
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse regions and protection that a recipe cannot have, before any picture is decoded.
+    """Refuse regions and protection if they cannot be combined with a recipe.
+
+    This is checked before any picture is decoded.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.

@@ -26,7 +26,7 @@ class Samples(NamedTuple):
     """
 
     values: Float[Array, "n k c"]  # features of n pictures at k positions, in the network's dtype
-    # Number of positions of each picture, without the zeros at the end; float, since it is divided by.
+    # Number of positions of each picture, without the zeros at the end; float, for use in divisions.
     counts: Float[Array, " n"]
     shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
 

@@ -557,8 +557,8 @@ class Recipe:
 
 MOST_DIFFERENCES = 12  # largest number of values that `Recipe.__repr__` shows
 
-# Full key of a size rule for which `Recipe.replace` also accepts a size such as 256 -> a function that
-# returns the present rule. `sizes.with_size` makes the new rule from the present rule and the size.
+# The size rules for which `Recipe.replace` also accepts a size such as 256: full key -> a function that
+# returns the rule of a recipe. From this rule and the size, `sizes.with_size` makes the new rule.
 SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
     "pictures.size": lambda pictures: pictures.size,
     "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,

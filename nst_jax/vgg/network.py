@@ -69,7 +69,7 @@ def with_forms(
 ) -> Params:
     """Return the weights of the layers that a loop of updates needs, with the forms of their kernels.
 
-    These are the layers down to the deepest tap. A tap is a layer whose features a loss reads. A form
+    These are the layers down to the deepest tap; a tap is a point at which losses read features. A form
     is an array that is computed from a kernel: the kernel transposed for the gradient and, on a CPU,
     transformed for Winograd convolution where that is faster. This function computes the forms once,
     before a loop of updates. If they were not computed before, XLA would flip and transpose 80 MB of
@@ -244,15 +244,15 @@ class Convolution(nn.Module):
         return cut(y + bias, size)
 
 
-# Type of a function that gets the name of a tap (layer) and its activations, and returns anything.
+# Type of a function that gets the name of a tap and the activations there, and returns anything.
 Measure: TypeAlias = Callable[[str, FeatureMap], Any]
 
 
 class Trunk(nn.Module):
     """The convolutional layers of VGG-19, down to the deepest of `taps`, as a Flax module.
 
-    A tap is a layer whose activations are read. A call passes the activations at each tap to `measure`,
-    and returns its results by tap. With `size`, the pictures have this (height, width) and lie at the
+    A tap is a point at which activations are read. A call passes the activations at each tap to
+    `measure`, and returns its results by tap. With `size`, the pictures have this (height, width) and lie at the
     top left of larger arrays; their activations lie at the top left, too, with zeros around them. With
     `network.remat`, only the results of `measure` and the output of each block are stored for the
     gradient.
@@ -285,7 +285,7 @@ def _block(
     """Compute one block: the convolutions and ReLUs before a pooling, and the pooling.
 
     Returns:
-      The output of the pooling, or None if the block has the deepest tap (layer that is read); and the
+      The output of the pooling, or None if the block has the deepest tap (point that is read); and the
       results of `measure` for the block's taps, by tap.
     """
     network, found = trunk.network, {}

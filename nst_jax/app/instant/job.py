@@ -74,7 +74,7 @@ class ChosenStyle:
 
     @property
     def words(self) -> str:
-        """The style as text for people: its names or files, with shares if there are several."""
+        """The style as text for the user: names or files, with their shares if there are several."""
         files = (NAME if path == STANDARD else str(path) for path in self.paths)
         mixed = self.names or tuple(files)
         if self.trained is None and len(mixed) == 1:

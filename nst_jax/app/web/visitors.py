@@ -43,7 +43,7 @@ class Visitor:
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
         self._starts = 0  # number of pictures so far that were kept to start another run from
-        # Name of the file of such a picture -> the command lines that make the picture.
+        # File name of the latest of these pictures -> the command lines that make this picture.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -222,8 +222,7 @@ class Visitors:
         """Make a new visitor; return the secret for the visitor's cookie, and the visitor.
 
         Raises:
-          ValueError: if there are too many visitors, of whom none can be forgotten (deleted with all
-            pictures).
+          ValueError: if there are too many visitors, and none of them may be deleted to make room.
         """
         with self._lock:
             if len(self._known) >= limits.MOST_VISITORS and not self._forget_one():
