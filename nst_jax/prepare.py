@@ -50,7 +50,8 @@ class Prepared(NamedTuple):
     scales: tuple[Scale, ...]  # coarse to fine
     photo: Image  # the content in its own colours
     region_styles: tuple[StyleImage, ...] = ()  # the styles of the regions, like `styles`
-    controls: Controls | None = None  # regions, protected, transparent parts; None: none
+    # Regions, protected and transparent parts; None if there are no such parts.
+    controls: Controls | None = None
 
 
 def final_shapes(

@@ -471,7 +471,7 @@ def reach_of(recipe: Recipe) -> Reach:
 
 
 def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
-    """Resize the masks of a canvas and of its styles to the features at the taps (layers) of losses."""
+    """Resize the masks of a canvas and of its styles to the features that losses read."""
     taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
     return MaskedTaps(
         regions.canvas_masks(controls, taps, reach),

@@ -182,7 +182,7 @@ class PeerMonitor(AbstractContextManager):
 
     @contextmanager
     def saving(self, save: Callable[[], Any]) -> Iterator[None]:
-        """Context manager: if the monitor ends this process inside its block, it first calls `save`."""
+        """Context manager: inside its block, the monitor calls `save` before it ends this process."""
         self._save = save
         try:
             yield

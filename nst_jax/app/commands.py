@@ -217,7 +217,10 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse arguments of `plan` that name no size, or two: by pictures or options and by `--shape`."""
+    """Refuse `plan` without pictures and without `--shape`, and `--shape` with anything it replaces.
+
+    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`.
+    """
     if chosen["shape"] is None:
         if content is None or not styles:
             missing = "content" if content is None else "style"

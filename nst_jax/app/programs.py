@@ -268,10 +268,10 @@ class Kept:
 
 
 class _Foreign(TypeError):
-    """Raised for a value from a package that is not in `OURS`, such as a function that a user wrote.
+    """Raised for a value that the key of a program cannot describe, such as a user's own function.
 
-    The key of a program would stay the same if such a function changed. So a program that uses it is
-    not kept in a file.
+    If such a function changed, the key would stay the same. So a program that uses it is not kept in a
+    file.
     """
 
 

@@ -146,7 +146,7 @@ class StyleConditions(nn.Module):
 
 
 def _shapes() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Return the shapes of all kernels, and of all biases: two dictionaries by names in files."""
+    """Return the shapes of all kernels and those of all biases, as two dictionaries by name."""
     kernels: dict[str, tuple[int, ...]] = {
         "stem": (3, 3, 3, STEM),
         "block0_depthwise": (3, 3, 1, STEM),

@@ -1,4 +1,4 @@
-"""Random places of a picture. Losses for which all positions would be too many read features there.
+"""Random places of a picture, at which losses read features if all positions would be too many.
 
 New places are drawn in each update, with a random key that is made from the number of the update. So a
 run can be repeated, or interrupted and resumed, with the same places.

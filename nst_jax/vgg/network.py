@@ -252,10 +252,10 @@ class Trunk(nn.Module):
     """The convolutional layers of VGG-19, down to the deepest of `taps`, as a Flax module.
 
     A tap is a point at which activations are read. A call passes the activations at each tap to
-    `measure`, and returns its results by tap. With `size`, the pictures have this (height, width) and lie at the
-    top left of larger arrays; their activations lie at the top left, too, with zeros around them. With
-    `network.remat`, only the results of `measure` and the output of each block are stored for the
-    gradient.
+    `measure`, and returns its results by tap. With `size`, the pictures have this (height, width) and
+    lie at the top left of larger arrays; their activations lie at the top left, too, with zeros around
+    them. With `network.remat`, only the results of `measure` and the output of each block are stored
+    for the gradient.
     """
 
     taps: tuple[str, ...]

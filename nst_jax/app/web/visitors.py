@@ -176,7 +176,7 @@ class Visitor:
     # --- What the page shows ----------------------------------------------------------------------
 
     def status(self, queue: Queue) -> dict[str, Any]:
-        """Return, as JSON values, all that a page shows and that may change without its request."""
+        """Return, as JSON values, what a page shows and what may change without a request from it."""
         return {
             "pictures": [one.as_json() for one in list(self.uploads.known.values())],
             "run": None if self.run is None else run_status(self.run, queue),
