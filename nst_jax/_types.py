@@ -36,7 +36,7 @@ Gram: TypeAlias = Float[Array, "*batch c c"]
 
 Scalar: TypeAlias = Float[Array, "*batch"]  # one number; in a batch, one for each picture
 
-Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one tap, e.g. a Gram matrix
+Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one layer, e.g. a Gram matrix
 
 
 @jax.tree_util.register_dataclass

@@ -26,7 +26,7 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 
     Such a loss needs all positions together, for example because it sorts them. The result is None if
     the recipe has no such style loss. Content losses and total variation are not considered, since
-    controls do not make them leave out positions.
+    they read all positions even if there are regions, protected or transparent parts.
     """
     others = (ContentLoss, JointContentLoss, Variation)
     named = recipe.terms.named_losses.items()
@@ -41,7 +41,7 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
     (`tap_styles`). Regions cannot be combined with the colours "palette" either.
 
     Args:
-      given: the checked controls; None if there are none, in which case nothing is refused.
+      given: these parts, checked; None if there are none, in which case nothing is refused.
       recipe: the checked recipe.
 
     Raises:

@@ -47,10 +47,10 @@ class Controls(NamedTuple):
 
 
 def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Convert the controls that a caller gave to arrays of the given sizes.
+    """Convert regions, protected part and opacities to arrays for pictures of the given sizes.
 
     Args:
-      given: the controls, from `given.checked_controls`.
+      given: what the caller gave, from `given.checked_controls`.
       canvas: (height, width) of the canvas.
       styles: (height, width) of each default style, then of each region's style.
     """
@@ -73,10 +73,10 @@ def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Control
 
 
 def resized_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Return controls with masks resized to another size of the canvas and of the styles.
+    """Resize the masks of regions, protected part and opacities to another size of the pictures.
 
     Args:
-      controls: the controls at some size.
+      controls: the masks at some size.
       canvas: the new (height, width) of the canvas.
       styles: the new (height, width) of each default style, then of each region's style.
     """

@@ -1,7 +1,7 @@
-"""Positions of a run: checkpoints in files, from which the run goes on after it has gone back.
+"""Checkpoints in files, called positions, to which a run of the web page can go back.
 
 A run is the painting of one picture by optimisation. It goes back if the visitor (somebody who uses the
-page in a browser) chooses one of its earlier pictures, from which it shall go on.
+web page) chooses one of its earlier pictures, from which it shall go on.
 """
 
 import shutil
