@@ -36,7 +36,7 @@ Gram: TypeAlias = Float[Array, "*batch c c"]
 
 Scalar: TypeAlias = Float[Array, "*batch"]  # one number; in a batch, one for each picture
 
-Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one tap, e.g. a Gram matrix
+Statistic: TypeAlias = Any  # a pytree: what a style loss compares at one layer, e.g. a Gram matrix
 
 
 @jax.tree_util.register_dataclass
@@ -84,9 +84,9 @@ class Guides(NamedTuple):
     # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
     # at a tap sum to 1.
     shares: dict[str, Array]
-    # For the additional content loss, which keeps protected parts close to the content: its tap ->
-    # [h', w', 1], the square root of the loss's weight at each position. Features are multiplied by it
-    # before the loss squares differences. The dictionary is empty if nothing is protected.
+    # An additional content loss keeps protected parts close to the content. Tap at which it reads
+    # features -> [h', w', 1], the square roots of the weights of positions in this loss. Features are
+    # multiplied by them before the loss squares differences. Empty if nothing is protected.
     held: dict[str, Array]
 
 
@@ -105,8 +105,8 @@ class Targets(NamedTuple):
     """What the canvas (the picture being optimised) is compared with.
 
     Targets are computed before the optimisation loop begins, once for each scale (resolution level).
-    Content taps are the taps that the content loss reads, and style taps those that the style loss
-    reads.
+    A tap is a layer of the network whose features a loss reads: content taps are read by the content
+    loss, style taps by the style loss.
     """
 
     content: Features  # content tap -> features of the content picture
@@ -134,9 +134,9 @@ class Losses(NamedTuple):
     content: Scalar
     style: Scalar
     tv: Scalar
-    # Name of the style tap -> its weighted loss. For the second style loss that a recipe may have, the
-    # names begin with "second_". For a style loss with named parts (see `losses.MatchingLoss`): name of
-    # the part -> its weighted loss.
+    # Name of the style tap (layer that the style loss reads) -> its weighted loss. For the second style
+    # loss that a recipe may have, the names begin with "second_". For a style loss with named parts
+    # (see `losses.MatchingLoss`): name of the part -> its weighted loss.
     style_layers: dict[str, Scalar]
     # The matting energy: how far the picture is from being a locally affine function of the content's
     # colours. None if the recipe has no `matting_weight`.
@@ -195,7 +195,7 @@ class Checkpoint(NamedTuple):
     scale: int  # index of the scale of the canvas; 0 is the coarsest
     arrays: Mapping[str, Any]  # name -> leaf of the run's `State`; see `checkpoints.named_leaves`
     history: Losses  # losses of all canvases so far, arrays [step + 1]
-    facts: Mapping[str, Any]  # what the run depends on, see `provenance.of_identity`
+    facts: Mapping[str, Any]  # what the results depend on, see `provenance.of_identity`
     scales: Sequence[Mapping[str, Any]]  # all scales of the run, see `provenance.of_scales`
     device: Mapping[str, str]  # the device of the run, see `provenance.device`
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds

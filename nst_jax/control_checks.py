@@ -25,8 +25,8 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
     """Return the name of a style loss of the recipe that cannot leave out single positions.
 
     Such a loss needs all positions together, for example because it sorts them. The result is None if
-    the recipe has no such style loss. Content losses and variations are not considered, since controls
-    do not make them leave out positions.
+    the recipe has no such style loss. Content losses and total variation are not considered, since
+    they read all positions even if there are regions, protected or transparent parts.
     """
     others = (ContentLoss, JointContentLoss, Variation)
     named = recipe.terms.named_losses.items()
@@ -41,7 +41,7 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
     (`tap_styles`). Regions cannot be combined with the colours "palette" either.
 
     Args:
-      given: the checked controls; None if there are none, in which case nothing is refused.
+      given: these parts, checked; None if there are none, in which case nothing is refused.
       recipe: the checked recipe.
 
     Raises:
@@ -76,7 +76,7 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
 
 
 def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
-    """Return a text for each region that is empty at some style taps, to be shown as a warning.
+    """Return a warning for each region that is empty at some layers which the style loss reads.
 
     Only the final scale (the full resolution) is examined.
 
@@ -116,10 +116,10 @@ def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
 
 
 def _empty_taps(controls: Controls, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
-    """Return where regions are empty: (number of the region, "content" or "style") -> style taps.
+    """Return the layers at which regions are empty: (number of the region, side) -> names of layers.
 
-    Number 0 is the region of the default style. "content" means that the region's mask in the content
-    picture is empty, and "style" that the mask in the region's style picture is empty.
+    Number 0 is the region of the default style. The side is "content" if the region's mask in the
+    content picture is empty, and "style" if the mask in the region's style picture is empty.
     """
     counts, of_styles = jax.device_get(_totals(controls, recipe))
     found: dict[tuple[int, str], list[str]] = {}

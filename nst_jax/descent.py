@@ -13,20 +13,21 @@ import numpy as np
 from nst_jax import _checks, optimize
 from nst_jax.prepare import Scale
 
-# The types of three values that a `Canvas` makes and gets back. The loop `descend` only passes them on,
-# and does not look inside.
+# The types of three values that methods of a `Canvas` return. The loop `descend` passes them to other
+# methods of the same `Canvas`, and does not read what is in them.
 LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamState` of a dream
 Values: TypeAlias = Any  # losses of consecutive canvases; in a dream, the values that are maximised
-Handover: TypeAlias = Any  # what a scale leaves to the next: an image, or an `optimize.Handover`
+Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `optimize.Handover`
 
-# Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale. It gets
-# the index of the current scale, and the state. It returns a function that waits for what `measure`
-# returns at the next scale; or None, if it does not prepare that scale.
+# Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale. Its
+# arguments are the index of the current scale and the state. It returns a function that waits for the
+# targets of the next scale (the result of `Canvas.measure`) and returns them; or None, if the next
+# scale is not prepared in this way.
 Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 
 
 class Position(NamedTuple):
-    """A position in a run: the scale, the updates done, the loop's state, the losses so far."""
+    """How far a run has come: its scale, number of updates, state of the loop, and losses so far."""
 
     scale: int = 0  # index of the scale; 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
@@ -43,9 +44,9 @@ class Canvas(Protocol):
     """
 
     def measure(self, scale: int) -> Any:
-        """Compute what a scale needs beforehand, such as targets.
+        """Compute what is needed before the first update of a scale, such as the targets.
 
-        The result is the argument `measured` of `start` and `run`.
+        The result is passed to `start` and `run` as their argument `measured`.
         """
         ...
 
@@ -59,7 +60,7 @@ class Canvas(Protocol):
     def run(
         self, scale: int, state: LoopState, measured: Any, steps: int
     ) -> tuple[LoopState, Values | None]:
-        """Run `steps` steps of the loop, each of which computes the losses of one canvas.
+        """Make `steps` steps of the loop. Each computes the losses of one canvas.
 
         Returns:
           The state after these steps; and the losses of each step, or None if losses are not recorded.
@@ -84,33 +85,32 @@ def descend(
     ahead: Ahead | None = None,
     at_scale_ends: bool = False,
 ) -> Iterator[Position]:
-    """Optimise a canvas at each scale in turn and yield its position after every interval.
+    """Optimise a canvas at each scale in turn; after every interval, yield how far the run has come.
 
-    In a new run, the first position comes when the losses of the first canvas are known, before any
-    update.
-    Enlarging the canvas to the next scale counts as the last update of the coarser scale, so that n
-    updates give n + 1 losses.
+    A new run yields its first `Position` when the losses of the first canvas are known, before any
+    update. Enlarging the canvas to the next scale counts as the last update of the coarser scale, so
+    that n updates give n + 1 losses.
 
     Args:
       canvas: the canvas of one picture, or the canvases of a batch.
       scales: the scales of the run, coarse to fine.
-      intervals: an infinite iterator of the numbers of updates between two positions.
-      position: the position at which the run continues; it is yielded first. None starts a new run.
+      intervals: an infinite iterator of numbers of updates, from one yielded `Position` to the next.
+      position: the `Position` from which an earlier run continues; it is yielded first. None starts a
+        new run.
       ahead: a function that prepares the next scale (its targets and programs) while the current scale
-        is painted. It is called with the index of the current scale and the state. It returns a
-        function that waits for the result of `measure` at the next scale, or None if it does not
-        prepare that scale. None: no scale is prepared ahead.
-      at_scale_ends: whether the position at the end of each scale is also yielded.
+        is painted; see `Ahead`. None: no scale is prepared before its turn.
+      at_scale_ends: whether a `Position` is also yielded at the end of each scale.
 
     Yields:
-      The positions. The last one is after all updates, or where the losses stopped being finite.
+      A `Position` after each interval. The last one is after all updates, or where the losses stopped
+      being finite.
     """
     *ends, total = itertools.accumulate(scale.steps for scale in scales)
     ends = [*(end - 1 for end in ends), total]
     index, done, state, history = position or Position()
     wanted = 1 if state is None else 0
-    # The function that `ahead` returned, which waits for the targets of the next scale and returns
-    # them; None if the next scale is not being prepared.
+    # The function that `ahead` returned. It waits for the targets of the next scale and returns them.
+    # None if the next scale is not being prepared.
     next_measured: Callable[[], Any] | None = None
     measured: Any = None
     before: Handover | None = None
@@ -122,8 +122,8 @@ def descend(
                 if over:
                     return
                 wanted = next(intervals)
-            # `ahead` compiles the programs of the next scale. It is called only after the first
-            # position is yielded, so that this does not delay the caller's first snapshot.
+            # `ahead` begins to compile the programs of the next scale. It is called only after the
+            # first `Position` is yielded, so that the caller gets its first picture without delay.
             if ahead and measured and not next_measured and index < len(scales) - 1:
                 next_measured = ahead(index, state)
             if done == ends[index]:
@@ -141,27 +141,27 @@ def descend(
 
 
 def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
-    """Return whether a whole run painted nothing: at every scale the last loss equals the first.
+    """Return whether a finished run changed nothing: at each scale, the last loss equals the first.
 
-    A run whose loss is 0 from the beginning has nothing to paint and has not stalled.
+    If the loss is 0 from the beginning, there was nothing to change, and the result is False.
 
     Args:
       totals: the total losses of all canvases of the run, [updates + 1].
       scales: the scales of the run.
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
-    # At a scale with a single canvas, the only update is the enlargement to the next scale, so its
-    # losses cannot show whether the run painted anything.
+    # A scale may have a single canvas, if its only update is the enlargement to the next scale. Such a
+    # scale has no second loss to compare with, so it is left out.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
-    """Return the intervals (numbers of updates) that `every` stands for, as an infinite iterator.
+    """Return an infinite iterator of intervals: numbers of updates from one snapshot to the next.
 
     Args:
-      every: a number of updates, or an iterable of such numbers. Each number is checked when it is
-        needed; after the last one, a single interval lasts to the end of the run.
+      every: the length of all intervals, or an iterable of their lengths. Each length is checked when
+        it is needed; after the last one, a single interval lasts to the end of the run.
       done: number of updates already done. If `every` is a number, the first interval ends when the
         number of updates is a multiple of `every`.
     """

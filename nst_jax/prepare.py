@@ -43,14 +43,15 @@ class Scale(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """The pictures of a run at their final sizes, and the scales of the run."""
+    """The pictures of a run at their final sizes, and the scales (resolutions) of the run."""
 
     content: Image  # [h, w, 3] as the network sees it: grey, if only luminance is painted
     styles: tuple[Any, ...]  # [h', w', 3] each, as the network sees them: recoloured, if wanted
     scales: tuple[Scale, ...]  # coarse to fine
     photo: Image  # the content in its own colours
     region_styles: tuple[StyleImage, ...] = ()  # the styles of the regions, like `styles`
-    controls: Controls | None = None  # regions, protected, transparent parts; None if none
+    # Regions, protected and transparent parts; None if there are no such parts.
+    controls: Controls | None = None
 
 
 def final_shapes(
@@ -95,7 +96,7 @@ def style_rule_words(recipe: Recipe, index: int = 0) -> str:
 def enlarged_styles(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe
 ) -> list[int]:
-    """Return the indices of the styles that `style_scale` enlarges beyond the pixels they have.
+    """Return the indices of the styles that `style_scale` makes larger than the original pictures.
 
     These styles are enlarged all the same, since that gives the larger strokes that the user asks for.
     But an enlarged picture is blurred, so the callers of this function warn the user.
@@ -190,8 +191,8 @@ def scales_of(
 
     Raises:
       ValueError: if a side of a picture is under 16 px, as given or after resizing; or if the recipe
-        has several style shares, or several factors in `style_scale`, and another number of styles is
-        given.
+        has several weights in `style_shares`, or several factors in `style_scale`, but not one for each
+        style.
     """
     check_styles(recipe.terms, len(styles))
     check_style_scale(recipe.pictures, len(styles) + len(region_styles))
@@ -274,12 +275,13 @@ def prepare_pictures(
       on_host: whether pictures are resized without compiling a program for their sizes.
 
     Returns:
-      float32 pictures at their final sizes, and the scales.
+      The pictures at their final sizes, float32, and the sizes and numbers of updates at each scale
+      (resolution) of the run.
 
     Raises:
       TypeError: if a value is not an array.
       ValueError: if an array is not a picture, if a side is under 16 px, as given or after resizing, or
-        if the recipe has several style shares and another number of styles is given.
+        if the recipe has several weights in `style_shares`, but not one for each style.
     """
     content, styles = _checks.image("content", content), _checks.one_or_several("style", style)
     others = [] if given is None else [region.style for region in given.regions]
@@ -445,7 +447,7 @@ class Finisher:
         return image if self._kept is None else _with_kept(image, self._kept)
 
     def _use(self, scale: Scale) -> None:
-        """Compute what finishing needs at a scale: content, opacity, protected parts, palette."""
+        """Compute what `__call__` uses at a scale: content, opacity, protected parts, palette."""
         self._scale = scale
         self._content = at_scale(self._prepared.photo, scale.shape)
         controls = controls_at(self._prepared, scale)
@@ -456,9 +458,9 @@ class Finisher:
             self._palette = self._palette_at(scale, controls)
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
-        """Return the palette of the blended styles at a scale."""
-        # The styles of single taps (`tap_styles`) are not blended and have no shares, so they are left
-        # out of the palette.
+        """Return statistics of the colours of the blended styles, which are resized to a scale."""
+        # The styles of single taps (layers; see `Terms.tap_styles`) are not blended and have no shares,
+        # so their colours are left out.
         terms = self._recipe.terms
         styles = terms.blended_styles(styles_at(self._prepared, scale))
         opacities = () if controls is None else terms.blended_styles(controls.style_masks)

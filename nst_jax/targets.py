@@ -42,8 +42,9 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
 
-# The masks of one style at the taps. Style tap -> T, [h', w'], the value of the mask at each position
-# of the features; in sums, a position counts T² times. None means that every position counts once.
+# The masks of one style at the taps (layers) that the style loss reads. Name of the tap -> T, [h', w'],
+# the value of the mask at each position of the features. In sums, a position counts T² times. None
+# means that every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 
@@ -84,7 +85,7 @@ def measure(
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side; if the
-        recipe has several style shares and another number of styles is given; if tiles or bands are
+        recipe has several weights in `style_shares`, but not one for each style; if tiles or bands are
         used with a loss that is not additive; or if `size` or `style_sizes` is given with a recipe for
         which `recipes.check_in_bucket` raises an error.
 
@@ -158,7 +159,7 @@ def measure_content(
     held: str | None = None,
     size: RealSize | None = None,
 ) -> Features:
-    """Compute the content's features [h', w', c] at the recipe's content taps.
+    """Compute the content's features [h', w', c] at the taps (layers) that the content loss reads.
 
     Args:
       params: the weights of the network.
@@ -205,7 +206,7 @@ def measure_style(
     bands: Bands | None = None,
     size: RealSize | None = None,
 ) -> dict[str, Statistic]:
-    """Compute the style's statistics at the recipe's style taps.
+    """Compute the style's statistics at the taps (layers) that the style loss reads.
 
     Args:
       params: the weights of the network.
@@ -237,8 +238,8 @@ def sum_style(
       params: the weights of the network.
       style: [h', w', 3] in [0, 1].
       recipe: as in `measure`.
-      masks: the masks T of the style at the taps; a position counts T² times. None means that every
-        position counts once.
+      masks: the masks T of the style at the taps (layers that the style loss reads); a position counts
+        T² times. None means that every position counts once.
       bands: as in `measure_style`.
       size: as in `measure_style`.
 
@@ -290,7 +291,7 @@ def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[s
 
 
 def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) -> Grid | None:
-    """Return how a style is cut into tiles; None if it is measured whole."""
+    """Return how a style is cut into tiles; None if its features are computed in one piece."""
     shape = (style.shape[0], style.shape[1])
     return tiles.grid_of(shape, recipe.terms.every_style_tap, recipe.network, bands)
 
@@ -317,7 +318,7 @@ def _style_sums(
 
 
 def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
-    """Return zeros of the shapes of the sums that `sum_style` returns, to which sums can be added."""
+    """Return zeros of the shapes that `sum_style` returns, to which sums over tiles can be added."""
     terms, precision = recipe.terms, recipe.network.precision_on()
 
     def zeros(part: StylePart) -> Any:
@@ -368,9 +369,9 @@ def statistics_of(
       shape: (height, width) of the style, from which the number of positions follows; it may be a
         traced array.
       recipe: as in `measure`.
-      totals: for a style with a mask, the sum of T² at each tap, where T is the value of the mask at a
-        position. The sums are divided by it in place of the number of positions. None means that the
-        style has no mask.
+      totals: for a style with a mask, the sum of T² at each tap (layer), where T is the value of the
+        mask at a position. The sums are divided by it in place of the number of positions. None means
+        that the style has no mask.
     """
 
     def statistic(part: StylePart) -> Statistic:
@@ -387,7 +388,7 @@ def statistics_of(
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
-    """Return the targets of the style losses, by `StylePart.name`, made from blended statistics."""
+    """Return the targets of the style losses, by `StylePart.name`, made from statistics of a blend."""
     return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
 
 
@@ -449,7 +450,7 @@ def blend(
 
 
 class MaskedTaps(NamedTuple):
-    """The masks of a canvas and of its styles at the taps.
+    """The masks of a canvas and of its styles at the taps (layers that losses read).
 
     T is the value of a mask at a position of the features. r is the number of regions with styles of
     their own; one more region, the first, is that of the default style.
@@ -457,20 +458,20 @@ class MaskedTaps(NamedTuple):
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
-    # For the additional content loss, which keeps protected parts close to the content: its tap ->
-    # [h', w', 1], the square root of the loss's weight at each position. Empty if there is no such
-    # loss.
+    # An additional content loss keeps protected parts close to the content. Tap at which it reads
+    # features -> [h', w', 1], the square roots of the weights of positions in this loss. Empty if there
+    # is no such loss.
     held: dict[str, Array]
 
 
 def reach_of(recipe: Recipe) -> Reach:
-    """Return the recipe's settings for the way in which a mask is resized to the features at a tap."""
+    """Return the recipe's settings for resizing a mask to the features at a tap (layer)."""
     terms = recipe.terms
     return Reach(terms.region_reach, terms.region_growth, recipe.network.ceil)
 
 
 def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
-    """Resize the masks of a canvas and of its styles to the features at the recipe's taps."""
+    """Resize the masks of a canvas and of its styles to the features that losses read."""
     taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
     return MaskedTaps(
         regions.canvas_masks(controls, taps, reach),
@@ -521,9 +522,10 @@ def controlled_style(
 
 
 def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
-    """Return the sum of T² over the positions of each style, then of each region's style, by tap.
+    """Return, for each style, then for each region's style, the sum of T² over its positions, by tap.
 
-    T is the value of the style's mask at a position. The sum is 1 for a style without a mask.
+    T is the value of the style's mask at a position of the features at a tap (layer). For a style
+    without a mask, 1 stands in place of the sum.
     """
     one = jnp.ones(())
     taps = recipe.terms.every_style_tap
@@ -536,7 +538,7 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
 
 
 def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str, Array]:
-    """Return the sum of T² over the style of each region, by tap: [r + 1], the default style first.
+    """Return, by tap (layer), the sum of T² over each region's style: [r + 1], the default style first.
 
     r is the number of regions with styles of their own. T is the value of the style's mask at a
     position. If several styles are blended to the default style, the smallest of their sums is

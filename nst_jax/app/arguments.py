@@ -116,7 +116,7 @@ def recipe_of(changes: Changes) -> Recipe:
 
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
-    """Return the recipe with one value replaced.
+    """Return the recipe with one of its values replaced by the value of a flag.
 
     Args:
       recipe: the recipe to change.
@@ -178,7 +178,7 @@ def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
     """Return the recipe values that `--content-layer` sets, as a dict from recipe keys to values.
 
     Args:
-      kind: the word "content", with which the recipe keys and the name of the flag are formed.
+      kind: the word "content", which is a part of the recipe keys and of the name of the flag.
       chosen: the values of the flag: texts NAME=WEIGHT, or NAME for the weight 1. If there are none,
         the dict is empty.
     """

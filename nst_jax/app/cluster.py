@@ -163,7 +163,7 @@ class PeerMonitor(AbstractContextManager):
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:
-        """Make a monitor, which watches while it is used as a context manager.
+        """Make a monitor, which watches the other processes while it is used as a context manager.
 
         Args:
           report: is called with a line that says why this process ends. It is called in the thread of
@@ -182,7 +182,7 @@ class PeerMonitor(AbstractContextManager):
 
     @contextmanager
     def saving(self, save: Callable[[], Any]) -> Iterator[None]:
-        """Context manager: while it is active, the monitor calls `save` before it ends this process."""
+        """Context manager: inside its block, the monitor calls `save` before it ends this process."""
         self._save = save
         try:
             yield
@@ -190,10 +190,10 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Make the monitor tell all other processes to stop, when the monitor's context ends.
+        """Make this monitor tell all other processes to stop, as soon as its `with` block ends.
 
         Args:
-          reason: why they have to stop, in words that they show to the user.
+          reason: why they have to stop. They show this text to the user.
         """
         self._interruption = reason
 

@@ -70,7 +70,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
 
-# Largest number of failures that are printed after a batch; the file of its results lists all of them.
+# Largest number of failures that are printed after a batch; the result manifest lists all of them.
 MOST_WARNINGS = 20
 
 
@@ -78,7 +78,7 @@ MOST_WARNINGS = 20
 
 
 def demo(chosen: Chosen) -> int:
-    """Paint the sample content in the sample style; also draw content, style and result together."""
+    """Paint the sample content in the sample style; draw content, style and result side by side too."""
     output = result_path(chosen["output"], Path("demo.png"))
     changes = arguments.Changes(size=chosen["size"], steps=chosen["steps"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
@@ -135,9 +135,9 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _blank_picture(shape: tuple[int, int]) -> images.Picture:
-    """Return a grey picture of a shape (height, width), the content of a texture's job.
+    """Return a grey picture of a shape (height, width), in place of a content for a texture.
 
-    Textures are painted without a content picture, but every job has one.
+    A texture has no content, but the functions that paint require one.
     """
     name = f"blank {shape[1]}x{shape[0]}"
     digest = hashlib.sha256(name.encode()).hexdigest()
@@ -217,7 +217,10 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with pictures or other sizes."""
+    """Refuse `plan` without pictures and without `--shape`, and `--shape` with anything it replaces.
+
+    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`.
+    """
     if chosen["shape"] is None:
         if content is None or not styles:
             missing = "content" if content is None else "style"
@@ -260,8 +263,8 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
         job.folder.mkdir(exist_ok=True)
-        # The file of results is reserved before this process looks which pictures are finished.
-        # Otherwise another process could paint pictures of this batch afterwards.
+        # The result manifest is reserved before this process finds out which pictures are finished.
+        # Otherwise another process could begin to paint the same pictures.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())
@@ -288,7 +291,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
-    """Return the checked job of the batch that the options describe."""
+    """Check the options of the command `batch`, and return them with the rows to paint."""
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)
@@ -333,7 +336,7 @@ def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint one picture with several values of options, and write the canvases as a grid.
+    """Paint one picture with many values of one or two settings, and write the results as a grid.
 
     Returns:
       The exit code.
@@ -361,7 +364,7 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 
 def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
-    """Return the checked job of the sweep that the options describe."""
+    """Check the options of the command `sweep`, and return them with the pictures that were read."""
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
     for name in ("style_weight", "ratio"):

@@ -38,7 +38,7 @@ class ReadControls(NamedTuple):
     def region_styles(self, styles: Sequence[Picture]) -> list[Picture]:
         """Return the style picture of each region.
 
-        If the regions come from colour-coded maps, this is the run's only style for all of them.
+        If the regions come from colour-coded maps, each region has the run's only style picture.
 
         Args:
           styles: the style pictures of the run.
@@ -238,7 +238,9 @@ def check_alone(chosen: Mapping[str, Any]) -> None:
 
 
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse regions and protection that a recipe cannot have, before any picture is decoded.
+    """Refuse regions and protection if they cannot be combined with a recipe.
+
+    This is checked before any picture is decoded.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.

@@ -42,8 +42,8 @@ from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 
-# Version of the list of facts whose hash is the key of a kept program. It is in the list itself. So
-# after an increase, programs that were kept before are no longer found.
+# Version of the list of facts whose hash is the key of a kept program. The list contains this version.
+# So if the version is increased, all keys change, and programs that were kept before are not used.
 KEY_FORMAT = 2
 PACKAGE = Path(nst_jax.__file__).parent
 
@@ -53,7 +53,7 @@ PACKAGE = Path(nst_jax.__file__).parent
 OURS = ("nst_jax", "optax")
 
 
-NOTHING: Mapping[str, Any] = MappingProxyType({})  # default of `static`: no static arguments
+NOTHING: Mapping[str, Any] = MappingProxyType({})  # default for `Kept._key`: no static arguments
 
 Say = Callable[[str], None]
 
@@ -61,7 +61,7 @@ Say = Callable[[str], None]
 def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
     """Return the functions that a run compiles.
 
-    Those that are slow to trace keep their traced programs on disk.
+    For those that are slow to trace, the traced programs are kept in files.
 
     Args:
       place: the folder for traced programs. Nothing is kept if `place` is None, or if this package is
@@ -87,7 +87,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` and previews compile; they keep traced programs on disk.
+    """Return the functions that `instant` and previews compile, with traced programs kept in files.
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
@@ -103,7 +103,7 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that `dream` compiles; they keep their traced programs on disk.
+    """Return the functions that `dream` compiles, with traced programs kept in files.
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
@@ -120,7 +120,7 @@ def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.
 class Ahead(AbstractContextManager):
     """Does work, such as compiling, in a second thread, ahead of the time when its result is needed.
 
-    The time for which a thread waits for a result counts as time of compiling.
+    While a thread waits for such a result, the time counts as time for compiling.
 
     Attributes:
       look: a function that is called every few hundredths of a second while a thread waits for a
@@ -262,15 +262,16 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# These functions describe the arguments of a program as JSON values, for its key. `recipes.walk` also
-# writes values as text, but only those of recipes. A key also describes weights, targets and state, and
-# names functions with their package.
+# A key is a hash of JSON values. These functions describe the arguments of a program as JSON values.
+# `recipes.walk` also writes values as text, but only those of recipes. A key must also describe
+# weights, targets and states, and name functions with their package.
 
 
 class _Foreign(TypeError):
-    """Raised for a value that a key cannot describe, such as a function from outside `OURS`.
+    """Raised for a value that the key of a program cannot describe, such as a user's own function.
 
-    No key would notice a change of such a function, so a program that uses it is not kept.
+    If such a function changed, the key would stay the same. So a program that uses it is not kept in a
+    file.
     """
 
 
@@ -335,12 +336,12 @@ def _constant(value: Any) -> Any:
 def _name(thing: Any) -> str:
     """Return the full name of a function or class.
 
-    Raise `_Foreign` if it is neither from `OURS` nor built into Python, or if it is defined inside
-    another function.
+    Raise `_Foreign` if it is neither from a package in `OURS` nor built into Python, or if it is
+    defined inside another function.
     """
     module, name = thing.__module__, thing.__qualname__
-    # Functions defined inside other functions may have the same name. So a name is accepted only if it
-    # leads to `thing` itself.
+    # Two functions that are defined inside other functions may have the same name. So a name is
+    # accepted only if the module has `thing` itself under this name.
     found = getattr(sys.modules.get(module), name, None)
     if found is not thing or module.split(".")[0] not in (*OURS, "builtins"):
         raise _Foreign(f"{module}.{name}")
@@ -370,7 +371,7 @@ def _records(value: Any) -> set[type]:
 
 
 def _read(path: Path, key: str) -> bytes | None:
-    """Return the traced program in a file; None if the file is missing, damaged or of another key."""
+    """Return the traced program in a file; None if it is missing or damaged, or has another key."""
     try:
         content = path.read_bytes()
     except OSError:

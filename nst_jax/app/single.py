@@ -1,4 +1,4 @@
-"""Paint the picture of one job: write results, show progress, save the canvas of a stopped run.
+"""Paint one picture: write results, show progress, save the canvas of a stopped run.
 
 A run changes its canvas, the picture that is painted, by many updates. After every few updates it
 yields a snapshot: the canvas at that time, with the losses of all canvases since the last snapshot. It
@@ -48,7 +48,8 @@ from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.prepare import style_rule_words
 from nst_jax.weights.params import WeightsInfo
 
-# What a `Recorder` records: a `Snapshot`; subclasses record other types, such as `DreamShot`.
+# The type of a snapshot that a `Recorder` gets. It is `Snapshot`, or another type for a subclass, such
+# as `DreamShot` for Deep Dream.
 Shot: TypeAlias = Any
 
 
@@ -68,12 +69,12 @@ def paint_job(
     peers: cluster.PeerMonitor | None = None,
     early: Preview | None = None,
 ) -> Ending:
-    """Paint a job's picture and write all results that the job requests.
+    """Paint one picture and write all files that the user asked for.
 
     Args:
       params: the weights.
       weights: description of the weights file.
-      job: a checked job.
+      job: the checked inputs, options and output paths of the command.
       display: where progress is shown.
       peers: watches the other processes that paint this picture; None if there are none.
       early: the preview: a picture painted by a fast network, which the result's file shows until this
@@ -116,9 +117,9 @@ def paint_job(
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
-                # If several processes paint, all must stop after the same update. Then only `follow`
-                # stops the run, since it asks all processes after each snapshot. A watch would stop
-                # when its own process gets a signal.
+                # If several processes paint, all must stop after the same update. `follow` sees to
+                # this: after each snapshot, it asks whether any process got a signal. The watch knows
+                # only of signals to its own process, so it may stop the run only if there is no other.
                 if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
@@ -144,18 +145,19 @@ def begun_painting(
     begin: Begin | None,
     watch: MeasuringWatch,
 ) -> painting.Painting:
-    """Return an iterator that paints the picture of a job and yields its snapshots.
+    """Return an iterator that paints a picture and yields its snapshots.
 
     A snapshot is the canvas after some updates, with the losses since the last snapshot.
 
     Args:
       params: the weights.
-      job: the checked job.
+      job: the checked inputs and options of the command.
       every: yields the number of updates from one snapshot to the next.
       compiled: the compiled functions, from `programs.kept_in`.
       begin: a function that starts work, such as compiling for the next scale, in another thread. With
         None, all work is done in this thread. See `painting.paint_planned`.
-      watch: waits while the targets are computed; see `painting.paint_planned`.
+      watch: waits until the targets are computed. Meanwhile it shows progress, and may end the run. See
+        `painting.paint_planned`.
     """
     return painting.paint_planned(
         params,
@@ -334,7 +336,10 @@ class Recorder:
 
     @property
     def _has_written(self) -> bool:
-        """Whether this run has written the result's file: with a canvas or with the preview."""
+        """Whether the result's file has been written in this run: a canvas, or only the preview.
+
+        The preview is a picture by a fast network, which is shown until the run writes a canvas.
+        """
         return self._wrote or self._previewed
 
     @property
@@ -435,7 +440,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the canvas; called when another process was lost, before this process is ended."""
+        """Save the canvas before this process ends because another process of the run was lost."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):
@@ -477,7 +482,7 @@ class Recorder:
 
     @property
     def _nothing(self) -> str:
-        """What the result's file contains if the run wrote no canvas, as a phrase for messages."""
+        """A phrase for messages about a run that wrote no canvas: what its output file contains."""
         if self._previewed:
             return f"{self.job.outputs.picture.name} is only a preview"
         return "nothing was written"
@@ -550,12 +555,12 @@ class Recorder:
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
 
     def _broken(self, shot: Shot) -> tuple[str, str]:
-        """Return two texts on a run that ended as its losses were not finite: why, and what to try."""
+        """Return two texts: why a run ended whose losses were not finite, and what the user may try."""
         why = f"the losses are not finite after {shot.broke_at} updates"
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
-        """Return two texts on a run that painted nothing: what shows this, and what to try."""
+        """Return two texts: how one sees that a run painted nothing, and what the user may try."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
 

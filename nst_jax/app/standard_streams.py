@@ -1,4 +1,4 @@
-"""The name `-` in place of a file: a picture from standard input, or the result to standard output."""
+"""Read a picture from standard input, or write the result to standard output, if its name is `-`."""
 
 import io
 import os
@@ -28,7 +28,7 @@ DEFAULT_FORMAT = "png"
 # files.
 FILES_ONLY = ("checkpoint", "log", "frames")
 
-# The bytes from standard input, while a command runs that reads a picture `-`; at other times None.
+# The bytes from standard input, while a command runs one of whose input pictures is `-`; else None.
 _given: bytes | None = None
 
 

@@ -240,7 +240,9 @@ def is_batch(mask: Any) -> bool:
 
 
 class BatchControls(NamedTuple):
-    """The controls that a caller gave for a batch of pictures; see `batches.stylize_many`.
+    """The regions, protected parts and opacities that a caller gave for a batch of pictures.
+
+    They are arguments of `batches.stylize_many`.
 
     Each mask, weight, amount and opacity is either one value for all pictures, or several values, in a
     list or along the first axis of an array. Of n values, picture number i gets value number i mod n.
@@ -252,7 +254,7 @@ class BatchControls(NamedTuple):
     style_opacity: Any = None  # one opacity for all styles, or one for each entry of `styles`
 
     def lengths(self) -> dict[str, int]:
-        """Return, for each control that has several values, how many it has, as a dict by name."""
+        """Return, for each argument that has several values, how many it has, as a dict by name."""
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
         for index, region in enumerate(regions):
@@ -264,7 +266,10 @@ class BatchControls(NamedTuple):
         return {name: len(value) for name, value in values.items() if _is_several(value)}
 
     def checked(self, index: int, content: Shape, styles: Sequence[Shape]) -> Given | None:
-        """Return the controls of picture number `index`, checked as by `checked_controls`."""
+        """Return the regions, protected part and opacities of picture number `index`, after checks.
+
+        The checks are those of `checked_controls`.
+        """
 
         def one(value: Any) -> Any:
             return value[index % len(value)] if _is_several(value) else value
@@ -290,5 +295,5 @@ class BatchControls(NamedTuple):
 
 
 def _is_several(value: Any) -> bool:
-    """Return whether a control has several values, one for each picture of a batch."""
+    """Return whether an argument has several values, one for each picture of a batch."""
     return value is not None and (is_batch(value) or np.ndim(value) == 1)

@@ -19,7 +19,7 @@ from nst_jax._types import Shape
 from nst_jax.images.resizing import antialiased_masks
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# Name of a way to make a mask of the features at a tap -> the positions that it counts as inside.
+# Name of a way to make a mask of the features at a tap (layer) -> which positions are then inside.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",
@@ -28,8 +28,8 @@ REACHES = {
 
 THRESHOLD = 0.5  # where a mask is made binary, pixels of at least this value are inside
 
-# Values of a resized mask are rounded to multiples of 1 / STEPS, so that they are exactly 1 far inside
-# the area that the mask marks.
+# Values of a resized mask are rounded to multiples of 1 / STEPS. This removes rounding errors of the
+# resizing filter, so that values far inside the area that the mask marks are exactly 1.
 STEPS = 2**16
 
 # A mask with no value above this, about a quarter of an 8-bit level, counts as empty.
@@ -146,7 +146,7 @@ def at_taps(
     growth: int = 3,
     ceil: bool = False,
 ) -> dict[str, Float[Array, "..."]]:
-    """Make masks of the features at taps from masks of pixels.
+    """Make masks of the features at taps (layers) from masks of pixels.
 
     With `"inside"`, a position of the features is inside if its whole receptive field is; what the
     network pads beyond the picture's border counts as inside. With `"all"`, a position is inside if any

@@ -47,10 +47,10 @@ class Controls(NamedTuple):
 
 
 def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Convert the controls that a caller gave to arrays of the given sizes.
+    """Convert regions, protected part and opacities to arrays for pictures of the given sizes.
 
     Args:
-      given: the controls, from `given.checked_controls`.
+      given: what the caller gave, from `given.checked_controls`.
       canvas: (height, width) of the canvas.
       styles: (height, width) of each default style, then of each region's style.
     """
@@ -73,10 +73,10 @@ def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Control
 
 
 def resized_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
-    """Return controls with masks resized to another size of the canvas and of the styles.
+    """Resize the masks of regions, protected part and opacities to another size of the pictures.
 
     Args:
-      controls: the controls at some size.
+      controls: the masks at some size.
       canvas: the new (height, width) of the canvas.
       styles: the new (height, width) of each default style, then of each region's style.
     """
@@ -103,14 +103,17 @@ def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
 
 
 class Reach(NamedTuple):
-    """Options of `masks.at_taps`, which makes masks of the features at taps; static under `jit`."""
+    """Options of `masks.at_taps`, which makes masks of the features at taps (layers).
+
+    They are static under `jit`.
+    """
 
     reach: str = "inside"
     growth: int = 3
     ceil: bool = False
 
     def at_taps(self, drawn: Float[Array, "h w n"], taps: Sequence[str]) -> dict[str, Any]:
-        """Return, by tap, the masks [h', w', n] that `masks.at_taps` makes of masks [h, w, n]."""
+        """Make masks of the features, [h', w', n] by tap (layer), from masks of pixels, [h, w, n]."""
         return masks.at_taps(drawn, taps, reach=self.reach, growth=self.growth, ceil=self.ceil)
 
 
@@ -161,7 +164,7 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 
 
 def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
-    """Return, by style tap, the masks T of all regions, [h', w', r + 1], the default style's first.
+    """Return, by tap (layer), the masks T of all regions, [h', w', r + 1], the default style's first.
 
     `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", these are
     first made binary: a pixel belongs only to the region that has the largest share in it, or to
@@ -183,7 +186,7 @@ def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[
 def style_masks_at(
     mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach
 ) -> dict[str, Array]:
-    """Return, by style tap, the mask T of a style picture, [h', w'], made from its mask of pixels."""
+    """Return, by tap (layer), the mask T of a style picture, [h', w'], made from its mask of pixels."""
     return {tap: found[..., 0] for tap, found in reach.at_taps(mask[..., None], taps).items()}
 
 
@@ -203,7 +206,8 @@ def guides_of(
     If a region is empty at a tap, in the canvas or in its style, it has weight 0 at this tap.
 
     Args:
-      at_taps: the mask T of each region at the style taps, [h', w', r + 1], from `canvas_masks`.
+      at_taps: for each tap (layer) of the style loss, the mask T of each region, [h', w', r + 1], from
+        `canvas_masks`.
       weights: weights of the regions' style losses, [r + 1].
       style_totals: by tap, the sum of T² over each region's style, [r + 1]. It matters only whether a
         sum is 0, so the sum of a style without a mask may be any positive number.
@@ -221,15 +225,16 @@ def guides_of(
 
 # --- Protection -----------------------------------------------------------------------------------
 
-# A further content loss keeps protected parts of the canvas near the content. It is computed at one
-# tap: the first of these that is no deeper than the deepest tap of the recipe.
+# A further content loss keeps protected parts of the canvas near the content. It is computed at one tap
+# (layer): the first of these that is no deeper than the deepest tap of the recipe.
 HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 
 def held_tap(taps: Sequence[str]) -> str:
-    """Return the tap of the content loss for protected parts, given the taps of the recipe.
+    """Return the tap (layer) at which the content loss for protected parts is computed.
 
-    It is the first of `HELD_TAPS` that is no deeper than the deepest of `taps`.
+    It is the first of `HELD_TAPS` that is no deeper than the deepest of `taps`, the taps at which the
+    other losses of the recipe read features.
 
     Example:
       >>> from nst_jax.controls.regions import held_tap
@@ -241,11 +246,14 @@ def held_tap(taps: Sequence[str]) -> str:
 
 
 def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Any]:
-    """Return square roots of the weights of positions in the content loss for protected parts.
+    """Return how much each position counts in the content loss for protected parts.
 
-    The result is a dictionary. Its only key is the tap that `held_tap` returns, its value an array
-    [h', w', 1]. It is empty if nothing is protected. A weight is the amount of protection times the
-    mask of the protected part, resized to the tap.
+    The weight of a position is the amount of protection times the value there of the mask of the
+    protected part, resized to the features at one tap (layer), that from `held_tap`.
+
+    Returns:
+      A dictionary with this tap as its only key, and with the square roots of the weights, [h', w', 1],
+      as its value. It is empty if nothing is protected.
     """
     if controls.protect is None:
         return {}

@@ -146,7 +146,7 @@ class StyleConditions(nn.Module):
 
 
 def _shapes() -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Return two dictionaries from names in weights files to shapes: of the kernels, of the biases."""
+    """Return the shapes of all kernels and those of all biases, as two dictionaries by name."""
     kernels: dict[str, tuple[int, ...]] = {
         "stem": (3, 3, 3, STEM),
         "block0_depthwise": (3, 3, 1, STEM),
@@ -185,7 +185,9 @@ ARCHITECTURE = Architecture(
 
 
 def load_arbitrary(path: PathLike | None = None) -> Params:
-    """Read and verify the weights of the networks for any style picture, predictor and transformer.
+    """Read and verify the weights of the two networks, predictor and transformer.
+
+    With these two networks, a content can be painted in the style of any picture.
 
     Args:
       path: a weights file of these networks, or None for the one that comes with the package.

@@ -63,8 +63,8 @@ class StyleNetwork:
 
 # --- The module -----------------------------------------------------------------------------------
 
-# Names in the parameters: of the layers before and after the residual blocks, and of an instance norm's
-# scale and shift.
+# Names in the dictionary of parameters: `ENCODER` are the layers before the residual blocks, `DECODER`
+# those after them. `GAMMA` and `BETA` are the scale and shift of an instance norm.
 ENCODER = ("encode1", "encode2", "encode3")
 DECODER = ("decode1", "decode2", "decode3")
 GAMMA, BETA = "gamma", "beta"

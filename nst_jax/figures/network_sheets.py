@@ -22,15 +22,15 @@ from nst_jax.vgg.taps import resolve_tap, resolve_taps
 # The taps (layers) at which Gatys and others compare the Gram matrices of styles.
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
-# Side of a Gram matrix on a sheet, in px. The taps have 64, 128, 256 or 512 channels, all of which
-# divide 512, so that every entry of a matrix is a square of whole pixels.
+# Side of a drawn Gram matrix, in px. The matrix at a tap with c channels is drawn as c x c squares, one
+# for each entry. c is 64, 128, 256 or 512 and divides 512, so each square has a whole number of pixels.
 GRAM_CELL = 512
 MAP_CELL = 192  # upper limit of the longer side of a feature map on a sheet, in px
 MAPS = 48  # default of the largest number of feature maps on a sheet
 
-# A colour scale, from the colour of the least value to that of the greatest, as sRGB in 0..255. These
-# colours are for values at equal distances; between them, colours are interpolated. They go from dark
-# to light, so that the figure can be read without colours, too.
+# A colour scale, from the colour of the least value to that of the greatest, as sRGB in 0..255. The
+# colours belong to equally spaced values; colours of other values are interpolated. The scale goes from
+# dark to light, so that a figure can also be read when it is printed in grey.
 _COLORS = np.array(
     [[10, 8, 28], [64, 20, 104], [150, 40, 108], [218, 76, 66], [250, 150, 40], [252, 246, 190]],
     np.float32,

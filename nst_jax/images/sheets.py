@@ -272,7 +272,7 @@ def _paste_centred(sheet: PilImage.Image, picture: PilImage.Image, x: float, y: 
 
 
 def _text(text: str, font: Any, width: float) -> PilImage.Image:
-    """Draw text in lines of at most `width` px, on a picture that just contains it.
+    """Draw text in lines of at most `width` px, on a picture that is just large enough for it.
 
     Without text, the picture has 0 x 0 px.
     """

@@ -1,4 +1,4 @@
-"""Random places of a picture, at which losses read features that are too many to be read everywhere.
+"""Random places of a picture, at which losses read features if all positions would be too many.
 
 New places are drawn in each update, with a random key that is made from the number of the update. So a
 run can be repeated, or interrupted and resumed, with the same places.
@@ -18,11 +18,11 @@ Places: TypeAlias = Int[Array, "n 2"]  # (row, column) of n places, in pixels of
 # Seed of all random choices in this module. It is fixed, so that every run makes the same choices.
 SEED = 0
 
-# `random_places` chooses among the places of a grid. In a square picture with at least this many rows,
-# the grid has at least this many rows and fewer than twice as many, and as many columns as rows. In a
-# smaller square picture, the grid has all rows and columns of the picture.
+# `random_places` chooses among the places of a grid: every s-th row and column of the picture. For a
+# square picture, s is such that the grid has at least `GRID` and fewer than 2 * `GRID` rows, and as
+# many columns. If the picture has fewer than `GRID` rows, the grid has all of its rows and columns.
 GRID = 128
-# The position of the grid is drawn anew at random after this number of updates.
+# After this number of updates, the first row and the first column of the grid are drawn anew.
 REDRAWN_EVERY = 10
 
 

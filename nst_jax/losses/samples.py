@@ -26,7 +26,7 @@ class Samples(NamedTuple):
     """
 
     values: Float[Array, "n k c"]  # features of n pictures at k positions, in the network's dtype
-    # Number of positions of each picture, without the zeros at the end; float, since it is divided by.
+    # Number of positions of each picture, without the zeros at the end; float, for use in divisions.
     counts: Float[Array, " n"]
     shares: Float[Array, " n"]  # weights of the pictures, which sum to 1
 
@@ -217,8 +217,9 @@ def quantiles(
 
     Number i of n ordered numbers, counted from 0, has the level (i + 1/2) / n. Between the levels of
     two neighbouring numbers, the quantiles are interpolated linearly; beyond the outermost levels they
-    stay constant. The levels are given as places i in another ordered row, in which n is `size`. If
-    `size` equals `count`, a whole number i in `places` gives exactly number i of a row.
+    stay constant. The wanted levels are given as places in another ordered row, which has `size`
+    numbers: place i stands for the level (i + 1/2) / size. If `size` equals `count`, a whole number i
+    in `places` gives exactly number i of each row.
 
     Args:
       ordered: d rows of numbers in ascending order. In each row, only the first `count` are valid.

@@ -93,7 +93,7 @@ class Pictures:
 
 
 class StylePart(NamedTuple):
-    """One style loss at one tap: a term of the total style loss."""
+    """One style loss at one tap (layer): a term of the total style loss."""
 
     # The key of the part's target in `Targets.style`, and of its value in `Losses.style_layers`.
     name: str
@@ -209,18 +209,18 @@ class Terms:
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """The names of all taps that a content or style loss reads, without repetitions."""
+        """The names of all taps (layers) that a content or style loss reads, without repetitions."""
         return tuple(dict.fromkeys((*self.content_taps, *self.every_style_tap)))
 
     @property
     def every_style_tap(self) -> tuple[str, ...]:
-        """The names of all taps that the first or the second style loss reads, without repetitions."""
+        """The names of all taps (layers) that the first or second style loss reads, not repeated."""
         second = () if self.second_style is None else self.second_style.taps
         return tuple(dict.fromkeys((*self.style_taps, *second)))
 
     @property
     def style_parts(self) -> tuple[StylePart, ...]:
-        """A `StylePart` for each tap of the style loss, then one for each tap of the second style loss.
+        """A `StylePart` for each tap (layer) of the first style loss, then for each tap of the second.
 
         The tuple is empty if the style loss is a `losses.MatchingLoss`, which reads all taps together.
         """
@@ -278,13 +278,13 @@ class Terms:
 
     @property
     def content_loss_by_tap(self) -> losses.ContentLoss:
-        """The content loss, for callers that know it to be a `ContentLoss`, which reads one tap."""
+        """The content loss, for callers that know that it is a `ContentLoss`, which reads one layer."""
         assert isinstance(self.content_loss, losses.ContentLoss)
         return self.content_loss
 
     @property
     def statistic_loss(self) -> losses.StyleLoss:
-        """The style loss, for callers that know it to be a `StyleLoss`, which compares statistics."""
+        """The style loss, for callers that know that it is a `StyleLoss`, which compares statistics."""
         assert isinstance(self.style_loss, losses.StyleLoss)
         return self.style_loss
 
@@ -557,8 +557,8 @@ class Recipe:
 
 MOST_DIFFERENCES = 12  # largest number of values that `Recipe.__repr__` shows
 
-# Full key of a size rule for which `Recipe.replace` also accepts a size such as 256 -> a function that
-# returns the present rule. `sizes.with_size` makes the new rule from the present rule and the size.
+# The size rules for which `Recipe.replace` also accepts a size such as 256: full key -> a function that
+# returns the rule of a recipe. From this rule and the size, `sizes.with_size` makes the new rule.
 SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
     "pictures.size": lambda pictures: pictures.size,
     "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,

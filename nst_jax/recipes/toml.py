@@ -36,7 +36,8 @@ HEADER = (
     "# A recipe of nst_jax, as `--recipe FILE` reads it. A key that is left out has its default."
 )
 
-# The key in a file for the name of the preset from which the file starts, as in `base = "tf"`.
+# The key in a file for the name of a preset, as in `base = "tf"`. Keys that the file lacks have the
+# values of this preset.
 BASE = "base"
 
 # The key in a table for the name of the dataclass that the table describes, as in `kind = "Adam"`.
@@ -270,8 +271,8 @@ def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) 
       *more: further keys that are allowed, besides the fields of `kind`.
     """
     if all(name in declared_fields(kind) for name in table):
-        # The usual case ends here, since the code below is slow, and a batch may read thousands of
-        # tables.
+        # Usually all keys are known, and the code below is not needed. It is slow, and a batch may read
+        # thousands of tables.
         return
     chosen = any(kind in choice.named.values() for choice in CHOICES)
     names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]
@@ -453,7 +454,7 @@ def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe
 
 
 def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
-    """Return the recipe with the value at a full key replaced, as if a file had only this key."""
+    """Return the recipe with one value replaced, given its full key, such as "descent.steps"."""
     for name in reversed(key.split(".")):
         value = {name: value}
     return _filled(Recipe, recipe, value, "")
@@ -475,9 +476,9 @@ def _declared(recipe: Recipe, key: str) -> Any:
 
 
 def _typed(text: str, annotation: Any) -> Any:
-    """Parse the text that a command line gives for a field with this annotation.
+    """Parse a value that was typed on a command line, for a field with the given type annotation.
 
-    The text is TOML, a string without quotation marks, or a list without brackets.
+    The text is a value in TOML, but strings need no quotation marks, and lists no brackets.
     """
     found = _value(text)
     if annotation is str and not isinstance(found, str):

@@ -1,7 +1,7 @@
 """The size of a chunk: the number of pictures of a batch that are painted at once.
 
 Two numbers limit the size: how many pictures fit into memory, and the number of pictures beyond which a
-larger chunk is hardly faster. Within these limits, sizes are preferred with which few programs are
+larger chunk is hardly faster. Within these limits, a size is chosen for which few programs have to be
 compiled.
 """
 

@@ -67,14 +67,15 @@ def with_forms(
     shape: tuple[int, int] | None = None,
     precision: Precision = FLOAT32,
 ) -> Params:
-    """Return the weights of the layers down to the deepest tap, with the forms that a loop needs.
+    """Return the weights of the layers that a loop of updates needs, with the forms of their kernels.
 
-    A form is an array that is computed from a kernel: the kernel transposed for the gradient and, on a
-    CPU, transformed for Winograd convolution where that is faster. This function computes the forms
-    once, before a loop of updates. If they were not computed before, XLA would flip and transpose 80 MB
-    of kernels in every update, which for a picture of 48 px took longer than the convolutions. A
-    kernel's two forms for Winograd convolution, plain and transposed, together take 8 times the memory
-    of the kernel.
+    These are the layers down to the deepest tap; a tap is a point at which losses read features. A form
+    is an array that is computed from a kernel: the kernel transposed for the gradient and, on a CPU,
+    transformed for Winograd convolution where that is faster. This function computes the forms once,
+    before a loop of updates. If they were not computed before, XLA would flip and transpose 80 MB of
+    kernels in every update, which for a picture of 48 px took longer than the convolutions. A kernel's
+    two forms for Winograd convolution, plain and transposed, together take 8 times the memory of the
+    kernel.
 
     Args:
       params: weights, with or without forms.
@@ -217,8 +218,9 @@ class Network:
 class Convolution(nn.Module):
     """A 3 x 3 convolution with the parameters `kernel` and `bias`, as a Flax module.
 
-    If the parameters contain forms of the kernel (see `with_forms`), it uses them. If a call gets
-    `size`, the features have this (height, width) and lie at the top left of a larger array `x`.
+    If the parameters contain forms of the kernel, which `with_forms` computes beforehand, these are
+    used. If a call gets `size`, the features have this (height, width) and lie at the top left of a
+    larger array `x`.
     """
 
     channels: int
@@ -242,17 +244,18 @@ class Convolution(nn.Module):
         return cut(y + bias, size)
 
 
-# A function of (name of a tap, activations at the tap) that returns anything.
+# Type of a function that gets the name of a tap and the activations there, and returns anything.
 Measure: TypeAlias = Callable[[str, FeatureMap], Any]
 
 
 class Trunk(nn.Module):
     """The convolutional layers of VGG-19, down to the deepest of `taps`, as a Flax module.
 
-    A call passes the activations at each tap to `measure`, and returns its results by tap. With `size`,
-    the pictures have this (height, width) and lie at the top left of larger arrays; their activations
-    lie at the top left, too, with zeros around them. With `network.remat`, only the results of
-    `measure` and the output of each block are stored for the gradient.
+    A tap is a point at which activations are read. A call passes the activations at each tap to
+    `measure`, and returns its results by tap. With `size`, the pictures have this (height, width) and
+    lie at the top left of larger arrays; their activations lie at the top left, too, with zeros around
+    them. With `network.remat`, only the results of `measure` and the output of each block are stored
+    for the gradient.
     """
 
     taps: tuple[str, ...]
@@ -282,8 +285,8 @@ def _block(
     """Compute one block: the convolutions and ReLUs before a pooling, and the pooling.
 
     Returns:
-      The output of the pooling, or None if the block has the deepest tap; and by tap, the results of
-      `measure` at the block's taps.
+      The output of the pooling, or None if the block has the deepest tap (point that is read); and the
+      results of `measure` for the block's taps, by tap.
     """
     network, found = trunk.network, {}
     deepest, last = max(trunk.taps, key=TAPS.index), BLOCKS[number - 1][0]
@@ -375,8 +378,9 @@ def measured(
 ) -> dict[str, Any]:
     """Compute given functions of the network's activations at some taps.
 
-    The functions are called inside the network. So with `network.remat`, the activations need not be
-    stored for the gradient. (The activations that `features` returns have to be stored.)
+    A tap is a point before or after a ReLU. The functions are called inside the network. So with
+    `network.remat`, the activations need not be stored for the gradient. (The activations that
+    `features` returns have to be stored.)
 
     Args:
       params: weights from `nst_jax.load_params`.

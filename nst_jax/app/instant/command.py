@@ -1,4 +1,4 @@
-"""The command `instant`: one picture, many pictures, or one in all 26 styles.
+"""The command `instant`, which paints one picture, many pictures, or one picture in all 26 styles.
 
 A row is one picture to paint: a content and a style. A record says how a row ended, and the result
 manifest is the file of the records. The 26 styles are those that a network of the package has learned.
@@ -46,12 +46,16 @@ from nst_jax.app.writing import where_instead, write_picture
 from nst_jax.feed_forward import instant_painter, style_names
 from nst_jax.images import sheets
 
-SILENT_SECONDS = 2.0  # after so many seconds without a result, a line says what takes the time
-COLUMNS = 6  # number of pictures side by side on the sheet of all styles
+# If there is no result after this number of seconds, a line is printed that says what takes so long.
+SILENT_SECONDS = 2.0
+COLUMNS = 6  # number of pictures in a row, on the sheet that shows one picture in all 26 styles
 
 
 def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
-    """Print the 26 styles, or paint one picture, many, or one in all 26 styles; return the exit code.
+    """Print the names of the 26 styles, or paint one or many pictures; return the exit code.
+
+    The 26 styles are those that a network of the package has learned. The command can also paint one
+    picture in all 26 styles, on a single sheet.
 
     If there is a single result, one of its input files may come from standard input, and the result may
     go to standard output.
@@ -105,7 +109,8 @@ def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
-        # Such an error means that an input file cannot be decoded or has changed, which is bad input.
+        # An error that begins with one of these names means that an input file cannot be decoded or has
+        # changed. That is bad input, so it is raised as a ValueError.
         if error.startswith(("`content`", "`style`", "`protect`")):
             raise ValueError(error)
         print_message("error", as_flags(error))
@@ -129,7 +134,8 @@ def _begun(
     """Show what will be painted; return the painter, and the display for progress."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
-    # Entries of jax's compilation cache that cannot be read are deleted until the command ends.
+    # From here to the end of the command, entries of jax's compilation cache that cannot be read are
+    # deleted.
     click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(precision=job.precision, programs=kept)
@@ -178,7 +184,7 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
 
 @contextmanager
 def _telling(display: Display, row: Row) -> Iterator[None]:
-    """Context manager: if its block is not done in `SILENT_SECONDS`, show a line on what is slow."""
+    """Context manager: if its block takes longer than `SILENT_SECONDS`, show what takes so long."""
     what = f"painting {px(row.shape)}; for the first picture of a size this includes compiling"
     timer = threading.Timer(SILENT_SECONDS, display.say, [what])
     timer.daemon = True
@@ -221,7 +227,7 @@ def _count(job: InstantJob) -> int:
 
 
 def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[results.Results, bool]:
-    """Paint the pictures of a job, and record how each of them ended.
+    """Paint all pictures that the command has to paint, and record how each of them ended.
 
     Returns:
       The records, and whether painting ran to its end; False after Ctrl-C.
@@ -262,7 +268,7 @@ def _paint_rest(
     display: Display,
     listed: results.Results,
 ) -> None:
-    """Paint the pictures of a job, and write each in another thread as soon as it is painted."""
+    """Paint the rows of `job`. Write each picture in a second thread, while the next one is painted."""
     done = 0
 
     def finish(painted: PaintedRow) -> None:
@@ -333,7 +339,7 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
 
 
 def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, Any]) -> int:
-    """Print the 26 styles, or draw the content in all of them on a sheet; return the exit code."""
+    """Print the names of the 26 styles, or paint the content in all of them; return the exit code."""
     for name, given in (("style", words), ("styles", chosen["styles"])):
         if given:
             raise ValueError(f"`{name}`: `--list` shows all 26 styles; omit one of the two")

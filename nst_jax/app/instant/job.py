@@ -74,7 +74,7 @@ class ChosenStyle:
 
     @property
     def words(self) -> str:
-        """The style as text for people: its names or files, with shares if there are several."""
+        """The style as text for the user: names or files, with their shares if there are several."""
         files = (NAME if path == STANDARD else str(path) for path in self.paths)
         mixed = self.names or tuple(files)
         if self.trained is None and len(mixed) == 1:
@@ -95,7 +95,8 @@ class Row(NamedTuple):
     output: Path
     seen: images.Glance  # size and digest of the content, which is not decoded yet
     shape: Shape  # (height, width) of the result
-    # Path of the mask of what stays as in the content, and how much of it stays; None: nothing stays.
+    # The protected part, which stays as it is in the content: path of its mask, and amount of
+    # protection. None if nothing is protected.
     protect: ProtectFile | None = None
     mask: images.Glance | None = None  # size and digest of the mask, which is not decoded yet
 
@@ -289,7 +290,7 @@ def _colors_and_realism(chosen: Mapping[str, Any]) -> tuple[str, float]:
 
 
 def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]) -> InstantJob:
-    """Return the checked job of one picture in one style.
+    """Check the arguments for one picture in one style, and return them as an `InstantJob`.
 
     Raises:
       ValueError: naming the argument that cannot be used.
@@ -317,11 +318,12 @@ def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, 
 
 
 def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]) -> InstantJob:
-    """Return the checked job of every content in every style.
+    """Check the arguments for painting every content in every style; return them as an `InstantJob`.
 
     Args:
       content: the first content: a file, a folder or a pattern.
-      words: with `--styles`, further contents; without it, the words of the one style of all contents.
+      words: the arguments after it. With `--styles`, these are further contents; without it, names or
+        files that describe the only style.
       chosen: the options.
 
     Raises:
@@ -373,7 +375,9 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
 
 
 def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> InstantJob:
-    """Return the checked job of one picture in all 26 styles, drawn on a sheet at `output`.
+    """Check the arguments for one picture in all 26 styles; return them as an `InstantJob`.
+
+    The results are drawn on one sheet, which is written to `output`.
 
     Raises:
       ValueError: naming the argument that cannot be used.

@@ -1,4 +1,4 @@
-"""The options of `dream`."""
+"""The command-line options of the command `dream` (Deep Dream)."""
 
 import click
 
@@ -17,7 +17,8 @@ from nst_jax.app.options.shared import (
     xla_logs,
 )
 
-# Defaults that help texts state. A test compares them with those of `nst_jax.dream`.
+# Defaults that the help texts of these options state. A test checks that `nst_jax.dream` has the same
+# defaults.
 DREAM_TAP, DREAM_STEPS, DREAM_STEP_SIZE, DREAM_JITTER = "relu4_4", "10", "0.0075", "32"
 DREAM_OCTAVES, DREAM_OCTAVE_SCALE, DREAM_SIZE, DREAM_GUIDE_SIZE = "4", "1.4", "512", "224"
 

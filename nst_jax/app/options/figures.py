@@ -1,11 +1,12 @@
-"""The options of `plot`, `gram` and `features`."""
+"""The command-line options of the commands `plot`, `gram` and `features`."""
 
 import click
 
 from nst_jax.app.options import shared
 from nst_jax.app.options.base import FILE, all_of, look, size
 
-# Defaults that help texts state; a test compares them with those of the functions that draw.
+# Defaults that the help texts of these options state: size in px, tap (layer of the network), number of
+# feature maps. A test checks that the functions that draw the figures have the same defaults.
 FIGURE_SIZE, FIGURE_TAP, FIGURE_MAPS = 512, "relu3_1", 48
 
 _size = size(

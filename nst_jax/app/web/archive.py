@@ -1,7 +1,7 @@
 """What a visitor can download: a picture with its inputs and its command line, or a film of a run.
 
-A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
-optimisation, which a visitor began. The pictures of a run show its canvas after some of its updates.
+A visitor is somebody who uses the web page. A run is the painting of one picture by optimisation, which
+a visitor began. The pictures of a run show its canvas after some of its updates.
 """
 
 import io

@@ -1,7 +1,7 @@
-"""Positions of a run: checkpoints in files, from which the run goes on after it has gone back.
+"""Checkpoints in files, called positions, to which a run of the web page can go back.
 
 A run is the painting of one picture by optimisation. It goes back if the visitor (somebody who uses the
-page in a browser) chooses one of its earlier pictures, from which it shall go on.
+web page) chooses one of its earlier pictures, from which it shall go on.
 """
 
 import shutil
@@ -15,8 +15,9 @@ from nst_jax import checkpoints
 from nst_jax._types import Checkpoint
 from nst_jax.app.web import limits
 
-# Least number of seconds between two positions. When a run goes back, it needs up to about this time to
-# paint the chosen picture again, or longer if positions were deleted to save space.
+# Least number of seconds between two positions (checkpoints in files). When a run goes back to an
+# earlier picture, it needs up to about this time to paint that picture again. It may need longer if
+# positions were deleted to save space.
 SECONDS = 5.0
 # If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one.
 PAUSE = 20
@@ -70,20 +71,23 @@ class Positions:
         self._pause = max(SECONDS, PAUSE * (self._written - begun))
 
     def _has_room(self) -> bool:
-        """Return whether another position as large as the last one may be written."""
+        """Return whether the limit and the disk allow another file as large as the last checkpoint."""
         free = shutil.disk_usage(self._folder).free
         return self._size <= min(limits.MOST_POSITION_BYTES, free / SPARE)
 
     def before(self, step: int) -> Checkpoint | None:
-        """Return the last position after at most `step` updates; None if the run must begin anew.
+        """Return the latest checkpoint after at most `step` updates; None if there is none.
 
-        Later positions are deleted.
+        Without a checkpoint, the run must begin anew. Later checkpoints are deleted.
         """
         self._drop([one for one in self._known if one.step > step])
         return checkpoints.load(self._known[-1].path) if self._known else None
 
     def _thin(self) -> None:
-        """Delete every second position until all fit into the limit; the newest one stays longest."""
+        """Delete every second checkpoint until all together have at most `MOST_POSITION_BYTES`.
+
+        The newest checkpoint is deleted last.
+        """
         while self._known and sum(one.size for one in self._known) > limits.MOST_POSITION_BYTES:
             self._drop(self._known[-2::-2] or self._known)
 

@@ -1,4 +1,4 @@
-"""The visitors of the page: each browser is a visitor, with pictures and a run of its own.
+"""The visitors of the web page: each browser is a visitor, with pictures and a run of its own.
 
 The server finds a visitor by the cookie that the browser sends with each request. A run is the painting
 of one picture by optimisation. A start is a picture of a run from which another run starts.
@@ -25,7 +25,7 @@ MakeWork: TypeAlias = Callable[[Sequence[str], Path], Work]
 
 
 class Visitor:
-    """One browser: its pictures, its run, and how many of its tabs show the page."""
+    """One browser: its pictures, its run, and how many of its tabs show the web page."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Make a visitor whose files are kept in `folder`, which must exist."""
@@ -34,7 +34,7 @@ class Visitor:
         self.run: Run | None = None
         self.quick: QuickPicture | None = None
         self.asked = 0  # number of requests so far for a picture by a single pass of a network
-        self.streams = 0  # number of open pages
+        self.streams = 0  # number of tabs in which this browser shows the web page
         # The settings with which the run was begun; None if there is no run.
         self.last_settings: dict[str, Any] | None = None
         self._clock = clock
@@ -43,7 +43,7 @@ class Visitor:
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
         self._starts = 0  # number of pictures so far that were kept to start another run from
-        # Name of the file of such a picture -> the command lines that make the picture.
+        # File name of the latest of these pictures -> the command lines that make this picture.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -51,10 +51,10 @@ class Visitor:
     # --- Open pages -------------------------------------------------------------------------------
 
     def came(self) -> None:
-        """Record that a page was opened; from now on, the server keeps this page up to date.
+        """Record that a tab with the web page was opened. From now on, the server keeps it up to date.
 
         Raises:
-          ValueError: if this browser has too many open pages.
+          ValueError: if this browser has the web page open in too many tabs.
         """
         with self._lock:
             if self.streams >= limits.MOST_STREAMS:
@@ -64,7 +64,7 @@ class Visitor:
             self.streams += 1
 
     def left(self) -> None:
-        """Record that a page was closed."""
+        """Record that a tab with the web page was closed."""
         with self._lock:
             self.streams -= 1
             self._seen = self._clock()
@@ -74,14 +74,14 @@ class Visitor:
         self._seen = self._clock()
 
     def away(self) -> float:
-        """Return the seconds since the visitor last closed a page or sent a request.
+        """Return the seconds since the visitor last closed a tab of the web page or sent a request.
 
-        The result is 0 if a page is open.
+        The result is 0 if the web page is open in a tab.
         """
         return 0.0 if self.streams else self._clock() - self._seen
 
     def is_watching(self) -> bool:
-        """Return whether a page is open, or was less than `UNWATCHED_SECONDS` ago.
+        """Return whether the web page is open in a tab, or was less than `UNWATCHED_SECONDS` ago.
 
         So the result is still True while the page is reloaded.
         """
@@ -93,10 +93,10 @@ class Visitor:
         """Check settings, put a run with these settings into the queue, and stop the previous run.
 
         Args:
-          given: the settings as the page sent them, decoded from JSON.
+          given: the settings as the web page sent them, decoded from JSON.
           queue: the queue of all visitors.
           make_work: makes the `Work` of the run, which is the computation that paints its picture.
-          keep: whether the run goes on when no page is open that shows it.
+          keep: whether the run goes on when no open tab shows it.
 
         Raises:
           ValueError: with a message of one sentence, if the settings cannot be used.
@@ -137,7 +137,7 @@ class Visitor:
         return run
 
     def clear(self) -> None:
-        """Delete the pictures of earlier runs that have ended."""
+        """Delete the folders of earlier runs that have ended, with their pictures."""
         with self._lock:
             ended = [one for one in self._before if one.state in ENDED]
             self._before = [one for one in self._before if one not in ended]
@@ -163,7 +163,7 @@ class Visitor:
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
-        # Earlier starts are deleted here, since the page cannot remove them, and since they count
+        # Earlier starts are deleted here, since the web page cannot remove them, and since they count
         # towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
@@ -176,7 +176,7 @@ class Visitor:
     # --- What the page shows ----------------------------------------------------------------------
 
     def status(self, queue: Queue) -> dict[str, Any]:
-        """Return, as JSON values, all that the page shows and that may change without a request."""
+        """Return, as JSON values, all that the web page shows and that may change while it is open."""
         return {
             "pictures": [one.as_json() for one in list(self.uploads.known.values())],
             "run": None if self.run is None else run_status(self.run, queue),
@@ -185,7 +185,7 @@ class Visitor:
 
 
 def run_status(run: Run, queue: Queue) -> dict[str, Any]:
-    """Return what the page shows of a run, as JSON values."""
+    """Return what the web page shows of a run, as JSON values."""
     progress, kept = run.progress, run.kept
     return {
         "id": run.folder.name,
@@ -222,8 +222,7 @@ class Visitors:
         """Make a new visitor; return the secret for the visitor's cookie, and the visitor.
 
         Raises:
-          ValueError: if there are too many visitors, of whom none can be forgotten (deleted with all
-            pictures).
+          ValueError: if there are too many visitors, and none of them may be deleted to make room.
         """
         with self._lock:
             if len(self._known) >= limits.MOST_VISITORS and not self._forget_one():
@@ -238,7 +237,7 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause the runs that no open page shows; delete visitors who have been away for long.
+        """Pause the runs that no open tab shows; delete visitors who have been away for long.
 
         The pictures of such a visitor are deleted as well.
         """
