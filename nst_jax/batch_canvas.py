@@ -516,8 +516,8 @@ _style_targets = Jitted(style_targets)
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
     """Return for each of n pictures its image in `found`, or, if `whole` is False, that in `before`.
 
-    `whole` is False for a picture that diverged at an earlier scale. Images from `before` are clipped to
-    [0, 1].
+    `whole` is False for a picture that diverged at an earlier scale. Images from `before` are clipped
+    to [0, 1].
     """
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 
