@@ -40,10 +40,12 @@ def cut(x: Array, size: RealSize) -> Array:
 
 
 def halved_size(size: RealSize, ceil: bool) -> RealSize:
-    """Return the real (height, width) after a pooling that halves both sides.
+    """Return the (height, width) of a picture after a pooling that halves both sides.
+
+    The picture lies at the top left of a larger array, so its size is not that of the array.
 
     Args:
-      size: the real (height, width) before the pooling.
+      size: the (height, width) of the picture before the pooling.
       ceil: whether the pooling keeps the last row or column of an odd side; if not, it drops them.
     """
     return (size + int(ceil)) // 2

@@ -1,4 +1,7 @@
-"""The canvases of a batch: pictures optimised together, by `jax.vmap` of the loop for one picture."""
+"""The canvases of a batch: pictures that are optimised together.
+
+The updates are those of a single picture, mapped over the pictures by `jax.vmap`.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -52,7 +55,7 @@ class Member(NamedTuple):
 
 
 class BatchWeights(NamedTuple):
-    """The weights in the two versions that a batch needs: one computes targets, one runs the loop."""
+    """The weights in the two versions that a batch needs: one for the targets, one for the updates."""
 
     measuring: Params  # as loaded; for the features of contents and the statistics of styles
     # With the transposed and Winograd kernels that `with_forms` adds, which make the updates faster;
@@ -117,9 +120,9 @@ class BatchCanvas:
     def measure(self, scale: int) -> Targets:
         """Compute the targets of all pictures of the chunk at a scale, stacked along a first axis.
 
-        Each content and each style is measured only once, even if several members have it. In a bucket
-        (`Plan.in_bucket`), members may have the same style in several sizes; it is then measured once
-        for each of these sizes.
+        Each content and each style is measured only once, even if several pictures have it. If the
+        pictures differ in size and lie in larger arrays (`Plan.in_bucket`), they may have the same
+        style in several sizes; it is then measured once for each of these sizes.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
@@ -138,8 +141,9 @@ class BatchCanvas:
                 picture = sharding.replicate(picture, mesh)
                 contents[member.content] = pieces.content(picture, **real)
                 photos[member.content] = pieces.photo(picture)
-            # In a bucket, contents differ in size, and for each of them the recipe's size rule may give
-            # the same style another size. So in a bucket, the sizes are part of the key.
+            # In a bucket (larger arrays, in which pictures of several sizes lie), contents differ in
+            # size, and for each of them the recipe's size rule may give the same style another size. So
+            # in a bucket, the sizes are part of the key.
             name = (member.style, here.style_shapes) if self.plan.in_bucket else member.style
             if name not in styles and self.plan.in_bucket:
                 styles[name] = self._statistics_in_bucket(scale, member, pieces)
@@ -227,9 +231,10 @@ class BatchCanvas:
         return np.asarray(shapes, np.int32)
 
     def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
-        """Compute the targets of a chunk whose pictures have regions, protected or transparent parts.
+        """Compute targets for pictures that have regions, protected parts or transparent parts.
 
-        The targets of all pictures are stacked along a first axis.
+        The targets of all pictures of the chunk (the pictures that are painted at once) are stacked
+        along a first axis.
         """
         mesh, found = band_mesh(self.plan.mesh), []
         for place, member in enumerate(self._members):
@@ -306,14 +311,14 @@ class BatchCanvas:
         return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Return the images of the scale before, resized and laid into the larger arrays of a scale.
+        """Resize the images of the previous scale, and return them at the top left of larger arrays.
 
         Each picture is cut out of its array, and resized to the size that it has at `scale`. NumPy does
         that on the host, so that nothing is compiled for the sizes of the pictures.
 
         Args:
           scale: index of the scale to which the images are resized.
-          images: the images of the scale before, [members, h, w, 3], in the arrays of that scale.
+          images: the images of the previous scale, [members, h, w, 3], at the top left of its arrays.
         """
         descent, array = self.plan.recipe.descent, self.plan.scales[scale].shape
         found = []
@@ -383,9 +388,9 @@ class BatchCanvas:
         return state, None
 
     def stalled(self) -> list[bool]:
-        """Return for each picture, after its last update, whether the run painted nothing in it.
+        """Return for each picture, after its last update, whether the updates had no effect on it.
 
-        `descent.has_stalled` decides that from the total losses of all updates.
+        That is so if at every scale the last total loss equals the first; see `descent.has_stalled`.
         """
         totals = np.concatenate(self._totals, axis=1)[: self._count]
         return [has_stalled(one, self.plan.scales) for one in totals]
@@ -444,9 +449,10 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Image) -> Image:
-        """Return one painted image with edges, colours and protected parts changed as the recipe says.
+        """Return one painted image after its last changes, which `prepare.Finisher` makes.
 
-        `prepare.Finisher` does that. `place` is the index of the picture in the chunk.
+        Edges and colours are changed as the recipe says, and protected parts of the content are
+        restored. `place` is the index of the picture in the chunk.
         """
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)
@@ -499,7 +505,8 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # --- Compiled functions ---------------------------------------------------------------------------
 #
-# A function `_x_many` does for all canvases of a chunk what `x` in `nst_jax.optimize` does for one.
+# A function `_x_many` does for all canvases of a chunk (the pictures that are painted at once) what `x`
+# in `nst_jax.optimize` does for one canvas.
 
 _enlarge = Jitted(optimize.enlarged, static_argnums=(1, 2, 3))
 _style_targets = Jitted(style_targets)
@@ -507,7 +514,11 @@ _style_targets = Jitted(style_targets)
 
 @Jitted
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
-    """Return the images `found` where `whole` is True, and elsewhere the images `before`, clipped."""
+    """Return for each of n pictures its image in `found`, or, if `whole` is False, that in `before`.
+
+    `whole` is False for a picture that diverged at an earlier scale. Images from `before` are clipped
+    to [0, 1].
+    """
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 
 

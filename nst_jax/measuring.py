@@ -81,7 +81,10 @@ PROGRAMS = MeasuringPrograms(
 
 
 class Measuring:
-    """Measures contents and styles at one scale (resolution), a picture or tile after the other."""
+    """Computes targets at one scale (resolution), one picture or tile after the other.
+
+    Targets are what a canvas is compared with: features of the content, and statistics of the style.
+    """
 
     def __init__(
         self,
@@ -178,7 +181,8 @@ class Measuring:
 
         Args:
           content: [h, w, 3].
-          styles: pictures [h', w', 3]: the styles, then the styles of the regions.
+          styles: pictures [h', w', 3]: one or several styles for the pixels in no region, then one for
+            each region.
           controls: the masks and numbers of regions and protected parts, at the sizes of these
             pictures.
           names: a pair: a name for the content, and a list with a name for each style and its mask.
@@ -237,7 +241,8 @@ def targets_of(
     Args:
       measuring: measures the pictures, with the recipe at the scale of the canvas.
       content: [h, w, 3], of the size of the canvas.
-      styles: pictures [h', w', 3]: the styles, then the styles of the regions.
+      styles: pictures [h', w', 3]: one or several styles for the pixels in no region, then one for
+            each region.
       controls: regions, protected and transparent parts; None if there are none.
     """
     if controls is not None:

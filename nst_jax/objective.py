@@ -61,8 +61,8 @@ class Sums(NamedTuple):
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
     # the sum of the additional content loss, which compares protected parts. The two sums of content
-    # losses are None at taps that these losses do not read. With guides, the sums of a style loss are
-    # stacked, with one entry for each region.
+    # losses are None at taps that these losses do not read. If there are regions, the sums of a style
+    # loss are stacked, with one entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
@@ -271,8 +271,8 @@ class _Measured(NamedTuple):
 class _Size(NamedTuple):
     """The size of the features at one tap.
 
-    The numbers are ints. They are traced floats if the picture lies at the top left of a larger array,
-    since the program then gets the picture's size only at runtime.
+    The numbers are ints; or traced floats, if the picture lies at the top left of a larger array, since
+    the program then gets the picture's size only at runtime.
     """
 
     height: Count
@@ -387,8 +387,8 @@ def _over_regions(
 
 # --- Sums over a picture --------------------------------------------------------------------------
 
-# A function that takes the name of a tap and features (or a mask) there, and returns the part of these
-# over which sums go: all of it for a whole picture, or the core of a tile.
+# A function of (name of a tap, features or a mask at this tap), which returns the part over which the
+# losses are summed: everything for a whole picture; for a tile, the tile without its margin.
 Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 
@@ -540,7 +540,7 @@ def _tiled_sums(
 def _tiled_forward(
     static: tuple[_Measured, Grid], params: Any, image: Any, content: Any, guides: Any
 ) -> tuple[Sums, tuple[Params, Image, Features, Guides | None]]:
-    # `symbolic_zeros` gives each leaf the attribute `perturbed`: whether its gradient is wanted.
+    # With `symbolic_zeros`, each leaf has the attribute `perturbed`: whether its gradient is wanted.
     others = jax.tree.leaves((params, content, guides), is_leaf=_is_primal)
     if any(leaf.perturbed for leaf in others):
         raise NotImplementedError(
@@ -553,7 +553,10 @@ def _tiled_forward(
 
 
 def _is_primal(leaf: Any) -> bool:
-    """Return whether a leaf is a value with the attribute `perturbed`, as `symbolic_zeros` makes it."""
+    """Return whether a leaf has the attribute `perturbed`.
+
+    The option `symbolic_zeros` of `jax.custom_vjp` wraps each value in an object with this attribute.
+    """
     return hasattr(leaf, "perturbed")
 
 

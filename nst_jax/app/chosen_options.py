@@ -67,7 +67,8 @@ def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
       pictures are known; None if there are no buckets.
 
     Raises:
-      ValueError: if the command paints with Ray or in bands, where there are no buckets.
+      ValueError: if the command paints with Ray, or with several devices for each picture (`--bands`);
+        then there can be no buckets.
     """
     bucket = buckets.checked_bucket(chosen["bucket"])
     for name, unset in (("runner", "local"), ("bands", 1)):
@@ -88,10 +89,10 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 
 
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the paths of the files of start, recipe and weights, as far as the options name files.
+    """Return the paths of the start picture, the recipe file and the weights file that options name.
 
-    Masks are not returned, nor is a weights file that only the environment variable `NST_JAX_WEIGHTS`
-    names.
+    A file that no option names is left out, even if the environment variable `NST_JAX_WEIGHTS` names a
+    weights file. Masks are not returned.
 
     Args:
       chosen: the options of the command.

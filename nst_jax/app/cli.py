@@ -211,7 +211,7 @@ def stylize(begun: float, content: Path, style: tuple[StyleShare, ...], **chosen
 @painting.texture
 @click.pass_obj
 def texture(begun: float, style: tuple[StyleShare, ...], **chosen: Any) -> int:
-    """Paint the texture of STYLE at any size: a picture like it everywhere, that depicts nothing.
+    """Paint the texture of STYLE at any size: a picture that looks like STYLE but depicts nothing.
 
     Several styles are blended, equally or by their shares: a.jpg:0.7 b.jpg:0.3. With --tile-seamless
     copies of the result can be laid side by side.

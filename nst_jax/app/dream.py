@@ -1,4 +1,4 @@
-"""The work of the command `dream` (Deep Dream): the job of one picture, and the run that paints it.
+"""The work of the command `dream` (Deep Dream): check its inputs and options, and paint the picture.
 
 A dream changes a picture so that layers of the network respond more strongly to it. It does so at
 several sizes of the picture one after the other, from small to large, which are called octaves.
@@ -90,7 +90,7 @@ def dream_job(
     outputs: Outputs,
     **options: Any,
 ) -> DreamJob:
-    """Plan the dream of one picture, and return its job.
+    """Plan the dream of one picture, and return it with its inputs and options as a `DreamJob`.
 
     Args:
       content: the picture from which the dream starts.
@@ -122,12 +122,12 @@ def dream_job(
 
 
 def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Display) -> Ending:
-    """Run the dream of a job, and write all files that the job requests.
+    """Paint a dream, and write all files that the options request.
 
     Args:
       params: the weights of the network.
       weights: description of the weights file.
-      job: a checked job.
+      job: the inputs, options and plan of the dream, from `dream_job`.
       display: where progress is shown.
 
     Returns:
@@ -236,7 +236,10 @@ def of_dream(job: DreamJob, weights: WeightsInfo) -> dict[str, Any]:
 
 
 def _introduce(job: DreamJob, facts: dict[str, Any], display: Display) -> None:
-    """Show, before the run, its device, weights, layers, sizes and memory, and notes."""
+    """Show, before the run, its device, weights, layers, sizes and memory.
+
+    Notes are shown too: a warning if memory is scarce, and what was converted in the input pictures.
+    """
     plan, pictures = job.plan, job.plan.recipe.pictures
     last, filter_name = plan.scales[-1], facts["filter"]
     lines = {

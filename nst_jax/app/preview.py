@@ -27,8 +27,9 @@ from nst_jax.scaling import capacity
 LARGEST = 384  # longest side of a preview in px; painting a larger one would take too long
 
 # Seconds for which a run without `--every` waits for its preview. They suffice to paint the preview,
-# but not to compile its programs. These are compiled only once: later runs load them. The run waits
-# before it is planned, since planning at the same time would slow the preview down.
+# but not to compile the programs for that; these are compiled only once, and later runs load them. With
+# `--every`, the user has asked for pictures during the run, and the run waits as long as the preview
+# takes. It waits before it is planned, since planning at the same time would slow the preview down.
 PATIENCE = 1.5
 
 
@@ -201,7 +202,7 @@ def _painted(
         small = images.bicubic_8bit(content.image, shape)
         network.result()
     # The network paints the whole picture in one style. So the styles of single layers are left out
-    # here, and regions by `controlled_request`.
+    # here, and `controlled_request` leaves out regions.
     blended = recipe.terms.blended_styles(resized)
     request, finish = instant_controls.controlled_request(
         painter,

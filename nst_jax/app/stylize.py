@@ -1,4 +1,4 @@
-"""The command `stylize`, and a function that makes its job for other code, such as the command `web`.
+"""The command `stylize`, and a function that checks its options for other code, such as `web`.
 
 A run is the painting of one picture.
 """
@@ -61,7 +61,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
 
 
 def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> PictureJob:
-    """Return the checked job of `stylize` without painting it.
+    """Check what `stylize` would paint, and return it with its plan; paint nothing.
 
     Args:
       content: path of the photo.
@@ -104,7 +104,7 @@ def _stylize_job(
     asked: _Asked,
     early: preview.Preview | None = None,
 ) -> PictureJob:
-    """Return the checked job of `stylize`.
+    """Read and check all that `stylize` needs to paint, and return it with its plan.
 
     If `early` is given, it begins to paint a preview as soon as the size of the result is known.
     """

@@ -70,7 +70,7 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepJob(Job):
-    """The checked job of a sweep, whose canvases are drawn in one grid.
+    """The checked inputs and options of a sweep, which draws many canvases in one grid.
 
     Attributes:
       content: the content picture.
@@ -78,10 +78,10 @@ class SweepJob(Job):
       rows: the axis with one value for each row, or None for a single row.
       columns: the axis with one value for each column.
       labels: for each canvas, row by row, its swept values as text.
-      plan: the plan of one group of canvases. In the plan's recipe, however, swept numbers are arrays
-        with one number for each canvas of the whole grid.
-      scales: the scales (resolution levels) of each canvas, with its real sizes. With a bucket, `plan`
-        has the sizes of the larger arrays in which the canvases lie.
+      plan: the plan of one group: the canvases that are painted together. In its recipe, however, swept
+        numbers are arrays with one number for each canvas of the whole grid.
+      scales: the scales (resolution levels), with the sizes of each canvas. With `--bucket`, canvases
+        lie in larger arrays, and `plan` has the sizes of these arrays instead.
       controls: regions and protection, the same for all canvases.
       given: regions, protection and the opacities of the pictures, checked; None if there are neither
         regions nor protection, and all pictures are opaque.
@@ -311,14 +311,14 @@ def sweep_job(
     bucket: int | None = None,
     **options: Any,
 ) -> SweepJob:
-    """Make the job of a sweep and its plan.
+    """Check the inputs and options of a sweep, and plan it.
 
     Args:
       content: the content picture.
       styles: the style picture, or several to blend.
-      recipe: the recipe with every flag applied except those in `values`.
+      recipe: the recipe, with the changes by all options of the command except those in `values`.
       values: maps keys of `TITLES` to their values: numbers, or for "layers" the text of `--layers`.
-      controls: regions and protection, as they were read; None if there are none.
+      controls: regions and protection, as they were read from files; None if there are none.
       chunk: largest number of canvases painted at once; None means as many as fit into memory, up to
         the number beyond which painting more at once is no faster.
       devices: the devices that share the canvases: a number of devices, "all", or a list of them. None
@@ -388,12 +388,12 @@ def _labels(rows: Axis | None, columns: Axis) -> tuple[str, ...]:
 def paint_sweep(
     params: Params, weights: WeightsInfo, job: SweepJob, display: Display
 ) -> Iterator[PaintedCell]:
-    """Paint the canvases of a sweep, group by group.
+    """Paint the canvases of a sweep in groups, whose canvases are painted together.
 
     Args:
       params: the weights.
       weights: description of the weights file.
-      job: the checked job.
+      job: the inputs, options and plan, from `sweep_job`.
       display: where progress is shown.
 
     Yields:
@@ -476,12 +476,12 @@ def write_grid(job: SweepJob, weights: WeightsInfo, painted: Mapping[int, Painte
     """Draw the canvases as a labelled grid, and write it; without canvases, write nothing.
 
     Args:
-      job: the checked job.
+      job: the inputs, options and plan of the sweep.
       weights: description of the weights file.
       painted: maps the index of each painted cell of the grid, counted row by row, to its canvas.
 
     Raises:
-      OSError: if the file cannot be written; the message says where the grid went instead.
+      OSError: if the file cannot be written; the message says where the grid was written instead.
     """
     if not painted:
         return
@@ -498,7 +498,7 @@ def drawn(job: SweepJob, canvases: Mapping[int, Any]) -> np.ndarray:
     """Return the labelled grid of the canvases.
 
     Args:
-      job: the job, from which titles and labels are taken.
+      job: the sweep, from which titles and labels are taken.
       canvases: maps the index of each painted cell of the grid, counted row by row, to its image.
 
     Returns:

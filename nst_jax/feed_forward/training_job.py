@@ -235,7 +235,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def identity_of(params: Params, job: TrainingJob) -> dict[str, Any]:
-    """Return all that a training's result depends on, except its device and its number of updates.
+    """Return all that a training's result depends on, except the devices and the number of updates.
 
     A training may be resumed from a checkpoint only if this dictionary equals the checkpoint's `facts`.
 

@@ -246,7 +246,8 @@ def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
     pixels = np.concatenate([frames[int(index)].reshape(-1, 3)[::step] for index in chosen])
     means, counts = _binned(pixels)
     weights = np.sqrt(counts)
-    # k-means starts from the colours of 256 bins at equal distances in the order of the bins.
+    # k-means starts from the mean colours of 256 bins. Neighbours in the list of bins have similar
+    # colours, so bins at equal distances in the list are spread over the colours of the film.
     colors = means[np.linspace(0, len(means) - 1, 256).round().astype(int)]
     for _ in range(_REFINEMENTS):
         nearest = _nearest(means, colors)

@@ -94,7 +94,7 @@ class StyleLoss(NamedTuple):
         right for averages over positions, such as the mean and the second moment of features, but not
         for their covariance.
       masked_sums: function of (features [h, w, c], mask T [h, w] in [0, 1], precision of matrix
-        products); returns the same sums as `sums`, but with each position counted T² times. If it is
+        products); returns the same sums as `sums`, but with each position weighted by T². If it is
         None, masks with values other than 0 and 1 are refused, and the features are multiplied by the
         mask before `sums`. A loss that is not additive is never used with masks.
 
@@ -127,9 +127,10 @@ class StyleLoss(NamedTuple):
     def sums_of_masked(
         self, features: FeatureMap, mask: PositionMask, products: lax.Precision
     ) -> Statistic:
-        """Return the sums over the positions of features [h, w, c], counting each position T² times.
+        """Return the sums over the positions of features [h, w, c], each position weighted by T².
 
-        T is the value of `mask` [h, w] at the position.
+        T is the value of `mask` [h, w] at the position. Features multiplied by T give the weight T² in
+        sums of their products, such as Gram matrices.
         """
         if self.masked_sums is not None:
             return self.masked_sums(features, mask, products)
@@ -217,8 +218,9 @@ class JointContentLoss(NamedTuple):
 
     Attributes:
       distance: function of (features of the canvas by tap, features of the content by tap, the (height,
-        width) of both pictures, number of the update), and of a keyword argument `unit` as in
-        `MatchingLoss.with_pixels`; returns the loss, a scalar.
+        width) that both pictures have, number of the update), and of a keyword argument `unit`: how
+        many times larger the network's features are than with torchvision's weights. Returns the loss,
+        a scalar.
       costs: function of (features of the canvas by tap, the canvas' (height, width)), of which it reads
         only shapes and types; returns the `MatchingCosts` of an update.
     """
@@ -245,9 +247,9 @@ class Variation(NamedTuple):
         differences dy and dx of a pixel where the mask is False are left out.
       value: function of (the result of `sums`, (h, w) of the whole picture as ints or scalar arrays);
         returns the loss, a scalar.
-      additive: whether `sums` really returns sums over pixels: if a picture is cut into two halves, and
-        each half also has the adjacent row or column of the other half with the mask False there, the
-        sums of both halves add up to those of the whole picture. Computing a picture in tiles, or in
+      additive: whether `sums` really returns sums over pixels, so that the sums of two halves of a
+        picture add up to those of the whole picture. (For this, each half also gets the adjacent row or
+        column of the other half, where the mask is False.) Computing a picture in tiles, or in
         one horizontal band per device, requires this; if False, a picture is always computed in one
         piece.
       sized: whether `sums` accepts a third argument, int32 [2]: the (height, width) of a picture that

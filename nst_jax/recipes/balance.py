@@ -102,8 +102,8 @@ def _style_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     ones = jnp.ones((channels, channels))
     extent = Extent(height * width, shape[0] * shape[1])
     loss = recipe.terms.statistic_loss.distance(ones, jnp.zeros_like(ones), extent)
-    # The matrix of ones and that of zeros differ by dG = 1 everywhere, so S is 1 / N², where N is the
-    # number of channels.
+    # The matrix of ones and that of zeros differ by dG = 1 everywhere. With N channels,
+    # S = mean((dG / N)²) is 1 / N² for them, so the factor of S is the loss times N².
     return float(loss) * channels**2
 
 

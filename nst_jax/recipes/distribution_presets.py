@@ -35,7 +35,7 @@ GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 # the same factor as the canvas.
 # The source makes 3000 updates for 512 px, and 500 more or fewer for each factor √2 in size; here the
 # number of updates is 3000 for other sizes, too, unless `steps` is given.
-# Versions: PyTorch 1.13 to 2, Pillow 9; what the source uses of them computes the same today.
+# The source ran with PyTorch 1.13 to 2 and Pillow 9. What it uses of them computes the same today.
 CROWSONKB = Recipe(
     name="crowsonkb",
     source="crowsonkb/style-transfer-pytorch @ e7e2c713, style_transfer/style_transfer.py, with Adam; "
@@ -69,13 +69,14 @@ CROWSONKB = Recipe(
 # This recipe synthesises a texture: of the content picture only the size is used, as the size of the
 # canvas. The source does not resize its texture, and crops it to multiples of 8 px; here a style of any
 # size is used, and each pooling drops an odd last row or column.
-# The source's network has weights of its own, scaled so that activations are about 1 in each layer.
-# Here the loss at each layer is instead divided by the square of the layer's mean activation in the
-# embedded network, averaged over the sample pictures at 256 px: the `style_layer_weights` below are 1
-# divided by these squares, as `sliced_layer_weights` of `tests/make_quality_golden.py` computes them.
+# The source's network has weights that are scaled so that activations are about 1 in each layer. Here
+# the weights are those that come with this package. Instead, the loss at each layer is divided by the
+# square of the layer's mean activation. `sliced_layer_weights` of `tests/make_quality_golden.py`
+# measures these means on the package's sample pictures at 256 px; the `style_layer_weights` below are 1
+# divided by their squares.
 # The source calls torch's L-BFGS 64 times, for 64 evaluations of the loss each. There, such a call may
 # end before its 64th evaluation; here all 4096 evaluations are made.
-# Versions: PyTorch 1, whose L-BFGS computes the same as today's.
+# The source ran with PyTorch 1, whose L-BFGS computes the same as today's.
 SLICED_WASSERSTEIN = Recipe(
     name="sliced-wasserstein",
     source="tchambon/A-Sliced-Wasserstein-Loss-for-Neural-Texture-Synthesis @ 491ee6db, "
@@ -115,7 +116,7 @@ SLICED_WASSERSTEIN = Recipe(
 # values themselves are matched (see `losses.channel_histograms`). The source resizes pictures with
 # OpenCV's INTER_AREA; here a Lanczos filter is used. Some parts of the paper's method are left out,
 # among them several scales, and weights that adapt to the gradients.
-# Versions: TensorFlow 1 of 2017, whose Adam is Keras' Adam.
+# The source ran with TensorFlow 1 of 2017, whose Adam is defined like Keras' Adam.
 HISTOGRAM = Recipe(
     name="histogram",
     source="rejunity/neural-style-tf @ 89839ce4, neural_style.py with --optimizer adam, after Risser, "
@@ -175,7 +176,7 @@ HISTOGRAM = Recipe(
 # The source's optional content loss, off by default, is left out: `content_weight` is 0. The content is
 # kept only by the matches: they are sought for a picture that is mixed from content and canvas, with
 # the share `search_content` of the content.
-# Versions: it is not known with which versions of its libraries the source ran.
+# It is not known with which versions of its libraries the source ran.
 NNST_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
     "relu4_1", "relu4_2", "relu4_3",
@@ -231,7 +232,7 @@ NNST = Recipe(
 # its pyramid with torch's `align_corners=True`; here they are resized with half-pixel centres, which is
 # `align_corners=False`. The source resizes its files bilinearly, without antialiasing, to each scale;
 # here the pictures of every scale are made from those of the final size, antialiased.
-# Versions: PyTorch 0.4 or 1; what the source uses of PyTorch computes the same today.
+# The source ran with PyTorch 0.4 or 1. What it uses of PyTorch computes the same today.
 STROTSS_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_3", "relu5_3",
 )  # fmt: skip

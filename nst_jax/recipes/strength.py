@@ -5,9 +5,10 @@ as one formula can do so for all pictures.
 
 As the style weight grows by equal factors, the picture first changes slowly, then fast, then hardly at
 all. Let w be how far a picture has changed on the way from the photo (w = 0) to the picture painted
-with a very large style weight (w = 1). w was measured on pairs of pictures (`benchmarks/strength.py`),
-as the mean of three shares: those of the whole change in the pixels, in the distance to the style, and
-in the distance to the content. The results are near the logistic curve
+with a very large style weight (w = 1). `benchmarks/strength.py` measured w for pairs of a content and a
+style, as the mean of three numbers that also go from 0 to 1: how far the pixels have changed, how far
+the distance to the style has changed, and how far the distance to the content has changed. The results
+are near the logistic curve
 
     w(f) = 1 / (1 + (HALF / f)^STEEPNESS)
 
@@ -25,14 +26,20 @@ import numpy as np
 
 from nst_jax import _checks
 
-# These two numbers were fitted to the pairs of pictures in benchmarks/results/strength-cpu.json that
-# the recipe `default` painted, and rounded to one digit, since single pairs differ by more.
-HALF = 0.1  # factor of the style weight at which w is 1/2; the module's docstring defines w
-STEEPNESS = 0.7  # w / (1 - w) is proportional to the factor raised to this power
+# These two numbers were fitted to what the recipe `default` painted for the pairs of content and style
+# in benchmarks/results/strength-cpu.json. They are rounded to one digit, since single pairs differ by
+# more.
+# Factor of the style weight at which a picture is halfway between the photo and the picture with a very
+# large style weight.
+HALF = 0.1
+# How fast the picture changes with the logarithm of the factor: the exponent in the logistic curve
+# w = 1 / (1 + (HALF / factor)^STEEPNESS), where w goes from 0 (the photo) to 1 (the picture with a very
+# large style weight).
+STEEPNESS = 0.7
 
-# These two numbers were chosen. At strength 0, w is about 0.08: the style can just be seen. With this
-# value of OWN, strength 1 multiplies the style weight by about 12; with still larger style weights,
-# pictures hardly change.
+# These two numbers were chosen, not fitted. At strength 0, w in the formula above is about 0.08, so the
+# style can just be seen. With this value of OWN, strength 1 multiplies the style weight by about 12;
+# with still larger style weights, pictures hardly change.
 SMALLEST = 0.003  # factor of the style weight at strength 0
 OWN = 0.85  # the strength at which the style weight is the recipe's own
 
@@ -97,8 +104,9 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return how far the style weight times `factor` changes a picture, from 0 (photo) towards 1.
+    """Return how far a picture changes if its style weight is multiplied by `factor`.
 
-    This is the logistic curve w(f) in the module's docstring.
+    0 is the photo, and 1 the picture with a very large style weight. The result is the value of the
+    logistic curve w(f) in the module's docstring.
     """
     return float(1 / (1 + (HALF / factor) ** STEEPNESS))

@@ -1,7 +1,7 @@
 """The plan of a run: everything that is decided before it starts, from the sizes of its pictures alone.
 
-A plan contains the checked recipe, the scales (resolutions), the devices, how the canvas is
-divided to fit into memory, and the predicted memory and number of operations. Each run has one plan:
+A plan contains the recipe, the scales (resolutions), the devices, how the canvas is divided to fit into
+memory, and the predicted memory and number of arithmetic operations. Each run has one plan:
 `paint`, `stylize_many` and every command either take it as an argument or make it first.
 """
 
@@ -78,8 +78,8 @@ class Plan:
     """Everything that is decided about a run before it starts.
 
     Attributes:
-      requested: the checked recipe as the caller wants it, with the precision for the platform, but
-        before tile size, rematerialisation and L-BFGS history were chosen to fit into memory.
+      requested: the recipe that the caller gave, with the precision for the platform; its tile size,
+        rematerialisation and L-BFGS history are not yet adapted to the memory.
       auto_precision: whether the recipe's precision was `AUTO`, so that the platform decided.
       recipe: the recipe to run: `requested` with the tile size, rematerialisation and, if allowed,
         L-BFGS history that were chosen so that the run fits into memory.
@@ -96,7 +96,7 @@ class Plan:
       available: bytes that each device can allocate; None if not known.
       footprint: predicted memory of one device at the final scale, for the pictures of a chunk that the
         device paints; on a CPU for all pictures of the chunk, since the CPU devices share one memory.
-      untiled: predicted memory of one device for one picture if `requested` was run without tiles.
+      untiled: predicted memory of one device for one picture if `requested` were run without tiles.
       files: memory that the content and style files of one picture take in this machine; None if not
         known.
       in_bucket: whether the shapes of `scales` are those of arrays in which pictures of several sizes
@@ -149,12 +149,12 @@ class Plan:
 
     @property
     def operations(self) -> float:
-        """Number of operations of one device for all updates of one picture."""
+        """Number of arithmetic operations that one device does in all updates of one picture."""
         return run_operations(self.scales, self.recipe, self.platform, devices=self.devices)
 
     @property
     def measuring_operations(self) -> list[float]:
-        """Number of operations of one device for computing the targets, at each scale."""
+        """Number of arithmetic operations by which one device computes the targets, at each scale."""
         shapes = [scale.shape for scale in self.scales]
         return [
             measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)
@@ -163,7 +163,7 @@ class Plan:
 
     @property
     def operations_per_update(self) -> list[float]:
-        """Number of operations of one device for one update, at each scale."""
+        """Number of arithmetic operations that one device does in one update, at each scale."""
         return scale_operations(self.scales, self.recipe, self.platform, devices=self.devices)
 
     @property
@@ -343,7 +343,8 @@ def plan(
         raise ValueError(
             "`bucket`: a plan is for canvases of one shape; give it to `nst_jax.stylize_many`"
         )
-    # With "auto", a single picture gets no larger array, which only saves time for several pictures.
+    # With "auto", a single picture gets no bucket: larger arrays save time only if several pictures of
+    # different sizes use the same compiled programs.
     if side is not None and side != buckets.AUTO:
         return plan_in_square(checked, scales, side, mesh=mesh, **options)
     return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
@@ -375,7 +376,7 @@ def plan_canvas(
     """Plan a run on a canvas of a given size, with styles of the same size.
 
     Args:
-      recipe: a checked recipe; its size rules are ignored.
+      recipe: a recipe that `recipes.check` returned; its size rules are ignored.
       shape: (height, width) of the canvas at its final size.
       **options: further arguments of `plan_scales`.
     """
@@ -398,13 +399,14 @@ def plan_scales(
     files: FileMemory | None = None,
     unread: bool = False,
 ) -> Plan:
-    """Plan a run of a checked recipe for scales that are known already.
+    """Plan a run whose scales, and so the sizes of all pictures at each scale, are known already.
 
     With several processes, every process must make this call.
 
     Args:
-      recipe: a checked recipe. If its `network.tile` is None, this function chooses the tile size and
-        rematerialisation; if its precision is `AUTO`, it chooses the precision.
+      recipe: a recipe that `recipes.check` returned. If its `network.tile` is None, this function
+        chooses the tile size and rematerialisation; if its precision is `AUTO`, it chooses the
+        precision.
       scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
       device: the device that holds the weights; None is the first local device.
@@ -479,8 +481,11 @@ def plan_scales(
 def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     """Return the plan by which the pictures of a bucket are painted.
 
+    A bucket is a size of arrays in which pictures of several smaller sizes lie at the top left, so that
+    one compiled program serves all of them.
+
     Args:
-      recipe: the recipe of all pictures, already checked.
+      recipe: the recipe of all pictures, as `recipes.check` returned it.
       arrays: the sizes of the bucket's arrays: `scales` of a `Bucket` from `buckets.buckets_of`.
       **options: further arguments of `plan_scales`, such as `pictures`, the number of pictures.
 
@@ -500,11 +505,13 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options: Any) -> Plan:
-    """Plan the run of one picture that lies in a square array at each scale.
+    """Plan the run of one picture that lies at the top left of a square array at each scale.
+
+    Pictures of other sizes can lie in arrays of the same size, and so use the same compiled programs.
 
     Args:
-      recipe: a checked recipe.
-      scales: the scales of the run, with the real sizes.
+      recipe: a recipe that `recipes.check` returned.
+      scales: the scales of the run, with the sizes of the picture and not of the arrays.
       side: side of the canvas' array at the final scale, in px; a multiple of 16.
       **options: further arguments of `plan_scales`.
 

@@ -75,10 +75,11 @@ PADDED = (zero_padded, replicate_padded, replicate_first, reflect_padded)
 
 
 def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
-    """Return features with one more row or column on each side, and with a frame of copied pixels.
+    """Pad features that fill only the top left part of `x`, of the (height, width) `size`.
 
-    The frame is the rows and columns just beyond the real border. It consists of copies of the border
-    pixels or, if `mirrored` and no side has only 1 px, of the pixels next to the border pixels.
+    The result has one more row or column than `x` on each side. A frame of copied pixels surrounds the
+    features. They are copies of the features' border pixels or, if `mirrored` and no side of the
+    features has only 1 px, of the pixels next to the border pixels.
     """
     # Which row or column is copied beyond the border: 0 for the one at the border, 1 for the next one.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
@@ -99,10 +100,10 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
 
 
 def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
-    """Return the real (height, width) of the features at a tap (a point where activations are read).
+    """Return the (height, width) of a picture's features at a tap (a point where activations are read).
 
-    `size` is the real (height, width) of the picture, and `ceil` says whether poolings keep the last
-    row or column of an odd side.
+    Picture and features lie at the top left of larger arrays. `size` is the (height, width) of the
+    picture, and `ceil` says whether poolings keep the last row or column of an odd side.
     """
     for _ in range(halvings(layer_of(tap))):
         size = halved_size(size, ceil)
@@ -111,9 +112,10 @@ def feature_size(tap: str, size: RealSize, ceil: bool) -> RealSize:
 
 # --- Pooling --------------------------------------------------------------------------------------
 
-# At the real border, two or three of a window's four pixels may be zeros beyond the border. A
-# correction is a function from the number of existing pixels in a window to a factor. The result of
-# pooling all four pixels, multiplied by this factor, is the result of pooling only the existing ones.
+# Features lie at the top left of a larger array of zeros. At their border, two or three of a window's
+# four pixels may be zeros beyond the border. A correction is a function from the number of existing
+# pixels in a window to a factor. The result of pooling all four pixels, multiplied by this factor, is
+# the result of pooling only the existing ones.
 Correction: TypeAlias = Callable[[Array], Array]
 
 
@@ -125,8 +127,8 @@ def _of_norm(count: Array) -> Array:
     return jnp.sqrt(4 / count)
 
 
-# The poolings that `pooled` accepts -> their corrections. `max_pool` needs none: after a ReLU, no pixel
-# is negative, so zeros beyond the border do not change a maximum.
+# The poolings that `pooled` accepts -> the corrections of their results at the border. `max_pool` needs
+# none: after a ReLU, no pixel is negative, so zeros beyond the border do not change a maximum.
 POOLED: dict[Pool, Correction | None] = {
     max_pool: None,
     average_pool: _of_mean,
@@ -150,14 +152,14 @@ def pooled(
         `pool_relu`.
 
     Returns:
-      [n, h / 2, w / 2, c], zero outside the real size after pooling.
+      [n, h / 2, w / 2, c], with zeros outside the pooled features.
     """
     found = pool(x, False) if after_relu else pool_relu(x, pool, False)
     correction = POOLED[pool]
     if ceil and correction is not None:
         height, width = x.shape[1:3]
         existing = inside(size, (height, width))[None, :, :, None].astype(x.dtype)
-        # The maximum with 1 avoids divisions by 0 outside the real size.
+        # The maximum with 1 avoids divisions by 0 in windows without existing pixels.
         count = jnp.maximum(4 * average_pool(existing, False), 1)
         found = found * correction(count)
     return cut(found, halved_size(size, ceil))

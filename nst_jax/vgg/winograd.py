@@ -119,8 +119,8 @@ def convolve(
 
     Args:
       x: features [n, h, w, i] of any size, odd or even.
-      transformed: the transformed kernel [36, i, o], from `transform_kernel`. Factors of the products
-        have its dtype; transformations of pixels and sums over channels are in float32 at least.
+      transformed: the transformed kernel [36, i, o], from `transform_kernel`. The products have factors
+        of its dtype; the pixels are transformed, and the products added up, in float32 at least.
 
     Returns:
       [n, h, w, o], the result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.
@@ -161,7 +161,10 @@ def convolve(
 
 
 def _sum_dtype(dtype: Any) -> Any:
-    """Return the dtype of sums: at least float32, as bfloat16 has too few bits even for one patch."""
+    """Return the dtype for the transformations and sums: float32, or `dtype` if that is wider.
+
+    Even the few terms of a transformation would lose too many bits in bfloat16.
+    """
     return jnp.promote_types(dtype, jnp.float32)
 
 

@@ -62,7 +62,8 @@ EMBEDDED_CHECKSUM = 0xBBB749CA
 # Name of a dataset, such as "conv1_1/kernel" -> the array that is stored.
 Datasets: TypeAlias = Mapping[str, np.ndarray]
 
-# Name of a layer, such as "conv1_1", or of a parameter, such as "conv1_1/bias" -> shape.
+# Name -> shape of an array. A layer's name, such as "conv1_1", stands for its kernel. Other parameters
+# have full names, such as "conv1_1/bias".
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 

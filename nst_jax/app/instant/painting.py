@@ -35,14 +35,17 @@ from nst_jax.scaling.capacity import platform_of
 
 
 class PaintedRow(NamedTuple):
-    """A painted picture that has not been written yet."""
+    """A painted picture that has not been written yet.
+
+    A row is one picture to paint: a content and a style.
+    """
 
     row: Row
     image: HostImage  # [h, w, 3] in [0, 1]
     alpha: Any  # opacity of the content before resizing, [h, w] in [0, 1]; None if it is opaque
     dpi: Any  # the resolution that the content's file states; None if it states none
-    # Duration of painting the row's group (the rows that are painted together), divided by the number
-    # of rows in the group.
+    # Seconds that painting took. Several pictures are painted together, so this is their time, divided
+    # by the number of pictures.
     seconds: float
 
 
@@ -72,7 +75,7 @@ class _ReadStyle(NamedTuple):
 
 
 class _Inputs:
-    """The pictures of a job, read when they are needed.
+    """The input pictures of the command `instant`, read when they are needed.
 
     All styles stay in memory. Contents are read for a group of pictures that are painted together, and
     only those of the last group stay in memory.
@@ -185,10 +188,10 @@ def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
 def paint_rows(
     job: InstantJob, painter: instant_painter.InstantPainter
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint the pictures of a job, group by group; meanwhile read the contents of the next group.
+    """Paint the pictures in groups; while a group is painted, read the contents of the next group.
 
     Args:
-      job: the job.
+      job: the pictures to paint, and the options of the command.
       painter: has the networks, and paints with them.
 
     Yields:
