@@ -9,8 +9,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +34,9 @@ TILE = 144  # px, longer side of a picture in the gallery
 # Options of the pictures that are painted before anybody asks: the first picture of the page; a weaker
 # style, which also needs the style vector of the photo; a smaller size.
 FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
+# After the first of these pictures, the others wait until a visitor has got a picture, but at most for
+# so many seconds. A browser that opens with the server would otherwise wait for them.
+FIRST_VISIT_SECONDS = 10.0
 
 
 class QuickPicture(NamedTuple):
@@ -57,8 +60,11 @@ class QuickPainter:
 
     def __init__(self) -> None:
         """Make a painter; the networks are read when they are first needed."""
-        self._lock = threading.Lock()
+        self._painting = threading.Lock()
+        self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
         self._painters: dict[Precision, InstantPainter] = {}
+        self._closed = False
+        self._visited = threading.Event()  # set when a visitor has got a picture, and by `close`
 
     def paint(
         self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
@@ -77,7 +83,15 @@ class QuickPainter:
             than the page allows.
           Superseded: if the picture is not wanted any more.
         """
-        with self._lock:
+        try:
+            return self._paint(words, folder, output, wanted)
+        finally:
+            self._visited.set()
+
+    def _paint(
+        self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
+    ) -> QuickPicture:
+        with self._turn():
             if not wanted():
                 raise Superseded
             begun = time.perf_counter()
@@ -88,6 +102,25 @@ class QuickPainter:
                 raise ValueError(without_paths(painted.error or "nothing was painted", folder))
             write_picture(output, painted.image, **written_with(painted, job, painter))
             return QuickPicture(output, list(words), time.perf_counter() - begun)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Context manager: wait until no other thread paints.
+
+        A thread that has painted and wants to paint again, as `warm` does, lets a thread that waits
+        paint before it. With a single lock it could take the lock again before the other wakes up.
+        """
+        with self._next:
+            self._painting.acquire()
+        try:
+            yield
+        finally:
+            self._painting.release()
+
+    def close(self) -> None:
+        """Let `warm` end after the picture that it paints."""
+        self._closed = True
+        self._visited.set()
 
     def warm(self, folder_of_all: Path) -> None:
         """Paint sample pictures with `FIRST_OPTIONS`, so that networks and programs are then ready.
@@ -106,10 +139,14 @@ class QuickPainter:
             folder = Path(name)
             for path in samples:
                 shutil.copyfile(path, folder / path.name)
-            for options in FIRST_OPTIONS:
+            for number, options in enumerate(FIRST_OPTIONS):
+                if number == 1:
+                    self._visited.wait(FIRST_VISIT_SECONDS)
+                if self._closed:
+                    return
                 files = [path.name for path in samples]
                 words = ["instant", *files, *options, "-o", settings.OUTPUT]
-                self.paint(words, folder, folder / settings.OUTPUT, lambda: True)
+                self._paint(words, folder, folder / settings.OUTPUT, lambda: True)
 
     def gallery(self, photo: Path, output: Path) -> None:
         """Write one picture that shows a photo in the 26 styles, side by side in the order of `NAMES`.
@@ -118,7 +155,7 @@ class QuickPainter:
           photo: path of the photo.
           output: the file to write.
         """
-        with self._lock:
+        with self._turn():
             content = given_styles.resized_content(images.load(photo, argument="photo"), TILE)
             painter = self._painter(chosen_precision("auto"))
             requests = [
