@@ -24,6 +24,7 @@ from nst_jax.app.web.run import Failure, Progress, Run, RunState, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.uploads import Uploads
 from nst_jax.app.web.visitors import Visitor, Visitors
+from nst_jax.feed_forward import instant_painter
 from tests import shell, small
 
 SIDE = 48
@@ -871,6 +872,16 @@ def test_a_painter_that_is_warm_compiles_nothing_for_the_first_pictures(
         words = settings.instant_words(settings.settings_in(given, uploads.known))
         painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
     assert compilations() == before
+    # The photo of a camera needs only the program that resizes it, which is compiled quickly.
+    given = {
+        "photo": uploads.add("camera.png", png(480, 640)).name,
+        "styles": [[style.name, 1]],
+    }
+    words = settings.instant_words(settings.settings_in(given, uploads.known))
+    # A program of the network for a new size would be made by `_jitted`.
+    monkeypatch.setattr(instant_painter.PROGRAMS.stylize_with, "_jitted", None)
+    painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
+    assert shell.pixels(tmp_path / "instant.png").shape == (384, 512, 3)
 
 
 class Turns(QuickPainter):
@@ -885,6 +896,10 @@ class Turns(QuickPainter):
             self.painted.append("visitor" if words == ["visitor"] else words[3:-2])
             assert self.go_on.wait(SECONDS)
             return QuickPicture(output, words, 0.0)
+
+    def _prepare(self, shape):
+        with self._turn():
+            self.painted.append(shape)
 
     def visit(self):
         self.paint(["visitor"], Path(), Path("out.png"), lambda: True)
@@ -910,7 +925,7 @@ def test_a_visitor_waits_for_one_picture_that_nobody_asked_for(tmp_path, monkeyp
     for thread in (warming, visitor):
         thread.join(SECONDS)
     first, *others = map(list, quick.FIRST_OPTIONS)
-    assert painter.painted == [first, "visitor", *others]
+    assert painter.painted == [first, "visitor", *others, *quick.CAMERA_SHAPES]
 
 
 def test_before_the_first_visit_only_its_picture_is_prepared(tmp_path):
@@ -924,7 +939,7 @@ def test_before_the_first_visit_only_its_picture_is_prepared(tmp_path):
     painter.visit()
     warming.join(SECONDS)
     first, *others = map(list, quick.FIRST_OPTIONS)
-    assert painter.painted == [first, "visitor", *others]
+    assert painter.painted == [first, "visitor", *others, *quick.CAMERA_SHAPES]
 
 
 def test_a_server_that_ends_prepares_no_more_pictures(tmp_path):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nst_jax import images
+from nst_jax._types import Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import results
 from nst_jax.app.instant.painting import paint_rows, written_with
@@ -25,7 +26,8 @@ from nst_jax.app.web.limits import without_paths
 from nst_jax.app.web.settings import instant_job_of
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward import given_styles, style_names
-from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
+from nst_jax.feed_forward.arbitrary import VECTOR
+from nst_jax.feed_forward.instant_painter import InstantPainter, Request, chosen_precision
 from nst_jax.vgg.precision import Precision
 
 TILE = 144  # px, longer side of a picture in the gallery
@@ -34,7 +36,10 @@ TILE = 144  # px, longer side of a picture in the gallery
 # Options of the pictures that are painted before anybody asks: the first picture of the page; a weaker
 # style, which also needs the style vector of the photo; a smaller size.
 FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
-# After the first of these pictures, the others wait until a visitor has got a picture, but at most for
+# Shapes of the photos of most cameras, as (height, width). For photos of these shapes, the program that
+# paints is prepared as well.
+CAMERA_SHAPES = ((3000, 4000), (4000, 3000), (2000, 3000), (3000, 2000))
+# After the first of the pictures, the others wait until a visitor has got a picture, but at most for
 # so many seconds. A browser that opens with the server would otherwise wait for them.
 FIRST_VISIT_SECONDS = 10.0
 
@@ -125,8 +130,9 @@ class QuickPainter:
     def warm(self, folder_of_all: Path) -> None:
         """Paint sample pictures with `FIRST_OPTIONS`, so that networks and programs are then ready.
 
-        Each program is compiled for one size of pictures. The programs stay on disk, so that a later
-        start of the server only reads them. If the pictures cannot be written, nothing is prepared.
+        Each program is compiled for one size of pictures, so afterwards photos of `CAMERA_SHAPES` are
+        prepared. The programs stay on disk, so that a later start of the server only reads them. If the
+        pictures cannot be written, nothing is prepared.
 
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.
@@ -147,6 +153,17 @@ class QuickPainter:
                 files = [path.name for path in samples]
                 words = ["instant", *files, *options, "-o", settings.OUTPUT]
                 self._paint(words, folder, folder / settings.OUTPUT, lambda: True)
+            for shape in CAMERA_SHAPES:
+                if self._closed:
+                    return
+                self._prepare(shape)
+
+    def _prepare(self, shape: Shape) -> None:
+        """Paint a black photo of this shape, (height, width), at the size of instant pictures."""
+        with self._turn():
+            painter = self._painter(chosen_precision("auto"))
+            photo = np.zeros((*given_styles.content_rule(None).shape(*shape), 3), np.float32)
+            painter.paint([Request(photo, painter.arbitrary, np.zeros(VECTOR, np.float32))])
 
     def gallery(self, photo: Path, output: Path) -> None:
         """Write one picture that shows a photo in the 26 styles, side by side in the order of `NAMES`.
