@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _allow_promotion()
     _silence_xla()
     code = _call(None)
-    if code:
+    if code or interrupts.threads_left:
         # A run that ended early may have a thread that is still compiling. Then Python's clean-up,
-        # which `exit_at_once` leaves out, might crash.
+        # which `exit_at_once` leaves out, would wait for the thread or might crash.
         interrupts.exit_at_once(code)
     return code
 

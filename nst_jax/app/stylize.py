@@ -55,7 +55,9 @@ def _stylize_by_all(content: Path, styles: Sequence[StyleShare], chosen: Chosen)
 def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
     asked = _asked(content, styles, chosen)
     display = begun_display(chosen)
-    with reserved_outputs(asked.outputs), preview.Preview(asked.outputs, display) as early:
+    piped = not chosen.get("prints_path", True)  # the picture goes to standard output
+    early = preview.Preview(asked.outputs, display, piped=piped)
+    with reserved_outputs(asked.outputs), early:
         job = _stylize_job(content, styles, chosen, asked, early)
         return paint_and_report(job, chosen, display, peers, early)
 
