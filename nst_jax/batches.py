@@ -116,6 +116,7 @@ def stylize_many(
     tile: int | str | None = None,
     colors: str | None = None,
     realism: Any = None,
+    strength: Any = None,
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
@@ -158,6 +159,7 @@ def stylize_many(
       tile: as in `stylize`.
       colors: as in `stylize`.
       realism: as in `stylize`, or an array [n].
+      strength: as in `stylize`, or an array [n].
       init: the start of all pictures: an image, or an instance of a class of `nst_jax.recipes.starts`,
         such as `Noise()`; default: the recipe's start.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
@@ -166,7 +168,7 @@ def stylize_many(
         `jax.Device`; default: the one that holds the weights. Each device paints whole pictures, unless
         `bands` is more than 1.
       plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape. It contains
-        `recipe`, `size` and all further arguments up to `realism` (of `tap_styles` only the layers),
+        `recipe`, `size` and all further arguments up to `strength` (of `tap_styles` only the layers),
         `devices`, `chunk` and `bands`. So none of these may be given as well, except `tap_styles`,
         whose pictures must be. Default: new plans are made.
       regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
@@ -230,7 +232,8 @@ def stylize_many(
     if plan is None and style_scale is not None:
         scale, each_scale = _each_style_scale(style_scale, styles, tap_styles, regions)
     options = (
-        recipe, size, style_size, steps, precision, tile, scale, colors, realism, devices,
+        recipe, size, style_size, steps, precision, tile, scale, colors, realism,
+        strength, devices,
     )  # fmt: skip
     if plan is None:
         recipe, own = with_tap_styles(with_options(*options[:-1]), tap_styles)

@@ -28,6 +28,7 @@ from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import Outputs, check_outputs, default_name
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.picture_command import paint_and_report, reserved_outputs, run_picture_command
+from nst_jax.app.recipe_controls import with_controls_of_recipe
 from nst_jax.app.standard_streams import source
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
@@ -35,6 +36,7 @@ from nst_jax.scaling import sharding
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint one picture; with `--cluster`, share the work with other processes."""
+    chosen = with_controls_of_recipe(chosen)
     inputs = {"content": [content], "style": [path for path, _ in styles]}
     return run_picture_command(
         lambda given: _stylize_by_all(content, styles, given), inputs, chosen

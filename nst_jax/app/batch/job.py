@@ -158,7 +158,9 @@ def recipes_of(
       ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
     """
     if any(row.recipe is None for row in rows):
-        arguments.recipe_of(changes)  # raises for a wrong flag; below, the error would name a row
+        arguments.recipe_of(
+            changes, controls=True
+        )  # raises for a wrong flag; below, the error would name a row
     bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
     known: dict[Any, Recipe] = {}
     found = []
@@ -186,7 +188,7 @@ def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
-    recipe = arguments.recipe_of(changes)
+    recipe = arguments.recipe_of(changes, controls=True)
     if start is not None:
         recipe = replace(recipe, pictures=replace(recipe.pictures, start=start))
     return recipe
