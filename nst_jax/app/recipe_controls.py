@@ -1,12 +1,13 @@
 """The pictures that a recipe file names in its table `controls`, as values of the options of a command.
 
-The table has the keys of a manifest's columns and `style_layer`:
+The table has the keys of a manifest's columns, `style_layer` and `style_fine`:
 
     [controls]
     region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several
     regions = ["photo_map.png", "style_map.png"]  # as after --regions, in place of `region`
     protect = "face.png:0.6"                      # as after --protect
     style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a single layer
+    style_fine = "pebbles.jpg"                    # as after --style-fine, for `stylize`
 
 Paths are relative to the folder of the file. What an option or a row of a manifest says takes the place
 of what the file says.
@@ -57,17 +58,31 @@ def controls_of_recipe(recipe: str | None) -> dict[str, Any]:
     return found
 
 
-def with_controls_of_recipe(chosen: Mapping[str, Any]) -> dict[str, Any]:
+def with_controls_of_recipe(
+    chosen: Mapping[str, Any],
+    read: Callable[[str | None], Mapping[str, Any]] = controls_of_recipe,
+) -> dict[str, Any]:
     """Return the options of a command, with those of the recipe file where none are given.
 
     Args:
-      chosen: the options, of which `recipe`, `regions`, `region_maps`, `protect` and `style_layer` are
-        read.
+      chosen: the options, of which `recipe`, `regions`, `region_maps`, `protect`, `style_layer` and
+        `style_fine` are read.
+      read: `controls_of_recipe`, or a function that keeps its results.
+
+    Raises:
+      ValueError: as in `controls_of_recipe`; and if the file has a `style_fine`, but the command has no
+        such option.
     """
-    return filled(chosen, controls_of_recipe(chosen.get("recipe")))
+    found = read(chosen.get("recipe"))
+    if "style_fine" in found and "style_fine" not in chosen:
+        raise ValueError(
+            f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for `stylize` only; write "
+            "the combined style by `nst_jax.combined_style`, and name it as the style"
+        )
+    return _filled(chosen, found)
 
 
-def filled(chosen: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(chosen: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with the values of `others`, from `controls_of_recipe`, where none are given."""
     given = {name for name in others if chosen.get(name)}
     if any(chosen.get(name) for name in REGIONS):
@@ -106,6 +121,12 @@ def _protect(value: Any, folder: Path) -> Any:
     return parse_protect(text, folder)
 
 
+def _style_fine(value: Any, folder: Path) -> Any:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected the name of a picture, got {value!r}")
+    return folder / value
+
+
 def _style_layer(value: Any, folder: Path) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f'expected a table such as {{ relu1_1 = "pebbles.jpg" }}, got {value!r}')
@@ -127,4 +148,5 @@ _READERS: dict[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "regions": ("region_maps", _region_maps),
     "protect": ("protect", _protect),
     "style_layer": ("style_layer", _style_layer),
+    "style_fine": ("style_fine", _style_fine),
 }

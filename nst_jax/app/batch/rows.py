@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from nst_jax import _checks, vgg
 from nst_jax.app import arguments, parsing
 from nst_jax.app import controls as controlling
-from nst_jax.app.recipe_controls import controls_of_recipe, filled
+from nst_jax.app.recipe_controls import controls_of_recipe, with_controls_of_recipe
 from nst_jax.images.folders import passed_over, pictures_in
 
 CONTENTS = "contents"  # the command-line argument that may name a manifest, for messages
@@ -91,7 +91,9 @@ def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> li
     found, known = [], cache(controls_of_recipe)  # rows may share a recipe file
     for row in rows:
         with naming_row(row):
-            options = filled(chosen, known(row.recipe or chosen.get("recipe")))
+            options = with_controls_of_recipe(
+                {**chosen, "recipe": row.recipe or chosen.get("recipe")}, known
+            )
             files = arguments.tap_files(options.get("style_layer") or ())
         found.append(row._replace(tap_files=(*{**files, **dict(row.tap_files)}.items(),)))
     return found
@@ -118,7 +120,9 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
     for row in rows:
         own = {}
         with naming_row(row):
-            options = filled(chosen, known(row.recipe or chosen.get("recipe")))
+            options = with_controls_of_recipe(
+                {**chosen, "recipe": row.recipe or chosen.get("recipe")}, known
+            )
             if not (row.regions or row.region_maps):
                 own = {name: options.get(name) for name in ("regions", "region_maps")}
             if row.protect is None:
