@@ -60,6 +60,7 @@ from nst_jax.app.picture_command import (
     reserved_outputs,
     run_picture_command,
 )
+from nst_jax.app.recipe_controls import check_no_content, with_controls_of_recipe
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward.training_job import distinct, training_job
@@ -100,6 +101,8 @@ def demo(chosen: Chosen) -> int:
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint a texture like that of the styles, without a content picture; return the exit code."""
+    check_no_content(chosen["recipe"])
+    chosen = with_controls_of_recipe(chosen)
     inputs = {"style": [path for path, _ in styles]}
     return run_picture_command(lambda given: _texture(styles, given), inputs, chosen)
 
@@ -173,6 +176,7 @@ def _dream(content: Path, chosen: Chosen) -> int:
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
     """Print how much memory and time a run would take."""
     _check_planned(content, styles, chosen)
+    chosen = with_controls_of_recipe(chosen)
     recipe = chosen_recipe(chosen, styles)
     controlling.check_planned(chosen, recipe)
     seen = [
@@ -295,8 +299,8 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)
-    wanted = rows.with_tap_files(wanted, arguments.tap_files(chosen["style_layer"]))
-    controlling.check_files(chosen)
+    wanted = rows.with_controls(rows.with_tap_files(wanted, chosen), chosen)
+    controlling.check_files(with_controls_of_recipe(chosen))
     check_weights(chosen)
 
     def check(recipe: Recipe) -> None:
@@ -304,7 +308,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         controlling.check_planned(chosen, recipe)
 
     return batch_job.batch_job(
-        rows.with_controls(wanted, chosen),
+        wanted,
         chosen_changes(chosen),
         chosen["output"],
         chosen["suffix"],
@@ -365,6 +369,7 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
     """Check the options of the command `sweep`, and return them with the pictures that were read."""
+    chosen = with_controls_of_recipe(chosen)
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
     for name in ("style_weight", "ratio"):

@@ -241,6 +241,7 @@ def plan(
     tile: int | str | None = None,
     colors: str | None = None,
     realism: Any = None,
+    strength: Any = None,
     devices: Devices = None,
     pictures: int = 1,
     chunk: int | None = None,
@@ -270,6 +271,7 @@ def plan(
       tile: see `stylize`.
       colors: see `stylize`; it does not affect the planning, but becomes part of the plan's recipe.
       realism: see `stylize`; with several pictures also an array, see `stylize_many`.
+      strength: see `stylize`; with several pictures also an array, see `stylize_many`.
       devices: see `stylize`; with several pictures, see `stylize_many`.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: largest number of pictures painted at once, see `stylize_many`.
@@ -306,7 +308,7 @@ def plan(
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     checked = with_options(
-        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism
+        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism, strength
     )
     checked, own = with_tap_styles(checked, tap_styles)
     checked = checkpoints.with_choices_of(checked, resume)

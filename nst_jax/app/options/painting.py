@@ -156,6 +156,14 @@ _styles_of_batch = styles_for_each(
     "every content with every style",
 )
 
+_style_fine = look(
+    "--style-fine",
+    type=FILE,
+    metavar="FILE",
+    help="picture whose fine structure STYLE gets before the run, in a run of its own: the shapes of "
+    "STYLE, made of FILE",
+)
+
 _axes = all_of(
     look(
         "--ratio",
@@ -407,6 +415,7 @@ _wanted = all_of(
 stylize = all_of(
     _pictures,
     _wanted,
+    _style_fine,
     _controls,
     result(
         "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "

@@ -136,7 +136,7 @@ class QuickPainter:
         The pictures are painted with `FIRST_OPTIONS`. Each program is compiled for one size of
         pictures, so afterwards photos of `CAMERA_SHAPES` are prepared. The programs stay on disk, so
         that a later start of the server only reads them. If the sample pictures cannot be painted or
-        written, the error is ignored, and networks and programs are prepared when they are first needed.
+        written, the error is ignored, and networks and programs are prepared when first needed.
 
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.
