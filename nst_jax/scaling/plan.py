@@ -283,7 +283,9 @@ def plan(
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
       protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
-      bucket: see `stylize`; for `stylize_many` it is given to that function, without a plan.
+      bucket: see `stylize`. With several pictures, these may have any shapes that fit into the arrays;
+        the content and style given here decide only how large the arrays at the coarser scales and
+        those for styles are, so give the largest.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -338,11 +340,8 @@ def plan(
         _checks.whole("memory", memory, least=1)
     options: dict[str, Any] = {"memory": memory, "platform": platform}
     side = buckets.checked_bucket(bucket)
-    if side is not None and not pictures == bands == 1:
-        raise ValueError(
-            "`bucket`: a plan is for canvases of one shape; give it to `nst_jax.stylize_many`"
-        )
-    if side is not None and side != buckets.AUTO:  # with "auto", one picture needs no larger array
+    if side is not None and side != buckets.AUTO:  # with "auto", one shape needs no larger array
+        options |= {"pictures": pictures, "chunk": chunk}
         return plan_in_square(checked, scales, side, mesh=mesh, **options)
     return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
 
@@ -498,24 +497,24 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options: Any) -> Plan:
-    """Plan the run of one picture that lies in a square array at each scale.
+    """Plan the run of pictures that lie in square arrays, one for each scale.
 
     Args:
       recipe: a checked recipe.
-      scales: the scales of the run, with the real sizes.
+      scales: the scales of the run, with the real sizes; with several pictures, those of one of them.
       side: of the canvas' array at the final scale, in px; a multiple of 16.
-      **options: further arguments of `plan_scales`.
+      **options: further arguments of `plan_scales`, such as `pictures`.
 
     Raises:
       ValueError: if the picture is larger than `side`, if the run would not be exact in a larger array
         (it is not with regions, for example), or if there is too little memory for the arrays.
     """
-    mesh = options.get("mesh")
-    bands = mesh is not None and mesh.size > 1
+    bands = _devices_of(options.get("mesh")) > 1
     controlled = scales[-1].regions > 1 or scales[-1].protected
     buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands)
     (bucket,) = buckets.buckets_of(side, [scales], recipe)
-    return replace(plan_bucket(recipe, bucket.scales, **options), real=tuple(scales))
+    plan = plan_bucket(recipe, bucket.scales, **options)
+    return plan if plan.pictures > 1 else replace(plan, real=tuple(scales))
 
 
 def fits_in_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> bool:
