@@ -167,11 +167,11 @@ def stylize_many(
       devices: devices among which the pictures are divided: `"all"`, a number, or a list of
         `jax.Device`; default: the one that holds the weights. Each device paints whole pictures, unless
         `bands` is more than 1.
-      plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape. It contains
-        `recipe`, `size` and all further arguments up to `strength` (of `tap_styles` only the layers),
-        `devices`, `chunk` and `bands`. So none of these may be given as well. The exception is
-        `tap_styles`: if the plan was made with it, its pictures must be given here. Default: new plans
-        are made.
+      plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape, or with
+        `bucket` for n canvases of any shapes that fit into its arrays. It contains `recipe`, `size` and
+        all further arguments up to `strength` (of `tap_styles` only the layers), `devices`, `chunk`,
+        `bands` and `bucket`. So none of these may be given as well. The exception is `tap_styles`: if
+        the plan was made with it, its pictures must be given here. Default: new plans are made.
       regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
         list of n masks of any sizes, its weight an array [n].
       protect: as in `stylize`; mask and amount may be batches, too.
@@ -245,14 +245,14 @@ def stylize_many(
         _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands)
         recipe, mesh = plan.requested, plan.mesh
         pictures = tap_pictures_of_plan(plan, tap_styles)
+    # What comes from generators is kept as lists, since it is read more than once.
+    contents, styles = _checks.images("contents", contents), _lists(styles)
     styles = _with_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
     chosen = buckets.checked_bucket(bucket)
     if chosen is not None and plan is not None:
-        raise ValueError(
-            "`bucket`: cannot be used with a `plan`, which is for canvases of one shape"
-        )
+        raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
     intervals = intervals_of(every)
     members = members_of(
         contents,
@@ -262,7 +262,7 @@ def stylize_many(
         key=key,
         given=BatchControls(regions, protect, opacity, style_opacity),
         style_scale=each_scale,
-        on_host=_resizes_on_host(chosen, contents, recipe),
+        on_host=_resizes_on_host(chosen, contents, recipe) if plan is None else plan.in_bucket,
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
@@ -332,14 +332,16 @@ def _each_style_scale(
     return None, each
 
 
-def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> bool:
+def _resizes_on_host(
+    bucket: buckets.Chosen, contents: Sequence[np.ndarray], recipe: Recipe
+) -> bool:
     """Return whether NumPy resizes the pictures, so that JAX compiles nothing for their sizes.
 
     It does so if some of the pictures may lie in larger arrays (see `buckets`).
     """
     if bucket != buckets.AUTO:
         return bucket is not None
-    sizes = {image.shape for image in _checks.images("contents", contents)}
+    sizes = {image.shape for image in contents}
     return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, (), controlled=False)
 
 
@@ -396,6 +398,11 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
             "`plan`: lets several devices share one picture; call `nst_jax.stylize`, or make the plan "
             "with `bands=`, the number of devices that share each picture of a batch"
         )
+    if plan.in_bucket:
+        for index, member in enumerate(members):
+            controlled = member.prepared.controls is not None
+            check_run_in_plan(plan, index, member.prepared.scales, controlled=controlled)
+        return plan
     for member in members:
         scales = member.prepared.scales
         unlike = [a for a, b in zip(scales, plan.scales, strict=False) if a.shape != b.shape]
@@ -404,6 +411,42 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
         if plan.recipe.terms.matched or unlike or len(scales) != len(plan.scales):
             check_plan_fits(plan, scales)
     return plan
+
+
+def check_run_in_plan(
+    plan: Plan, index: int, scales: Sequence[prepare.Scale], *, controlled: bool
+) -> None:
+    """Refuse a picture that does not fit into the arrays of a plan with buckets.
+
+    Args:
+      plan: a plan with `in_bucket`.
+      index: the picture's index in the batch.
+      scales: the picture's scales, with its real sizes.
+      controlled: whether it has regions, protected or transparent parts.
+
+    Raises:
+      ValueError: if it cannot lie in the arrays; the message says what to change.
+    """
+    buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
+    if [one.steps for one in scales] != [one.steps for one in plan.scales]:
+        raise ValueError(
+            f"`plan`: picture {index} has {_steps_of(scales)} updates at its scales, and the plan "
+            f"{_steps_of(plan.scales)}; give `bucket` to `stylize_many` without a plan"
+        )
+    for one, array in zip(scales, plan.scales, strict=True):
+        pairs = [(one.shape, array.shape)]
+        pairs += [(shape, array.style_shapes[0]) for shape in one.style_shapes]
+        for shape, room in pairs:
+            if shape[0] > room[0] or shape[1] > room[1]:
+                raise ValueError(
+                    f"`plan`: picture {index} needs {shape[1]}x{shape[0]} px and the plan's arrays "
+                    f"have {room[1]}x{room[0]} px; make the plan with a larger `bucket`, or for the "
+                    "largest content and style"
+                )
+
+
+def _steps_of(scales: Sequence[prepare.Scale]) -> str:
+    return " + ".join(str(one.steps) for one in scales)
 
 
 # --- Members --------------------------------------------------------------------------------------

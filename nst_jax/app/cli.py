@@ -325,6 +325,21 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
     commands.plan(content, style, chosen)
 
 
+@cli.command(short_help="Compile programs ahead of later commands, and keep them.")
+@painting.warm
+def warm(**chosen: Any) -> None:
+    """Compile the programs that paint pictures of a size, and keep them for later commands.
+
+    No pictures are needed. Afterwards `stylize` and `batch` compile nothing for pictures of any shape,
+    with the same recipe, --size, and --bucket as this command prints it. Call it where a container is
+    built or a service starts; a second call loads what is kept, in seconds.
+    """
+    with _imports():
+        from nst_jax.app import commands
+
+    commands.warm(chosen)
+
+
 @cli.command(short_help="Train a network that paints any photo in a style at once.")
 @feed_forward.train
 @click.pass_obj

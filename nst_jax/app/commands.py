@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from nst_jax import _files, images, prepare, texturing
-from nst_jax.app import arguments, cache
+from nst_jax.app import arguments, cache, warming
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
@@ -44,6 +44,7 @@ from nst_jax.app.chosen_options import (
     other_inputs,
     picture_outputs,
 )
+from nst_jax.app.formatting import amount
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
@@ -237,6 +238,37 @@ def _check_planned(
     for name in ("size", "style_size"):
         if chosen[name] is not None:
             raise ValueError(f"`{name}`: `--shape` is the size of the result; omit this one")
+
+
+def warm(chosen: Chosen) -> None:
+    """Compile the programs of buckets, and print what is kept."""
+    side = chosen_bucket_of_picture(chosen)
+    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    if init_file is not None:
+        raise ValueError("`init`: a picture needs no programs of its own; omit it")
+    wanted, sizes = [], chosen["sizes"] or (None,)
+    for size in sizes:
+        recipe = arguments.with_start(chosen_recipe(chosen | {"size": size}, ()), init)
+        side_of_size = warming.side_of(recipe, side)
+        wanted.append(warming.Square(recipe, side_of_size, chosen["batches"]))
+    check_weights(chosen)
+    programs = [one for bucket in wanted for one in warming.wanted_of(bucket)]
+    loaded, _, display = loaded_weights(chosen | {"cache": True})
+    if not cache.cache_enabled() or not (folder := cache.programs_folder()):
+        raise OSError(
+            "compiled programs are not kept, so there is nothing to warm; let jax's settings name a "
+            "folder on a disk, or unset JAX_ENABLE_COMPILATION_CACHE and JAX_COMPILATION_CACHE_DIR"
+        )
+    folder = folder.parent
+    before, _ = warming.kept(folder)
+    warming.compile_all(loaded, programs, display, init=init)
+    files, size_of_all = warming.kept(folder)
+    if not chosen["quiet"]:
+        new = f"{files - before} of them new" if files > before else "none of them new"
+        print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
+        for size, bucket in zip(sizes, wanted, strict=True):
+            words = "" if size is None else f"--size {size} "
+            print_lines(f"for pictures of any shape add: {words}--bucket {bucket.side}")
 
 
 # --- Many pictures --------------------------------------------------------------------------------

@@ -537,6 +537,44 @@ plan = all_of(
     xla_logs,
 )
 
+warm = all_of(
+    recipe(),
+    _colors,
+    _realism,
+    _start,
+    size(
+        "--size",
+        "sizes",
+        multiple=True,
+        metavar="SIZE",
+        help=f"size of the pictures, as in `stylize`; may be repeated (default: {_of_default})",
+    ),
+    _style_size,
+    _style_scale,
+    _computing,
+    memory(
+        "--bucket",
+        type=parsing.BucketSide(),
+        default="auto",
+        metavar="auto|PIXELS",
+        help="side of the square in which pictures of all shapes lie, a multiple of 16, as later "
+        "commands will name it (default: auto, the longer side of the pictures, rounded up)",
+    ),
+    memory(
+        "--batch",
+        "batches",
+        type=click.IntRange(min=1),
+        multiple=True,
+        metavar="N",
+        help="also compile what `batch` runs for N pictures at once; may be repeated",
+    ),
+    _network,
+    pool,
+    weights_file,
+    xla_logs,
+    quiet,
+)
+
 demo = all_of(
     _steps(f", {DEFAULT_STEPS}"),
     size_of_picture(DEMO_SIZE, DEMO_SIZE),
