@@ -471,7 +471,7 @@ def _programs_of(
 
 
 def _sizes(count: int, most: int) -> set[int]:
-    """Return the sizes of chunks of chunks of `most` pictures, except the last, into which `count` are cut."""
+    """Return the sizes of the chunks of `count` pictures: `most`, and less for the last one."""
     return {min(most, count - first) for first in range(0, count, most)}
 
 
