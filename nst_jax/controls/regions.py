@@ -191,7 +191,10 @@ def style_masks_at(
 
 
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
-    """Return the sum of T² over the positions of masks T [h, w, ...]."""
+    """Return the sum of T² over the positions of masks T [h, w, ...].
+
+    A position counts T² times in a region's statistics, so this is the number of its positions.
+    """
     return jnp.sum(jnp.square(mask), axis=(0, 1))
 
 
@@ -211,7 +214,8 @@ def guides_of(
       weights: weights of the regions' style losses, [r + 1].
       style_totals: by tap, the sum of T² over each region's style, [r + 1]. It matters only whether a
         sum is 0, so the sum of a style without a mask may be any positive number.
-      held: square roots of weights in the content loss for protected parts, from `held_at`.
+      held: from `held_at`: the square roots of the weights that positions have in the content loss for
+        protected parts.
     """
     totals = {tap: total(mask) for tap, mask in at_taps.items()}
     shares = {}
@@ -253,7 +257,8 @@ def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, 
 
     Returns:
       A dictionary with this tap as its only key, and with the square roots of the weights, [h', w', 1],
-      as its value. It is empty if nothing is protected.
+      as its value. (The loss multiplies features by these numbers and then squares differences, so the
+      squares count with the weights.) The dictionary is empty if nothing is protected.
     """
     if controls.protect is None:
         return {}

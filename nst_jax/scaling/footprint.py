@@ -98,8 +98,9 @@ def estimate_memory(
       recipe: the recipe, whose size rules are ignored. If `network.tile` cuts the canvas into tiles,
         activations are those of one tile.
       style_shapes: (height, width) of each style; None means one style of the canvas' shape. With a
-        style loss that compares positions, each picture is taken to use all of these styles. With any
-        other style loss, it is taken to blend as many styles as the recipe's `style_shares` has.
+        style loss that compares single positions of canvas and style (a `MatchingLoss`), each picture
+        is taken to use all of these styles. With any other style loss, it is taken to blend as many
+        styles as the recipe's `style_shares` has.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
@@ -147,8 +148,9 @@ def estimate_memory(
         loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(shape, recipe))
         measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
-            # A loss that compares positions makes further arrays from the features, such as the vectors
-            # that it matches. The loss itself states how many bytes these arrays take.
+            # A `MatchingLoss` compares feature vectors at single positions of canvas and style, instead
+            # of statistics over all positions. It makes further arrays from the features, such as
+            # vectors of unit length, and states itself how many bytes these arrays take.
             costs = matching_costs(shape, styles, recipe)
             loop += costs.update_bytes + joint_content_costs(shape, recipe).update_bytes
             loop = max(loop, costs.match_bytes)
@@ -225,7 +227,7 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
 
 
 def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
-    """Return whether a device computes its part of a picture in more than one tile."""
+    """Return whether each device computes its part of a picture in several tiles, one by one."""
     bands = planned_bands(shape, recipe, devices)
     grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
     return grid is not None and grid.count_per_device > 1
@@ -327,7 +329,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         kept += first
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
-            # For a Gram matrix, the features are multiplied by their transpose, which is a copy.
+            # For a Gram matrix, the features are multiplied by their transpose, which XLA stores as a
+            # copy.
             work = max(work, bool(layer.style) * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
@@ -367,8 +370,9 @@ def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
     kept = (layer.output + layer.tapped) * _bytes_each(recipe)
     if not pooled or recipe.network.pool is not layers.max_pool:
         return kept
-    # Max pooling keeps one byte for each window, and that is enough for the gradient of the ReLU too.
-    # XLA's CPU compiler keeps the output nevertheless, as the memory that it reports shows.
+    # For the gradient of max pooling, one byte is stored for each window, and that is enough for the
+    # gradient of the preceding ReLU too. So the layer's output need not be stored, unless a loss reads
+    # it. XLA's CPU compiler stores it nevertheless, as the memory that it reports shows.
     return pooled + kept * (layer.tapped > 0 or on_cpu)
 
 
@@ -447,8 +451,8 @@ def _bytes_of_targets(
     `style_shares`) are counted with the largest size. Each region has targets of its own. If there are
     several regions or a protected part, each region has a mask at every style tap as well. A protected
     part adds two arrays of the canvas' shape: the content picture, and how much of it each pixel keeps.
-    It also adds the content's features and a weight for each position, at the tap whose content loss
-    keeps the protected part like the content.
+    It also adds a content loss at one tap (layer), which keeps the protected part close to the content.
+    The targets of this loss are the content's features at the tap, and a weight for each position.
     """
     terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)
