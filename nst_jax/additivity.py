@@ -30,9 +30,9 @@ TOLERANCE = 1e-3  # relative error up to which sums count as equal, to allow for
 def check_additive(argument: str, loss: Loss) -> None:
     """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
 
-    Such a loss would silently give wrong values for a picture that is computed in parts, that is, in
-    tiles or in bands on several devices. The check evaluates `sums` on small random features; for a
-    loss that is hashable, the result is cached. A loss that cannot be evaluated on these features, for
+    Such a loss would silently give wrong values for a picture that is computed in parts: in tiles, or
+    in strips on several devices. The check evaluates `sums` on small random features; for a loss that
+    is hashable, the result is cached. A loss that cannot be evaluated on these features, for
     example because it needs another number of channels, is accepted unchecked.
 
     Args:

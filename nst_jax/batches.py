@@ -159,8 +159,8 @@ def stylize_many(
       tile: as in `stylize`.
       colors: as in `stylize`.
       realism: as in `stylize`, or an array [n].
-      init: the start of all pictures: an image, or an instance of a class of `nst_jax.recipes.starts`,
-        such as `Noise()`; default: the recipe's start.
+      init: the first canvas of all pictures: an image, or an instance of a class of
+        `nst_jax.recipes.starts`, such as `Noise()`; default: that of the recipe.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
         `jax.random.key(0)`.
       devices: devices among which the pictures are divided: `"all"`, a number, or a list of
@@ -642,7 +642,7 @@ def plan_members(
     """Plan the run of pictures of a batch, all of whose canvases have the same shape.
 
     Args:
-      members: these pictures of the batch.
+      members: the pictures.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
       device: the device that holds the weights; None is the first local device.

@@ -252,8 +252,9 @@ def held_tap(taps: Sequence[str]) -> str:
 def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Any]:
     """Return how much each position counts in the content loss for protected parts.
 
-    The weight of a position is the amount of protection times the value there of the mask of the
-    protected part, resized to the features at one tap (layer), that from `held_tap`.
+    The mask of the protected part is resized to the features at one tap (layer), which `held_tap`
+    returns. The weight of a position is the value of this mask times `amount`, which says how strongly
+    the part is protected.
 
     Returns:
       A dictionary with this tap as its only key, and with the square roots of the weights, [h', w', 1],

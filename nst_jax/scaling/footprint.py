@@ -46,7 +46,8 @@ class Footprint:
     Attributes:
       shape: (height, width) of the canvas.
       pictures: number of pictures painted at once.
-      weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
+      weights: kernels and biases down to the deepest layer that a loss reads, transposed kernels and
+        Winograd kernels included.
       activations: the largest of four numbers: activations of the network while it computes loss and
         gradient; activations while it computes the statistics of the largest style; what the matting
         Laplacian takes; what the guided filter of `realism` takes. These are never needed at once.
@@ -317,7 +318,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     each = _bytes_each(recipe)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
     remat = recipe.network.remat and not on_cpu
-    # With `remat`, each block's input is kept; the first one is the canvas, which is part of the state.
+    # With `remat`, each block's input is stored. That of the first block is the canvas, which is counted
+    # already as part of the state.
     inputs = [block[0].input * each * remat for block in blocks]
     inputs[0] = 0
     keeps = [
@@ -335,8 +337,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
-    # Before the backward pass, the style loss compares the statistics of all taps with their targets,
-    # which takes memory of its own.
+    # Before the backward pass, the style loss compares the statistics of all layers that it reads with
+    # their targets. This takes further memory.
     every = [layer for block in blocks for layer in block]
     peak = max(peak, kept + max(costs_of_losses(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
@@ -363,7 +365,7 @@ def _pooled(blocks: Blocks) -> list[list[int]]:
 
 
 def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of a layer that are kept for the gradients of its ReLU, losses and pooling.
+    """Return the bytes of a layer that are stored for the gradients of its ReLU, losses and pooling.
 
     `pooled` is the number of elements of the layer's output after pooling; 0 if it is not pooled.
     """
@@ -431,8 +433,8 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)
-    # The state has the last canvas that was kept, the canvas whose losses are computed next, an average
-    # of canvases if the recipe has an `average_decay`, and the state of the optimiser.
+    # The state has the last canvas that was accepted, the canvas whose losses are computed next, an
+    # average of canvases if the recipe has an `average_decay`, and the state of the optimiser.
     leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
     # An update needs a second copy of these arrays: those of the canvas' shape, and those of the shape
     # [h, w, 3] of a level of a pyramid. With tiles, only two copies exist at a time.

@@ -140,7 +140,7 @@ class Grid:
         return feature_shape(tap, self.down.side, self.across.side, self.ceil)
 
     def positions(self, tap: str) -> int:
-        """Return the number of positions of the whole picture's features at a tap."""
+        """Return the height times the width of the whole picture's features at a tap (layer)."""
         height, width = self.shape(tap)
         return height * width
 
@@ -285,7 +285,7 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 def window(image: Image, grid: Grid, index: Index) -> Window:
     """Return the pixels [h, w, 3] of a tile's window: its core, and the halo around it.
 
-    They are cut from `image`, which is a picture or a device's slab.
+    They are cut from `image`: a picture, or a device's part of it with the rows around this part.
     """
     return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
 

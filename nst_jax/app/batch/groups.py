@@ -50,7 +50,9 @@ class Entry(NamedTuple):
     content: Path
     styles: tuple[Path, ...]
     output: Path
-    recipe: Recipe  # already changed by the flags, and by the row's style shares and overrides
+    # The recipe with all changes: by the flags of the command, by the weights of the row's styles in
+    # their blend, and by the row's overrides (changes KEY=VALUE).
+    recipe: Recipe
     scales: tuple[prepare.Scale, ...]  # the sizes at which it is painted, coarse to fine
     # Sizes and digests of the content and the styles when the batch was planned. A file that has
     # another digest when it is read is refused.
@@ -252,8 +254,8 @@ def form_groups(
     def groups_of(alike: Alike) -> Iterator[Group]:
         for one in buckets_of(alike.entries):
             own = [alike.entries[index] for index in one.runs]
-            # Groups with the same bucket get equal numbers of pictures if possible, since a program is
-            # compiled for one number of pictures.
+            # Groups whose pictures lie in the same bucket get equal numbers of pictures if possible,
+            # since another number of pictures would need another compiled program.
             size = even_size(len(own), most(one.scales[-1].shape))
             for first in range(0, len(own), size):
                 part = tuple(own[first : first + size])

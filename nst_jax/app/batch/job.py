@@ -169,7 +169,7 @@ def recipes_of(
     if any(row.recipe is None for row in rows):
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
         arguments.recipe_of(changes)
-    bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
+    bases: dict[Any, Recipe] = {}  # recipes to which the rows' overrides are not yet applied
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:
@@ -186,7 +186,7 @@ def recipes_of(
 
 
 def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
-    """Return a row's recipe, changed by the flags; the row's own overrides are not applied yet.
+    """Return a row's recipe, changed by the flags, but not yet by the row's overrides (KEY=VALUE).
 
     If the row names no recipe, it gets the recipe of the command line.
 
