@@ -691,8 +691,9 @@ def plan_in_buckets(
       per scale get different plans.
 
     Raises:
-      ValueError: if a picture is larger than `side`, if results in a larger array would not be exact
-        with this recipe or its controls, or if there is too little memory for the arrays.
+      ValueError: if a picture is larger than `side`; if results in a larger array would not be exact,
+        because of the recipe or because of regions, protected or transparent parts; or if there is too
+        little memory for the arrays.
     """
     controlled = any(member.prepared.controls is not None for member in members)
     runs = [member.prepared.scales for member in members]

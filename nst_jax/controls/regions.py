@@ -27,7 +27,8 @@ from nst_jax.vgg.taps import TAPS
 class Controls(NamedTuple):
     """The regions, protected part and opacities for a canvas of one size, as JAX arrays.
 
-    Unlike the values in `given.Given`, these can be arguments of traced functions.
+    All pixels outside the regions have the default style, and count as one more region. Unlike the
+    values in `given.Given`, these can be arguments of traced functions.
     """
 
     masks: Float[Array, "*batch h w r"]  # masks of the r regions, without that of the default style

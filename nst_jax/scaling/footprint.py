@@ -190,13 +190,16 @@ def _bytes_of_picture(shape: Shape) -> int:
 
 
 # How many float32 numbers per pixel the matting energy and its gradient take, mostly in arrays of
-# windows of 9 pixels. The energy is computed before or after the network's pass, so this memory is not
-# added to that of the network.
+# windows of 9 pixels. (This energy is a loss that penalises edges which the content does not have.) It
+# is computed before or after the network's pass, so this memory is not added to that of the network.
 MATTING_NUMBERS = 200
 
 
 def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
-    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it."""
+    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it.
+
+    The matting energy is a loss that penalises edges which the content does not have.
+    """
     if recipe.terms.matting_weight is None:
         return 0
     return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
@@ -318,8 +321,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     each = _bytes_each(recipe)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
     remat = recipe.network.remat and not on_cpu
-    # With `remat`, each block's input is stored. That of the first block is the canvas, which is counted
-    # already as part of the state.
+    # With `remat`, each block's input is stored. That of the first block is the canvas, which is
+    # counted already as part of the state.
     inputs = [block[0].input * each * remat for block in blocks]
     inputs[0] = 0
     keeps = [

@@ -70,7 +70,7 @@ class ManifestRow(NamedTuple):
 
     @property
     def controls(self) -> dict[str, Any]:
-        """The values of `stylize`'s options for regions and for a protected part, by option."""
+        """The values of `stylize`'s options for regions and a protected part, by the options' names."""
         return {
             "regions": self.regions,
             "region_maps": self.region_maps,
@@ -433,7 +433,12 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
 
 
 def _text(name: str, value: Any) -> str | None:
-    """Return the text of a cell, or None if the cell is empty."""
+    """Return the text of a manifest's cell, or None if the cell is empty.
+
+    Args:
+      name: name of the cell's column, for error messages.
+      value: the cell, as it was read.
+    """
     if value is not None and not isinstance(value, str):
         raise ValueError(f"`{name}`: expected text, got {value!r}")
     if value and "\0" in value:
