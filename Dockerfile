@@ -1,6 +1,9 @@
 # The program nst-jax, for CPUs:
 #     docker build -t nst-jax .
 #     docker run --rm -v "$PWD:/pictures" --user "$(id -u):$(id -g)" nst-jax stylize photo.jpg painting.jpg
+#     docker run --rm -v programs:/tmp/cache --user "$(id -u):$(id -g)" nst-jax warm --size 256
+#     docker run --rm -v programs:/tmp/cache -v "$PWD:/pictures" --user "$(id -u):$(id -g)" nst-jax \
+#         stylize photo.jpg painting.jpg --size 256 --bucket 256
 #     docker run --rm -i nst-jax instant - mosaic -o - < photo.jpg > result.png
 
 FROM python:3.11-slim AS build

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nst_jax._compile import cache, compiler_options
     from nst_jax._types import Checkpoint, Losses, Params, Snapshot, State, Targets
     from nst_jax.batches import stylize_many
+    from nst_jax.combining import combined_style
     from nst_jax.dreaming import dream
     from nst_jax.feed_forward.training import train
     from nst_jax.objective import losses_of
@@ -69,6 +70,7 @@ else:
             "_compile": ("cache", "compiler_options"),
             "_types": ("Checkpoint", "Losses", "Params", "Snapshot", "State", "Targets"),
             "batches": ("stylize_many",),
+            "combining": ("combined_style",),
             "dreaming": ("dream",),
             "feed_forward.training": ("train",),
             "objective": ("losses_of",),
@@ -87,9 +89,9 @@ else:
 
 __all__ = [
     "Checkpoint", "Diverged", "Losses", "OutOfMemory", "Params", "Plan", "Snapshot", "Stalled",
-    "State", "Targets", "cache", "checkpoints", "compiler_options", "controls", "dream",
-    "dreams", "estimate_memory", "export", "features", "feed_forward", "figures", "images", "init",
-    "instant", "instant_many", "load_params", "losses", "losses_of", "match", "measure",
+    "State", "Targets", "cache", "checkpoints", "combined_style", "compiler_options", "controls",
+    "dream", "dreams", "estimate_memory", "export", "features", "feed_forward", "figures", "images",
+    "init", "instant", "instant_many", "load_params", "losses", "losses_of", "match", "measure",
     "optimizers", "paint", "plan", "raters", "recipes", "run", "save_params", "scaling", "step",
     "stylize", "stylize_many", "texture", "train", "vgg", "weights",
 ]  # fmt: skip

@@ -110,13 +110,14 @@ def stylize_many(
     recipe: Recipe = recipes.DEFAULT,
     size: Size = None,
     style_size: Size = None,
-    style_scale: float | Sequence[float] | None = None,
+    style_scale: Any = None,
     tap_styles: Mapping[str, Any] | None = None,
     steps: int | None = None,
     precision: str | None = None,
     tile: int | str | None = None,
     colors: str | None = None,
     realism: Any = None,
+    strength: Any = None,
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
@@ -151,14 +152,16 @@ def stylize_many(
         `descent.last_learning_rate`, and `pictures.realism` may be arrays [n].
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
-      style_scale: as in `stylize`; one number, or as many numbers as each blend has styles. All
-        pictures get the same numbers.
+      style_scale: as in `stylize`, for every picture; or a value for each picture: an array [n], or
+        [n, styles] for blends, or a list with a number or a list of numbers for each picture. A list of
+        numbers that has one for each style of a picture is as in `stylize`.
       tap_styles: as in `stylize`, for every picture.
       steps: as in `stylize`.
       precision: as in `stylize`.
       tile: as in `stylize`.
       colors: as in `stylize`.
       realism: as in `stylize`, or an array [n].
+      strength: as in `stylize`, or an array [n].
       init: the first canvas of all pictures: an image, or an instance of a class of
         `nst_jax.recipes.starts`, such as `Noise()`; default: that of the recipe.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
@@ -166,11 +169,11 @@ def stylize_many(
       devices: devices among which the pictures are divided: `"all"`, a number, or a list of
         `jax.Device`; default: the one that holds the weights. Each device paints whole pictures, unless
         `bands` is more than 1.
-      plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape. It contains
-        `recipe`, `size` and all further arguments up to `realism` (of `tap_styles` only the layers),
-        `devices`, `chunk` and `bands`. So none of these may be given as well. The exception is
-        `tap_styles`: if the plan was made with it, its pictures must be given here. Default: new plans
-        are made.
+      plan: a plan from `nst_jax.plan(..., pictures=n)`, for n canvases of the same shape, or with
+        `bucket` for n canvases of any shapes that fit into its arrays. It contains `recipe`, `size` and
+        all further arguments up to `strength` (of `tap_styles` only the layers), `devices`, `chunk`,
+        `bands` and `bucket`. So none of these may be given as well. The exception is `tap_styles`: if
+        the plan was made with it, its pictures must be given here. Default: new plans are made.
       regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
         list of n masks of any sizes, its weight an array [n].
       protect: as in `stylize`; mask and amount may be batches, too.
@@ -228,8 +231,12 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
+    scale, each_scale = style_scale, None
+    if plan is None and style_scale is not None:
+        scale, each_scale = _each_style_scale(style_scale, styles, tap_styles, regions)
     options = (
-        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism, devices,
+        recipe, size, style_size, steps, precision, tile, scale, colors, realism,
+        strength, devices,
     )  # fmt: skip
     if plan is None:
         recipe, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
@@ -240,14 +247,14 @@ def stylize_many(
         _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands)
         recipe, mesh = plan.requested, plan.mesh
         pictures = tap_pictures_of_plan(plan, tap_styles)
+    # What comes from generators is kept as lists, since it is read more than once.
+    contents, styles = _checks.images("contents", contents), _lists(styles)
     styles = _with_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
     chosen = buckets.checked_bucket(bucket)
     if chosen is not None and plan is not None:
-        raise ValueError(
-            "`bucket`: cannot be used with a `plan`, which is for canvases of one shape"
-        )
+        raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
     intervals = intervals_of(every)
     members = members_of(
         contents,
@@ -256,12 +263,13 @@ def stylize_many(
         init=init,
         key=key,
         given=BatchControls(regions, protect, opacity, style_opacity),
-        on_host=_resizes_on_host(chosen, contents, recipe),
+        style_scale=each_scale,
+        on_host=_resizes_on_host(chosen, contents, recipe) if plan is None else plan.in_bucket,
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
     device = capacity.device_of(params)
-    _warn_of_enlarged(styles, members, recipe)
+    _warn_of_enlarged(styles, members, recipe, each_scale)
     if chosen is not None:
         plan_them = plan_by_cost if chosen == buckets.AUTO else partial(plan_in_buckets, chosen)
         plans = plan_them(members, recipe, mesh=mesh, device=device, chunk=chunk, bands=bands > 1)
@@ -288,7 +296,47 @@ def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
     return [[*blended, *pictures] for blended in _lists(styles)]
 
 
-def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> bool:
+def _each_style_scale(
+    given: Any, styles: Any, tap_styles: Any, regions: Any
+) -> tuple[Any, list[tuple[float, ...]] | None]:
+    """Return the argument `style_scale` for all pictures, and as factors for each picture.
+
+    One of the two is None.
+
+    Args:
+      given: the argument, not None.
+      styles: the argument `styles`. Its first entry, with `tap_styles` and `regions`, says how many
+        factors a picture may have.
+      tap_styles: the argument of this name.
+      regions: the argument of this name.
+
+    Raises:
+      TypeError: if the factors of a picture are no numbers.
+      ValueError: if a factor is out of range.
+    """
+    _checks.not_traced("style_scale", given)
+    is_list = isinstance(given, (list, tuple))
+    if not (is_list or np.ndim(given)) or len(given) == 0:
+        return given, None
+    if is_list and not any(np.ndim(one) for one in given):
+        # Values of another type are refused later, by the checks of these arguments.
+        others = (tap_styles, Mapping), (regions, (list, tuple))
+        more = sum(len(value) for value, kind in others if isinstance(value, kind))
+        if len(given) in (1, len(_lists(styles)[0]) + more):
+            return given, None
+    each = [
+        tuple(np.asarray(one).tolist()) if np.ndim(one) else (np.asarray(one).item(),)
+        for one in given
+    ]
+    for factors in dict.fromkeys(each):
+        for factor in factors:
+            _checks.number(f"style_scale[{each.index(factors)}]", factor, above=0)
+    return None, each
+
+
+def _resizes_on_host(
+    bucket: buckets.Chosen, contents: Sequence[np.ndarray], recipe: Recipe
+) -> bool:
     """Return whether NumPy resizes the pictures, so that JAX compiles nothing for their sizes.
 
     It does so if some of the pictures may lie in larger arrays (buckets), which share compiled programs
@@ -296,16 +344,22 @@ def _resizes_on_host(bucket: buckets.Chosen, contents: Any, recipe: Recipe) -> b
     """
     if bucket != buckets.AUTO:
         return bucket is not None
-    sizes = {image.shape for image in _checks.images("contents", contents)}
+    sizes = {image.shape for image in contents}
     return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, (), controlled=False)
 
 
-def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) -> None:
+def _warn_of_enlarged(
+    styles: Any,
+    members: Sequence[Member],
+    recipe: Recipe,
+    style_scale: Sequence[tuple[float, ...]] | None,
+) -> None:
     """Warn of styles that `style_scale` enlarges, so that they have more pixels than before resizing.
 
-    If pictures have the same style in different sizes, there is one warning, for the largest size.
+    If pictures have the same style in different sizes, there is one warning, for the largest size. The
+    last argument is as in `members_of`.
     """
-    if recipe.pictures.style_scale is None:
+    if recipe.pictures.style_scale is None and style_scale is None:
         return
     largest: dict[int, Member] = {}
     for member in members:
@@ -314,13 +368,13 @@ def _warn_of_enlarged(styles: Any, members: Sequence[Member], recipe: Recipe) ->
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # If styles get the colours of their contents, `index` is that of a pair of a content and an
-        # entry of `styles`: the index of the content times the number of entries, plus the index of the
-        # entry (see `members_of`). Otherwise it is the index of the entry. In both cases, the remainder
-        # of the division by the number of entries is the index of the entry.
+        # `index` is that of an entry of `styles`, unless styles get the colours of their contents or
+        # have several sizes. Then `members_of` adds a multiple of the number of entries to it, so the
+        # remainder of the division by the number of entries is the index of the entry.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
-        warn_of_enlarged(originals, shapes, recipe, stacklevel=3)
+        scaled = _with_style_scale(recipe, _of_picture(style_scale, member.place))
+        warn_of_enlarged(originals, shapes, scaled, stacklevel=3)
 
 
 def _style_sides(member: Member) -> int:
@@ -350,6 +404,11 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
             "`plan`: lets several devices share one picture; call `nst_jax.stylize`, or make the plan "
             "with `bands=`, the number of devices that share each picture of a batch"
         )
+    if plan.in_bucket:
+        for index, member in enumerate(members):
+            controlled = member.prepared.controls is not None
+            check_run_in_plan(plan, index, member.prepared.scales, controlled=controlled)
+        return plan
     for member in members:
         scales = member.prepared.scales
         unlike = [a for a, b in zip(scales, plan.scales, strict=False) if a.shape != b.shape]
@@ -359,6 +418,42 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
         if plan.recipe.terms.matched or unlike or len(scales) != len(plan.scales):
             check_plan_fits(plan, scales)
     return plan
+
+
+def check_run_in_plan(
+    plan: Plan, index: int, scales: Sequence[prepare.Scale], *, controlled: bool
+) -> None:
+    """Refuse a picture that does not fit into the arrays of a plan with buckets.
+
+    Args:
+      plan: a plan with `in_bucket`.
+      index: the picture's index in the batch.
+      scales: the picture's scales, with its real sizes.
+      controlled: whether it has regions, protected or transparent parts.
+
+    Raises:
+      ValueError: if it cannot lie in the arrays; the message says what to change.
+    """
+    buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
+    if [one.steps for one in scales] != [one.steps for one in plan.scales]:
+        raise ValueError(
+            f"`plan`: picture {index} has {_steps_of(scales)} updates at its scales, and the plan "
+            f"{_steps_of(plan.scales)}; give `bucket` to `stylize_many` without a plan"
+        )
+    for one, array in zip(scales, plan.scales, strict=True):
+        pairs = [(one.shape, array.shape)]
+        pairs += [(shape, array.style_shapes[0]) for shape in one.style_shapes]
+        for shape, room in pairs:
+            if shape[0] > room[0] or shape[1] > room[1]:
+                raise ValueError(
+                    f"`plan`: picture {index} needs {shape[1]}x{shape[0]} px and the plan's arrays "
+                    f"have {room[1]}x{room[0]} px; make the plan with a larger `bucket`, or for the "
+                    "largest content and style"
+                )
+
+
+def _steps_of(scales: Sequence[prepare.Scale]) -> str:
+    return " + ".join(str(one.steps) for one in scales)
 
 
 # --- Members --------------------------------------------------------------------------------------
@@ -372,6 +467,7 @@ def members_of(
     init: Any = None,
     key: Array | None = None,
     given: BatchControls | None = None,
+    style_scale: Sequence[tuple[float, ...]] | None = None,
     on_host: bool = False,
 ) -> list[Member]:
     """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
@@ -384,6 +480,8 @@ def members_of(
       key: as in `stylize_many`.
       given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
         if none of these is given.
+      style_scale: for each picture the factors of its styles' sizes, positive numbers: one, or one for
+        each style. Of n entries, picture number i gets entry number i mod n. None: the recipe's.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
 
     Returns:
@@ -399,35 +497,63 @@ def members_of(
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
     given = BatchControls() if given is None else given
     key = jax.random.key(0) if key is None else key
-    count = _count(contents, styles, recipe, given.lengths())
-    pairs = [(index % len(contents), index % len(styles)) for index in range(count)]
+    several = given.lengths() | ({} if style_scale is None else {"style_scale": len(style_scale)})
+    count = _count(contents, styles, recipe, several)
+    pairs = [
+        Pair(index % len(contents), index % len(styles), _of_picture(style_scale, index))
+        for index in range(count)
+    ]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
     controls = [
-        given.checked(index, contents[content].shape[:2], sides[style])
-        for index, (content, style) in enumerate(pairs)
+        given.checked(index, contents[pair.content].shape[:2], sides[pair.style])
+        for index, pair in enumerate(pairs)
     ]
     for one in controls:
         check_controls(one, recipe)
     resize = prepare.resized_without_compiling if on_host else prepare.resized
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
     prepared = _recolored(resized, pairs, controls, recipe)
-    # If styles get the colours of their contents, one style becomes a different picture for each
-    # content. Then each pair of content and style needs an index of its own (`Member.style`), since
-    # `BatchCanvas` computes the statistics of styles with the same index only once.
+    # A style that gets the colours of its content becomes a different picture for each content, and so
+    # does a style in another size. Each of these pictures needs an index of its own (`Member.style`),
+    # since `BatchCanvas` computes the statistics of styles with the same index only once.
     recolors = finishing.recolors(recipe.pictures.colors)
-    seen = {
-        (content, style): content * len(styles) + style if recolors else style
-        for content, style in resized
-    }
+    versions = [(pair.content if recolors else None, pair.style_scale) for pair in pairs]
+    numbers = {version: number for number, version in enumerate(dict.fromkeys(versions))}
     return [
-        Member(index, pair[0], seen[pair], prepared[index], jax.random.fold_in(key, index))
-        for index, pair in enumerate(pairs)
+        Member(
+            index,
+            pair.content,
+            numbers[version] * len(styles) + pair.style,
+            prepared[index],
+            jax.random.fold_in(key, index),
+        )
+        for index, (pair, version) in enumerate(zip(pairs, versions, strict=True))
     ]
 
 
+class Pair(NamedTuple):
+    """A content and the styles in which it is painted. Pictures with equal pairs share arrays."""
+
+    content: int  # index in the list of contents
+    style: int  # index in the list of styles, whose entries are blends
+    style_scale: tuple[float, ...] | None = None  # factors of the styles' sizes; None: the recipe's
+
+
+def _of_picture(
+    style_scale: Sequence[tuple[float, ...]] | None, index: int
+) -> tuple[float, ...] | None:
+    """Return the factors of one picture, given the argument `style_scale` of `members_of`."""
+    return None if style_scale is None else style_scale[index % len(style_scale)]
+
+
+def _with_style_scale(recipe: Recipe, factors: tuple[float, ...] | None) -> Recipe:
+    """Return the recipe with other factors of the styles' sizes; None changes nothing."""
+    return recipe if factors is None else recipe.replace(pictures__style_scale=factors)
+
+
 def _recolored(
-    resized: Mapping[tuple[int, int], prepare.Prepared],
-    pairs: Sequence[tuple[int, int]],
+    resized: Mapping[Pair, prepare.Prepared],
+    pairs: Sequence[Pair],
     given: Sequence[Given | None],
     recipe: Recipe,
 ) -> list[prepare.Prepared]:
@@ -438,13 +564,12 @@ def _recolored(
     may differ from picture to picture.
 
     Args:
-      resized: (index of a content, index in the list of styles) -> the prepared arrays of this pair:
-        the content and its style, or the styles that are blended, resized but not recoloured.
+      resized: content and styles of each `Pair` as prepared arrays, resized but not recoloured.
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
     """
-    known: dict[tuple[int, int], prepare.Prepared] = {}
+    known: dict[Pair, prepare.Prepared] = {}
     found = []
     for pair, own in zip(pairs, given, strict=True):
         content, styles, scales, _, region_styles, _ = resized[pair]
@@ -467,11 +592,11 @@ def _recolored(
 def _resized(
     contents: list[np.ndarray],
     styles: list[list[np.ndarray]],
-    pairs: Iterable[tuple[int, int]],
+    pairs: Iterable[Pair],
     given: Given | None,
     recipe: Recipe,
     resize: Callable[[np.ndarray, Shape, Recipe], Any],
-) -> dict[tuple[int, int], prepare.Prepared]:
+) -> dict[Pair, prepare.Prepared]:
     """Resize contents and styles to their final sizes; return the prepared arrays of each pair.
 
     The sizes of all pairs are checked before the first picture is resized. A picture that several pairs
@@ -481,7 +606,7 @@ def _resized(
       contents: pictures [h, w, 3].
       styles: lists of pictures [h', w', 3]. The pictures of a list are blended; a single style is a
         list of one picture.
-      pairs: pairs (index in `contents`, index in `styles`).
+      pairs: the pairs of the batch, each once.
       given: the checked regions, protected and transparent parts; None: there are none. The regions'
         styles are the same for all pictures of a batch, so those of one picture are enough.
       recipe: the recipe whose size rules apply.
@@ -490,44 +615,46 @@ def _resized(
     others = [] if given is None else [region.style for region in given.regions]
     sides = [[image.shape[:2] for image in blended] for blended in styles]
     scales = {
-        (content, style): prepare.scales_of(
-            contents[content].shape[:2],
-            sides[style],
-            recipe,
+        pair: prepare.scales_of(
+            contents[pair.content].shape[:2],
+            sides[pair.style],
+            _with_style_scale(recipe, pair.style_scale),
             region_styles=[image.shape[:2] for image in others],
             protected=given is not None and given.protect is not None,
         )
-        for content, style in pairs
+        for pair in pairs
     }
-    canvas_shapes = {content: found[-1].shape for (content, _), found in scales.items()}
+    canvas_shapes = {pair.content: found[-1].shape for pair, found in scales.items()}
     # The recipe's size rule may derive the size of a style from that of its content, so one style can
     # have several sizes.
     style_shapes = {
-        pair: found[-1].style_shapes[: len(sides[pair[1]])] for pair, found in scales.items()
+        pair: found[-1].style_shapes[: len(sides[pair.style])] for pair, found in scales.items()
     }
     resized_contents = {i: resize(contents[i], shape, recipe) for i, shape in canvas_shapes.items()}
     resized_styles = {
         (style, shapes): tuple(
             resize(*one, recipe) for one in zip(styles[style], shapes, strict=True)
         )
-        for style, shapes in dict.fromkeys((pair[1], found) for pair, found in style_shapes.items())
+        for style, shapes in dict.fromkeys(
+            (pair.style, found) for pair, found in style_shapes.items()
+        )
     }
     of_regions = {
-        pair: found[-1].style_shapes[len(sides[pair[1]]) :] for pair, found in scales.items()
+        pair: found[-1].style_shapes[len(sides[pair.style]) :] for pair, found in scales.items()
     }
     region_styles = {
         shapes: tuple(resize(*pair, recipe) for pair in zip(others, shapes, strict=True))
         for shapes in dict.fromkeys(of_regions.values())
     }
     return {
-        (content, style): prepare.Prepared(
-            resized_contents[content],
-            resized_styles[style, style_shapes[content, style]],
+        pair: prepare.Prepared(
+            resized_contents[pair.content],
+            resized_styles[pair.style, style_shapes[pair]],
             found,
-            photo=resized_contents[content],
-            region_styles=region_styles[of_regions[content, style]],
+            photo=resized_contents[pair.content],
+            region_styles=region_styles[of_regions[pair]],
         )
-        for (content, style), found in scales.items()
+        for pair, found in scales.items()
     }
 
 

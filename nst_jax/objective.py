@@ -35,6 +35,7 @@ from nst_jax._types import (
     Shape,
     Targets,
 )
+from nst_jax.controls import matting
 from nst_jax.controls.matting import matting_energy
 from nst_jax.losses import (
     ContentLoss,
@@ -49,7 +50,7 @@ from nst_jax.losses import (
 from nst_jax.recipes.checking import check_in_bucket
 from nst_jax.recipes.recipe import Recipe, StylePart, Terms
 from nst_jax.scaling import tiles
-from nst_jax.scaling.bands import Bands, map_bands
+from nst_jax.scaling.bands import Bands, map_bands, with_neighbours
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.targets import check_arguments
@@ -140,7 +141,7 @@ def losses_of(
         split = map_bands(on_device, bands, (False, True, True, False), split_out=False)
         sums = split(params, image, targets.content, guides)
     found = _weighted(sums, sizes, shape, targets, terms, step)
-    return _with_matting(found, image, targets, terms)
+    return _with_matting(found, image, targets, terms, bands)
 
 
 def _losses_inside(
@@ -205,22 +206,24 @@ def _losses_of_matches(
     return _with_matting(total, image, targets, terms)
 
 
-def _with_matting(found: Losses, image: Image, targets: Targets, terms: Terms) -> Losses:
+def _with_matting(
+    found: Losses, image: Image, targets: Targets, terms: Terms, bands: Bands | None = None
+) -> Losses:
     """Return the losses with the weighted matting energy added, if the recipe has a weight for it.
 
     The energy says how far the image is from being a locally affine function of the content's colours.
     """
     if terms.matting_weight is None:
         return found
-    matting = terms.matting_weight * _matting(image, targets.photo)
-    return found._replace(total=found.total + matting, matting=matting)
+    energy = terms.matting_weight * _matting(image, targets.photo, bands)
+    return found._replace(total=found.total + energy, matting=energy)
 
 
-def _matting(image: Image, photo: Image | None) -> Scalar:
+def _matting(image: Image, photo: Resized | None, bands: Bands | None) -> Scalar:
     """Return the matting energy of an image, divided by its number of pixels.
 
-    See `nst_jax.controls.matting`. The energy is computed on the whole image, even if the network
-    computes the image in tiles.
+    See `nst_jax.controls.matting`. The energy is computed on the whole image, or on each band of it,
+    even if the network computes the image in tiles.
     """
     if photo is None:
         raise ValueError(
@@ -228,8 +231,33 @@ def _matting(image: Image, photo: Image | None) -> Scalar:
         )
     # `checkpoint` computes the energy a second time for the gradient. So the many windows of pixels
     # from which it is computed need not stay in memory while the network computes.
-    energy = jax.checkpoint(matting_energy)(image, photo)
-    return energy / (image.shape[0] * image.shape[1])
+    if bands is None:
+        energy = jax.checkpoint(matting_energy)(image, photo)
+        return energy / (image.shape[0] * image.shape[1])
+    on_device = partial(_device_matting, bands)
+    energy = map_bands(on_device, bands, (True, False), split_out=False)(image, photo)
+    return energy / (bands.height * image.shape[1])
+
+
+def _device_matting(bands: Bands, band: Image, photo: Resized) -> Scalar:
+    """Return the matting energy of a whole image, added up over devices that have one band each.
+
+    Each device adds the windows that begin in its band. The last two rows of these windows are in the
+    band below.
+
+    Args:
+      bands: how the image is cut into bands.
+      band: this device's band, [band_height, w, 3].
+      photo: the whole photograph, [h, w, 3].
+    """
+    more = matting.SIDE - 1
+    rows = with_neighbours(band, 0, more, bands.count)
+    first = lax.axis_index(BANDS) * bands.band_height
+    edges = ((0, bands.padded_height + more - photo.shape[0]), (0, 0), (0, 0))
+    here = lax.dynamic_slice_in_dim(jnp.pad(photo, edges), first, len(rows))
+    counted = first + jnp.arange(bands.band_height) < bands.height - more
+    energy = jax.checkpoint(matting_energy)(rows, here, counted=counted)
+    return lax.psum(energy, BANDS)
 
 
 class _Measured(NamedTuple):

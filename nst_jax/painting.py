@@ -211,6 +211,7 @@ def stylize(
     tile: int | str | None = None,
     colors: str | None = None,
     realism: float | None = None,
+    strength: float | None = None,
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
@@ -256,6 +257,8 @@ def stylize(
         preset.
       realism: from 0 to 1: how far the result is changed back, after painting, so that it has the
         content's edges; see `nst_jax.controls.realistic`. Default: the recipe's, 0 in every preset.
+      strength: from 0 to 1: how strong the style is, where equal steps look equal; see
+        `nst_jax.recipes.changes.with_strength`. Default: the recipe's own weights, which 0.85 keeps.
       init: the start: an image of any size, which is resized to the canvas, or an instance
         of a class of `nst_jax.recipes.starts`, such as `Noise()`; default: the recipe's start.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
@@ -263,9 +266,9 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size` and
-        all further arguments up to `realism`, and `devices`. So none of these may be given as well. The
-        exception is `tap_styles`: a plan contains only its taps, so if the plan was made with it, its
-        pictures must be given here. Default: a new plan is made.
+        all further arguments up to `strength`, and `devices`. So none of these may be given as well.
+        The exception is `tap_styles`: a plan contains only its taps, so if the plan was made with it,
+        its pictures must be given here. Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
@@ -319,6 +322,7 @@ def stylize(
         tile=tile,
         colors=colors,
         realism=realism,
+        strength=strength,
         init=init,
         key=key,
         devices=devices,
@@ -354,6 +358,7 @@ def paint(
     tile: int | str | None = None,
     colors: str | None = None,
     realism: float | None = None,
+    strength: float | None = None,
     init: Any = None,
     key: Array | None = None,
     devices: Devices = None,
@@ -387,6 +392,7 @@ def paint(
       tile: see `stylize`.
       colors: see `stylize`.
       realism: see `stylize`.
+      strength: see `stylize`.
       init: see `stylize`.
       key: see `stylize`.
       devices: see `stylize`.
@@ -431,7 +437,8 @@ def paint(
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     options = (
-        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism, devices,
+        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism,
+        strength, devices,
     )  # fmt: skip
     side = buckets.checked_bucket(bucket)
     content = _checks.image("content", content)
@@ -530,7 +537,7 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
 # Arguments of `paint` that a plan contains, so that they must not be given beside it.
 OPTIONS = (
     "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "colors", "realism",
-    "devices",
+    "strength", "devices",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ FUNCTIONS = {
     name: getattr(nst, name) for name in nst.__all__ if inspect.isroutine(getattr(nst, name))
 }
 TAKE_PARAMS = (
+    "combined_style",
     "dream",
     "features",
     "losses_of",

@@ -1,6 +1,9 @@
 """Buckets chosen by cost, against the cheapest of all partitions of small lists."""
 
+import json
+import statistics
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from nst_jax import recipes
 from nst_jax.prepare import Scale, scales_of
 from nst_jax.scaling import bucket_choice
 from nst_jax.scaling.bucket_choice import Costs, chosen_buckets
-from nst_jax.scaling.operations import run_operations
+from nst_jax.scaling.operations import run_operations, update_operations
 
 FAST, SLOW = Costs(1.0, 1e-15), Costs(1.0, 1.0)  # of a device that computes fast, or slowly
 
@@ -43,8 +46,13 @@ def seconds_of(part, runs, costs, most):
     ]
     groups = -(-len(part) // most)
     sizes = {len(part) // groups, -(-len(part) // groups)}  # as evenly as possible
-    operations = run_operations(scales, recipes.DEFAULT, "cpu")
-    return costs.program * len(scales) * len(sizes) + costs.operation * len(part) * operations
+    # What an update costs besides its pixels is paid once for each group.
+    one, two = (run_operations(scales, recipes.DEFAULT, "cpu", pictures=n) for n in (1, 2))
+    operations = len(part) * (two - one) + groups * (2 * one - two)
+    bucket = len({tuple(map(tuple, one)) for one in sides}) > 1
+    return (1.21 if bucket else 1.0) * costs.program * len(scales) * len(sizes) + (
+        1.064 if bucket else 1.0
+    ) * costs.operation * operations
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -64,6 +72,50 @@ def test_the_choice_is_the_cheapest_partition(seed):
         if any({4, 5} <= set(part) for part in parts)  # runs of one shape stay together
     )
     assert total == pytest.approx(least)
+
+
+def record(name):
+    path = Path(bucket_choice.__file__).parents[2] / "benchmarks" / "results" / f"{name}.json"
+    return json.loads(path.read_text())["rows"]
+
+
+def test_what_a_bucket_costs_is_that_of_the_record():
+    rows = record("buckets-cpu")
+    times = [row["time_of_bucket"]["median"] for row in rows]
+    compiling = [
+        sum(row["compile_seconds"]["bucket"].values())
+        / sum(row["compile_seconds"]["exact"].values())
+        for row in rows
+    ]
+    assert pytest.approx(statistics.median(times), abs=1e-3) == bucket_choice.TIME_IN_BUCKET
+    assert (
+        pytest.approx(statistics.median(compiling), abs=5e-3) == bucket_choice.COMPILING_OF_BUCKET
+    )
+
+
+@pytest.mark.parametrize("name", ["gram (L-BFGS)", "tf (Adam)"])
+def test_four_times_the_pixels_take_as_many_times_longer_as_in_the_record(name):
+    """On a CPU: the ratio of steps at 512 and 256 px lies between those of the recorded rounds."""
+    rounds = {
+        row["size"][0]: row["contestants"]["nst_jax"]["seconds_per_step"]["samples"]
+        for row in record("step-cpu")
+        if row["recipe"] == name
+    }
+    recipe = recipes.named(name.split()[0])
+    small, large = (update_operations((n, n), recipe, "cpu") for n in (256, 512))
+    least, most = min(rounds[512]) / max(rounds[256]), max(rounds[512]) / min(rounds[256])
+    assert least < large / small < most
+
+
+@pytest.mark.parametrize(
+    ("side", "steps", "together"), [(128, 30, True), (512, 30, False), (512, 300, False)]
+)
+def test_padding_decides_at_the_sizes_of_a_cpu(side, steps, together):
+    """Pictures of half their square: at 128 px they share it, at 512 px the padding takes longer."""
+    recipe = recipes.GRAM.replace(size=side, steps=steps)
+    runs = [scales_of(shape, [(600, 800)], recipe) for shape in ((800, 400), (400, 800))]
+    costs = bucket_choice.typical_costs("cpu")
+    assert len(chosen_buckets(runs, recipe, costs, "cpu")) == (1 if together else 2)
 
 
 def test_the_random_lists_have_choices_of_all_kinds():
@@ -132,7 +184,7 @@ def test_twelve_shapes_of_photographs_need_few_programs():
     recipe = recipes.DEFAULT.replace(size=256, steps=30)
     runs = [scales_of(shape, [(600, 800)], recipe) for shape in sides] * 2
     assert len({scales[-1].shape for scales in runs}) == 12
-    for platform, most in (("cpu", 4), ("gpu", 1)):
+    for platform, most in (("cpu", 5), ("gpu", 1)):
         costs = bucket_choice.typical_costs(platform)
         found = chosen_buckets(runs, recipe, costs, platform, together=lambda shape: 8)
         assert 1 <= len(found) <= most

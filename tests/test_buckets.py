@@ -66,6 +66,28 @@ def test_pictures_of_several_sizes_are_those_painted_alone(params, styles, compi
         np.testing.assert_array_equal(one, other)
 
 
+def test_contents_of_a_generator_and_a_plan_of_many(params, styles):
+    taps = {"content_taps": ("relu1_1",), "style_taps": ("relu1_1",), "style_layer_weights": (1.0,)}
+    recipe, pictures = two_scales(**taps), contents(SHAPES[:2])
+    by_cost = nst.stylize_many(params, iter(pictures), iter(styles), recipe=recipe, bucket="auto")
+    found = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket=48)
+    plan = nst.plan((48, 48), (40, 33), recipe=recipe, pictures=2, bucket=48)
+    assert plan.in_bucket and plan.real is None
+    planned = nst.stylize_many(params, pictures, styles, plan=plan)
+    for one, other, third in zip(found, planned, by_cost, strict=True):
+        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one, third)
+    with pytest.raises(ValueError, match="^`bucket`: `plan` contains it"):
+        nst.stylize_many(params, pictures, styles, plan=plan, bucket=48)
+    small_plan = nst.plan((32, 24), (40, 33), recipe=recipe.replace(size=32), pictures=2, bucket=32)
+    with pytest.raises(ValueError, match="^`plan`: picture 0 (needs|has) "):
+        batches.check_run_in_plan(small_plan, 0, RUNS[0], controlled=False)
+    with pytest.raises(ValueError, match="`plan`: picture 1 has .* updates at its scales"):
+        batches.check_run_in_plan(plan, 1, RUNS[0][1:], controlled=False)
+    one_shape = nst.plan((48, 48), (40, 33), recipe=recipe, pictures=2, bucket="auto")
+    assert not one_shape.in_bucket and one_shape.pictures == 2
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["default", "tf", "jcjohnson", "coursera-v1", "keras-io"])
 def test_published_recipes_in_a_bucket(params, styles, name):
@@ -233,8 +255,8 @@ def test_a_plan_may_be_that_of_a_bucket(params, styles):
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(ValueError, match="^`bucket`: `plan` contains it"):
         nst.stylize(params, content, styles, plan=plan, bucket=48)
-    with pytest.raises(ValueError, match="^`bucket`: .*stylize_many"):
-        nst.plan(content, styles, recipe=recipe, bucket=48, pictures=2)
+    with pytest.raises(ValueError, match='^`bucket`: .*devices.*use "off"$'):
+        nst.plan(content, styles, recipe=recipe, bucket=48, pictures=2, devices=2, bands=2)
     with pytest.raises(ValueError, match="^`plan`: was made for a canvas of 48x39 px"):
         nst.stylize(params, contents(SHAPES[:1])[0], styles, plan=plan)
 
@@ -293,9 +315,28 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
     (one,) = {group.arrays for group in groups.form_groups(entries, "cpu", bucket="auto")}
     assert [scale.shape for scale in one] == [(32, 32), (48, 48)]  # by cost it is the same
-    assert local._bucket_words(formed).startswith(
+    assert local._bucket_words(formed, len(local._programs_of(formed))).startswith(
         "12 shapes in arrays of 48x48 px: 1 program for each scale; 30% more pixels"
     )
+
+
+def test_programs_are_counted_by_the_sizes_of_chunks():
+    """By hand: of 7 pictures at most 3 at once are 3 + 3 + 1, of 8 pictures 2 + 2 + 2 + 2."""
+    for count, chunk, expected in ((8, None, {8}), (8, 8, {8}), (7, 3, {3, 1}), (8, 3, {2})):
+        group = groups.Group(tuple(entry(number, (48, 40)) for number in range(count)), ())
+        found = local._programs_of([group], chunk)
+        assert {key[2] for key in found} == expected and set(found.values()) == {2}
+
+
+def test_a_loss_that_matches_has_programs_for_each_shape_of_style():
+    for recipe, expected in ((two_scales(), 1), (recipes.NNST.replace(size=64), 2)):
+        parts = []
+        for style in ((64, 60), (64, 50)):
+            scales = scales_of((64, 48), [style], recipe)
+            parts.append(
+                groups.Group((entry(0, (64, 48))._replace(recipe=recipe, scales=scales),), ())
+            )
+        assert len(local._programs_of(parts)) == expected
 
 
 @pytest.mark.slow

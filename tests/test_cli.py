@@ -133,6 +133,7 @@ COMMANDS = (
         "sweep",
         "dream",
         "plan",
+        "warm",
         "train",
         "web",
         "export",

@@ -90,6 +90,43 @@ else:
 """)
 
 
+@pytest.mark.slow
+def test_two_processes_paint_the_controls_of_one():
+    together("""
+cluster.join(sys.argv[1])
+from nst_jax.controls import Protect, Region
+params = nst.load_params()
+recipe = small.shallow(steps=3, matting_weight=1e6)
+content, style = small.picture("chelsea", 100, 64), small.picture("starry_night", 30, 40)
+upper, face = np.zeros((2, 100, 64), np.float32)
+upper[:45], face[30:80, 20:50] = 1, 1
+options = {
+    "recipe": recipe.replace(region_reach="simple"),
+    "colors": "content",
+    "realism": 0.5,
+    "strength": 0.9,
+    "style_scale": [1.0, 0.8],
+    "regions": [Region(upper, small.picture("gravel", 28, 36), weight=2)],
+    "protect": Protect(face, 0.7),
+}
+one = nst.stylize(params, content, style, **options)
+split = nst.stylize(params, content, style, **options, devices="all")
+np.testing.assert_allclose(split, one, rtol=0, atol=1e-5)
+plain = nst.stylize(params, content, style, recipe=recipe)
+assert np.abs(np.subtract(one, plain)).max() > 0.05
+options |= {
+    "regions": [Region(np.stack([upper, 1 - upper]), small.picture("gravel", 28, 36))],
+    "protect": Protect(face, np.array([1.0, 0.3])),
+    "strength": np.array([0.9, 0.4]),
+    "style_scale": [[1.0, 0.8], [0.8, 1.0]],
+}
+one = nst.stylize_many(params, content, style, **options)
+for bands in (1, 2):
+    many = nst.stylize_many(params, content, style, **options, devices="all", bands=bands)
+    np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
+""")
+
+
 RUN = """
 tiny = small.shallow(recipes.TF, steps=STEPS)
 recipes.PRESETS["tiny"] = replace(

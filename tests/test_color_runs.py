@@ -11,6 +11,7 @@ from nst_jax import controls, provenance, recipes
 from nst_jax.controls import COLORS, color
 from nst_jax.images.palettes import palette_of, recoloured
 from nst_jax.recipes import toml
+from nst_jax.scaling import bands, sharding
 from tests import small
 
 FAST = small.shallow()
@@ -349,9 +350,54 @@ def test_matting_is_swept_by_an_array(params, content, style):
     assert energy_of(batch[2], content) < energy_of(batch[0], content)
 
 
-def test_matting_is_refused_in_bands(params, content, style):
-    with pytest.raises(ValueError, match="`devices`: `matting_weight` compares windows of pixels"):
-        nst.stylize(params, content, style, recipe=with_matting(1.0), devices=2)
+@pytest.mark.parametrize(
+    "height",
+    [
+        64,  # each band is full
+        50,  # the second band has rows below the picture
+        pytest.param(33, marks=pytest.mark.slow),  # no window begins in the second band
+    ],
+)
+def test_matting_is_the_same_in_bands(params64, x64, height):
+    big, image = (
+        jnp.asarray(small.picture(name, height, 40), jnp.float64) for name in ("chelsea", "gravel")
+    )
+    recipe = recipes.as_arrays(with_matting(10.0), jnp.float64)
+    mesh = sharding.mesh_of(jax.devices()[:2], axis=sharding.BANDS)
+    split = bands.bands_of(mesh, (height, 40), recipe.network)
+
+    @jax.jit
+    def found(params, image, content, split=None):
+        targets = nst.measure(params, content, content[::-1], recipe, bands=split)
+
+        def total(image):
+            canvas = bands.with_padding(image, split)
+            losses = nst.losses_of(params, canvas, targets, recipe, bands=split)
+            return losses.total, losses.matting
+
+        return jax.value_and_grad(total, has_aux=True)(image)
+
+    whole = found(params64, image, big)
+    here = [sharding.replicate(one, mesh) for one in (params64, image, big)]
+    for one, other in zip(
+        jax.tree.leaves(found(*here, split)), jax.tree.leaves(whole), strict=True
+    ):
+        assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    assert whole[0][1] > 0.1
+
+
+@pytest.mark.slow
+def test_matting_is_painted_in_bands(params, content, style):
+    # The relative losses of `default` would enlarge rounding errors on such small pictures.
+    recipe = small.shallow(recipes.GRAM, steps=3, matting_weight=1e6)
+    one = nst.stylize(params, content, style, recipe=recipe)
+    plain = nst.stylize(params, content, style, recipe=recipe.replace(matting_weight=None))
+    assert np.abs(one - plain).max() > 1e-3
+    split = nst.stylize(params, content, style, recipe=recipe, devices=2)
+    assert_allclose(split, one, rtol=0, atol=1e-5)
+    contents = [content, content[:, ::-1]]
+    many = nst.stylize_many(params, contents, style, recipe=recipe, devices=2, bands=2)
+    assert_allclose(many[0], one, rtol=0, atol=1e-5)
 
 
 def test_targets_of_another_recipe_are_refused(params, content, style):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from threading import Event
@@ -14,7 +15,7 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import feed_forward, images
-from nst_jax.app import cli, preview, programs
+from nst_jax.app import cli, interrupts, preview, programs
 from nst_jax.app.outputs import Outputs
 from nst_jax.feed_forward import (
     given_styles,
@@ -515,6 +516,137 @@ def test_somebody_at_a_terminal_sees_a_preview_of_any_run(job, monkeypatch, caps
     monkeypatch.setattr("nst_jax.painting.paint_planned", lambda *args, **options: iter(()))
     cli.main(job)
     assert Path("out.png").read_bytes() == before
+
+
+def no_canvas(*arguments, **options):
+    """Stand for a run that is interrupted before its first canvas."""
+    raise KeyboardInterrupt
+
+
+def test_an_earlier_picture_outlives_a_run_without_a_canvas(job, monkeypatch, capsys):
+    monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
+    Image.new("RGB", (40, 30), "red").save("out.png")
+    before = Path("out.png").read_bytes()
+    monkeypatch.setattr("nst_jax.painting.paint_planned", no_canvas)
+    assert cli.main(job) == 130
+    assert Path("out.png").read_bytes() == before
+    assert "preview" not in capsys.readouterr().err
+
+
+def test_the_preview_of_an_earlier_run_is_replaced(job, monkeypatch, capsys):
+    monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
+    monkeypatch.setattr(preview, "PATIENCE", 100)
+    monkeypatch.setattr("nst_jax.painting.paint_planned", no_canvas)
+    for shade in (0.25, 0.75):
+        image = np.full((30, 40, 3), shade, np.float32)
+        monkeypatch.setattr(preview, "_painted", lambda *arguments, image=image: image)
+        assert cli.main(job) == 130
+        assert abs(int(pixels("out.png")[0, 0, 0]) - 255 * shade) <= 1
+    assert capsys.readouterr().err.count("out.png shows a preview") == 2
+    monkeypatch.undo()
+    assert cli.main([*job, "--no-overwrite"]) == 2
+
+
+def test_there_is_no_preview_on_standard_output(job, monkeypatch, capsysbinary):
+    monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
+    monkeypatch.setattr(preview, "_painted", None)
+    monkeypatch.setattr("nst_jax.painting.paint_planned", no_canvas)
+    assert cli.main([*job[:-1], "-"]) == 130
+    out, err = capsysbinary.readouterr()
+    assert out == b"" and b"preview" not in err
+
+
+# Makes a second client of the CPU jax's default backend, in place of an accelerator. For the preview,
+# `platform_of` calls it a GPU. Prints on which of the two clients each kept program computed, and which
+# was the default device when the preview was written.
+ACCELERATOR = """
+import sys
+import jax
+from jax._src import xla_bridge
+from jax._src.lib import xla_client
+xla_bridge.register_backend_factory("other", xla_client.make_cpu_client, priority=1000)
+cpu, default = jax.local_devices(backend="cpu")[0], jax.local_devices()[0]
+assert cpu.client is not default.client
+
+from types import SimpleNamespace
+from nst_jax.app import cli, preview
+from nst_jax.app import programs
+from nst_jax.recipes import PRESETS, TF
+from nst_jax.scaling import capacity
+preview.capacity = SimpleNamespace(platform_of=lambda: "gpu")
+call, write, show = programs.Kept.__call__, preview.write_picture, preview.Preview._show
+
+def reporting(self, *arguments, **named):
+    result = call(self, *arguments, **named)
+    clients = {device.client for leaf in jax.tree.leaves(result) for device in leaf.devices()}
+    where = [name for name, one in [("cpu", cpu), ("default", default)] if one.client in clients]
+    print(self._function.__name__, *where)
+    return result
+
+def writing(*arguments, **options):
+    print("preview", "cpu" if capacity.default_device() == cpu else "default")
+    write(*arguments, **options)
+
+def showing(self, content):
+    show(self, content)
+    print("waited" if self.written else "went on")
+    self._pool.submit(lambda: None).result()  # let it be written before the first canvas
+
+taps = dict(content_taps=("relu1_1",), style_taps=("relu1_1",))
+PRESETS["tiny"] = TF.replace(**taps, content_layer_weights=(1.0,), style_layer_weights=(1.0,))
+programs.Kept.__call__, preview.write_picture = reporting, writing
+preview.Preview._show = showing
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_on_an_accelerator_the_cpu_paints_the_preview_meanwhile(tmp_path):
+    arguments = ["photo.png", "art.png", "--recipe", "tiny", *SIZE, "--steps", "2"]
+    found = subprocess.run(
+        [sys.executable, "-c", ACCELERATOR, "stylize", *arguments, "--every", "1", "-o", "out.png"],
+        env={name: os.environ[name] for name in os.environ if not name.startswith("JAX_")}
+        | {"XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    lines = found.stdout.splitlines()
+    assert {"style_vector cpu", "stylize_with cpu", "preview cpu", "went on"} <= set(lines)
+    assert {"measure_content default", "run default"} <= set(lines)
+    assert not {"style_vector default", "run cpu"} & set(lines)
+    assert "out.png shows a preview" in found.stderr
+
+
+def test_without_a_cpu_there_is_no_preview(job, monkeypatch, capsys):
+    def local_devices(*, backend):
+        raise RuntimeError("Unknown backend cpu")
+
+    monkeypatch.setattr(preview, "capacity", SimpleNamespace(platform_of=lambda: "gpu"))
+    monkeypatch.setattr(
+        preview, "PLATFORMS", "jax_numpy_dtype_promotion"
+    )  # any setting with a text
+    monkeypatch.setattr(
+        preview, "jax", SimpleNamespace(local_devices=local_devices, config=jax.config)
+    )
+    assert cli.main([*job, "--every", "1"]) == 0
+    err = capsys.readouterr().err
+    assert "note: there is no preview: the CPU would paint it, but the environment variable" in err
+    assert "set it to standard,cpu" in err
+    assert images.read_metadata("out.png")["finished"] is True
+
+
+def test_a_run_that_is_done_does_not_wait_for_its_preview(job, monkeypatch):
+    monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
+    monkeypatch.setattr(interrupts, "threads_left", False)
+    monkeypatch.setattr(preview, "PATIENCE", 0.01)
+    go_on = Event()
+    monkeypatch.setattr(preview, "_painted", lambda *arguments: go_on.wait(100))
+    try:
+        assert cli.main(job) == 0
+        assert interrupts.threads_left  # so `main` ends the process without waiting for threads
+    finally:
+        go_on.set()
+    assert images.read_metadata("out.png")["finished"] is True
 
 
 def test_a_preview_that_comes_late_replaces_no_canvas(tmp_path, as_users_do):

@@ -305,6 +305,16 @@ def test_an_accelerator_knows_its_limit(stats, expected, growing, monkeypatch):
     assert capacity.available(Device()) == growing
 
 
+def test_the_default_device_is_that_of_jaxs_setting():
+    first, second = jax.local_devices()[:2]
+    assert capacity.default_device() == first
+    with jax.default_device(second):
+        assert capacity.default_device() == second
+        assert capacity.platform_of() == "cpu"
+    with jax.default_device("cpu"):
+        assert capacity.default_device() == first
+
+
 def test_what_the_machine_does_not_say_holds_everything(monkeypatch, machine):
     (machine / "meminfo").unlink()
     monkeypatch.delattr(capacity.os, "sysconf")

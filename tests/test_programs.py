@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax import export
 
 import nst_jax as nst
 from nst_jax import losses, measuring, optimizers, painting, prepare, recipes, targets
 from nst_jax.app import cache, programs
 from nst_jax.app.timing import CompileClock
+from nst_jax.controls.color import luminance
 from nst_jax.scaling import bands, capacity
 from tests import small
 
@@ -339,3 +341,19 @@ def test_what_a_style_loss_returns_can_be_kept(name):
 
     found = programs._records(jax.eval_shape(made, features))
     assert found <= set(losses.names.RECORDS)
+
+
+def test_beside_an_accelerator_programs_of_the_cpu_are_exported_for_the_cpu(tmp_path, monkeypatch):
+    image = np.random.default_rng(0).random((4, 5, 3), np.float32)
+    kept = programs.Kept(luminance, tmp_path)
+    # jax's default backend seems to be an accelerator: to `jax` itself, and to `jax.export`.
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr("jax._src.xla_bridge.default_backend", lambda: "cuda")
+    with jax.default_device(jax.devices()[1]):
+        found = kept(image)
+    assert found.devices() == {jax.devices()[1]}
+    np.testing.assert_allclose(found, luminance(image), rtol=1e-6)
+    (path,) = tmp_path.iterdir()
+    key = path.name.removeprefix("luminance-")
+    exported = export.deserialize(bytearray(programs._read(path, key)))
+    assert exported.platforms == ("cpu",)

@@ -17,7 +17,7 @@ from docs import scaling_page as page
 from nst_jax import recipes, vgg
 from nst_jax.scaling import sharding
 from nst_jax.scaling.bands import bands_of
-from nst_jax.scaling.operations import FIXED_PIXELS, update_operations
+from nst_jax.scaling.operations import fixed_pixels, update_operations
 from tests import small
 from tests.test_sharding import simulated
 
@@ -137,7 +137,7 @@ def test_halos_are_what_is_computed_twice():
         each = update_operations((4096, 1024), recipes.GRAM, "gpu", devices=count)
         factor = count * each / whole
         sides = 1 if count == 2 else 2  # of two devices each has the halo on one side
-        fixed = FIXED_PIXELS / 1024  # as rows
+        fixed = fixed_pixels("gpu") / 1024  # as rows
         computed = 4096 + sides * halo * count
         assert factor == pytest.approx((computed + fixed * count) / (4096 + fixed))
 

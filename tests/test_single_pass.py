@@ -84,6 +84,24 @@ def test_style_vectors_of_a_blend_are_averaged_by_shares(magenta, content, style
     assert_allclose(equal, painted(magenta, content, halves), atol=1e-5)
 
 
+def test_the_vector_of_each_style_picture_is_computed_once(magenta, style, other, monkeypatch):
+    seen = []
+
+    def style_vector(params, picture, *, precision):
+        seen.append(picture)
+        return vector(params, picture)
+
+    monkeypatch.setattr(instant_painter, "VECTORS_IN_MEMORY", 2)
+    programs = instant_painter.PROGRAMS._replace(style_vector=style_vector)
+    painter = instant_painter.InstantPainter(magenta, programs=programs)
+    style, turned = np.asarray(style), np.asarray(style)[::-1]
+    for picture in (style, other, style, turned, style.copy()):
+        assert_array_equal(painter.vector(np.asarray(picture)), vector(magenta, picture))
+    assert len(seen) == 3
+    painter.vector(np.asarray(other))  # two others were used since
+    assert len(seen) == 4
+
+
 def test_a_name_goes_through_the_network_of_26_styles(twenty_six, content):
     shares = jax.nn.one_hot(15, 26)
     expected = styles26.stylize_mixture(twenty_six, content, shares, precision=FLOAT32)

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import nst_jax as nst
 from benchmarks import strength as measured
 from docs import controls_page
 from nst_jax import recipes
 from nst_jax.app.introduction import weight_line
-from nst_jax.recipes import strength
+from nst_jax.recipes import strength, toml
 from nst_jax.recipes.balance import balance
 from nst_jax.recipes.changes import with_strength
+from tests import small
 from tests.shell import caller, refused, write_pictures
 
 RECORD = Path(measured.__file__).parent / "results" / "strength-cpu.json"
@@ -180,9 +182,40 @@ def test_the_page_says_what_strengths_mean():
         assert weight == f"{balance(recipes.GRAM) * expected:.3g}:1"
 
 
-def test_an_array_of_strengths_is_refused(as_users_do):
-    with pytest.raises(TypeError, match="`strength`: expected one number, got an array"):
-        strength.factor_of(np.array([0.2, 0.8]))
+def test_an_array_of_strengths_is_each_of_them():
+    values = np.array([0.0, 0.2, strength.OWN, 1.0])
+    assert_allclose(strength.factor_of(values), [strength.factor_of(float(v)) for v in values])
+    for recipe, name in ((recipes.GRAM, "style_weight"), (recipes.NNST, "search_content")):
+        each = [getattr(with_strength(recipe, float(v)).terms, name) for v in values]
+        assert_allclose(getattr(with_strength(recipe, values).terms, name), each, atol=1e-12)
+    with pytest.raises(ValueError, match="`strength`: expected 0 to 1 .* got 1.5"):
+        strength.factor_of(np.array([0.2, 1.5]))
+
+
+def test_a_batch_has_a_strength_for_each_picture(params, content, style):
+    recipe, values = small.shallow(steps=2), np.array([0.2, 0.9])
+    many = nst.stylize_many(params, content, style, recipe=recipe, strength=values)
+    for image, value in zip(many, values, strict=True):
+        one = nst.stylize(params, content, style, recipe=recipe, strength=float(value))
+        assert_allclose(image, one, atol=1e-5)
+        same = nst.stylize(params, content, style, recipe=with_strength(recipe, float(value)))
+        assert_allclose(one, same, atol=0)
+    planned = nst.plan(content, style, recipe=recipe, strength=0.2)
+    assert_allclose(nst.stylize(params, content, style, plan=planned), many[0], atol=1e-5)
+    with pytest.raises(ValueError, match="`strength`: `plan` contains it"):
+        nst.stylize(params, content, style, plan=planned, strength=0.2)
+
+
+def test_recipe_files_and_overrides_have_a_strength():
+    text = 'base = "gram"\nstrength = 0.4\n[terms]\nstyle_weight = 2.0'
+    assert toml.from_toml(text).terms.style_weight == 2 * strength.factor_of(0.4)
+    changed = toml.with_values(recipes.GRAM, {"strength": "0.4"})
+    assert changed == with_strength(recipes.GRAM, 0.4)
+    for value, message in (("2", "`strength`: expected 0 to 1"), ("much", "expected a number")):
+        with pytest.raises(ValueError, match=message):
+            toml.with_values(recipes.GRAM, {"strength": value})
+    with pytest.raises(ValueError, match="`recipe`: `strength`: expected 0 to 1"):
+        toml.from_toml("strength = 1.5")
 
 
 @pytest.mark.parametrize("flag", ["--style-weight", "--ratio"])

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import painting, prepare, provenance, recipes
+from nst_jax import batches, painting, prepare, provenance, recipes
 from nst_jax.feed_forward import training_job
 from nst_jax.recipes import changes, sizes, toml
 from tests import small
@@ -105,10 +105,65 @@ def test_a_batch_is_its_pictures_one_by_one(params, content, style):
     for image, blend in zip(batch, styles, strict=True):
         one = nst.stylize(params, content, blend, **options)
         np.testing.assert_allclose(image, one, atol=1e-5)
-    with pytest.raises(
-        ValueError, match=r"`recipe`: `pictures.style_scale\[0\]` may not be an array"
-    ):
-        nst.stylize_many(params, content, style, recipe=FAST, style_scale=np.array([1.0, 2.0]))
+
+
+@pytest.mark.usefixtures("as_users_do")
+@pytest.mark.parametrize("kind", [list, np.asarray])
+def test_each_picture_of_a_batch_may_have_its_own_factor(params, content, style, kind):
+    factors = [1.0, 0.8, 0.9, 0.8]
+    batch = nst.stylize_many(params, content, style, recipe=FAST, style_scale=kind(factors))
+    assert len(batch) == 4
+    for image, factor in zip(batch, factors, strict=True):
+        one = nst.stylize(params, content, style, recipe=FAST, style_scale=factor)
+        np.testing.assert_allclose(image, one, atol=1e-5)
+    assert np.abs(batch[0] - batch[1]).max() > 1e-3
+
+
+@pytest.mark.usefixtures("as_users_do")
+def test_each_blend_of_a_batch_may_have_its_own_factors(params, content, style):
+    blend, rows = [style, np.flip(style, 0)], [[0.8, 1.0], [1.0, 0.9]]
+    options = {"recipe": FAST.replace(colors="content")}
+    batch = nst.stylize_many(params, content, [blend], style_scale=np.array(rows), **options)
+    listed = nst.stylize_many(params, content, [blend], style_scale=rows, **options)
+    assert_array_equal(batch, listed)
+    for image, row in zip(batch, rows, strict=True):
+        one = nst.stylize(params, content, blend, style_scale=row, **options)
+        np.testing.assert_allclose(image, one, atol=1e-5)
+
+
+def test_a_loss_that_matches_positions_paints_each_size_of_a_style_by_itself(content, style):
+    groups = {}
+    for recipe in (FAST, recipes.NNST.replace(size=sizes.AsIs())):
+        members = batches.members_of(
+            [content] * 4, style, recipe, style_scale=[(1.0,), (0.8,), (1.0,), (0.9,)]
+        )
+        found = batches._by_shape(members, recipe)
+        groups[recipe.name] = [[member.place for member in group] for group in found]
+    assert groups == {"shallow": [[0, 1, 2, 3]], "nnst": [[0, 2], [1], [3]]}
+
+
+def test_factors_that_give_equal_sizes_share_their_programs(params, content, style, compilations):
+    both = [0.8, 1.0]
+    nst.stylize_many(params, content, style, recipe=FAST, style_scale=both * 2)
+    before = compilations()
+    nst.stylize_many(params, content, style, recipe=FAST, style_scale=both[::-1] * 2)
+    assert compilations() == before
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ([1.0, 0.0], ValueError, r"`style_scale\[1\]`: expected more than 0"),
+        (np.array([1.0, math.nan]), ValueError, r"`style_scale\[1\]`: expected a finite number"),
+        ([1.0, "large"], TypeError, r"`style_scale\[1\]`: expected a number, got 'large'"),
+        ([[1.0, 1.0], 1.0], ValueError, "`style_scale`: expected one number .* of the 1, got 2"),
+        ([1.0, 1.0, 0.8], ValueError, "2 contents, 1 styles, 3 style_scale do not fit together"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_do")
+def test_bad_factors_of_a_batch_are_refused(params, content, style, value, error, message):
+    with pytest.raises(error, match=message):
+        nst.stylize_many(params, [content] * 2, style, recipe=FAST, style_scale=value)
 
 
 def test_styles_that_are_enlarged_beyond_their_pixels_are_reported(params, content, style):

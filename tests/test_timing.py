@@ -7,8 +7,9 @@ import jax
 import pytest
 
 from nst_jax.app.formatting import duration, span
-from nst_jax.app.timing import FIXED_PIXELS, CompileClock, IntervalChooser, Range, Stopwatch
+from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.prepare import Scale
+from nst_jax.scaling.operations import fixed_pixels
 
 SCALES = (Scale((10, 10), ((10, 10),), 8), Scale((20, 20), ((20, 20),), 5))
 
@@ -52,7 +53,8 @@ def test_estimate_grows_with_the_area():
     chooser.advance(0, 0.0)
     chooser.advance(1, 0.5)
     # 6 more updates here, 9 at four times the area; half of a small step does not depend on it.
-    ratio = (4 * 128 * 256 + FIXED_PIXELS) / (128 * 256 + FIXED_PIXELS)
+    fixed = fixed_pixels("cpu")
+    ratio = (4 * 128 * 256 + fixed) / (128 * 256 + fixed)
     left = 6 * 0.5 + 9 * 0.5 * ratio
     # The next scale compiles while this one's seven updates run.
     assert chooser.range_left(2.0) == pytest.approx((left, left))

@@ -1,18 +1,21 @@
-"""Fine and coarse styles in two stages: the first command of docs/controls.md makes the mixture."""
+"""Fine and coarse styles in two stages: `combined_style`, `--style-fine`, and by two commands."""
 
 import shlex
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from docs import controls_page
-from nst_jax import losses, recipes, vgg
-from nst_jax.app import arguments
+from nst_jax import images, losses, recipes, vgg
+from nst_jax.app import arguments, fine_style
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
+from tests.shell import caller, refused
 
 TAPS = ("relu1_1", "relu2_1")
 
@@ -44,6 +47,108 @@ def test_the_first_stage_has_the_constants_of_the_notebook():
     assert recipe.terms.content_weight == 0 and recipe.terms.tv_weight == 0
     assert (recipe.pictures.colors, recipe.pictures.color_map) == ("content", "pca")
     assert isinstance(recipe.pictures.start, starts.FromContent)
+
+
+def test_the_named_recipe_is_that_of_the_documented_command():
+    own, command = recipes.GATYS_FINE_STYLE, documented()
+    assert own.terms == command.terms and own.descent == command.descent
+    assert own.network == command.network
+    size = command.pictures.size
+    assert replace(own.pictures, size=size) == replace(command.pictures, style_size=None)
+    assert own.pictures.size == recipes.sizes.Area(512)
+
+
+def test_combining_is_a_run_of_that_recipe(params):
+    coarse, fine = small.picture("starry_night", 24, 32), small.picture("gravel", 32, 24)
+    found = nst.combined_style(params, coarse, fine, size="32x24", steps=2)
+    assert found.shape == (24, 32, 3)
+    recipe = recipes.GATYS_FINE_STYLE
+    same = nst.stylize(params, coarse, fine, recipe=recipe, size="32x24", steps=2)
+    assert_array_equal(found, same)
+    with pytest.raises(ValueError, match="`fine`: expected"):
+        nst.combined_style(params, coarse, np.zeros((24, 24, 2)))
+
+
+# --- Command line ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, sample, shape in (
+        ("photo", "chelsea", (32, 48)),
+        ("art", "starry_night", (60, 40)),
+        ("fine", "gravel", (50, 50)),
+    ):
+        images.save(f"{name}.png", small.picture(sample, *shape))
+    tiny = small.shallow(steps=2).replace(size=recipes.sizes.LongEdge(48))
+    monkeypatch.setitem(recipes.PRESETS, "tiny", replace(tiny, name="tiny"))
+    short = recipes.GATYS_FINE_STYLE.replace(steps=3)
+    monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", short)
+    return caller(capsys)
+
+
+RUN = ("--recipe", "tiny", "--no-cache", "--overwrite")
+
+
+def test_one_command_does_what_two_do(call, params):
+    code, _, told = call(
+        "stylize", "photo.png", "art.png", "--style-fine", "fine.png", *RUN, "-o", "one.png"
+    )
+    assert code == 0, told
+    assert "art.png gets the structure of fine.png at 32x48 px" in told
+    art, fine = images.load("art.png"), images.load("fine.png")
+    combined = nst.combined_style(params, art, fine, size="32x48", steps=3)
+    images.save("combined.png", combined)
+    assert call("stylize", "photo.png", "combined.png", *RUN, "-o", "two.png")[0] == 0
+    assert_array_equal(images.load("one.png"), images.load("two.png"))
+    plain = call("stylize", "photo.png", "art.png", *RUN, "-o", "plain.png")
+    assert plain[0] == 0
+    assert np.abs(images.load("one.png") - images.load("plain.png")).max() > 0.01
+    facts = images.read_metadata("one.png")
+    assert facts["inputs"]["style"]["name"] == "art.png"
+    assert facts["inputs"]["fine_style"]["name"] == "fine.png"
+    assert facts["fine_style"]["size"] == [32, 48] and facts["fine_style"]["steps"] == 3
+    assert facts["fine_style"]["recipe"] == "gatys-fine-style"
+
+
+@pytest.mark.slow
+def test_a_combined_style_is_part_of_a_runs_identity(call):
+    run = ("stylize", "photo.png", "art.png", *RUN, "-o", "a.png", "--checkpoint", "a.h5")
+    fine = ("--style-fine", "fine.png")
+    assert call(*run, *fine)[0] == 0
+    assert call(*run, *fine, "--resume", "--steps", "4")[0] == 0
+    assert images.read_metadata("a.png")["steps_done"] == 4
+    code, _, told = call(*run, "--resume", "--steps", "6")
+    assert code == 2 and "checkpoint is of another run: style was" in told
+
+
+def test_a_recipe_file_names_the_fine_picture(call):
+    with open("look.toml", "w") as file:
+        file.write('base = "tiny"\n[controls]\nstyle_fine = "fine.png"\n')
+    look = ("--recipe", "look.toml", "--overwrite", "--no-cache", "-q")
+    assert call("stylize", "photo.png", "art.png", *look, "-o", "a.png")[0] == 0
+    assert "fine_style" in images.read_metadata("a.png")
+    batch = call("batch", "photo.png", "-o", "out", "--recipe", "look.toml", "--styles", "art.png")
+    refused(batch, "`--recipe`: 'look.toml'", "`controls.style_fine` is for `stylize` only")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("other.png", "--style-fine", "fine.png"), "`--style-fine`: gives its structure to one"),
+        (("--style-fine", "none.png"), "`--style-fine`: there is no file 'none.png'"),
+        (("--style-fine", "fine.png", "--cluster", "a:1,2,0"), "cannot be used with `--cluster`"),
+        (
+            ("--style-fine", "fine.png", "--regions", "fine.png", "art.png"),
+            "cannot be used with `--regions`",
+        ),
+        (("--style-fine", "fine.png", "-o", "fine.png"), "fine.png"),
+        (("--fine", "fine.png"), "did you mean --style-fine?"),
+    ],
+)
+def test_bad_input_is_one_line(call, words, message):
+    refused(call("stylize", "photo.png", "art.png", *words), message)
 
 
 @pytest.mark.slow

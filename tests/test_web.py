@@ -3,6 +3,8 @@
 import io
 import shlex
 import shutil
+import threading
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,17 +16,19 @@ from PIL import Image
 from nst_jax import images
 from nst_jax.app import cli
 from nst_jax.app.watch import MeasuringWatch
-from nst_jax.app.web import archive, limits, positions, settings
+from nst_jax.app.web import archive, limits, positions, quick, settings
 from nst_jax.app.web.painting import PictureWork
 from nst_jax.app.web.queue import Queue
-from nst_jax.app.web.quick import QuickPainter, Superseded
+from nst_jax.app.web.quick import QuickPainter, QuickPicture, Superseded
 from nst_jax.app.web.run import Failure, Progress, Run, RunState, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.uploads import Uploads
 from nst_jax.app.web.visitors import Visitor, Visitors
+from nst_jax.feed_forward import instant_painter
 from tests import shell, small
 
 SIDE = 48
+SECONDS = 20  # after which a test that waits fails
 
 
 def png(height=40, width=60, seed=0, mode="RGB"):
@@ -855,7 +859,10 @@ def test_an_instant_picture_is_bit_for_bit_that_of_its_command(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_a_painter_that_is_warm_compiles_nothing_for_the_first_pictures(tmp_path, compilations):
+def test_a_painter_that_is_warm_compiles_nothing_for_the_first_pictures(
+    tmp_path, compilations, monkeypatch
+):
+    monkeypatch.setattr(quick, "FIRST_VISIT_SECONDS", 0)
     painter, uploads = QuickPainter(), Uploads(tmp_path)
     painter.warm(tmp_path)
     photo, style = uploads.add_sample("chelsea"), uploads.add_sample("starry_night", "painting")
@@ -865,6 +872,85 @@ def test_a_painter_that_is_warm_compiles_nothing_for_the_first_pictures(tmp_path
         words = settings.instant_words(settings.settings_in(given, uploads.known))
         painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
     assert compilations() == before
+    # The photo of a camera needs only the program that resizes it, which is compiled quickly.
+    given = {
+        "photo": uploads.add("camera.png", png(480, 640)).name,
+        "styles": [[style.name, 1]],
+    }
+    words = settings.instant_words(settings.settings_in(given, uploads.known))
+    # A program of the network for a new size would be made by `_jitted`.
+    monkeypatch.setattr(instant_painter.PROGRAMS.stylize_with, "_jitted", None)
+    painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
+    assert shell.pixels(tmp_path / "instant.png").shape == (384, 512, 3)
+
+
+class Turns(QuickPainter):
+    """A painter that only notes which picture it paints: its options, or "visitor"."""
+
+    def __init__(self):
+        super().__init__()
+        self.painted, self.go_on = [], threading.Event()
+
+    def _paint(self, words, folder, output, wanted):
+        with self._turn():
+            self.painted.append("visitor" if words == ["visitor"] else words[3:-2])
+            assert self.go_on.wait(SECONDS)
+            return QuickPicture(output, words, 0.0)
+
+    def _prepare(self, shape):
+        with self._turn():
+            self.painted.append(shape)
+
+    def visit(self):
+        self.paint(["visitor"], Path(), Path("out.png"), lambda: True)
+
+
+def until(condition):
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.005)
+
+
+def test_a_visitor_waits_for_one_picture_that_nobody_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(quick, "FIRST_VISIT_SECONDS", 0)
+    painter = Turns()
+    warming = threading.Thread(target=painter.warm, args=(tmp_path,))
+    warming.start()
+    until(lambda: painter.painted)
+    visitor = threading.Thread(target=painter.visit)
+    visitor.start()
+    until(painter._next.locked)  # the visitor waits for its turn
+    painter.go_on.set()
+    for thread in (warming, visitor):
+        thread.join(SECONDS)
+    first, *others = map(list, quick.FIRST_OPTIONS)
+    assert painter.painted == [first, "visitor", *others, *quick.CAMERA_SHAPES]
+
+
+def test_before_the_first_visit_only_its_picture_is_prepared(tmp_path):
+    painter = Turns()
+    painter.go_on.set()
+    warming = threading.Thread(target=painter.warm, args=(tmp_path,))
+    warming.start()
+    until(lambda: painter.painted)
+    warming.join(0.2)
+    assert warming.is_alive() and len(painter.painted) == 1
+    painter.visit()
+    warming.join(SECONDS)
+    first, *others = map(list, quick.FIRST_OPTIONS)
+    assert painter.painted == [first, "visitor", *others, *quick.CAMERA_SHAPES]
+
+
+def test_a_server_that_ends_prepares_no_more_pictures(tmp_path):
+    painter = Turns()
+    painter.go_on.set()
+    warming = threading.Thread(target=painter.warm, args=(tmp_path,))
+    warming.start()
+    until(lambda: painter.painted)
+    painter.close()
+    warming.join(SECONDS)
+    assert not warming.is_alive() and len(painter.painted) == 1
 
 
 def test_the_missing_extra_is_one_line(capsys, monkeypatch):

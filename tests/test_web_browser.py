@@ -206,7 +206,8 @@ def test_a_visitor_uploads_masks_paints_stops_downloads_and_reloads(visit, tmp_p
     until(lambda: page.is_visible("#other-choices"))
     page.click("#start-from")
     until(lambda: page.inner_text("#paint") == "Paint on from here")
-    assert "It starts from the picture after" in page.inner_text("#starting")
+    until(lambda: "It starts from the picture after" in page.inner_text("#starting"))  # run ended
+    until(lambda: page.evaluate("document.activeElement.id") == "paint")
     page.click("#paint")
     until(lambda: page.is_enabled("#show-run") and "of 400 updates" in page.inner_text("#said"))
     page.click("#stop")

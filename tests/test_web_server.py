@@ -353,6 +353,51 @@ def test_a_signal_deletes_the_pictures_and_gives_its_exit_code(tmp_path, loop, n
     assert not list(tmp_path.glob("nst_jax_web_*"))
 
 
+# Runs the command with a picture that takes a minute in a thread, as one whose programs are compiled.
+PAINT_LONG = """
+import sys, time
+from nst_jax.app import cli
+from nst_jax.app.web import quick
+
+def paint(*arguments):
+    print("painting", flush=True)
+    time.sleep(60)
+
+quick.FIRST_OPTIONS = ()
+quick.QuickPainter.paint = paint
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_requests_in_work_with_one_line(tmp_path, number, code):
+    with subprocess.Popen(
+        [sys.executable, "-c", PAINT_LONG, "web", "--no-browser", "--no-cache", "--port", "0"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        port = int(process.stdout.readline().rstrip("/\n").rpartition(":")[2])
+        assert process.stdout.readline() == "Ctrl-C ends it.\n"
+        client = Client(port).with_samples()
+        settings = {"photo": "chelsea.jpg", "styles": [["starry_night.jpg", 1]]}
+        body, answers = json.dumps({"settings": settings}), []
+        with client.watching() as told:
+            until(told)
+            asking = threading.Thread(
+                target=lambda: answers.append(client.json("POST", "/instant", body))
+            )
+            asking.start()
+            assert process.stdout.readline() == "painting\n"
+            process.send_signal(number)
+            assert process.wait(SECONDS) == code
+            asking.join(SECONDS)
+        assert process.stderr.read() == "nst-jax: ended; the pictures of the page are deleted\n"
+    assert answers == [(503, {"error": "nst-jax was ended; start it again"})]
+    assert not list(tmp_path.glob("nst_jax_web_*"))
+
+
 def test_tidying_goes_on_after_an_exception(server, monkeypatch, caplog):
     _, page = server
     called = []

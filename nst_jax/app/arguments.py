@@ -80,14 +80,18 @@ class Changes(NamedTuple):
     style_shares: tuple[float, ...] = ()
 
 
-def recipe_of(changes: Changes) -> Recipe:
+def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
     """Return the recipe that the flags describe, after checking it.
+
+    Args:
+      changes: the flags.
+      controls: whether a recipe file may have a table `controls`, which the caller reads.
 
     Raises:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a number out of range,
         or a learning rate where the optimiser has none.
     """
-    recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe)
+    recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe, controls)
     if changes.values:
         # `--colors` is applied before `--set`, because `--set` may set `pictures.color_map`, which is
         # refused unless `pictures.colors` is already "content".
@@ -335,10 +339,14 @@ def recipe_file(text: str) -> Path | None:
     return Path(text) if is_path else None
 
 
-def named_or_read(text: str) -> Recipe:
+def named_or_read(text: str, controls: bool = False) -> Recipe:
     """Return the preset with the name `text`, or the recipe in the file `text`.
 
     A recipe whose file sets no name is named after the file, without the suffix.
+
+    Args:
+      text: the value of `--recipe`.
+      controls: whether the file may have a table `controls`, which the caller reads.
 
     Raises:
       ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.
@@ -346,12 +354,27 @@ def named_or_read(text: str) -> Recipe:
     path = recipe_file(text)
     if path is None:
         return recipes.named(text)
+    recipe, table = read_recipe(path)
+    if table and not controls:
+        raise ValueError(
+            f"`recipe`: '{path}': its table `{toml.CONTROLS}` names pictures, which this command does "
+            "not use; leave the table out"
+        )
+    return recipe
+
+
+def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
+    """Return the recipe in a file, and the file's table `controls`, which names pictures.
+
+    Raises:
+      ValueError: for a file that is missing, unreadable or not a recipe.
+    """
     text = _text_of(path)
     try:
-        recipe = toml.from_toml(text)
+        recipe, controls = toml.recipe_and_controls(text)
     except ValueError as error:
         raise ValueError(f"`recipe`: '{path}': {str(error).removeprefix('`recipe`: ')}") from None
-    return recipe if recipe.name else recipe.replace(name=path.stem)
+    return recipe if recipe.name else recipe.replace(name=path.stem), controls
 
 
 def _text_of(path: Path) -> str:

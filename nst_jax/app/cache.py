@@ -21,6 +21,9 @@ import platformdirs
 from nst_jax import _files
 from nst_jax._compile import keep_programs_in
 
+# Subfolder of jax's compilation cache for traced programs.
+TRACED = "nst_jax"
+
 
 def use_cache() -> str:
     """Let jax keep compiled programs in a folder and load them from there.
@@ -82,7 +85,7 @@ def programs_folder() -> Path | None:
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
         return None
-    return Path(place) / "nst_jax"
+    return Path(place) / TRACED
 
 
 def _setting(name: str) -> Any:

@@ -34,7 +34,7 @@ def chosen_changes(chosen: Mapping[str, Any]) -> arguments.Changes:
 def chosen_recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
     """Return the recipe that the options describe, with the shares of the styles in their blend."""
     return arguments.recipe_of(
-        chosen_changes(chosen | {"style_shares": arguments.shares_of(styles)})
+        chosen_changes(chosen | {"style_shares": arguments.shares_of(styles)}), controls=True
     )
 
 

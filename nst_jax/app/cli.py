@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _allow_promotion()
     _silence_xla()
     code = _call(None)
-    if code:
+    if code or interrupts.threads_left:
         # A run that ended early may have a thread that is still compiling. Then Python's clean-up,
-        # which `exit_at_once` leaves out, might crash.
+        # which `exit_at_once` leaves out, would wait for the thread or might crash.
         interrupts.exit_at_once(code)
     return code
 
@@ -323,6 +323,21 @@ def plan(content: Path | None, style: tuple[StyleShare, ...], **chosen: Any) -> 
         from nst_jax.app import commands
 
     commands.plan(content, style, chosen)
+
+
+@cli.command(short_help="Compile programs ahead of later commands, and keep them.")
+@painting.warm
+def warm(**chosen: Any) -> None:
+    """Compile the programs that paint pictures of a size, and keep them for later commands.
+
+    No pictures are needed. Afterwards `stylize` and `batch` compile nothing for pictures of any shape,
+    with the same recipe, --size, and --bucket as this command prints it. Call it where a container is
+    built or a service starts; a second call loads what is kept, in seconds.
+    """
+    with _imports():
+        from nst_jax.app import commands
+
+    commands.warm(chosen)
 
 
 @cli.command(short_help="Train a network that paints any photo in a style at once.")

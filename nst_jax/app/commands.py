@@ -19,7 +19,7 @@ from typing import Any
 import jax
 
 from nst_jax import _files, images, prepare, texturing
-from nst_jax.app import arguments, cache
+from nst_jax.app import arguments, cache, warming
 from nst_jax.app import controls as controlling
 from nst_jax.app import dream as dreams
 from nst_jax.app import plan_report as plans
@@ -44,6 +44,7 @@ from nst_jax.app.chosen_options import (
     other_inputs,
     picture_outputs,
 )
+from nst_jax.app.formatting import amount
 from nst_jax.app.interrupts import raise_on_interrupt
 from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
@@ -60,6 +61,7 @@ from nst_jax.app.picture_command import (
     reserved_outputs,
     run_picture_command,
 )
+from nst_jax.app.recipe_controls import check_no_content, with_controls_of_recipe
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward.training_job import distinct, training_job
@@ -100,6 +102,8 @@ def demo(chosen: Chosen) -> int:
 
 def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint a texture like that of the styles, without a content picture; return the exit code."""
+    check_no_content(chosen["recipe"])
+    chosen = with_controls_of_recipe(chosen)
     inputs = {"style": [path for path, _ in styles]}
     return run_picture_command(lambda given: _texture(styles, given), inputs, chosen)
 
@@ -173,6 +177,7 @@ def _dream(content: Path, chosen: Chosen) -> int:
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
     """Print how much memory and time a run would take."""
     _check_planned(content, styles, chosen)
+    chosen = with_controls_of_recipe(chosen)
     recipe = chosen_recipe(chosen, styles)
     controlling.check_planned(chosen, recipe)
     seen = [
@@ -235,6 +240,37 @@ def _check_planned(
             raise ValueError(f"`{name}`: `--shape` is the size of the result; omit this one")
 
 
+def warm(chosen: Chosen) -> None:
+    """Compile the programs of buckets, and print what is kept."""
+    side = chosen_bucket_of_picture(chosen)
+    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    if init_file is not None:
+        raise ValueError("`init`: a picture needs no programs of its own; omit it")
+    wanted, sizes = [], chosen["sizes"] or (None,)
+    for size in sizes:
+        recipe = arguments.with_start(chosen_recipe(chosen | {"size": size}, ()), init)
+        side_of_size = warming.side_of(recipe, side)
+        wanted.append(warming.Square(recipe, side_of_size, chosen["batches"]))
+    check_weights(chosen)
+    programs = [one for bucket in wanted for one in warming.wanted_of(bucket)]
+    loaded, _, display = loaded_weights(chosen | {"cache": True})
+    if not cache.cache_enabled() or not (folder := cache.programs_folder()):
+        raise OSError(
+            "compiled programs are not kept, so there is nothing to warm; let jax's settings name a "
+            "folder on a disk, or unset JAX_ENABLE_COMPILATION_CACHE and JAX_COMPILATION_CACHE_DIR"
+        )
+    folder = folder.parent
+    before, _ = warming.kept(folder)
+    warming.compile_all(loaded, programs, display, init=init)
+    files, size_of_all = warming.kept(folder)
+    if not chosen["quiet"]:
+        new = f"{files - before} of them new" if files > before else "none of them new"
+        print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
+        for size, bucket in zip(sizes, wanted, strict=True):
+            words = "" if size is None else f"--size {size} "
+            print_lines(f"for pictures of any shape add: {words}--bucket {bucket.side}")
+
+
 # --- Many pictures --------------------------------------------------------------------------------
 
 
@@ -295,8 +331,8 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)
-    wanted = rows.with_tap_files(wanted, arguments.tap_files(chosen["style_layer"]))
-    controlling.check_files(chosen)
+    wanted = rows.with_controls(rows.with_tap_files(wanted, chosen), chosen)
+    controlling.check_files(with_controls_of_recipe(chosen))
     check_weights(chosen)
 
     def check(recipe: Recipe) -> None:
@@ -304,7 +340,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         controlling.check_planned(chosen, recipe)
 
     return batch_job.batch_job(
-        rows.with_controls(wanted, chosen),
+        wanted,
         chosen_changes(chosen),
         chosen["output"],
         chosen["suffix"],
@@ -365,6 +401,7 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
     """Check the options of the command `sweep`, and return them with the pictures that were read."""
+    chosen = with_controls_of_recipe(chosen)
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
     for name in ("style_weight", "ratio"):

@@ -34,6 +34,9 @@ class ReadControls(NamedTuple):
     regions: tuple[Region, ...] = ()
     protect: Protect | None = None
     files: Mapping[str, Picture] = {}  # pictures by role, such as "region_1_mask" or "protect"
+    combined: Mapping[
+        str, Any
+    ] = {}  # what is recorded of a style combined from two; empty if none is
 
     def region_styles(self, styles: Sequence[Picture]) -> list[Picture]:
         """Return the style picture of each region.
@@ -48,8 +51,11 @@ class ReadControls(NamedTuple):
         return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
-        """Return the weights of the regions and the amount of protection, for a picture's metadata."""
-        return numbers_of(self.regions, self.protect)
+        """Return the numbers of the controls, for a picture's metadata.
+
+        These are the weights of the regions, the amount of protection, and how the style was combined.
+        """
+        return numbers_of(self.regions, self.protect) | dict(self.combined)
 
 
 def numbers_of(

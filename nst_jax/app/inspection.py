@@ -76,7 +76,9 @@ def show_recipe(recipe: str) -> None:
     from nst_jax.app import arguments
     from nst_jax.recipes import toml
 
-    text = toml.to_toml(arguments.named_or_read(recipe))
+    path = arguments.recipe_file(recipe)
+    read = arguments.read_recipe(path) if path else (arguments.named_or_read(recipe), {})
+    text = toml.to_toml(*read)
     # `print_lines` escapes some characters. Its escapes are also those of TOML, so what is printed is
     # valid TOML.
     print_lines(*text.removesuffix("\n").split("\n"))

@@ -39,6 +39,8 @@ TIDYING_SECONDS = 1.0
 # replaced.
 _in_charge = False
 _listener: "_Listener | None" = None
+# Whether a thread still works, for instance compiles, although nobody needs its result.
+threads_left = False
 
 
 def exit_on_interrupt() -> None:
@@ -150,6 +152,12 @@ def exit_at_once(code: int) -> NoReturn:
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
+
+
+def leave_threads() -> None:
+    """Let the command line exit by `exit_at_once`, since a thread still works on what nobody needs."""
+    global threads_left
+    threads_left = True
 
 
 def _is_hangup(number: int) -> bool:

@@ -1,20 +1,23 @@
 """The preview of a run: a picture that is shown until the run has painted something.
 
 A run is the painting of one picture by optimisation. The preview has the same content and styles, but
-is painted in a single pass of a feed-forward network.
+is painted in a single pass of a feed-forward network. It is always painted on a CPU: an accelerator has
+to compile and to paint the run itself meanwhile.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import jax
 import numpy as np
 
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
-from nst_jax.app import cache, cluster, programs
+from nst_jax.app import cache, cluster, interrupts, programs
 from nst_jax.app.outputs import Outputs
 from nst_jax.app.progress import Display
 from nst_jax.app.writing import resized_alpha, write_picture
@@ -23,14 +26,21 @@ from nst_jax.feed_forward import given_styles, instant_controls, instant_painter
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
+from nst_jax.vgg.precision import DEFAULT_DEVICE
 
+PLATFORMS = "jax_platforms"  # jax's setting: names of the platforms that it uses, or None for all
 LARGEST = 384  # longest side of a preview in px; painting a larger one would take too long
 
-# Seconds for which a run without `--every` waits for its preview. They suffice to paint the preview,
-# but not to compile the programs for that; these are compiled only once, and later runs load them. With
-# `--every`, the user has asked for pictures during the run, and the run waits as long as the preview
-# takes. It waits before it is planned, since planning at the same time would slow the preview down.
+# Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
+# preview, but not to compile the programs for that; these are compiled only once, and later runs load
+# them. With `--every`, the user has asked for pictures during the run, and the run waits as long as the
+# preview takes. It waits before it is planned, since planning at the same time would slow the preview
+# down. A run on an accelerator does not wait.
 PATIENCE = 1.5
+
+# A larger file is not searched for the mark of a preview: a preview has `LARGEST` x `LARGEST` px or
+# less, of at most 4 bytes each.
+LARGEST_FILE = 2**20
 
 
 class Preview(AbstractContextManager):
@@ -39,7 +49,10 @@ class Preview(AbstractContextManager):
     The run has its first canvas only when it has computed its targets and compiled its programs, which
     may take a minute. The preview is painted in a second thread. It replaces the picture of an earlier
     run only if the new run writes unfinished canvases to this file anyway (`--every`), and only after
-    `accept` was called. If the preview cannot be painted or written, the run goes on without it.
+    `accept` was called. But if that picture is only the preview of an earlier run, it is always
+    replaced. If the preview cannot be painted or written, the run goes on without it.
+
+    A run on an accelerator does not wait for its preview, which a CPU paints meanwhile.
 
     The object is a context manager, which at its end removes the preview if the run was not accepted,
     for instance since it does not fit into memory.
@@ -48,25 +61,35 @@ class Preview(AbstractContextManager):
       written: whether the preview has been written to the file of the result.
     """
 
-    def __init__(self, outputs: Outputs, display: Display) -> None:
+    def __init__(self, outputs: Outputs, display: Display, *, piped: bool = False) -> None:
         """Make an object without a picture; `begin` paints the preview.
 
         Args:
           outputs: the files that the run writes.
           display: shows a line when the preview has been written, or why it cannot be written.
+          piped: whether the picture goes to standard output at the end. It takes one picture, so there
+            is no preview.
         """
         self.written = False
+        self._piped = piped
         self._outputs, self._display = outputs, display
         self._pool = ThreadPoolExecutor(1)
         self._lock, self._closed = Lock(), False
         self._accepted = False
-        self._replaces = outputs.picture.exists()
+        self._exists = outputs.picture.exists()
+        # Whether a preview would replace a picture that the user may want to keep.
+        self._replaces = self._exists and not _is_preview(outputs.picture)
+        self._device: Any = None  # jax's CPU device if the run is on an accelerator; None on a CPU
         self._painted: Future[np.ndarray] | None = None
         self._facts: dict[str, Any] = {}
 
     def __exit__(self, *exception: object) -> None:
         self.close()  # if the second thread is writing the preview, this waits for it
         self._pool.shutdown(wait=False, cancel_futures=True)
+        busy = self._painted is not None and not self._painted.done()
+        # Of several processes, each has to leave the cluster at its end, which Python's clean-up does.
+        if busy and jax.process_count() == 1:
+            interrupts.leave_threads()
         if self.written and not self._accepted:
             self._outputs.picture.unlink(missing_ok=True)
 
@@ -83,8 +106,9 @@ class Preview(AbstractContextManager):
         """Begin to paint the preview, if the run should have one.
 
         If the preview would replace an existing picture, only `accept` writes it. Otherwise, the second
-        thread writes it as soon as it is painted. With `--every`, this method waits for that; without
-        `--every`, it waits for at most `PATIENCE` seconds.
+        thread writes it as soon as it is painted. On a CPU this method waits for that: with `--every`
+        until it is written, without `--every` for at most `PATIENCE` seconds. On an accelerator it does
+        not wait.
 
         Args:
           content: the content picture.
@@ -96,6 +120,16 @@ class Preview(AbstractContextManager):
         """
         if not self._is_wanted():
             return
+        if capacity.platform_of() != "cpu":
+            try:
+                self._device = jax.local_devices(backend="cpu")[0]
+            except RuntimeError:  # jax was told to leave out the CPU
+                chosen = getattr(jax.config, PLATFORMS)
+                self._display.say(
+                    "note: there is no preview: the CPU would paint it, but the environment variable "
+                    f"JAX_PLATFORMS={chosen} excludes the CPU; set it to {chosen},cpu"
+                )
+                return
         self._facts = {
             "preview": "arbitrary",
             "inputs": {
@@ -105,23 +139,21 @@ class Preview(AbstractContextManager):
             "finished": False,
             "versions": provenance.versions(),
         }
-        self._painted = self._pool.submit(
-            _painted, content, styles, recipe, shape, given, self._display
-        )
+        self._painted = self._submit(_painted, content, styles, recipe, shape, given, self._display)
         if not self._replaces:
             self._show(content)
 
     def _is_wanted(self) -> bool:
-        outputs = self._outputs
-        if not cluster.is_first():
+        if not cluster.is_first() or self._piped:
             return False
-        if outputs.every is not None:
-            return True
-        # Without `--every`, there is a preview only for somebody who watches the terminal, and only on
-        # a CPU: on an accelerator, compiling the preview's programs would take longer than the run
-        # itself.
-        looked_at = self._display.is_live and not outputs.picture.exists()
-        return looked_at and capacity.platform_of() == "cpu"
+        # Without `--every`, there is a preview only for somebody who watches the terminal, and only if
+        # it replaces no picture: a run that is stopped or killed before its first canvas leaves the
+        # earlier picture as it was.
+        return self._outputs.every is not None or (self._display.is_live and not self._replaces)
+
+    def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Let the second thread do some work, with `_device` as jax's default device."""
+        return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self, content: images.Picture, *, replace: bool = True) -> None:
         """Keep the preview, now that the run is planned, and write it if it was not written before.
@@ -143,12 +175,13 @@ class Preview(AbstractContextManager):
                 self._accepted = False
 
     def _show(self, content: images.Picture) -> None:
-        """Write the preview when it is painted, and wait until it is written.
+        """Write the preview when it is painted; on a CPU, wait until it is written.
 
         Without `--every`, the wait ends after `PATIENCE` seconds, and the preview may be written later.
         """
-        shown = self._pool.submit(self._write, content)
-        wait([shown], None if self._outputs.every is not None else PATIENCE)
+        shown = self._submit(self._write, content)
+        if self._device is None:
+            wait([shown], None if self._outputs.every is not None else PATIENCE)
 
     def close(self) -> None:
         """Make sure that no preview is written from now on; wait if one is being written."""
@@ -168,7 +201,7 @@ class Preview(AbstractContextManager):
                     image,
                     alpha=resized_alpha(content.alpha, image),
                     metadata=self._facts if outputs.metadata else None,
-                    overwrite=outputs.overwrite and self._replaces,
+                    overwrite=outputs.overwrite and self._exists,
                 )
                 self.written = True
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
@@ -176,6 +209,24 @@ class Preview(AbstractContextManager):
             return
         name = outputs.picture.name
         self._display.say(f"{name} shows a preview until the first canvas is written")
+
+
+def _is_preview(path: Path) -> bool:
+    """Return whether a file is the preview of an earlier run that wrote no canvas."""
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            return False
+        return "preview" in (images.read_metadata(path) or {})
+    except (OSError, ValueError):  # it is no picture
+        return False
+
+
+def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function with another default device of jax in this thread; None changes nothing."""
+    if device is None:
+        return work(*arguments)
+    with jax.default_device(device):
+        return work(*arguments)
 
 
 def _painted(
@@ -192,7 +243,8 @@ def _painted(
     painter = instant_painter.InstantPainter(programs=kept)
     with ThreadPoolExecutor(1) as reader:
         # A second thread reads the weights while this one resizes the pictures.
-        network = reader.submit(lambda: painter.arbitrary)
+        device = getattr(jax.config, DEFAULT_DEVICE)  # a default device holds for one thread only
+        network = reader.submit(_on_device, device, lambda: painter.arbitrary)
         rule = given_styles.style_rule(None)
         # Pillow resizes the pictures, since jax would first have to compile a program for each size.
         resized = [

@@ -41,10 +41,11 @@ from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
+from nst_jax.vgg.precision import default_platform
 
 # Version of the list of facts whose hash is the key of a kept program. The list contains this version.
 # So if the version is increased, all keys change, and programs that were kept before are not used.
-KEY_FORMAT = 2
+KEY_FORMAT = 3
 PACKAGE = Path(nst_jax.__file__).parent
 
 # A program is kept only if the functions and classes in its arguments are built into Python or come
@@ -203,7 +204,7 @@ class Kept:
     def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any] = NOTHING) -> str:
         constants = [[name, _constant(value)] for name, value in sorted(static.items())]
         facts = [KEY_FORMAT, _name(self._function), self._donated, constants, _surroundings()]
-        text = json.dumps([*facts, _described(arguments)])
+        text = json.dumps([*facts, default_platform(), _described(arguments)])
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _program(
@@ -238,7 +239,8 @@ class Kept:
         # of jax regard results as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         lowered = jitted.lower(*jax.tree.leaves(arguments))
-        return lowered.compile(compiler_options=dict(_compile.compiler_options()))
+        options = _compile.compiler_options(default_platform())
+        return lowered.compile(compiler_options=dict(options))
 
     def _exported(
         self, arguments: tuple[Any, ...], static: Mapping[str, Any], by_keyword: bool
@@ -251,7 +253,10 @@ class Kept:
             return self._function(*(values[:-1] if by_keyword else values), **named, **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
-        return bytes(export.export(jitted)(*leaves).serialize())
+        # jax exports for its default backend. A program for the CPU beside an accelerator, as that of a
+        # preview, needs its platform named.
+        platforms = ["cpu"] if default_platform() == "cpu" else None
+        return bytes(export.export(jitted, platforms=platforms)(*leaves).serialize())
 
     def _donated_leaves(self, arguments: tuple[Any, ...]) -> tuple[int, ...]:
         if self._donated is None:

@@ -23,19 +23,29 @@ from nst_jax.app.chosen_options import (
     chosen_tap_files,
     other_inputs,
 )
+from nst_jax.app.fine_style import ROLE, FineStyle, check_fine_style
 from nst_jax.app.job import PictureJob, picture_job
 from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import Outputs, check_outputs, default_name
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.picture_command import paint_and_report, reserved_outputs, run_picture_command
+from nst_jax.app.recipe_controls import with_controls_of_recipe
 from nst_jax.app.standard_streams import source
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
+from nst_jax.weights.params import load_params
 
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     """Paint one picture, with `--cluster` together with other processes; return the exit code."""
-    inputs = {"content": [content], "style": [path for path, _ in styles]}
+    chosen = with_controls_of_recipe(chosen)
+    check_fine_style(chosen, styles)
+    fine = chosen["style_fine"]
+    inputs = {
+        "content": [content],
+        "style": [path for path, _ in styles],
+        "style_fine": [] if fine is None else [fine],
+    }
     return run_picture_command(
         lambda given: _stylize_by_all(content, styles, given), inputs, chosen
     )
@@ -55,8 +65,15 @@ def _stylize_by_all(content: Path, styles: Sequence[StyleShare], chosen: Chosen)
 def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers: Any = None) -> int:
     asked = _asked(content, styles, chosen)
     display = begun_display(chosen)
-    with reserved_outputs(asked.outputs), preview.Preview(asked.outputs, display) as early:
-        job = _stylize_job(content, styles, chosen, asked, early)
+    piped = not chosen.get("prints_path", True)  # the picture goes to standard output
+    early = preview.Preview(asked.outputs, display, piped=piped)
+    with reserved_outputs(asked.outputs), early:
+        fine = None
+        if chosen["style_fine"] is not None:
+            picture = images.read(source(chosen["style_fine"]), argument="style_fine")
+            params = load_params(chosen["weights"])
+            fine = FineStyle(picture, params, chosen["devices"], display)
+        job = _stylize_job(content, styles, chosen, asked, early, fine)
         return paint_and_report(job, chosen, display, peers, early)
 
 
@@ -92,6 +109,7 @@ def _asked(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> _Aske
     outputs = chosen_outputs(chosen, default_name(content, paths))
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
+    others += [] if chosen.get("style_fine") is None else [chosen["style_fine"]]
     check_outputs(outputs, [content, *paths, *chosen_tap_files(chosen), *others])
     check_weights(chosen)
     return _Asked(recipe, init, init_file, outputs)
@@ -103,33 +121,41 @@ def _stylize_job(
     chosen: Chosen,
     asked: _Asked,
     early: preview.Preview | None = None,
+    fine: FineStyle | None = None,
 ) -> PictureJob:
     """Read and check all that `stylize` needs to paint, and return it with its plan.
 
-    If `early` is given, it begins to paint a preview as soon as the size of the result is known.
+    If `early` is given, it begins to paint a preview as soon as the size of the result is known. With
+    `fine`, the style gets this fine structure after all checks.
     """
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]
     photo = images.read(source(content), argument="content")
     resume = checkpoint_of(asked.outputs)
     controls = controlling.read_controls(chosen, read)
+    if fine is not None:
+        controls = controls._replace(files={**controls.files, ROLE: fine.picture})
     sized = None
     # A resumed run has no preview, since its result file may show a better picture already.
     if early is not None and resume is None:
         inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
         sized = partial(early.begin, photo, read, inputs=inputs)
-    return picture_job(
+    make = partial(
+        picture_job,
         photo,
-        read,
-        arguments.with_start(asked.recipe, asked.init),
-        asked.outputs,
-        controls=controls,
+        recipe=arguments.with_start(asked.recipe, asked.init),
+        outputs=asked.outputs,
         seed=chosen_seed(chosen, asked.recipe),
         init=None if asked.init_file is None else asked.init,
         init_file=asked.init_file,
         resume=resume,
-        sized=sized,
         devices=chosen["devices"],
         bucket=chosen_bucket_of_picture(chosen),
         begun=chosen["begun"],
     )
+    job = make(styles=read, controls=controls, sized=sized)
+    if fine is None:
+        return job
+    shape = job.plan.real_scales[-1].style_shapes[0]
+    combined = [fine.combined(read[0], shape), *read[1:]]
+    return make(styles=combined, controls=controls._replace(combined=fine.facts(shape)))

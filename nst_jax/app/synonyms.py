@@ -59,7 +59,10 @@ _MEANINGS = {
         ("--style-scale", "--style-size")
     ),
     "scale": Meaning(("--size", "--style-scale")),
-    "seamless tileable": Meaning(
+    "fine fine-style style-fine coarse coarse-style": Meaning(
+        ("--style-fine",), "STYLE has the coarse shapes"
+    ),
+    "seamless tileable tile-seamless": Meaning(
         ("--tile-seamless",), "`nst-jax texture` paints tiles whose opposite borders meet"
     ),
     "tiling": Meaning(("--tile-seamless", "--tile")),

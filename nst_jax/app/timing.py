@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from nst_jax.prepare import Scale
-from nst_jax.scaling.operations import FIXED_PIXELS
+from nst_jax.scaling.operations import fixed_pixels
 
 INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer
 
@@ -29,7 +29,7 @@ LEAST_SAVED = 1.0
 
 def update_cost(scale: Scale) -> int:
     """Return the cost of an update at a scale: the canvas's number of pixels, plus a fixed overhead."""
-    return scale.shape[0] * scale.shape[1] + FIXED_PIXELS
+    return scale.shape[0] * scale.shape[1] + fixed_pixels(jax.default_backend())
 
 
 class CompileClock(AbstractContextManager):

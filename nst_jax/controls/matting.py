@@ -12,7 +12,7 @@ References:
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from nst_jax._types import AnyImage, Image, Scalar
 from nst_jax.controls.guided_filter import solve_symmetric
@@ -88,7 +88,13 @@ def laplacian_product(picture: AnyImage, photo: AnyImage, epsilon: float = EPSIL
     return total
 
 
-def matting_energy(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON) -> Scalar:
+def matting_energy(
+    picture: AnyImage,
+    photo: AnyImage,
+    epsilon: float = EPSILON,
+    *,
+    counted: Bool[Array, " rows"] | None = None,
+) -> Scalar:
     """Return xᵀLx for a picture x and a photograph's matting Laplacian L, summed over channels.
 
     The gradient of this sum with respect to x is 2Lx.
@@ -98,6 +104,8 @@ def matting_energy(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON)
       photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
         each window of 3 x 3 pixels.
+      counted: for each row of the picture, except the last two, whether the windows that begin in it
+        count; None means all. So the energy of a picture is the sum of those of its bands.
 
     Returns:
       A number that is 0 or more.
@@ -111,4 +119,6 @@ def matting_energy(picture: AnyImage, photo: AnyImage, epsilon: float = EPSILON)
       (True, True)
     """
     found, left = _residuals(picture, photo, epsilon)
-    return jnp.sum(found * left)
+    if counted is None:
+        return jnp.sum(found * left)
+    return jnp.sum(jnp.where(counted[:, None, None, None], found * left, 0))

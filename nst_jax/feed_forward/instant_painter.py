@@ -11,7 +11,8 @@ of these styles in a mixture.
 """
 
 import functools
-from collections import defaultdict
+import hashlib
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -28,6 +29,10 @@ from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import capacity, chunk_size
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
+
+# Number of style vectors that a painter keeps, those that were used last: the same style is used with
+# other photos, or with another strength. Each has 100 numbers.
+VECTORS_IN_MEMORY = 64
 
 Condition: TypeAlias = Float[np.ndarray, " k"]  # in which style a network paints a picture
 
@@ -115,6 +120,9 @@ class InstantPainter:
         """
         self._params, self._precision = params, precision
         self._chunk, self._programs = chunk, programs
+        self._vectors: OrderedDict[Any, Condition] = (
+            OrderedDict()
+        )  # by shape and digest of pictures
         # A function that shows progress. For a picture that is painted in strips, it is called after
         # each strip with the number of strips done and the number of all strips.
         self.report: Callable[[int, int], Any] = lambda done, total: None
@@ -141,10 +149,17 @@ class InstantPainter:
 
     def vector(self, picture: HostImage) -> Condition:
         """Return the style vector [100] of a picture [h, w, 3], for painting with `arbitrary`."""
-        found = self._programs.style_vector(
-            self.arbitrary.params, jnp.asarray(picture), precision=self._precision
-        )
-        return np.asarray(found)
+        pixels = np.ascontiguousarray(picture)
+        key = pixels.shape, pixels.dtype, hashlib.sha256(pixels.data).digest()
+        if key not in self._vectors:
+            found = self._programs.style_vector(
+                self.arbitrary.params, jnp.asarray(pixels), precision=self._precision
+            )
+            self._vectors[key] = np.asarray(found)
+        self._vectors.move_to_end(key)
+        if len(self._vectors) > VECTORS_IN_MEMORY:
+            self._vectors.popitem(last=False)
+        return self._vectors[key]
 
     def request(self, content: HostImage, style: ParsedStyle, strength: float = 1.0) -> Request:
         """Return the request to paint a content in a style; this chooses the network.

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nst_jax import _checks
 from nst_jax.recipes import presets, sizes
 from nst_jax.recipes import strength as dial
@@ -44,7 +46,7 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
     return changed.replace(last_learning_rate=rate * (last / optimizer.learning_rate))
 
 
-def with_strength(recipe: Recipe, strength: float) -> Recipe:
+def with_strength(recipe: Recipe, strength: Any) -> Recipe:
     """Return the recipe with a stronger or weaker style.
 
     In most recipes, the style weight is multiplied by `recipes.strength.factor_of(strength)`, so that
@@ -61,13 +63,13 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
       recipe: the recipe to change.
       strength: from 0 (the photo with a hint of the style: the style weight is multiplied by 0.003) to
         1 (the strongest style that still shows the content). `recipes.strength.OWN`, which is 0.85,
-        changes nothing.
+        changes nothing. Or an array [n] for a sweep.
 
     Returns:
       The recipe with another `style_weight`, or another `search_content`.
 
     Raises:
-      TypeError: if `strength` is an array.
+      TypeError: if `strength` is not a number, nor an array of numbers.
       ValueError: if `strength` is not between 0 and 1.
 
     Example:
@@ -79,7 +81,9 @@ def with_strength(recipe: Recipe, strength: float) -> Recipe:
     if recipe.terms.searched:
         own = recipe.terms.search_content
         low = 1 - (1 - own) * strength / dial.OWN
-        content = low if strength < dial.OWN else own * (1 - strength) / (1 - dial.OWN)
+        high = own * (1 - strength) / (1 - dial.OWN)
+        content = np.where(np.asarray(strength) < dial.OWN, low, high)
+        content = content if content.ndim else content.item()
         return recipe.replace(terms__search_content=content)
     return recipe.replace(terms__style_weight=recipe.terms.style_weight * factor)
 
@@ -193,6 +197,7 @@ def with_options(
     style_scale: float | Sequence[float] | None = None,
     colors: str | None = None,
     realism: Any = None,
+    strength: Any = None,
 ) -> Recipe:
     """Return a recipe with some values replaced by the options of a run, and check it.
 
@@ -209,6 +214,7 @@ def with_options(
       colors: whose colours the result has, a word as in `recipes.Pictures`.
       realism: how far the edges of the result are brought back to those of the content, from 0 (not at
         all) to 1.
+      strength: how strong the style is, as `with_strength` takes it.
 
     Returns:
       The changed recipe.
@@ -232,6 +238,8 @@ def with_options(
             recipe = recipe.replace(pictures__colors=colors)
         if realism is not None:
             recipe = recipe.replace(pictures__realism=realism)
+        if strength is not None:
+            recipe = with_strength(check(recipe), strength)
     return with_sizes(check(recipe), size, style_size)
 
 

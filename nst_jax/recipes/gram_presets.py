@@ -131,6 +131,29 @@ GATYS_PYTORCH_800 = replace(
 )
 
 
+# The first of two stages of a style from two pictures: the fine structure of one on the shapes of the
+# other, see `nst_jax.combined_style`. There is no content loss: the coarse shapes stay because the run
+# starts from them and the taps do not see them. Departures from the source: it makes 500 updates, and a
+# second pass at 1024 px with the taps up to relu4_1; its optimiser is SciPy's L-BFGS; and both of its
+# styles get the colours of the photo beforehand, here the fine one gets those of the coarse one. The
+# deeper taps are not computed, since no loss reads them. It is no preset, since its content is a style.
+GATYS_FINE_STYLE = Recipe(
+    name="gatys-fine-style",
+    source="leongatys/NeuralImageSynthesis, ScaleControl.ipynb, for Gatys, Ecker, Bethge, Hertzmann, "
+    "Shechtman, Controlling Perceptual Factors in Neural Style Transfer, CVPR 2017, section 6",
+    pictures=replace(
+        GATYS_PYTORCH.pictures, size=sizes.Area(512), colors="content", color_map="pca"
+    ),
+    terms=Terms(
+        content_taps=("relu2_1",),
+        content_weight=0.0,
+        style_taps=("relu1_1", "relu2_1"),
+        style_layer_weights=(1e3 / 2, 1e3 / 2),
+    ),
+    descent=replace(GATYS_PYTORCH.descent, steps=100),
+)
+
+
 # --- TensorFlow and Keras -------------------------------------------------------------------------
 
 # The source runs with any release of TensorFlow 2. In all releases `tf.image.resize` has half-pixel

@@ -23,6 +23,8 @@ above f = 1 than below it. If the recipe's own weight were at strength 0.5, a st
 look several times as large below 0.5 as above it.
 """
 
+from typing import Any
+
 import numpy as np
 
 from nst_jax import _checks
@@ -45,20 +47,21 @@ SMALLEST = 0.003  # factor of the style weight at strength 0
 OWN = 0.85  # the strength at which the style weight is the recipe's own
 
 
-def factor_of(strength: float) -> float:
+def factor_of(strength: Any) -> Any:
     """Return the factor by which a strength multiplies a recipe's style weight.
 
     The module's docstring has the formula.
 
     Args:
-      strength: a number from 0 (hardly any style) to 1 (the most style). With `OWN`, which is 0.85, the
-        style weight stays the same.
+      strength: a number from 0 (hardly any style) to 1 (the most style), or an array of such numbers.
+        With `OWN`, which is 0.85, the style weight stays the same.
 
     Returns:
-      A number that grows with `strength`: 0.003 (`SMALLEST`) at 0, 1 at `OWN`, and about 12 at 1.
+      A number that grows with `strength`: 0.003 (`SMALLEST`) at 0, 1 at `OWN`, and about 12 at 1; or an
+      array of the shape of `strength`.
 
     Raises:
-      TypeError: if `strength` is an array.
+      TypeError: if `strength` is not a number, nor an array of numbers.
       ValueError: if `strength` is not between 0 and 1.
 
     Example:
@@ -66,16 +69,14 @@ def factor_of(strength: float) -> float:
       >>> strength.factor_of(0.0), strength.factor_of(strength.OWN)
       (0.003, 1.0)
     """
-    if np.ndim(strength):
-        raise TypeError(
-            "`strength`: expected one number, got an array; for a sweep, set `style_weight` to an "
-            "array of the recipe's own, multiplied by `factor_of` of each strength"
-        )
     _checks.number("strength", strength, least=0)
-    if strength > 1:
+    if np.max(strength) > 1:
         raise ValueError(
-            f"`strength`: expected 0 to 1 ({OWN:g} is the recipe's own), got {strength:g}"
+            f"`strength`: expected 0 to 1 ({OWN:g} is the recipe's own), got {np.max(strength):g}"
         )
+    if np.ndim(strength):
+        numbers = np.asarray(strength, np.float64)
+        return np.array([factor_of(float(one)) for one in numbers.ravel()]).reshape(numbers.shape)
     if strength in (0, OWN):  # the formula below would give these two factors with rounding errors
         return SMALLEST if strength == 0 else 1.0
     least = _way(SMALLEST)

@@ -13,10 +13,11 @@ import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, is_dataclass, replace
+from types import MappingProxyType
 from typing import Any, get_args, get_origin
 
 from nst_jax import _checks
-from nst_jax.recipes import presets
+from nst_jax.recipes import changes, presets
 from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.walk import (
@@ -40,8 +41,16 @@ HEADER = (
 # values of this preset.
 BASE = "base"
 
+# The key in a file, and in single values, for a strength of the style; see `changes.with_strength`.
+STRENGTH = "strength"
+
+# The key in a file for a table that names pictures, which are no part of a recipe.
+CONTROLS = "controls"
+
 # The key in a table for the name of the dataclass that the table describes, as in `kind = "Adam"`.
 KIND = "kind"
+
+NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})  # of a file without the table `controls`
 
 NONE = "none"  # the string that stands for None in a file, since TOML has no literal for None
 
@@ -52,7 +61,7 @@ WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "
 # --- Writing --------------------------------------------------------------------------------------
 
 
-def to_toml(recipe: Recipe) -> str:
+def to_toml(recipe: Recipe, controls: Mapping[str, Any] = NO_CONTROLS) -> str:
     """Return a recipe as TOML text, with every choice and every number.
 
     Floats are written with so many digits that reading them gives the same bits. A choice, such as that
@@ -61,9 +70,10 @@ def to_toml(recipe: Recipe) -> str:
 
     Args:
       recipe: a recipe without arrays, whose functions and dataclasses all have names in `walk.CHOICES`.
+      controls: the table `controls`, as `recipe_and_controls` returns it.
 
     Returns:
-      Text from which `from_toml` makes an equal recipe.
+      Text from which `recipe_and_controls` reads the same, and `from_toml` if there are no controls.
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
@@ -91,7 +101,8 @@ def to_toml(recipe: Recipe) -> str:
       counted = 0.0
     """
     _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
-    return "\n".join([HEADER, *_lines(_table(fields_of(recipe)), "")]) + "\n"
+    table = _table(fields_of(recipe)) | ({CONTROLS: controls} if controls else {})
+    return "\n".join([HEADER, *_lines(table, "")]) + "\n"
 
 
 def _table(items: Iterable[Item]) -> dict[str, Any]:
@@ -177,10 +188,11 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     A key that the text lacks has its default value or, if the text has a line such as `base = "tf"`,
     the value in that preset. A table with the key `kind`, such as `kind = "Adam"`, makes a new Adam, so
     the keys that this table lacks have the defaults of Adam. A table without `kind` changes single
-    values of the preset or, if the text names no preset, of the defaults.
+    values of the preset or, if the text names no preset, of the defaults. A key `strength` makes the
+    style of all that stronger or weaker, see `changes.with_strength`.
 
     Args:
-      text: TOML with keys that `to_toml` writes, and perhaps the key `base`.
+      text: TOML with keys that `to_toml` writes, and perhaps the keys `base` and `strength`.
       argument: what the caller calls the text, shown in error messages.
 
     Returns:
@@ -188,21 +200,76 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
     Raises:
       ValueError: if the text is not TOML (the message names the line); for unknown keys and names (the
-        message suggests the nearest known one); and for values of a wrong type or out of range (the
-        message names the key).
+        message suggests the nearest known one); for values of a wrong type or out of range (the message
+        names the key); and for a table `controls`, since a recipe has no pictures.
 
     Example:
       >>> recipe = from_toml('base = "tf"\n[terms]\nstyle_weight = 0.5')
       >>> recipe.terms.style_weight, recipe.descent.steps
       (0.5, 1003)
     """
+    recipe, controls = recipe_and_controls(text, argument=argument)
+    if controls:
+        raise ValueError(
+            f"`{argument}`: its table `{CONTROLS}` names pictures, which a recipe does not have; leave "
+            "it out, or read both by `recipe_and_controls`"
+        )
+    return recipe
+
+
+def recipe_and_controls(
+    text: str, *, argument: str = "recipe"
+) -> tuple[Recipe, dict[str, str | list[str] | dict[str, str]]]:
+    r"""Read a recipe from TOML, and the pictures that a table `controls` names.
+
+    A recipe has no pictures. But a file may name masks and styles of regions, the mask of a protected
+    part and styles of single layers, which commands read when they paint with this file.
+
+    Args:
+      text: as in `from_toml`, perhaps with a table `controls`.
+      argument: what the caller calls the text, shown in error messages.
+
+    Returns:
+      The checked recipe; and the table: a key -> a text, a list of texts, or a table of texts. Their
+      meaning is not checked here.
+
+    Raises:
+      ValueError: as in `from_toml`, but not for a table `controls`.
+
+    Example:
+      >>> text = 'base = "tf"\n[controls]\nprotect = "face.png:0.5"'
+      >>> recipe_and_controls(text)[1]
+      {'protect': 'face.png:0.5'}
+    """
     try:
         table = _parsed(text)
-        _refuse_unknown(table, Recipe, "", BASE)
+        _refuse_unknown(table, Recipe, "", BASE, STRENGTH, CONTROLS)
         base = _base(table.pop(BASE)) if BASE in table else Recipe()
-        return _checked(_filled(Recipe, base, table, ""))
+        strength = table.pop(STRENGTH, None)
+        controls = _table_of_texts(table.pop(CONTROLS, {}))
+        recipe = _checked(_filled(Recipe, base, table, ""))
+        return recipe if strength is None else _with_strength(recipe, strength), controls
     except _Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
+
+
+def _with_strength(recipe: Recipe, strength: Any) -> Recipe:
+    try:
+        return changes.with_strength(recipe, _scalar(float, strength, STRENGTH))
+    except ValueError as error:
+        raise _Refused(str(error)) from None
+
+
+def _table_of_texts(table: Any) -> dict[str, Any]:
+    """Return the table `controls`; refuse values that are no texts, lists or tables of texts."""
+    if not isinstance(table, dict):
+        raise _Refused(f"`{CONTROLS}`: expected a table of keys, got {reprlib.repr(table)}")
+    for key, value in table.items():
+        texts = value if isinstance(value, list) else [value]
+        texts = list(value.values()) if isinstance(value, dict) else texts
+        for text in texts:
+            _scalar(str, text, f"{CONTROLS}.{key}")
+    return table
 
 
 class _Refused(ValueError):
@@ -397,9 +464,10 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
 
     Args:
       recipe: the recipe to change.
-      values: a dictionary from full keys, such as "descent.steps", to text. Each text is a value as in
-        TOML, but strings need no quotation marks, and lists no brackets. A name such as "Adam" selects
-        that optimiser with its defaults. The values are replaced in the order of the dictionary.
+      values: a dictionary from full keys, such as "descent.steps", or "strength", to text. Each text is
+        a value as in TOML, but strings need no quotation marks, and lists no brackets. A name such as
+        "Adam" selects that optimiser with its defaults. The values are replaced in the order of the
+        dictionary.
       argument: what the caller calls the values, shown in error messages.
 
     Returns:
@@ -418,6 +486,9 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
     _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
     try:
         for key, text in values.items():
+            if key == STRENGTH:
+                recipe = _with_strength(recipe, _value(text))
+                continue
             recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
         return _checked(recipe)
     except _Refused as error:

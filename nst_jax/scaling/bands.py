@@ -89,18 +89,13 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
     """Refuse bands for a recipe whose losses and gradients cannot be computed part by part.
 
     Raises:
-      ValueError: if there are bands, and the recipe has a `matting_weight`, a loss that is not additive
-        or a padding that wraps around; the message says which.
+      ValueError: if there are bands, and the recipe has a loss that is not additive or a padding that
+        wraps around; the message says which.
     """
     if bands is None:
         return
     terms = recipe.terms
     argument = "bands" if PICTURES in bands.mesh.shape else "devices"
-    if terms.matting_weight is not None:
-        raise ValueError(
-            f"`{argument}`: `matting_weight` compares windows of pixels, some of them in two bands; "
-            "paint each picture on one device, or use `realism` in its place"
-        )
     if recipe.divisible:
         return
     if recipe.network.wraps:

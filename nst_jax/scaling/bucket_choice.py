@@ -23,18 +23,28 @@ from nst_jax.scaling.operations import run_operations
 
 
 class Costs(NamedTuple):
-    """The seconds that a device takes to compile a program, and to compute one operation."""
+    """The seconds that a device takes to compile a program, and to compute one operation.
+
+    Both are those of arrays that their pictures fill; those of a bucket are `TIME_IN_BUCKET` and
+    `COMPILING_OF_BUCKET` times as large.
+    """
 
     program: float  # seconds to compile the programs of one scale for one shape of arrays
     operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
 
 
+# In a bucket that adds no pixels, an update takes this many times as long, since the real size is a
+# value at runtime; and so does compiling. Medians of the four cases in `buckets-cpu.json` (in
+# `benchmarks/results`).
+TIME_IN_BUCKET = 1.064
+COMPILING_OF_BUCKET = 1.21
+
 # Costs that are assumed for a CPU on which no run was timed. They are from measurements on a CPU with
 # two cores. It compiles the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in
 # `benchmarks/results`); 1.5 s for the program that computes the targets is an estimate. It updates one
-# picture of 256 px in 0.37 s, which is 1.5e11 operations (`step-cpu.json`). If several pictures are
+# picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several pictures are
 # updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
-TYPICAL_ON_CPU = Costs(5.0, 1 / 5e11)
+TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
 # The same for all other devices: an H100 compiled three scales in 24 s, and updated a picture of 512 px
 # in 1.44 ms, which is 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
@@ -114,14 +124,18 @@ def chosen_buckets(
             if len(whole) > 1 and not in_memory(arrays):
                 return math.inf
             count = sum(len(kind.runs) for kind in whole)
-            sizes = 1 if together is None else sizes_of_groups(count, together(arrays[-1].shape))
-            return costs.program * sizes * len(arrays) + costs.operation * count * operations(
-                arrays
+            groups = even_groups(count, count if together is None else together(arrays[-1].shape))
+            compiling = costs.program * len(groups) * len(arrays)
+            painting = costs.operation * sum(
+                number * operations(arrays, size) for size, number in groups.items()
             )
+            if len(whole) > 1:
+                return COMPILING_OF_BUCKET * compiling + TIME_IN_BUCKET * painting
+            return compiling + painting
 
         @cache
-        def operations(arrays: Scales) -> float:
-            return run_operations(arrays, recipe, platform)
+        def operations(arrays: Scales, pictures: int) -> float:
+            return run_operations(arrays, recipe, platform, pictures=pictures)
 
         @cache
         def in_memory(arrays: Scales) -> bool:
@@ -134,17 +148,20 @@ def chosen_buckets(
     return sorted(found, key=lambda bucket: bucket.runs)
 
 
-def sizes_of_groups(count: int, most: int) -> int:
-    """Return how many different sizes groups of pictures have if `even_size` gives their size.
-
-    The result is 2 if the last group is smaller than the others, and 1 if all have the same size. Each
-    size needs its own compiled programs.
+def even_groups(count: int, most: int) -> dict[int, int]:
+    """Return how many groups there are of each size if pictures are divided evenly.
 
     Args:
       count: number of pictures.
       most: largest number of pictures in a group.
+
+    Example:
+      >>> even_groups(24, 8), even_groups(9, 8)
+      ({8: 3}, {5: 1, 4: 1})
     """
-    return 1 if count % even_size(count, most) == 0 else 2
+    size = even_size(count, most)
+    whole, rest = divmod(count, size)
+    return {size: whole} | ({rest: 1} if rest else {})
 
 
 def even_size(count: int, most: int) -> int:

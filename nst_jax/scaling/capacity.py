@@ -14,6 +14,7 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.footprint import Footprint, estimate_memory
 from nst_jax.scaling.sharding import BANDS, AnyMesh, minimum_over_processes
+from nst_jax.vgg.precision import DEFAULT_DEVICE
 
 # A run fits if its estimated memory times this factor is available, since estimates may be too low.
 MARGIN = 1.2
@@ -28,6 +29,17 @@ FRAGMENTATION = 4 / 3
 # --- Available memory -----------------------------------------------------------------------------
 
 
+def default_device() -> Any:
+    """Return the local device on which jax computes what is on no device yet.
+
+    It is the one that jax's setting `jax_default_device` names for this thread, or the first one.
+    """
+    chosen = getattr(jax.config, DEFAULT_DEVICE)  # a device, a platform's name, or None
+    if chosen is None or isinstance(chosen, str):
+        return jax.local_devices(backend=chosen)[0]
+    return chosen
+
+
 def available(device: Any = None) -> int | None:
     """Return the bytes that a run on a device can still allocate; None if that is not known.
 
@@ -37,9 +49,9 @@ def available(device: Any = None) -> int | None:
     the limit of a container, whichever is less; see `nst_jax._memory`.
 
     Args:
-      device: the device of the run; None is the first local device.
+      device: the device of the run; None is jax's default device, `default_device()`.
     """
-    device = jax.local_devices()[0] if device is None else device
+    device = default_device() if device is None else device
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         if "bytes_limit" not in stats:
@@ -90,8 +102,12 @@ def device_of(params: Params) -> Any:
 
 
 def platform_of(device: Any = None) -> str:
-    """Return the `platform` that `estimate_memory` needs: "cpu", or "gpu" for any accelerator."""
-    device = jax.local_devices()[0] if device is None else device
+    """Return the `platform` that `estimate_memory` needs: "cpu", or "gpu" for any accelerator.
+
+    Args:
+      device: the device; None is jax's default device, `default_device()`.
+    """
+    device = default_device() if device is None else device
     return "cpu" if device.platform == "cpu" else "gpu"
 
 

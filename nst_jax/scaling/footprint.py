@@ -146,7 +146,7 @@ def estimate_memory(
     state = _bytes_of_state(own_shape, recipe, is_tiled(shape, recipe, devices))
 
     def footprint(recipe: Recipe) -> Footprint:
-        loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(shape, recipe))
+        loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(own_shape, recipe))
         measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
             # A `MatchingLoss` compares feature vectors at single positions of canvas and style, instead

@@ -4,7 +4,7 @@ Nothing is compiled or run. The operations counted are those of the convolutions
 as the matrix products for Gram matrices), in the forward and in the backward pass.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 from nst_jax import losses
 from nst_jax._types import Shape
@@ -22,9 +22,25 @@ from nst_jax.scaling.layer_table import (
 )
 from nst_jax.scaling.loss_costs import sum_operations
 
-# The part of the time of an update that does not depend on the size of the picture, expressed as a
-# number of pixels whose computation takes as long. A rough value, measured on a CPU.
-FIXED_PIXELS = 2**15
+# The part of the time of an update that does not depend on its pixels, expressed as a number of pixels
+# whose computation takes as long: by JAX's name of the platform, and for all other platforms. On two
+# cores of a CPU, the ratio of steps at 256 and 512 px is that of 2.3e3 px or less (`step-cpu.json`,
+# recipes `tf` and `gram`, in `benchmarks/results`). The value of other platforms is a rough estimate.
+FIXED_PIXELS: dict[Hashable, int] = {"cpu": 2**11}
+FIXED_PIXELS_ELSEWHERE = 2**15
+
+
+def fixed_pixels(platform: str) -> int:
+    """Return the pixels that take as long as what an update costs besides its pixels.
+
+    Args:
+      platform: JAX's name of the platform, such as "cpu".
+
+    Example:
+      >>> fixed_pixels("cpu"), fixed_pixels("gpu")
+      (2048, 32768)
+    """
+    return FIXED_PIXELS.get(platform, FIXED_PIXELS_ELSEWHERE)
 
 
 def update_operations(
@@ -35,6 +51,7 @@ def update_operations(
     style_shapes: Sequence[Shape] | None = None,
     devices: int = 1,
     regions: int = 1,
+    pictures: int = 1,
 ) -> float:
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
@@ -54,17 +71,18 @@ def update_operations(
         None means the canvas' shape.
       devices: number of devices that share the canvas; the result is for one of them.
       regions: number of regions with styles of their own, plus one for the region of the default style.
+      pictures: number of canvases of this shape that one program updates at once.
 
     Returns:
-      Number of operations, including those for `FIXED_PIXELS` more pixels, which stand for the part of
-      the time that does not depend on the size.
+      Number of operations, including those for `fixed_pixels(platform)` more pixels, which stand for
+      the part of the time that depends neither on the size nor on the number of pictures.
 
     Example:
       >>> from nst_jax import recipes
       >>> sides = (512, 1024)
       >>> small, large = (update_operations((n, n), recipes.DEFAULT, "cpu") for n in sides)
       >>> f"{small:.1e}", f"{large / small:.1f}"
-      ('4.7e+11', '3.5')
+      ('4.2e+11', '3.8')
     """
     network = recipe.network
     grid = tiles.grid_of(shape, recipe.terms.taps, network, planned_bands(shape, recipe, devices))
@@ -79,8 +97,8 @@ def update_operations(
         styles = [shape] if style_shapes is None else style_shapes
         beside += matching_costs(shape, styles, recipe).update_operations
         beside += joint_content_costs(shape, recipe).update_operations
-    fixed = FIXED_PIXELS * once / (window[0] * window[1])
-    return count * (once + again * forward) + beside + fixed
+    fixed = fixed_pixels(platform) * once / (window[0] * window[1])
+    return pictures * (count * (once + again * forward) + beside) + fixed
 
 
 def _forward_operations(layer: Layer) -> int:
@@ -154,9 +172,17 @@ def matching_operations(scale: Scale, recipe: Recipe) -> float:
 
 
 def scale_operations(
-    scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
+    scales: Sequence[Scale],
+    recipe: Recipe,
+    platform: str,
+    *,
+    devices: int = 1,
+    pictures: int = 1,
 ) -> list[float]:
-    """Return the number of operations of one update at each scale (resolution) of a run."""
+    """Return the number of operations of one update at each scale (resolution) of a run.
+
+    The arguments are those of `update_operations`.
+    """
     shapes = [scale.shape for scale in scales]
     return [
         update_operations(
@@ -166,14 +192,23 @@ def scale_operations(
             style_shapes=scale.style_shapes,
             devices=devices,
             regions=scale.regions,
+            pictures=pictures,
         )
         for index, scale in enumerate(scales)
     ]
 
 
 def run_operations(
-    scales: Sequence[Scale], recipe: Recipe, platform: str, *, devices: int = 1
+    scales: Sequence[Scale],
+    recipe: Recipe,
+    platform: str,
+    *,
+    devices: int = 1,
+    pictures: int = 1,
 ) -> float:
-    """Return the number of operations of all updates of a run, over all scales."""
-    each = scale_operations(scales, recipe, platform, devices=devices)
+    """Return the number of operations of all updates of a run, over all scales.
+
+    The arguments are those of `update_operations`.
+    """
+    each = scale_operations(scales, recipe, platform, devices=devices, pictures=pictures)
     return sum(scale.steps * one for scale, one in zip(scales, each, strict=True))

@@ -241,6 +241,7 @@ def plan(
     tile: int | str | None = None,
     colors: str | None = None,
     realism: Any = None,
+    strength: Any = None,
     devices: Devices = None,
     pictures: int = 1,
     chunk: int | None = None,
@@ -270,6 +271,7 @@ def plan(
       tile: see `stylize`.
       colors: see `stylize`; it does not affect the planning, but becomes part of the plan's recipe.
       realism: see `stylize`; with several pictures also an array, see `stylize_many`.
+      strength: see `stylize`; with several pictures also an array, see `stylize_many`.
       devices: see `stylize`; with several pictures, see `stylize_many`.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: largest number of pictures painted at once, see `stylize_many`.
@@ -283,8 +285,9 @@ def plan(
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
       protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
-      bucket: see `stylize`. For several pictures there is no plan with a bucket: give `bucket` to
-        `stylize_many` instead.
+      bucket: see `stylize`. With several pictures, these may have any shapes that fit into the arrays.
+        The content and style given here decide only how large the arrays at the coarser scales and
+        those for styles are, so give the largest.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -306,7 +309,7 @@ def plan(
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
     checked = with_options(
-        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism
+        recipe, size, style_size, steps, precision, tile, style_scale, colors, realism, strength
     )
     checked, own = with_tap_styles(checked, tap_styles)
     checked = checkpoints.with_choices_of(checked, resume)
@@ -339,13 +342,10 @@ def plan(
         _checks.whole("memory", memory, least=1)
     options: dict[str, Any] = {"memory": memory, "platform": platform}
     side = buckets.checked_bucket(bucket)
-    if side is not None and not pictures == bands == 1:
-        raise ValueError(
-            "`bucket`: a plan is for canvases of one shape; give it to `nst_jax.stylize_many`"
-        )
-    # With "auto", a single picture gets no bucket: larger arrays save time only if several pictures of
+    # With "auto", a single shape gets no bucket: larger arrays save time only if several pictures of
     # different sizes use the same compiled programs.
     if side is not None and side != buckets.AUTO:
+        options |= {"pictures": pictures, "chunk": chunk}
         return plan_in_square(checked, scales, side, mesh=mesh, **options)
     return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
 
@@ -505,26 +505,27 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options: Any) -> Plan:
-    """Plan the run of one picture that lies at the top left of a square array at each scale.
+    """Plan the run of pictures that lie at the top left of square arrays, one array for each scale.
 
     Pictures of other sizes can lie in arrays of the same size, and so use the same compiled programs.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
-      scales: the scales of the run, with the sizes of the picture and not of the arrays.
+      scales: the scales of the run, with the sizes of the picture and not of the arrays; with several
+        pictures, those of one of them.
       side: side of the canvas' array at the final scale, in px; a multiple of 16.
-      **options: further arguments of `plan_scales`.
+      **options: further arguments of `plan_scales`, such as `pictures`.
 
     Raises:
       ValueError: if the picture is larger than `side`, if losses or updates would differ in a larger
         array (as with regions, for example), or if there is too little memory for the arrays.
     """
-    mesh = options.get("mesh")
-    bands = mesh is not None and mesh.size > 1
+    bands = _devices_of(options.get("mesh")) > 1
     controlled = scales[-1].regions > 1 or scales[-1].protected
     buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands)
     (bucket,) = buckets.buckets_of(side, [scales], recipe)
-    return replace(plan_bucket(recipe, bucket.scales, **options), real=tuple(scales))
+    plan = plan_bucket(recipe, bucket.scales, **options)
+    return plan if plan.pictures > 1 else replace(plan, real=tuple(scales))
 
 
 def fits_in_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> bool:

@@ -168,7 +168,7 @@ def recipes_of(
     """
     if any(row.recipe is None for row in rows):
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
-        arguments.recipe_of(changes)
+        arguments.recipe_of(changes, controls=True)
     bases: dict[Any, Recipe] = {}  # recipes to which the rows' overrides are not yet applied
     known: dict[Any, Recipe] = {}
     found = []
@@ -198,7 +198,7 @@ def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
-    recipe = arguments.recipe_of(changes)
+    recipe = arguments.recipe_of(changes, controls=True)
     if start is not None:
         recipe = replace(recipe, pictures=replace(recipe.pictures, start=start))
     return recipe

@@ -40,7 +40,7 @@ from nst_jax.images import sheets
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.recipes.walk import name_to_show
-from nst_jax.scaling import buckets, sharding
+from nst_jax.scaling import buckets, chunk_size, sharding
 from nst_jax.scaling.capacity import OutOfMemory
 from nst_jax.scaling.plan import Plan, fits_in_bucket, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
@@ -414,7 +414,9 @@ def paint_here(
         paint_groups(params, weights, job, parts, progress, report)
     if not compiling.loaded:
         rates.record_compiling(
-            [group.entries[0].recipe for group in parts], compiling.seconds, _programs_of(parts)
+            [group.entries[0].recipe for group in parts],
+            compiling.seconds,
+            sum(_programs_of(parts, job.chunk, job.mesh).values()),
         )
 
 
@@ -432,19 +434,45 @@ def groups_here(job: BatchJob) -> list[Group]:
     )
 
 
-def _programs_of(parts: Sequence[Group]) -> int:
-    """Return how many programs are compiled for all groups: one for each scale of each kind of group.
+def _programs_of(
+    parts: Sequence[Group], chunk: int | None = None, mesh: sharding.AnyMesh | None = None
+) -> dict[Any, int]:
+    """Return the different programs that groups run: a key for each -> its number of scales.
 
-    Groups are of the same kind, and share their programs, if `_program_of` returns equal keys for them.
+    It is assumed that a group fits into memory; if not, it is painted in smaller chunks, whose programs
+    are known only then.
+
+    Args:
+      parts: the groups.
+      chunk: largest number of pictures painted at once; None sets no limit.
+      mesh: the devices that share a group; None is one device.
     """
-    return sum({_program_of(group): len(group.scales) for group in parts}.values())
+    found = {}
+    for group in parts:
+        first = group.entries[0]
+        if group.arrays is None:
+            shapes = prepare.shapes_of(first.scales, first.recipe)
+        else:
+            shapes = tuple((one.shape, one.style_shapes) for one in group.arrays)
+        count = len(group.entries)
+        size = chunk_size.even_chunk_over_devices(count, chunk, mesh)
+        # A chunk that the devices cannot share evenly is filled up with copies, see `BatchCanvas`.
+        sizes = {sharding.round_up(some, mesh) for some in _sizes(count, size)}
+        for some in sizes:
+            key = (
+                groups.structure_of(first.recipe),
+                group.varying,
+                some,
+                shapes,
+                group.arrays is None,
+            )
+            found[key] = len(group.scales)
+    return found
 
 
-def _program_of(group: Group) -> Any:
-    """Return a key that is equal for groups that run the same compiled programs."""
-    first, shapes = group.entries[0].recipe, tuple(scale.shape for scale in group.scales)
-    exact = group.arrays is None
-    return groups.structure_of(first), group.varying, len(group.entries), shapes, exact
+def _sizes(count: int, most: int) -> set[int]:
+    """Return the sizes of chunks of chunks of `most` pictures, except the last, into which `count` are cut."""
+    return {min(most, count - first) for first in range(0, count, most)}
 
 
 def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
@@ -577,8 +605,9 @@ def _introduce(
     if parts is not None:
         memory = {"memory": _memory_words(job, parts)}
         one_shape = len({entry.scales[-1].shape for entry in entries}) == 1
+        programs = len(_programs_of(parts, job.chunk, job.mesh))
         if job.bucket is not None and not (job.bucket == buckets.AUTO and one_shape):
-            memory = {"bucket": _bucket_words(parts), **memory}
+            memory = {"bucket": _bucket_words(parts, programs), **memory}
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""
     shapes = sorted({entry.scales[-1].shape for entry in entries}, reverse=True)
     pictures = f"{len(entries)}, to {job.folder}"
@@ -601,11 +630,14 @@ def _introduce(
     )
 
 
-def _bucket_words(parts: Sequence[Group]) -> str:
-    """Return one line of text about the buckets: larger arrays, of few sizes, in which pictures lie."""
+def _bucket_words(parts: Sequence[Group], programs: int) -> str:
+    """Return one line of text about the buckets: larger arrays, of few sizes, in which pictures lie.
+
+    The words are those of `bucket_line`; `programs` is the number of programs that are compiled.
+    """
     pairs = [(entry.scales, group.scales) for group in parts for entry in group.entries]
     runs, arrays = zip(*pairs, strict=True)
-    return bucket_line(runs, arrays, len(set(map(_program_of, parts))))
+    return bucket_line(runs, arrays, programs)
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:

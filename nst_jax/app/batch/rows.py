@@ -13,12 +13,14 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from nst_jax import _checks, vgg
 from nst_jax.app import arguments, parsing
 from nst_jax.app import controls as controlling
+from nst_jax.app.recipe_controls import controls_of_recipe, with_controls_of_recipe
 from nst_jax.images.folders import passed_over, pictures_in
 
 CONTENTS = "contents"  # name of the command-line argument that names pictures or a manifest
@@ -78,42 +80,55 @@ class ManifestRow(NamedTuple):
         }
 
 
-def with_tap_files(rows: Sequence[ManifestRow], files: Mapping[str, Path]) -> list[ManifestRow]:
+def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
     """Return the rows (pictures to paint) with the styles that the command line gives to single layers.
 
-    If a row itself gives a picture to a layer, this picture is used and not the command line's.
+    If a row itself gives a picture to a layer, this picture is used and not the command line's. If the
+    command line gives none, those of the row's recipe file are used in their place.
 
     Args:
       rows: the rows.
-      files: maps a layer's name to the path of its style picture.
+      chosen: the values of the options `style_layer` and `recipe`.
     """
-    return [row._replace(tap_files=(*{**files, **dict(row.tap_files)}.items(),)) for row in rows]
+    found, known = [], cache(controls_of_recipe)  # rows may share a recipe file
+    for row in rows:
+        with naming_row(row):
+            options = with_controls_of_recipe(
+                {**chosen, "recipe": row.recipe or chosen.get("recipe")}, known
+            )
+            files = arguments.tap_files(options.get("style_layer") or ())
+        found.append(row._replace(tap_files=(*{**files, **dict(row.tap_files)}.items(),)))
+    return found
 
 
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
     """Return the rows (pictures to paint) with the regions and protected parts of the command line.
 
     If a row has regions of its own, these are used instead of the command line's regions. If it has
-    a protected part of its own, this is used instead of the command line's protected part.
+    a protected part of its own, this is used instead of the command line's protected part. What the
+    command line does not give, the row's recipe file may give.
 
     Args:
       rows: the rows.
-      chosen: the values of the options `regions`, `region_maps` and `protect`, where a folder may stand
-        in place of a mask; see `controls.of_content`.
+      chosen: the values of the options `regions`, `region_maps`, `protect` and `recipe`. A folder may
+        stand in place of a mask; see `controls.of_content`.
 
     Raises:
       ValueError: if a folder has no mask for the content of a row, or several; the message names the
         row if it came from a manifest.
     """
     controlling.check_alone(chosen)
-    found = []
+    found, known = [], cache(controls_of_recipe)
     for row in rows:
         own = {}
-        if not (row.regions or row.region_maps):
-            own = {name: chosen.get(name) for name in ("regions", "region_maps")}
-        if row.protect is None:
-            own["protect"] = chosen.get("protect")
         with naming_row(row):
+            options = with_controls_of_recipe(
+                {**chosen, "recipe": row.recipe or chosen.get("recipe")}, known
+            )
+            if not (row.regions or row.region_maps):
+                own = {name: options.get(name) for name in ("regions", "region_maps")}
+            if row.protect is None:
+                own["protect"] = options.get("protect")
             given = controlling.of_content(own, row.content, [path for path, _ in row.styles])
         found.append(row._replace(**{name: given[name] for name in own}))
     return found

@@ -156,6 +156,14 @@ _styles_of_batch = styles_for_each(
     "every content with every style",
 )
 
+_style_fine = look(
+    "--style-fine",
+    type=FILE,
+    metavar="FILE",
+    help="picture whose fine structure STYLE gets before the run, in a run of its own: the shapes of "
+    "STYLE, made of FILE",
+)
+
 _axes = all_of(
     look(
         "--ratio",
@@ -407,6 +415,7 @@ _wanted = all_of(
 stylize = all_of(
     _pictures,
     _wanted,
+    _style_fine,
     _controls,
     result(
         "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "
@@ -526,6 +535,44 @@ plan = all_of(
     pool,
     _cache_of_rates,
     xla_logs,
+)
+
+warm = all_of(
+    recipe(),
+    _colors,
+    _realism,
+    _start,
+    size(
+        "--size",
+        "sizes",
+        multiple=True,
+        metavar="SIZE",
+        help=f"size of the pictures, as in `stylize`; may be repeated (default: {_of_default})",
+    ),
+    _style_size,
+    _style_scale,
+    _computing,
+    memory(
+        "--bucket",
+        type=parsing.BucketSide(),
+        default="auto",
+        metavar="auto|PIXELS",
+        help="side of the square in which pictures of all shapes lie, a multiple of 16, as later "
+        "commands will name it (default: auto, the longer side of the pictures, rounded up)",
+    ),
+    memory(
+        "--batch",
+        "batches",
+        type=click.IntRange(min=1),
+        multiple=True,
+        metavar="N",
+        help="also compile what `batch` runs for N pictures at once; may be repeated",
+    ),
+    _network,
+    pool,
+    weights_file,
+    xla_logs,
+    quiet,
 )
 
 demo = all_of(

@@ -4,6 +4,8 @@ A request is an HTTP request to the server. A visitor is somebody who uses the p
 """
 
 import contextlib
+import gc
+import logging
 import secrets
 import signal
 import socket
@@ -13,14 +15,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nst_jax.app import cache, interrupts
-from nst_jax.app.messages import print_lines, print_message
+from nst_jax.app.messages import PROGRAM, print_lines, print_message
 from nst_jax.app.web.painting import PictureWork
 from nst_jax.app.web.queue import Queue
+from nst_jax.app.web.quick import QuickPainter
 from nst_jax.app.web.security import EVERYWHERE, LOOPBACK, Guard
 from nst_jax.app.web.visitors import Visitors
 
 PORT = 8317  # the port if no `--port` is given; if it is in use, a free one is taken
-# Seconds for which the server, when it ends, waits until the connections of open pages are closed.
+# How long the server, when it ends and has answered all requests, waits for connections to be closed.
 CLOSING_SECONDS = 1
 
 
@@ -43,8 +46,13 @@ def web(chosen: dict[str, Any]) -> int:
     if chosen["browser"]:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     interrupts.raise_on_interrupt()
+    # What was imported stays in use, so the garbage collector need not search it again and again while
+    # the first instant picture is painted.
+    gc.freeze()
     with cache.mended(lambda line: print_message("note", line)), contextlib.closing(listening):
-        return serve(guard, listening, warm=True)
+        code = serve(guard, listening, warm=True)
+    print_lines(f"{PROGRAM}: ended; the pictures of the page are deleted", err=True)
+    return code
 
 
 def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bool = False) -> int:
@@ -60,38 +68,39 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
       warm: whether a thread prepares the painting of instant pictures (pictures by a single pass of a
         network) while the server begins, which takes some seconds.
     """
-    import uvicorn
-
-    from nst_jax.app.web.server import Server
-
     queue = Queue()
     visitors = Visitors(queue)
-    server = Server(guard, queue, visitors, PictureWork.of)
-    config = uvicorn.Config(
-        server.app(),
-        ws="none",
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=128,
-        timeout_keep_alive=10,
-        timeout_graceful_shutdown=CLOSING_SECONDS,
-    )
 
     def close() -> None:
         queue.close()
         visitors.close()
 
     try:
+        quick = QuickPainter()
+        if warm:  # not a daemon thread, since a process that exits while it compiles may crash
+            # It begins before the server is imported, since the first page waits for it.
+            threading.Thread(target=quick.warm, args=(visitors.folder,), name="warming").start()
+
+        import uvicorn
+
+        from nst_jax.app.web.server import Server
+
+        server = Server(guard, queue, visitors, PictureWork.of, quick)
+        config = uvicorn.Config(
+            server.app(),
+            ws="none",
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=128,
+            timeout_keep_alive=10,
+            timeout_graceful_shutdown=CLOSING_SECONDS,
+        )
         running = _ending_cleanly(uvicorn.Server, server, close)(config)
         if ready is not None:
             ready(running)
         threading.Thread(target=queue.serve, name="painter", daemon=True).start()
-        if warm:  # not a daemon thread, since a process that exits while it compiles may crash
-            threading.Thread(
-                target=server.quick.warm, args=(visitors.folder,), name="warming"
-            ).start()
         running.run(sockets=[listening])
     except KeyboardInterrupt:  # Ctrl-C came before the server handled signals itself
         return 128 + signal.SIGINT
@@ -109,9 +118,9 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
 
     Args:
       server_class: the class `uvicorn.Server`.
-      page: the page's `Server`; if its attribute `closing` is True, streams to open pages end.
+      page: the page's `Server`.
       close: closes the queue and deletes the pictures; called as soon as the server answers no more
-        requests. At that time, the event loop may still wait for threads that compile.
+        requests. At that time, threads may still compile.
     """
 
     class Ending(server_class):
@@ -137,7 +146,9 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
             self.should_exit = True
 
         async def shutdown(self, sockets: Any = None) -> None:
-            page.closing = True
+            # What uvicorn reports from now on is that requests were cut short, which is intended.
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+            await page.end()
             await super().shutdown(sockets)
             close()
 

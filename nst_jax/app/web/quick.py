@@ -9,14 +9,15 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from nst_jax import images
+from nst_jax._types import Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import results
 from nst_jax.app.instant.painting import paint_rows, written_with
@@ -25,7 +26,8 @@ from nst_jax.app.web.limits import without_paths
 from nst_jax.app.web.settings import instant_job_of
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward import given_styles, style_names
-from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
+from nst_jax.feed_forward.arbitrary import VECTOR
+from nst_jax.feed_forward.instant_painter import InstantPainter, Request, chosen_precision
 from nst_jax.vgg.precision import Precision
 
 # Longer side in px of each picture in the row of 26 pictures that shows a photo in 26 styles.
@@ -37,6 +39,12 @@ TILE = 144
 # picture that a visitor sees. The second has a weaker style, for which the style vector of the photo is
 # computed as well. The third has a smaller size.
 FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
+# Shapes of the photos of most cameras, as (height, width). For photos of these shapes, the program that
+# paints is prepared as well.
+CAMERA_SHAPES = ((3000, 4000), (4000, 3000), (2000, 3000), (3000, 2000))
+# After the first of the pictures, the others wait until a visitor has got a picture, but at most for
+# so many seconds. A browser that opens with the server would otherwise wait for them.
+FIRST_VISIT_SECONDS = 10.0
 
 
 class QuickPicture(NamedTuple):
@@ -60,8 +68,11 @@ class QuickPainter:
 
     def __init__(self) -> None:
         """Make a painter; the networks are read when they are first needed."""
-        self._lock = threading.Lock()
+        self._painting = threading.Lock()
+        self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
         self._painters: dict[Precision, InstantPainter] = {}
+        self._closed = False
+        self._visited = threading.Event()  # set when a visitor has got a picture, and by `close`
 
     def paint(
         self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
@@ -80,7 +91,15 @@ class QuickPainter:
             than the page allows.
           Superseded: if the picture is not wanted any more.
         """
-        with self._lock:
+        try:
+            return self._paint(words, folder, output, wanted)
+        finally:
+            self._visited.set()
+
+    def _paint(
+        self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
+    ) -> QuickPicture:
+        with self._turn():
             if not wanted():
                 raise Superseded
             begun = time.perf_counter()
@@ -92,13 +111,32 @@ class QuickPainter:
             write_picture(output, painted.image, **written_with(painted, job, painter))
             return QuickPicture(output, list(words), time.perf_counter() - begun)
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Context manager: wait until no other thread paints.
+
+        A thread that has painted and wants to paint again, as `warm` does, lets a thread that waits
+        paint before it. With a single lock it could take the lock again before the other wakes up.
+        """
+        with self._next:
+            self._painting.acquire()
+        try:
+            yield
+        finally:
+            self._painting.release()
+
+    def close(self) -> None:
+        """Let `warm` end after the picture that it paints."""
+        self._closed = True
+        self._visited.set()
+
     def warm(self, folder_of_all: Path) -> None:
         """Paint sample pictures, so that networks and programs are ready for the first visitor.
 
         The pictures are painted with `FIRST_OPTIONS`. Each program is compiled for one size of
-        pictures. The programs stay on disk, so that a later start of the server only reads them. If the
-        sample pictures cannot be painted or written, the error is ignored, and networks and programs
-        are prepared when they are first needed.
+        pictures, so afterwards photos of `CAMERA_SHAPES` are prepared. The programs stay on disk, so
+        that a later start of the server only reads them. If the sample pictures cannot be painted or
+        written, the error is ignored, and networks and programs are prepared when first needed.
 
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.
@@ -111,10 +149,25 @@ class QuickPainter:
             folder = Path(name)
             for path in samples:
                 shutil.copyfile(path, folder / path.name)
-            for options in FIRST_OPTIONS:
+            for number, options in enumerate(FIRST_OPTIONS):
+                if number == 1:
+                    self._visited.wait(FIRST_VISIT_SECONDS)
+                if self._closed:
+                    return
                 files = [path.name for path in samples]
                 words = ["instant", *files, *options, "-o", settings.OUTPUT]
-                self.paint(words, folder, folder / settings.OUTPUT, lambda: True)
+                self._paint(words, folder, folder / settings.OUTPUT, lambda: True)
+            for shape in CAMERA_SHAPES:
+                if self._closed:
+                    return
+                self._prepare(shape)
+
+    def _prepare(self, shape: Shape) -> None:
+        """Paint a black photo of this shape, (height, width), at the size of instant pictures."""
+        with self._turn():
+            painter = self._painter(chosen_precision("auto"))
+            photo = np.zeros((*given_styles.content_rule(None).shape(*shape), 3), np.float32)
+            painter.paint([Request(photo, painter.arbitrary, np.zeros(VECTOR, np.float32))])
 
     def gallery(self, photo: Path, output: Path) -> None:
         """Write one picture that shows a photo in 26 styles, side by side.
@@ -125,7 +178,7 @@ class QuickPainter:
           photo: path of the photo.
           output: the file to write.
         """
-        with self._lock:
+        with self._turn():
             content = given_styles.resized_content(images.load(photo, argument="photo"), TILE)
             painter = self._painter(chosen_precision("auto"))
             requests = [

@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -50,14 +51,36 @@ LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page s
 # shows whether the connection is lost: the server notices that only when it sends something.
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
+# How long a request may still take when the server ends; then it is answered with an error.
+ENDING_SECONDS = 0.5
+ENDED = "nst-jax was ended; start it again"
 # Most uploads that are received at a time, since an upload is held in memory until it is complete.
 UPLOADS_AT_ONCE = 3
+
+
+class Threads(ThreadPoolExecutor):
+    """The threads in which requests are answered; the server does not wait for them when it ends.
+
+    A thread that compiles cannot be stopped, and may need a minute more.
+    """
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work, and drop what waits; `wait` and `cancel_futures` change nothing."""
+        del wait, cancel_futures
+        super().shutdown(wait=False, cancel_futures=True)
 
 
 class Server:
     """Answers the HTTP requests that a browser sends to load the web page, and from the loaded page."""
 
-    def __init__(self, guard: Guard, queue: Queue, visitors: Visitors, make_work: MakeWork) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        queue: Queue,
+        visitors: Visitors,
+        make_work: MakeWork,
+        quick: QuickPainter | None = None,
+    ) -> None:
         """Make a server.
 
         Args:
@@ -65,10 +88,13 @@ class Server:
           queue: the runs of all visitors.
           visitors: all visitors.
           make_work: makes the `Work` of a run, which is the computation that paints its picture.
+          quick: paints instant pictures; None makes a new painter.
         """
         self.guard, self.queue, self.visitors = guard, queue, visitors
         self.closing = False
-        self._make_work, self.quick = make_work, QuickPainter()
+        self._answering: set[asyncio.Task[Any]] = set()  # the tasks that answer requests
+        self._make_work = make_work
+        self.quick = QuickPainter() if quick is None else quick
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         # Films and archives are made one at a time, since each is held in memory until it is sent.
         self._archiving = asyncio.Semaphore(1)
@@ -110,6 +136,7 @@ class Server:
     @asynccontextmanager
     async def _lifespan(self, app: Any) -> AsyncIterator[None]:
         del app
+        asyncio.get_running_loop().set_default_executor(Threads(thread_name_prefix="answering"))
         tidying = asyncio.create_task(self._tidy())
         try:
             yield
@@ -123,6 +150,19 @@ class Server:
                 await asyncio.to_thread(self.visitors.tidy)
             except Exception:
                 LOGGER.exception("tidying failed; it is tried again")
+
+    async def end(self) -> None:
+        """End all streams to open pages, and answer requests that are not done in `ENDING_SECONDS`.
+
+        If uvicorn cancelled them, it would print a traceback for each.
+        """
+        self.closing = True
+        self.quick.close()
+        tasks = list(self._answering)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=ENDING_SECONDS)
+            for task in late:
+                task.cancel()
 
     # --- For every request ------------------------------------------------------------------------
 
@@ -154,12 +194,33 @@ class Server:
             if scope["path"] == "/":
                 query = parse_qs(scope["query_string"].decode("latin-1"))
                 shown = query.get("token", [shown])[0]
+            if self.closing:
+                await _error(ENDED, 503)(scope, receive, sending)
+                return
             refused = self.guard.refusal(scope["method"], scope["path"], headers, shown)
             if refused is not None:
                 answer = JSONResponse({"error": refused.message}, refused.status)
                 await answer(scope, receive, sending)
                 return
-            await application(scope, receive, sending)
+            begun = False
+
+            async def answering(message: Any) -> None:
+                nonlocal begun
+                begun = True
+                await sending(message)
+
+            task = asyncio.current_task()
+            assert task is not None
+            self._answering.add(task)
+            try:
+                await application(scope, receive, answering)
+            except asyncio.CancelledError:
+                if not self.closing:
+                    raise
+                if not begun:
+                    await _error(ENDED, 503)(scope, receive, sending)
+            finally:
+                self._answering.discard(task)
 
         return call
 

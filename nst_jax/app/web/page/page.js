@@ -140,7 +140,7 @@ const undo = trying(async () => {
   const step = earlierStep();
   receive(await post(`/run/back/${step}`));
   announce(`Back at the picture after ${updates(step)}. Go on paints on from it.`);
-  $("go-on").focus({preventScroll: true});
+  focusWhenShown("go-on");
 });
 
 // The run ends, and its picture is the start of another one with the choices of now.
@@ -152,8 +152,21 @@ const startFrom = trying(async () => {
   remember();
   announce(`The next painting starts from the picture after ${updates(step)}.`);
   render();
-  $("paint").focus({preventScroll: true});
+  focusWhenShown("paint");
 });
+
+// A run that paints ends or pauses a little later, and only then is the next button shown. It gets the focus, unless the visitor has gone elsewhere meanwhile.
+let awaited = null;
+function focusWhenShown(id) {
+  awaited = {id, from: document.activeElement};
+  focusAwaited();
+}
+function focusAwaited() {
+  if (!awaited || $(awaited.id).hidden) return;
+  const {id, from} = awaited;
+  awaited = null;
+  if ([document.body, from].includes(document.activeElement)) $(id).focus({preventScroll: true});
+}
 
 // Whether other choices were made since the run began, which keeps those with which it began.
 function differs() {
@@ -255,6 +268,7 @@ function renderRunning() {
   $("starting-words").textContent = starts ? `It starts from the picture after ${updates(Number(choice.init.match(/\d+(?=\.png$)/)))}, with the choices of now.` : "";
   $("other-choices").hidden = !((active || paused) && shown === "run" && differs()) || Boolean(brushed);
   if (run) $("keep").checked = run.keep;
+  focusAwaited();
 }
 const updates = count => `${count} ${count === 1 ? "update" : "updates"}`;
 const capital = text => text[0].toUpperCase() + text.slice(1);

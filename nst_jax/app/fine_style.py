@@ -1,0 +1,107 @@
+"""The option `--style-fine`: the style is combined from two pictures before it is painted with.
+
+`nst_jax.combined_style` does the same in Python.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nst_jax import images, painting
+from nst_jax._types import Params, Shape
+from nst_jax.app.parsing import StyleShare
+from nst_jax.app.progress import Display, loss_shares
+from nst_jax.images.eight_bit import to_uint8
+from nst_jax.recipes import GATYS_FINE_STYLE
+from nst_jax.recipes.changes import with_options
+from nst_jax.scaling.sharding import Devices
+
+ROLE = "fine_style"  # of the fine picture among the inputs of a run
+
+UPDATES = 10  # between two looks at how far the style is
+
+
+@dataclass(frozen=True)
+class FineStyle:
+    """What combines a style with the fine structure of another picture.
+
+    Attributes:
+      picture: the picture that has the fine structure.
+      params: the weights of the network.
+      devices: the devices that share the canvas, as in `nst_jax.stylize`.
+      display: where progress is shown.
+    """
+
+    picture: images.Picture
+    params: Params
+    devices: Devices
+    display: Display
+
+    def facts(self, shape: Shape) -> dict[str, Any]:
+        """Return what is recorded of the combination, given the style's (height, width)."""
+        recipe, (height, width) = GATYS_FINE_STYLE, shape
+        numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}
+        return {ROLE: {"recipe": recipe.name, "source": recipe.source, **numbers}}
+
+    def combined(self, style: images.Picture, shape: Shape) -> images.Picture:
+        """Return the style with the fine structure of this picture, rounded to 8 bits.
+
+        So it is the same as if it had been written to a PNG file and read.
+
+        Args:
+          style: the picture that has the coarse shapes.
+          shape: (height, width) at which the run reads the style.
+
+        Raises:
+          ValueError: if the two pictures cannot be combined.
+        """
+        recipe = with_options(GATYS_FINE_STYLE, f"{shape[1]}x{shape[0]}")
+        size, steps = f"{shape[1]}x{shape[0]} px", int(recipe.descent.steps)
+        self.display.say(f"{style.name} gets the structure of {self.picture.name} at {size}")
+        shots = painting.paint(
+            self.params,
+            style.image,
+            self.picture.image,
+            recipe=recipe,
+            devices=self.devices,
+            every=UPDATES,
+        )
+        with self.display.bar(steps, "compiling"):
+            for shot in shots:
+                if shot.broke_at >= 0:
+                    raise ValueError(
+                        f"`style_fine`: the losses are not finite after {shot.broke_at} updates of the "
+                        "style; choose another picture"
+                    )
+                words = loss_shares(shot.losses)
+                self.display.move(shot.step, steps, "step of the style", words)
+        return style._replace(image=to_uint8(shot.image).astype(np.float32) / 255)
+
+
+def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:
+    """Refuse `--style-fine` together with what has no single style to combine.
+
+    Args:
+      chosen: the options of the command.
+      styles: the styles, each with its share.
+
+    Raises:
+      ValueError: naming the option.
+    """
+    if chosen.get("style_fine") is None:
+        return
+    if len(styles) > 1:
+        raise ValueError(
+            f"`style_fine`: gives its structure to one style, and {len(styles)} are given; name one"
+        )
+    for name, flag, reason in (
+        ("cluster", "--cluster", "each process would combine a style of its own"),
+        ("region_maps", "--regions", "the second map is drawn over the style as it is"),
+    ):
+        if chosen.get(name):
+            raise ValueError(
+                f"`style_fine`: cannot be used with `{flag}`: {reason}; combine the style first, by "
+                "`nst_jax.combined_style`, and name the result"
+            )

@@ -1,0 +1,152 @@
+"""The pictures that a recipe file names in its table `controls`, as values of the options of a command.
+
+The table has the keys of a manifest's columns, `style_layer` and `style_fine`:
+
+    [controls]
+    region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several
+    regions = ["photo_map.png", "style_map.png"]  # as after --regions, in place of `region`
+    protect = "face.png:0.6"                      # as after --protect
+    style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a single layer
+    style_fine = "pebbles.jpg"                    # as after --style-fine, for `stylize`
+
+Paths are relative to the folder of the file. What an option or a row of a manifest says takes the place
+of what the file says.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nst_jax import _checks
+from nst_jax.app import arguments
+from nst_jax.app.parsing import parse_protect, parse_region
+from nst_jax.recipes.toml import CONTROLS
+
+# The options that regions may come from: if one is given, a file's regions are not used.
+REGIONS = ("regions", "region_maps")
+
+
+def controls_of_recipe(recipe: str | None) -> dict[str, Any]:
+    """Return what the table `controls` of a recipe file says, by the names of the options.
+
+    Args:
+      recipe: the value of `--recipe`. For the name of a preset, and for None, the result is empty.
+
+    Raises:
+      ValueError: for an unknown key and for a value that its option would refuse.
+    """
+    path = None if recipe is None else arguments.recipe_file(recipe)
+    if path is None:
+        return {}
+    _, table = arguments.read_recipe(path)
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        try:
+            if key not in _READERS:
+                raise _checks.unknown(CONTROLS, key, _READERS, "key")
+            option, read = _READERS[key]
+            found[option] = read(value, path.parent)
+        except ValueError as error:
+            text = str(error).removeprefix(f"`{CONTROLS}`: ")
+            raise ValueError(f"`recipe`: '{path}': `{CONTROLS}.{key}`: {text}") from None
+    if all(name in found for name in REGIONS):
+        raise ValueError(
+            f"`recipe`: '{path}': `{CONTROLS}` has both `region` and `regions`; the maps of `regions` "
+            "have all regions of a picture, so leave one out"
+        )
+    return found
+
+
+def with_controls_of_recipe(
+    chosen: Mapping[str, Any],
+    read: Callable[[str | None], Mapping[str, Any]] = controls_of_recipe,
+) -> dict[str, Any]:
+    """Return the options of a command, with those of the recipe file where none are given.
+
+    Args:
+      chosen: the options, of which `recipe`, `regions`, `region_maps`, `protect`, `style_layer` and
+        `style_fine` are read.
+      read: `controls_of_recipe`, or a function that keeps its results.
+
+    Raises:
+      ValueError: as in `controls_of_recipe`; and if the file has a `style_fine`, but the command has no
+        such option.
+    """
+    found = read(chosen.get("recipe"))
+    if "style_fine" in found and "style_fine" not in chosen:
+        raise ValueError(
+            f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for `stylize` only; write "
+            "the combined style by `nst_jax.combined_style`, and name it as the style"
+        )
+    return _filled(chosen, found)
+
+
+def _filled(chosen: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the values of `others`, from `controls_of_recipe`, where none are given."""
+    given = {name for name in others if chosen.get(name)}
+    if any(chosen.get(name) for name in REGIONS):
+        given |= {*REGIONS}
+    return {**chosen, **{name: value for name, value in others.items() if name not in given}}
+
+
+def check_no_content(recipe: str | None) -> None:
+    """Refuse a recipe file with regions or a protected part, for a command without a content.
+
+    `recipe` is the value of `--recipe`.
+    """
+    for name in ("regions", "region_maps", "protect"):
+        if name in controls_of_recipe(recipe):
+            raise ValueError(
+                f"`recipe`: '{recipe}': its `{CONTROLS}` name parts of a content, which a texture does "
+                "not have; keep only `style_layer`"
+            )
+
+
+def _regions(value: Any, folder: Path) -> Any:
+    return tuple(parse_region(text, folder) for text in _texts(value))
+
+
+def _region_maps(value: Any, folder: Path) -> Any:
+    texts = _texts(value)
+    if len(texts) != 2:
+        raise ValueError(f"expected two pictures, [MAP, STYLE_MAP], got {value!r}")
+    return tuple(folder / text for text in texts)
+
+
+def _protect(value: Any, folder: Path) -> Any:
+    (text, *more) = _texts(value) or [""]
+    if more or not text:
+        raise ValueError(f"expected one text, MASK or MASK:AMOUNT, got {value!r}")
+    return parse_protect(text, folder)
+
+
+def _style_fine(value: Any, folder: Path) -> Any:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected the name of a picture, got {value!r}")
+    return folder / value
+
+
+def _style_layer(value: Any, folder: Path) -> Any:
+    if not isinstance(value, Mapping):
+        raise ValueError(f'expected a table such as {{ relu1_1 = "pebbles.jpg" }}, got {value!r}')
+    # `os.path.join` keeps the dot of the folder `.`, so that a file with the name 0.5 is no weight.
+    texts = tuple(f"{layer}={os.path.join(folder, file)}" for layer, file in value.items())
+    arguments.style_layers(texts)
+    return texts
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        raise ValueError(f"expected a text or a list of texts, got {dict(value)!r}")
+    return [value] if isinstance(value, str) else list(value)
+
+
+# Key of the table -> the option whose value it is, and a function of the key's value and the folder.
+_READERS: dict[str, tuple[str, Callable[[Any, Path], Any]]] = {
+    "region": ("regions", _regions),
+    "regions": ("region_maps", _region_maps),
+    "protect": ("protect", _protect),
+    "style_layer": ("style_layer", _style_layer),
+    "style_fine": ("style_fine", _style_fine),
+}

@@ -1,0 +1,199 @@
+"""The command `warm`: compile the programs of later commands, and keep them.
+
+A bucket is a square array in which pictures of all shapes up to its side are painted by the same
+programs; see `nst_jax.scaling.buckets`. What is compiled here serves every picture that later commands
+paint in the same bucket with this recipe.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import repeat
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from nst_jax import painting, prepare
+from nst_jax._types import Params
+from nst_jax.app import cache, programs
+from nst_jax.app.cache import TRACED
+from nst_jax.app.formatting import duration
+from nst_jax.app.progress import Display
+from nst_jax.app.timing import CompileClock
+from nst_jax.app.watch import PollingWatch
+from nst_jax.batches import members_of, paint_batch
+from nst_jax.controls.given import BatchControls
+from nst_jax.descent import intervals_of
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.starts import same_start
+from nst_jax.scaling import buckets
+from nst_jax.scaling.plan import Plan, plan_in_square
+
+# Sides, in px, of the contents by which it is found out how long a canvas of a size rule can become.
+_TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
+
+
+class Square(NamedTuple):
+    """A bucket whose programs are wanted."""
+
+    recipe: Recipe  # with the size of its pictures
+    side: int  # of the bucket, in px
+    batches: tuple[int, ...]  # the numbers of pictures painted at once, besides one picture alone
+
+
+def side_of(recipe: Recipe, bucket: int | None = None) -> int:
+    """Return the side of the bucket for all pictures that a recipe paints, in px.
+
+    Args:
+      recipe: the recipe, with the size of its pictures.
+      bucket: the side that the user names; None: the longer side of the recipe's pictures, rounded up
+        to a multiple of 16 px.
+
+    Raises:
+      ValueError: if the longer side depends on the shape of the picture, so that it must be named.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> side_of(recipes.GRAM.replace(size=250))
+      256
+    """
+    if bucket is not None:
+        return bucket
+    styles = [_TRIED[0]] * _styles_of(recipe)
+    longest = {max(prepare.scales_of(shape, styles, recipe)[-1].shape) for shape in _TRIED}
+    if len(longest) > 1:
+        raise ValueError(
+            f"`bucket`: is missing, since `size` {recipe.pictures.size} leaves open how long the "
+            "longer side of pictures is; give the longest that shall fit, such as `--bucket 512`"
+        )
+    return buckets.rounded_up(longest.pop())
+
+
+class Wanted(NamedTuple):
+    """The programs of one plan."""
+
+    plan: Plan  # with the least number of updates that has one at each scale
+    at_once: (
+        int | None
+    )  # the number of pictures that `batch` paints at once; None: as `stylize` paints
+
+
+def wanted_of(square: Square) -> list[Wanted]:
+    """Return what paints one picture alone, and each number of pictures at once, in a bucket.
+
+    Raises:
+      ValueError: if pictures painted by the recipe do not lie in buckets, or not in this one; or if
+        there is too little memory.
+    """
+    recipe, side = _of_few_updates(square.recipe, square.side), square.side
+    scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
+    return [
+        Wanted(plan_in_square(recipe, scales, side, pictures=count or 1), count)
+        for count in (None, *square.batches)
+    ]
+
+
+def _of_few_updates(recipe: Recipe, side: int) -> Recipe:
+    """Return the recipe with the least number of updates that has the same scales, and one at each.
+
+    The number of updates is no part of a program, but with very few some schedules leave out scales.
+    """
+    styles = [(side, side)] * _styles_of(recipe)
+    shapes = [scale.shape for scale in prepare.scales_of((side, side), styles, recipe)]
+    for steps in range(len(shapes), int(recipe.descent.steps)):
+        few = recipe.replace(steps=steps)
+        scales = prepare.scales_of((side, side), styles, few)
+        if [scale.shape for scale in scales] == shapes and all(scale.steps for scale in scales):
+            return few
+    return recipe
+
+
+def _styles_of(recipe: Recipe) -> int:
+    """Return the number of style pictures that a recipe needs."""
+    return len(recipe.terms.style_shares) + len(recipe.terms.tap_styles)
+
+
+def compile_all(
+    params: Params, wanted: Sequence[Wanted], display: Display, *, init: Any = None
+) -> None:
+    """Compile programs by painting grey pictures, and keep them.
+
+    Args:
+      params: the weights.
+      wanted: what `wanted_of` returned.
+      display: where progress is shown.
+      init: the start that `--init` names; None for the recipes' own.
+    """
+    for plan, at_once in wanted:
+        begun = time.perf_counter()
+        with CompileClock() as compiling:
+            if at_once is None:
+                _paint_one(params, plan, init, compiling, display)
+            else:
+                _paint_together(params, plan, init)
+        side, many = max(plan.scales[-1].shape), f"{at_once} at once"
+        what = "one picture" if at_once is None else many
+        seconds = duration(time.perf_counter() - begun)
+        display.say(f"{plan.recipe.name}, {side} px, {what}: ready after {seconds}")
+
+
+def _paint_one(
+    params: Params, plan: Plan, init: Any, compiling: CompileClock, display: Display
+) -> None:
+    """Paint a grey picture as `stylize` does, with the functions that it keeps."""
+    styles = [_grey(plan)] * _styles_of(plan.recipe)
+    with programs.Ahead(compiling) as ahead:
+        shots = painting.paint_planned(
+            params,
+            _grey(plan),
+            styles,
+            plan,
+            init=init,
+            key=jax.random.key(0),
+            every=repeat(1),
+            programs=programs.kept_in(cache.programs_folder(), display.say),
+            begin=ahead.begin,
+            watch=PollingWatch(),
+        )
+        for shot in shots:
+            np.asarray(shot.image)
+
+
+def _paint_together(params: Params, plan: Plan, init: Any) -> None:
+    """Paint grey pictures at once, as `batch` does."""
+    start = same_start(plan.recipe.pictures.start if init is None else init, 0)
+    members = members_of(
+        [_grey(plan)] * plan.pictures,
+        [[_grey(plan)] * _styles_of(plan.recipe)],
+        plan.recipe,
+        init=start,
+        given=BatchControls(),
+        on_host=True,
+    )
+    paint_batch(
+        params,
+        [(plan, members)],
+        init=start,
+        intervals=intervals_of(repeat(1)),
+        watch=PollingWatch(),
+    )
+
+
+def _grey(plan: Plan) -> np.ndarray:
+    """Return a grey picture of the size of a plan's bucket."""
+    return np.full((*plan.scales[-1].shape, 3), 0.5, np.float32)
+
+
+def kept(folder: Path) -> tuple[int, int]:
+    """Return how many files of compiled and of traced programs a folder has, and their bytes together.
+
+    Args:
+      folder: the folder of jax's compilation cache; the traced programs are in its subfolder.
+    """
+    sizes = []
+    for path in (*folder.glob("*-cache"), *(folder / TRACED).glob("*-*")):
+        with suppress(OSError):  # another process may delete files at any time
+            sizes.append(path.stat().st_size)
+    return len(sizes), sum(sizes)

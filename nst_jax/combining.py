@@ -1,0 +1,82 @@
+"""`combined_style`: a style from two pictures, the fine structure of one on the shapes of the other.
+
+It is the first of the two stages in which Gatys and others paint with styles of several scales. The
+second stage is a usual run, with the combined picture as its style.
+"""
+
+from typing import Any
+
+from nst_jax import _checks, recipes
+from nst_jax._types import Image, Params
+from nst_jax.painting import stylize
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.sizes import Size
+from nst_jax.scaling.sharding import Devices
+
+
+def combined_style(
+    params: Params,
+    coarse: Any,
+    fine: Any,
+    *,
+    recipe: Recipe = recipes.GATYS_FINE_STYLE,
+    size: Size = None,
+    steps: int | None = None,
+    precision: str | None = None,
+    tile: int | str | None = None,
+    devices: Devices = None,
+) -> Image:
+    """Combine two styles: the fine structure of one picture on the coarse shapes of another.
+
+    The coarse picture is optimised until its first layers have the Gram matrices of the fine one.
+    Styles of single layers (`tap_styles` of `stylize`) are another way to take fine and coarse
+    structures from two pictures. There, targets of pictures that have nothing to do with each other may
+    contradict each other; the combined picture is one style.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      coarse: the picture that has the coarse shapes and the colours, [h, w, 3] float in [0, 1], or
+        uint8.
+      fine: the picture that has the fine structure, [h', w', 3], of any size.
+      recipe: a recipe whose content is `coarse` and whose style is `fine`.
+      size: as in `stylize`. It should be the size at which the combined style will be used, since
+        structures are as fine as the layers see them there. Default: the recipe's.
+      steps: as in `stylize`.
+      precision: as in `stylize`.
+      tile: as in `stylize`.
+      devices: as in `stylize`.
+
+    Returns:
+      [h, w, 3] float32 in [0, 1]: a style picture for `stylize`.
+
+    Raises:
+      TypeError: if an argument is of the wrong type.
+      ValueError: if an argument cannot be used; raised before any long work.
+      Diverged: as in `stylize`.
+      Stalled: as in `stylize`.
+      OutOfMemory: as in `stylize`.
+
+    Example:
+      >>> import nst_jax as nst
+      >>> params = nst.load_params()
+      >>> coarse, fine = nst.images.sample("starry_night"), nst.images.sample("gravel")
+      >>> style = nst.combined_style(params, coarse, fine, size=48, steps=2)
+      >>> image = nst.stylize(params, nst.images.sample("chelsea"), style, size=48, steps=2)
+      >>> image.shape
+      (32, 48, 3)
+
+    References:
+      Gatys, Ecker, Bethge, Hertzmann, Shechtman, "Controlling Perceptual Factors in Neural Style
+      Transfer", 2017, section 6.
+    """
+    return stylize(
+        params,
+        _checks.image("coarse", coarse),
+        _checks.image("fine", fine),
+        recipe=recipe,
+        size=size,
+        steps=steps,
+        precision=precision,
+        tile=tile,
+        devices=devices,
+    )

@@ -1,0 +1,181 @@
+"""Recipe files that name pictures: masks of regions and protected parts, styles of single layers."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from nst_jax import images, recipes
+from nst_jax.app.recipe_controls import controls_of_recipe
+from nst_jax.recipes import sizes, toml
+from tests import small
+from tests.shell import caller, refused
+from tests.test_region_runs import BLUE, HEIGHT, RED, TINY, WIDTH, box, left, map_of
+
+SAME = {"rtol": 0, "atol": 1.5 / 255}  # 8 bits, painted by programs of other batch sizes
+
+MASKS = """
+base = "tiny"
+strength = 0.9
+[controls]
+region = "left.png:red.png:2"
+protect = "box.png:0.5"
+"""
+
+
+def grey(mask):
+    """Return a mask as a picture."""
+    return np.repeat(mask[..., None], 3, -1).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Work beside a folder `looks` with recipe files, masks and styles."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(recipes.PRESETS, "tiny", TINY.replace(size=sizes.LongEdge(64), steps=2))
+    Path("looks").mkdir()
+    photo = small.picture("chelsea", HEIGHT, WIDTH)
+    pictures = {
+        "photo": photo,
+        "other": photo[::-1],
+        "blue": BLUE,
+        "upside": grey(box()[::-1]),
+        "looks/left": grey(left()),
+        "looks/box": grey(box()),
+        "looks/red": RED,
+        "looks/map": map_of(left(), HEIGHT, WIDTH).round(),
+        "looks/style_map": map_of(left(0.5, 40, 36), 40, 36).round(),
+    }
+    for name, picture in pictures.items():
+        images.save(f"{name}.png", np.ascontiguousarray(picture, np.float32))
+    Path("looks/masks.toml").write_text(MASKS)
+    maps = 'regions = ["map.png", "style_map.png"]\nstyle_layer = { relu1_1 = "red.png" }'
+    Path("looks/maps.toml").write_text(f'base = "tiny"\n[controls]\n{maps}\n')
+    return tmp_path
+
+
+@pytest.fixture
+def stylize(capsys, folder):
+    def run(*flags, content="photo.png"):
+        words = ("stylize", content, "blue.png", "-o", "a.png", "-q", "--overwrite")
+        code, _, told = caller(capsys, *words)(*flags)
+        assert code == 0, told
+        return images.load("a.png")
+
+    return run
+
+
+FLAGS = (
+    *("--recipe", "tiny", "--strength", "0.9"),
+    *("--region", "looks/left.png:looks/red.png:2", "--protect", "looks/box.png:0.5"),
+)
+
+
+def test_a_file_is_what_its_options_are(stylize):
+    found = stylize("--recipe", "looks/masks.toml")
+    facts = images.read_metadata("a.png")
+    assert_array_equal(found, stylize(*FLAGS))
+    expected = images.read_metadata("a.png")
+    assert {"region_1_mask", "region_1_style", "protect"} <= set(facts["inputs"])
+    del facts["recipe"], expected["recipe"]  # the names of the two recipes
+    assert facts == expected
+
+
+def test_an_option_takes_the_place_of_what_the_file_says(stylize):
+    found = stylize("--recipe", "looks/masks.toml", "--protect", "upside.png")
+    flags = (*FLAGS[:-1], "upside.png")
+    assert_array_equal(found, stylize(*flags))
+    maps = ("--regions", "looks/map.png", "looks/style_map.png")
+    stylize("--recipe", "looks/masks.toml", *maps)
+    inputs = images.read_metadata("a.png")["inputs"]
+    assert "map_of_content" in inputs and "protect" in inputs and "region_1_mask" not in inputs
+
+
+def test_a_sweep_and_a_plan_have_the_controls_of_the_file(capsys, stylize):
+    words = ("photo.png", "blue.png", "--recipe", "looks/masks.toml")
+    code, _, told = caller(capsys, "sweep", *words)("--tv-weight", "0,1", "-o", "grid.png", "-q")
+    assert code == 0, told
+    assert "region_1_mask" in images.read_metadata("grid.png")["inputs"]
+    code, planned, _ = caller(capsys, "plan", *words)("--json", "--no-cache")
+    assert code == 0
+    options = (*FLAGS[:2], *FLAGS[4:], "--json", "--no-cache")
+    code, by_flags, _ = caller(capsys, "plan", "photo.png", "blue.png")(*options)
+    assert code == 0
+    found, expected = (json.loads(text) for text in (planned, by_flags))
+    assert found["memory"] == expected["memory"] and found["scales"] == expected["scales"]
+
+
+def test_rows_of_a_batch_have_the_controls_of_their_recipe_files(capsys, stylize):
+    Path("jobs.csv").write_text(
+        "content,style,recipe,protect,overrides,output\n"
+        "photo.png,blue.png,looks/masks.toml,,,one.png\n"
+        "other.png,blue.png,looks/masks.toml,upside.png,strength=0.85,two.png\n"
+        "photo.png,blue.png,tiny,,strength=0.5,three.png\n"
+    )
+    batch = caller(capsys, "batch", "jobs.csv", "-o", "out", "-q", "--overwrite")
+    code, _, told = batch()
+    assert code == 0, told
+    first, third = (images.read_metadata(f"out/{name}.png") for name in ("one", "three"))
+    assert_allclose(images.load("out/one.png"), stylize(*FLAGS), **SAME)
+    own = stylize(*FLAGS[:-1], "upside.png", content="other.png")
+    assert_allclose(images.load("out/two.png"), own, **SAME)
+    assert "protect" in first["inputs"] and "protect" not in third["inputs"]
+    plain = stylize("--recipe", "tiny", "--strength", "0.5")
+    assert_allclose(images.load("out/three.png"), plain, **SAME)
+
+
+def test_a_file_gives_single_layers_their_styles(capsys, stylize):
+    found = controls_of_recipe("looks/maps.toml")
+    assert found["style_layer"] == ("relu1_1=looks/red.png",)
+    text = 'base = "tiny"\n[controls.style_layer]\nrelu1_1 = "red.png"\n'
+    Path("looks/layer.toml").write_text(text)
+    painted = stylize("--recipe", "looks/layer.toml")
+    assert_array_equal(
+        painted, stylize("--recipe", "tiny", "--style-layer", "relu1_1=looks/red.png")
+    )
+    words = ("photo.png", "--styles", "blue.png", "-o", "out", "-q")
+    code, _, told = caller(capsys, "batch", *words)("--recipe", "looks/layer.toml")
+    assert code == 0, told
+    assert_allclose(images.load("out/photo_blue.png"), painted, **SAME)
+
+
+def test_a_file_is_shown_and_read_in_python(capsys, folder):
+    code, text, _ = caller(capsys, "recipes", "show")("looks/maps.toml")
+    assert code == 0 and "[controls.style_layer]" in text
+    recipe, controls = toml.recipe_and_controls(text)
+    assert controls == tomllib.loads(Path("looks/maps.toml").read_text())["controls"]
+    assert toml.to_toml(recipe, controls) == text
+    with pytest.raises(ValueError, match="`recipe`: its table `controls` names pictures"):
+        toml.from_toml(text)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('mask = "left.png"', "`controls.mask`: there is no key 'mask'"),
+        ('region = "left.png"', "`controls.region`: expected CONTENT_MASK:STYLE"),
+        ('regions = ["map.png"]', "`controls.regions`: expected two pictures"),
+        ('protect = ["a.png", "b.png"]', "`controls.protect`: expected one text"),
+        ("protect = 1", "`controls.protect`: expected a string, got 1"),
+        ('style_layer = "red.png"', "`controls.style_layer`: expected a table"),
+        ('style_layer = { relu9_1 = "red.png" }', "`controls.style_layer`:"),
+        ('style_layer = { relu1_1 = "none.png" }', "there is no file 'looks/none.png'"),
+        ('region = "left.png:red.png"\nregions = ["a.png", "b.png"]', "has both `region` and"),
+        ('protect = "none.png"', "'looks/none.png'"),
+        ('protect = "box.png:2"', "`--protect`: expected 0 to 1, got 2"),
+    ],
+)
+def test_bad_tables_are_one_line(capsys, folder, table, message):
+    Path("looks/bad.toml").write_text(f'base = "tiny"\n[controls]\n{table}\n')
+    words = ("photo.png", "blue.png", "--recipe", "looks/bad.toml", "-o", "b.png")
+    refused(caller(capsys, "stylize")(*words), message)
+
+
+def test_commands_without_these_controls_refuse_them(capsys, folder):
+    said = "`--recipe`: 'looks/masks.toml'"
+    refused(caller(capsys, "texture", "blue.png", "--recipe", "looks/masks.toml")(), said)
+    words = ("train", "blue.png", "--photos", "photo.png", "-o", "s.h5")
+    refused(caller(capsys, *words)("--recipe", "looks/masks.toml"), said, "does not use")

@@ -1,0 +1,105 @@
+"""The command `warm`: programs compiled ahead of later commands, which then compile nothing."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from nst_jax import recipes
+from nst_jax.app import warming
+from nst_jax.prepare import scales_of
+from tests import small, test_cli
+from tests.shell import refused, write_pictures
+
+here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
+
+SHALLOW = ["--recipe", "tf", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
+# Runs the command line, and says how many programs jax compiled and how many it loaded.
+LISTEN = """
+import sys
+import jax
+from nst_jax.app import cli
+seen = []
+jax.monitoring.register_event_listener(lambda event, **_: seen.append(event.rpartition("/")[2]))
+code = cli.main(sys.argv[1:])
+asked, loaded = seen.count("compile_requests_use_cache"), seen.count("cache_hits")
+print("programs", asked - loaded, loaded, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def start(folder, *words):
+    """Run the command line in a process of its own; return its output, and programs made and loaded."""
+    unset = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    environment |= {
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LISTEN, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=folder,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    made, loaded = re.search(r"programs (\d+) (\d+)$", done.stderr.strip()).groups()
+    return done.stdout, int(made), int(loaded)
+
+
+@pytest.mark.slow
+def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tall=(60, 41), wide=(33, 60), art=(50, 44))
+    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 32, "--size", 40, "--batch", 2)
+    assert made > 0 and "--size 32 --bucket 32" in out and "--size 40 --bucket 48" in out
+    files, new = map(
+        int, re.search(r"has (\d+) files of programs.* (\d+) of them new", out).groups()
+    )
+    assert files == new > 0 and re.search(r"files of programs, [\d.]+ [kM]B;", out)
+    pictures = ["tall.png", "wide.png"]
+    for words in (
+        ["stylize", "tall.png", "art.png", "-o", "one.png", "--size", 32, "--bucket", 32],
+        ["stylize", "wide.png", "art.png", "-o", "two.png", "--size", 40, "--bucket", 48],
+        ["batch", *pictures, "--styles", "art.png", "-o", "out", "--size", 32, "--bucket", 32],
+    ):
+        _, made, loaded = start(tmp_path, *words, *SHALLOW, "--steps", 3)
+        assert made == 0 and loaded > 0, words
+    assert len(list(tmp_path.glob("out/*.png"))) == 2
+    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 32, "--size", 40, "--batch", 2)
+    assert made == 0 and "none of them new" in out
+
+
+def test_the_side_of_a_bucket_is_that_of_its_pictures():
+    assert warming.side_of(recipes.GRAM.replace(size=512)) == 512
+    assert warming.side_of(recipes.GRAM.replace(size=500)) == 512
+    assert warming.side_of(recipes.GRAM.replace(size=500), 1024) == 1024
+
+
+def test_one_update_at_each_scale_is_enough():
+    recipe = small.shallow(recipes.GRAM, steps=40).replace(
+        size=64, schedule=recipes.CoarseToFine(smallest=16)
+    )
+    alone, together = warming.wanted_of(warming.Square(recipe, 64, (3,)))
+    whole = scales_of((64, 64), [(64, 64)], recipe)
+    assert [one.shape for one in alone.plan.scales] == [one.shape for one in whole]
+    assert len(whole) > 1 and all(scale.steps for scale in alone.plan.scales)
+    assert alone.plan.updates < 40
+    assert (alone.at_once, alone.plan.pictures) == (None, 1)
+    assert (together.at_once, together.plan.pictures) == (3, 3)
+
+
+def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
+    del here
+    refused(call("warm", "--size", "short:64"), "`--bucket`", "give the longest that shall fit")
+    refused(call("warm", "--bucket", 50), "`--bucket`", "multiple of 16 px, got 50; 48 is")
+    refused(call("warm", "--size", 64, "--bucket", 32), "`--bucket`", "give 64 or more")
+    refused(call("warm", "--recipe", "nnst", "--size", 64), "`--bucket`", "no sum over positions")
+    refused(call("warm", "--init", "photo.png"), "`--init`", "no programs of its own")
+    refused(call("warm", "--batch", 0), "--batch", "x>=1")
+    code, _, err = call("warm", "--size", 32)  # the tests switch the cache off
+    assert code == 1 and "compiled programs are not kept" in err and err.count("\n") == 1
