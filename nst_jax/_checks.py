@@ -304,7 +304,7 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse a value from which no run can start.
+    """Refuse a value that cannot give the first canvas of a run.
 
     Accepted are None, a picture, and any callable that is not a class. The callables are meant to be
     instances of the classes in `recipes.starts`, such as `Noise()`. The class `Noise` itself is
@@ -331,7 +331,10 @@ def random_key(argument: str, key: Any) -> None:
 
 
 def single(recipe: Any) -> None:
-    """Refuse a recipe that has arrays in place of numbers: only `stylize_many` takes such a sweep."""
+    """Refuse a recipe that has arrays in place of numbers; only `stylize_many` takes such a recipe.
+
+    It paints one picture for each number of the array (a sweep).
+    """
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf):
             name = jax.tree_util.keystr(path)

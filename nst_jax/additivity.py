@@ -30,9 +30,9 @@ TOLERANCE = 1e-3  # relative error up to which sums count as equal, to allow for
 def check_additive(argument: str, loss: Loss) -> None:
     """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
 
-    Such a loss would silently give wrong values for a picture that is computed in parts, that is, in
-    tiles or in bands on several devices. The check evaluates `sums` on small random features; for a
-    loss that is hashable, the result is cached. A loss that cannot be evaluated on these features, for
+    Such a loss would silently give wrong values for a picture that is computed in parts: in tiles, or
+    in strips on several devices. The check evaluates `sums` on small random features; for a loss that
+    is hashable, the result is cached. A loss that cannot be evaluated on these features, for
     example because it needs another number of channels, is accepted unchecked.
 
     Args:
@@ -67,7 +67,11 @@ def check_additive(argument: str, loss: Loss) -> None:
 
 
 def _not_additive(loss: Loss) -> str:
-    """Return a phrase for messages that says why a loss is not additive, or "" if it seems additive."""
+    """Return a phrase for messages that says why a loss is not additive, or "" if it seems additive.
+
+    A loss is additive if it is computed from sums over positions, so that the sums over the parts of a
+    picture add up to those over the whole picture.
+    """
     if isinstance(loss, (MatchingLoss, JointContentLoss)):
         return "it compares positions of a whole picture"
     try:
@@ -102,9 +106,10 @@ def _is_hashable(loss: Loss) -> bool:
 
 
 def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Return a loss' sums over random data, over the data with zeros added, and over each half of them.
+    """Return the sums of a loss for random data, for these data with zeros appended, and for each half.
 
-    A `Variation` gets a mask that is True everywhere instead of the added zeros.
+    The data are features, or pixels for a `Variation`. For a `Variation`, the second result is that for
+    all pixels with a mask that is True everywhere, since appended zeros would add differences.
     """
     random = np.random.default_rng(0)
     # The number of channels of a picture, or of features at relu1_1.

@@ -41,7 +41,8 @@ from nst_jax.scaling.bucket_choice import chosen_buckets, typical_costs
 from nst_jax.scaling.plan import Plan, fits_in_bucket, plan_bucket, plan_scales
 from nst_jax.scaling.sharding import AnyMesh, Devices
 
-# Type of the argument `progress`: a function of the evaluations done so far and of their total number.
+# Type of the argument `progress`: a function of two numbers, how often the losses have been evaluated
+# so far, and how often they will be evaluated in all.
 Progress: TypeAlias = Callable[[int, int], None]
 
 
@@ -88,7 +89,7 @@ class PicturesStalled(RuntimeWarning):
 
 
 class PaintedBatch(NamedTuple):
-    """The results of a batch. Pictures are named by their index in the batch (`Member.place`)."""
+    """The results of a batch. The keys are the indices of the pictures in the batch."""
 
     images: dict[int, Image]  # the finished pictures, [h, w, 3] in [0, 1]
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
@@ -137,9 +138,10 @@ def stylize_many(
     single style is used for all pictures. Numbers of the recipe (weights, per-layer weights, learning
     rate) may be arrays [n] with one value for each picture: such a call is a sweep. Canvases of the
     same shape share one compiled optimisation loop, whatever the sizes of their styles (except with a
-    style loss that matches positions, for which the styles must have equal shapes too). If the canvases
-    do not all fit into memory at once, they are painted in chunks, one chunk after another. If the last
-    chunk is smaller than the others, another loop is compiled for it.
+    style loss that compares single positions of canvas and style instead of statistics, for which the
+    styles must have equal shapes too). If the canvases do not all fit into memory at once, they are
+    painted in chunks, one chunk after another. If the last chunk is smaller than the others, another
+    loop is compiled for it.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -160,8 +162,8 @@ def stylize_many(
       colors: as in `stylize`.
       realism: as in `stylize`, or an array [n].
       strength: as in `stylize`, or an array [n].
-      init: the start of all pictures: an image, or an instance of a class of `nst_jax.recipes.starts`,
-        such as `Noise()`; default: the recipe's start.
+      init: the first canvas of all pictures: an image, or an instance of a class of
+        `nst_jax.recipes.starts`, such as `Noise()`; default: that of the recipe.
       key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
         `jax.random.key(0)`.
       devices: devices among which the pictures are divided: `"all"`, a number, or a list of
@@ -337,7 +339,8 @@ def _resizes_on_host(
 ) -> bool:
     """Return whether NumPy resizes the pictures, so that JAX compiles nothing for their sizes.
 
-    It does so if some of the pictures may lie in larger arrays (see `buckets`).
+    It does so if some of the pictures may lie in larger arrays (buckets), which share compiled programs
+    to save compile time.
     """
     if bucket != buckets.AUTO:
         return bucket is not None
@@ -351,7 +354,7 @@ def _warn_of_enlarged(
     recipe: Recipe,
     style_scale: Sequence[tuple[float, ...]] | None,
 ) -> None:
-    """Warn of styles that `style_scale` enlarges beyond their own pixels.
+    """Warn of styles that `style_scale` enlarges, so that they have more pixels than before resizing.
 
     If pictures have the same style in different sizes, there is one warning, for the largest size. The
     last argument is as in `members_of`.
@@ -380,7 +383,10 @@ def _style_sides(member: Member) -> int:
 
 
 def _check_only_in_plan(**given: Any) -> None:
-    """Refuse the arguments `given`, which a plan already contains, except those that are None."""
+    """Refuse arguments that may not be given together with a plan, since the plan contains them.
+
+    Those that are None were not given.
+    """
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
@@ -406,8 +412,9 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
     for member in members:
         scales = member.prepared.scales
         unlike = [a for a, b in zip(scales, plan.scales, strict=False) if a.shape != b.shape]
-        # The sizes of the styles need not be those of the plan, except with a loss that matches
-        # positions: its targets are as large as the styles, so the plan's memory depends on them.
+        # The sizes of the styles need not be those of the plan, except with a `MatchingLoss`, which
+        # compares single positions of canvas and style. Its targets are as large as the styles, so the
+        # plan's memory depends on them.
         if plan.recipe.terms.matched or unlike or len(scales) != len(plan.scales):
             check_plan_fits(plan, scales)
     return plan
@@ -597,7 +604,8 @@ def _resized(
 
     Args:
       contents: pictures [h, w, 3].
-      styles: for each entry of the styles, the list of pictures [h', w', 3] that it blends.
+      styles: lists of pictures [h', w', 3]. The pictures of a list are blended; a single style is a
+        list of one picture.
       pairs: the pairs of the batch, each once.
       given: the checked regions, protected and transparent parts; None: there are none. The regions'
         styles are the same for all pictures of a batch, so those of one picture are enough.
@@ -729,8 +737,8 @@ def _by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
     """Divide the pictures of a batch into groups; the pictures of a group can share a compiled loop.
 
     Within a group, all canvases have the same shape at each scale (resolution). With a style loss that
-    matches positions, all styles have the same shapes as well, since the shapes of its targets depend
-    on them.
+    compares single positions of canvas and style (a `MatchingLoss`), all styles have the same shapes as
+    well, since the shapes of its targets depend on them.
     """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
@@ -761,7 +769,7 @@ def plan_members(
     """Plan the run of pictures of a batch, all of whose canvases have the same shape.
 
     Args:
-      members: these pictures of the batch.
+      members: the pictures.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
       device: the device that holds the weights; None is the first local device.
@@ -773,7 +781,8 @@ def plan_members(
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
     # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
-    # a loss that matches positions, all members have styles of the same shapes, see `_by_shape`.
+    # a `MatchingLoss` (`terms.matched`), `_by_shape` ensures that all members have styles of the same
+    # shapes.
     if not recipe.terms.matched:
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
     count = len(members)
@@ -809,8 +818,9 @@ def plan_in_buckets(
       per scale get different plans.
 
     Raises:
-      ValueError: if a picture is larger than `side`, if results in a larger array would not be exact
-        with this recipe or its controls, or if there is too little memory for the arrays.
+      ValueError: if a picture is larger than `side`; if results in a larger array would not be exact,
+        because of the recipe or because of regions, protected or transparent parts; or if there is too
+        little memory for the arrays.
     """
     controlled = any(member.prepared.controls is not None for member in members)
     runs = [member.prepared.scales for member in members]
@@ -920,7 +930,8 @@ def paint_batch(
     watch = Watch() if watch is None else watch
     painted = PaintedBatch({}, {}, {}, set())
     # A caller can end the run by raising an exception in `progress`. So `progress` must be called often
-    # enough: at the latest after `CAPACITY` updates.
+    # enough: at the latest after `CAPACITY` (256) updates, the largest number in one call of the
+    # compiled loop.
     intervals = (min(interval, optimize.CAPACITY) for interval in intervals)
     plans = [(plan, some) for plan, members in plans for some in _by_structure(members)]
     total = sum(-(-len(members) // plan.chunk) * (plan.updates + 1) for plan, members in plans)
@@ -951,15 +962,15 @@ def paint_batch(
 def _report(
     progress: Progress, watch: Watch, before: int, total: int, state: State, evaluations: int
 ) -> None:
-    """Call `progress` while a chunk is painted.
+    """Call `progress` while a chunk (the pictures that are painted at once) is painted.
 
     Args:
       progress: the function to call.
       watch: waits until the state is computed.
-      before: number of evaluations in the chunks before this one.
-      total: number of evaluations in all chunks.
+      before: how often the losses were evaluated in the chunks before this one.
+      total: how often they are evaluated in all chunks together.
       state: the last state of this chunk.
-      evaluations: number of evaluations in this chunk so far.
+      evaluations: how often they have been evaluated in this chunk so far.
     """
     # JAX computes asynchronously, and `progress` must report only updates that are finished.
     watch.wait(state.step)
@@ -976,7 +987,8 @@ def _painted_chunk(
     Args:
       canvas: the canvases of the chunk.
       intervals: numbers of updates between two calls of `report`.
-      report: called with the state and the number of evaluations so far in this chunk; or None.
+      report: called with the state, and with how often the losses have been evaluated so far in this
+        chunk; or None.
 
     Returns:
       For each picture its image, its losses, and the number of the update at which it diverged; -1 if

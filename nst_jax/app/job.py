@@ -34,7 +34,7 @@ class Job:
     Attributes:
       seed: seed of the random key of a run, for instance for the noise in the first canvas.
       init: what gives the first canvas (the picture that is painted): an image [h, w, 3], an instance
-        of a class in `nst_jax.recipes.starts`, or None for the start that the recipe names.
+        of a class in `nst_jax.recipes.starts`, or None for the first canvas that the recipe names.
       init_file: the name and digest of the file from which `init` was read; None if it was not read
         from a file.
       metadata: whether the run's settings are embedded in the result pictures.
@@ -53,12 +53,13 @@ class PictureJob(Job):
     Attributes:
       content: the content picture.
       styles: the style picture, or several to blend.
-      plan: what was decided about the run before it starts, such as sizes and precision.
+      plan: what was decided about the run before it starts, such as sizes, precision and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
-      controls: regions and protection, as they were read from files.
-      given: the same regions and protection, checked, with the opacities of the pictures; None if there
-        are neither regions nor protection, and all pictures are opaque.
+      controls: the content's regions with styles of their own and its protected part, as they were read
+        from files.
+      given: the same regions and protected part, checked, with the opacities of the pictures; None if
+        there are neither, and all pictures are opaque.
       notes: messages that are printed before the run.
       begun: when the command began, in seconds, by `time.perf_counter`.
     """
@@ -103,7 +104,8 @@ def picture_job(
       devices: the devices that share the canvas: a number of devices, "all", or a list of them. None
         means one device.
       bucket: side, in px, of a square array (bucket) in which the canvas lies; None if there is none.
-      controls: regions and protection, as they were read from files; None if there are none.
+      controls: the content's regions with styles of their own and its protected part, as they were read
+        from files; None if there are none.
       sized: a function that is called as soon as the size of the result is known, before the run is
         planned (planning takes some tenths of a second). Its arguments are the recipe, (height, width)
         of the result, and the checked controls. None means that nothing is called.
@@ -111,9 +113,9 @@ def picture_job(
 
     Raises:
       ValueError: if a picture would become too small, or the result too large for its file format; if
-        the recipe's shares are for another number of styles; if regions or protection do not suit the
-        pictures or the recipe; if the devices cannot be used; or if the run does not fit into memory
-        even in the smallest tiles.
+        the recipe's shares are for another number of styles; if regions or a protected part do not suit
+        the pictures or the recipe; if the devices cannot be used; or if the run does not fit into
+        memory even in the smallest tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
     recipe = checkpoints.with_choices_of(recipe, resume)

@@ -1,4 +1,6 @@
-"""The speed of earlier runs on this machine, in `rates.json` in the folder of the traced programs.
+"""The speed of earlier runs on this machine, kept in the file `rates.json`.
+
+The file is in a subfolder of jax's compilation cache.
 
 From it the duration of later runs is predicted. The peak speed of a device, in operations per second,
 says little about a run, so no duration is predicted before a run has been timed. What is predicted is a
@@ -24,7 +26,7 @@ from nst_jax.scaling.bucket_choice import Costs, typical_costs
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
-# Number of runs of each kind (the same device, number of devices and precision) whose speeds are kept.
+# Number of runs of each kind (same device, number of devices and precision) whose speeds are stored.
 # The likely time is computed from their median, which hardly changes if other work slows one of the
 # runs. Older speeds are dropped, so that the effect of a new driver or version soon shows.
 MOST = 9
@@ -52,7 +54,7 @@ class Expected(NamedTuple):
 # for a kind of run (for a batch, `_key_of` does). There are four lists for each kind of run:
 #   key              operations per second of the updates
 #   key, MEASURING   operations per second of computing the targets
-#   key, BESIDE      seconds that the run spent on neither updates nor targets
+#   key, BESIDE      seconds for all else: starting, reading, compiling and writing
 #   key, COMPILING   mean seconds to compile a program; recorded by batches only
 # For each kind of training of a network, there is one list: the mean seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
@@ -89,7 +91,10 @@ def expected(plan: Plan) -> Expected | None:
 
 
 def known_paces(plan: Plan) -> Range | None:
-    """Return the least and most seconds per operation of updates in earlier runs; None if unknown."""
+    """Return the least and most seconds that an arithmetic operation of an update took in earlier runs.
+
+    The result is None if no run of this kind was timed.
+    """
     found = _read().get(_key(plan))
     return Range(1 / max(found), 1 / min(found)) if found else None
 
@@ -119,14 +124,14 @@ def record_rate(
 
 
 def known_costs(recipe: Recipe, platform: str) -> Costs:
-    """Return the seconds to compile a program and to compute an operation, for choosing buckets.
+    """Return the seconds that it takes to compile a program, and to compute one arithmetic operation.
 
-    They are medians of earlier runs on this device, or typical costs if there were none. Buckets are
-    arrays in which pictures of different shapes are painted, so that fewer programs are compiled; in
-    return, more pixels are computed.
+    They are medians of earlier runs on this device, or typical costs if there were none. A batch
+    chooses its buckets by them. Buckets are arrays in which pictures of different shapes are painted,
+    so that fewer programs are compiled; in return, more pixels are computed.
 
     Args:
-      recipe: the recipe of the pictures; its precision matters.
+      recipe: the recipe of the pictures; only its precision matters.
       platform: the device's platform, as JAX names it.
     """
     found, key = _read(), _key_of(recipe)
@@ -155,7 +160,9 @@ def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -
 
 
 def known_training(what: str) -> Range | None:
-    """Return the least and most seconds of an update in earlier trainings like this; None if unknown.
+    """Return the least and most seconds of an update in earlier trainings with the same settings.
+
+    The result is None if there was none on this device.
 
     Args:
       what: text from `train.kind_of`, which names the settings on which the time of an update depends:
@@ -199,7 +206,7 @@ def _record(new: Mapping[str, float]) -> None:
 def rates_are_kept() -> bool:
     """Return whether the speed of runs is recorded.
 
-    It is if jax's compilation cache is on and in a local folder.
+    It is recorded if jax's compilation cache is switched on and in a folder of a local disk.
     """
     return _path() is not None
 
@@ -210,8 +217,8 @@ def _key(plan: Plan) -> str:
     The key includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
-    # The speed depends on the number of devices: operations are counted per device, and the devices
-    # spend time on communication.
+    # The speed depends on the number of devices, since they spend time on communication, and since the
+    # recorded speed is in operations per second of one device.
     bands = f", {plan.devices} devices" if plan.devices > 1 else ""
     return _key_of(plan.recipe) + bands
 

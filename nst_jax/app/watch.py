@@ -17,8 +17,8 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # longest pause in seconds between two checks of whether arrays are computed
-# The time left is shown only when at least this share of measuring is done, since before that it could
-# not be estimated well.
+# The time left until a run's targets are computed is shown only when at least this fraction of their
+# arithmetic operations is done, since before that it could not be estimated well.
 TELLING_SHARE = 0.05
 
 
@@ -59,10 +59,11 @@ class PollingWatch(measuring.Watch):
 class MeasuringWatch(PollingWatch):
     """Times the computing of a run's targets (measuring), shows its progress, and can stop it.
 
-    The targets are measured in pieces, some by the thread that made this watch, some by other threads.
+    The targets are computed in pieces, each from one picture or one tile of a large picture: some by
+    the thread that made this watch, some by other threads.
 
     Attributes:
-      timed: the number of arithmetic operations, and the seconds, of those pieces that were measured by
+      timed: the number of arithmetic operations, and the seconds, of those pieces that were computed by
         the thread that made this watch.
       stopped: a function that returns whether the run is to end. It is called every few hundredths of a
         second while this watch waits. If it returns true, KeyboardInterrupt is raised.
@@ -80,7 +81,7 @@ class MeasuringWatch(PollingWatch):
         Args:
           compiling: the clock of the run, which records when this thread waits for another one.
           display: where progress is shown.
-          operations: number of arithmetic operations that it takes to measure all targets of the run.
+          operations: number of arithmetic operations that it takes to compute all targets of the run.
           clock: returns the time in seconds; tests pass their own function.
         """
         super().__init__(self._see)
@@ -89,8 +90,10 @@ class MeasuringWatch(PollingWatch):
         self._compiling, self._display = compiling, display
         self._thread, self._clock = threading.get_ident(), clock
         self._operations, self._done = operations, 0.0
-        self._begun = 0.0  # when this thread began to measure the present piece of the targets
-        # For each piece of the targets that another thread measured: when it began, and when it ended.
+        # The clock's time, in seconds, when this thread began to wait for its latest piece.
+        self._begun = 0.0
+        # For each piece that another thread computed: the clock's times, in seconds, when that thread
+        # began to wait for the piece, and when the piece was computed.
         self._elsewhere: list[tuple[float, float]] = []
 
     def stop_if_asked(self) -> None:
@@ -127,15 +130,15 @@ class MeasuringWatch(PollingWatch):
 
     @property
     def seconds(self) -> float:
-        """Seconds for which measuring the targets has delayed the thread that made this watch."""
+        """Seconds for which the thread that made this watch has waited for the targets."""
         return self.timed.seconds + self.seconds_elsewhere
 
     @property
     def seconds_elsewhere(self) -> float:
-        """The part of `seconds` for which the thread waited while another thread measured targets.
+        """The part of `seconds` for which the thread waited while another thread computed targets.
 
-        The `CompileClock` of the run counts this part too, since it takes every wait for another thread
-        for compiling.
+        The run's `CompileClock` counts this time as compiling, as it does with every wait for another
+        thread. So a caller that adds up both times must count this part only once.
         """
         return sum(
             max(0.0, min(end, until) - max(begun, since))

@@ -118,7 +118,7 @@ def checked_controls(
     opacity: Any = None,
     style_opacity: Any = None,
 ) -> Given | None:
-    """Check regions, protection and opacities against the sizes of content and styles.
+    """Check regions, protected part and opacities against the sizes of content and styles.
 
     Args:
       content: (height, width) of the content.
@@ -186,7 +186,7 @@ def _checked_protect(content: Shape, protect: Any) -> Protect:
 
 
 def check_amount(argument: str, amount: Any) -> None:
-    """Refuse an amount of protection that is not a number from 0 to 1."""
+    """Refuse an amount, which says how strongly pixels are protected, if it is not from 0 to 1."""
     _checks.number(argument, amount, least=0)
     if np.max(amount) > 1:
         raise ValueError(f"`{argument}`: expected 0 to 1, got {amount:g}")

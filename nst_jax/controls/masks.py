@@ -19,7 +19,8 @@ from nst_jax._types import Shape
 from nst_jax.images.resizing import antialiased_masks
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# Name of a way to make a mask of the features at a tap (layer) -> which positions are then inside.
+# Values of the argument `reach` of `at_taps`, which makes a mask of the features at a tap (layer) from
+# a mask of pixels -> the positions (pixels of the feature map) that are then inside the mask.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",
@@ -184,8 +185,9 @@ def at_taps(
         shape = masks.shape[0], masks.shape[1]
         return {tap: resized_masks(masks, feature_shape(tap, *shape, ceil)) for tap in names}
     inside = (masks >= THRESHOLD).astype(masks.dtype)
-    # `spread` is 1 at positions of the current layer whose receptive field has a pixel inside (for
-    # "all"), or a pixel outside (for "inside"). Convolutions and poolings are followed layer by layer.
+    # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
+    # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
+    # that of the preceding layer, by the windows of each convolution and pooling.
     spread = inside if reach == "all" else 1 - inside
     layers = list(LAYERS)
     found, block = {}, 0

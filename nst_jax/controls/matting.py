@@ -30,7 +30,7 @@ Windows = Float[Array, "rows columns 9 3"]  # the colours of the pixels in each 
 
 
 def _windows(picture: Image) -> Windows:
-    """Return the pixels of all windows that lie wholly inside a picture."""
+    """Return the pixels of all windows of 3 x 3 pixels that lie wholly inside a picture."""
     height, width, _ = picture.shape
     rows, columns = height - SIDE + 1, width - SIDE + 1
     shifts = [picture[i : i + rows, j : j + columns] for i in range(SIDE) for j in range(SIDE)]

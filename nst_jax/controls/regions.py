@@ -27,7 +27,8 @@ from nst_jax.vgg.taps import TAPS
 class Controls(NamedTuple):
     """The regions, protected part and opacities for a canvas of one size, as JAX arrays.
 
-    Unlike the values in `given.Given`, these can be arguments of traced functions.
+    All pixels outside the regions have the default style, and count as one more region. Unlike the
+    values in `given.Given`, these can be arguments of traced functions.
     """
 
     masks: Float[Array, "*batch h w r"]  # masks of the r regions, without that of the default style
@@ -191,7 +192,10 @@ def style_masks_at(
 
 
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
-    """Return the sum of T² over the positions of masks T [h, w, ...]."""
+    """Return the sum of T² over the positions of masks T [h, w, ...].
+
+    A position counts T² times in a region's statistics, so this is the number of its positions.
+    """
     return jnp.sum(jnp.square(mask), axis=(0, 1))
 
 
@@ -211,7 +215,8 @@ def guides_of(
       weights: weights of the regions' style losses, [r + 1].
       style_totals: by tap, the sum of T² over each region's style, [r + 1]. It matters only whether a
         sum is 0, so the sum of a style without a mask may be any positive number.
-      held: square roots of weights in the content loss for protected parts, from `held_at`.
+      held: from `held_at`: the square roots of the weights that positions have in the content loss for
+        protected parts.
     """
     totals = {tap: total(mask) for tap, mask in at_taps.items()}
     shares = {}
@@ -248,12 +253,14 @@ def held_tap(taps: Sequence[str]) -> str:
 def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Any]:
     """Return how much each position counts in the content loss for protected parts.
 
-    The weight of a position is the amount of protection times the value there of the mask of the
-    protected part, resized to the features at one tap (layer), that from `held_tap`.
+    The mask of the protected part is resized to the features at one tap (layer), which `held_tap`
+    returns. The weight of a position is the value of this mask times `amount`, which says how strongly
+    the part is protected.
 
     Returns:
       A dictionary with this tap as its only key, and with the square roots of the weights, [h', w', 1],
-      as its value. It is empty if nothing is protected.
+      as its value. (The loss multiplies features by these numbers and then squares differences, so the
+      squares count with the weights.) The dictionary is empty if nothing is protected.
     """
     if controls.protect is None:
         return {}

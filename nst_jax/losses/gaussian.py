@@ -136,18 +136,22 @@ class GaussianTarget(NamedTuple):
     """What `wasserstein_absolute` needs to know about a style; computed once, before the updates."""
 
     mean: Float[Array, " c"]  # mean of the features over positions
-    # Covariance of the features, plus I times 1e-4 or more; see `_regular_covariance`.
+    # Covariance of the features, plus the identity matrix times 1e-4 or more, so that it has a square
+    # root; see `_regular_covariance`.
     covariance: Float[Array, "c c"]
     root: Float[Array, "c c"]  # matrix square root of `covariance`
 
 
-# `wasserstein_absolute` adds this multiple of I to the covariances of canvas and style, as crowsonkb's
-# code does, so that they have roots.
+# `wasserstein_absolute` adds the identity matrix times this number to the covariances of canvas and
+# style, as crowsonkb's code does, so that they have square roots.
 ABSOLUTE_PART = 1e-4
 
 
 def gaussian_target(style: Moments) -> GaussianTarget:
-    """Return a style's mean, its covariance plus 1e-4 I, and the matrix square root of this sum."""
+    """Return the mean of a style's features, their covariance, and its matrix square root.
+
+    To the covariance, the identity matrix times 1e-4 is added.
+    """
     matrix = _regular_covariance(style, 1.0, ABSOLUTE_PART)
     return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])
 
@@ -155,9 +159,9 @@ def gaussian_target(style: Moments) -> GaussianTarget:
 def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent) -> Scalar:
     """Return the squared Wasserstein-2 distance of two Gaussians divided by N, as in crowsonkb's code.
 
-    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, where 1e-4 I is first added to
-    both covariances C and C_s. m and C are the mean and the covariance of the canvas' features, m_s and
-    C_s those of the style's features; N is the number of channels.
+    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, where 1e-4 I (I is the identity
+    matrix) is first added to both covariances C and C_s. m and C are the mean and the covariance of the
+    canvas' features, m_s and C_s those of the style's features; N is the number of channels.
 
     The matrix roots are computed by 12 rounds of the plain Newton-Schulz iteration, and so is their
     gradient (`matrix_roots.root_by_lyapunov`). The roots of small eigenvalues are therefore too small,
@@ -185,7 +189,7 @@ class RelativeGaussianTarget(NamedTuple):
     """What `wasserstein_relative` needs to know about a style; computed once, before the updates.
 
     `trace` and `root` are those of the matrix C_s / size + e I, where C_s is the covariance of the
-    style's features, and e is 1e-3 or more; see `_regular_covariance`.
+    style's features, I the identity matrix, and e is 1e-3 or more; see `_regular_covariance`.
     """
 
     mean: Float[Array, " c"]  # mean of the features over positions, not divided by `size`
@@ -195,16 +199,17 @@ class RelativeGaussianTarget(NamedTuple):
 
 
 # `wasserstein_relative` divides the covariances of canvas and style by the mean square of the style's
-# features, and then adds this multiple of I to both of them. The addition keeps the gradient finite
-# where a channel of the canvas does not vary, and outweighs the rounding errors of covariances.
+# features, and then adds the identity matrix times this number to both. The addition keeps the gradient
+# finite where a channel of the canvas does not vary, and outweighs the rounding errors of covariances.
 RELATIVE_PART = 1e-3
 
 
 def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
-    """Return a style's mean, its mean square, and the trace and square root of its covariance.
+    """Return what `wasserstein_relative` needs to know about a style.
 
-    Before trace and root are computed, the covariance is divided by the mean square, and 1e-3 I is
-    added.
+    This is the mean and the mean square of the style's features, and the trace and the square root of
+    their covariance. Before trace and root are computed, the covariance is divided by the mean square,
+    and the identity matrix times 1e-3 is added.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)
@@ -214,10 +219,10 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
 def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent: Extent) -> Scalar:
     """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
-    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of I is
-    first added to both covariances C and C_s: 1e-3 times the mean square of the style's features. m and
-    C are the mean and the covariance of the canvas' features; m_s, C_s and S_s = C_s + m_s m_sᵀ are the
-    mean, the covariance and the second moment of the style's features.
+    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of the
+    identity matrix I is first added to both covariances C and C_s: I times 1e-3 times the mean square
+    of the style's features. m and C are the mean and the covariance of the canvas' features; m_s, C_s
+    and S_s = C_s + m_s m_sᵀ are the mean, the covariance and the second moment of the style's features.
 
     The loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1
     without the addition to the covariances. These two values are the same at every tap and for every

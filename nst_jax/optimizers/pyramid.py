@@ -1,7 +1,9 @@
-"""A first approximation of the inverse Hessian for L-BFGS: a sum over the levels of an image pyramid.
+"""A first approximation of the inverse Hessian for L-BFGS, made from an image pyramid.
 
-L-BFGS corrects this approximation by what it learns of the loss. Beginning with a pyramid instead of
-the identity makes L-BFGS change coarse structure of the picture sooner.
+L-BFGS multiplies the gradient by this approximation, and corrects it as it learns more of the loss. It
+usually begins with the identity matrix. Here, the product is computed thus: the gradient, which has the
+shape of the picture, is reduced to half its size several times, and the weighted sum of all these
+arrays, each enlarged to full size, is returned. So L-BFGS changes coarse structure of a picture sooner.
 """
 
 from functools import partial

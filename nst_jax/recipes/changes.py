@@ -54,10 +54,10 @@ def with_strength(recipe: Recipe, strength: Any) -> Recipe:
 
     Some style losses compare each position of the canvas with a matching position of the style. They
     find the matches at the beginning of each scale (resolution), for a picture that is mixed from
-    content and canvas. With such a loss, the content is kept by this picture, and not by the weights.
-    So in place of the style weight, `terms.search_content` is changed, the content's share in this
-    picture. It becomes 1 at strength 0, the recipe's own value at 0.85, 0 at strength 1, and is linear
-    in between.
+    content and canvas. With such a loss, it depends on this picture how well the content is preserved,
+    and not on the weights. So in place of the style weight, `terms.search_content` is changed, the
+    content's weight in the mixture. It becomes 1 at strength 0, the recipe's own value at 0.85, 0 at
+    strength 1, and is linear in between.
 
     Args:
       recipe: the recipe to change.
@@ -212,7 +212,8 @@ def with_options(
       tile: side of the tiles in which a picture is computed, in px; or a word as in `tile_of`.
       style_scale: a factor for the sizes of all styles, or a list with a factor for each style.
       colors: whose colours the result has, a word as in `recipes.Pictures`.
-      realism: how far the result is brought back to the content's edges, from 0 to 1.
+      realism: how far the edges of the result are brought back to those of the content, from 0 (not at
+        all) to 1.
       strength: how strong the style is, as `with_strength` takes it.
 
     Returns:

@@ -12,14 +12,15 @@ are near the logistic curve
 
     w(f) = 1 / (1 + (HALF / f)^STEEPNESS)
 
-where f is the factor by which the recipe's own style weight is multiplied. `strength`, from 0 to 1, is
-made to be linear in w:
+where f is the factor by which the recipe's own style weight is multiplied, and HALF and STEEPNESS are
+numbers that were fitted to the results. `strength`, from 0 to 1, is made to be linear in w:
 
     w(f) = w(SMALLEST) + strength (w(1) - w(SMALLEST)) / OWN
 
-The recipe's own weight (f = 1) is at strength OWN = 0.85 and not at 0.5, since w(1) is near 0.83:
-pictures change much less above f = 1 than below it. If the recipe's own weight were at strength 0.5, a
-step of strength would look several times as large below 0.5 as above it.
+SMALLEST = 0.003 is the factor at strength 0, where the style can just be seen. The recipe's own weight
+(f = 1) is at strength OWN = 0.85 and not at 0.5, since w(1) is near 0.83: pictures change much less
+above f = 1 than below it. If the recipe's own weight were at strength 0.5, a step of strength would
+look several times as large below 0.5 as above it.
 """
 
 from typing import Any

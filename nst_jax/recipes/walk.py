@@ -59,7 +59,8 @@ class Choice(NamedTuple):
         return None
 
 
-# A `Choice` for every annotation of fields whose values have names.
+# Recipes have fields whose values have names, such as the poolings "max" and "average". For the
+# annotation of each such field, there is one `Choice` here, with the values and their names.
 CHOICES = (
     Choice(sizes.SizeRule, sizes.SIZE_RULES, "size rule"),
     Choice(sizes.Rounding, sizes.ROUNDINGS, "rounding"),

@@ -34,13 +34,14 @@ def fitted(
     devices: int,
     may_shorten_history: bool,
 ) -> Recipe:
-    """Return the first variant from `memory_savers`, and so the fastest, that fits into memory.
+    """Return the fastest variant of a recipe that fits into memory.
 
-    If no variant fits, the history of L-BFGS is shortened, where that is allowed.
+    `memory_savers` lists the variants, the fastest first. If none of them fits, the history of L-BFGS
+    is shortened, where that is allowed.
 
     Args:
       recipe: the recipe of the run, with a precision other than `AUTO`.
-      scale: the final scale of the run.
+      scale: the sizes of canvas and styles at the last and finest resolution of the run.
       available: bytes that can be allocated; None if not known, and then the canvas is computed whole.
       platform: the device's platform.
       devices: number of devices that share the canvas.
@@ -149,7 +150,7 @@ def _refusal(
     """Return the error message for a run that does not fit with any variant from `memory_savers`.
 
     Args:
-      scale: the final scale.
+      scale: the sizes of canvas and styles at the last and finest resolution of the run.
       smallest: the variant that takes the least memory.
       available: bytes that can be allocated.
       platform: platform of the device.
@@ -231,11 +232,11 @@ def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
 def largest_that_fits(
     scale: Scale, recipe: Recipe, available: int, *, platform: str, devices: int = 1
 ) -> Shape | None:
-    """Return the largest canvas that fits and has the proportions of a scale's canvas.
+    """Return the largest canvas that fits into memory and has the proportions of the requested canvas.
 
     Args:
       scale: the requested shapes of the canvas and of the styles; the styles shrink with the canvas.
-      recipe: the recipe of the run, with its tiles.
+      recipe: the recipe of the run; its `network.tile` is the size of the tiles.
       available: bytes that each device can allocate.
       platform: "cpu", "gpu" or "tpu", as in `estimate_memory`.
       devices: number of devices that share the canvas.

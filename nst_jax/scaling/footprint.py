@@ -46,7 +46,8 @@ class Footprint:
     Attributes:
       shape: (height, width) of the canvas.
       pictures: number of pictures painted at once.
-      weights: kernels and biases down to the deepest tap, transposed and Winograd kernels included.
+      weights: kernels and biases down to the deepest layer that a loss reads, transposed kernels and
+        Winograd kernels included.
       activations: the largest of four numbers: activations of the network while it computes loss and
         gradient; activations while it computes the statistics of the largest style; what the matting
         Laplacian takes; what the guided filter of `realism` takes. These are never needed at once.
@@ -98,8 +99,9 @@ def estimate_memory(
       recipe: the recipe, whose size rules are ignored. If `network.tile` cuts the canvas into tiles,
         activations are those of one tile.
       style_shapes: (height, width) of each style; None means one style of the canvas' shape. With a
-        style loss that compares positions, each picture is taken to use all of these styles. With any
-        other style loss, it is taken to blend as many styles as the recipe's `style_shares` has.
+        style loss that compares single positions of canvas and style (a `MatchingLoss`), each picture
+        is taken to use all of these styles. With any other style loss, it is taken to blend as many
+        styles as the recipe's `style_shares` has.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
@@ -147,8 +149,9 @@ def estimate_memory(
         loop = max(_peak_of_loop(window, recipe, on_cpu), _peak_of_matting(own_shape, recipe))
         measuring = max(_peak_of_measuring(style, recipe, devices, on_cpu) for style in styles)
         if isinstance(recipe.terms.style_loss, losses.MatchingLoss):
-            # A loss that compares positions makes further arrays from the features, such as the vectors
-            # that it matches. The loss itself states how many bytes these arrays take.
+            # A `MatchingLoss` compares feature vectors at single positions of canvas and style, instead
+            # of statistics over all positions. It makes further arrays from the features, such as
+            # vectors of unit length, and states itself how many bytes these arrays take.
             costs = matching_costs(shape, styles, recipe)
             loop += costs.update_bytes + joint_content_costs(shape, recipe).update_bytes
             loop = max(loop, costs.match_bytes)
@@ -187,13 +190,16 @@ def _bytes_of_picture(shape: Shape) -> int:
 
 
 # How many float32 numbers per pixel the matting energy and its gradient take, mostly in arrays of
-# windows of 9 pixels. The energy is computed before or after the network's pass, so this memory is not
-# added to that of the network.
+# windows of 9 pixels. (This energy is a loss that penalises edges which the content does not have.) It
+# is computed before or after the network's pass, so this memory is not added to that of the network.
 MATTING_NUMBERS = 200
 
 
 def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
-    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it."""
+    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it.
+
+    The matting energy is a loss that penalises edges which the content does not have.
+    """
     if recipe.terms.matting_weight is None:
         return 0
     return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
@@ -225,7 +231,7 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
 
 
 def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
-    """Return whether a device computes its part of a picture in more than one tile."""
+    """Return whether each device computes its part of a picture in several tiles, one by one."""
     bands = planned_bands(shape, recipe, devices)
     grid = tiles.grid_of(shape, recipe.terms.taps, recipe.network, bands)
     return grid is not None and grid.count_per_device > 1
@@ -315,7 +321,8 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
     each = _bytes_each(recipe)
     # XLA's CPU compiler merges computations that occur twice, so `remat` has no effect on a CPU.
     remat = recipe.network.remat and not on_cpu
-    # With `remat`, each block's input is kept; the first one is the canvas, which is part of the state.
+    # With `remat`, each block's input is stored. That of the first block is the canvas, which is
+    # counted already as part of the state.
     inputs = [block[0].input * each * remat for block in blocks]
     inputs[0] = 0
     keeps = [
@@ -327,13 +334,14 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         kept += first
         for layer, own in zip(block, later, strict=True):
             work = _work(layer, layer.channels_in, layer.channels, recipe, on_cpu)
-            # For a Gram matrix, the features are multiplied by their transpose, which is a copy.
+            # For a Gram matrix, the features are multiplied by their transpose, which XLA stores as a
+            # copy.
             work = max(work, bool(layer.style) * layer.output * each)
             peak = max(peak, kept + layer.output * each + work)
             kept += own
         kept -= sum(later) * remat
-    # Before the backward pass, the style loss compares the statistics of all taps with their targets,
-    # which takes memory of its own.
+    # Before the backward pass, the style loss compares the statistics of all layers that it reads with
+    # their targets. This takes further memory.
     every = [layer for block in blocks for layer in block]
     peak = max(peak, kept + max(costs_of_losses(every, lambda cost: cost.memory), default=0))
     for block, first, later in reversed(list(zip(blocks, inputs, keeps, strict=True))):
@@ -360,15 +368,16 @@ def _pooled(blocks: Blocks) -> list[list[int]]:
 
 
 def _kept(layer: Layer, pooled: int, recipe: Recipe, on_cpu: bool) -> int:
-    """Return the bytes of a layer that are kept for the gradients of its ReLU, losses and pooling.
+    """Return the bytes of a layer that are stored for the gradients of its ReLU, losses and pooling.
 
     `pooled` is the number of elements of the layer's output after pooling; 0 if it is not pooled.
     """
     kept = (layer.output + layer.tapped) * _bytes_each(recipe)
     if not pooled or recipe.network.pool is not layers.max_pool:
         return kept
-    # Max pooling keeps one byte for each window, and that is enough for the gradient of the ReLU too.
-    # XLA's CPU compiler keeps the output nevertheless, as the memory that it reports shows.
+    # For the gradient of max pooling, one byte is stored for each window, and that is enough for the
+    # gradient of the preceding ReLU too. So the layer's output need not be stored, unless a loss reads
+    # it. XLA's CPU compiler stores it nevertheless, as the memory that it reports shows.
     return pooled + kept * (layer.tapped > 0 or on_cpu)
 
 
@@ -427,8 +436,8 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     descent = jax.tree.map(lambda n: np.ravel(n)[0] if np.ndim(n) else n, recipe.descent)
     memory = jax.eval_shape(descent.transformation().init, canvas)
     averages = [canvas] * (descent.average_decay is not None)
-    # The state has the last canvas that was kept, the canvas whose losses are computed next, an average
-    # of canvases if the recipe has an `average_decay`, and the state of the optimiser.
+    # The state has the last canvas that was accepted, the canvas whose losses are computed next, an
+    # average of canvases if the recipe has an `average_decay`, and the state of the optimiser.
     leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
     # An update needs a second copy of these arrays: those of the canvas' shape, and those of the shape
     # [h, w, 3] of a level of a pyramid. With tiles, only two copies exist at a time.
@@ -447,8 +456,8 @@ def _bytes_of_targets(
     `style_shares`) are counted with the largest size. Each region has targets of its own. If there are
     several regions or a protected part, each region has a mask at every style tap as well. A protected
     part adds two arrays of the canvas' shape: the content picture, and how much of it each pixel keeps.
-    It also adds the content's features and a weight for each position, at the tap whose content loss
-    keeps the protected part like the content.
+    It also adds a content loss at one tap (layer), which keeps the protected part close to the content.
+    The targets of this loss are the content's features at the tap, and a weight for each position.
     """
     terms, held = recipe.terms, held_taps(recipe, protected)
     largest = max(styles, key=math.prod)

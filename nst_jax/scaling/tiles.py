@@ -32,19 +32,23 @@ from nst_jax.vgg.taps import halo_of
 
 # Number of a tile (tiles are counted row by row), or of a core (cores are counted along one axis).
 Index: TypeAlias = Int[Array, ""] | int
-Window: TypeAlias = Float[Array, "h_window w_window 3"]  # pixels of a tile's window
-Band: TypeAlias = Float[Array, "h_band w 3"]  # pixels of a device's band
-Slab: TypeAlias = Float[Array, "h_slab w 3"]  # pixels of a device's band and of the rows around it
-Part: TypeAlias = Float[Array, "h_core w_core c"]  # features of a tile's core
-Sums: TypeAlias = Any  # a pytree of sums over positions
+# Pixels of a tile's window: its core, and the pixels around it on which the core's features depend.
+Window: TypeAlias = Float[Array, "h_window w_window 3"]
+# Pixels of a device's band, the horizontal strip of a picture whose features the device computes.
+Band: TypeAlias = Float[Array, "h_band w 3"]
+# Pixels of a device's band, and of the rows above and below it on which the band's features depend.
+Slab: TypeAlias = Float[Array, "h_slab w 3"]
+# Features of a tile's core, the part of a picture that belongs to this tile alone.
+Part: TypeAlias = Float[Array, "h_core w_core c"]
+Sums: TypeAlias = Any  # a pytree of sums over positions (pixels of the feature maps)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How one side of a picture is cut into cores, each inside a window that the network sees.
+    """How one side of a picture is cut into cores, each inside a window that is the network's input.
 
-    A window is longer than its core by a halo, the pixels on which features of the core depend. The
-    numbers are static, never traced.
+    A window extends past its core by a halo: the pixels outside the core on which the core's features
+    depend. The numbers are static, never traced.
     """
 
     side: int  # length of the side, px
@@ -59,9 +63,9 @@ class Cut:
         return -(-self.side // self.core)
 
     def origin(self, index: Index) -> Index:
-        """Return the first pixel of window number `index`, a multiple of 16.
+        """Return the index of the first pixel of window number `index`; it is a multiple of 16.
 
-        It is chosen so that the whole window lies in the picture.
+        A window that would reach beyond the picture is moved so that it lies inside.
         """
         return jnp.clip(index * self.core - self.halo, 0, self.side - self.window)
 
@@ -73,7 +77,7 @@ class Grid:
     down: Cut  # how the height is cut
     across: Cut  # how the width is cut
     ceil: bool  # whether pooling keeps the last row and column of an odd size
-    bands: Bands | None = None  # how several devices share the picture; None is one device
+    bands: Bands | None = None  # the strips that several devices compute; None is one device
 
     @property
     def count(self) -> int:
@@ -84,8 +88,8 @@ class Grid:
     def count_per_device(self) -> int:
         """Number of tiles that each device computes.
 
-        If several devices share a picture, rows are added below it so that all devices get bands of
-        the same height. Tiles in these added rows are counted, too.
+        If several devices share a picture, each computes a band (a horizontal strip). Rows are added
+        below the picture so that all bands have the same height. Tiles in these rows are counted, too.
         """
         if self.bands is None:
             return self.count
@@ -93,7 +97,11 @@ class Grid:
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Largest numbers of pixel rows by which windows reach above and below a device's band."""
+        """Largest numbers of pixel rows that a device needs above and below its band.
+
+        A band is the horizontal strip of the picture that a device computes. The windows of its tiles
+        extend into the neighbouring bands.
+        """
         if self.bands is None:
             return 0, 0
         rows_per_device = self.bands.band_height // self.down.core
@@ -114,8 +122,9 @@ class Grid:
     def top(self) -> Index:
         """Return the row of the picture at which this device's slab begins.
 
-        A slab is a device's band and the rows around it that its windows reach. The result is negative
-        if the slab begins with padding above the picture.
+        A slab is a device's band (its horizontal strip of the picture), and the rows above and below on
+        which the band's features depend. The result is negative if the slab begins with padding above
+        the picture.
         """
         if self.bands is None:
             return 0
@@ -123,7 +132,7 @@ class Grid:
 
     @property
     def window(self) -> tuple[int, int]:
-        """(height, width) of a window: the pixels that the network computes at once."""
+        """(height, width) of a window: the pixels that the network processes at once."""
         return self.down.window, self.across.window
 
     def shape(self, tap: str) -> tuple[int, int]:
@@ -131,7 +140,7 @@ class Grid:
         return feature_shape(tap, self.down.side, self.across.side, self.ceil)
 
     def positions(self, tap: str) -> int:
-        """Return the number of positions of the whole picture's features at a tap."""
+        """Return the height times the width of the whole picture's features at a tap (layer)."""
         height, width = self.shape(tap)
         return height * width
 
@@ -152,12 +161,13 @@ def grid_of(
 
     Args:
       shape: (height, width) of the picture.
-      taps: all taps that the losses read. The deepest tap determines the halo: the pixels around a
-        tile's core on which the features of the core depend.
+      taps: all taps (layers) that the losses read. The deepest tap determines the halo: the pixels
+        around a tile's core on which the features of the core depend. (A core is the part of the
+        picture that belongs to one tile alone.)
       network: the network's settings. `tile` is the largest length of a core, in px; a core with a halo
         on one side only, or on none, may be longer, see `_axis`. With 0 or None, the picture is cut
-        into bands only.
-      bands: how the picture is distributed over several devices; None is one device.
+        only into the strips of the devices.
+      bands: the horizontal strips in which several devices share the picture; None is one device.
     """
     halo, tile = halo_of(taps), network.tile or 0
     if bands is not None:
@@ -174,21 +184,23 @@ def grid_of(
 def window_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) of what the network computes at once: a tile's window, or the picture.
+    """Return the (height, width) of the network's input: a tile and the pixels around it.
 
-    The arguments are those of `grid_of`.
+    It is the whole picture if the picture is not cut into tiles. The arguments are those of `grid_of`.
     """
     grid = grid_of(shape, taps, network, bands)
     return shape if grid is None else grid.window
 
 
 def _axis(side: int, tile: int, halo: int) -> Cut:
-    """Cut a side into as few cores of equal size as possible.
+    """Cut a side of a picture into as few cores of equal length as possible.
 
-    A window is always shorter than `tile` + 2 * `halo` + 16 px: windows begin at multiples of 16 px, so
-    they may be longer than a core with its halos by less than 16 px. A picture whose side is shorter
-    than this sum is not cut along the side: it is one core. If there are only two cores, each needs a
-    halo on one side only, so each core may be longer by one halo.
+    A core is the part of the side that belongs to one tile. The network's input for it is a window,
+    which extends past the core by a halo on each side. A window is always shorter than
+    `tile` + 2 * `halo` + 16 px: windows begin at multiples of 16 px, so they may be longer than a core
+    with its halos by less than 16 px. A picture whose side is shorter than this sum is not cut along
+    the side: it is one core. If there are only two cores, each needs a halo on one side only, so each
+    core may be longer by one halo.
 
     Args:
       side: length of the side, in px.
@@ -204,7 +216,10 @@ def _axis(side: int, tile: int, halo: int) -> Cut:
 
 
 def _cut(side: int, core: int, halo: int) -> Cut:
-    """Cut a side into cores of length `core`, and choose the length of the windows; all in px."""
+    """Cut a side into cores of length `core`, and choose the length of the windows; all in px.
+
+    A window is a core and the pixels around it (its halo) on which the core's features depend.
+    """
     # At the border of the picture, a window needs no halo. So if there are only two cores, each of them
     # needs a halo on one side only.
     wide = core + (halo if side <= 2 * core else 2 * halo)
@@ -216,7 +231,8 @@ def _cut(side: int, core: int, halo: int) -> Cut:
 def _on_grid(side: int) -> int:
     """Return a length in px, rounded up to a multiple of 16.
 
-    At multiples of 16 px, windows of all four poolings begin.
+    The windows of VGG-19's four poolings are 2, 4, 8 and 16 px long, counted in pixels of the picture.
+    At a multiple of 16 px, a window of each of them begins.
     """
     return -(-side // SMALLEST) * SMALLEST
 
@@ -225,18 +241,25 @@ def _on_grid(side: int) -> int:
 
 
 class Crop(NamedTuple):
-    """Where the features of a core are along one axis of an array; a line is a row or a column."""
+    """Where the features of a tile's core are along one axis of an array; a line is a row or a column.
+
+    The core is the part of the picture that belongs to this tile. The network computes it inside a
+    window, which has further pixels around the core.
+    """
 
     start: Index  # index of the core's first line in the features of the whole picture
-    inside: Index  # index of the core's first line in the features of the tile's window
-    length: int  # number of lines of the core
-    # Which lines count for this core. All cores are cut with the same length, so the last core may
-    # overlap the preceding one. The lines of the overlap count for the preceding core only.
+    inside: Index  # index of the core's first line in the features that are computed for this tile
+    length: int  # number of lines of the tile's core
+    # Which of the core's lines belong to this tile. All cores are cut with the same length, so the last
+    # core may overlap the preceding one. The lines of the overlap belong to the preceding tile only.
     owned: Bool[Array, " length"]
 
 
 def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
-    """Return where the features of core number `index` are along one axis, after `times` poolings.
+    """Return where the features of part number `index` of a picture are along one axis.
+
+    The parts are the cores into which `axis` cuts the picture. The features are those after `times`
+    poolings.
 
     `ceil` says whether pooling keeps the last line (row or column) if the number of lines is odd.
     """
@@ -250,7 +273,10 @@ def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
 
 
 def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
-    """Return where the features of a tile's core are at a tap, along the height and along the width."""
+    """Return where the features of a tile are at a tap (layer), along the height and along the width.
+
+    They are the features of the tile's core, without those of the pixels around it.
+    """
     times = halvings(layer_of(tap))
     row, column = grid.place(index)
     return _crop(grid.down, row, times, grid.ceil), _crop(grid.across, column, times, grid.ceil)
@@ -259,40 +285,45 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
 def window(image: Image, grid: Grid, index: Index) -> Window:
     """Return the pixels [h, w, 3] of a tile's window: its core, and the halo around it.
 
-    They are cut from `image`, which is a picture or a device's slab.
+    They are cut from `image`: a picture, or a device's part of it with the rows around this part.
     """
     return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
 
 
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
-    """Return where a tile's window begins in the picture, or in this device's slab."""
+    """Return where a tile's window begins in the picture, or in this device's part of the picture."""
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
-    # Bands have equal heights, so the last bands may have tiles below the picture. `Cut.origin` moves
-    # the windows of such tiles up into the picture, perhaps to rows above this device's slab, where
-    # `down` is negative. A negative index would count from the end of the array, so 0 replaces it. That
-    # changes no result, since tiles below the picture contribute nothing to any sum.
+    # The strips of the devices (bands) have equal heights, so the last one may have tiles below the
+    # picture. `Cut.origin` moves the windows of such tiles up into the picture, perhaps to rows above
+    # those that this device has (its slab). Then `down` is negative. A negative index would count from
+    # the end of the array, so 0 replaces it. That changes no result, since tiles below the picture
+    # contribute nothing to any sum.
     return jnp.maximum(down, 0), grid.across.origin(column), 0
 
 
 def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
-    """Return which pixels of a tile's window belong to its core, and not to the halo around it."""
+    """Return which pixels of a tile's window belong to the tile itself, not to the halo around it."""
     row, column = grid.place(index)
     down, across = _own_lines(grid.down, row), _own_lines(grid.across, column)
     return down[:, None] & across[None, :]
 
 
 def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
-    """Return which lines (rows or columns) of window number `index` belong to its core."""
+    """Return which lines (rows or columns) of window number `index` belong to the tile itself.
+
+    The other lines are its halo, the pixels around the tile on which its features depend.
+    """
     line = axis.origin(index) + jnp.arange(axis.window)
     return (line >= index * axis.core) & (line < (index + 1) * axis.core)
 
 
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut the features of a tile's core, without the halo, from the features [h', w', c] of its window.
+    """Cut a tile's own features out of those that the network computed for its window, [h', w', c].
 
-    All cores are cut with the same size, so the last ones may overlap the cores before them. In an
-    overlap, the positions become zero in the later core, so that none counts twice in a sum.
+    The window is the tile itself (its core) and the pixels around it. All cores are cut with the same
+    size, so the last ones may overlap the cores before them. In an overlap, the features are set to
+    zero in the later core, so that no position counts twice in a sum.
 
     Args:
       features: the features of the window at the tap.
@@ -307,9 +338,10 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut the features of a tile's core from those of the whole picture, returned by `assembled`.
+    """Cut a tile's features out of those of the whole picture, which `assembled` returned.
 
-    Positions that belong to the preceding core, too, become zero, as in the result of `core`.
+    Where a tile overlaps the preceding one, its features are set to zero, so that no position counts
+    twice in a sum. The function `core` does the same.
 
     Args:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
@@ -324,10 +356,11 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut a tile's core from an array for the whole picture, such as masks of its features.
+    """Cut a tile's part out of an array for the whole picture, such as masks of its features.
 
-    Positions that belong to the preceding core, too, become zero, as in the result of `core`. Every
-    device must have the whole array, whereas `part` reads arrays that are distributed over devices.
+    Where a tile overlaps the preceding one, its values are set to zero, so that no position counts
+    twice in a sum. Every device must have the whole array, whereas `part` reads arrays that are
+    distributed over devices.
 
     Args:
       whole: [h', w', n], of the height and width of the whole picture's features at the tap.
@@ -343,10 +376,10 @@ def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part
 def _place_in_assembled(
     grid: Grid, index: Index, down: Crop, across: Crop
 ) -> tuple[Index, Index, int]:
-    """Return the index at which the features of a core begin in the array that `assembled` makes.
+    """Return the index at which a tile's features begin in the array that `assembled` makes.
 
     On one device, this is their place in the features of the whole picture. With several devices, the
-    cores of each device lie side by side, without overlaps.
+    features of each device's tiles lie side by side, even if the tiles overlap in the picture.
     """
     if grid.bands is None:
         return down.start, across.start, 0
@@ -355,7 +388,7 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
-    """Set the features of a core to zero where the preceding core overlaps it, and return them."""
+    """Set a tile's features to zero where the preceding tile overlaps it, and return them."""
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
 
@@ -368,7 +401,7 @@ def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
 
     Args:
       grid: how the picture is cut.
-      of_tile: returns the sums over the core of the tile with a given index.
+      of_tile: returns the sums over the features of the tile with a given index, without its halo.
     """
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_tile, 0))
 
@@ -384,7 +417,7 @@ def gradient(
     """Return the gradient of the sums over this device's tiles with respect to an image.
 
     Args:
-      image: [h, w, 3], a picture or a device's slab.
+      image: [h, w, 3], a picture, or a device's part of it with the rows around this part.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.
@@ -405,13 +438,14 @@ def gradient(
 def summed_with_gradient(
     image: Image, grid: Grid, of_window: Callable[[Window, Index], Sums], cotangent: Sums
 ) -> tuple[Sums, Image]:
-    """Return what `summed` and `gradient` return, but compute each tile only once.
+    """Return the sums over the tiles and their gradient, but compute each tile only once.
 
-    For this, the cotangent of the sums must be known before the sums are. That is so if the loss is
-    linear in the sums.
+    The functions `summed` and `gradient` return the same, but each computes all tiles. To compute a
+    tile only once, the cotangent of the sums must be known before the sums are. That is so if the loss
+    is linear in the sums.
 
     Args:
-      image: [h, w, 3], a picture or a device's slab.
+      image: [h, w, 3], a picture, or a device's part of it with the rows around this part.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.
@@ -448,7 +482,7 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
     """Return the (height, width) of the features that `assembled` returns on all devices together.
 
     On one device, these are the features of the whole picture. With several devices, the features of
-    all cores lie side by side, even if cores overlap or are below the picture.
+    all tiles lie side by side, even if tiles overlap or are below the picture.
     """
     if grid.bands is None:
         return grid.shape(tap)
@@ -460,15 +494,19 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
 
 
 def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
-    """Assemble the features of a whole picture, computed tile by tile; `part` reads the result.
+    """Compute the features of a whole picture tile by tile, and put them together.
+
+    The function `part` cuts the features of one tile out of the result.
 
     Args:
       grid: how the picture is cut.
-      of_tile: maps the index of a tile to the features of its window, by tap.
+      of_tile: maps the index of a tile to a dictionary: name of a tap (layer) -> the features of the
+        tile and of the pixels around it.
 
     Returns:
-      Features [h', w', c] of the whole picture, by tap. With several devices, each device returns the
-      features of its own cores side by side; positions where two cores overlap then occur twice.
+      A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,
+      each device returns the features of its own tiles side by side; positions where two tiles overlap
+      then occur twice.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 
@@ -486,8 +524,8 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
-    """Write the features of one tile's core into the features of the picture, and return these."""
-    # All cores are cut with the same size, so those at the picture's end may overlap the cores before
+    """Write the features of one tile into the features of the picture, and return these."""
+    # All tiles are cut with the same size, so those at the picture's end may overlap the tiles before
     # them. The features in an overlap are written more than once, each time with the same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
@@ -499,7 +537,9 @@ def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> F
 
 
 def slab(band: Band, grid: Grid) -> Slab:
-    """Return this device's slab: its band, and the rows of other bands that the band's windows reach.
+    """Return this device's slab: its strip of the picture, and the rows around it.
+
+    The rows above and below come from other devices. The features of the strip depend on them.
 
     Every device must make this call at the same time, inside a function given to `map_bands`.
     """
@@ -508,7 +548,7 @@ def slab(band: Band, grid: Grid) -> Slab:
 
 
 def slab_of(picture: Image, grid: Grid) -> Slab:
-    """Cut this device's slab, its band and the rows around it, from the whole picture."""
+    """Cut this device's slab, its strip of the picture and the rows around it, from the picture."""
     assert grid.bands is not None
     (above, below), bands = grid.reach, grid.bands
     edges = (above, bands.padded_height - bands.height + below)

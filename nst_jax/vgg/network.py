@@ -218,9 +218,9 @@ class Network:
 class Convolution(nn.Module):
     """A 3 x 3 convolution with the parameters `kernel` and `bias`, as a Flax module.
 
-    If the parameters contain forms of the kernel, which `with_forms` computes beforehand, these are
-    used. If a call gets `size`, the features have this (height, width) and lie at the top left of a
-    larger array `x`.
+    The parameters may also contain arrays that `with_forms` has computed from the kernel beforehand,
+    such as the transposed kernel for the gradient. Then these are used. If a call gets `size`, the
+    features have this (height, width) and lie at the top left of a larger array `x`.
     """
 
     channels: int
@@ -417,7 +417,10 @@ def measured(
 
 
 def _check_sized(shape: tuple[int, ...], network: Network) -> None:
-    """Raise ValueError if `features` cannot take `size` with arrays of this shape or this network."""
+    """Raise ValueError if arrays of this shape, or this network, do not allow the argument `size`.
+
+    `size` is the (height, width) of pictures that lie at the top left of larger arrays.
+    """
     height, width = shape[-3:-1]
     if height % SMALLEST or width % SMALLEST:
         raise ValueError(

@@ -3,8 +3,9 @@
 A row says which picture to paint: it names the files and the recipe. Pictures are alike if one
 compiled program can paint all of them. Their recipes may differ only in names and in the numbers that
 `VARIABLE` lists. Their canvases (the arrays that are painted) either have the same shape, or lie in
-buckets of the same shape. A bucket is an array that is at least as large as the canvas in it. If the
-style loss compares positions and there are no buckets, the styles must have the same shapes too.
+buckets of the same shape. A bucket is an array that is at least as large as the canvas in it. Some
+style losses compare single positions of canvas and style, not statistics over all positions. With such
+a loss, if there are no buckets, the styles must have the same shapes too.
 
 A group consists of pictures that are alike; it is planned and painted together. A shard is a part of
 the batch that a process of its own paints.
@@ -49,7 +50,9 @@ class Entry(NamedTuple):
     content: Path
     styles: tuple[Path, ...]
     output: Path
-    recipe: Recipe  # already changed by the flags, and by the row's style shares and overrides
+    # The recipe with all changes: by the flags of the command, by the weights of the row's styles in
+    # their blend, and by the row's overrides (changes KEY=VALUE).
+    recipe: Recipe
     scales: tuple[prepare.Scale, ...]  # the sizes at which it is painted, coarse to fine
     # Sizes and digests of the content and the styles when the batch was planned. A file that has
     # another digest when it is read is refused.
@@ -57,17 +60,18 @@ class Entry(NamedTuple):
     # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
     # precision was not `auto`, or is still `auto`.
     auto_on: str = ""
-    # The values of `stylize`'s options for regions and protection; None if the picture has neither.
+    # The values of `stylize`'s options for regions and for the protected part of the content, by the
+    # names of the options; None if the picture has neither.
     controls: Mapping[str, Any] | None = None
-    # For the files that `controls` names: role of the file, such as "protect" -> its size and digest
-    # when the batch was planned.
+    # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
+    # size and digest when the batch was planned.
     masked: Mapping[str, images.Glance] = {}
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
         """Sizes and digests of all styles: first those of `styles`, then those of the regions' styles.
 
-        The order is that of `style_shapes` in each of `scales`.
+        This is also the order of `Scale.style_shapes`, the sizes of the styles at a scale (resolution).
         """
         of_regions = region_styles_of(self.masked)
         if self.controls is not None and self.controls["region_maps"]:
@@ -79,11 +83,11 @@ class Entry(NamedTuple):
 
 
 def region_styles_of(masked: Mapping[str, images.Glance]) -> list[images.Glance]:
-    """Return the sizes and digests of the files that are styles of regions.
+    """Return the sizes and digests of those files that are the styles of regions.
 
     Args:
-      masked: maps the role of each file of regions and protection, such as "region_1_style", to the
-        file's size and digest.
+      masked: all files of a picture's regions (masks and styles) and of its protected part (a mask):
+        role of the file, such as "region_1_style" -> its size and digest.
     """
     return [one for role, one in masked.items() if re.fullmatch(r"region_\d+_style", role)]
 
@@ -96,15 +100,15 @@ class Group(NamedTuple):
     # was divided into this group and others. So all groups of the set have the same `varying`, and run
     # the same program.
     varying: tuple[bool, ...]
-    # The scales of the bucket, a larger array in which each canvas lies; None if there is no bucket.
+    # If canvases lie in a larger array (bucket): the sizes of that array, coarse to fine. Else None.
     arrays: tuple[prepare.Scale, ...] | None = None
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
-        """The scales at which the group is painted, coarse to fine.
+        """The sizes (scales) at which the group is painted, coarse to fine.
 
-        They are those of the bucket, a larger array in which each canvas lies, or those of the pictures
-        if there is no bucket.
+        They are the sizes of the bucket, a larger array in which each canvas lies, or those of the
+        pictures themselves if there is no bucket.
         """
         return self.entries[0].scales if self.arrays is None else self.arrays
 
@@ -130,11 +134,11 @@ def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Al
       entries: the pictures, in any order.
       bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
         buckets. With "auto", each picture that can lie in a bucket may get one later; such pictures are
-        in the same set if the structures of their recipes are equal.
+        in the same set if their recipes differ only in names and in the numbers that `VARIABLE` lists.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
-        # A picture with regions or protection is painted alone, since all pictures of a group are
+        # A picture with regions or a protected part is painted alone, since all pictures of a group are
         # painted with the same masks.
         alone = None if entry.controls is None else entry.number
         shapes: Hashable
@@ -222,8 +226,8 @@ def form_groups(
         buckets. With "auto", `chosen_buckets` chooses the buckets.
       costs: takes a recipe, and returns how many seconds compiling and computing take, by which
         `chosen_buckets` chooses; None means the estimates of `typical_costs`.
-      fits: takes a recipe and the scales of a bucket, and returns whether a picture in this bucket fits
-        into memory.
+      fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
+        picture in this bucket fits into memory.
 
     Returns:
       The groups; groups that run the same program follow each other.
@@ -250,8 +254,8 @@ def form_groups(
     def groups_of(alike: Alike) -> Iterator[Group]:
         for one in buckets_of(alike.entries):
             own = [alike.entries[index] for index in one.runs]
-            # Groups with the same bucket get equal numbers of pictures if possible, since a program is
-            # compiled for one number of pictures.
+            # Groups whose pictures lie in the same bucket get equal numbers of pictures if possible,
+            # since another number of pictures would need another compiled program.
             size = even_size(len(own), most(one.scales[-1].shape))
             for first in range(0, len(own), size):
                 part = tuple(own[first : first + size])

@@ -2,8 +2,8 @@
 
 A row is one picture to paint, as the command line or a manifest (a table of rows) describes it. It
 becomes a `Draft` when its recipe and result path are known, and an `Entry` when its input files have
-been inspected. A record says how a row ended; the result manifest is the file of all records. A shard
-is a part of the batch that a process of its own paints.
+been inspected. A record says whether a row was painted, or why not; the result manifest is the file of
+all records. A shard is a part of the batch that a process of its own paints.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,9 +39,9 @@ class BatchJob(Job):
 
     Attributes:
       entries: the pictures to paint, in the order of the rows.
-      bad: records of the rows that cannot be painted, with the reasons.
+      bad: a `Record` with the reason for each row (picture) that cannot be painted.
       folder: folder of the result pictures and of the result manifest.
-      shard: the shard to which `entries` and `bad` are limited; None is the whole batch.
+      shard: the part of the batch to which `entries` and `bad` are limited; None is the whole batch.
       overwrite: what happens if there is a file already where a result belongs. With None, the row is
         skipped if the file is its finished picture, any other picture of this program is replaced, and
         any other file is refused. With False, only the finished picture is accepted, and any other file
@@ -169,7 +169,7 @@ def recipes_of(
     if any(row.recipe is None for row in rows):
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
         arguments.recipe_of(changes, controls=True)
-    bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides
+    bases: dict[Any, Recipe] = {}  # recipes to which the rows' overrides are not yet applied
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:
@@ -186,14 +186,14 @@ def recipes_of(
 
 
 def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
-    """Return a row's recipe, changed by the flags; the row's own overrides are not applied yet.
+    """Return a row's recipe, changed by the flags, but not yet by the row's overrides (KEY=VALUE).
 
     If the row names no recipe, it gets the recipe of the command line.
 
     Args:
       row: the row, which is a picture to paint.
       changes: the flags that change recipes.
-      start: replaces the recipe's start; None keeps it.
+      start: replaces the recipe's start, which makes the first canvas; None keeps it.
     """
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
@@ -238,7 +238,8 @@ def inspected(
       drafts: the pictures of the batch.
       mesh: the devices that paint; None is one device.
       here: whether this process paints the pictures; if so, each must fit into its memory.
-      bucket: side of the buckets in px, "auto", or None for no buckets, as in `BatchJob`.
+      bucket: side, in px, of the buckets (larger arrays in which the canvases lie), "auto", or None for
+        no buckets, as in `BatchJob`.
 
     Returns:
       An `Entry` for each picture that can be painted, and a `Record` for each that cannot. A picture
@@ -265,10 +266,10 @@ def inspected(
             raise found
         return found
 
-    # Why a picture does not fit into memory, or "" if it fits. The keys are the structure of the
-    # recipe, the scales, and whether the picture has regions or protection. Recipes of one structure
-    # differ only in numbers, which do not change the memory, so thousands of pictures may share one
-    # check.
+    # Why a picture does not fit into memory, or "" if it fits. The keys are the recipe's structure (a
+    # `PyTreeDef`), the sizes of the picture, and whether it has no regions and no protected part.
+    # Recipes with the same structure differ only in numbers, which do not change the memory, so
+    # thousands of pictures may share one check.
     refusals: dict[Any, str] = {}
 
     def check_memory(entry: Entry) -> None:
@@ -313,10 +314,13 @@ def _argument_of(role: str, row: ManifestRow) -> str:
 
 
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
-    """Return why a picture does not fit into memory or into its bucket; empty if it fits."""
+    """Return why a picture does not fit into memory, or into its bucket; empty if it fits.
+
+    A bucket is a larger array in which the canvas lies, so that several sizes share compiled programs.
+    """
     try:
-        # With "auto", a bucket that does not fit into memory is never chosen, so it is enough to check
-        # the picture without a bucket.
+        # With "auto", the program chooses the buckets, and none that does not fit into memory. So it is
+        # enough to check the picture without a bucket.
         if bucket is None or bucket == buckets.AUTO:
             plan_scales(entry.recipe, entry.scales, mesh=mesh)
             return ""
@@ -395,13 +399,14 @@ def batch_job(
       start: replaces every recipe's start (initial picture); None keeps the recipes' own starts.
       check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
-      shard: the shard to paint; None is the whole batch.
+      shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet is drawn.
       anywhere: whether rows may name outputs outside `folder`.
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures. If not, its memory does not limit their sizes, and
         a precision `AUTO` stays until `BatchJob.resolved` is called.
-      bucket: side of the buckets in px, "auto", or None for no buckets, as in `BatchJob`.
+      bucket: side, in px, of the buckets (larger arrays in which the canvases lie), "auto", or None for
+        no buckets, as in `BatchJob`.
       **options: other fields of `BatchJob`.
 
     Raises:

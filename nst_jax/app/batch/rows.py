@@ -23,7 +23,7 @@ from nst_jax.app import controls as controlling
 from nst_jax.app.recipe_controls import controls_of_recipe, with_controls_of_recipe
 from nst_jax.images.folders import passed_over, pictures_in
 
-CONTENTS = "contents"  # name of the command-line argument that may be a manifest, for messages
+CONTENTS = "contents"  # name of the command-line argument that names pictures or a manifest
 
 REQUIRED = ("content", "style")
 OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect")
@@ -44,7 +44,7 @@ class ManifestRow(NamedTuple):
 
     number: int  # number of the row, from 1
     content: Path
-    # Style files, each with its share in the blend; None if no share was given.
+    # Style files, which are blended, each with its weight (share) in the blend; None if none was given.
     styles: tuple[parsing.StyleShare, ...]
     location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
     # Path of the result, relative to the folder of results; None means a name made from those of the
@@ -53,7 +53,8 @@ class ManifestRow(NamedTuple):
     recipe: str | None = None  # a name or a file; None is the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
     regions: tuple[parsing.RegionFiles, ...] = ()
-    # Empty, or two colour-coded maps: of the content, and of the style.
+    # Paths of two pictures in which each colour marks a region, one for the content and one for the
+    # style; or empty. A region of the content gets the style's region of the same colour as its style.
     region_maps: tuple[Path, ...] = ()
     protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
@@ -71,7 +72,7 @@ class ManifestRow(NamedTuple):
 
     @property
     def controls(self) -> dict[str, Any]:
-        """The values of `stylize`'s options for regions and protection, by the names of the options."""
+        """The values of `stylize`'s options for regions and a protected part, by the options' names."""
         return {
             "regions": self.regions,
             "region_maps": self.region_maps,
@@ -101,11 +102,11 @@ def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> li
 
 
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
-    """Return the rows (pictures to paint) with the regions and protection of the command line.
+    """Return the rows (pictures to paint) with the regions and protected parts of the command line.
 
     If a row has regions of its own, these are used instead of the command line's regions. If it has
-    protection of its own, this is used instead of the command line's protection. What the command line
-    does not give, the row's recipe file may give.
+    a protected part of its own, this is used instead of the command line's protected part. What the
+    command line does not give, the row's recipe file may give.
 
     Args:
       rows: the rows.
@@ -146,8 +147,8 @@ def requested_rows(
     """Return the rows (pictures to paint) that the arguments and options of `batch` ask for.
 
     Args:
-      contents: files, folders or globs, or one manifest.
-      styles: files, folders or globs; empty with a manifest.
+      contents: files, folders or globs, or one manifest (a table with a row for each picture).
+      styles: files, folders or globs; empty with a manifest, which names the styles itself.
       output: the folder of the results.
       pair: "all" (each content with each style) or "zip" (the n-th content with the n-th style).
       sheet: whether a contact sheet is requested.
@@ -447,7 +448,12 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
 
 
 def _text(name: str, value: Any) -> str | None:
-    """Return the text of a cell, or None if the cell is empty."""
+    """Return the text of a manifest's cell, or None if the cell is empty.
+
+    Args:
+      name: name of the cell's column, for error messages.
+      value: the cell, as it was read.
+    """
     if value is not None and not isinstance(value, str):
         raise ValueError(f"`{name}`: expected text, got {value!r}")
     if value and "\0" in value:

@@ -1,7 +1,8 @@
 """Paint the rows of an `InstantJob`, and make the metadata that are embedded in their pictures.
 
-A row is one picture to paint: a content and a style. A record says how a row ended. A group has the
-rows that are painted together. A request is what `InstantPainter` needs to paint one picture.
+A row is one picture to paint: a content and a style. A record says whether it was painted, or why not.
+A group has the rows that are painted together. A request is what `InstantPainter` needs to paint one
+picture.
 """
 
 import time
@@ -136,9 +137,9 @@ class _Inputs:
         )
 
     def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
-        """Return the protection of a picture and the opacities of its inputs, after checking them.
+        """Check the protected part of the content and the opacities of the inputs, and return them.
 
-        The result is None if they change nothing.
+        The result is None if they do not change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
             return None  # opacities are used only to choose the pixels from which colours are taken

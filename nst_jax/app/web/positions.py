@@ -31,7 +31,7 @@ class _Position(NamedTuple):
 
 
 class Positions:
-    """The positions (checkpoints in files) of one run; the larger they are, the fewer are kept.
+    """The positions (checkpoints in files) of one run; the larger they are, the fewer are stored.
 
     Positions only save time when a run goes back to an earlier picture. The run gets to the same
     picture from any position before it, and also if it begins anew.
@@ -46,15 +46,15 @@ class Positions:
         self._size = 0
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
-        """Write the position after `step` updates, unless the last one was written a moment ago.
+        """Write a checkpoint after `step` updates, unless the last one was written a moment ago.
 
-        At least `SECONDS` must pass between two positions. Nothing is written either if there is a
-        position after as many or more updates, if a position is larger than all positions together may
-        be, or if the disk has little room.
+        At least `SECONDS` must pass between two checkpoints. Nothing is written either if there is a
+        checkpoint after as many or more updates, if one is larger than all checkpoints together may be,
+        or if the disk has little room.
 
         Args:
           step: number of updates.
-          position: returns the checkpoint; called only if the position is written.
+          position: returns the checkpoint; called only if it is written.
         """
         newest = self._known[-1].step if self._known else 0
         begun = self._clock()
