@@ -1,9 +1,10 @@
-"""Style losses that compare positions of the canvas with positions of the style (`MatchingLoss`).
+"""Style losses that compare single positions of the canvas with those of the style (`MatchingLoss`).
 
-The functions of this module compute the targets, the matches (the nearest neighbours in the style) and
-the distances of such a loss; `measuring`, `objective` and `optimize` call them. `content_distance`
-computes the distance of a `JointContentLoss`. All functions use the features of whole pictures, never
-those of tiles or bands.
+Other style losses compare statistics of all positions, such as Gram matrices. The functions of this
+module compute the targets, the matches (the nearest neighbours in the style) and the distances of such
+a loss; `measuring`, `objective` and `optimize` call them. `content_distance` computes the distance of a
+`JointContentLoss`. All functions use the features of whole pictures, never those of parts that are
+computed one by one or on several devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from nst_jax.vgg.pixels import TORCHVISION
 
 
 def matching_loss(recipe: Recipe) -> MatchingLoss:
-    """Return the style loss of a recipe whose style loss is a `MatchingLoss`."""
+    """Return a recipe's style loss, which must compare single positions (a `MatchingLoss`)."""
     loss = recipe.terms.style_loss
     assert isinstance(loss, MatchingLoss)
     return loss
@@ -50,7 +51,7 @@ def with_pixels(picture: Image, features: Features) -> Features:
 
 
 def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
-    """Return the (height, width) of each picture that is measured: every style in every rotation.
+    """Return the (height, width) of each picture that the loss reads: every style in every rotation.
 
     Args:
       shapes: (height, width) of each style.
@@ -64,7 +65,7 @@ def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
 
 
 def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dict[str, Any]:
-    """Return the target of one or several styles, each measured in all rotations that the loss uses.
+    """Return what the canvas is compared with, from the features of all styles in all their rotations.
 
     Args:
       params: the weights of the network.
@@ -157,9 +158,10 @@ def distances(
     step: Int[Array, ""],
     recipe: Recipe,
 ) -> dict[str, Float[Array, ""]]:
-    """Return the unweighted style loss of a canvas as a dictionary from its parts to numbers.
+    """Return the terms of a canvas' style loss, without their weights, as a dictionary of scalars.
 
-    The keys are the style taps, or for a loss with named parts, the names of these parts.
+    There is one term for each style tap (layer); or one for each name in `parts` of the loss, if it has
+    such names. The keys are the taps, or these names.
 
     Args:
       params: the weights of the network.
@@ -197,14 +199,14 @@ def content_distance(
     step: Int[Array, ""],
     recipe: Recipe,
 ) -> Float[Array, ""]:
-    """Return the unweighted content loss of a canvas, for a loss that uses all content taps at once.
+    """Return the unweighted content loss of a canvas, for a loss that uses all content layers at once.
 
     Args:
       params: the weights of the network.
       image: the canvas as an image [h, w, 3].
-      found: the features of the canvas at the content taps.
+      found: the features of the canvas at the content layers.
       photo: the content picture, of the same size.
-      content: the features of the content at the content taps.
+      content: the features of the content at the content layers.
       step: number of updates made at the current scale; 0 for the first canvas.
       recipe: a recipe whose content loss is a `JointContentLoss`.
 

@@ -46,6 +46,8 @@ class Canvas(Protocol):
     def measure(self, scale: int) -> Any:
         """Compute what is needed before the first update of a scale, such as the targets.
 
+        The losses compare the canvas with the targets, such as the Gram matrices of the style.
+
         The result is passed to `start` and `run` as their argument `measured`.
         """
         ...

@@ -6,7 +6,7 @@ halo: the margin of pixels around the core on which the core's features depend. 
 a picture, each computes one band of it.
 
 A tap is a layer whose features a loss reads. Guides are the masks of a canvas at the taps, for regions
-with styles of their own and for protected parts.
+with styles of their own and for protected parts, which are to stay as they are in the content.
 """
 
 import operator
@@ -61,9 +61,10 @@ class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
-    # the sum of the additional content loss, which compares protected parts. The two sums of content
-    # losses are None at taps that these losses do not read. If there are regions, the sums of a style
-    # loss are stacked, with one entry for each region.
+    # the sum of a second content loss, for the part of the picture that the user protects, which is to
+    # stay as it is in the content. The two sums of content losses are None at taps that these losses do
+    # not read. If there are regions, the sums of a style loss are stacked, with one entry for each
+    # region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
@@ -88,9 +89,9 @@ def losses_of(
         `bands`, rows are added at the bottom, so that it has `bands.padded_height` rows.
       targets: the targets from `measure`. If they have a `size`, the picture has this (height, width)
         and lies at the top left of the array `image`; what is outside of it, even NaN, changes nothing.
-      recipe: taps, losses, weights and network settings. If `network.tile` cuts the image into tiles,
-        only the gradient with respect to the image is defined. If the precision is `AUTO`, the platform
-        of JAX's default device decides on it when the function is traced.
+      recipe: layers to read, losses, weights and network settings. If `network.tile` cuts the image
+        into tiles, only the gradient with respect to the image is defined. If the precision is `AUTO`,
+        the platform of JAX's default device decides on it when the function is traced.
       bands: how the canvas is distributed over several devices; None means one device.
       step: number of the update, for style losses that make random choices in each update; others do
         not depend on it.
@@ -104,8 +105,8 @@ def losses_of(
     Raises:
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if the image is not floating point, if it and the content of `targets` differ in size,
-        if tiles or bands are used with a loss that is not additive, or if a loss needs `matches` and
-        none are given.
+        if the image is computed in tiles or on several devices although a loss is not a sum over
+        positions, or if a loss needs `matches` and none are given.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -178,9 +179,11 @@ def _losses_of_matches(
     matches: Int[Array, " n"] | None,
     sizes: "dict[str, _Size]",
 ) -> Losses:
-    """Return the weighted losses of a whole image, for a style loss that compares positions.
+    """Return the weighted losses of a whole image, for a style loss that compares single positions.
 
-    `sizes` has the size of the features at each content tap; the other arguments are as in `losses_of`.
+    Such a loss (`MatchingLoss`) compares feature vectors at single positions of canvas and style, and
+    no statistics. `sizes` has the size of the features at each content tap; the other arguments are as
+    in `losses_of`.
     """
     terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
     found = vgg.features(params, image, terms.taps, network=recipe.network)
@@ -222,8 +225,9 @@ def _with_matting(
 def _matting(image: Image, photo: Resized | None, bands: Bands | None) -> Scalar:
     """Return the matting energy of an image, divided by its number of pixels.
 
-    See `nst_jax.controls.matting`. The energy is computed on the whole image, or on each band of it,
-    even if the network computes the image in tiles.
+    The energy says how far the image is from being a locally affine function of the photo's colours;
+    see `nst_jax.controls.matting`. It is computed on the whole image, or on each band of it, even if
+    the network computes the image in tiles.
     """
     if photo is None:
         raise ValueError(
@@ -272,8 +276,8 @@ class _Measured(NamedTuple):
     style_parts: tuple[StylePart, ...]
     variation: Variation
     network: vgg.Network
-    # The tap of the additional content loss, which keeps protected parts close to the content; None if
-    # nothing is protected.
+    # The tap (layer) of a second content loss, for the part of the picture that is protected, that is,
+    # to stay as it is in the content; None if nothing is protected.
     held_tap: str | None = None
 
     @classmethod
@@ -290,14 +294,14 @@ class _Measured(NamedTuple):
 
     @property
     def taps(self) -> tuple[str, ...]:
-        """Every tap that is read, without repetitions."""
+        """The names of all layers that losses read, without repetitions."""
         style = (part.tap for part in self.style_parts)
         held = () if self.held_tap is None else (self.held_tap,)
         return tuple(dict.fromkeys((*self.content_taps, *style, *held)))
 
 
 class _Size(NamedTuple):
-    """The size of the features at one tap.
+    """The size of the features at one tap (layer that a loss reads).
 
     The numbers are ints; or traced floats, if the picture lies at the top left of a larger array, since
     the program then gets the picture's size only at runtime.
@@ -314,7 +318,7 @@ class _Size(NamedTuple):
 
 
 def _size_of(shape: Shape, tap: str, network: vgg.Network) -> _Size:
-    """Return the size of the features at a tap for a picture of this (height, width)."""
+    """Return the size of the features at a tap (layer), for a picture of this (height, width)."""
     height, width = vgg.feature_shape(tap, *shape, network.ceil)
     return _Size(height, width, vgg.LAYERS[vgg.layer_of(tap)][1], shape[0] * shape[1])
 
@@ -346,7 +350,8 @@ def _weighted(
     for tap in () if guides is None else guides.held:
         count = sizes[tap].positions * sizes[tap].channels
         held = terms.content_loss_by_tap.value(sums.taps[tap][2], count)
-        # The loss of protected parts weighs as much as all content taps together.
+        # The loss of protected parts, which are to stay as in the content, weighs as much as the
+        # content losses of all layers together.
         weight = terms.content_weight * reduce(operator.add, terms.content_layer_weights)
         content = content + weight * held
     layers = {}
@@ -396,15 +401,16 @@ def _total(
 def _over_regions(
     part: StylePart, sums: Any, target: Any, extent: Extent, guides: Guides
 ) -> Scalar:
-    """Return a style loss as the sum over regions, each weighted by its share.
+    """Return a style loss as the weighted sum over regions, which are parts with their own styles.
 
-    Along the first axis, `sums` and `target` have one entry for each region.
+    The weights of the regions at a layer, their shares, sum to 1. Along the first axis, `sums` and
+    `target` have one entry for each region.
     """
 
     def of_region(sums: Any, total: Scalar, target: Any, share: Scalar) -> Scalar:
-        # A region that is empty at this tap has the share 0. Its distance has no meaning and may be
-        # infinite or NaN, and so may be the gradient of the distance. The first `where` keeps such
-        # numbers out of the gradient, the second one out of the value.
+        # A region that is empty at this tap has the weight (`share`) 0. Its distance has no meaning and
+        # may be infinite or NaN, and so may be the gradient of the distance. The first `where` keeps
+        # such numbers out of the gradient, the second one out of the value.
         sums = jax.tree.map(lambda x: jnp.where(share > 0, x, lax.stop_gradient(x)), sums)
         distance = part.loss.distance(part.loss.statistic(sums, total), target, extent)
         return jnp.where(share > 0, share * distance, 0)
@@ -441,9 +447,9 @@ def _sums(
     """Return the sums over a picture, or over the part of it that belongs to one tile.
 
     Args:
-      measured: the losses and taps.
+      measured: the losses, and the taps (layers that they read).
       params: the weights of the network.
-      image: [h, w, 3], the picture, or the window of a tile.
+      image: [h, w, 3], the picture; or a tile with the margin on which the tile's features depend.
       content: features of the content by tap, for the whole picture.
       guides: the masks of regions, for the whole picture; None if there are none.
       of_image: selects the part of the image's features over which the sums go.

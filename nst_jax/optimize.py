@@ -27,7 +27,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.bands import Bands, constrained, with_padding, without_padding
 from nst_jax.vgg.network import with_forms
 
-CAPACITY = 256  # largest number of steps in one `run`, which returns the losses of each step
+CAPACITY = 256  # largest number of steps in one call of `run`; length of the arrays of losses
 
 
 def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
@@ -74,9 +74,10 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 def match(
     params: Params, state: State, targets: Targets, content: Image, recipe: Recipe, *, first: bool
 ) -> State:
-    """Find the matches of a fresh state: for each position of the canvas, one position of the style.
+    """Find, for each position of the canvas, the position of the style with the most similar features.
 
-    Only some style losses need matches. The matches stay the same during a whole scale (resolution).
+    Only some style losses need these matches. The matches stay the same during a whole scale
+    (resolution).
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -117,13 +118,15 @@ def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransf
 def step(
     params: Params, state: State, targets: Targets, recipe: Recipe, *, bands: Bands | None = None
 ) -> State:
-    """Compute the losses of the pending canvas, keep or reject this canvas, and propose the next.
+    """Compute the losses of the pending canvas, accept or reject it, and make the next pending canvas.
+
+    The pending canvas, `state.pending`, is the one that the step before made, or the first canvas.
 
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
-      targets: the targets from `measure`. If they protect parts of the content, the losses are those of
-        the canvas with the content in place of these parts, see `controls.with_kept`. If they have a
+      targets: the targets from `measure`. If parts of the picture are protected, the losses are those
+        of the canvas with the content in place of these parts, see `controls.with_kept`. If they have a
         `size`, only the top left part of the canvas, of this (height, width), is painted; pixels
         outside of this part neither affect the losses nor change.
       recipe: losses, loss weights, network settings, coordinates and optimiser. If the precision is
@@ -131,10 +134,10 @@ def step(
       bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
-      The next `State`. A canvas whose losses are not finite is never kept: a guarded optimiser (see
-      `nst_jax.optimizers`) rolls back to an earlier canvas. If the optimiser is not guarded, or if the
-      first canvas is rejected, `broke_at` becomes the number of the update, `losses` become those of
-      the rejected canvas, and `canvas` does not change.
+      The next `State`. A canvas whose losses are not finite never becomes `canvas`: a guarded optimiser
+      (see `nst_jax.optimizers`) rolls back to an earlier canvas. If the optimiser is not guarded, or if
+      the first canvas is rejected, `broke_at` becomes the number of the update, `losses` become those
+      of the rejected canvas, and `canvas` does not change.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
     protected = with_padding(targets.kept, bands)
@@ -183,11 +186,11 @@ def step(
 
 
 def _averaged(state: State, recipe: Recipe, kept: Bool[Array, ""]) -> Float[Array, "h w 3"] | None:
-    """Return `state.average`, with the pending canvas included if `kept`; None if there is no average.
+    """Return the average of the canvases so far, including `state.pending` if `kept`.
 
-    With decay d, canvas i of 1 to t has a weight proportional to d^(t - i). The newest canvas then has
-    the share (1 - d) / (1 - d^t) of the average: the result is an exponential moving average with the
-    bias correction of Adam.
+    The result is None if the recipe averages no canvases. With decay d, canvas i of 1 to t has a weight
+    proportional to d^(t - i). The newest canvas then has the share (1 - d) / (1 - d^t) of the average:
+    the result is an exponential moving average with the bias correction of Adam.
     """
     if state.average is None:
         return None
@@ -228,7 +231,7 @@ def run(
       The state after the last step; and the losses after each step, as arrays [CAPACITY] whose first
       `steps` entries are filled, and whose other entries are NaN.
     """
-    # Transposed kernels are made here, once, and not in every step.
+    # The kernels are transposed for the gradient here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision_on())
     history = jax.tree.map(lambda x: jnp.full(CAPACITY, jnp.nan, x.dtype), state.losses)
 
@@ -252,8 +255,9 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
 
-    It is `state.canvas`, the last canvas that was kept, with three exceptions. In these, the pending
-    canvas is used, which the last update made and whose losses are not computed at this scale:
+    It is `state.canvas`, the last canvas that was accepted, with three exceptions. In these,
+    the pending canvas is used, which the last update made and whose losses are not computed at this
+    scale:
 
     - If the recipe averages canvases, the image is the average including the pending canvas, as in
       crowsonkb's style-transfer-pytorch.

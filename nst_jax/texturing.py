@@ -18,7 +18,7 @@ from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.layers import wrap_padded
 from nst_jax.vgg.taps import SMALLEST
 
-# The starts that a texture can have: starts that draw noise and do not read the content.
+# The kinds of initial canvas that a texture can have: noise that does not depend on the content.
 NOISE = (starts.Noise, starts.WhiteNoise, starts.MeanNoise, starts.StyleMeanNoise)
 
 

@@ -29,14 +29,13 @@ from nst_jax.recipes.recipe import Recipe
 
 
 class ReadControls(NamedTuple):
-    """The controls of a run (regions and protection), and the files from which they were read."""
+    """The regions of a run, its protected part (which keeps the content), and the files of both."""
 
     regions: tuple[Region, ...] = ()
     protect: Protect | None = None
-    files: Mapping[str, Picture] = {}  # pictures by role, such as "region_1_mask" or "protect"
-    combined: Mapping[
-        str, Any
-    ] = {}  # what is recorded of a style combined from two; empty if none is
+    files: Mapping[str, Picture] = {}  # keys such as "region_1_mask" or "protect"
+    # What the metadata says of a style that was combined from two; empty if none was.
+    combined: Mapping[str, Any] = {}
 
     def region_styles(self, styles: Sequence[Picture]) -> list[Picture]:
         """Return the style picture of each region.
@@ -61,9 +60,10 @@ class ReadControls(NamedTuple):
 def numbers_of(
     regions: Sequence[Region | RegionFiles], protect: Protect | ProtectFile | None
 ) -> dict[str, Any]:
-    """Return the weights of regions and the amount of protection, for the metadata of a picture.
+    """Return the weights of regions, and how strongly a part is protected, for a picture's metadata.
 
-    The dict has the key "regions" if there are regions, and the key "protect" if a part is protected.
+    A protected part stays as it is in the content; the amount is 0 (not at all) to 1. The dict has the
+    key "regions" if there are regions, and the key "protect" if a part is protected.
     """
     found: dict[str, Any] = {}
     if regions:
@@ -74,9 +74,9 @@ def numbers_of(
 
 
 def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
-    """Return the paths of the files of regions and protection, by role.
+    """Return the paths of the files for regions and for the protected part, by their use.
 
-    Roles are names such as "region_1_mask", "region_1_style", "map_of_content" or "protect".
+    The keys are names such as "region_1_mask", "region_1_style", "map_of_content" or "protect".
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -95,7 +95,7 @@ def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the paths of all files of regions and protection, which no result may replace.
+    """Return the paths of all files for regions and the protected part, which no result may replace.
 
     Args:
       chosen: the values of the command's options.
@@ -107,9 +107,10 @@ def files_of(chosen: Mapping[str, Any]) -> list[Path]:
 
 
 def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the options of regions and protection with absolute paths; None if `chosen` is None.
+    """Return the options for regions and for the protected part, with absolute paths.
 
-    Processes on other machines, whose current folders differ, need absolute paths.
+    The result is None if `chosen` is None. Processes on other machines, whose current folders differ,
+    need absolute paths.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -132,7 +133,7 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
 
 
 def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
-    """Return the options of regions and protection for one of many pictures that are painted.
+    """Return the options for regions and the protected part, for one of many pictures to paint.
 
     An option may name a folder in place of a mask or a map. The mask (or map) of a content is then the
     file in this folder that has the same name as the content, up to the suffix. The map of a style has
@@ -187,9 +188,10 @@ def _in_folder(path: Path, picture: Path, argument: str) -> Path:
 
 
 def check_files(chosen: Mapping[str, Any]) -> None:
-    """Check the files of regions and protection that many pictures share, before any is painted.
+    """Check the files for regions and the protected part that many pictures share.
 
-    Where an option names a folder, the files in this folder are not checked.
+    This is done before any picture is painted. Where an option names a folder, the files in this folder
+    are not checked.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -244,7 +246,7 @@ def check_alone(chosen: Mapping[str, Any]) -> None:
 
 
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse regions and protection if they cannot be combined with a recipe.
+    """Refuse regions, or a protected part (which keeps the content), if the recipe does not allow them.
 
     This is checked before any picture is decoded.
 
@@ -397,18 +399,18 @@ def why_transparent_counts(recipe: Recipe) -> str:
 def given_of(
     read: ReadControls, content: Picture, styles: Sequence[Picture], recipe: Recipe
 ) -> tuple[Given | None, list[str]]:
-    """Check regions and protection against the pictures, and add the opacities of the pictures.
+    """Check regions and the protected part against the pictures, and add the pictures' opacities.
 
     Args:
-      read: regions and protection, from `read_controls`.
+      read: the regions and the protected part, which keeps the content, from `read_controls`.
       content: the content picture. The style loss leaves out its transparent parts.
       styles: the style pictures. Their transparent parts are no part of the style.
       recipe: the recipe. If its losses cannot leave out parts of a picture, transparent parts count as
         white instead.
 
     Returns:
-      The checked controls with the opacities, or None if there are no controls and all pictures are
-      opaque; and notes to show to the user.
+      The checked regions and protected part with the opacities, or None if there are neither and all
+      pictures are opaque; and notes to show to the user.
 
     Raises:
       ValueError: if a mask has other proportions than its picture or is empty, if there are too many

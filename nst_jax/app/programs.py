@@ -1,11 +1,11 @@
-"""Programs of the command line: traced once and kept in files, and compiled ahead of their use.
+"""Programs of the command line: traced once and stored on disk, and compiled ahead of their use.
 
 JAX's compilation cache finds a compiled program by its lowered form. So every start of the command line
 would have to trace and lower the program first, which for large pictures takes longer than loading the
-compiled program. Therefore the traced program is kept as well, as `jax.export` writes it (StableHLO,
-without pickles). The kept program is found by a key, the hash of all that tracing depends on: the code
-of this package, the versions of the packages that it calls, jax's settings, and the structure, shapes
-and types of the arguments.
+compiled program. Therefore the traced program is stored, too, as `jax.export` writes it (StableHLO,
+without pickles). The stored program is found by a key, the hash of all that tracing depends on: the
+code of this package, the versions of the packages that it calls, jax's settings, and the structure,
+shapes and types of the arguments.
 """
 
 import hashlib
@@ -43,12 +43,12 @@ from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 from nst_jax.vgg.precision import default_platform
 
-# Version of the list of facts whose hash is the key of a kept program. The list contains this version.
-# So if the version is increased, all keys change, and programs that were kept before are not used.
+# Version of the list of facts whose hash is the key of a stored program. The list contains this
+# version. So if the version is increased, all keys change, and older programs are not used.
 KEY_FORMAT = 3
 PACKAGE = Path(nst_jax.__file__).parent
 
-# A program is kept only if the functions and classes in its arguments are built into Python or come
+# A program is stored only if the functions and classes in its arguments are built into Python or come
 # from these packages. Keys depend on the code of these packages: they cover a hash of the source of
 # `nst_jax`, and the version of optax.
 OURS = ("nst_jax", "optax")
@@ -62,12 +62,12 @@ Say = Callable[[str], None]
 def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
     """Return the functions that a run compiles.
 
-    For those that are slow to trace, the traced programs are kept in files.
+    For those that are slow to trace, the traced programs are stored on disk.
 
     Args:
-      place: the folder for traced programs. Nothing is kept if `place` is None, or if this package is
+      place: the folder for traced programs. Nothing is stored if `place` is None, or if this package is
         imported from an archive, in which its source files cannot be hashed.
-      say: receives a line on each kept program that is damaged.
+      say: called with a line of text for each stored program that is damaged.
 
     Returns:
       A named tuple like `painting.PROGRAMS`, whose functions return the same results.
@@ -88,7 +88,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` and previews compile, with traced programs kept in files.
+    """Return the functions that `instant` and previews compile, with traced programs stored on disk.
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
@@ -104,7 +104,7 @@ def instant_kept_in(
 
 
 def kept_dream_in(place: Path | None, say: Say = lambda line: None) -> dreaming.DreamPrograms:
-    """Return the functions that `dream` compiles, with traced programs kept in files.
+    """Return the functions that `dream` compiles, with traced programs stored on disk.
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
@@ -156,7 +156,7 @@ class Ahead(AbstractContextManager):
 
 
 class Kept:
-    """A function compiled as by `jax.jit`, but with its traced programs kept in a folder."""
+    """A function compiled as by `jax.jit`, whose traced programs are stored on disk."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class Kept:
             `donate_argnums` of `jax.jit`; None if there is none.
           static: names of the arguments that are constants of a program; they are given by keyword.
             All other arguments that are given by keyword are arrays.
-          say: receives a line on each kept program that is damaged.
+          say: called with a line of text for each stored program that is damaged.
         """
         self._function, self._place, self._donated, self._say = function, place, donated, say
         self._static = static
@@ -188,7 +188,7 @@ class Kept:
         )
 
     def __call__(self, *arguments: Any, bands: Any = None, **named: Any) -> Any:
-        if bands is not None:  # several devices share the picture; such programs are not kept
+        if bands is not None:  # several devices share the picture; such programs are not stored
             return self._jitted(*arguments, bands=bands, **named)
         static = {name: value for name, value in named.items() if name in self._static}
         arrays = {name: value for name, value in named.items() if name not in self._static}
@@ -275,8 +275,7 @@ class Kept:
 class _Foreign(TypeError):
     """Raised for a value that the key of a program cannot describe, such as a user's own function.
 
-    If such a function changed, the key would stay the same. So a program that uses it is not kept in a
-    file.
+    If such a function changed, the key would stay the same. So a program that uses it is not stored.
     """
 
 

@@ -112,7 +112,7 @@ class Display:
             self._bar.stop()
 
     def stage(self, what: str, rest: str) -> None:
-        """Show what is being done before the first unit of work is finished.
+        """Show what is being done, for the time in which no unit of work is finished yet.
 
         Without a bar, at most one line is printed every `LINE_SECONDS` seconds.
 
@@ -231,8 +231,8 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        # The time from the beginning of a chunk to its first report includes computing the targets, so
-        # no speed is computed from it.
+        # A chunk is a part of the group whose pictures are painted together. The time from its
+        # beginning to its first report includes computing the targets, so no speed is computed from it.
         if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
@@ -249,7 +249,7 @@ class BatchProgress(Iterator[int]):
         )
 
     def end_group(self) -> None:
-        """Show that the current group is finished, and proceed to the next."""
+        """Show that the current group of pictures is finished, and proceed to the next group."""
         self._watch.lap()
         self._index, self._done, self._length = self._index + 1, 0.0, 1
         rest = time_left(self._left()) if self._index < len(self._groups) else ""

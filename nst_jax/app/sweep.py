@@ -82,10 +82,11 @@ class SweepJob(Job):
         numbers are arrays with one number for each canvas of the whole grid.
       scales: the scales (resolution levels), with the sizes of each canvas. With `--bucket`, canvases
         lie in larger arrays, and `plan` has the sizes of these arrays instead.
-      controls: regions and protection, the same for all canvases.
-      given: regions, protection and the opacities of the pictures, checked; None if there are neither
-        regions nor protection, and all pictures are opaque.
-      notes: what the user should know about regions, protection and transparent pictures.
+      controls: regions with styles of their own, and the part that keeps the content; the same for all
+        canvases.
+      given: `controls` after their check, with the opacities of the pictures; None if there are no such
+        parts, and all pictures are opaque.
+      notes: what the user should know about `controls` and about transparent pictures.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -158,7 +159,7 @@ def layer_sets(text: str, taps: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def axis_of(name: str, value: Any, recipe: Recipe) -> Axis:
-    """Return the axis that a flag gives: a setting and its values.
+    """Return the axis of the grid that an option of the command gives: a setting and its values.
 
     An axis with a single value is not swept: all canvases get this value.
 
@@ -277,7 +278,7 @@ def _with_value(recipe: Recipe, name: str, chosen: Sequence[Any]) -> Recipe:
 
 
 def _with_layers(recipe: Recipe, chosen: Sequence[Sequence[str]]) -> Recipe:
-    """Turn each layer's weight into an array with one number for each set in `chosen`.
+    """Turn each style layer's weight into an array with one number for each set of layers in `chosen`.
 
     Let a set have n of the N layers. The weights of the layers in the set are multiplied by N / n, so
     that the sum of the weights stays the same if all are equal in the recipe. The weights of the other
@@ -318,7 +319,8 @@ def sweep_job(
       styles: the style picture, or several to blend.
       recipe: the recipe, with the changes by all options of the command except those in `values`.
       values: maps keys of `TITLES` to their values: numbers, or for "layers" the text of `--layers`.
-      controls: regions and protection, as they were read from files; None if there are none.
+      controls: regions with styles of their own, and the part that keeps the content, as they were read
+        from files; None if there are none.
       chunk: largest number of canvases painted at once; None means as many as fit into memory, up to
         the number beyond which painting more at once is no faster.
       devices: the devices that share the canvases: a number of devices, "all", or a list of them. None

@@ -21,7 +21,7 @@ from nst_jax.scaling.operations import fixed_pixels
 INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer
 
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
-# Jax reports this event when it loads a program from its cache, with the seconds of compiling saved.
+# Jax reports this event when it loads a program from its cache, with the seconds that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
 # `CompileClock.loaded` counts only programs that would have taken more than so many seconds to compile.
 LEAST_SAVED = 1.0
@@ -96,7 +96,7 @@ class CompileClock(AbstractContextManager):
 
 
 class Lap(NamedTuple):
-    """The time between two snapshots, without the time of compiling and of measuring targets."""
+    """The time between two snapshots, without the time of compiling and of computing targets."""
 
     begun: float  # start of the lap: the sum of all laps before it, in seconds
     seconds: float  # length of the lap
@@ -104,18 +104,19 @@ class Lap(NamedTuple):
     def spread(self, count: int) -> list[float]:
         """Return the times at which the lap's `count` canvases were done, if all took equally long.
 
-        The times are in seconds and, like `begun`, counted without compiling and measuring.
+        The times are in seconds since the run began; as in `begun`, the time of compiling and of
+        computing targets is left out.
         """
         return [self.begun + self.seconds * (index + 1) / count for index in range(count)]
 
 
 class Stopwatch:
-    """Measures laps: the times between snapshots, without the time of compiling and measuring targets.
+    """Measures laps: the times between snapshots, without that of compiling and of computing targets.
 
     The first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is
     the sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the
-    argument `elapsed`. The argument `measuring` is a function that returns the seconds of measuring
-    targets so far.
+    argument `elapsed`. The argument `measuring` is a function that returns the seconds that
+    computing targets has taken so far.
     """
 
     def __init__(
@@ -128,7 +129,7 @@ class Stopwatch:
     ) -> None:
         self._compiling, self._clock, self._measuring = compiling, clock, measuring
         # Two numbers taken at the end of the last lap: the time by the clock, and the seconds of
-        # compiling and measuring so far. None before the first call of `lap`.
+        # compiling and of computing targets so far. None before the first call of `lap`.
         self._last: tuple[float, float] | None = None
         self.elapsed = elapsed
 
@@ -153,7 +154,7 @@ class Timed(NamedTuple):
 
 
 class Range(NamedTuple):
-    """The least and the most that something is expected to be."""
+    """A range of expected values, such as seconds: the least and the largest."""
 
     least: float
     most: float
@@ -184,7 +185,7 @@ class Pace:
 
     @property
     def range(self) -> Range:
-        """The least and the most seconds per unit of cost; zeros if nothing is known."""
+        """The least and the most seconds per unit of work; zeros if nothing is known."""
         known = list(self._laps)
         if len(known) < self.LAPS and self._expected is not None:
             known += self._expected
@@ -210,7 +211,7 @@ class IntervalChooser(Iterator[int]):
         costs: Sequence[float] | None = None,
         expected: Range | None = None,
     ) -> None:
-        """Make the chooser for one run.
+        """Prepare to choose the intervals between the snapshots of one run.
 
         Args:
           scales: the scales of the run.

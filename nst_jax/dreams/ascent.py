@@ -66,43 +66,45 @@ class Ascent:
 
 
 class Excitement(NamedTuple):
-    """How large the activations of a picture are at the taps of a dream; `total` is maximised."""
+    """The value that a dream maximises, `total`, and its values at single taps (layers)."""
 
     total: Scalar  # the weighted mean of the values in the field `taps`
-    # Tap -> mean square of the picture's activations at this tap; with a guide, the mean product of the
-    # picture's activations with the best-matching activations of the guide (see `excitement`).
+    # Name of a tap -> mean square of the picture's activations at this layer; with a guide, the mean
+    # product of these activations with the best-matching activations of the guide (see `excitement`).
     taps: dict[str, Scalar]
 
 
 class DreamState(NamedTuple):
     """The state of the ascent at one octave; `begin` makes it, and `climb` advances it by a step."""
 
-    # Number of steps so far at this octave; -1 before the excitement of the first picture is computed.
+    # Number of steps so far at this octave; -1 before the activations of the first picture are
+    # computed.
     step: Int[Array, "*batch"]
-    # The last picture, in [0, 1], of which the excitement was computed and found to be finite. Before
-    # any such computation, the picture from which the octave starts.
+    # The last picture, in [0, 1], for which the value to maximise was computed and found to be finite.
+    # Before any such computation, the picture from which the octave starts.
     canvas: Float[Array, "*batch h w 3"]
-    # The excitement of `canvas`. If `broke_at` is not -1, it is that of a later picture, which was
-    # rejected because this excitement is not finite.
+    # The values to maximise, for `canvas`. If `broke_at` is not -1, they are those of a later picture,
+    # which was rejected because they are not finite.
     excitement: Excitement
-    # The picture whose excitement is computed next: `canvas` moved by one step. In a new state, the
-    # picture from which the octave starts.
+    # The picture for which the value to maximise is computed next: `canvas` moved by one step. In a new
+    # state, the picture from which the octave starts.
     pending: Float[Array, "*batch h w 3"]
-    # Number of the first step at this octave whose excitement was not finite; -1 if there is none.
+    # Number of the first step at this octave at which the value to maximise was not finite; -1 if there
+    # is none.
     broke_at: Int[Array, "*batch"]
 
 
 def begin(image: Image, ascent: Ascent) -> DreamState:
-    """Make the state from which the ascent at an octave starts; no excitement is computed yet.
+    """Make the state from which the ascent at an octave starts; no activations are computed yet.
 
     Args:
       image: the picture to start from, [h, w, 3] in [0, 1], at least 16 px on each side. The whole
         ascent uses its dtype.
-      ascent: the settings, of which only the taps are used.
+      ascent: the settings, of which only the names of the layers, `taps`, are used.
 
     Returns:
-      A `DreamState` with `step == -1`, whose pending canvas is `image`. The first call of `climb`
-      computes the excitement of this image.
+      A `DreamState` with `step == -1`, whose field `pending` is `image`. The first call of `climb`
+      computes the activations of this image.
 
     Raises:
       TypeError: if `image` is not an array.
@@ -125,9 +127,10 @@ def begin(image: Image, ascent: Ascent) -> DreamState:
 def climb(
     params: Params, state: DreamState, ascent: Ascent, key: Array, guide: Features | None = None
 ) -> DreamState:
-    """Make one step: compute the excitement of the pending canvas, and move it along the gradient.
+    """Make one step: move the picture `state.pending` along the gradient of its excitement.
 
-    The pending canvas becomes the new `canvas`, and the moved picture becomes the new pending canvas.
+    The excitement is the value that the ascent maximises, such as the mean square of the activations.
+    The picture `state.pending` becomes the new `canvas`, and the moved picture the new `pending`.
 
     Before the excitement is computed, the picture is shifted by a random number of pixels (jitter).
     Afterwards the gradient is shifted back. Because of this, the grid of the network's poolings leaves
@@ -138,13 +141,13 @@ def climb(
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `begin` or an earlier `climb`.
-      ascent: taps, weights, step size, jitter and network.
+      ascent: taps (layers), their weights, step size, jitter and network.
       key: a JAX random key for the shifts; the shift of a step depends on the key and on `state.step`.
       guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; with None,
         the mean squares of the picture's activations are maximised.
 
     Returns:
-      The next `DreamState`. If the excitement of the pending canvas is not finite, `canvas` stays as it
+      The next `DreamState`. If the excitement of `state.pending` is not finite, `canvas` stays as it
       was, in this step and in all later ones, and `broke_at` becomes the number of the step.
     """
     widest = jnp.asarray(ascent.jitter, jnp.int32)
@@ -192,7 +195,7 @@ def ascend(
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `begin` or an earlier call.
-      ascent: taps, weights, step size, jitter and network.
+      ascent: taps (layers), their weights, step size, jitter and network.
       key: a JAX random key for the shifts. The same key in every call gives the same picture, however
         the steps are divided among the calls.
       steps: number of steps; if it is larger than `optimize.CAPACITY` (256), only 256 steps are made.
@@ -201,8 +204,8 @@ def ascend(
         the mean squares of the picture's activations are maximised.
 
     Returns:
-      The state after the last step; and an `Excitement` of arrays [CAPACITY], whose first `steps`
-      entries are the values of the steps, while all later entries are NaN.
+      The state after the last step; and the values that were maximised, as an `Excitement` of arrays
+      [CAPACITY], whose first `steps` entries belong to the steps, while all later entries are NaN.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -235,16 +238,17 @@ def excitement(
 ) -> Excitement:
     """Compute the value that a dream maximises, for a picture as it is (without jitter).
 
-    Let f_i be the vector of C activations at position i of N positions of a tap. The excitement at this
-    tap is sum_i |f_i|² / (N C). With a guide, whose activations at position j are g_j, it is
+    Let f_i be the vector of C activations at position i of N positions of a tap (layer). The excitement
+    at this tap is sum_i |f_i|² / (N C). With a guide, whose activations at position j are g_j, it is
     sum_i max_j <f_i, g_j> / (N C). The gradient of this sum moves every f_i towards that g_j which has
     the largest dot product with f_i.
 
     Args:
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1].
-      ascent: taps, weights and network. If the image is larger than `network.tile`, it is computed in
-        tiles, and `jax.grad` of this function fails; `climb` computes that gradient in another way.
+      ascent: taps, their weights and network. If the image is larger than `network.tile`, it is
+        computed in tiles, and `jax.grad` of this function fails; `climb` computes that gradient in
+        another way.
       guide: the guide's features [h', w', c] by tap, as `nst_jax.features` returns them; with None,
         the mean squares are returned.
 
@@ -281,7 +285,10 @@ def excitement(
 def _excitement_and_gradient(
     params: Params, image: Image, ascent: Ascent, guide: Features | None
 ) -> tuple[Excitement, Image]:
-    """Return the `Excitement` of an image, and the gradient of `total` with respect to the image."""
+    """Return the values that the ascent maximises, and the gradient of their total.
+
+    The gradient is that with respect to the image.
+    """
     _check_guide(guide, ascent)
     factors = _factors(image, ascent)
     shares = _shares(ascent)
@@ -306,9 +313,10 @@ def _sums(
     image: Image,
     index: Index,
 ) -> dict[str, Scalar]:
-    """Return, for each tap, a sum over all activations, from which the excitement is computed.
+    """Return, for each tap (layer), the sum over activations from which the excitement is computed.
 
-    Divided by the number of activations, the sum over a whole picture is the excitement at the tap.
+    The excitement is the value that the ascent maximises. At a tap, it is the sum over a whole picture,
+    divided by the number of activations.
 
     What is summed are the squares of the activations or, with a guide, the products of the activations
     with the best-matching activations of the guide. For a tile, the sum is over the activations of the
@@ -354,13 +362,13 @@ def _best_matches(
 
 
 def _shares(ascent: Ascent) -> dict[str, Any]:
-    """Return a dictionary: tap -> its weight in `ascent`, divided by the sum of all weights."""
+    """Return a dictionary: tap (layer) -> its weight in `ascent`, divided by the sum of all weights."""
     whole = reduce(operator.add, ascent.weights)
     return {tap: weight / whole for tap, weight in zip(ascent.taps, ascent.weights, strict=True)}
 
 
 def _factors(image: Image, ascent: Ascent) -> dict[str, Any]:
-    """Return 1 / (number of activations) for each tap, by which a sum is multiplied to give a mean."""
+    """Return 1 / (number of activations) for each tap (layer), the factor from a sum to a mean."""
     found = {}
     for tap in ascent.taps:
         height, width = vgg.feature_shape(

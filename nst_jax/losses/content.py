@@ -104,5 +104,6 @@ CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_roo
 # all 0.
 CONTENT_RELATIVE = ContentLoss(relative_squares, _ratio)
 
-# sum(dF²) / (sum|dF| + 1e-8), which grows like |dF|; see `squares.gradient_scaled_square`.
+# sum(dF²) / (sum|dF| + 1e-8), which grows in proportion to |dF|, not to dF²; see
+# `squares.gradient_scaled_square`.
 CONTENT_GRADIENT_SCALED = ContentLoss(difference_powers, _scaled)

@@ -55,7 +55,7 @@ def matched_channels(channels: Float[Array, "c m"], style: OrderedChannels) -> F
     pictures, the replacement is the mean of their quantiles, weighted by their shares.
 
     Args:
-      channels: features at one tap [c, m], with one row of m positions for each of c channels.
+      channels: features at one tap (layer), [c, m], with one row of m positions for each of c channels.
       style: the style's features at the same tap, in ascending order.
 
     Returns:
@@ -98,7 +98,7 @@ def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) 
     the sorted order; all of them get the style's quantile at the middle of that run, and so stay equal.
 
     Args:
-      canvas: features of one picture at one tap.
+      canvas: features of one picture at one tap (layer).
       style: features of one or several pictures at the same tap, each channel in ascending order.
       extent: not used.
 

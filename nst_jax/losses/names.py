@@ -61,8 +61,8 @@ STYLE_LOSSES: dict[str, AnyStyleLoss] = {
     "relaxed_transport": RELAXED_TRANSPORT,
 }
 
-# The style losses that are a `StyleLoss`: they compare statistics tap by tap. Only these can be the
-# second style loss of a recipe (`recipes.SecondStyle`).
+# The style losses that are a `StyleLoss`: they compare statistics, at each layer by itself. Only these
+# can be the second style loss of a recipe (`recipes.SecondStyle`).
 STATISTIC_LOSSES: dict[str, StyleLoss] = {
     name: loss for name, loss in STYLE_LOSSES.items() if isinstance(loss, StyleLoss)
 }

@@ -1,7 +1,7 @@
 """Update rules of an optimisation: Adam, RMSprop, SGD and L-BFGS, and any transformation of optax.
 
-Adam comes in the forms of torch and of Keras, RMSprop in the form of torch, and L-BFGS in the form of
-torch and in a guarded form of this project's own, which undoes bad updates.
+Adam is as in torch or as in Keras, RMSprop as in torch, and L-BFGS as in torch or in a guarded variant
+of this project's own, which undoes bad updates.
 """
 
 from typing import TYPE_CHECKING

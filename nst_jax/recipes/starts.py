@@ -218,8 +218,9 @@ class SeededBlend:
 class Instant:
     """The initial canvas is the content as `nst_jax.instant` paints it, by a feed-forward network.
 
-    The network needs all styles and their shares, but a start is given only the first style. Therefore
-    the run paints this picture itself and does not call this start; a call raises a TypeError.
+    The network needs all styles and their weights, but a start (a function that makes the initial
+    canvas) is given only the first style. Therefore the run paints this picture itself and does not
+    call this start; a call raises a TypeError.
     """
 
     def __call__(self, content: Image, style: StyleImage, key: Array) -> Image:
@@ -230,7 +231,7 @@ class Instant:
         )
 
 
-# The starts by their names in recipe files (TOML).
+# The starts (functions that make the initial canvas) by their names in recipe files (TOML).
 STARTS = {
     start.__name__: start
     for start in (
@@ -253,10 +254,10 @@ STARTS = {
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SameStart:
-    """A start that draws its noise with a key of its own, so that all canvases get the same noise.
+    """Makes the initial canvas by another start, always with the same key and so with the same noise.
 
     Attributes:
-      start: the start that makes the canvas.
+      start: the other start, a function that makes the initial canvas.
       key: the JAX random key that `start` is given in place of the caller's key.
     """
 
@@ -272,8 +273,9 @@ def same_start(start: Any, seed: int) -> Any:
     """Return a start that draws the same noise for all canvases of a batch.
 
     Args:
-      start: a start, or a picture to start from, or None. `SeededBlend`, `Instant`, a picture and None
-        are returned unchanged, since they use no random key.
+      start: a start (a function that makes the initial canvas), or a picture to start from, or None.
+        `SeededBlend`, `Instant`, a picture and None are returned unchanged, since they use no random
+        key.
       seed: the whole number from which the key for the noise is made.
     """
     if not callable(start) or isinstance(start, (SeededBlend, Instant)):

@@ -48,7 +48,7 @@ class Bands:
 
 
 def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
-    """Return how a picture is cut into bands; None if a single device computes it.
+    """Return how a picture is cut into bands, one for each device; None if one device computes it.
 
     A band may itself be cut into tiles. All devices get the same number of rows of tiles, and all
     tiles have the same number of pixel rows.
@@ -69,7 +69,7 @@ def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | No
 
 
 def check_bands(bands: Bands | None) -> None:
-    """Refuse bands if there are so many devices that one of them would have no row of the picture.
+    """Refuse to cut a picture into bands for so many devices that one would have no row of it.
 
     Raises:
       ValueError: if there are too many devices; the message names the largest number that can be used.
@@ -86,11 +86,11 @@ def check_bands(bands: Bands | None) -> None:
 
 
 def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
-    """Refuse bands for a recipe whose losses and gradients cannot be computed part by part.
+    """Refuse to cut a canvas into bands if the recipe's losses cannot be computed band by band.
 
     Raises:
-      ValueError: if there are bands, and the recipe has a loss that is not additive or a padding that
-        wraps around; the message says which.
+      ValueError: if there are bands (parts of the canvas on several devices), and the recipe has a loss
+        that is not a sum over positions, or a padding that wraps around; the message says which.
     """
     if bands is None:
         return
@@ -114,7 +114,7 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
 
 
 def with_padding(tree: Any, bands: Bands | None) -> Any:
-    """Pad pictures with rows of zeros and shard them by band, in a function that JAX traces.
+    """Pad pictures with rows of zeros and shard their rows over the devices, in a traced function.
 
     Args:
       tree: a pytree of arrays. Those of shape [..., height, w, 3] count as pictures; arrays of other
@@ -144,7 +144,7 @@ def without_padding(tree: Any, bands: Bands | None) -> Any:
 
 
 def constrained(tree: Any, bands: Bands | None) -> Any:
-    """Constrain padded pictures to be sharded by band, in a function that JAX traces.
+    """Constrain the rows of padded pictures to be sharded over the devices, in a traced function.
 
     Args:
       tree: a pytree of arrays. Those of shape [..., padded_height, w, 3] count as pictures; arrays of
@@ -163,7 +163,7 @@ def constrained(tree: Any, bands: Bands | None) -> Any:
 
 
 def distribute(tree: Any, bands: Bands | None) -> Any:
-    """Pad pictures [..., height, w, 3] in a pytree, and distribute them by band over the devices.
+    """Pad pictures [..., height, w, 3] in a pytree, and distribute their rows over the devices.
 
     Arrays of other shapes are replicated. If `bands` is None, the tree is returned unchanged. This is
     for use outside of functions that JAX traces.

@@ -19,18 +19,22 @@ from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-# Two values of the argument `bucket`. With "off", there are no buckets, so each shape of canvas has its
-# own programs. With "auto", `bucket_choice` chooses buckets so that the run takes the least time.
+# Two values of the argument `bucket`. With "off", every picture fills its arrays, so each shape of
+# canvas needs its own compiled programs. With "auto", `bucket_choice` chooses larger arrays in which
+# pictures of several sizes lie, so that the run takes the least time.
 OFF = "off"
 AUTO: Literal["auto"] = "auto"
 
-# The side of a bucket in px, "auto", or None for "off", as `checked_bucket` returns it.
+# The argument `bucket` after its check: the side in px of square arrays in which pictures of several
+# sizes lie; or "auto"; or None for "off".
 Chosen: TypeAlias = int | Literal["auto"] | None
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
 
 def checked_bucket(bucket: Any) -> Chosen:
-    """Check the argument `bucket`; return the side of the bucket in px, "auto", or None for "off".
+    """Check the argument `bucket`, and return it, with None in place of "off".
+
+    A number is the side in px of the square arrays in which pictures of several sizes lie.
 
     Raises:
       TypeError: if `bucket` is neither a string nor a whole number.
@@ -60,12 +64,13 @@ def checked_bucket(bucket: Any) -> Chosen:
 def check_run_in_bucket(
     recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool = False
 ) -> None:
-    """Refuse a run whose losses or updates would not be the same in a bucket as without one.
+    """Refuse a run whose losses or updates would change if its pictures lay in larger arrays.
 
     Args:
       recipe: the recipe of the run.
       scales: the scales of the run, coarse to fine.
-      controlled: whether the run has regions, protected or transparent parts.
+      controlled: whether the run has regions with styles of their own, parts that keep the content, or
+        transparent parts.
       bands: whether several devices share each picture.
 
     Raises:
@@ -81,9 +86,9 @@ def check_run_in_bucket(
 
 
 def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool) -> bool:
-    """Return whether a run can be painted in a bucket: whether `check_run_in_bucket` accepts it.
+    """Return whether the pictures of a run can lie in larger arrays; `check_run_in_bucket` decides.
 
-    No picture of the run is shared by several devices.
+    This is for runs in which a single device computes each picture.
     """
     try:
         check_run_in_bucket(recipe, scales, controlled=controlled)
@@ -93,11 +98,11 @@ def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bo
 
 
 class Bucket(NamedTuple):
-    """A bucket: the sizes of its arrays at each scale, and the runs whose pictures lie in them."""
+    """The sizes of arrays at each scale (resolution), and the runs whose pictures lie in them."""
 
-    # One `Scale` for each scale of the runs, with the sizes of arrays instead of pictures: `shape` is
-    # that of the arrays for canvases and contents, and `style_shapes` has one entry, the shape of the
-    # arrays for styles. `steps` is the number of updates, as in the runs.
+    # One `Scale` for each scale of the runs. Its sizes are those of the arrays, not of the pictures:
+    # `shape` is that of the arrays for canvases and contents, and `style_shapes` has one entry, the
+    # shape of the arrays for styles. `steps` is the number of updates, as in the runs.
     scales: Scales
     # Indices of the runs in the argument `runs` of `buckets_of`; each run paints one picture.
     runs: tuple[int, ...]
@@ -105,7 +110,7 @@ class Bucket(NamedTuple):
 
 
 def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket]:
-    """Return buckets for the runs of several pictures, whose final canvases lie in squares of one side.
+    """Divide the runs of several pictures into buckets, each with arrays in which its pictures lie.
 
     The runs of a bucket have the same number of updates at each scale; runs that differ in these
     numbers get different buckets.
@@ -178,10 +183,10 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
 
 
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:
-    """Return the number of padding pixels in a bucket's canvases, divided by that of real pixels.
+    """Return the number of padding pixels in a bucket's canvas arrays, divided by that of real pixels.
 
-    Only the final scale counts. For example, 0.5 means that the arrays have 50 % more pixels than the
-    pictures.
+    A bucket is a size of arrays in which smaller pictures lie; the rest is padding. Only the final
+    scale counts. For example, 0.5 means that the arrays have 50 % more pixels than the pictures.
 
     Args:
       bucket: one of the buckets that `buckets_of` returned.

@@ -65,10 +65,11 @@ Blocks = list[list[Layer]]  # the layers by block; a block is the layers between
 
 
 def held_taps(recipe: Recipe, protected: bool) -> tuple[str, ...]:
-    """Return the tap of the additional content loss that keeps protected parts close to the content.
+    """Return the tap (layer) of the second content loss that a run with a protected part has.
 
-    The result is a tuple with this tap. The tuple is empty if no part is protected, or if the recipe's
-    content loss cannot be limited to a part of the picture.
+    A protected part of the picture is to stay as it is in the content, and this loss compares only that
+    part. The result is a tuple with one tap. The tuple is empty if no part is protected, or if the
+    recipe's content loss cannot be limited to a part of the picture.
     """
     terms = recipe.terms
     return (held_tap(terms.taps),) if protected and terms.content_loss.additive else ()
@@ -79,8 +80,8 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
 
     A block is the layers between two poolings, and a tap is a layer that losses read. Each layer lists
     the losses that read it. With several regions, a style loss is listed once for each region, since
-    every region has sums and a distance of its own. If a part of the content is protected, a further
-    content loss is listed.
+    every region has sums and a distance of its own. If a part of the picture is protected (it is to
+    keep the content), a further content loss is listed.
     """
     terms, (height, width) = recipe.terms, shape
     content = [vgg.layer_of(tap) for tap in dict.fromkeys(terms.content_taps)]
@@ -104,7 +105,7 @@ def blocks_of(shape: Shape, recipe: Recipe, regions: int = 1, protected: bool = 
 
 
 def layers_of(shape: Shape, recipe: Recipe, regions: int = 1) -> list[Layer]:
-    """Return the convolutions down to the deepest tap, for a picture of this (height, width)."""
+    """Return the convolutions down to the deepest that a loss reads, for a picture of this `shape`."""
     return [layer for block in blocks_of(shape, recipe, regions) for layer in block]
 
 
@@ -116,7 +117,7 @@ def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]
 
 
 def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) -> list[int]:
-    """Return the operations, or the memory, of each loss at each layer that it reads.
+    """Return the number of operations, or the bytes of memory, of each loss at each layer it reads.
 
     Not included are the sums over positions of the style losses; `loss_costs.sum_operations` counts
     these.
@@ -134,7 +135,7 @@ def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) ->
 
 
 def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruct:
-    """Return the shape and dtype of the features at a tap, for a `picture` of this (height, width)."""
+    """Return the shape and dtype of the features at a tap (layer), for a picture's (height, width)."""
     size = vgg.feature_shape(tap, *picture, recipe.network.ceil)
     channels = vgg.LAYERS[vgg.layer_of(tap)][1]
     dtype = recipe.network.precision_on().activations_of(jnp.float32)
@@ -142,9 +143,10 @@ def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruc
 
 
 def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> MatchingCosts:
-    """Return the memory and arithmetic of a style loss that compares positions.
+    """Return the memory and arithmetic of a style loss that compares single positions.
 
-    What the passes through the network take is not included.
+    Such a loss compares the feature vectors at single positions of canvas and style, while others
+    compare statistics of all positions. What the passes through the network take is not included.
 
     Args:
       shape: (height, width) of the canvas.
@@ -178,14 +180,14 @@ def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
 
 
 def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
-    """Return the shapes and types of the features by tap, for a picture of this (height, width)."""
+    """Return the shapes and types of the features at some taps (layers), for a picture's shape."""
     return {tap: features_at(tap, shape, recipe) for tap in taps}
 
 
 def _features_and_pixels(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
     """Return the shapes and types of a picture and of its features, in one dictionary.
 
-    The picture has the key `PIXELS`; the features follow, with their taps as keys.
+    The picture has the key `PIXELS`; the features follow, with the names of their layers.
     """
     picture = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     return {PIXELS: picture, **_features(taps, shape, recipe)}
@@ -197,5 +199,5 @@ def size_in_bytes(shapes: Any) -> int:
 
 
 def planned_bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
-    """Return how a canvas is cut into bands for this many devices; None if it is not cut."""
+    """Return how a canvas is cut into bands, one for each of so many devices; None if it is not cut."""
     return bands_of(abstract_mesh(devices), shape, recipe.network)

@@ -168,7 +168,10 @@ class Plan:
 
     @property
     def usable(self) -> int | None:
-        """Largest predicted memory that fits, `available / MARGIN` bytes; None if not known."""
+        """Largest predicted memory in bytes that counts as fitting; None if not known.
+
+        It is `available / MARGIN`, since predictions may be too low.
+        """
         return None if self.available is None else round(self.available / MARGIN)
 
     @property
@@ -416,16 +419,16 @@ def plan_scales(
         asks the device.
       platform: "cpu", "gpu" or "tpu"; None is the platform of the devices.
       may_shorten_history: whether the history of L-BFGS in this project's own recipes, `default` and
-        `gram`, may be shortened if no variant from `memory_savers` fits, although this changes the
-        picture. Published recipes always keep the history of their source.
+        `gram`, may be shortened if nothing else makes the run fit into memory, although this changes
+        the picture. Published recipes always keep the history of their source.
       files: the memory that the picture files take; None if not known.
       unread: whether the picture files are still to be read, so that they will take some of the memory
         that is available now.
 
     Raises:
       ValueError: if reading `unread` files takes more memory than there is; if no tile size fits (the
-        message names the largest canvas and the changes that would fit); if a device would have no row
-        of the canvas; or if bands are requested for a loss that is not additive.
+        message names the largest canvas and the changes that would fit); or if the devices of `mesh`
+        cannot share the canvas, because one would have no row of it or a loss needs all of it at once.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
@@ -529,7 +532,7 @@ def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options:
 
 
 def fits_in_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> bool:
-    """Return whether `plan_bucket` finds enough memory for the arrays of a bucket."""
+    """Return whether `plan_bucket` finds enough memory for arrays of these sizes."""
     try:
         return plan_bucket(recipe, arrays, **options).fits is not False
     except ValueError:

@@ -86,7 +86,7 @@ class Results(AbstractContextManager):
                 self._file.close()
 
     def add(self, record: Record) -> None:
-        """Append a record to `records` and to the result manifest."""
+        """Append the record of a picture to `records` and to the file of records (result manifest)."""
         line = json.dumps(record._asdict(), ensure_ascii=False, allow_nan=False) + "\n"
         with self._lock:
             self.records.append(record)
@@ -119,7 +119,7 @@ class Results(AbstractContextManager):
             self._failure = error
 
     def ensure_saved(self) -> str:
-        """If the result manifest lacks records, save all of them in another folder, if possible.
+        """If writing to the result manifest failed, save all records in another folder, if possible.
 
         Returns:
           Why the result manifest lacks records, and where they are saved instead; "" if it lacks none.
@@ -333,7 +333,8 @@ def written_before(folder: Path) -> set[str]:
 def is_ours(path: Path, written: set[str]) -> bool:
     """Return whether this program wrote a file.
 
-    It did if the file is a picture with this program's metadata, or if a result manifest records it.
+    It did if the file is a picture with this program's metadata, or if the result manifest of a batch
+    names it.
 
     Args:
       path: an existing file.
@@ -343,7 +344,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return metadata without `IGNORED_SETTINGS`, in which finished pictures may differ."""
+    """Return metadata without `IGNORED_SETTINGS`, which do not decide whether a picture is finished."""
     settings = metadata.get("settings")
     if not isinstance(settings, dict):
         return metadata
