@@ -57,8 +57,8 @@ def state_from(checkpoint: Checkpoint, like: State, *, argument: str = "resume")
       argument: the caller's name for the checkpoint, used in messages.
 
     Returns:
-      A state with the structure of `like`. The checkpoint's arrays are copied, because the loop
-      donates the buffers of its state.
+      A state with the structure of `like`. The checkpoint's arrays are copied, because the run donates
+      the buffers of its state to the compiled updates, which overwrite them.
 
     Raises:
       ValueError: if the arrays differ from those of `like` in name, shape or dtype.
@@ -138,7 +138,10 @@ def check_same_run(
 
 
 def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a phrase for every fact that differs; facts that are only in `old` come last."""
+    """Yield a phrase for each setting or input of a run that differs between `old` and `new`.
+
+    Those that are only in `old` come last.
+    """
     found: list[str] = []
     for name in dict.fromkeys((*new, *old)):
         if name in old and name in new and old[name] == new[name]:
@@ -150,7 +153,7 @@ def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
 
 
 def _shown(facts: Mapping[str, Any], name: str) -> str:
-    """Return a fact as text for messages; a hash is shortened to its first 12 characters."""
+    """Return the value of a setting as text for messages; of a hash, only the first 12 characters."""
     if name not in facts:
         return "absent"
     value = facts[name]
@@ -188,7 +191,7 @@ def _check_position(
 
 
 def _pixels_of(scale: Mapping[str, Any]) -> str:
-    """Return the size of a recorded scale as text, such as "512x384"."""
+    """Return the size of a scale (resolution) that a checkpoint lists as text, such as "512x384"."""
     return "x".join(map(str, scale["size"]))
 
 
@@ -350,7 +353,11 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a description of each fault in the list of scales, or in the scale and step reached."""
+    """Yield a description of each fault in a checkpoint's list of scales, or in its `scale` and `step`.
+
+    `scale` is the index of the scale (resolution) that the run had reached, and `step` the number of
+    updates that it had made.
+    """
     for plan in fields["scales"]:
         numbers = (*plan["size"], plan["steps"]) if _is_scale(plan) else ()
         if len(numbers) != 3 or not all(type(n) is int and n >= 0 for n in numbers):

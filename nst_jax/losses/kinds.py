@@ -1,8 +1,9 @@
-"""The kinds of losses: records of the functions that make up one loss.
+"""The classes of losses. Each is a named tuple of the functions that compute a loss.
 
-`ContentLoss`, `StyleLoss` and `Variation` are computed from sums over the positions of one tap (a layer
-whose output a loss reads) or over pixels. `JointContentLoss` and `MatchingLoss` read all taps together
-and compare single positions. The canvas, whose losses are computed, is the picture that is optimised.
+A tap is a layer whose features a loss reads; a position is one pixel of its feature maps. A
+`ContentLoss` or `StyleLoss` is computed from sums over the positions of one tap, and a `Variation` from
+sums over the pixels of the picture. A `JointContentLoss` or `MatchingLoss` reads all taps together, and
+compares the feature vectors of single positions. The canvas is the picture that is optimised.
 """
 
 from collections.abc import Callable, Sequence
@@ -138,11 +139,11 @@ class StyleLoss(NamedTuple):
 
 
 class MatchingLoss(NamedTuple):
-    """A style loss that compares positions of the canvas with positions of the style.
+    """A style loss that compares single feature vectors of canvas and style, not statistics of all.
 
-    The loss reads the features of whole pictures, at all style taps together, so it cannot be computed
-    in tiles or in bands. Several styles are treated as one set of positions, which has all positions of
-    each style; the weights of the styles cannot be chosen.
+    The loss reads the features of whole pictures, at all style taps (layers) together, so it cannot be
+    computed in tiles, or in one horizontal band per device. The feature vectors of several styles are
+    put into one set; the weights of the styles cannot be chosen.
 
     Each style is turned into the orientations that `turns` lists, and each turned picture counts as a
     picture of the style. Below, "features by tap" are a dictionary: tap -> features [h, w, c].
@@ -166,8 +167,8 @@ class MatchingLoss(NamedTuple):
       costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
         arguments of `target`), of which it reads only shapes and types; returns the `MatchingCosts`,
         from which memory and time are estimated. If None, only the target's memory is counted.
-      turns: the orientations in which each style is measured, as numbers of quarter turns. By default,
-        a style is measured only in the orientation in which it is given.
+      turns: the orientations in which each style is used, as numbers of quarter turns. By default, a
+        style is used only in the orientation in which it is given.
       parts: names of the terms of the loss, if it does not have one term for each style tap. Then
         `distances` returns a dictionary from these names to losses, and the recipe's
         `style_layer_weights` has a weight for each name.
@@ -193,12 +194,12 @@ class MatchingLoss(NamedTuple):
 
 
 class MatchingCosts(NamedTuple):
-    """The memory and the arithmetic that a `MatchingLoss` or a `JointContentLoss` takes.
+    """The memory and the number of operations that a `MatchingLoss` or a `JointContentLoss` needs.
 
-    What the network takes is not included; the modules of `nst_jax.scaling` add it.
+    Those of the network, which computes the features, are not included: `nst_jax.scaling` adds them.
     """
 
-    target_bytes: int  # memory of the target, which lasts for a whole scale
+    target_bytes: int  # memory of the target, which is kept for all updates at one resolution
     update_bytes: int = 0  # memory for the loss and its gradient in one update
     update_operations: float = 0.0  # number of additions and multiplications in one update
     measure_bytes: int = 0  # memory while the target is computed, in addition to `target_bytes`
@@ -212,9 +213,9 @@ AnyStyleLoss: TypeAlias = StyleLoss | MatchingLoss
 class JointContentLoss(NamedTuple):
     """A content loss that reads all content taps together, and the features of whole pictures.
 
-    It cannot be computed in tiles or in bands, and can only be used together with a style loss that is
-    a `MatchingLoss`. "Features by tap" are a dictionary: tap -> features [h, w, c]. Their first entry
-    is the picture itself [h, w, 3], under the key `PIXELS`.
+    It cannot be computed in tiles, or in one horizontal band per device. It can only be used together
+    with a style loss that is a `MatchingLoss`. "Features by tap" are a dictionary: tap (layer) ->
+    features [h, w, c]. Their first entry is the picture itself [h, w, 3], under the key `PIXELS`.
 
     Attributes:
       distance: function of (features of the canvas by tap, features of the content by tap, the (height,

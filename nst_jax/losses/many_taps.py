@@ -55,10 +55,10 @@ def hypercolumns(
 def _resized(x: FeatureMap, shape: Shape, products: lax.Precision) -> Array:
     """Resize features [*batch, h, w, c] linearly to the height and width in `shape`.
 
-    The corner positions stay at the corners.
+    The features at the corners stay at the corners, as with torch's `align_corners=True`.
     """
-    # The interpolation multiplies by a small matrix along each axis. If it gathered the neighbours of
-    # each position by their indices instead, the gradient would be a scatter, which is slow on CPUs.
+    # The interpolation multiplies by a small matrix along each axis. If it gathered neighbouring
+    # features by their indices instead, the gradient would be a scatter, which is slow on CPUs.
     for axis, (old, new) in enumerate(zip(x.shape[-3:-1], shape, strict=True)):
         if old == new:
             continue

@@ -62,12 +62,20 @@ def mean_over_positions(sums: Array, count: Count) -> Array:
 
 
 def half(total: Scalar, size: object) -> Scalar:
-    """Return `total` / 2. Losses call such functions with `size` as well, which is not used here."""
+    """Return `total` / 2, as a loss that is half of a sum.
+
+    `size` is not used. Losses pass the size of picture or features too, since other functions that
+    turn a sum into a loss divide by it.
+    """
     del size
     return total / 2
 
 
 def unchanged(total: Scalar, size: object) -> Scalar:
-    """Return `total`. Losses call such functions with `size` as well, which is not used here."""
+    """Return `total`, as a loss that is a plain sum.
+
+    `size` is not used. Losses pass the size of picture or features too, since other functions that
+    turn a sum into a loss divide by it.
+    """
     del size
     return total

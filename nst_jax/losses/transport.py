@@ -169,12 +169,12 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 
 # --- The style loss -------------------------------------------------------------------------------
 
-# Largest number of places at which canvas and content are read in one update.
+# In each update, the losses read colours and features at random pixels of the canvas and at the same
+# pixels of the content. This is the largest number of these pixels.
 PLACES = 1024
 
-# Each style is read at the beginning of a scale (resolution), in `DRAWS` draws of at most
-# `PLACES_OF_STYLE` random places. A draw has no place twice, but different draws may have the same
-# place.
+# Colours and features of a style are read once for each scale (resolution): `DRAWS` times, each time at
+# up to `PLACES_OF_STYLE` random pixels, all different. Two of these samples may have pixels in common.
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 
@@ -218,7 +218,9 @@ def style_at_places(
     *,
     unit: float,
 ) -> dict[str, Array]:
-    """Return the target of the style loss: vectors of the styles at random places, and their moments.
+    """Return what the style loss compares the canvas with: vectors of the styles, and their moments.
+
+    Each vector has the colour and the features at a random pixel of a style.
 
     Args:
       pictures: for each style, its features by tap, preceded by the picture itself under the key
@@ -290,7 +292,8 @@ def transport_costs(
     """Return the memory and the number of operations that the style loss of STROTSS needs.
 
     Args:
-      features: arrays with the shapes of the canvas' features by tap, and of the canvas itself.
+      features: a dictionary of arrays: layer -> the canvas' features there, and `PIXELS` -> the canvas.
+        Only the shapes of the arrays are used.
       shape: (height, width) of the canvas in px.
       pictures: not used.
       shapes: (height, width) of each style in px.
@@ -356,7 +359,8 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
     """Return the memory and the number of operations that the content loss of STROTSS needs.
 
     Args:
-      features: arrays with the shapes of the canvas' features by tap, and of the canvas itself.
+      features: a dictionary of arrays: layer -> the canvas' features there, and `PIXELS` -> the canvas.
+        Only the shapes of the arrays are used.
       shape: (height, width) of the canvas in px.
     """
     count = number_of_places(shape, PLACES)

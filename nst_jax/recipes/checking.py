@@ -37,10 +37,11 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
       ValueError: for unknown taps, or unknown words such as one for `colors`; for more or fewer layer
         weights than taps; for weights that are negative or not finite, and style shares that are all 0;
-        for fewer than one update; for numbers that a size rule, a start, an optimiser or a schedule
-        does not allow; for a loss that is declared additive (a sum over positions) and is not; for a
-        tile size that does not suit the network; and for values that exclude each other, such as
-        clipping with an optimiser that undoes bad updates, or tiles with a loss that is not additive.
+        for fewer than one update; for numbers that a size rule, the choice of the first canvas, an
+        optimiser or a schedule does not allow; for a loss that is declared additive (a sum over
+        positions) and is not; for a tile size that does not suit the network; and for values that
+        exclude each other, such as clipping with an optimiser that undoes bad updates, or tiles with a
+        loss that is not additive.
         The message names the value.
     """
     if not isinstance(recipe, Recipe):
@@ -190,8 +191,8 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-# Largest value of `region_growth`, the number of positions by which the masks of regions are extended
-# at each tap.
+# Largest value of `region_growth`: by how many pixels of the feature maps the masks of regions are
+# extended at each layer that the style loss reads.
 MOST_GROWTH = 64
 
 
