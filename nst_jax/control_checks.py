@@ -1,8 +1,8 @@
 """Checks of regions, protected and transparent parts, together called controls.
 
-A tap is a layer whose features the losses read. The checks refuse controls that cannot be combined with
-the recipe, and regions that are empty at every tap of the style loss. Features have fewer positions
-than the picture has pixels, so whether a small region is empty at a tap depends on the picture's size.
+The checks refuse controls that cannot be combined with the recipe, and regions that are empty at every
+layer that the style loss reads. Feature maps have fewer pixels than the picture. So whether a small
+region has any pixel of a feature map in it depends on the picture's size.
 """
 
 import jax
@@ -18,7 +18,10 @@ from nst_jax.targets import totals_at_taps
 
 
 class RegionLeftOut(UserWarning):
-    """Warning that a region is empty at a layer, so that the style loss leaves it out there."""
+    """Warning that no pixel of a layer's feature maps lies in a region.
+
+    The style loss of this region then leaves the layer out.
+    """
 
 
 def style_loss_of_all_positions(recipe: Recipe) -> str | None:
@@ -77,12 +80,13 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
 
 
 def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
-    """Return a warning for each region that is empty at some layers which the style loss reads.
+    """Return a warning for each region that is empty at some of the layers that the style loss reads.
 
-    Only the final scale (the full resolution) is examined.
+    A region is empty at a layer if no pixel of the feature maps lies in it. Only the final scale (the
+    full resolution) is examined.
 
     Raises:
-      ValueError: if a region is empty at every style tap; the message names the size.
+      ValueError: if a region is empty at all of these layers; the message names the size.
     """
     controls, last = prepared.controls, prepared.scales[-1]
     if controls is None:

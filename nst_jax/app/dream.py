@@ -91,7 +91,7 @@ def dream_job(
     outputs: Outputs,
     **options: Any,
 ) -> DreamJob:
-    """Plan the dream of one picture, and return it with its inputs and options as a `DreamJob`.
+    """Decide sizes and tiles for the dream of one picture; return them with its inputs and options.
 
     Args:
       content: the picture from which the dream starts.

@@ -34,7 +34,7 @@ PARTS = (
 
 
 def device_facts(plan: Plan) -> dict[str, str]:
-    """Return the "platform" and the "kind" of the device for which a plan is made.
+    """Return the "platform" and the "kind" of the device on which a run is planned.
 
     If this process does not have this device, only the platform is known, and "kind" repeats it.
     """

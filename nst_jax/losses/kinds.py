@@ -23,11 +23,11 @@ PIXELS = "pixels"
 
 
 class ContentLoss(NamedTuple):
-    """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
+    """A content loss in two functions: one sums over the feature map, one turns the sum into the loss.
 
     Attributes:
       sums: function of (features of the canvas, features of the content), each [*batch, h, w, c];
-        returns a sum over the h * w positions, or a pytree of such sums.
+        returns a sum over the h * w positions (pixels of the feature map), or a pytree of such sums.
       value: function of (the result of `sums`, the number h * w * c as an int or a scalar array);
         returns the loss, a scalar.
       additive: whether `sums` really returns sums over positions: a position where the features of both
@@ -62,7 +62,7 @@ def weighted_mean(statistics: Sequence[Statistic], weights: Sequence[Any]) -> St
 
 
 class StyleLoss(NamedTuple):
-    """A style loss at one tap, as the functions that compute it.
+    """A style loss at one tap (layer), as the functions that compute it.
 
     For the canvas, `sums` and `statistic` compute what the loss compares, such as a Gram matrix. For
     the styles, `blend` and `target` then turn their statistics into one target. `distance` compares the
@@ -76,7 +76,8 @@ class StyleLoss(NamedTuple):
 
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
-        over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
+        over the h * w positions (pixels of the feature map). Features may be bfloat16; the sums must
+        be float32 at least.
       statistic: function of (sums, number of positions); returns the statistic, a pytree. For masked
         features, the number of positions is the sum of T² over the mask T, a scalar array.
       distance: function of (statistic of the canvas, target of the style, `Extent` of the canvas);
@@ -122,7 +123,7 @@ class StyleLoss(NamedTuple):
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
     ) -> Statistic:
-        """Return the statistic of a whole picture, given its features [h, w, c] at one tap."""
+        """Return the statistic of a whole picture, given its features [h, w, c] at one layer."""
         return self.statistic(self.sums(features, products), positions(features))
 
     def sums_of_masked(
@@ -189,7 +190,7 @@ class MatchingLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """False: a loss of this kind is not a sum over positions; see `StyleLoss.additive`."""
+        """False: this loss is not computed from sums over feature maps; see `StyleLoss.additive`."""
         return False
 
 
@@ -231,7 +232,7 @@ class JointContentLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """False: a loss of this kind is not a sum over positions; see `ContentLoss.additive`."""
+        """False: this loss is not computed from sums over feature maps; see `ContentLoss.additive`."""
         return False
 
 
@@ -282,7 +283,7 @@ class Extent(NamedTuple):
     update.
     """
 
-    positions: Count  # M, the number of positions of the canvas' features at the tap of the loss
+    positions: Count  # M, the number of pixels of the canvas' feature maps that the loss reads
     pixels: Count  # P, the number of pixels of the canvas
     step: Int[Array, "*batch"] | int = 0  # the update's number at this scale (resolution), from 0
 

@@ -186,7 +186,7 @@ PARTS = ("transport", "moments", "palette")
 def shrink_of(name: str) -> int:
     """Return how many rows of the picture one row of features stands for: 4 after two poolings.
 
-    `name` is a tap, or `PIXELS` for the picture itself.
+    `name` is the name of a layer, or `PIXELS` for the picture itself.
     """
     return 1 if name == PIXELS else 1 << halvings(layer_of(name))
 
@@ -197,10 +197,11 @@ def vectors_at(
     """Return the colour and the features at each place as one vector.
 
     Args:
-      features: features by tap, preceded by the picture itself under the key `PIXELS`.
+      features: features by layer, preceded by the picture itself under the key `PIXELS`.
       places: [n, 2], the (row, column) of each place in px.
       share: the number by which features, but not colours, are multiplied.
-      between: whether features are interpolated between positions; see `many_taps.sampled`.
+      between: whether features are interpolated linearly between the pixels of a feature map; see
+        `many_taps.sampled`.
 
     Returns:
       The vectors, one in each row.
@@ -223,7 +224,7 @@ def style_at_places(
     Each vector has the colour and the features at a random pixel of a style.
 
     Args:
-      pictures: for each style, its features by tap, preceded by the picture itself under the key
+      pictures: for each style, its features by layer, preceded by the picture itself under the key
         `PIXELS`.
       shapes: (height, width) of each style in px.
       products: the precision of matrix products.
@@ -261,7 +262,7 @@ def transport_distances(
     """Return the three terms of STROTSS' style loss, by their names in `PARTS`.
 
     Args:
-      features: features of the canvas by tap, preceded by the canvas itself under the key `PIXELS`.
+      features: features of the canvas by layer, preceded by the canvas itself under the key `PIXELS`.
       shape: (height, width) of the canvas in px.
       style: the result of `style_at_places`.
       matches: not used; the nearest vectors are sought anew in each update.
@@ -344,8 +345,8 @@ def self_similarity_at_places(
     loss, see `self_similarity.self_similarity_distance`.
 
     Args:
-      canvas: features of the canvas by tap, preceded by the canvas itself under the key `PIXELS`.
-      content: features of the content by tap, preceded by the content itself under the key `PIXELS`.
+      canvas: features of the canvas by layer, preceded by the canvas itself under the key `PIXELS`.
+      content: features of the content by layer, preceded by the content itself under the key `PIXELS`.
       shape: (height, width) of canvas and content in px.
       step: number of the update, which determines the random places.
       unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.

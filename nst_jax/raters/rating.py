@@ -99,7 +99,7 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
 # reads none of these taps, so these raters favour it less than they would at taps that it reads.
 TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
-STRUCTURE = "relu3_1"  # the tap at which the rater `self_similarity` compares features
+STRUCTURE = "relu3_1"  # the layer whose features the rater `self_similarity` compares
 
 # Before self-similarities are compared, pictures are reduced to this longer side in px if theirs is
 # longer, since the cost of the comparison grows with the fourth power of the side.

@@ -39,9 +39,9 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         weights than taps; for weights that are negative or not finite, and style shares that are all 0;
         for fewer than one update; for numbers that a size rule, the choice of the first canvas, an
         optimiser or a schedule does not allow; for a loss that is declared additive (a sum over
-        positions) and is not; for a tile size that does not suit the network; and for values that
-        exclude each other, such as clipping with an optimiser that undoes bad updates, or tiles with a
-        loss that is not additive.
+        the pixels of feature maps) and is not; for a tile size that does not suit the network; and for
+        values that exclude each other, such as clipping with an optimiser that undoes bad updates, or
+        tiles with a loss that is not additive.
         The message names the value.
     """
     if not isinstance(recipe, Recipe):
@@ -451,7 +451,8 @@ def check_not_cut(recipe: Recipe) -> None:
 
     Raises:
       ValueError: if the recipe has tiles although a loss is not additive (not computed from sums over
-        positions), or although the network's padding wraps around; the message names the reason.
+        the pixels of feature maps), or although the network's padding wraps around; the message names
+        the reason.
     """
     if not recipe.network.tile:
         return

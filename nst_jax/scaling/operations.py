@@ -41,14 +41,15 @@ def update_operations(
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
     convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
     second. Of the losses, products of matrices, sorts and gathers count. With tiles, the distances of
-    style losses count once for all tiles. The optimiser's own arithmetic, under a thousandth of the
-    total, is left out.
+    style losses are computed once, from the sums of all tiles. The optimiser's own arithmetic, under a
+    thousandth of the total, is left out.
 
     Args:
       shape: (height, width) of the canvas.
-      recipe: only its taps, losses and network matter. With tiles, the forward pass is computed twice,
-        first for the sums that the losses need, and the pixels around a tile on which its features
-        depend are computed in several tiles. `network.remat` adds one forward pass, except on a CPU.
+      recipe: only its losses, the layers that they read, and the network matter. With tiles, there are
+        more operations: the forward pass is computed twice, first for the sums that the losses need;
+        and tiles overlap, since the features of a tile depend on pixels around it. `network.remat` adds
+        one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
       style_shapes: (height, width) of each style; None means the canvas' shape. They matter only to
         losses that compare single feature vectors, such as `losses.MatchingLoss`.

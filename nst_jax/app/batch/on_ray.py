@@ -202,7 +202,8 @@ def _paint_blocks(
     Ray gives each actor blocks of several groups.
 
     Yields:
-      For each block, when it is done, the records of how its pictures ended.
+      For each block, when it is done, a `Record` for each of its pictures: whether it was painted or
+      has failed.
     """
     import ray.data
 
