@@ -104,8 +104,9 @@ def check_resumable(
 
     Args:
       checkpoint: the checkpoint of the earlier run.
-      facts: what this run depends on, see `provenance.of_identity`.
-      scales: the scales of this run, see `provenance.of_scales`.
+      facts: the inputs and settings on which the result of this run depends, from
+        `provenance.of_identity`.
+      scales: the scales (resolutions) of this run, from `provenance.of_scales`.
       argument: the caller's name for the checkpoint, used in messages.
 
     Raises:
@@ -119,15 +120,15 @@ def check_resumable(
 def check_same_run(
     was: Mapping[str, Any], now: Mapping[str, Any], *, argument: str = "resume"
 ) -> None:
-    """Refuse a checkpoint whose run depends on other facts (inputs and settings) than this run.
+    """Refuse a checkpoint whose run had other inputs or settings than this run.
 
     Args:
-      was: what the checkpoint's run depends on, by name, as JSON values.
-      now: what this run depends on.
+      was: inputs (as hashes) and settings of the checkpoint's run, by name, as JSON values.
+      now: those of this run.
       argument: the caller's name for the checkpoint, used in messages.
 
     Raises:
-      ValueError: if any fact differs; the message names the first differences.
+      ValueError: if any of them differs; the message names the first differences.
     """
     differences = list(_differing_facts(was, now))
     if differences:
@@ -146,7 +147,8 @@ def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
     for name in dict.fromkeys((*new, *old)):
         if name in old and name in new and old[name] == new[name]:
             continue
-        # If, say, the optimiser itself differs, its numbers (`descent.optimizer.*`) are not listed.
+        # If, for example, the optimiser (`descent.optimizer`) is another one, it is listed, but not its
+        # settings (`descent.optimizer.*`).
         if not name.startswith(tuple(f"{other}." for other in found)):
             found.append(name)
             yield f"{name} was {_shown(old, name)}, is {_shown(new, name)}"

@@ -173,10 +173,9 @@ def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return sum(dG²) (M / P)² / 36, where dG = canvas - style.
 
     `canvas` and `style` are mean Gram matrices [c, c]. M is the number of pixels of a feature map, P
-    that of the picture.
-    The source writes the loss as sum(dR²) / (4 · 3² · P²), with the difference dR of raw Gram matrices
-    (sums over the M pixels). The source thus divides by the picture's numbers of channels (3) and of
-    pixels (P), and not by those of the features, c and M.
+    that of the picture. The source writes the loss as sum(dR²) / (4 · 3² · P²), with the difference dR
+    of raw Gram matrices (sums over the M pixels). The source thus divides by the picture's numbers of
+    channels (3) and of pixels (P), and not by those of the features, c and M.
 
     References:
       keras-team/keras-io, examples/generative/neural_style_transfer.py.

@@ -291,8 +291,8 @@ def _check_pictures(pictures: Pictures) -> None:
             _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
 
 
-# For each field of `Pictures` whose value is a word: the words that it may have, and what an error
-# message calls such a word.
+# For each field of `Pictures` whose value is one of a few strings: these strings, and what an error
+# message calls the value.
 _WORDS = {
     "colors": (finishing.COLORS, "choice of colours"),
     "color_map": (tuple(color.MAPS), "map of colours"),
