@@ -57,8 +57,8 @@ def state_from(checkpoint: Checkpoint, like: State, *, argument: str = "resume")
       argument: the caller's name for the checkpoint, used in messages.
 
     Returns:
-      A state with the structure of `like`. The checkpoint's arrays are copied, because the loop
-      donates the buffers of its state.
+      A state with the structure of `like`. The checkpoint's arrays are copied, because the run donates
+      the buffers of its state to the compiled updates, which overwrite them.
 
     Raises:
       ValueError: if the arrays differ from those of `like` in name, shape or dtype.
@@ -104,8 +104,9 @@ def check_resumable(
 
     Args:
       checkpoint: the checkpoint of the earlier run.
-      facts: what this run depends on, see `provenance.of_identity`.
-      scales: the scales of this run, see `provenance.of_scales`.
+      facts: the inputs and settings on which the result of this run depends, from
+        `provenance.of_identity`.
+      scales: the scales (resolutions) of this run, from `provenance.of_scales`.
       argument: the caller's name for the checkpoint, used in messages.
 
     Raises:
@@ -119,15 +120,15 @@ def check_resumable(
 def check_same_run(
     was: Mapping[str, Any], now: Mapping[str, Any], *, argument: str = "resume"
 ) -> None:
-    """Refuse a checkpoint whose run depends on other facts (inputs and settings) than this run.
+    """Refuse a checkpoint whose run had other inputs or settings than this run.
 
     Args:
-      was: what the checkpoint's run depends on, by name, as JSON values.
-      now: what this run depends on.
+      was: inputs (as hashes) and settings of the checkpoint's run, by name, as JSON values.
+      now: those of this run.
       argument: the caller's name for the checkpoint, used in messages.
 
     Raises:
-      ValueError: if any fact differs; the message names the first differences.
+      ValueError: if any of them differs; the message names the first differences.
     """
     differences = list(_differing_facts(was, now))
     if differences:
@@ -138,19 +139,23 @@ def check_same_run(
 
 
 def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a phrase for every fact that differs; facts that are only in `old` come last."""
+    """Yield a phrase for each setting or input of a run that differs between `old` and `new`.
+
+    Those that are only in `old` come last.
+    """
     found: list[str] = []
     for name in dict.fromkeys((*new, *old)):
         if name in old and name in new and old[name] == new[name]:
             continue
-        # If, say, the optimiser itself differs, its numbers (`descent.optimizer.*`) are not listed.
+        # If, for example, the optimiser (`descent.optimizer`) is another one, it is listed, but not its
+        # settings (`descent.optimizer.*`).
         if not name.startswith(tuple(f"{other}." for other in found)):
             found.append(name)
             yield f"{name} was {_shown(old, name)}, is {_shown(new, name)}"
 
 
 def _shown(facts: Mapping[str, Any], name: str) -> str:
-    """Return a fact as text for messages; a hash is shortened to its first 12 characters."""
+    """Return the value of a setting as text for messages; of a hash, only the first 12 characters."""
     if name not in facts:
         return "absent"
     value = facts[name]
@@ -161,7 +166,7 @@ def _shown(facts: Mapping[str, Any], name: str) -> str:
 def _check_position(
     checkpoint: Checkpoint, scales: Sequence[Mapping[str, Any]], argument: str
 ) -> None:
-    """Refuse a checkpoint whose position (scale and update) a run through `scales` never reaches."""
+    """Refuse a checkpoint made at a scale and update that a run through `scales` never reaches."""
     was, now = list(checkpoint.scales), list(scales)
     step, here = checkpoint.step, checkpoint.scale
     totals = [sum(scale["steps"] for scale in plan) for plan in (was, now)]
@@ -188,7 +193,7 @@ def _check_position(
 
 
 def _pixels_of(scale: Mapping[str, Any]) -> str:
-    """Return the size of a recorded scale as text, such as "512x384"."""
+    """Return the size of a scale (resolution) that a checkpoint lists as text, such as "512x384"."""
     return "x".join(map(str, scale["size"]))
 
 
@@ -350,7 +355,11 @@ def _problems(fields: Any, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def _position_problems(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a description of each fault in the list of scales, or in the scale and step reached."""
+    """Yield a description of each fault in a checkpoint's list of scales, or in its `scale` and `step`.
+
+    `scale` is the index of the scale (resolution) that the run had reached, and `step` the number of
+    updates that it had made.
+    """
     for plan in fields["scales"]:
         numbers = (*plan["size"], plan["steps"]) if _is_scale(plan) else ()
         if len(numbers) != 3 or not all(type(n) is int and n >= 0 for n in numbers):

@@ -1,8 +1,8 @@
 """Checks of regions, protected and transparent parts, together called controls.
 
-A tap is a layer whose features the losses read. The checks refuse controls that cannot be combined with
-the recipe, and regions that are empty at every tap of the style loss. Features have fewer positions
-than the picture has pixels, so whether a small region is empty at a tap depends on the picture's size.
+The checks refuse controls that cannot be combined with the recipe, and regions that are empty at every
+layer that the style loss reads. Feature maps have fewer pixels than the picture. So whether a small
+region has any pixel of a feature map in it depends on the picture's size.
 """
 
 import jax
@@ -18,15 +18,18 @@ from nst_jax.targets import totals_at_taps
 
 
 class RegionLeftOut(UserWarning):
-    """Warning that a region is empty at a layer, so that the style loss leaves it out there."""
+    """Warning that no pixel of a layer's feature maps lies in a region.
+
+    The style loss of this region then leaves the layer out.
+    """
 
 
 def style_loss_of_all_positions(recipe: Recipe) -> str | None:
-    """Return the name of a style loss of the recipe that cannot leave out single positions.
+    """Return the name of a style loss of the recipe that cannot leave out a part of the picture.
 
-    Such a loss needs all positions together, for example because it sorts them. The result is None if
-    the recipe has no such style loss. Content losses and total variation are not considered, since
-    they read all positions even if there are regions, protected or transparent parts.
+    Such a loss needs the features of all pixels together, for example because it sorts them. The result
+    is None if the recipe has no such style loss. Content losses and total variation are not considered,
+    since they read all pixels even if there are regions, protected or transparent parts.
     """
     others = (ContentLoss, JointContentLoss, Variation)
     named = recipe.terms.named_losses.items()
@@ -37,11 +40,12 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 def check_controls(given: Given | None, recipe: Recipe) -> None:
     """Refuse regions, protected and transparent parts if the recipe cannot be combined with them.
 
-    They cannot be combined with a style loss that cannot be masked, nor with styles of single layers
-    (`tap_styles`). Regions cannot be combined with the colours "palette" either.
+    They cannot be combined with a style loss that cannot leave out pixels, nor with a style picture
+    that is used for a single layer (`tap_styles`). Regions cannot be combined with the colours
+    "palette" either.
 
     Args:
-      given: these parts, checked; None if there are none, in which case nothing is refused.
+      given: the masks of these parts; None if there are none, in which case nothing is refused.
       recipe: the checked recipe.
 
     Raises:
@@ -76,12 +80,13 @@ def check_controls(given: Given | None, recipe: Recipe) -> None:
 
 
 def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
-    """Return a warning for each region that is empty at some layers which the style loss reads.
+    """Return a warning for each region that is empty at some of the layers that the style loss reads.
 
-    Only the final scale (the full resolution) is examined.
+    A region is empty at a layer if no pixel of the feature maps lies in it. Only the final scale (the
+    full resolution) is examined.
 
     Raises:
-      ValueError: if a region is empty at every style tap; the message names the size.
+      ValueError: if a region is empty at all of these layers; the message names the size.
     """
     controls, last = prepared.controls, prepared.scales[-1]
     if controls is None:
@@ -116,10 +121,11 @@ def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
 
 
 def _empty_taps(controls: Controls, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
-    """Return the layers at which regions are empty: (number of the region, side) -> names of layers.
+    """Return the layers at which the mask of a region, reduced to the layer's size, is 0 everywhere.
 
-    Number 0 is the region of the default style. The side is "content" if the region's mask in the
-    content picture is empty, and "style" if the mask in the region's style picture is empty.
+    Returns:
+      (number of the region, "content" or "style") -> names of layers. Number 0 is the region of the
+      default style. A region has two masks: one in the content picture, one in its style picture.
     """
     counts, of_styles = jax.device_get(_totals(controls, recipe))
     found: dict[tuple[int, str], list[str]] = {}

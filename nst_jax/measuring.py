@@ -1,9 +1,10 @@
-"""Measuring: computing a scale's targets, picture by picture, and large styles tile by tile.
+"""Compute the targets of the losses, one picture at a time, and large style pictures tile by tile.
 
-Targets are what a canvas is compared with: the features of the content at the content taps, and the
-statistics of the style at the style taps. (A tap is a layer whose features are read.) Each picture or
-tile is a piece, computed by a call of its own. So measuring takes the memory of one piece, its progress
-is known, and it can be interrupted. The targets have the same bits as those of `targets.measure`.
+Targets are what the canvas (the picture that is optimised) is compared with: features of the content,
+and statistics of the styles, such as Gram matrices. They are computed once for each scale (resolution).
+Since each picture or tile is computed by a call of its own, memory is needed for only one of them at a
+time, and progress can be shown between the calls. The targets are bit for bit those of
+`targets.measure`, which computes all of them in one call.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,23 +34,23 @@ class Watch:
         jax.block_until_ready(arrays)
 
     def wait_for_piece(self, arrays: Any, operations: float) -> None:
-        """Wait until a piece of the targets (a picture or a tile) is measured.
+        """Wait until the features or statistics of one picture, or of one tile of it, are computed.
 
         Args:
           arrays: the arrays that are being computed.
-          operations: number of arithmetic operations that the piece takes, for subclasses that estimate
-            its time.
+          operations: number of arithmetic operations that computing them takes, for subclasses that
+            estimate the time from it.
         """
         del operations
         self.wait(arrays)
 
 
 class MeasuringPrograms(NamedTuple):
-    """The compiled functions that measure targets.
+    """The functions that compute the targets of the losses, compiled by `jax.jit`.
 
-    `measure_styles` is the function with this name in `correspondence`, and `kept_of` the one in
-    `controls.regions`. `statistics_of_size` is a second compiled form of `targets.statistics_of`. All
-    others are the functions with these names in `targets`.
+    Most are the functions with these names in the module `targets`. `measure_styles` is in the module
+    `correspondence`, and `kept_of` in `controls.regions`. `statistics_of_size` is
+    `targets.statistics_of`, compiled with a traced size of the style.
     """
 
     measure_content: Callable[..., Any]
@@ -61,8 +62,8 @@ class MeasuringPrograms(NamedTuple):
     measure_masks: Callable[..., Any]
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
-    # `targets.statistics_of` for a style at the top left of a larger array. The style's real size is
-    # traced here, so that one program serves styles of all sizes.
+    # `targets.statistics_of` for a style at the top left of a larger array. The style's (height, width)
+    # is traced here, so that one compiled program serves styles of all sizes.
     statistics_of_size: Callable[..., Any]
 
 
@@ -98,17 +99,18 @@ class Measuring:
         self._params, self._recipe, self._bands = params, recipe, bands
         self._programs, self._watch = programs, Watch() if watch is None else watch
         self._devices = 1 if bands is None else bands.count
-        # What `controlled` has measured so far: name that the caller gave -> features or sums.
+        # What `controlled` has computed so far: the caller's name for a picture -> the features of this
+        # picture if it is a content, or the sums for its statistics if it is a style.
         self._known: dict[Any, Any] = {}
 
     def content(
         self, content: Image, held: str | None = None, size: RealSize | None = None
     ) -> Features:
-        """Measure the features of a content at the recipe's content taps.
+        """Compute the features of a content at the layers that the recipe's content loss reads.
 
         Args:
           content: [h, w, 3].
-          held: the tap of the additional content loss, which keeps protected parts close to the
+          held: the layer of the additional content loss, which keeps protected parts close to the
             content; None if there is no such loss.
           size: the real (height, width) of the content, if it lies at the top left of a larger array;
             None: it fills the array.
@@ -129,13 +131,16 @@ class Measuring:
         return targets.photo_of(content, self._recipe)
 
     def styles(self, styles: Sequence[Any]) -> dict[str, Any]:
-        """Measure one or several styles, and return the targets of the style loss for their blend.
+        """Compute the targets of the style loss from one or several styles.
+
+        The target at a layer is what the canvas is compared with there, such as a Gram matrix. With
+        several styles, it is made from the weighted mean of their statistics.
 
         Args:
           styles: pictures [h', w', 3], of any sizes.
 
         Returns:
-          Name of a style loss at a tap (`StylePart.name`) -> its target. For a `MatchingLoss`, what
+          Name of a style loss at a layer (`StylePart.name`) -> its target. For a `MatchingLoss`, what
           `correspondence.measure_styles` returns.
         """
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
@@ -148,9 +153,9 @@ class Measuring:
         return self._programs.blended_targets(sums, shapes, self._recipe)
 
     def statistics(self, style: StyleImage, size: RealSize | None = None) -> dict[str, Statistic]:
-        """Measure one style's statistics (what the style loss compares, such as Gram matrices).
+        """Compute one style's statistics (what the style loss compares, such as Gram matrices).
 
-        They can be blended with the statistics of other styles by `targets.blend`.
+        `targets.blend` combines them with the statistics of other styles.
 
         Args:
           style: [h', w', 3].
@@ -158,7 +163,7 @@ class Measuring:
             None: it fills the array.
 
         Returns:
-          Name of a style loss at a tap (`StylePart.name`) -> its statistic.
+          Name of a style loss at a layer (`StylePart.name`) -> its statistic.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, size=size)
@@ -177,18 +182,18 @@ class Measuring:
         names: tuple[Any, Sequence[Any]] | None = None,
         shares: tuple[Any, ...] | None = None,
     ) -> Targets:
-        """Measure the targets of a canvas with regions, protected or transparent parts.
+        """Compute what a canvas with regions, protected or transparent parts is compared with.
 
         Args:
           content: [h, w, 3].
           styles: pictures [h', w', 3]: one or several styles for the pixels in no region, then one for
             each region.
-          controls: the masks and numbers of regions and protected parts, at the sizes of these
+          controls: the masks of regions, protected and transparent parts, at the sizes of these
             pictures.
           names: a pair: a name for the content, and a list with a name for each style and its mask.
-            Any hashable values may be names. What an earlier call measured under a name is not measured
-            again. None: everything is measured.
-          shares: the weights by which the styles are blended; None: those of the recipe.
+            Any hashable values may be names. What an earlier call computed for a picture of the same
+            name is used again. None: everything is computed.
+          shares: the weights of the styles in their weighted mean; None: those of the recipe.
         """
         known = self._known if names is not None else {}
         of_content, of_styles = names or ("content", range(len(styles)))
@@ -211,9 +216,10 @@ class Measuring:
         return Targets(known[of_content], targets_of_style, photo, guides, kept)
 
     def _sums(self, style: StyleImage, *masks: Any) -> dict[str, Any]:
-        """Return the sums over the positions of a style from which its statistics are computed.
+        """Return the sums over all pixels of a style's feature maps that its statistics are made from.
 
-        `masks` is empty, or has a single element: the style's masks at the taps, `targets.StyleMasks`.
+        `masks` is empty, or has a single element, a `targets.StyleMasks`: the masks by which the
+        style's features at each layer are multiplied.
         """
         shape = (style.shape[0], style.shape[1])
         cost = style_operations(shape, self._recipe, devices=self._devices)
@@ -236,10 +242,10 @@ class Measuring:
 def targets_of(
     measuring: Measuring, content: Image, styles: Sequence[Any], controls: Controls | None = None
 ) -> Targets:
-    """Measure the targets of one canvas.
+    """Compute the targets of one canvas: what the losses compare it with.
 
     Args:
-      measuring: measures the pictures, with the recipe at the scale of the canvas.
+      measuring: computes features and statistics of pictures, by the recipe for the canvas' resolution.
       content: [h, w, 3], of the size of the canvas.
       styles: pictures [h', w', 3]: one or several styles for the pixels in no region, then one for
             each region.

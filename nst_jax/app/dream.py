@@ -40,12 +40,13 @@ class DreamJob:
     """The checked inputs and options of a dream of one picture.
 
     Some attributes, such as `inputs` and `resume`, are here because `nst_jax.app.single.Recorder`,
-    which writes the files of a run, reads them from the jobs of all commands.
+    which writes the files of a dream as of a style transfer, reads them.
 
     Attributes:
       content: the picture from which the dream starts.
-      guide: another picture, towards whose features the dream goes; None if there is no guide.
-      settings: what is maximised, and how.
+      guide: another picture, to whose features those of the dream are made similar; None if there is no
+        guide.
+      settings: the layers whose activations are maximised, the number and size of the steps, and so on.
       plan: what was decided about the run before it starts, such as the sizes of the octaves.
       outputs: paths of the files that the run writes, and options for writing them.
       seed: seed of the random key for the shifts of the picture before each step (jitter).
@@ -90,11 +91,11 @@ def dream_job(
     outputs: Outputs,
     **options: Any,
 ) -> DreamJob:
-    """Plan the dream of one picture, and return it with its inputs and options as a `DreamJob`.
+    """Decide sizes and tiles for the dream of one picture; return them with its inputs and options.
 
     Args:
       content: the picture from which the dream starts.
-      guide: the picture towards whose features the dream goes, or None.
+      guide: another picture, to whose features those of the dream are made similar; or None.
       settings: the checked settings of the dream.
       outputs: paths of the files that the run writes.
       **options: other fields of `DreamJob`.
@@ -173,8 +174,9 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
 class DreamRecorder(Recorder):
     """Receives the snapshots of a dream: writes files and shows progress.
 
-    In place of losses, it shows the excitement of each layer, and embeds it in the result. The
-    excitement says how strongly the layer responds to the picture; a dream maximises it.
+    In place of losses, it shows a number for each chosen layer, and embeds it in the result: the mean
+    square of the picture's activations there, called excitement, which a dream maximises. With a guide,
+    it is the mean product with the guide's best-matching activations instead.
     """
 
     def _words(self, shot: dreaming.DreamShot) -> str:

@@ -20,8 +20,8 @@ from nst_jax.vgg.precision import FLOAT32
 
 # The text in place of the time of a run, if no earlier run was timed on this device.
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
-# If computing the targets takes more than this share of a run's time, the report names the time that it
-# takes.
+# Before the updates, a run computes its targets, that is, what the losses compare the canvas with. If
+# this takes more than this share of the run's time, the report names the time that it takes.
 SHOWN_SHARE = 0.1
 # The parts of a run's memory: names of attributes of `nst_jax.scaling.footprint.Footprint`, in bytes.
 PARTS = (
@@ -34,7 +34,7 @@ PARTS = (
 
 
 def device_facts(plan: Plan) -> dict[str, str]:
-    """Return the "platform" and the "kind" of the device for which a plan is made.
+    """Return the "platform" and the "kind" of the device on which a run is planned.
 
     If this process does not have this device, only the platform is known, and "kind" repeats it.
     """
@@ -165,7 +165,7 @@ def time_line(plan: Plan) -> str | None:
 
 
 def text(plan: Plan) -> str:
-    """Return a plan as a table of names and values, for people to read."""
+    """Return the plan of a run (its device, sizes, memory and time) as a table for people to read."""
     device = device_facts(plan)
     kind = "" if device["kind"] == device["platform"] else f" ({device['kind']})"
     last = plan.real_scales[-1]
@@ -216,7 +216,7 @@ def px(shape: Sequence[int]) -> str:
 
 
 def facts(plan: Plan) -> dict[str, Any]:
-    """Return a plan as a dict of JSON values, which `plan --json` prints.
+    """Return the plan of a run as a dict of JSON values, which `nst-jax plan --json` prints.
 
     Sizes are (width, height) in pixels, memory is in bytes, times are in seconds. With several devices,
     numbers of operations and memory are those of each device, but the entries "files" and "reading" are

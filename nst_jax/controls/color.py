@@ -56,7 +56,7 @@ class ColorMoments(NamedTuple):
 
 
 def color_moments(picture: Other, opacity: Opacity | None = None) -> ColorMoments:
-    """Measure the mean and the covariance of a picture's colours.
+    """Compute the mean and the covariance of a picture's colours.
 
     Args:
       picture: [h, w, 3].

@@ -258,7 +258,7 @@ def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
 
 
 def _binned(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Any, Any]:
-    """Put pixels into 32x32x32 bins by colour, and measure the n bins that are not empty.
+    """Put pixels into 32x32x32 bins by colour; return colours and sizes of the n bins that have pixels.
 
     Returns:
       The mean colours [n, 3] of the bins and their numbers of pixels [n], in Morton order: bins that

@@ -43,7 +43,7 @@ class Palette(NamedTuple):
 
 
 def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palette:
-    """Measure the colours of one or several styles together.
+    """Compute the range, mean and covariance of the colours of one or several styles together.
 
     Args:
       styles: pictures [h, w, 3] in [0, 1].

@@ -134,7 +134,8 @@ def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return mean(dG²) / 4, where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
     This is the loss E of the paper named below, which writes it as sum(dR²) / (4 N² M²), with the
-    difference dR of raw Gram matrices (sums over positions), N channels and M positions.
+    difference dR of raw Gram matrices, which are sums over the M pixels of the feature maps, and N
+    channels.
 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.
@@ -145,8 +146,8 @@ def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return mean((dG / N)²), where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    N is the number of channels, c. The sources divide the raw Gram matrix (a sum over M positions) by
-    N M, and take the mean square of the differences.
+    N is the number of channels, c. The sources divide the raw Gram matrix (a sum over the M pixels of
+    the feature maps) by N M, and take the mean square of the differences.
 
     References:
       jcjohnson/neural-style; ProGamerGov/neural-style-pt; PyTorch's tutorial.
@@ -157,9 +158,9 @@ def gram_per_channel(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return mean(dG²) M / N, where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    M is the number of positions, and N = c the number of channels. So the loss grows with the size of
-    the picture. The source writes it as mean(dR²) / (N M), with the difference dR of raw Gram matrices
-    (sums over positions).
+    M is the number of pixels of a feature map, and N = c the number of channels. So the loss grows with
+    the size of the picture. The source writes it as mean(dR²) / (N M), with the difference dR of raw
+    Gram matrices, which are sums over these M pixels.
 
     References:
       udacity/deep-learning-v2-pytorch, style-transfer.
@@ -171,10 +172,10 @@ def gram_undivided(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_by_image(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return sum(dG²) (M / P)² / 36, where dG = canvas - style.
 
-    `canvas` and `style` are mean Gram matrices [c, c]. M is the number of positions, P that of pixels.
-    The source writes the loss as sum(dR²) / (4 · 3² · P²), with the difference dR of raw Gram matrices
-    (sums over positions). The source thus divides by the picture's numbers of channels (3) and of
-    pixels (P), and not by the features' numbers of channels (c) and of positions (M).
+    `canvas` and `style` are mean Gram matrices [c, c]. M is the number of pixels of a feature map, P
+    that of the picture. The source writes the loss as sum(dR²) / (4 · 3² · P²), with the difference dR
+    of raw Gram matrices (sums over the M pixels). The source thus divides by the picture's numbers of
+    channels (3) and of pixels (P), and not by those of the features, c and M.
 
     References:
       keras-team/keras-io, examples/generative/neural_style_transfer.py.

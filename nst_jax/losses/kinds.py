@@ -1,8 +1,9 @@
-"""The kinds of losses: records of the functions that make up one loss.
+"""The classes of losses. Each is a named tuple of the functions that compute a loss.
 
-`ContentLoss`, `StyleLoss` and `Variation` are computed from sums over the positions of one tap (a layer
-whose output a loss reads) or over pixels. `JointContentLoss` and `MatchingLoss` read all taps together
-and compare single positions. The canvas, whose losses are computed, is the picture that is optimised.
+A tap is a layer whose features a loss reads; a position is one pixel of its feature maps. A
+`ContentLoss` or `StyleLoss` is computed from sums over the positions of one tap, and a `Variation` from
+sums over the pixels of the picture. A `JointContentLoss` or `MatchingLoss` reads all taps together, and
+compares the feature vectors of single positions. The canvas is the picture that is optimised.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +23,11 @@ PIXELS = "pixels"
 
 
 class ContentLoss(NamedTuple):
-    """A content loss, in two parts: what is summed over positions, and the loss made from the sum.
+    """A content loss in two functions: one sums over the feature map, one turns the sum into the loss.
 
     Attributes:
       sums: function of (features of the canvas, features of the content), each [*batch, h, w, c];
-        returns a sum over the h * w positions, or a pytree of such sums.
+        returns a sum over the h * w positions (pixels of the feature map), or a pytree of such sums.
       value: function of (the result of `sums`, the number h * w * c as an int or a scalar array);
         returns the loss, a scalar.
       additive: whether `sums` really returns sums over positions: a position where the features of both
@@ -61,7 +62,7 @@ def weighted_mean(statistics: Sequence[Statistic], weights: Sequence[Any]) -> St
 
 
 class StyleLoss(NamedTuple):
-    """A style loss at one tap, as the functions that compute it.
+    """A style loss at one tap (layer), as the functions that compute it.
 
     For the canvas, `sums` and `statistic` compute what the loss compares, such as a Gram matrix. For
     the styles, `blend` and `target` then turn their statistics into one target. `distance` compares the
@@ -75,7 +76,8 @@ class StyleLoss(NamedTuple):
 
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
-        over the h * w positions. Features may be bfloat16; the sums must be float32 at least.
+        over the h * w positions (pixels of the feature map). Features may be bfloat16; the sums must
+        be float32 at least.
       statistic: function of (sums, number of positions); returns the statistic, a pytree. For masked
         features, the number of positions is the sum of T² over the mask T, a scalar array.
       distance: function of (statistic of the canvas, target of the style, `Extent` of the canvas);
@@ -121,7 +123,7 @@ class StyleLoss(NamedTuple):
     def measure(
         self, features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST
     ) -> Statistic:
-        """Return the statistic of a whole picture, given its features [h, w, c] at one tap."""
+        """Return the statistic of a whole picture, given its features [h, w, c] at one layer."""
         return self.statistic(self.sums(features, products), positions(features))
 
     def sums_of_masked(
@@ -138,11 +140,11 @@ class StyleLoss(NamedTuple):
 
 
 class MatchingLoss(NamedTuple):
-    """A style loss that compares positions of the canvas with positions of the style.
+    """A style loss that compares single feature vectors of canvas and style, not statistics of all.
 
-    The loss reads the features of whole pictures, at all style taps together, so it cannot be computed
-    in tiles or in bands. Several styles are treated as one set of positions, which has all positions of
-    each style; the weights of the styles cannot be chosen.
+    The loss reads the features of whole pictures, at all style taps (layers) together, so it cannot be
+    computed in tiles, or in one horizontal band per device. The feature vectors of several styles are
+    put into one set; the weights of the styles cannot be chosen.
 
     Each style is turned into the orientations that `turns` lists, and each turned picture counts as a
     picture of the style. Below, "features by tap" are a dictionary: tap -> features [h, w, c].
@@ -166,8 +168,8 @@ class MatchingLoss(NamedTuple):
       costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
         arguments of `target`), of which it reads only shapes and types; returns the `MatchingCosts`,
         from which memory and time are estimated. If None, only the target's memory is counted.
-      turns: the orientations in which each style is measured, as numbers of quarter turns. By default,
-        a style is measured only in the orientation in which it is given.
+      turns: the orientations in which each style is used, as numbers of quarter turns. By default, a
+        style is used only in the orientation in which it is given.
       parts: names of the terms of the loss, if it does not have one term for each style tap. Then
         `distances` returns a dictionary from these names to losses, and the recipe's
         `style_layer_weights` has a weight for each name.
@@ -188,17 +190,17 @@ class MatchingLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """False: a loss of this kind is not a sum over positions; see `StyleLoss.additive`."""
+        """False: this loss is not computed from sums over feature maps; see `StyleLoss.additive`."""
         return False
 
 
 class MatchingCosts(NamedTuple):
-    """The memory and the arithmetic that a `MatchingLoss` or a `JointContentLoss` takes.
+    """The memory and the number of operations that a `MatchingLoss` or a `JointContentLoss` needs.
 
-    What the network takes is not included; the modules of `nst_jax.scaling` add it.
+    Those of the network, which computes the features, are not included: `nst_jax.scaling` adds them.
     """
 
-    target_bytes: int  # memory of the target, which lasts for a whole scale
+    target_bytes: int  # memory of the target, which is kept for all updates at one resolution
     update_bytes: int = 0  # memory for the loss and its gradient in one update
     update_operations: float = 0.0  # number of additions and multiplications in one update
     measure_bytes: int = 0  # memory while the target is computed, in addition to `target_bytes`
@@ -212,9 +214,9 @@ AnyStyleLoss: TypeAlias = StyleLoss | MatchingLoss
 class JointContentLoss(NamedTuple):
     """A content loss that reads all content taps together, and the features of whole pictures.
 
-    It cannot be computed in tiles or in bands, and can only be used together with a style loss that is
-    a `MatchingLoss`. "Features by tap" are a dictionary: tap -> features [h, w, c]. Their first entry
-    is the picture itself [h, w, 3], under the key `PIXELS`.
+    It cannot be computed in tiles, or in one horizontal band per device. It can only be used together
+    with a style loss that is a `MatchingLoss`. "Features by tap" are a dictionary: tap (layer) ->
+    features [h, w, c]. Their first entry is the picture itself [h, w, 3], under the key `PIXELS`.
 
     Attributes:
       distance: function of (features of the canvas by tap, features of the content by tap, the (height,
@@ -230,7 +232,7 @@ class JointContentLoss(NamedTuple):
 
     @property
     def additive(self) -> bool:
-        """False: a loss of this kind is not a sum over positions; see `ContentLoss.additive`."""
+        """False: this loss is not computed from sums over feature maps; see `ContentLoss.additive`."""
         return False
 
 
@@ -281,7 +283,7 @@ class Extent(NamedTuple):
     update.
     """
 
-    positions: Count  # M, the number of positions of the canvas' features at the tap of the loss
+    positions: Count  # M, the number of pixels of the canvas' feature maps that the loss reads
     pixels: Count  # P, the number of pixels of the canvas
     step: Int[Array, "*batch"] | int = 0  # the update's number at this scale (resolution), from 0
 

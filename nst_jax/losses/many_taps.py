@@ -22,7 +22,7 @@ from nst_jax.losses.sums import at_least_float32
 def hypercolumns(
     features: Sequence[Array], shape: Shape, products: lax.Precision = lax.Precision.HIGHEST
 ) -> Float[Array, "*batch h_new w_new channels"]:
-    """Resize the features of several taps to one resolution and concatenate their channels.
+    """Resize the features of several taps (layers) to one resolution and concatenate their channels.
 
     First the features of each tap are divided by the tap's number of channels. Without this division, a
     deep tap, which has more channels, would contribute more to the length of a vector than a shallow
@@ -34,8 +34,8 @@ def hypercolumns(
       products: the precision of the matrix products that interpolate.
 
     Returns:
-      [*batch, height, width, sum of all c], float32 at least. The corner positions of every tap's
-      features are at the corner positions of the result (torch's `align_corners=True`).
+      [*batch, height, width, sum of all c], float32 at least. The features at the corners stay
+      at the corners of the result, as with torch's `align_corners=True`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -55,10 +55,10 @@ def hypercolumns(
 def _resized(x: FeatureMap, shape: Shape, products: lax.Precision) -> Array:
     """Resize features [*batch, h, w, c] linearly to the height and width in `shape`.
 
-    The corner positions stay at the corners.
+    The features at the corners stay at the corners, as with torch's `align_corners=True`.
     """
-    # The interpolation multiplies by a small matrix along each axis. If it gathered the neighbours of
-    # each position by their indices instead, the gradient would be a scatter, which is slow on CPUs.
+    # The interpolation multiplies by a small matrix along each axis. If it gathered neighbouring
+    # features by their indices instead, the gradient would be a scatter, which is slow on CPUs.
     for axis, (old, new) in enumerate(zip(x.shape[-3:-1], shape, strict=True)):
         if old == new:
             continue
@@ -89,15 +89,15 @@ def _interpolation(old: int, new: int, dtype: Any) -> Float[Array, "new old"]:
 def sampled(
     features: Sequence[Array], places: Places, shrinks: Sequence[int], *, between: bool = True
 ) -> Float[Array, "n channels"]:
-    """Read the features of several taps at places of a picture and concatenate their channels.
+    """Read the features of several taps (layers) at places of a picture; concatenate their channels.
 
     Args:
       features: features [h, w, c] of each tap.
       places: [n, 2], the (row, column) of each place, in pixels of the picture.
       shrinks: for each tap, how many times fewer rows and columns its features have than the picture: 4
         after two poolings. Place (r, q) of the picture is then at (r / 4, q / 4) in the features.
-      between: whether features are interpolated linearly between positions. If False, r / 4 and q / 4
-        are rounded down to a position, and its features are read. Static.
+      between: whether features are interpolated linearly between the pixels of a feature map. If False,
+        r / 4 and q / 4 are rounded down instead. Static.
 
     Returns:
       [n, sum of all c], float32 at least. A place beyond the last row or column of the features reads

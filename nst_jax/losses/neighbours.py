@@ -93,7 +93,7 @@ def nearest_indices(
 def cosine_shares(
     vectors: Vectors, partners: Vectors, sizes: Sequence[int]
 ) -> tuple[Float[Array, " n"], ...]:
-    """Return the cosine distance of each vector to its partner, split into one share for each tap.
+    """Return the cosine distance of each vector to its partner, split into a part for each tap (layer).
 
     Args:
       vectors: [n, c], each the channels of all taps (layers) one after another.

@@ -1,4 +1,4 @@
-"""Small functions for sums over the positions of features [h, w, c], of which there are h * w.
+"""Small functions for sums over the h * w positions (pixels) of feature maps [h, w, c].
 
 They count positions, multiply features by a mask, choose a dtype in which sums are accurate, and turn a
 sum over positions into a statistic or a loss.
@@ -12,14 +12,15 @@ from jaxtyping import Array, Float
 
 from nst_jax._types import FeatureMap, Scalar
 
-# A mask T, with a value in [0, 1] for each position. In the sums of a loss, a position counts T² times,
-# since a Gram matrix sums products of two features, and each feature is multiplied by T.
+# A mask T, with a value in [0, 1] for each pixel of a feature map. In the sums of a loss, a pixel has
+# the weight T², since a Gram matrix sums products of two features, and each is multiplied by T.
 PositionMask: TypeAlias = Float[Array, "h w"]
 
 
-# A number of positions. It is an int, or a symbolic size (see `jax.export`), or a scalar array of
-# floats. It is an array in two cases: as the sum of T² over a mask T; and for a picture that lies in a
-# larger array, since the number of its positions is known only when the compiled program runs.
+# A number of positions (pixels of a feature map). It is an int, or a symbolic size (see `jax.export`),
+# or a scalar array of floats. It is an array in two cases: as the sum of T² over a mask T; and for a
+# picture that lies in a larger array, since the number of its positions is known only when the compiled
+# program runs.
 Count: TypeAlias = Any
 
 
@@ -42,11 +43,11 @@ def masked(features: FeatureMap, mask: PositionMask) -> FeatureMap:
 
 
 def as_float(count: Count) -> Any:
-    """Return a number of positions as a float, with which arrays can be multiplied and divided.
+    """Return a number of pixels of a feature map as a float, by which arrays can be divided.
 
     An int becomes a Python float, since JAX would convert it to int32, in which it may overflow. A
     number computed from symbolic sizes (see `jax.export`) becomes a float32 array. A JAX array, such as
-    the sum of the weights of positions, is returned unchanged.
+    the sum of the weights of these pixels, is returned unchanged.
     """
     if isinstance(count, jax.Array):
         return count
@@ -54,20 +55,28 @@ def as_float(count: Count) -> Any:
 
 
 def mean_over_positions(sums: Array, count: Count) -> Array:
-    """Return sums over positions, divided by `count`, the number of positions.
+    """Return sums over the pixels of feature maps, divided by `count`, the number of these pixels.
 
-    For a raw Gram matrix R (a sum over M positions), this is the mean G = R / M.
+    For a raw Gram matrix R (a sum over M pixels), this is the mean G = R / M.
     """
     return sums / as_float(count)
 
 
 def half(total: Scalar, size: object) -> Scalar:
-    """Return `total` / 2. Losses call such functions with `size` as well, which is not used here."""
+    """Return `total` / 2, as a loss that is half of a sum.
+
+    `size` is not used. Losses pass the size of picture or features too, since other functions that
+    turn a sum into a loss divide by it.
+    """
     del size
     return total / 2
 
 
 def unchanged(total: Scalar, size: object) -> Scalar:
-    """Return `total`. Losses call such functions with `size` as well, which is not used here."""
+    """Return `total`, as a loss that is a plain sum.
+
+    `size` is not used. Losses pass the size of picture or features too, since other functions that
+    turn a sum into a loss divide by it.
+    """
     del size
     return total

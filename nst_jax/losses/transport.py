@@ -169,12 +169,12 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 
 # --- The style loss -------------------------------------------------------------------------------
 
-# Largest number of places at which canvas and content are read in one update.
+# In each update, the losses read colours and features at random pixels of the canvas and at the same
+# pixels of the content. This is the largest number of these pixels.
 PLACES = 1024
 
-# Each style is read at the beginning of a scale (resolution), in `DRAWS` draws of at most
-# `PLACES_OF_STYLE` random places. A draw has no place twice, but different draws may have the same
-# place.
+# Colours and features of a style are read once for each scale (resolution): `DRAWS` times, each time at
+# up to `PLACES_OF_STYLE` random pixels, all different. Two of these samples may have pixels in common.
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 
@@ -186,7 +186,7 @@ PARTS = ("transport", "moments", "palette")
 def shrink_of(name: str) -> int:
     """Return how many rows of the picture one row of features stands for: 4 after two poolings.
 
-    `name` is a tap, or `PIXELS` for the picture itself.
+    `name` is the name of a layer, or `PIXELS` for the picture itself.
     """
     return 1 if name == PIXELS else 1 << halvings(layer_of(name))
 
@@ -197,10 +197,11 @@ def vectors_at(
     """Return the colour and the features at each place as one vector.
 
     Args:
-      features: features by tap, preceded by the picture itself under the key `PIXELS`.
+      features: features by layer, preceded by the picture itself under the key `PIXELS`.
       places: [n, 2], the (row, column) of each place in px.
       share: the number by which features, but not colours, are multiplied.
-      between: whether features are interpolated between positions; see `many_taps.sampled`.
+      between: whether features are interpolated linearly between the pixels of a feature map; see
+        `many_taps.sampled`.
 
     Returns:
       The vectors, one in each row.
@@ -218,10 +219,12 @@ def style_at_places(
     *,
     unit: float,
 ) -> dict[str, Array]:
-    """Return the target of the style loss: vectors of the styles at random places, and their moments.
+    """Return what the style loss compares the canvas with: vectors of the styles, and their moments.
+
+    Each vector has the colour and the features at a random pixel of a style.
 
     Args:
-      pictures: for each style, its features by tap, preceded by the picture itself under the key
+      pictures: for each style, its features by layer, preceded by the picture itself under the key
         `PIXELS`.
       shapes: (height, width) of each style in px.
       products: the precision of matrix products.
@@ -259,7 +262,7 @@ def transport_distances(
     """Return the three terms of STROTSS' style loss, by their names in `PARTS`.
 
     Args:
-      features: features of the canvas by tap, preceded by the canvas itself under the key `PIXELS`.
+      features: features of the canvas by layer, preceded by the canvas itself under the key `PIXELS`.
       shape: (height, width) of the canvas in px.
       style: the result of `style_at_places`.
       matches: not used; the nearest vectors are sought anew in each update.
@@ -290,7 +293,8 @@ def transport_costs(
     """Return the memory and the number of operations that the style loss of STROTSS needs.
 
     Args:
-      features: arrays with the shapes of the canvas' features by tap, and of the canvas itself.
+      features: a dictionary of arrays: layer -> the canvas' features there, and `PIXELS` -> the canvas.
+        Only the shapes of the arrays are used.
       shape: (height, width) of the canvas in px.
       pictures: not used.
       shapes: (height, width) of each style in px.
@@ -341,8 +345,8 @@ def self_similarity_at_places(
     loss, see `self_similarity.self_similarity_distance`.
 
     Args:
-      canvas: features of the canvas by tap, preceded by the canvas itself under the key `PIXELS`.
-      content: features of the content by tap, preceded by the content itself under the key `PIXELS`.
+      canvas: features of the canvas by layer, preceded by the canvas itself under the key `PIXELS`.
+      content: features of the content by layer, preceded by the content itself under the key `PIXELS`.
       shape: (height, width) of canvas and content in px.
       step: number of the update, which determines the random places.
       unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
@@ -356,7 +360,8 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
     """Return the memory and the number of operations that the content loss of STROTSS needs.
 
     Args:
-      features: arrays with the shapes of the canvas' features by tap, and of the canvas itself.
+      features: a dictionary of arrays: layer -> the canvas' features there, and `PIXELS` -> the canvas.
+        Only the shapes of the arrays are used.
       shape: (height, width) of the canvas in px.
     """
     count = number_of_places(shape, PLACES)

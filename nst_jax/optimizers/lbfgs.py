@@ -43,17 +43,23 @@ class Memory(NamedTuple):
     inverse: Float[Array, " history"]  # 1 / (y . s) of each pair
     # Number of pairs that were ever stored; of these, the buffers still have the last `history` ones.
     kept: Int[Array, ""]
-    # (y . s) / (y . P y) of the newest pair, where P is the linear map that `Guess` describes.
+    # (y . s) / (y . P y) of the newest pair. This number times the matrix P is the first approximation
+    # of the inverse Hessian; see `Guess`.
     scale: Float[Array, ""]
 
 
-# A linear map P of the parameters. L-BFGS starts from `Memory.scale` times P as its approximation of
-# the inverse Hessian, and corrects this approximation by the pairs (s, y) in its memory.
+# A function that multiplies a pytree, shaped like the parameters, by a symmetric matrix P. L-BFGS
+# starts from `Memory.scale` times P as its approximation of the inverse Hessian, and corrects this
+# approximation by the pairs (s, y) in its memory.
 Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
 def _identity(a: PyTree) -> PyTree:
-    """Return a pytree unchanged; as a `Guess`, this means an equal curvature in all directions."""
+    """Return a pytree unchanged.
+
+    With this function as the first approximation of the inverse Hessian, up to a factor, L-BFGS assumes
+    that the loss has the same curvature in all directions.
+    """
     return a
 
 
@@ -143,7 +149,8 @@ def _newton_direction(
       change: the change y of the gradient that was given to `_remember`.
       fresh: whether `_remember` added a pair. If so, `scale` is computed from this pair; if not,
         `scale` stays as it is.
-      guess: the linear map P, which `Guess` describes.
+      guess: multiplies a pytree by the matrix P. `memory.scale` times P is the first approximation of
+        the inverse Hessian.
     """
     history = memory.inverse.shape[0]
     pairs = jnp.minimum(memory.kept, history)
@@ -435,10 +442,10 @@ def lbfgs(
 
 
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
-    """Return the first approximation of the inverse Hessian, up to a factor, as a linear map.
+    """Return the function that applies the first approximation of the inverse Hessian, up to a factor.
 
-    This map is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part of
-    the array is the canvas, as `lbfgs` describes.
+    This function is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part
+    of the array is the canvas, as `lbfgs` describes.
     """
 
     def of_picture(picture: Array) -> Array:

@@ -1,7 +1,8 @@
 """`rate`, which rates a picture by all raters at once, and what is needed to interpret its result.
 
-`Rating` is the record that `rate` returns, `RATERS` describes each rater, and `unused_taps` and
-`parties` help to compare recipes fairly.
+A rater is a function that measures one property of a painted picture, such as the distance of its
+colours from those of the style. `rate` returns a `Rating` with the values of all raters, and `RATERS`
+describes each of them. `unused_taps` and `parties` help to compare recipes fairly.
 """
 
 from collections.abc import Mapping
@@ -59,7 +60,9 @@ class Rating(NamedTuple):
 
 @dataclass(frozen=True)
 class Rater:
-    """The description of a rater, whose value is the field of the same name in `Rating`.
+    """The description of a rater, a function that measures one property of a painted picture.
+
+    Its value is the field of the same name in `Rating`.
 
     Attributes:
       of: what the rater rates: `"style"`, `"content"` or `"artefacts"`.
@@ -95,11 +98,12 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
     }
 )
 
-# The taps (layers) at which Gram matrices and Gaussians are compared by default. The recipe `default`
-# reads none of these taps, so these raters favour it less than they would at taps that it reads.
+# The layers at which Gram matrices, and Gaussians fitted to the features, are compared by default. The
+# losses of the recipe `default` read none of these layers. If they did, the results of this recipe
+# would be rated too well.
 TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
-STRUCTURE = "relu3_1"  # the tap at which the rater `self_similarity` compares features
+STRUCTURE = "relu3_1"  # the layer whose features the rater `self_similarity` compares
 
 # Before self-similarities are compared, pictures are reduced to this longer side in px if theirs is
 # longer, since the cost of the comparison grows with the fourth power of the side.
@@ -128,9 +132,9 @@ def rate(
       picture: [h, w, 3] sRGB in [0, 1], the result to rate, at least 48 px on each side.
       content: [h_content, w_content, 3] sRGB in [0, 1], the photograph, at least 16 px on each side.
       style: [h_style, w_style, 3] sRGB in [0, 1], the style picture, at least 16 px on each side.
-      taps: names of the taps (layers) at which Gram matrices and Gaussians are compared. Recipes are
-        compared more fairly at taps that their losses do not use; `unused_taps` returns such taps.
-        Static under `jax.jit`.
+      taps: names of the layers at which Gram matrices, and Gaussians fitted to the features, are
+        compared. Recipes are compared more fairly at layers that their losses do not use; `unused_taps`
+        returns such layers. Static under `jax.jit`.
 
     Returns:
       A `Rating` of scalars; `rate(...)._asdict()` gives them by name.
@@ -263,7 +267,7 @@ def parties(recipe: Recipe) -> dict[str, str]:
     """Return the raters that favour a recipe, since they measure nearly what the recipe minimises.
 
     The raters `gram` and `wasserstein` favour every recipe that has a style loss. They do so even if
-    they compare features at the taps from `unused_taps`, since the layers of a network depend on each
+    they compare features at the layers from `unused_taps`, since the layers of a network depend on each
     other.
 
     Args:

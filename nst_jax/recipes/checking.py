@@ -37,10 +37,11 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
       ValueError: for unknown taps, or unknown words such as one for `colors`; for more or fewer layer
         weights than taps; for weights that are negative or not finite, and style shares that are all 0;
-        for fewer than one update; for numbers that a size rule, a start, an optimiser or a schedule
-        does not allow; for a loss that is declared additive (a sum over positions) and is not; for a
-        tile size that does not suit the network; and for values that exclude each other, such as
-        clipping with an optimiser that undoes bad updates, or tiles with a loss that is not additive.
+        for fewer than one update; for numbers that a size rule, the choice of the first canvas, an
+        optimiser or a schedule does not allow; for a loss that is declared additive (a sum over
+        the pixels of feature maps) and is not; for a tile size that does not suit the network; and for
+        values that exclude each other, such as clipping with an optimiser that undoes bad updates, or
+        tiles with a loss that is not additive.
         The message names the value.
     """
     if not isinstance(recipe, Recipe):
@@ -190,8 +191,8 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-# Largest value of `region_growth`, the number of positions by which the masks of regions are extended
-# at each tap.
+# Largest value of `region_growth`: by how many pixels of the feature maps the masks of regions are
+# extended at each layer that the style loss reads.
 MOST_GROWTH = 64
 
 
@@ -290,8 +291,8 @@ def _check_pictures(pictures: Pictures) -> None:
             _checks.number(jax.tree_util.keystr(path).lstrip("."), value, least=0)
 
 
-# For each field of `Pictures` whose value is a word: the words that it may have, and what an error
-# message calls such a word.
+# For each field of `Pictures` whose value is one of a few strings: these strings, and what an error
+# message calls the value.
 _WORDS = {
     "colors": (finishing.COLORS, "choice of colours"),
     "color_map": (tuple(color.MAPS), "map of colours"),
@@ -450,7 +451,8 @@ def check_not_cut(recipe: Recipe) -> None:
 
     Raises:
       ValueError: if the recipe has tiles although a loss is not additive (not computed from sums over
-        positions), or although the network's padding wraps around; the message names the reason.
+        the pixels of feature maps), or although the network's padding wraps around; the message names
+        the reason.
     """
     if not recipe.network.tile:
         return

@@ -58,17 +58,18 @@ def update_operations(
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
     convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
     second. Of the losses, products of matrices, sorts and gathers count. With tiles, the distances of
-    style losses count once for all tiles. The optimiser's own arithmetic, under a thousandth of the
-    total, is left out.
+    style losses are computed once, from the sums of all tiles. The optimiser's own arithmetic, under a
+    thousandth of the total, is left out.
 
     Args:
       shape: (height, width) of the canvas.
-      recipe: only its taps, losses and network matter. With tiles, the forward pass is computed twice,
-        first for the sums that the losses need, and the pixels around a tile on which its features
-        depend are computed in several tiles. `network.remat` adds one forward pass, except on a CPU.
+      recipe: only its losses, the layers that they read, and the network matter. With tiles, there are
+        more operations: the forward pass is computed twice, first for the sums that the losses need;
+        and tiles overlap, since the features of a tile depend on pixels around it. `network.remat` adds
+        one forward pass, except on a CPU.
       platform: "cpu", "gpu" or "tpu".
-      style_shapes: (height, width) of each style, which matter only to losses that compare positions;
-        None means the canvas' shape.
+      style_shapes: (height, width) of each style; None means the canvas' shape. They matter only to
+        losses that compare single feature vectors, such as `losses.MatchingLoss`.
       devices: number of devices that share the canvas; the result is for one of them.
       regions: number of regions with styles of their own, plus one for the region of the default style.
       pictures: number of canvases of this shape that one program updates at once.
@@ -135,11 +136,11 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
 def _forward_to(
     shape: Shape, taps: Iterable[str], recipe: Recipe, grid: tiles.Grid | None, *, style: bool
 ) -> float:
-    """Return the number of operations of a forward pass to the deepest of `taps`, over all tiles.
+    """Return the number of operations of a forward pass of VGG-19, over all tiles of a picture.
 
     Args:
       shape: (height, width) of the picture.
-      taps: the taps that are read.
+      taps: the layers that are read; the pass ends at the deepest of them.
       recipe: the recipe of the run.
       grid: how the picture is cut into tiles; None if it is computed whole.
       style: whether the sums of the style losses are included.
@@ -152,7 +153,10 @@ def _forward_to(
 
 
 def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of computing the targets of one scale (resolution)."""
+    """Return the number of operations of computing what the losses compare the canvas with.
+
+    These are the features of the content and the statistics of the styles, at one scale (resolution).
+    """
     styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
     total = content_operations(scale.shape, recipe, devices=devices) + sum(styles)
     return total + matching_operations(scale, recipe)
@@ -161,8 +165,8 @@ def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> f
 def matching_operations(scale: Scale, recipe: Recipe) -> float:
     """Return the number of operations of finding the matches of a style loss once, at one scale.
 
-    The matches are the indices of the most similar place in the style, for each position of the canvas.
-    The result is 0 if the style loss does not keep matches fixed between updates.
+    A match is the index of the style's feature vector that is most similar to one of the canvas. The
+    result is 0 if the style loss does not keep its matches fixed during a scale (resolution).
     """
     loss, taps = recipe.terms.style_loss, recipe.terms.style_taps
     if not isinstance(loss, losses.MatchingLoss) or loss.matches is None:

@@ -240,7 +240,7 @@ def _dialect_of(path: Path, arrays: Mapping[str, StoredArray]) -> _Dialect:
     """Return how a file names and stores its layers, judging by the names of the first layer's arrays.
 
     Raises:
-      Refusal: if the file has no dialect in `_DIALECTS`.
+      Refusal: if the names are those of none of the `_DIALECTS`.
     """
     first = next(iter(LAYERS))
     for dialect in _DIALECTS:

@@ -52,7 +52,10 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Loaded(NamedTuple):
-    """A picture to paint, and what was read from its files: content, styles, regions, protection."""
+    """A picture to paint, and what was read from its files: content, styles, and masks.
+
+    The masks are those of regions and of protected parts, which keep the content.
+    """
 
     entry: Entry
     content: images.Picture
@@ -87,14 +90,17 @@ class BatchEnding(NamedTuple):
 
 
 def plan_group(group: Group, job: BatchJob) -> Plan:
-    """Plan how to paint the pictures of a group together: tiles, chunks and all that saves memory."""
+    """Decide how the pictures of a group are painted together, so that they fit into memory.
+
+    This includes the size of tiles, and how many of the pictures are computed at once.
+    """
     entries, scales = group.entries, group.scales
     recipe = groups.joint_recipe(entries, group.varying)
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
-    # If a style loss compares positions, the plan must know the shapes of the styles of each picture.
-    # For all other losses, it is enough to know which shapes there are.
+    # If a style loss compares single feature vectors, its memory depends on the shapes of the styles of
+    # each picture. For all other losses, it is enough to know which shapes there are.
     if not recipe.terms.matched:
         shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
@@ -185,15 +191,15 @@ def paint_group(
         return _joined(parts)
     begun = time.perf_counter()
     try:
-        # The group is planned only now, after its pictures were read, since they take memory that the
-        # plan must not count as available.
+        # How to paint the group in the available memory is decided only now. Its pictures have been
+        # read, so the memory that they take no longer counts as available.
         plan = plan_group(group._replace(entries=tuple(one.entry for one in loaded)), job)
         found = _paint_together(params, loaded, plan, job, progress)
     except Exception as error:
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", message_of(error))]
         # The group may have failed for lack of memory. A picture takes the least memory if it is
-        # painted alone and in an array of its own size, not in a bucket.
+        # painted alone and in an array of its own size, not in a bucket (a larger array).
         if by_cost:
             progress.say(
                 f"note: a bucket failed; its pictures are painted alone: {message_of(error)}"
@@ -234,8 +240,8 @@ def _paint_together(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     contents, styles = _pictures(loaded)
-    # A picture with regions or protection is a group of its own. So either this group is a single
-    # picture, or none of its pictures has regions or protection.
+    # A picture with regions or protected parts is never grouped with others. So either there is only
+    # one picture here, or none of them has regions or protected parts.
     controls = loaded[0].controls
     opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
     members = members_of(
@@ -477,8 +483,8 @@ def _sizes(count: int, most: int) -> set[int]:
 
 def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
     """Return one line of text about the memory of the group that takes most memory."""
-    # Groups with equal keys take equal memory, so one of them stands for all. The keys do not contain
-    # the numbers in a recipe, since memory does not depend on them.
+    # Groups with an equal `key` take equal memory, so only one of them is planned. `key` contains the
+    # structure of a recipe but not its numbers, on which memory does not depend.
     alike = {}
     for group in parts:
         first, last = group.entries[0], group.scales[-1]
@@ -517,7 +523,7 @@ def run_batch(
       weights: description of the weights file.
       job: the whole batch.
       rest: the batch without its finished pictures.
-      finished: records of the finished pictures.
+      finished: a `Record` of each picture that an earlier start of the batch has finished.
       runner: the function that paints `rest`, such as `paint_here`.
       display: where progress is shown.
 
@@ -662,7 +668,10 @@ def _enlarged(entries: Sequence[Entry]) -> list[str]:
 
 
 def _renamed(entries: Sequence[Entry]) -> list[str]:
-    """Return a note for each result whose name got a number to differ from that of another result."""
+    """Return a note for each result whose file name ends in a number, such as `cat_night-2.png`.
+
+    The number was added because another result of the batch would have the same file name.
+    """
     notes = []
     for entry in entries:
         blended = entry.recipe.terms.blended_styles(entry.styles)

@@ -92,8 +92,8 @@ def paint_on_ray(
       weights: description of the weights file.
       batch: the batch without its finished pictures.
       display: where to show progress.
-      report: called with the `Record` of each picture: when an actor returns the record, or at the end
-        if no actor did.
+      report: called with a `Record` of how the painting of each picture ended: when an actor returns
+        the record, or at the end if no actor did.
     """
     import ray
 
@@ -147,7 +147,8 @@ class PackedGroup(NamedTuple):
     """
 
     entries: tuple[dict[str, Any], ...]  # for each `Entry`, its fields by name
-    varying: tuple[bool, ...]  # for each number of the recipe, whether it differs in the group
+    # For each number in the recipe, whether it may differ between the entries.
+    varying: tuple[bool, ...]
 
 
 class ActorInputs(NamedTuple):
@@ -201,7 +202,8 @@ def _paint_blocks(
     Ray gives each actor blocks of several groups.
 
     Yields:
-      For each block, when it is done, the records of how its pictures ended.
+      For each block, when it is done, a `Record` for each of its pictures: whether it was painted or
+      has failed.
     """
     import ray.data
 
@@ -275,7 +277,7 @@ class RayProgress:
     """Shows the progress of all actors together, and the estimated time that is left."""
 
     def __init__(self, groups: Sequence[Group], display: Display) -> None:
-        self.reported: set[int] = set()  # numbers of the pictures that have ended
+        self.reported: set[int] = set()  # numbers of the pictures that were painted or have failed
         self._costs = {
             entry.number: GroupWork(1, entry.scales).cost
             for group in groups
@@ -284,10 +286,10 @@ class RayProgress:
         self._display, self._begun = display, time.monotonic()
 
     def add(self, records: Sequence[Record]) -> None:
-        """Count pictures that have ended, and show the progress.
+        """Count pictures that were painted or have failed, and show the progress.
 
         Args:
-          records: the records of these pictures, which one actor has painted.
+          records: how the painting of each of these pictures ended, as reported by one actor.
         """
         self.reported |= {record.row for record in records}
         done, total = sum(self._costs[row] for row in self.reported), sum(self._costs.values())

@@ -1,8 +1,7 @@
 """Limits on what a visitor may ask of this machine; safe file names; messages that show no paths.
 
 A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
-optimisation, which a visitor began. A start is a picture from which a run starts. A position is a
-checkpoint of a run, from which the run can go on.
+optimisation, which a visitor began.
 """
 
 import re
@@ -22,7 +21,7 @@ MOST_STREAMS = 4
 # Runs (each is the painting of one picture) of all visitors that wait or paint at a time.
 MOST_RUNS = 8
 MOST_SNAPSHOTS = 48  # pictures of one run that are kept on disk
-# Bytes of one run's positions (checkpoints) that are kept on disk; at 512 px, each has some 50 MB.
+# Bytes of all checkpoints of one run that are kept on disk; at 512 px, a checkpoint has some 50 MB.
 MOST_POSITION_BYTES = 400 * 10**6
 MOST_STYLES = 4  # styles blended in one picture
 MOST_STEPS = 10_000  # updates of one run

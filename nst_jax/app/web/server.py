@@ -434,7 +434,7 @@ class Server:
     # --- Runs -------------------------------------------------------------------------------------
 
     async def begin(self, request: Request, visitor: Visitor) -> Response:
-        """Begin a run with the settings in the body of the request; send `Visitor.status` as JSON."""
+        """Begin to paint a picture with the settings in the request's body; send `Visitor.status`."""
         given = await _json(request)
         await asyncio.to_thread(
             visitor.begin,
