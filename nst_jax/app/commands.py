@@ -256,15 +256,15 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
 
 def batch(contents: Sequence[Path], chosen: Chosen) -> int:
-    """Paint the unfinished pictures of a batch, print what failed, and return the exit code."""
+    """Paint those pictures of a batch that are not finished yet, print errors; return the exit code."""
     with_ray = chosen["runner"] == "ray"
     with ExitStack() as resources:
         if with_ray:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
         job.folder.mkdir(exist_ok=True)
-        # The result manifest is reserved before this process finds out which pictures are finished.
-        # Otherwise another process could begin to paint the same pictures.
+        # The result manifest is locked before this process finds out which pictures are finished.
+        # Without the lock, another process could begin to paint the same pictures.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())

@@ -29,12 +29,12 @@ LARGEST = 384  # longest side of a preview in px; painting a larger one would ta
 # Seconds for which a run without `--every` waits for its preview. They suffice to paint the preview,
 # but not to compile the programs for that; these are compiled only once, and later runs load them. With
 # `--every`, the user has asked for pictures during the run, and the run waits as long as the preview
-# takes. It waits before it is planned, since planning at the same time would slow the preview down.
+# takes. Even the planning of the run waits, since it would slow the preview down.
 PATIENCE = 1.5
 
 
 class Preview(AbstractContextManager):
-    """A picture that the file of the result shows until the run writes its first canvas there.
+    """A fast approximate result, which the result file has until the run writes its first canvas.
 
     The run has its first canvas only when it has computed its targets and compiled its programs, which
     may take a minute. The preview is painted in a second thread. It replaces the picture of an earlier

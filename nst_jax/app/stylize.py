@@ -79,8 +79,8 @@ class _Asked(NamedTuple):
     """What the options of `stylize` ask for, before the pictures are read."""
 
     recipe: Recipe
-    # The start that `--init` names: an instance of a class in `nst_jax.recipes.starts`, or an image
-    # [h, w, 3]; None without `--init`.
+    # What `--init` gives as the first canvas: an instance of a class in `nst_jax.recipes.starts`, which
+    # makes it, or an image [h, w, 3]; None without `--init`.
     init: Any
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs

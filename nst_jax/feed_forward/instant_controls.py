@@ -29,8 +29,8 @@ WITHOUT_PICTURE = ("style", "content-after")
 class ControlledRequest(NamedTuple):
     """One picture to paint, and what the artist's controls do to it after that."""
 
-    request: Request  # the content as the network shall see it, the network, and the style
-    finish: Callable[[AnyImage], Image]  # takes the picture that was painted, returns the result
+    request: Request  # what to paint: the prepared content, the network, and the style
+    finish: Callable[[AnyImage], Image]  # maps the painted picture to the result
 
 
 def check_colors_and_realism(colors: str, realism: Any) -> None:
@@ -90,9 +90,11 @@ def controlled_request(
       painter: makes the request.
       content: the content [h, w, 3] at the size of the result.
       style: the checked style, its pictures at their final sizes.
-      recipe: its `pictures` say whose colours the result has, and how realistic it is.
-      given: protection and opacities, from `controls.given.checked_controls`. Its regions are left out,
-        since the network paints the whole picture in one style.
+      recipe: its `pictures.colors` says whose colours the result has, and its `pictures.realism` how
+        far the result gets the content's edges back.
+      given: the protected part (a mask of pixels that stay as in the content) and the opacities, from
+        `controls.given.checked_controls`. Its regions are left out, since the network paints the whole
+        picture in one style.
       strength: strength of the style, from 0 (the content is painted in its own style) to 1 (in
         `style`).
 
