@@ -73,7 +73,9 @@ _style_targets = Jitted(style_targets)
 class _Measured(NamedTuple):
     """The resized pictures of one scale, and the targets computed from them."""
 
-    content: Any  # [h, w, 3]; a NumPy array on the host if `Plan.in_bucket` is True
+    # [h, w, 3]. A NumPy array on the host if the canvas lies in an array that is larger than the canvas
+    # (`Plan.in_bucket`); otherwise an array on the device.
+    content: Any
     # Pictures [h', w', 3]: first the styles of the whole canvas, then the styles of single regions.
     styles: tuple[Any, ...]
     targets: Targets

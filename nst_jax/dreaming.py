@@ -200,7 +200,7 @@ def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
     """Return whether a dream ended with the very picture that it began with.
 
     Args:
-      shot: the last shot of the dream.
+      shot: the last `DreamShot` of the dream.
       content: the picture [h, w, 3], before any resizing.
       plan: the plan of the dream.
     """

@@ -479,7 +479,7 @@ def _planned(
     given: Given | None,
     bucket: buckets.Chosen,
 ) -> Plan:
-    """Return the plan of a run on checked pictures, for a caller who gave no plan."""
+    """Return a plan (scales, tiles, memory) for checked pictures, for a caller who gave no plan."""
     scales = prepare.scales_of(
         content.shape[:2],
         [style.shape[:2] for style in styles],

@@ -217,7 +217,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` without pictures and without `--shape`, and `--shape` with anything it replaces.
+    """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with what it replaces.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`.
     """
@@ -291,7 +291,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
-    """Check the options of the command `batch`, and return them with the rows to paint."""
+    """Check the options of the command `batch`, and return them with the pictures to paint."""
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)

@@ -83,8 +83,9 @@ class Preview(AbstractContextManager):
         """Begin to paint the preview, if the run should have one.
 
         If the preview would replace an existing picture, only `accept` writes it. Otherwise, the second
-        thread writes it as soon as it is painted. With `--every`, this method waits for that; without
-        `--every`, it waits for at most `PATIENCE` seconds.
+        thread writes it as soon as it is painted. With `--every`, by which unfinished canvases are
+        written during the run, this method waits for the preview; without it, it waits for at most
+        `PATIENCE` seconds.
 
         Args:
           content: the content picture.
@@ -128,9 +129,9 @@ class Preview(AbstractContextManager):
 
         Args:
           content: the content picture.
-          replace: whether the preview may be written over the picture of an earlier run. It may not
-            while the run can still be refused. A run with regions, for instance, is refused if a region
-            turns out to be empty when the targets are computed.
+          replace: whether the preview may be written over the picture of an earlier run. It must not be
+            while the input of the new run may still turn out to be invalid. A region may be found
+            empty, for instance, when the targets are computed.
         """
         self._accepted = True
         if self._painted is not None and self._replaces and replace:

@@ -119,8 +119,9 @@ def paint_job(
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
                 # If several processes paint, all must stop after the same update. `follow` sees to
-                # this: after each snapshot, it asks whether any process got a signal. The watch knows
-                # only of signals to its own process, so it may stop the run only if there is no other.
+                # this: after each snapshot, it asks whether any process got a signal. `watch`, which
+                # waits for the targets, knows only of signals to its own process. So it may stop the
+                # run only if there is no other process.
                 if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look

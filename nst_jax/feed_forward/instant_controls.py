@@ -1,9 +1,9 @@
 """The artist's controls for pictures that a feed-forward network paints: colours, realism, protection.
 
-A network paints the whole picture in one style, so there are no regions, and it cannot keep a part of
-the content unchanged while it paints. So the controls change the pictures that the network sees, and
-the picture that it has painted. The functions for this are those that `stylize` uses. A request says
-what is needed to paint one picture: the content, the network and the style.
+A network paints the whole picture in one style, so there are no regions with other styles, and it
+cannot keep a part of the content unchanged while it paints. So the controls change the pictures that
+the network sees, and the picture that it has painted. The functions for this are those that `stylize`
+uses. A request says what is needed to paint one picture: the content, the network and the style.
 """
 
 from collections.abc import Callable

@@ -35,9 +35,10 @@ class LossCost(NamedTuple):
 
 
 def sum_operations(loss: StyleLoss, channels: int) -> int:
-    """Return the number of operations per position for the sums of a style loss, such as Gram matrices.
+    """Return the operations at each position of the features for the sums of a style loss.
 
-    The gradient is not included.
+    From these sums, a style loss computes statistics such as Gram matrices. The gradient is not
+    included.
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER

@@ -159,7 +159,7 @@ class InstantJob:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that says how pictures are recoloured and finished."""
+        """The recipe that says how colours and edges of pictures are changed."""
         return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
@@ -458,7 +458,7 @@ def _rows(
     line, the error is raised instead.
 
     Args:
-      drafts: the pictures.
+      drafts: the pictures to paint, not checked yet.
       styles: the style of each picture.
       outputs: the path of each result.
       chosen: the options of the command.
