@@ -61,7 +61,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
 
 
 def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> PictureJob:
-    """Check what `stylize` would paint, and return it with its plan (scales, tiles, memory); paint nothing.
+    """Check what `stylize` would paint, and return it with its plan (tiles, memory); paint nothing.
 
     Args:
       content: path of the photo.
@@ -104,7 +104,7 @@ def _stylize_job(
     asked: _Asked,
     early: preview.Preview | None = None,
 ) -> PictureJob:
-    """Read and check all that `stylize` needs to paint, and return it with a plan (scales, tiles, memory).
+    """Read and check all that `stylize` needs to paint, and return it with a plan (tiles, memory).
 
     If `early` is given, it begins to paint a preview as soon as the size of the result is known.
     """
