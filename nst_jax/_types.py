@@ -111,8 +111,9 @@ class Targets(NamedTuple):
 
     content: Features  # content tap -> features of the content picture
     # Name of the style tap, e.g. "relu1_1" -> target of the style loss there, e.g. the style's Gram
-    # matrix. For the second style loss that a recipe may have, the names begin with "second_". With
-    # `guides`, the targets of all regions are stacked along a first axis.
+    # matrix. For the second style loss that a recipe may have, the names begin with "second_". If there
+    # are regions with styles of their own (`guides`), the targets of all regions are stacked along a
+    # first axis.
     style: dict[str, Any]
     # The content picture; None unless the recipe has a `matting_weight` or a `losses.JointContentLoss`.
     photo: Image | None = None

@@ -34,7 +34,7 @@ from nst_jax.scaling import sharding
 
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint one picture, with `--cluster` together with other processes; return the exit code."""
+    """Paint one picture; with `--cluster`, several processes paint it together. Return the exit code."""
     inputs = {"content": [content], "style": [path for path, _ in styles]}
     return run_picture_command(
         lambda given: _stylize_by_all(content, styles, given), inputs, chosen
@@ -76,7 +76,7 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
 
 
 class _Asked(NamedTuple):
-    """What the options of `stylize` ask for, before the pictures are read."""
+    """Settings and files that the options of `stylize` name, before the pictures are read."""
 
     recipe: Recipe
     # What `--init` gives as the first canvas: an instance of a class in `nst_jax.recipes.starts`, which

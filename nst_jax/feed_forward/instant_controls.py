@@ -27,7 +27,7 @@ WITHOUT_PICTURE = ("style", "content-after")
 
 
 class ControlledRequest(NamedTuple):
-    """One picture to paint, and what the artist's controls do to it after that."""
+    """A picture to paint by a network, and the function that then applies the artist's controls."""
 
     request: Request  # what to paint: the prepared content, the network, and the style
     finish: Callable[[AnyImage], Image]  # maps the painted picture to the result

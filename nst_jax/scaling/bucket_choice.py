@@ -35,8 +35,9 @@ class Costs(NamedTuple):
 # picture of 256 px in 0.37 s, which is 1.5e11 operations (`step-cpu.json`). If several pictures are
 # updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 5e11)
-# The same for all other devices: an H100 compiled three scales in 24 s, and updated a picture of 512 px
-# in 1.44 ms, which is 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
+# Costs that are assumed for all other devices on which no run was timed: an H100 compiled three scales
+# in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11 operations
+# (`gpu-nvidia-h100-80gb-hbm3.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 # Up to this number of picture shapes, all ways to divide them among buckets (see the module docstring)
