@@ -34,7 +34,7 @@ from nst_jax.scaling import sharding
 
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint one picture; with `--cluster`, several processes paint it together. Return the exit code."""
+    """Paint one picture (with `--cluster`, by several processes together); return the exit code."""
     inputs = {"content": [content], "style": [path for path, _ in styles]}
     return run_picture_command(
         lambda given: _stylize_by_all(content, styles, given), inputs, chosen
