@@ -59,10 +59,9 @@ class Params:
     pixels: str = field(metadata={"static": True})
 
 
-# A recipe is recorded in pictures and checkpoints. Fields that were added to recipes after the first
-# records had been written have this key in their dataclass metadata. Such a field is recorded only if
-# it differs from its default value, so that a recipe that does not use it gives the same record as
-# before.
+# The metadata of pictures and checkpoints describe the recipe. A field that was added to recipes in a
+# later version of this package has this key in its dataclass metadata. It is described only if it
+# differs from its default, so that a recipe that does not use it is described as in older versions.
 ADDED_LATER = "added later"
 
 
@@ -84,20 +83,21 @@ class Guides(NamedTuple):
     # Style tap -> [r + 1], the weight of each region's style loss; 0 for an empty region. The weights
     # at a tap sum to 1.
     shares: dict[str, Array]
-    # An additional content loss keeps protected parts close to the content. Tap at which it reads
-    # features -> [h', w', 1], the square roots of the weights of positions in this loss. Features are
-    # multiplied by them before the loss squares differences. Empty if nothing is protected.
+    # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
+    # This is a dictionary from the tap at which it reads features to [h', w', 1], the square roots of
+    # the weights of the positions in this loss. Features are multiplied by them before the loss squares
+    # differences. Empty if nothing is protected.
     held: dict[str, Array]
 
 
 class KeptContent(NamedTuple):
-    """The content picture, and how much of it each pixel of the result keeps, for protected parts.
+    """The content picture, and its share in each pixel of a canvas with protected parts.
 
     `controls.with_kept` uses these arrays to mix the content into the canvas.
     """
 
     content: Float[Array, "*batch h w 3"]
-    # The share of the content in each pixel, from 0 to 1, the same in all channels.
+    # The share, from 0 (only the canvas is seen) to 1 (only the content), the same in all channels.
     share: Float[Array, "*batch h w 3"]
 
 
@@ -111,13 +111,14 @@ class Targets(NamedTuple):
 
     content: Features  # content tap -> features of the content picture
     # Name of the style tap, e.g. "relu1_1" -> target of the style loss there, e.g. the style's Gram
-    # matrix. For the second style loss that a recipe may have, the names begin with "second_". With
-    # `guides`, the targets of all regions are stacked along a first axis.
+    # matrix. For the second style loss that a recipe may have, the names begin with "second_". If there
+    # are regions with styles of their own (`guides`), the targets of all regions are stacked along a
+    # first axis.
     style: dict[str, Any]
     # The content picture; None unless the recipe has a `matting_weight` or a `losses.JointContentLoss`.
     photo: Image | None = None
     guides: Guides | None = None  # None if there are no regions, protected or transparent parts
-    kept: KeptContent | None = None  # None if nothing is protected
+    kept: KeptContent | None = None  # None if no part of the content is protected
     # The real (height, width) of the canvas, if canvas and content lie at the top left of larger
     # arrays; None if they fill their arrays.
     size: RealSize | None = None
@@ -146,13 +147,14 @@ class Losses(NamedTuple):
 class State(NamedTuple):
     """The state of the optimisation loop. Made by `optimize.init`, advanced by `optimize.step`.
 
-    A new state has `step == -1`: its first canvas is pending, and no losses are computed yet. A pending
-    canvas is kept if its losses are finite and the optimiser accepts it.
+    A canvas is pending until its losses are computed. Then it is accepted if they are finite and the
+    optimiser does not undo the update; otherwise it is rejected. A new state has `step == -1`: its
+    first canvas is pending.
     """
 
     step: Int[Array, "*batch"]  # updates so far at this scale; -1: no losses computed yet
-    # The last canvas that was kept; if none was kept yet, the first canvas of this scale. Its pixel
-    # convention is `recipe.descent.coordinates`.
+    # The last canvas that was accepted; if none was accepted yet, the first canvas of this scale. Its
+    # pixel convention is `recipe.descent.coordinates`.
     canvas: Float[Array, "*batch h w 3"]
     # Losses of `canvas`. If `broke_at` is not -1, they are those of a rejected canvas, and not finite.
     losses: Losses
@@ -160,12 +162,12 @@ class State(NamedTuple):
     opt_state: Any  # state of the optimiser's optax transformation
     # Number of the update, counted at this scale, whose losses were not finite; -1 if there is none.
     broke_at: Int[Array, "*batch"]
-    # The average of all canvases kept at this scale, in which later canvases have more weight; None if
-    # `recipe.descent.average_decay` is None.
+    # The average of all canvases that were accepted at this scale, in which later canvases have more
+    # weight; None if `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
     # If the style loss finds matches once for each scale (see `losses.MatchingLoss`): for each of the n
-    # positions of the canvas that it compares, the index of the position's match in the style. None for
-    # all other style losses.
+    # positions of the canvas's feature maps that it compares, the index of the position of the style's
+    # with which it compares it. None for all other style losses.
     matches: Int[Array, "*batch n"] | None = None
 
 
@@ -189,7 +191,7 @@ class Snapshot(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """A run's position and state as plain data, from which `paint` resumes. See `checkpoints`."""
+    """How far a run has come, as plain data from which `paint` resumes. See `checkpoints`."""
 
     step: int  # updates so far, over all scales
     scale: int  # index of the scale of the canvas; 0 is the coarsest

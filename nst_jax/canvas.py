@@ -73,7 +73,9 @@ _style_targets = Jitted(style_targets)
 class _Measured(NamedTuple):
     """The resized pictures of one scale, and the targets computed from them."""
 
-    content: Any  # [h, w, 3]; a NumPy array on the host if `Plan.in_bucket` is True
+    # [h, w, 3]. A NumPy array on the host if the canvas lies in an array that is larger than the canvas
+    # (`Plan.in_bucket`); otherwise an array on the device.
+    content: Any
     # Pictures [h', w', 3]: first the styles of the whole canvas, then the styles of single regions.
     styles: tuple[Any, ...]
     targets: Targets
@@ -110,7 +112,10 @@ class SingleCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with transposed and Winograd kernels for the loop, made once for all scales."""
+        """The weights with kernels that are prepared for the loop, once for all scales.
+
+        Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
+        """
         network, taps = self._recipe.network, self._recipe.terms.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network, self.plan.bands())
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
@@ -133,9 +138,10 @@ class SingleCanvas:
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
 
     def _measure_in_bucket(self, scale: int) -> _Measured:
-        """Measure pictures that lie at the top left of larger arrays, whose sizes the plan gives.
+        """Compute the targets from pictures that lie at the top left of larger arrays.
 
-        Programs are compiled for the sizes of these arrays, not for those of the pictures.
+        The plan gives the sizes of these arrays. Programs are compiled for these sizes, not for those
+        of the pictures.
         """
         here, arrays, recipe = self._scales[scale], self.plan.scales[scale], self._at(scale)
         content = on_host.at_scale_on_host(self._prepared.content, here.shape)
@@ -174,18 +180,19 @@ class SingleCanvas:
         return state
 
     def _number_of_matches(self, scale: int) -> int | None:
-        """Return how many positions of the canvas get a match that stays fixed during a scale.
+        """Return how many matches with the style are found for the canvas at the beginning of a scale.
 
-        A match is the index of the most similar place in the style. The result is None if the recipe's
-        style loss fixes no matches.
+        A match is the index of that position (pixel) of the style's feature maps that is most similar
+        to a position of the canvas's. The result is None if the style loss uses no such
+        matches.
         """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:
-        """Make a fresh state of a scale, without matches.
+        """Make the state with which a scale begins, except for its matches.
 
-        Matches are indices of the most similar places in the style, which some style losses need. The
-        arguments are those of `start`.
+        Some style losses compare each position of the canvas with a position of the style, its match;
+        `start` finds these matches. The arguments are those of `start`.
         """
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
         shape, enlarge = self._scales[scale].shape, recipe.descent.enlarge
@@ -237,7 +244,8 @@ class SingleCanvas:
         state, losses = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), steps, bands=bands
         )
-        # The losses are copied, since a view of them would keep the whole array [CAPACITY] in memory.
+        # The program returns arrays of a fixed length, `optimize.CAPACITY`. The losses are copied,
+        # since a view of them would keep the whole arrays in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), losses)
 
     def hand_over(self, scale: int, state: State) -> Handover:
@@ -270,14 +278,14 @@ class SingleCanvas:
         return begin(partial(self._compile_ahead, scale + 1, before))
 
     def _compile_ahead(self, scale: int, before: Handover) -> _Measured:
-        """Measure the targets of a scale, and compile the programs of the scale ahead of their use.
+        """Compute the targets of a scale, and compile its programs, before the scale begins.
 
         The programs are compiled by calling them, with a loop of 0 steps.
 
         Args:
           scale: index of the scale to prepare.
-          before: what the scale before hands over, although that scale is not finished: compiling the
-            programs needs only the shapes and types of these arrays.
+          before: image and optimiser state that the scale before passes on. That scale is not finished
+            yet, but compiling needs only the shapes and types of these arrays.
 
         Returns:
           The result of `measure` at the scale.
@@ -309,7 +317,8 @@ class SingleCanvas:
         """Return the picture that the run has reached, with its losses, as a `Snapshot`.
 
         Args:
-          position: how far the run has come, with the loop's state there.
+          position: how far the run has come: the scale, the number of updates and the state of the
+            loop.
           pieces: the losses of all canvases since the previous snapshot, as consecutive parts.
         """
         state, plan = position.state, self.plan
@@ -339,5 +348,5 @@ def _traced(shape: Shape) -> RealSize:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate losses along their first axis; each piece has those of some consecutive canvases."""
+    """Concatenate the losses of consecutive canvases, which come in several `pieces`."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

@@ -53,8 +53,9 @@ class DreamShot(NamedTuple):
 
     step: int  # steps so far, over all octaves
     image: Image  # the canvas [h, w, 3] in [0, 1], at the size of its octave
-    # The values that the dream maximises, computed for `image`. If `broke_at` is not -1, they are those
-    # of step `broke_at` instead, which are not finite; the canvas of that step was rejected.
+    # The values that the dream maximises, such as mean squares of activations, computed for `image`. If
+    # `broke_at` is not -1, they are those of step `broke_at` instead, which are not finite; the canvas
+    # of that step was rejected.
     excitement: Excitement
     history: Excitement  # the same values for the n canvases since the previous shot: arrays [n]
     octave: int  # index of the octave; 0 is the smallest
@@ -199,7 +200,7 @@ def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
     """Return whether a dream ended with the very picture that it began with.
 
     Args:
-      shot: the last shot of the dream.
+      shot: the last `DreamShot` of the dream.
       content: the picture [h, w, 3], before any resizing.
       plan: the plan of the dream.
     """
@@ -213,7 +214,7 @@ def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
 
 
 class DreamPrograms(NamedTuple):
-    """The compiled functions of a dream; the command line replaces some by programs kept on disk."""
+    """The compiled functions of a dream; the command line replaces some by programs cached on disk."""
 
     measuring: measuring.MeasuringPrograms
     start: Any
@@ -296,16 +297,20 @@ class DreamCanvas:
 
     @functools.cached_property
     def _formed(self) -> Params:
-        """The weights with transposed and Winograd kernels for the loop, made once for all octaves."""
+        """The weights with kernels that are prepared for the loop, once for all octaves.
+
+        Kernels are transposed for the gradient and, on a CPU, transformed for Winograd convolution.
+        """
         network, taps = self._ascent.network, self._ascent.taps
         shape = tiles.window_of(self.plan.scales[-1].shape, taps, network)
         return with_forms(self._params, taps, shape=shape, precision=network.precision_on())
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The guide's features by tap, measured once; None without a guide.
+        """The guide's features by tap, computed once; None without a guide.
 
-        They are computed by the same compiled program that measures content pictures in `stylize`.
+        They are computed by the same compiled program that computes the features of contents in
+        `stylize`.
         """
         if self._guide is None:
             return None
@@ -337,7 +342,8 @@ class DreamCanvas:
         state, found = self._programs.ascend(
             self._formed, state, self._ascent, self._keys[scale], steps, measured.guide
         )
-        # The values are copied, since a view of them would keep the whole array [CAPACITY] in memory.
+        # The program returns arrays of a fixed length, `optimize.CAPACITY`. The values are copied,
+        # since a view of them would keep the whole arrays in memory.
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
     def hand_over(self, scale: int, state: DreamState) -> Image:
@@ -383,10 +389,11 @@ class DreamCanvas:
         return measured
 
     def shot(self, position: Position, new: tuple[Excitement, ...]) -> DreamShot:
-        """Return the canvas that the dream has reached, with its values, as a `DreamShot`.
+        """Return the present canvas of the dream, with the values that are maximised, as a `DreamShot`.
 
         Args:
-          position: how far the dream has come, with the loop's state there.
+          position: how far the dream has come: the octave, the number of steps and the state of the
+            loop.
           new: the maximised values of all canvases since the previous shot, as consecutive parts.
         """
         state = position.state
@@ -421,7 +428,7 @@ def dream_planned(
     begin: Begin | None = None,
     watch: Watch | None = None,
 ) -> Iterator[DreamShot]:
-    """Dream as `dream` does, with a given plan, and yield shots during the run.
+    """Dream as `dream` does, with a given plan, and yield the canvas at intervals.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -430,8 +437,8 @@ def dream_planned(
       settings: the settings, as `settings_of` checks and returns them.
       plan: the plan from `plan_dream`.
       key: a JAX random key for the shifts.
-      every: number of steps between two shots, or an iterable of such numbers. Enlarging the canvas to
-        the next octave counts as the last step of an octave.
+      every: number of steps between two `DreamShot`s, or an iterable of such numbers. Enlarging the
+        canvas to the next octave counts as the last step of an octave.
       programs: the compiled functions; default: `PROGRAMS`.
       begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
         picture and the programs of the next octave are made during the current one, if memory can hold
@@ -440,8 +447,8 @@ def dream_planned(
         None, the run just waits.
 
     Yields:
-      Shots: before the first step, after every interval, and at the end. If the maximised values stop
-      being finite, the last shot has `broke_at` set, and its image is the last finite canvas.
+      `DreamShot`s: before the first step, after every interval, and at the end. If the maximised values
+      stop being finite, the last shot has `broke_at` set, and its image is the last finite canvas.
     """
     canvas = DreamCanvas(params, content, guide, settings, plan, key, programs or PROGRAMS, watch)
     ahead = None if begin is None else partial(canvas.begin_next, begin)

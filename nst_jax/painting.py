@@ -104,7 +104,7 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        self.left_out = tuple(left_out)  # warnings about regions without a position at some layer
+        self.left_out = tuple(left_out)  # warnings: regions too small for a feature map
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns what the run depends on. Its result is cached, since computing it
         # hashes all pictures and weights.
@@ -152,7 +152,7 @@ class Painting(Iterator[Snapshot]):
         return last._replace(history=joined(self._position.history))
 
     def checkpoint(self, *, copy: bool = True) -> Checkpoint:
-        """Return the position of the run at the latest snapshot, from which `paint` can resume.
+        """Return the state of the run at the latest snapshot, from which `paint` can resume.
 
         Args:
           copy: whether the arrays are copied. If False, they may be buffers of the run, which are valid
@@ -183,7 +183,7 @@ class Painting(Iterator[Snapshot]):
 def _snapshots(
     positions: Iterator[Position], canvas: SingleCanvas
 ) -> Iterator[tuple[Position, Snapshot]]:
-    """Yield each position of the run with its snapshot.
+    """Yield pairs at intervals: how far the run has come (a `Position`), and the snapshot there.
 
     Raises:
       OutOfMemory: if the device runs out of memory.
@@ -415,8 +415,8 @@ def paint(
     Yields:
       `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
       are the ones that are not finite, and its image is the last finite canvas. The iterator is a
-      `Painting`: its `checkpoint()` is the position at the latest snapshot, and its `finish()` paints
-      to the end and returns the last snapshot with the losses of all canvases.
+      `Painting`: its `checkpoint()` is the state of the run at the latest snapshot, and its `finish()`
+      paints to the end and returns the last snapshot with the losses of all canvases.
 
     Raises:
       TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
@@ -486,7 +486,7 @@ def _planned(
     given: Given | None,
     bucket: buckets.Chosen,
 ) -> Plan:
-    """Return the plan of a run on checked pictures, for a caller who gave no plan."""
+    """Return a plan (scales, tiles, memory) for checked pictures, for a caller who gave no plan."""
     scales = prepare.scales_of(
         content.shape[:2],
         [style.shape[:2] for style in styles],
@@ -496,7 +496,8 @@ def _planned(
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
-    # "auto" chooses the fastest. For a single picture, that is an array of the picture's own size.
+    # A bucket is a larger array in which pictures of several sizes can lie, to share compiled programs.
+    # With "auto", the fastest array is used: for a single picture, one of the size of the picture.
     if bucket is None or bucket == buckets.AUTO:
         return plan_scales(recipe, scales, mesh=mesh, device=device)
     return plan_in_square(recipe, scales, bucket, mesh=mesh, device=device)
@@ -534,7 +535,7 @@ def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> li
     return checked_tap_pictures(pictures, recipe)
 
 
-# Arguments of `paint` that a plan contains, so that they must not be given beside it.
+# Arguments of `paint` that must not be given together with a plan, since the plan contains them.
 OPTIONS = (
     "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "colors", "realism",
     "strength", "devices",
@@ -597,7 +598,8 @@ def paint_planned(
     """
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
-    # The bucket was checked when the plan was made, but the opacities were not known then.
+    # The plan puts the canvas into a larger array, a bucket. Some controls do not allow that, such as
+    # opacities. They are checked here, since they were not known when the plan was made.
     if plan.in_bucket:
         scales, controlled = plan.real_scales, given is not None
         buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
@@ -659,7 +661,7 @@ def _identity(
     key: Array,
     given: Given | None,
 ) -> dict[str, Any]:
-    """Return what the results of a run depend on, to be compared with a checkpoint's `facts`."""
+    """Return what the results of a run depend on, to compare it with the `facts` of a checkpoint."""
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {
@@ -669,16 +671,16 @@ def _identity(
     controls = {} if given is None else given.facts()
     facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
     if plan.in_bucket:
-        # With arrays of another size, sums would be added up in another order, and the last bits of the
-        # results would differ. The size at the final scale is enough: the sizes at all other scales
-        # follow from it.
+        # The results also depend on the size of the array (bucket) in which the canvas lies: with
+        # another size, sums are added up in another order, and the last bits differ. The size at the
+        # final scale is enough: the sizes at all other scales follow from it.
         height, width = plan.scales[-1].shape
         facts["bucket"] = f"{width}x{height} px"
     return facts
 
 
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:
-    """Return the position of the run that a checkpoint has; refuse a checkpoint of another run."""
+    """Return how far the run of a checkpoint had come; refuse a checkpoint of another run."""
     plan = canvas.plan
     checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.scales))
     state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))

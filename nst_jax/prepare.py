@@ -39,7 +39,7 @@ class Scale(NamedTuple):
     style_shapes: tuple[Shape, ...]  # (height, width) of each style, then of each region's style
     steps: int  # number of updates
     regions: int = 1  # number of regions with styles of their own, plus 1 for the default style
-    protected: bool = False  # whether a part of the content is protected
+    protected: bool = False  # whether a mask protects a part of the content from changes
 
 
 class Prepared(NamedTuple):
@@ -162,8 +162,8 @@ def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
 
     Args:
       scales: the scales of a run.
-      recipe: the recipe of the runs. With a style loss that matches positions, the key also has the
-        shapes of the styles.
+      recipe: the recipe of the runs. With a style loss that compares single positions of canvas and
+        styles, the key also has the shapes of the styles.
     """
     styles = tuple(one.style_shapes for one in scales) if recipe.terms.matched else ()
     return tuple(one.shape for one in scales), styles
@@ -184,7 +184,8 @@ def scales_of(
       styles: (height, width) of each style.
       recipe: the recipe whose size rules and schedule apply.
       region_styles: (height, width) of the style of each region.
-      protected: whether a part of the content is protected, which takes memory.
+      protected: whether a mask protects a part of the content from changes. The mask and the content
+        then take memory.
 
     Returns:
       The scales, coarse to fine.
@@ -399,7 +400,8 @@ _content_parts = Jitted(regions.content_parts)
 class Finisher:
     """Finishes the results of one run: changes edges and colours, and restores protected parts.
 
-    The recipe says whether and how edges (`realism`) and colours are changed.
+    The recipe says whether and how edges (`realism`) and colours are changed. Where a mask protects a
+    part of the content, the content is mixed into the result.
     """
 
     def __init__(self, prepared: Prepared, recipe: Recipe, realism: Any = None) -> None:
@@ -413,8 +415,8 @@ class Finisher:
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
         self._filters = bool(self._realism) or finishing.colors_after(recipe.pictures.colors)
-        # What finishing needs at the scale of the latest picture. It is kept for the next picture,
-        # which usually has the same scale.
+        # The following is computed by `_use` for one scale. It is kept for the next picture, which
+        # usually has the same scale.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
         self._opacity: Any = None
@@ -447,7 +449,7 @@ class Finisher:
         return image if self._kept is None else _with_kept(image, self._kept)
 
     def _use(self, scale: Scale) -> None:
-        """Compute what `__call__` uses at a scale: content, opacity, protected parts, palette."""
+        """Compute what `__call__` needs at a scale: content, opacity, protected parts, palette."""
         self._scale = scale
         self._content = at_scale(self._prepared.photo, scale.shape)
         controls = controls_at(self._prepared, scale)
@@ -476,11 +478,11 @@ _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 
 
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
-    """Return a run's first canvas in the optimiser's coordinates, if the start is defined in them.
+    """Return a run's first canvas in the optimiser's coordinates, if it is defined in them.
 
-    The start `SeededBlend` is defined in the network's pixels (from 0 to 255, minus ImageNet's mean).
-    Converting these pixels to an image in [0, 1] and back would round them. So an optimiser that works
-    on such pixels gets them as they are.
+    `SeededBlend`, one of the functions that make a first canvas, works in the network's pixels (from 0
+    to 255, minus ImageNet's mean). Converting them to an image in [0, 1] and back would round them. So
+    an optimiser that works on such pixels gets them as they are.
 
     Args:
       content: [h, w, 3], at the coarsest scale.

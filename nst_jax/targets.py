@@ -43,8 +43,8 @@ from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.vgg.sized_layers import feature_size
 
 # The masks of one style at the taps (layers) that the style loss reads. Name of the tap -> T, [h', w'],
-# the value of the mask at each position of the features. In sums, a position counts T² times. None
-# means that every position counts once.
+# the value of the mask at each position of the features. In the sums from which statistics are
+# computed, a position counts T² times. None means that every position counts once.
 StyleMasks: TypeAlias = dict[str, Array] | None
 
 
@@ -86,8 +86,8 @@ def measure(
       TypeError: for arguments of another type, such as swapped ones.
       ValueError: if a picture is not floating point, not [h, w, 3] or under 16 px on a side; if the
         recipe has several weights in `style_shares`, but not one for each style; if tiles or bands are
-        used with a loss that is not additive; or if `size` or `style_sizes` is given with a recipe for
-        which `recipes.check_in_bucket` raises an error.
+        used with a loss that is not additive (not computed from sums over positions); or if `size` or
+        `style_sizes` is given with a recipe for which `recipes.check_in_bucket` raises an error.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -166,8 +166,8 @@ def measure_content(
       content: [h, w, 3] in [0, 1].
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices; None means one device.
-      held: the tap of the additional content loss, which keeps protected parts close to the content;
-        None if there is no such loss.
+      held: the tap of the additional content loss that keeps protected parts (where a mask keeps the
+        content) close to the content; None if there is no such loss.
       size: the real (height, width) of the content, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -232,7 +232,7 @@ def sum_style(
     bands: Bands | None = None,
     size: RealSize | None = None,
 ) -> dict[str, Any]:
-    """Return the sums over the positions of a style from which its statistics are computed.
+    """Return the sums over the positions of a style's features from which statistics are computed.
 
     Args:
       params: the weights of the network.
@@ -304,9 +304,10 @@ def _style_sums(
     grid: Grid,
     index: Index,
 ) -> dict[str, Any]:
-    """Return the sums over one tile of a style, without the margin of pixels around the tile.
+    """Return the sums from which style statistics are computed, over one tile of a style.
 
-    The tile's features depend on this margin, so the network gets the tile with the margin.
+    The network gets the tile with a margin of pixels around it, since the tile's features depend on
+    them. The margin's own features are left out of the sums.
     """
     taps, window = recipe.terms.every_style_tap, tiles.window(style, grid, index)
     found = vgg.features(params, window, taps, network=recipe.network)
@@ -318,7 +319,7 @@ def _style_sums(
 
 
 def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
-    """Return zeros of the shapes that `sum_style` returns, to which sums over tiles can be added."""
+    """Return zeros of the shapes that `sum_style` returns, to which the sums of all tiles are added."""
     terms, precision = recipe.terms, recipe.network.precision_on()
 
     def zeros(part: StylePart) -> Any:
@@ -338,10 +339,10 @@ def add_style_tile(
     recipe: Recipe,
     masks: StyleMasks = None,
 ) -> dict[str, Any]:
-    """Return `sums` plus the sums over one more tile of a style.
+    """Add the sums over one more tile of a style to `sums`, and return the result.
 
-    After calls for all tiles in turn, beginning with the zeros of `no_sums`, the result is bit for bit
-    that of `sum_style`.
+    Style statistics, such as Gram matrices, are computed from these sums. After calls for all tiles in
+    turn, beginning with the zeros of `no_sums`, the result is bit for bit that of `sum_style`.
 
     Args:
       params: the weights of the network.
@@ -388,7 +389,7 @@ def statistics_of(
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
-    """Return the targets of the style losses, by `StylePart.name`, made from statistics of a blend."""
+    """Return the target of each style loss at each tap, by `StylePart.name`, given the statistics."""
     return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
 
 
@@ -458,20 +459,20 @@ class MaskedTaps(NamedTuple):
 
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
-    # An additional content loss keeps protected parts close to the content. Tap at which it reads
-    # features -> [h', w', 1], the square roots of the weights of positions in this loss. Empty if there
-    # is no such loss.
+    # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
+    # This is a dictionary from the tap at which it reads features to [h', w', 1], the square roots of
+    # the weights of the positions in this loss. Empty if there is no such loss.
     held: dict[str, Array]
 
 
 def reach_of(recipe: Recipe) -> Reach:
-    """Return the recipe's settings for resizing a mask to the features at a tap (layer)."""
+    """Return the recipe's settings for resizing a mask to the feature maps of a tap (layer)."""
     terms = recipe.terms
     return Reach(terms.region_reach, terms.region_growth, recipe.network.ceil)
 
 
 def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
-    """Resize the masks of a canvas and of its styles to the features that losses read."""
+    """Resize the masks of a canvas and of its styles to the feature maps that losses read."""
     taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
     return MaskedTaps(
         regions.canvas_masks(controls, taps, reach),
@@ -479,8 +480,8 @@ def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
             None if mask is None else regions.style_masks_at(mask, taps, reach)
             for mask in controls.style_masks
         ),
-        # A content loss that is no sum over positions cannot be limited to the protected positions, so
-        # it has no mask.
+        # Only a content loss that is a sum over positions can be limited to the protected positions.
+        # Any other content loss gets no mask.
         regions.held_at(controls, recipe.terms.taps, reach)
         if recipe.terms.content_loss.additive
         else {},
@@ -496,7 +497,7 @@ def controlled_style(
 ) -> tuple[dict[str, Any], Guides]:
     """Return the targets of the style loss for all regions, stacked, and the masks of the canvas.
 
-    The first region is that of the default style, the blend of the styles.
+    The first region has the default style, the blend of the styles without a region.
 
     Args:
       sums: what `sum_style` returns for each style, then for each region's style.
@@ -602,9 +603,10 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
-    """Refuse arguments of the wrong type, and tiles or bands with losses that are not additive.
+    """Refuse arguments of the wrong type, and tiles or bands where a loss does not allow them.
 
-    `order` is the end of the message about a wrong type, such as "the order is losses_of(params, ...)".
+    Only losses that are computed from sums over positions allow tiles and bands. `order` is the end of
+    the message about a wrong type, such as "the order is losses_of(params, ...)".
     """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")

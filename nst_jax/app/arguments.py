@@ -320,8 +320,9 @@ def _optimizer(name: str, coordinates: vgg.Pixels) -> Any:
         raise _checks.unknown("optimizer", name, optimizers.OPTIMIZERS, "optimizer")
     rule = optimizers.OPTIMIZERS[known[name.lower()]]()
     # The default step lengths are for sRGB in [0, 1], where black and white differ by 1. In the given
-    # coordinates, black and white differ by `scale / spread`, and each channel has a spread of its own.
-    # `unit`, the factor for the step lengths, is `scale` divided by the mean of the spreads.
+    # coordinates, a colour channel is multiplied by `scale` and divided by its own number in `spread`,
+    # so black and white differ by the quotient. `unit`, the factor for the step lengths, is `scale`
+    # divided by the mean of `spread`.
     unit = coordinates.scale * len(coordinates.spread) / sum(coordinates.spread)
     lengths = {"radius", "largest_radius"} & set(vars(rule))
     if isinstance(rule, (optimizers.Adam, optimizers.KerasAdam)):
@@ -435,7 +436,7 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
 
 
 def with_start(recipe: Recipe, start: Any) -> Recipe:
-    """Return the recipe with another start (initial picture), for painting and for the metadata.
+    """Return the recipe with another start (initial picture).
 
     Args:
       recipe: a recipe.

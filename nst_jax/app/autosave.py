@@ -60,14 +60,14 @@ def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
 
 
 def size_of(job: PictureJob) -> int:
-    """Return the approximate size in bytes of a job's largest checkpoint, that of the final scale."""
+    """Return the approximate size in bytes of a run's largest checkpoint, that of the final scale."""
     canvas = jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
     state = jax.eval_shape(optimize.init, canvas, as_arrays(job.plan.recipe.bare()))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
 
 
 def describe(job: PictureJob) -> tuple[str, list[str]]:
-    """Return what is printed about a job's checkpoint before the run: one line, and a list of notes."""
+    """Return what is printed about the checkpoint before a run: one line, and a list of notes."""
     path, every = job.outputs.checkpoint, job.outputs.checkpoint_every
     how_often = f"every {every} updates" if every else f"about every {SECONDS:.0f} s"
     line = f"{path}, up to {amount(size_of(job))}, {how_often}"
@@ -82,7 +82,7 @@ def describe(job: PictureJob) -> tuple[str, list[str]]:
 
 
 def check_disk_space(job: PictureJob) -> None:
-    """Refuse to start a job whose checkpoint would be larger than the free space on its disk.
+    """Refuse to start a run whose checkpoint would be larger than the free space on its disk.
 
     The space of an earlier checkpoint does not count as free, since a checkpoint is deleted only when
     the next one is complete.
@@ -127,10 +127,10 @@ class CheckpointWriter:
     def __init__(
         self, job: PictureJob, ends: Collection[int], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Make a writer for a job.
+        """Make a writer for the checkpoints of one run.
 
         Args:
-          job: the job whose checkpoints are written.
+          job: the checked inputs and options of the run.
           ends: for each scale, the number of updates after which it ends, counted from the beginning
             of the run.
           clock: returns seconds; tests pass their own.
@@ -153,8 +153,8 @@ class CheckpointWriter:
 
         Args:
           shot: the newest snapshot: the canvas after some updates, with its losses.
-          checkpoint_now: returns the checkpoint of the run's present position. It may share its arrays
-            with the run, because copies of them may not fit in memory.
+          checkpoint_now: returns a checkpoint of the run as it is now. It may share its arrays with the
+            run, because copies of them may not fit in memory.
           seconds: for each canvas so far, the seconds from the first canvas to this one, without
             compilation.
           last: whether the run ends here because it was interrupted; a checkpoint is then due.

@@ -222,7 +222,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` without pictures and without `--shape`, and `--shape` with anything it replaces.
+    """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with what it replaces.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`.
     """
@@ -292,15 +292,15 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
 
 def batch(contents: Sequence[Path], chosen: Chosen) -> int:
-    """Paint the unfinished pictures of a batch, print what failed, and return the exit code."""
+    """Paint those pictures of a batch that are not finished yet, print errors; return the exit code."""
     with_ray = chosen["runner"] == "ray"
     with ExitStack() as resources:
         if with_ray:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
         job.folder.mkdir(exist_ok=True)
-        # The result manifest is reserved before this process finds out which pictures are finished.
-        # Otherwise another process could begin to paint the same pictures.
+        # The result manifest is locked before this process finds out which pictures are finished.
+        # Without the lock, another process could begin to paint the same pictures.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())
@@ -327,7 +327,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
-    """Check the options of the command `batch`, and return them with the rows to paint."""
+    """Check the options of the command `batch`, and return them with the pictures to paint."""
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)

@@ -59,7 +59,7 @@ def family_note(recipe: Recipe, family: str) -> str:
 
     Args:
       recipe: a recipe.
-      family: the family of the weights in use, such as "vgg19-caffe".
+      family: name of the set of network weights in use, such as "vgg19-caffe".
     """
     if family == recipe.family:
         return ""

@@ -34,8 +34,8 @@ LARGEST = 384  # longest side of a preview in px; painting a larger one would ta
 # Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
 # preview, but not to compile the programs for that; these are compiled only once, and later runs load
 # them. With `--every`, the user has asked for pictures during the run, and the run waits as long as the
-# preview takes. It waits before it is planned, since planning at the same time would slow the preview
-# down. A run on an accelerator does not wait.
+# preview takes. Even the planning of the run waits, since it would slow the preview down. A run on an
+# accelerator does not wait.
 PATIENCE = 1.5
 
 # A larger file is not searched for the mark of a preview: a preview has `LARGEST` x `LARGEST` px or
@@ -44,7 +44,7 @@ LARGEST_FILE = 2**20
 
 
 class Preview(AbstractContextManager):
-    """A picture that the file of the result shows until the run writes its first canvas there.
+    """A fast approximate result, which the result file has until the run writes its first canvas.
 
     The run has its first canvas only when it has computed its targets and compiled its programs, which
     may take a minute. The preview is painted in a second thread. It replaces the picture of an earlier
@@ -106,9 +106,9 @@ class Preview(AbstractContextManager):
         """Begin to paint the preview, if the run should have one.
 
         If the preview would replace an existing picture, only `accept` writes it. Otherwise, the second
-        thread writes it as soon as it is painted. On a CPU this method waits for that: with `--every`
-        until it is written, without `--every` for at most `PATIENCE` seconds. On an accelerator it does
-        not wait.
+        thread writes it as soon as it is painted. On a CPU this method waits for the preview: with
+        `--every`, by which unfinished canvases are written during the run, until it is written, and
+        without it for at most `PATIENCE` seconds. On an accelerator this method does not wait.
 
         Args:
           content: the content picture.
@@ -160,9 +160,9 @@ class Preview(AbstractContextManager):
 
         Args:
           content: the content picture.
-          replace: whether the preview may be written over the picture of an earlier run. It may not
-            while the run can still be refused. A run with regions, for instance, is refused if a region
-            turns out to be empty when the targets are computed.
+          replace: whether the preview may be written over the picture of an earlier run. It must not be
+            while the input of the new run may still turn out to be invalid. A region may be found
+            empty, for instance, when the targets are computed.
         """
         self._accepted = True
         if self._painted is not None and self._replaces and replace:

@@ -106,8 +106,9 @@ def paint_job(
             job,
             every=cluster.from_first(pace),
             compiled=programs.kept_in(cache.programs_folder(), display.say),
-            # If several processes paint, all must start the programs that they share in the same order.
-            # So each process starts them in one thread only, its main thread.
+            # If several processes paint one picture, all must start the programs that run on the
+            # devices of all in the same order. So each process starts them in one thread only, its main
+            # thread.
             begin=ahead.begin if jax.process_count() == 1 else None,
             watch=watch,
         )
@@ -118,8 +119,9 @@ def paint_job(
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
                 # If several processes paint, all must stop after the same update. `follow` sees to
-                # this: after each snapshot, it asks whether any process got a signal. The watch knows
-                # only of signals to its own process, so it may stop the run only if there is no other.
+                # this: after each snapshot, it asks whether any process got a signal. `watch`, which
+                # waits for the targets, knows only of signals to its own process. So it may stop the
+                # run only if there is no other process.
                 if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
@@ -235,7 +237,7 @@ class Recorder:
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Shot | None = None
         # There is a canvas for the start and one after each update. For each canvas, this list has the
-        # seconds since the first canvas, without those of compiling and of measuring the targets.
+        # seconds since the first canvas, without the time for compiling and for computing the targets.
         self.seconds: list[float] = []
         # For each snapshot so far, the total losses of the canvases since the snapshot before it.
         self._totals: list[np.ndarray] = []
@@ -262,8 +264,8 @@ class Recorder:
         # or the display fails.
         is_first, self.last = self.last is None, shot
         self._totals.append(np.asarray(shot.history.total))
-        # The first snapshot of a resumed run is that of the checkpoint, and comes before anything is
-        # compiled. So the duration of compiling is then taken at the second snapshot.
+        # A resumed run yields its first snapshot, that of the checkpoint, before anything is compiled.
+        # So the duration of compiling is then read at the second snapshot.
         if self._first_compile is None and (not is_first or self.job.resume is None):
             self._first_compile = self.compiling.seconds
         if is_first:
@@ -560,7 +562,7 @@ class Recorder:
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
-        """Return two texts: how one sees that a run painted nothing, and what the user may try."""
+        """Return two texts: why the run has painted nothing, and what the user may try."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
 

@@ -37,7 +37,7 @@ from nst_jax.weights.params import load_params
 
 
 def stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
-    """Paint one picture, with `--cluster` together with other processes; return the exit code."""
+    """Paint one picture (with `--cluster`, by several processes together); return the exit code."""
     chosen = with_controls_of_recipe(chosen)
     check_fine_style(chosen, styles)
     fine = chosen["style_fine"]
@@ -78,7 +78,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
 
 
 def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> PictureJob:
-    """Check what `stylize` would paint, and return it with its plan; paint nothing.
+    """Check what `stylize` would paint, and return it with its plan (tiles, memory); paint nothing.
 
     Args:
       content: path of the photo.
@@ -93,11 +93,11 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
 
 
 class _Asked(NamedTuple):
-    """What the options of `stylize` ask for, before the pictures are read."""
+    """Settings and files that the options of `stylize` name, before the pictures are read."""
 
     recipe: Recipe
-    # The start that `--init` names: an instance of a class in `nst_jax.recipes.starts`, or an image
-    # [h, w, 3]; None without `--init`.
+    # What `--init` gives as the first canvas: an instance of a class in `nst_jax.recipes.starts`, which
+    # makes it, or an image [h, w, 3]; None without `--init`.
     init: Any
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs
@@ -123,7 +123,7 @@ def _stylize_job(
     early: preview.Preview | None = None,
     fine: FineStyle | None = None,
 ) -> PictureJob:
-    """Read and check all that `stylize` needs to paint, and return it with its plan.
+    """Read and check all that `stylize` needs to paint, and return it with a plan (tiles, memory).
 
     If `early` is given, it begins to paint a preview as soon as the size of the result is known. With
     `fine`, the style gets this fine structure after all checks.

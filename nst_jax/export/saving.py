@@ -29,7 +29,8 @@ class FileFormat(NamedTuple):
     Attributes:
       suffix: the usual suffix of such files.
       needs: the packages that write files of this format, by the names under which they are imported.
-      open_sizes: whether a file can take pictures of any size, by symbolic sizes.
+      open_sizes: whether programs in a file can have symbolic sizes, so that they take pictures of any
+        size.
       one_program: True if a file can have only one program of a model, False if it can have all of
         them.
     """

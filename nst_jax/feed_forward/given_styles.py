@@ -54,8 +54,8 @@ class ParsedStyle(NamedTuple):
     """
 
     pictures: tuple[Any, ...]  # the resized style pictures [h, w, 3]; empty if there are none
-    # The weight of each picture in the mixture, or of each style of the network (the 26 styles are
-    # those of one network); float32, with the sum 1.
+    # The weight of each picture in the mixture; without pictures, of each style of the network that
+    # paints: the trained one, or that of the 26 styles. float32, with the sum 1.
     shares: np.ndarray
     trained: Trained | None = None  # the trained network; None for other kinds of styles
 

@@ -1,9 +1,9 @@
 """The artist's controls for pictures that a feed-forward network paints: colours, realism, protection.
 
-A network paints the whole picture in one style, so there are no regions, and it cannot keep a part of
-the content unchanged while it paints. So the controls change the pictures that the network sees, and
-the picture that it has painted. The functions for this are those that `stylize` uses. A request says
-what is needed to paint one picture: the content, the network and the style.
+A network paints the whole picture in one style, so there are no regions with other styles, and it
+cannot keep a part of the content unchanged while it paints. So the controls change the pictures that
+the network sees, and the picture that it has painted. The functions for this are those that `stylize`
+uses. A request says what is needed to paint one picture: the content, the network and the style.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ WITHOUT_PICTURE = ("style", "content-after")
 
 
 class ControlledRequest(NamedTuple):
-    """One picture to paint, and what the artist's controls do to it after that."""
+    """A picture to paint by a network, and the function that then applies the artist's controls."""
 
-    request: Request  # the content as the network shall see it, the network, and the style
-    finish: Callable[[AnyImage], Image]  # takes the picture that was painted, returns the result
+    request: Request  # what to paint: the prepared content, the network, and the style
+    finish: Callable[[AnyImage], Image]  # maps the painted picture to the result
 
 
 def check_colors_and_realism(colors: str, realism: Any) -> None:
@@ -90,9 +90,11 @@ def controlled_request(
       painter: makes the request.
       content: the content [h, w, 3] at the size of the result.
       style: the checked style, its pictures at their final sizes.
-      recipe: its `pictures` say whose colours the result has, and how realistic it is.
-      given: protection and opacities, from `controls.given.checked_controls`. Its regions are left out,
-        since the network paints the whole picture in one style.
+      recipe: its `pictures.colors` says whose colours the result has, and its `pictures.realism` how
+        far the result gets the content's edges back.
+      given: the protected part (a mask of pixels that stay as in the content) and the opacities, from
+        `controls.given.checked_controls`. Its regions are left out, since the network paints the whole
+        picture in one style.
       strength: strength of the style, from 0 (the content is painted in its own style) to 1 (in
         `style`).
 

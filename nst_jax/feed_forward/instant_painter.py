@@ -34,7 +34,8 @@ from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, preci
 # other photos, or with another strength. Each has 100 numbers.
 VECTORS_IN_MEMORY = 64
 
-Condition: TypeAlias = Float[np.ndarray, " k"]  # in which style a network paints a picture
+# Numbers that tell a network in which style to paint.
+Condition: TypeAlias = Float[np.ndarray, " k"]
 
 
 class InstantPrograms(NamedTuple):
@@ -60,7 +61,7 @@ PROGRAMS = InstantPrograms(
 class InstantNetwork(NamedTuple):
     """A network with its weights, and the function that paints with it."""
 
-    name: str  # pictures whose networks have the same name are painted together
+    name: str  # only pictures for networks of the same name are painted in one call
     params: Any  # the weights
     # For `arbitrary` and `styles26`, the digest of the weights that come with the package. For a
     # trained network, the digest from `Trained`.
@@ -97,7 +98,7 @@ _embedded_styles26 = functools.cache(styles26.load_styles26)
 
 
 class InstantPainter:
-    """An object that paints requests, and loads networks when a request first needs them."""
+    """Paints pictures as `Request`s ask for, and loads a network when a request first needs it."""
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class InstantPainter:
         chunk: int | None = None,
         programs: InstantPrograms = PROGRAMS,
     ) -> None:
-        """Set the weights, precision and functions with which requests are painted; load nothing yet.
+        """Set the weights, precision and functions with which pictures are painted; load nothing yet.
 
         Args:
           params: weights of the network `arbitrary` or `styles26`; all requests must then need this
@@ -162,7 +163,7 @@ class InstantPainter:
         return self._vectors[key]
 
     def request(self, content: HostImage, style: ParsedStyle, strength: float = 1.0) -> Request:
-        """Return the request to paint a content in a style; this chooses the network.
+        """Return the request to paint a content in a style; the style decides which network paints.
 
         Args:
           content: the content [h, w, 3] in [0, 1], at the size that the result shall have.
@@ -209,8 +210,9 @@ class InstantPainter:
             size = chunk_size.even_chunk(len(places), most)
             for first in range(0, len(places), size):
                 chunk = places[first : first + size]
-                # If the last chunk has fewer requests than the others, it is filled up with copies of
-                # its last request, since a chunk of another size would need another compiled program.
+                # A chunk is a group of pictures that are painted in one call. If the last chunk is
+                # smaller than the others, it is filled up with copies of its last request, since a
+                # chunk of another size would need another compiled program.
                 filled = chunk + chunk[-1:] * (size - len(chunk))
                 found = self._together([requests[place] for place in filled])
                 painted |= dict(zip(chunk, found, strict=False))
@@ -256,12 +258,12 @@ class InstantPainter:
 def resolved_start(
     prepared: prepare.Prepared, recipe: Recipe, init: Any, shares: Sequence[Any] | None = None
 ) -> Any:
-    """Return the start of an optimisation; for the start `Instant`, paint the picture.
+    """Return the start (initial canvas) of an optimisation; for the start `Instant`, paint it.
 
-    The start `Instant` is the content, painted in the styles by a feed-forward network. The picture
-    is painted at the coarsest scale (size of the canvas), at which the optimisation begins, since this
-    costs least. In the recipe `default` this size is 256 px, at which strokes are as large as they were
-    when the network was trained.
+    The start `Instant` is the content, painted in the styles by a feed-forward network. It is painted
+    at the coarsest scale (size of the canvas), since the optimisation begins there and a small picture
+    takes the least time. In the recipe `default` this size is 256 px, at which strokes are as large as
+    they were when the network was trained.
 
     Args:
       prepared: the pictures of the optimisation at their final sizes, and its scales.

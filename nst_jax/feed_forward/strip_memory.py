@@ -27,7 +27,7 @@ def strip_for(
     precision: AnyPrecision = AUTO,
     platform: str | None = None,
 ) -> int:
-    """Return the largest number of rows in a strip with which painting a picture fits in memory.
+    """Return how many rows a strip of a picture may have so that painting it fits in memory.
 
     Args:
       params: weights from `load_arbitrary` or `load_styles26`; they decide which network paints.
@@ -40,8 +40,8 @@ def strip_for(
         None means the platform of JAX's default device.
 
     Returns:
-      0 if the whole picture fits in memory at once. If it does not, the largest multiple of 16 that is
-      a number of rows with which a strip fits.
+      0 if the whole picture fits in memory at once. If it does not, the largest multiple of 16 rows
+      with which a strip fits.
 
     Raises:
       OutOfMemory: if even strips of 16 rows do not fit.
@@ -80,7 +80,7 @@ def strip_for(
 
 
 def bytes_in_one_piece(layers: TransformerLayers, shape: Shape, *, itemsize: int = 4) -> int:
-    """Estimate how many bytes of memory painting a picture in one piece takes.
+    """Estimate the bytes of memory that are needed to paint a picture in one piece.
 
     The content and the result are included, the network's weights are not.
 
@@ -100,7 +100,7 @@ def bytes_in_strips(
     itemsize: int = 4,
     shared: bool = True,
 ) -> int:
-    """Estimate how many bytes of the device's memory painting a picture in strips takes.
+    """Estimate the bytes of the device's memory that are needed to paint a picture in strips.
 
     Args:
       layers: the network's layers, in their order.
@@ -114,18 +114,19 @@ def bytes_in_strips(
     for one in passes_of(layers):
         rows = min(strip + 2 * HALO, shape[0])
         most = max(most, _peak(layers[: one.last + 1], one.first, (rows, shape[1]), itemsize))
-    # The host holds four arrays that are at most as large as the picture: the content, the features
-    # from which a pass starts, the features that the pass keeps, and the input of the residual block.
+    # A pass computes some layers for one strip after another. Meanwhile the host holds four arrays that
+    # are at most as large as the picture: the content, the input features of the pass, its output
+    # features, and the input of the residual block.
     return _with_workspace(most) + (4 * _bytes_of_picture(shape) if shared else 0)
 
 
-# To compute a strip, a pass also needs rows of the picture above the strip and below it: at most this
-# many on each side.
+# Convolutions mix neighbouring rows. So to compute some layers for a strip, rows of the picture above
+# and below the strip are needed as well: at most this many on each side.
 HALO = 16
 
 # Number of arrays of the size of a layer's largest features that are in memory at the same time: either
-# the convolved features and their copy after norm and mirroring, or the upsampled features and their
-# mirrored copy.
+# the convolved features and their copy that is normalised and padded by reflection, or the upsampled
+# features and their padded copy.
 BUFFERS = 2
 
 # Convolutions allocate memory in addition to the buffers that XLA plans. The estimate of this

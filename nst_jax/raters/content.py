@@ -159,7 +159,8 @@ def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float
 
 # --- Self-similarity ------------------------------------------------------------------------------
 
-# Number of positions that are compared with all positions at a time; it limits the memory used.
+# Number of positions of the feature maps that are compared with all positions in one step. A larger
+# number needs more memory.
 ROWS = 512
 
 
@@ -213,7 +214,7 @@ def self_similarity_divergence(
         )
         return jnp.sum(jnp.exp(log_c) * (log_c - log_x))
 
-    # `ROWS` positions at a time, since the inner products of all pairs of positions of a picture of
-    # 512 px would take gigabytes of memory.
+    # `ROWS` positions are handled at a time, since the inner products of all pairs of positions would
+    # take gigabytes of memory for a picture of 512 px.
     mean = jnp.mean(lax.map(divergence, (x, c), batch_size=min(ROWS, len(x))))
     return jnp.maximum(mean, 0)  # a Kullback-Leibler divergence can be negative only by rounding

@@ -292,7 +292,8 @@ class Terms:
     def searched(self) -> bool:
         """Whether a style loss looks for matches in the style before the first update of each scale.
 
-        A match is a position of the style with which the loss compares a position of the canvas.
+        A match is the position of the style's feature maps with which the loss compares a given
+        position of the canvas's.
         """
         return any(
             isinstance(loss, losses.MatchingLoss) and loss.matches is not None

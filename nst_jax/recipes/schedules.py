@@ -201,9 +201,9 @@ SCHEDULES = {
 def at_longer_side(longer: int, final: Shape, original: Shape | None = None) -> Shape:
     """Return the (height, width) of a picture whose longer side gets a given length.
 
-    If the final size has the proportions of the original picture, up to rounding, the result has the
-    original's proportions, so that it is rounded only once. If not, or if the original size is not
-    known, the result has the proportions of the final size.
+    If the final size is that of the original picture, scaled and rounded, the result has the exact
+    proportions of the original, without the error of that rounding. If not, or if the original size is
+    not known, the result has the proportions of the final size.
 
     Args:
       longer: the new length of the longer side, in px.

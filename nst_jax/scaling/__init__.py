@@ -1,7 +1,7 @@
 """Estimates of a run's memory and operations, and the division of work into tiles, bands and chunks.
 
 Tiles are parts of a picture that are computed one after another. Bands are parts of a picture that are
-computed by several devices. Chunks are the pictures of a batch that are painted at once.
+computed by several devices. A chunk is a group of pictures of a batch that are painted at once.
 """
 
 from typing import TYPE_CHECKING

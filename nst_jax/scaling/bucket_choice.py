@@ -45,17 +45,18 @@ COMPILING_OF_BUCKET = 1.21
 # picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several pictures are
 # updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
-# The same for all other devices: an H100 compiled three scales in 24 s, and updated a picture of 512 px
-# in 1.44 ms, which is 4.6e11 operations (`gpu-nvidia-h100-80gb-hbm3.json`).
+# Costs that are assumed for all other devices on which no run was timed: an H100 compiled three scales
+# in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11 operations
+# (`gpu-nvidia-h100-80gb-hbm3.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
-# Up to this number of shapes, all ways to divide them among buckets are compared. For 10 shapes that
-# takes 3^10 steps, in a tenth of a second.
+# Up to this number of picture shapes, all ways to divide them among buckets (see the module docstring)
+# are compared. For 10 shapes that takes 3^10 steps, in a tenth of a second.
 MOST_COMPARED = 10
 
 
 def typical_costs(platform: str) -> Costs:
-    """Return the seconds for compiling and computing that are assumed if no run was timed on a device.
+    """Return the costs that are assumed for a device on which no run was timed.
 
     Example:
       >>> typical_costs("cpu").program
@@ -184,7 +185,7 @@ def even_size(count: int, most: int) -> int:
 
 
 class _Kind(NamedTuple):
-    """The runs whose canvases have the same shape at each scale."""
+    """All runs whose canvases have the same shapes at all scales."""
 
     # The scales of the first run, but with a single style shape at each scale: the smallest (height,
     # width) into which the styles of all these runs fit.
@@ -192,7 +193,7 @@ class _Kind(NamedTuple):
     runs: tuple[int, ...]  # the indices of the runs
 
 
-_Part = frozenset[int]  # the kinds of runs (`_Kind`) in one bucket, as indices of a list of kinds
+_Part = frozenset[int]  # indices of the `_Kind`s whose runs share one bucket
 
 
 def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:
@@ -215,8 +216,9 @@ def _with_one_style(runs: Sequence[Scales]) -> Scales:
 def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
     """Return the sizes of a bucket's arrays at each scale, given the kinds of runs in the bucket.
 
-    A kind is the runs of one shape. Sides are multiples of 16 px; but if there is only one kind, the
-    arrays have the shapes of its runs.
+    A bucket is a set of arrays in which pictures of several shapes lie. A kind consists of all runs of
+    one shape. Sides are multiples of 16 px; but if there is only one kind, the arrays have the shapes
+    of its runs.
     """
     if len(kinds) == 1:
         return kinds[0].scales
@@ -245,8 +247,9 @@ def _rounded(shape: Shape) -> Shape:
 def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
     """Merge pairs of parts, the pair that saves most time first, until `MOST_COMPARED` are left.
 
-    A kind is the runs of one shape, and a part is the kinds that share a bucket. At first, each kind is
-    a part of its own. Merging ends earlier if no further pair saves time.
+    A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
+    which the pictures of all of them lie. At first, each kind is a part by itself. Merging ends earlier
+    if no further pair saves time.
 
     Args:
       count: number of kinds.
@@ -280,8 +283,9 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
 def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Part]:
     """Compare all ways to merge parts, and return the merged parts that take the least time together.
 
-    A kind is the runs of one shape, and a part is the kinds that share a bucket. If there are more than
-    `MOST_COMPARED` parts, they are returned unchanged.
+    A kind consists of all runs of one shape. A part is a set of kinds that share a bucket: arrays in
+    which the pictures of all of them lie. If there are more than `MOST_COMPARED` parts, they are
+    returned unchanged.
 
     Args:
       parts: parts that have no kinds in common.
@@ -298,16 +302,16 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
     each = [0.0, *map(seconds, unions[1:])]
     best, chosen = [0.0], [0]
     for number in range(1, everything + 1):
-        # The first part of this set is in some bucket, alone or beside other parts of the set. The loop
-        # tries all choices of these other parts. The best way to merge the parts that then remain is
-        # known already, since their set is a smaller number.
+        # The bits of `number` are a set of parts. The first of these parts shares its bucket with none,
+        # some or all of the others. The loop tries all choices of these others. The best way to merge
+        # the parts that then remain is in `best` already, since their bits are a smaller number.
         first = number & -number
         others = beside = number ^ first
         least, choice = math.inf, first
         while True:
             total = each[first | beside] + best[others ^ beside]
-            # Of several choices that take equally long, `<=` takes the last one. The last choice is the
-            # first part alone, so parts are merged only if that saves time.
+            # Of several choices that take equally long, `<=` takes the one that is tried last. That is
+            # the first part alone, so parts are merged only if that saves time.
             if total <= least:
                 least, choice = total, first | beside
             if not beside:

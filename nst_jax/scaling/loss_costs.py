@@ -18,9 +18,10 @@ from nst_jax.losses.kinds import ContentLoss, Extent, StyleLoss
 
 
 class LossCost(NamedTuple):
-    """Operations and memory that a content loss, or the distance of a style loss, takes at one tap.
+    """Operations and memory of a content loss, or of a style loss' distance to its target, at one tap.
 
-    The sums of a style loss over positions are not included; `sum_operations` counts them.
+    The sums over positions from which a style loss computes its statistics are not included;
+    `sum_operations` counts them.
 
     Attributes:
       operations: number of operations of the loss or distance and of its gradient.
@@ -34,9 +35,10 @@ class LossCost(NamedTuple):
 
 
 def sum_operations(loss: StyleLoss, channels: int) -> int:
-    """Return the number of operations per position for the sums of a style loss, such as Gram matrices.
+    """Return the operations at each position of the features for the sums of a style loss.
 
-    The gradient is not included.
+    From these sums, a style loss computes statistics such as Gram matrices. The gradient is not
+    included.
 
     Example:
       >>> from nst_jax.losses import GRAM_PAPER
@@ -58,8 +60,8 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
       >>> distance_cost(WASSERSTEIN_RELATIVE, 8, 8, 64).operations // (2 * 64**3)  # 64x64 products
       40
     """
-    # The sums of an additive loss have the same shapes for any number of positions, and so has all that
-    # is computed from them. So the cost is that for one position, and all sizes share one cache entry.
+    # An additive loss computes its distance from sums over positions, whose shapes do not depend on the
+    # number of positions. So the cost is that for one position, and all sizes share one cache entry.
     if loss.additive:
         height = width = 1
     return _cached(_distance_cost, loss, height, width, channels)

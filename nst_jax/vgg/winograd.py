@@ -53,7 +53,7 @@ PIXELS = np.array(
     ]
 )
 
-# Denominators of the rows of `KERNELS` for the points ±NEAR and ±FAR.
+# Denominators of the fractions in `KERNELS`: in its rows for the points ±NEAR, and in those for ±FAR.
 _AT_NEAR, _AT_FAR = 2 * NEAR**2 * (NEAR**2 - FAR**2), 2 * FAR**2 * (FAR**2 - NEAR**2)
 
 KERNELS = np.array(
@@ -119,8 +119,9 @@ def convolve(
 
     Args:
       x: features [n, h, w, i] of any size, odd or even.
-      transformed: the transformed kernel [36, i, o], from `transform_kernel`. The products have factors
-        of its dtype; the pixels are transformed, and the products added up, in float32 at least.
+      transformed: the transformed kernel [36, i, o], from `transform_kernel`. Its dtype is that of the
+        factors of all products. The pixels are transformed, and the products added up, in float32 at
+        least.
 
     Returns:
       [n, h, w, o], the result of `lax.conv_general_dilated` up to rounding, in the dtype of `x`.

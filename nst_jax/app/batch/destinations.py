@@ -60,9 +60,11 @@ def destinations(
                         f"`output`: '{row.output}' is also the output of row {other}; name another"
                     )
             taken[path] = row
-    # In lower case, since some file systems take `A.png` and `a.png` for the same file.
+    # Names are compared in lower case, since some file systems take `A.png` and `a.png` for the same
+    # file.
     names = {path.lower() for path in taken}
-    # Name without number and suffix -> the last number that was tried, so that none is tried twice.
+    # A name that is taken gets a number, such as `cat_wave-2`. Name without the number -> the last
+    # number that was tried, so that none is tried twice.
     counts: Counter[str] = Counter()
     found = []
     for row in rows:

@@ -40,9 +40,10 @@ EXAMPLE = "such as mosaic:0.5 waves:0.5"
 
 @dataclass(frozen=True)
 class ChosenStyle:
-    """A style given on the command line.
+    """A style that was chosen on the command line.
 
-    It is a blend of some of the 26 styles, or of pictures, or of the styles of a trained network.
+    It is a blend of some of the 26 styles that a network of the package has learned, or of pictures, or
+    of the styles of a trained network.
 
     Attributes:
       names: names of some of the 26 styles, or of styles of the trained network; empty for a blend of
@@ -101,7 +102,7 @@ class Row(NamedTuple):
     mask: images.Glance | None = None  # size and digest of the mask, which is not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
-        """Return a `Record` of how this picture ended.
+        """Return a `Record` that says whether this picture was painted.
 
         Args:
           status: "done", "skipped" or "failed".
@@ -114,13 +115,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class InstantJob:
-    """The checked rows and options of the command `instant`.
+    """The pictures that the command `instant` shall paint, and its checked options.
 
     Attributes:
       rows: the pictures to paint.
-      bad: records of the rows that cannot be painted.
-      folder: folder of the results and of their manifest; None if there is a single result.
-      sheet: path of the contact sheet; None draws none.
+      bad: for each picture that cannot be painted, a record with the reason.
+      folder: folder of the results and of the file that lists them (the manifest); None if there is a
+        single result.
+      sheet: path of the contact sheet, one picture that shows all results; None draws none.
       strength: strength of style pictures, from 0 (the content's own style) to 1 (the style).
       size: the value of `--size`, such as "512"; None means the size of the recipe `default`.
       style_size: the value of `--style-size`; None means a shorter side of 256 px.
@@ -129,9 +131,10 @@ class InstantJob:
       precision: how precisely products and activations are computed.
       metadata: whether settings are embedded in the results.
       overwrite: for a single result, whether an existing file is replaced. For several results, what
-        happens if there is a file already where a result belongs: with None, the row is skipped if the
-        file is its finished picture, any other picture of this program is replaced, and any other file
-        is refused; with False, only the finished picture is accepted; with True, any file is replaced.
+        happens if the file of a result exists already. With None, a finished picture of the same inputs
+        and options is not painted again, another picture of this program is replaced, and any other
+        file is an error. With False, every file except such a finished picture is an error. With True,
+        any file is replaced.
       begun: when the command began, by `time.perf_counter`.
     """
 
@@ -156,7 +159,7 @@ class InstantJob:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that says how pictures are recoloured and finished."""
+        """The recipe that says how colours and edges of pictures are changed."""
         return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
@@ -238,7 +241,7 @@ def _divided(words: Sequence[StyleShare]) -> tuple[float, ...]:
 
 
 def _several_styles(words: Sequence[Path]) -> list[ChosenStyle]:
-    """Return the styles that `--styles` gives, each as a name, a file, a folder or a pattern.
+    """Return the styles that `--styles` gives as names, files, folders or glob patterns.
 
     For the file of a trained network, each of its styles is returned separately.
     """
@@ -321,7 +324,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
     """Check the arguments for painting every content in every style; return them as an `InstantJob`.
 
     Args:
-      content: the first content: a file, a folder or a pattern.
+      content: the first content: a file, a folder or a glob pattern.
       words: the arguments after it. With `--styles`, these are further contents; without it, names or
         files that describe the only style.
       chosen: the options.
@@ -455,13 +458,14 @@ def _rows(
     line, the error is raised instead.
 
     Args:
-      drafts: the pictures.
+      drafts: the pictures to paint, not checked yet.
       styles: the style of each picture.
       outputs: the path of each result.
       chosen: the options of the command.
     """
     for draft in drafts:
-        # Raises if a folder has no mask for this content, which must not be painted unprotected.
+        # If `--protect` names a folder without a mask for this content, this raises an error. The
+        # content must not be painted without its mask.
         controls.of_content(chosen, draft.content, ())
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []

@@ -48,8 +48,9 @@ class Progress(NamedTuple):
     together.
     """
 
-    # What the run does, in words, while it makes no updates, such as "reading the network", or while it
-    # repeats updates. Empty while it makes updates for the first time.
+    # What the run does, in words, while it makes no updates, such as "reading the network". If the run
+    # goes back to an earlier picture, it may have to repeat updates up to there; then this text says
+    # so. Empty while the run makes new updates.
     stage: str = ""
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all
@@ -85,7 +86,7 @@ class Work(Protocol):
         """Let the next call of `paint` go on from the picture after `step` updates."""
 
     def close(self) -> None:
-        """Free the memory that the work holds, when the run has ended.
+        """Free the memory that this computation takes; called when the run has ended.
 
         `paint` is called again only if the run goes back to an earlier picture and goes on from there.
         """
@@ -96,7 +97,7 @@ class Run:
     """A run: the painting of one picture by optimisation, which a visitor has begun.
 
     Attributes:
-      work: what the run does with its turn on the device.
+      work: the computation of the run, which takes turns on the device with those of other runs.
       words: the words of the command line that paints the same picture.
       folder: the folder of the run's inputs and pictures.
       watched: returns whether a page shows the run, or did until some seconds ago.
@@ -107,7 +108,7 @@ class Run:
       request: what the visitor has asked of the run while it paints.
       back_to: number of updates of the picture to which the run goes back, if `request` is BACK.
       progress: what the page shows of the run's progress.
-      kept: the run's pictures that are still there, oldest first.
+      kept: the run's pictures that have not been deleted, oldest first.
       start_lines: command lines, one after the other, that make the picture from which the run starts;
         none if the run starts as its recipe says.
       begun: when the run was made, by `time.time`.
