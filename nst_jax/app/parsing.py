@@ -76,12 +76,13 @@ class RegionFiles(NamedTuple):
 
     mask: Path  # picture that is white where the region is in the content
     style: Path  # the style picture of the region
-    style_mask: Path | None = None  # picture that is white where `style` counts; None: all of it
+    # Picture that is white in those parts of `style` whose style is used; None uses all of it.
+    style_mask: Path | None = None
     weight: float = 1.0  # weight of the region's style loss, relative to those of other regions
 
     @property
     def paths(self) -> list[Path]:
-        """The paths of all files of the region."""
+        """The paths of the region's mask, style picture and, if there is one, style mask."""
         more = [] if self.style_mask is None else [self.style_mask]
         return [self.mask, self.style, *more]
 
