@@ -85,8 +85,8 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
         if _left_out(item):
             continue
         if hasattr(value, "_fields"):
-            # A loss without a name is not recorded here: `items` also contains each of its functions,
-            # and these are recorded.
+            # A loss is a tuple of functions. If it has no name, its functions are recorded instead,
+            # since `items` contains each of them, too.
             if item.name is not None:
                 yield item.key, item.name
         elif isinstance(value, (Pixels, Precision, Auto)):

@@ -68,8 +68,8 @@ class Pass(NamedTuple):
     """Which layers are computed in one pass over all strips of a picture.
 
     Attributes:
-      first: index of the first layer that is computed. Its input is the features that were kept last by
-        an earlier pass, or the picture if none were kept.
+      first: index of the first layer that is computed. Its input is the features that an earlier pass
+        has last stored on the host, or the picture if none were stored.
       last: index of the last layer that is computed. The mean and variance of its convolved features
         are measured, for the layer's instance norm.
       kept: whether the features of the last layer are stored on the host, so that the next pass starts
@@ -419,7 +419,7 @@ class _Painter:
         return kept
 
     def _norm(self, name: str, counts: Any, means: Any, variances: Any) -> Norm:
-        """Return the norm of the layer `name`, computed from the statistics of all strips.
+        """Return the instance norm of the layer `name`, computed from the statistics of all strips.
 
         Args:
           name: the layer's name.

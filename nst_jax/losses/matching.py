@@ -151,7 +151,7 @@ def distance_to_matches(
     A hypercolumn is a vector with the features of all style layers at one place of a picture.
 
     Args:
-      features: features of the canvas at each style tap.
+      features: features of the canvas at each style tap (layer).
       shape: (height, width) of the canvas in px.
       style: the result of `all_hypercolumns`.
       matches: the result of `hypercolumn_matches`.
@@ -178,7 +178,7 @@ def hypercolumn_costs(
     """Return the memory and arithmetic of `NEAREST_HYPERCOLUMNS`.
 
     Args:
-      features: arrays with the shapes of the canvas' features at each style tap.
+      features: arrays with the shapes of the canvas' features at each style tap (layer).
       shape: (height, width) of the canvas in px.
       pictures: not used.
       shapes: (height, width) in px of each picture of the style.
@@ -187,7 +187,7 @@ def hypercolumn_costs(
     down, across = hypercolumn_shape(shape)
     count, others = down * across, sum(map(hypercolumn_count, shapes))
     channels = sum(one.shape[-1] for one in features.values())
-    # The number of multiplications with which `hypercolumns` interpolates. For each tap, it computes
+    # The number of multiplications with which `hypercolumns` interpolates. For each layer, it computes
     # two matrix products: one resizes the height, the other the width.
     resizing = sum(
         down * one.shape[1] * one.shape[2] * (one.shape[0] + across) for one in features.values()
@@ -232,22 +232,22 @@ def distance_to_nearest(
     step: Int[Array, ""] | int,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
-    """Return for each tap the mean cosine distance of the canvas' vectors to the style's nearest ones.
+    """Return, by layer, the mean cosine distance of the canvas' vectors to the style's nearest ones.
 
-    At each tap, every s-th row and column of features is read. The stride s is 1 if the longer side of
-    the canvas' features has less than 128 positions. For a longer side, s is such that 64 to 95
-    positions along this side are read. The first row and the first column to read are drawn at random
-    in each update, and are the same for canvas and style. Before they are compared, the vectors of the
-    canvas and those of the style are centred: the mean of either set is subtracted from each vector in
-    the set.
+    At each layer, every s-th row and column of features is read. The stride s is 1 if the canvas'
+    features have less than 128 rows and columns. If they have more, s is such that 64 to 95 rows or
+    columns are read along the longer side. The first row and the first column to read are drawn at
+    random in each update, and are the same for canvas and style. Before they are compared, the vectors
+    of the canvas and those of the style are centred: the mean of either set is subtracted from each
+    vector in the set.
 
-    There are two departures from the source's code. At a tap with at most 64 rows and columns, that
-    code compares, apparently by mistake, the vectors of the preceding tap; here all vectors of the tap
-    itself are compared. For some values of the random first row or column, that code reads one more row
-    or column; here their number is always the same.
+    There are two departures from the source's code. At a layer with at most 64 rows and columns, that
+    code compares, apparently by mistake, the vectors of the preceding layer; here all vectors of the
+    layer itself are compared. For some values of the random first row or column, that code reads one
+    more row or column; here their number is always the same.
 
     Args:
-      features: features of the canvas at each style tap.
+      features: features of the canvas at each style tap (layer).
       shape: not used.
       style: the result of `maps_by_tap`.
       matches: not used; the nearest vectors are sought anew in each update.
@@ -292,7 +292,7 @@ def nearest_costs(
     """Return the memory and arithmetic of `NEAREST_BY_TAP`.
 
     Args:
-      features: arrays with the shapes of the canvas' features at each style tap.
+      features: arrays with the shapes of the canvas' features at each style tap (layer).
       shape: not used.
       pictures: for each picture of the style, arrays with the shapes of its features at each style tap.
       shapes: not used.
@@ -329,8 +329,8 @@ NEAREST_HYPERCOLUMNS = MatchingLoss(
     QUARTER_TURNS,
 )
 
-# The loss of NNST's final pass at the full resolution: each tap is compared by itself, and the nearest
-# vectors are sought anew in every update.
+# The loss of NNST's final pass at the full resolution: each layer is compared by itself, and the
+# nearest vectors are sought anew in every update.
 NEAREST_BY_TAP = MatchingLoss(
     maps_by_tap, distance_to_nearest, costs=nearest_costs, turns=QUARTER_TURNS
 )

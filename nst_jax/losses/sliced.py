@@ -81,7 +81,7 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
     updates by which the loss has become too large, and here that may happen by chance.
 
     Args:
-      canvas: features of one picture at one tap.
+      canvas: features of one picture at one tap (layer).
       style: features of one or several pictures at the same tap; see `samples.blended_samples`.
       extent: sizes of the canvas, and the number of the update `extent.step`, which determines the
         directions. The sizes are not used.

@@ -22,8 +22,8 @@ GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 # The source runs on torchvision's weights, whose features are smaller than those of the weights in this
 # package (the embedded ones). The content and the style loss are both squares of features, so with the
 # embedded weights both are larger by the same factor; Adam's updates would not change if all losses
-# were multiplied by the same number. But the variation is a square of pixels, so its weight has to be
-# multiplied by that factor too. It is assumed that features grow like the pixels that the network
+# were multiplied by the same number. But the variation loss is a square of pixels, so its weight has
+# to be multiplied by that factor too. It is assumed that features grow like the pixels that the network
 # reads, `GREY_LEVELS` times, and their squares `GREY_LEVELS`² times. Whether this holds at each layer
 # is not known, since torchvision's weights were not available. With torchvision's weights, use
 # `tv_weight=2`, the source's number.

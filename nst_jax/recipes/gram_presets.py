@@ -18,10 +18,10 @@ from nst_jax.vgg import layers
 
 CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the `recipe.STYLE_TAPS`
 
-# The layer weights of Gatys' code for its five style taps.
+# The layer weights of Gatys' code for its five style layers.
 GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
 
-ONES = (1.0,) * 5  # layer weights of 1 for five style taps
+ONES = (1.0,) * 5  # layer weights of 1 for five style layers
 
 
 # --- Gatys ----------------------------------------------------------------------------------------

@@ -97,8 +97,8 @@ def _conv3x3_backward(
     else:
         input_gradient = _convolve(g, forms[TRANSPOSED], products)
     _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, products), kernel)
-    # `forms` gets no gradient: it is computed from `kernel`, which already gets the whole gradient
-    # here.
+    # The transposed and transformed kernels in `forms` get no gradient: they are computed from
+    # `kernel`, which already gets the whole gradient here.
     return input_gradient, weight_gradient(g)[0], None
 
 
@@ -403,7 +403,7 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
 _norm_of_windows.defvjp(_norm_forward, _norm_backward)
 
 
-# The poolings, and below the paddings, by the names that recipe files use for them.
+# The poolings by the names that recipe files use for them. The paddings follow below.
 POOLS = {
     "max": max_pool,
     "average": average_pool,

@@ -63,8 +63,8 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
 
     Args:
       content: path of the photo, or a folder or a pattern; None to print the styles.
-      words: names or paths of the style, each with its share in the blend, or None if no share was
-        given; with `--styles`, paths of further contents.
+      words: names or paths of the styles, each with its weight in the blend of styles, or None if no
+        weight was given; with `--styles`, paths of further contents.
       chosen: the options of the command.
     """
     pictures = [path for path, _ in words]

@@ -60,7 +60,8 @@ class PageRecorder(single.Recorder):
         if self._is_there(shot):
             return
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
-            # A picture at a coarser scale is enlarged to the final size, as the option `--frames` does.
+            # A picture of a coarser scale (resolution) is enlarged to the final size, as the option
+            # `--frames` does.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
             write_picture(path, final, **self._written_with(shot))

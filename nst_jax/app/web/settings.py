@@ -48,7 +48,7 @@ class Settings:
       steps: number of updates; None leaves it to recipe and quality. `stylize` refuses both together.
       strength: strength of the style, from 0 to 1; `recipes.strength.OWN` keeps the recipe's own style
         weight.
-      size: size of the result in px: the longer side, unless the recipe measures otherwise; None is the
+      size: size of the result in px: the longer side, unless the recipe counts otherwise; None is the
         recipe's size.
       colors: whose colours the result has, one of `COLORS`; None leaves it to the recipe.
       realism: how far the result is brought back to the edges of the photo, from 0 (not) to 1.

@@ -42,7 +42,7 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
-        self._starts = 0  # number of pictures so far that were kept to start another run from
+        self._starts = 0  # number of pictures so far from which another run was to start
         # The file name of the latest of these pictures -> the command lines that make this picture.
         # There is at most one entry.
         self._start_lines: dict[str, list[str]] = {}
@@ -168,7 +168,8 @@ class Visitor:
         # page cannot remove them, and since they count towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        # Each start gets a new name, so that in command lines a name always means the same picture.
+        # Each of these pictures gets a new name, so that in command lines a name always means the same
+        # one.
         self._starts += 1
         name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
         self._start_lines = {name: archive.start_lines_of(run, kept, name)}
