@@ -50,8 +50,8 @@ class Member(NamedTuple):
     # share the statistics of these pictures. If the recipe gives styles the colours of the content, one
     # style becomes a different picture for each content, and gets a different index for each.
     style: int
-    prepared: prepare.Prepared  # its resized content and styles, its controls, and its scales
-    key: Array  # random key for a start that draws noise
+    prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
+    key: Array  # random key, used if the first canvas has noise
 
 
 class BatchWeights(NamedTuple):
@@ -59,12 +59,12 @@ class BatchWeights(NamedTuple):
 
     measuring: Params  # as loaded; for the features of contents and the statistics of styles
     # With the transposed and Winograd kernels that `with_forms` adds, which make the updates faster;
-    # copied to all devices of the plan.
+    # copied to all devices of the run.
     loop: Params
 
     @classmethod
     def of(cls, params: Params, plan: Plan) -> "BatchWeights":
-        """Return both versions of the weights, each copied to the devices of a plan that use it."""
+        """Return both versions of the weights, each copied to those devices of the run that use it."""
         network, taps = plan.recipe.network, plan.recipe.terms.taps
         shape = tiles.window_of(plan.scales[-1].shape, taps, network, plan.bands())
         formed = with_forms(params, taps, shape=shape, precision=network.precision_on())
@@ -97,8 +97,8 @@ class BatchCanvas:
         indices = [member.place for member in self._members]
         here = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
-        # The recipe's numbers on the devices that compute targets: on all devices of the plan if
-        # several devices share each picture, else on one device.
+        # The recipe, with its numbers (such as loss weights) as arrays on the devices that compute the
+        # targets: all devices of the run if several devices share each picture, else one device.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._shapes = [scale.shape for scale in plan.scales]
         # For each member (picture) the number of the update, over all scales, at which its losses
@@ -112,17 +112,18 @@ class BatchCanvas:
     def _at(self, scale: int, recipe: Recipe | None = None) -> Recipe:
         """Return `recipe` with the values that hold at one scale (resolution), such as its style loss.
 
-        If `recipe` is None, `self._recipe` is used: the recipe whose numbers were copied to the devices
-        of the plan.
+        If `recipe` is None, `self._recipe` is used: the recipe whose numbers (such as loss weights)
+        were copied to all devices of the run.
         """
         return (self._recipe if recipe is None else recipe).at(scale, self._shapes)
 
     def measure(self, scale: int) -> Targets:
         """Compute the targets of all pictures of the chunk at a scale, stacked along a first axis.
 
-        Each content and each style is measured only once, even if several pictures have it. If the
-        pictures differ in size and lie in larger arrays (`Plan.in_bucket`), they may have the same
-        style in several sizes; it is then measured once for each of these sizes.
+        Targets are the features of a content and the statistics of a style. They are computed only once
+        for each content and each style, even if several pictures have it. If the pictures differ in
+        size and lie in larger arrays (`Plan.in_bucket`), they may have the same style in several sizes;
+        its statistics are then computed once for each of these sizes.
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
@@ -149,14 +150,14 @@ class BatchCanvas:
                 styles[name] = self._statistics_in_bucket(scale, member, pieces)
             if name not in styles:
                 pictures = sharding.replicate(prepare.styles_at(member.prepared, here), mesh)
-                # For a loss that matches positions, the targets are complete now. For other losses,
-                # the statistics are blended below.
+                # A `MatchingLoss` compares the features themselves, so its targets are complete now.
+                # For other losses, the statistics of several styles are blended below.
                 if isinstance(recipe.terms.style_loss, MatchingLoss):
                     styles[name] = pieces.styles(pictures)
                     continue
                 styles[name] = [pieces.statistics(picture) for picture in pictures]
-        # Measuring needs no `vmap` over members. Of the numbers that may differ between them, only the
-        # shares (weights by which styles are blended) change the targets. They are applied below.
+        # The targets need no `vmap` over the pictures. Of the recipe's numbers that may differ between
+        # pictures, they depend only on the weights by which styles are blended, which come in below.
         targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
@@ -167,8 +168,8 @@ class BatchCanvas:
             if isinstance(recipe.terms.style_loss, MatchingLoss):  # `found` is the target already
                 of_members.append(found)
                 continue
-            # The target of a single style does not depend on its share, so all members with this style
-            # use the same target. A blend's shares may differ between members, and so may its targets.
+            # A single style is not blended, so all pictures with this style use the same target. With
+            # several styles, their weights and so the targets may differ between pictures.
             known = (name,) if len(found) == 1 else (name, place)
             if known not in targets:
                 targets[known] = _style_targets(
@@ -205,9 +206,10 @@ class BatchCanvas:
         return jnp.asarray(found), {"size": jnp.asarray(shape, jnp.int32)}
 
     def _statistics_in_bucket(self, scale: int, member: Member, pieces: Measuring) -> list[Any]:
-        """Return the statistics of one picture's styles, measured at the top left of larger arrays.
+        """Return the statistics (such as Gram matrices) of each style of one picture.
 
-        The plan gives the sizes of these arrays.
+        Each style lies at the top left of a larger array, so that one compiled program serves styles of
+        several sizes. The plan has the size of these arrays.
         """
         shapes, (array,) = (
             member.prepared.scales[scale].style_shapes,
@@ -231,10 +233,11 @@ class BatchCanvas:
         return np.asarray(shapes, np.int32)
 
     def _measure_controlled(self, scale: int, pieces: Measuring) -> Targets:
-        """Compute targets for pictures that have regions, protected parts or transparent parts.
+        """Compute targets for pictures that have masks.
 
-        The targets of all pictures of the chunk (the pictures that are painted at once) are stacked
-        along a first axis.
+        Masks give parts of a picture a style of their own, or protect parts that shall stay as in the
+        content; transparent parts of a picture are masked, too. The targets of all pictures of the
+        chunk (the pictures that are painted at once) are stacked along a first axis.
         """
         mesh, found = band_mesh(self.plan.mesh), []
         for place, member in enumerate(self._members):
@@ -248,9 +251,9 @@ class BatchCanvas:
             arrays = sharding.replicate((content, styles, controls), mesh)
             pictures = (*prepared.styles, *prepared.region_styles)
             pairs = zip(pictures, prepared.controls.style_masks, strict=True)
-            # `pieces` measures a picture only once if it is given again under the same name. The names
-            # here are made of the identities of arrays, since members that share a picture or a mask
-            # share its array.
+            # `pieces` caches the statistics of a picture under a name, so they are not computed again
+            # for the same name. The names here are the `id`s of arrays: if several pictures of the
+            # chunk have the same style or mask, they refer to the same array.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
             shares = _shares(self._measuring_recipe, place)
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
@@ -305,8 +308,9 @@ class BatchCanvas:
             )
         if exact is None:
             return state
-        # The exact canvases replace those that `init` made from rounded images. Each field gets a copy
-        # of its own: the loop donates the state's buffers, and no buffer can be donated twice.
+        # `exact` has the first canvases in the optimiser's pixels. They replace those that were
+        # converted from images, which has rounded them. Each field of the state gets a separate copy:
+        # the state's buffers are donated to the compiled loop, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
 
@@ -344,9 +348,9 @@ class BatchCanvas:
     def _starts(self) -> tuple[Image, np.ndarray | None]:
         """Return the images [members, h, w, 3] from which the chunk starts, and their exact canvases.
 
-        The exact canvases are the first canvases in the optimiser's coordinates. A conversion from the
-        images would round them; see `prepare.exact_canvas`. They are None if the recipe's start (or
-        `init`) is defined as an image.
+        Some recipes define their first canvas in the pixels that the optimiser changes, such as BGR
+        from 0 to 255. The exact canvases are these pixels; a conversion from the images would round
+        them. They are None if the first canvas is defined as an image. See `prepare.exact_canvas`.
         """
         images: list[Any] = []
         canvases: list[np.ndarray] = []
@@ -449,10 +453,10 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Image) -> Image:
-        """Return one painted image after its last changes, which `prepare.Finisher` makes.
+        """Return the finished picture for one optimised image, as `prepare.Finisher` makes it.
 
-        Edges and colours are changed as the recipe says, and protected parts of the content are
-        restored. `place` is the index of the picture in the chunk.
+        Edges and colours are changed as the recipe says, and where the user has protected the content
+        by a mask, the content is put back. `place` is the index of the picture in the chunk.
         """
         member, recipe = self._members[place], self.plan.recipe
         realism = np.asarray(recipe.pictures.realism)
@@ -465,10 +469,11 @@ class BatchCanvas:
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
-    """Return the recipe of a batch with the numbers for some of its pictures only, as JAX arrays.
+    """Return the recipe for some pictures of a batch, with its numbers as JAX arrays.
 
-    In the recipe of a sweep, a number may be an array with one entry for each picture of the batch.
-    From such an array, the entries of the wanted pictures are taken.
+    If a batch compares several values of a number, such as a loss weight, the number is an array with
+    one entry for each picture of the batch. From such an array, the entries of the wanted pictures are
+    taken.
 
     Args:
       recipe: the recipe of the whole batch.
@@ -485,8 +490,9 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
 def _axes_of(recipe: Recipe) -> Axes:
     """Return the `vmap` axis of each number of a recipe, in the order of its pytree leaves.
 
-    The axis is 0 for an array with an entry for each picture, and None for a single number. The recipe
-    must be the one of a scale (`Recipe.at`), which may have other leaves than the recipe of the run.
+    The axis is 0 for an array with an entry for each picture, and None for a single number. `recipe`
+    must be the result of `Recipe.at` for one scale (resolution), since that may have other leaves than
+    the recipe of the whole run.
     """
     return tuple(0 if leaf.ndim else None for leaf in jax.tree.leaves(recipe))
 

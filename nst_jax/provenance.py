@@ -2,8 +2,8 @@
 
 A record says what a result depends on: recipe, pictures, sizes, weights, versions, device. It consists
 of strings, numbers, lists and dictionaries, and contains neither times nor paths. So repeating a run
-with the same device and packages gives the same record, unless a different amount of available memory
-leads to other tiles.
+with the same device and packages gives the same record, unless less memory is available and the picture
+is therefore computed in tiles (parts) of another size.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ from nst_jax.weights.params import WeightsInfo, digest
 # A value of a recipe is recorded if its key, such as "terms.style_weight", begins with one of these.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
-# What is recorded of regions, protected and transparent parts, for a run that has none of them.
+# What is recorded of a picture's masks for a run without masks. Masks give parts of the picture a style
+# of their own, protect parts of the content, or mark transparent parts.
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 # The packages whose versions are recorded, in addition to the versions of Python and nst_jax.
@@ -63,8 +64,8 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
       A dictionary from keys such as `"terms.style_weight"` to a number, a truth value, a list, None, or
       the name of a function or class, in the order of the recipe's fields. The key
       `network.accelerator_precision` is left out unless the precision is `AUTO`, since it has an effect
-      only then. A field marked `ADDED_LATER` is left out while it has its default, so that the records
-      of runs that do not use it stay as they were before it was added.
+      only then. A field that was added after records had been written (`ADDED_LATER`) is left out while
+      it has its default, so that the record of a run that does not use it stays the same as before.
 
     Example:
       >>> from nst_jax import recipes
@@ -84,8 +85,8 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
         if _left_out(item):
             continue
         if hasattr(value, "_fields"):
-            # A loss without a name is not recorded here: `items` also contains each of its functions,
-            # and these are recorded.
+            # A loss is a tuple of functions. If it has no name, its functions are recorded instead,
+            # since `items` contains each of them, too.
             if item.name is not None:
                 yield item.key, item.name
         elif isinstance(value, (Pixels, Precision, Auto)):
@@ -101,7 +102,11 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether a record leaves an item out: its field is `ADDED_LATER` and has its default."""
+    """Return whether a setting is left out of records.
+
+    A setting that was added to the recipes after records had been written is left out while it has its
+    default. So the record of a run that does not use it stays the same as before.
+    """
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
 
@@ -138,7 +143,10 @@ def _finite(value: Any) -> float | None:
 
 
 def of_scales(scales: Sequence[Scale]) -> list[dict[str, Any]]:
-    """Return the scales of a run, coarse to fine, with sizes [width, height] in px."""
+    """Return for each resolution of a run, coarse to fine, the sizes in px and the number of updates.
+
+    The sizes are those of the canvas and of the styles, each as [width, height].
+    """
     return [
         {"size": _size(s.shape), "style_sizes": _sizes(s.style_shapes), "steps": s.steps}
         for s in scales
@@ -178,11 +186,12 @@ def of_picture(
 
     Args:
       recipe: the recipe that is run, with every command-line flag applied.
-      scales: the scales of the run.
+      scales: the scales of the run, which are the resolutions at which the canvas is optimised in turn.
       seed: the seed of the run's random key.
       inputs: maps each role (`"content"`, `"style"`, ...) to the name and hash of its file.
       weights: description of the weights file.
-      controls: weights of regions and the amount of protection, by name; empty if there are none.
+      controls: numbers that belong to masks, by name: the weights of regions with a style of their own,
+        and how much of the content stays where it is protected. Empty if there are no masks.
 
     Returns:
       A dictionary of strings, numbers, lists and dictionaries. Repeating a run gives an equal one.
@@ -242,12 +251,14 @@ def of_identity(
       params: the weights of the network.
       pictures: maps each role (`"content"`, `"style"`, ...) to its picture [h, w, 3], before resizing.
       recipe: the recipe that is run; its `steps` are left out.
-      init: the picture or function that replaces the recipe's start; None if none was given.
+      init: the picture or function that replaces the recipe's first canvas; None if none was given.
       key: the random key.
-      controls: masks, pictures and numbers of regions, protected and transparent parts, by name.
+      controls: the masks of the content and the styles, and the pictures and numbers that belong to
+        them, by name.
 
     Returns:
-      A dictionary from the name of a fact to its value, as JSON represents it.
+      A dictionary with the settings of the recipe and the hashes of the arrays, by name, as JSON
+      values.
     """
     found = of_recipe(recipe)
     del found["descent.steps"]

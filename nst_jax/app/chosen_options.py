@@ -32,7 +32,7 @@ def chosen_changes(chosen: Mapping[str, Any]) -> arguments.Changes:
 
 
 def chosen_recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
-    """Return the recipe that the options describe, with the shares of the styles in their blend."""
+    """Return the recipe that the options describe, with the weights by which styles are blended."""
     return arguments.recipe_of(
         chosen_changes(chosen | {"style_shares": arguments.shares_of(styles)}), controls=True
     )
@@ -156,7 +156,7 @@ def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
 
 
 def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return those fields of `Outputs` that concern the picture, the film and the frames of a run.
+    """Return the fields of `Outputs` for the picture, the film of its updates, and single frames.
 
     Args:
       chosen: the options of the command.

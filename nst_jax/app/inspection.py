@@ -88,8 +88,8 @@ def describe_weights(weights: Path | None) -> None:
     """Verify a weights file and print its description.
 
     Args:
-      weights: path of the file. None means the file of VGG-19 that runs use; in this case the other
-        weights files of the package are listed too.
+      weights: path of the file. None means the file with VGG-19 that `stylize` uses by default; in this
+        case the other weights files of the package are listed too.
 
     Raises:
       ValueError: if the file is damaged, or if it belongs to a network that this version of the package

@@ -12,7 +12,8 @@ from click.shell_completion import CompletionItem
 
 from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean
 
-# The path of a style, and its share in the blend of styles; None if no share was given.
+# The path of a style, and its share: its weight if several styles are blended, or None if none was
+# given.
 StyleShare: TypeAlias = tuple[Path, float | None]
 
 
@@ -33,12 +34,14 @@ def parse_path(text: str) -> Path:
 def parse_style(text: str, folder: Path = Path()) -> StyleShare:
     """Parse a style, typed as FILE or FILE:SHARE.
 
+    The share is the weight of the style if several styles are blended.
+
     Args:
       text: the text that was typed.
       folder: the folder from which a relative path starts.
 
     Returns:
-      The path of the style, and its share in a blend of styles; the share is None if the text has none.
+      The path of the style, and its share, which is None if the text has none.
 
     Raises:
       ValueError: if the text after the last colon is no number, but the text before it is a file.
@@ -76,12 +79,13 @@ class RegionFiles(NamedTuple):
 
     mask: Path  # picture that is white where the region is in the content
     style: Path  # the style picture of the region
-    style_mask: Path | None = None  # picture that is white where `style` counts; None: all of it
+    # Picture that is white in those parts of `style` whose style is used; None uses all of it.
+    style_mask: Path | None = None
     weight: float = 1.0  # weight of the region's style loss, relative to those of other regions
 
     @property
     def paths(self) -> list[Path]:
-        """The paths of all files of the region."""
+        """The paths of the region's mask, style picture and, if there is one, style mask."""
         more = [] if self.style_mask is None else [self.style_mask]
         return [self.mask, self.style, *more]
 
@@ -91,6 +95,8 @@ REGION_FORM = "CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT]"
 
 def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
     """Parse a region, typed as CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
+
+    A region is a part of the content with a style of its own.
 
     Args:
       text: the text that was typed. If there are more than two parts, and the last one is a number, it
@@ -131,6 +137,8 @@ class ProtectFile(NamedTuple):
 def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
     """Parse a protected part, typed as MASK or MASK:AMOUNT.
 
+    A protected part of the picture stays as it is in the content, wholly or by the given amount.
+
     Args:
       text: the text that was typed. If the part after the last colon is no number, all of the text is
         the path of the mask.
@@ -168,7 +176,8 @@ class FilePath(click.Path):
 class StyleFile(click.ParamType):
     """Parameter type for a style, typed as FILE or FILE:SHARE.
 
-    The value is the pair (path, share); the share is None if only FILE was typed.
+    The share is the weight of the style if several are blended. The value is the pair (path, share);
+    the share is None if only FILE was typed.
     """
 
     name = "file"
@@ -190,7 +199,7 @@ class StyleFile(click.ParamType):
 class RegionType(click.ParamType):
     """Parameter type for a region, typed as CONTENT_MASK:STYLE[:STYLE_MASK][:WEIGHT].
 
-    The value is a `RegionFiles`.
+    A region is a part of the content with a style of its own. The value is a `RegionFiles`.
     """
 
     name = "region"
@@ -205,7 +214,7 @@ class RegionType(click.ParamType):
 class ProtectType(click.ParamType):
     """Parameter type for a protected part, typed as MASK or MASK:AMOUNT.
 
-    The value is a `ProtectFile`.
+    A protected part of the picture stays as it is in the content. The value is a `ProtectFile`.
     """
 
     name = "mask"

@@ -196,8 +196,8 @@ def realistic(
 
 def _filtered_in_strips(image: Image, content: Image, radius: int, rows: int) -> Image:
     """Filter a picture in strips of `rows` rows, each with the rows around it on which it depends."""
-    # The result at a pixel is a mean of fits up to one radius away, and each fit depends on pixels up
-    # to one radius farther.
+    # The guided filter fits a function to the pixels of each window. The result at a pixel is the mean
+    # of the fits of all windows that contain it, so it depends on pixels up to two radii away.
     height, halo = image.shape[0], 2 * radius
     count = -(-height // rows)
     below = count * rows - height + halo

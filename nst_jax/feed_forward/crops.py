@@ -43,7 +43,7 @@ TRIES = 8
 # Share and largest number of the photos that are held out: the network is never trained on these, but
 # its loss is measured on them.
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.1, 16
-KEPT_SHARE = 0.125  # largest share of the available memory for decoded photos that are kept
+KEPT_SHARE = 0.125  # largest share of the available memory for photos that stay decoded
 THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos and make crops
 AHEAD = 2 * THREADS  # number of batches that the threads make in advance
 
@@ -271,8 +271,8 @@ class PhotoCrops:
     def _reduced(self, index: int) -> Pixels | None:
         """Return the pixels of photo number `index`, reduced to the size that `LARGEST` describes.
 
-        The reduced photo is kept for later calls as long as there is room in `KEPT_SHARE` of the
-        memory. Return None if the photo is damaged.
+        The reduced photo is kept for later calls as long as all kept photos take no more than the share
+        `KEPT_SHARE` of the memory. Return None if the photo is damaged.
         """
         if index in self._damaged:
             return None

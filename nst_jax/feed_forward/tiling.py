@@ -68,8 +68,8 @@ class Pass(NamedTuple):
     """Which layers are computed in one pass over all strips of a picture.
 
     Attributes:
-      first: index of the first layer that is computed. Its input is the features that were kept last by
-        an earlier pass, or the picture if none were kept.
+      first: index of the first layer that is computed. Its input is the features that an earlier pass
+        has last stored on the host, or the picture if none were stored.
       last: index of the last layer that is computed. The mean and variance of its convolved features
         are measured, for the layer's instance norm.
       kept: whether the features of the last layer are stored on the host, so that the next pass starts
@@ -201,7 +201,7 @@ def _through(
 
     Args:
       kernels: the parameters of each layer's convolution.
-      norms: the norm of each layer except the last one; None for a layer without a norm.
+      norms: the instance norm of each layer except the last one; None for a layer without a norm.
       x: the rows that the strip needs of the features from which the pass starts, [1, h, w, c].
       steps: how each layer is computed for this strip.
       precision: precision of products and activations.
@@ -334,7 +334,11 @@ def _network(params: Params, condition: Any) -> tuple[TransformerLayers, Conditi
 
 
 class _Painter:
-    """Paints one picture in several passes over its strips; stores the norms that passes measured."""
+    """Paints one picture strip by strip, in several passes over all strips.
+
+    A pass measures the mean and variance of a layer's features over the whole picture. The object
+    stores them for the layer's instance norm, which is applied in later passes.
+    """
 
     def __init__(
         self,
@@ -373,13 +377,15 @@ class _Painter:
         return x
 
     def _pass(self, one: Pass, x: np.ndarray, rows: int, full: int) -> np.ndarray:
-        """Make one pass over all strips, and store the norm of the pass's last layer, if it has a norm.
+        """Compute the layers of one pass for all strips, and store the instance norm of its last layer.
+
+        The norm is the mean and variance over the whole picture; not every layer has one.
 
         Args:
-          one: the pass.
+          one: which layers the pass computes.
           x: the features from which the pass starts, [h, w, c].
-          rows: number of rows of the picture in a strip; features of half the picture's height have
-            strips of half as many rows, and so on.
+          rows: height of a strip in rows of the picture; if the features have half the picture's
+            height, a strip has half as many rows of features, and so on.
           full: number of rows of the picture.
 
         Returns:
@@ -413,7 +419,7 @@ class _Painter:
         return kept
 
     def _norm(self, name: str, counts: Any, means: Any, variances: Any) -> Norm:
-        """Return the norm of the layer `name`, computed from the statistics of all strips.
+        """Return the instance norm of the layer `name`, computed from the statistics of all strips.
 
         Args:
           name: the layer's name.

@@ -109,8 +109,8 @@ class Training(Iterator[TrainingReport]):
           params: weights of VGG-19.
           job: the checked inputs and options, from `training_job`.
           resume: a checkpoint, to continue an earlier training. That training must have had the same
-            job, except for `steps` and `mesh`. None starts a new training with a network of random
-            parameters.
+            inputs and options, except for `steps` and `mesh`. None starts a new training with a network
+            of random parameters.
 
         Raises:
           ValueError: if `resume` is a checkpoint of another training, or was written after more than
@@ -232,7 +232,7 @@ class Training(Iterator[TrainingReport]):
             )
 
     def _measure(self) -> float:
-        """Measure and record the held-out loss; keep the network if this loss is the least so far."""
+        """Measure and record the held-out loss; store the network if this loss is the least so far."""
         loss = self.measure_held_out()
         self._check_finite(loss, self.step)
         recent = [float(np.asarray(each)) for each in self._losses]
@@ -280,7 +280,7 @@ class Training(Iterator[TrainingReport]):
 
     @property
     def best(self) -> StyleNetwork:
-        """The network as it was at the measurement that gave the least held-out loss.
+        """The network as it was when the held-out loss was least (the loss on photos not trained on).
 
         Raises:
           RuntimeError: if the held-out loss was not measured yet, or never was finite.
@@ -346,7 +346,10 @@ class Training(Iterator[TrainingReport]):
         )
 
     def outcome(self, *, measure: bool = True) -> tuple[StyleNetwork, dict[str, Any]]:
-        """Return the network with the least held-out loss, and facts on its training for a style file.
+        """Return the network with the least held-out loss, and facts on its training.
+
+        The facts are for the file to which the network is saved. The held-out loss is the mean loss on
+        photos that are never trained on.
 
         Args:
           measure: whether the network after the latest update is considered, too, if its held-out loss

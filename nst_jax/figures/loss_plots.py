@@ -45,7 +45,7 @@ class LoggedRun(NamedTuple):
     # include the weights of the losses, so the total is the sum of the other losses.
     losses: Mapping[str, np.ndarray]
     # Part of the style loss, named by its tap (layer), such as "relu1_1" -> its values [n], including
-    # its weight. A style loss that compares other things than taps has other names of its parts.
+    # its weight. If a style loss is not divided by layers, its parts have other names.
     taps: Mapping[str, np.ndarray]
 
 
@@ -136,9 +136,9 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     """Plot the losses of one run, or compare the losses of several runs, over the number of updates.
 
     For a single run the figure has two plots: one of the total loss and its parts, and one of the parts
-    of the style loss, a curve for each tap. For several runs it has a plot of the total loss, one of
-    the content loss, one of the style loss, and one for each tap; each run is a curve in each of these
-    plots. The total loss and its parts are not drawn if they are 0 throughout, in every run. The
+    of the style loss, a curve for each tap (layer). For several runs it has a plot of the total loss,
+    one of the content loss, one of the style loss, and one for each tap; each run is a curve in each of
+    these plots. The total loss and its parts are not drawn if they are 0 throughout, in every run. The
     vertical axis of a plot is logarithmic if its values span more than a factor of ten. For a single
     run, dotted vertical lines mark where the run went on to a finer scale (resolution), since losses
     jump there.

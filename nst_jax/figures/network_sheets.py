@@ -22,8 +22,9 @@ from nst_jax.vgg.taps import resolve_tap, resolve_taps
 # The taps (layers) at which Gatys and others compare the Gram matrices of styles.
 STYLE_TAPS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
-# Side of a drawn Gram matrix, in px. The matrix at a tap with c channels is drawn as c x c squares, one
-# for each entry. c is 64, 128, 256 or 512 and divides 512, so each square has a whole number of pixels.
+# Side of a drawn Gram matrix, in px. The matrix at a layer with c channels is drawn as c x c squares,
+# one for each entry. c is 64, 128, 256 or 512 and divides 512, so each square has a whole number of
+# pixels.
 GRAM_CELL = 512
 MAP_CELL = 192  # upper limit of the longer side of a feature map on a sheet, in px
 MAPS = 48  # default of the largest number of feature maps on a sheet
@@ -45,12 +46,12 @@ def gram_sheet(
     network: Network | None = None,
     label: str = "the picture",
 ) -> HostImage:
-    """Draw a picture, and after it its Gram matrices, one for each tap.
+    """Draw a picture, and after it its Gram matrices, one for each tap (layer).
 
     Entry (i, j) of a Gram matrix is the mean over all positions of the product of the feature maps i
-    and j. It says how strongly both channels respond at the same places. Gram matrices are all that
-    losses based on them, such as that of Gatys and others, know of a style. Rows and columns are in the
-    order of the network's channels.
+    and j. It says how strongly both channels respond at the same places. A style loss based on Gram
+    matrices, such as that of Gatys and others, uses no other information on a style. Rows and columns
+    are in the order of the network's channels.
 
     Since a few entries are much greater than all others, an entry is drawn with a brightness
     proportional to the square root of its absolute value. Full brightness stands for the value that one
@@ -100,11 +101,11 @@ def feature_sheet(
     count: int = MAPS,
     network: Network | None = None,
 ) -> HostImage:
-    """Draw the feature maps of a picture at one tap: what single channels of the network find in it.
+    """Draw the feature maps of a picture at one layer: what single channels of the network find in it.
 
-    If the tap has more channels than `count`, those with the largest means in absolute value are drawn,
-    the largest first. The colours of each map go from the least value of this map to its greatest
-    value. The caption of a map is the number of the channel and these two values.
+    If the layer has more channels than `count`, those with the largest means in absolute value are
+    drawn, the largest first. The colours of each map go from the least value of this map to its
+    greatest value. The caption of a map is the number of the channel and these two values.
 
     Args:
       params: weights from `nst_jax.load_params`.

@@ -1,4 +1,6 @@
-"""OKLab: colours as lightness and two axes of hue, in which equal distances look about equally large.
+"""OKLab: a colour space in which equal distances look about equally large.
+
+Its coordinates are lightness and two axes, one from green to red and one from blue to yellow.
 
 References:
   Ottosson, "A perceptual color space for image processing", 2020, bottosson.github.io/posts/oklab.

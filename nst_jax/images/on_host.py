@@ -33,7 +33,7 @@ def _cubic(distance: np.ndarray) -> np.ndarray:
 
 
 class _Filter(NamedTuple):
-    """How a filter of `images.resizing` weighs pixels by their distance from a new pixel."""
+    """How a filter of `images.resizing` weighs old pixels by their distances from a new pixel."""
 
     kernel: Kernel
     widens: bool  # whether the kernel is wider when a picture is reduced, which prevents aliasing

@@ -31,29 +31,32 @@ from nst_jax.losses.neighbours import (
 from nst_jax.losses.places import grid_lines, key_of
 from nst_jax.losses.sums import at_least_float32
 
-# Each style is measured as given and turned by one, two and three quarter turns.
+# The features of each style picture are computed for the picture as it is, and for the picture rotated
+# by 90, 180 and 270 degrees.
 QUARTER_TURNS = (0, 1, 2, 3)
 
-# A hypercolumn (the features of all taps at one place, as one vector) stands for 4 x 4 px of a picture.
+# Side in px of the square of a picture for which one hypercolumn stands. A hypercolumn is a vector with
+# the features of all style layers at one place.
 COARSER = 4
 
 # The memory for loss and gradient of `NEAREST_HYPERCOLUMNS`, as a multiple of the memory of all
 # hypercolumns of the canvas. The number was found from the memory that XLA reports.
 UPDATE_COPIES = 4
 
-# `NEAREST_BY_TAP` compares every s-th row and column of a tap's features in an update. The stride s is
-# the longer side of the features divided by this number and rounded down, but at least 1.
+# In each update, `NEAREST_BY_TAP` compares only every s-th row and column of a layer's features. The
+# stride s is the longer side of the features divided by this number and rounded down, but at least 1.
 LINES = 64
 
 # The key under which the target of `NEAREST_HYPERCOLUMNS` contains the hypercolumns of the style.
 COLUMNS = "hypercolumns"
 
-# Largest number of distances of one tap in memory at once. It is less than `neighbours.BLOCK`, since
-# XLA may compute all taps at the same time.
+# `NEAREST_BY_TAP` computes the distances between the vectors of canvas and style in blocks. This is the
+# largest number of distances in a block. It is less than `neighbours.BLOCK`, since XLA may compute a
+# block for each tap (layer) at the same time.
 BLOCK_OF_TAP = 2**22
 
-# The memory for loss and gradient of `NEAREST_BY_TAP` at one tap, without the distances, as a multiple
-# of the memory of the vectors of canvas and style that are compared.
+# The memory for loss and gradient of `NEAREST_BY_TAP` at one tap (layer), without the distances, as a
+# multiple of the memory of the vectors of canvas and style that are compared.
 TAP_COPIES = 2
 
 # --- Fixed matches of hypercolumns ----------------------------------------------------------------
@@ -62,16 +65,17 @@ TAP_COPIES = 2
 def hypercolumn_shape(shape: Shape) -> Shape:
     """Return how many rows and how many columns of hypercolumns a picture has.
 
-    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. `shape` is
-    the (height, width) of the picture in px.
+    A hypercolumn is a vector with the features of all style layers at one place of a picture. `shape`
+    is the (height, width) of the picture in px.
     """
     return max(1, shape[0] // COARSER), max(1, shape[1] // COARSER)
 
 
 def hypercolumn_count(shape: Shape) -> int:
-    """Return how many hypercolumns a picture has: vectors with the features of all taps at one place.
+    """Return the number of hypercolumns of a picture.
 
-    `shape` is the (height, width) of the picture in px.
+    A hypercolumn is a vector with the features of all style layers at one place of a picture. `shape`
+    is the (height, width) of the picture in px.
     """
     down, across = hypercolumn_shape(shape)
     return down * across
@@ -82,10 +86,10 @@ def hypercolumn_vectors(
 ) -> Float[Array, "n channels"]:
     """Return the hypercolumns of a picture as the rows of a matrix.
 
-    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
+    A hypercolumn is a vector with the features of all style layers at one place of a picture.
 
     Args:
-      features: features of the picture at each style tap.
+      features: features of the picture at each style tap (layer).
       shape: (height, width) of the picture in px.
       products: the precision of matrix products.
     """
@@ -98,10 +102,10 @@ def all_hypercolumns(
 ) -> dict[str, Float[Array, "n channels"]]:
     """Return the target of `NEAREST_HYPERCOLUMNS`: the hypercolumns of all pictures of the style.
 
-    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
+    A hypercolumn is a vector with the features of all style layers at one place of a picture.
 
     Args:
-      pictures: for each picture, its features at each style tap.
+      pictures: for each picture, its features at each style tap (layer).
       shapes: (height, width) of each picture in px.
       products: the precision of matrix products.
 
@@ -118,12 +122,12 @@ def hypercolumn_matches(
 ) -> Int[Array, " n"]:
     """Return for each hypercolumn of a picture the index of the nearest hypercolumn of the style.
 
-    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`. First the
+    A hypercolumn is a vector with the features of all style layers at one place of a picture. First the
     hypercolumns of the picture and those of the style are centred: the mean of either set is subtracted
     from each vector in the set. Of the centred vectors, the nearest is the one at the smallest angle.
 
     Args:
-      features: features of the picture at each style tap.
+      features: features of the picture at each style tap (layer).
       shape: (height, width) of the picture in px.
       style: the result of `all_hypercolumns`.
       products: the precision of matrix products.
@@ -140,12 +144,14 @@ def distance_to_matches(
     step: Any,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
-    """Return the mean cosine distance of the canvas' hypercolumns to their matches, split by tap.
+    """Return the mean cosine distance of the canvas' hypercolumns to their matches in the style.
 
-    A hypercolumn is a vector with the features of all taps at one place; see `many_taps`.
+    The distance is divided into one term for each tap (layer); the terms add up to the distance.
+
+    A hypercolumn is a vector with the features of all style layers at one place of a picture.
 
     Args:
-      features: features of the canvas at each style tap.
+      features: features of the canvas at each style tap (layer).
       shape: (height, width) of the canvas in px.
       style: the result of `all_hypercolumns`.
       matches: the result of `hypercolumn_matches`.
@@ -153,8 +159,7 @@ def distance_to_matches(
       products: the precision of matrix products.
 
     Returns:
-      For each tap its share of the distance, a scalar; the shares add up to the distance. See
-      `neighbours.cosine_shares`.
+      For each tap its term, a scalar; see `neighbours.cosine_shares`.
     """
     del step
     vectors = hypercolumn_vectors(features, shape, products)
@@ -173,7 +178,7 @@ def hypercolumn_costs(
     """Return the memory and arithmetic of `NEAREST_HYPERCOLUMNS`.
 
     Args:
-      features: arrays with the shapes of the canvas' features at each style tap.
+      features: arrays with the shapes of the canvas' features at each style tap (layer).
       shape: (height, width) of the canvas in px.
       pictures: not used.
       shapes: (height, width) in px of each picture of the style.
@@ -182,7 +187,7 @@ def hypercolumn_costs(
     down, across = hypercolumn_shape(shape)
     count, others = down * across, sum(map(hypercolumn_count, shapes))
     channels = sum(one.shape[-1] for one in features.values())
-    # The number of multiplications with which `hypercolumns` interpolates. For each tap, it computes
+    # The number of multiplications with which `hypercolumns` interpolates. For each layer, it computes
     # two matrix products: one resizes the height, the other the width.
     resizing = sum(
         down * one.shape[1] * one.shape[2] * (one.shape[0] + across) for one in features.values()
@@ -210,9 +215,10 @@ def hypercolumn_costs(
 def maps_by_tap(
     pictures: Sequence[Features], shapes: Sequence[Shape], products: lax.Precision
 ) -> dict[str, tuple[Array, ...]]:
-    """Return the target of `NEAREST_BY_TAP`: tap -> the features of each picture in `pictures`.
+    """Return the target of `NEAREST_BY_TAP`: tap (layer) -> the features of each picture.
 
-    `pictures` has the features by tap of every style in every orientation that the loss uses.
+    `pictures` has one entry for each style picture in each of its four orientations: a dictionary from
+    taps to features.
     """
     del shapes, products
     return {tap: tuple(found[tap] for found in pictures) for tap in pictures[0]}
@@ -226,22 +232,22 @@ def distance_to_nearest(
     step: Int[Array, ""] | int,
     products: lax.Precision,
 ) -> dict[str, Scalar]:
-    """Return for each tap the mean cosine distance of the canvas' vectors to the style's nearest ones.
+    """Return, by layer, the mean cosine distance of the canvas' vectors to the style's nearest ones.
 
-    At each tap, every s-th row and column of features is read. The stride s is 1 if the longer side of
-    the canvas' features has less than 128 positions. For a longer side, s is such that 64 to 95
-    positions along this side are read. The first row and the first column to read are drawn at random
-    in each update, and are the same for canvas and style. Before they are compared, the vectors of the
-    canvas and those of the style are centred: the mean of either set is subtracted from each vector in
-    the set.
+    At each layer, every s-th row and column of features is read. The stride s is 1 if the canvas'
+    features have less than 128 rows and columns. If they have more, s is such that 64 to 95 rows or
+    columns are read along the longer side. The first row and the first column to read are drawn at
+    random in each update, and are the same for canvas and style. Before they are compared, the vectors
+    of the canvas and those of the style are centred: the mean of either set is subtracted from each
+    vector in the set.
 
-    There are two departures from the source's code. At a tap with at most 64 rows and columns, that
-    code compares, apparently by mistake, the vectors of the preceding tap; here all vectors of the tap
-    itself are compared. For some values of the random first row or column, that code reads one more row
-    or column; here their number is always the same.
+    There are two departures from the source's code. At a layer with at most 64 rows and columns, that
+    code compares, apparently by mistake, the vectors of the preceding layer; here all vectors of the
+    layer itself are compared. For some values of the random first row or column, that code reads one
+    more row or column; here their number is always the same.
 
     Args:
-      features: features of the canvas at each style tap.
+      features: features of the canvas at each style tap (layer).
       shape: not used.
       style: the result of `maps_by_tap`.
       matches: not used; the nearest vectors are sought anew in each update.
@@ -286,7 +292,7 @@ def nearest_costs(
     """Return the memory and arithmetic of `NEAREST_BY_TAP`.
 
     Args:
-      features: arrays with the shapes of the canvas' features at each style tap.
+      features: arrays with the shapes of the canvas' features at each style tap (layer).
       shape: not used.
       pictures: for each picture of the style, arrays with the shapes of its features at each style tap.
       shapes: not used.
@@ -323,8 +329,8 @@ NEAREST_HYPERCOLUMNS = MatchingLoss(
     QUARTER_TURNS,
 )
 
-# The loss of NNST's final pass at the full resolution: each tap is compared by itself, and the nearest
-# vectors are sought anew in every update.
+# The loss of NNST's final pass at the full resolution: each layer is compared by itself, and the
+# nearest vectors are sought anew in every update.
 NEAREST_BY_TAP = MatchingLoss(
     maps_by_tap, distance_to_nearest, costs=nearest_costs, turns=QUARTER_TURNS
 )

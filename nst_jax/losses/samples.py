@@ -34,7 +34,8 @@ class Samples(NamedTuple):
 def positions_as_rows(features: FeatureMap, products: lax.Precision) -> Float[Array, "k c"]:
     """Return the features [h, w, c] as a matrix with one row for each of the h * w positions.
 
-    `products`, the precision that every `StyleLoss.sums` is given, is not used.
+    `products`, the precision of matrix products, is not used, since there are none here. It is an
+    argument because other functions that serve as `StyleLoss.sums` need it.
     """
     del products
     return features.reshape(-1, features.shape[-1])
@@ -52,7 +53,7 @@ def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
 
 
 def blended_samples(parts: Sequence[Samples], weights: Sequence[Scalar | float]) -> Samples:
-    """Return the samples of several styles as one record, with the weight of each style.
+    """Join the samples of several styles in one `Samples`, with a weight for each style.
 
     A loss then compares the canvas with the weighted mean of the styles' quantile functions. This mean
     is the quantile function of their barycentre: the distribution with the least weighted mean of the
@@ -104,14 +105,17 @@ def group_size(rows: int, *lengths: int) -> int:
 
 # --- Sorting --------------------------------------------------------------------------------------
 
-# Floating-point numbers are mapped to integers that have the same order, and these integers are sorted,
-# since XLA on a CPU takes a quarter of the time to sort integers that it takes to sort floating-point
-# numbers. The place of each number in the sorted row is then found by a binary search; on a CPU,
-# sorting pairs of number and index would take longer.
+# Floating-point numbers are mapped to integers whose ascending order is the same, and these integers
+# are sorted, since XLA on a CPU takes a quarter of the time to sort integers that it takes to sort
+# floating-point numbers. The place of each number in the sorted row is then found by a binary search;
+# on a CPU, sorting pairs of number and index would take longer.
 
 
 def _as_integers(values: Array) -> Array:
-    """Map floating-point numbers to integers of the same order; 0 and -0 give the same integer."""
+    """Map floating-point numbers to integers: the larger of two numbers gets the larger integer.
+
+    0 and -0 give the same integer.
+    """
     kind = {4: jnp.int32, 8: jnp.int64}[values.dtype.itemsize]
     return _flipped(lax.bitcast_convert_type(jnp.where(values == 0, 0.0, values), kind))
 
@@ -172,7 +176,7 @@ class Ranks(NamedTuple):
 
 
 def ranks(values: Float[Array, "d m"]) -> Ranks:
-    """Sort each row of `values`, and find the place of each number in its sorted row."""
+    """Sort each row of `values`, and find the index of each number in its sorted row; see `Ranks`."""
     given = _as_integers(values)
     ordered = jnp.sort(given, axis=-1, stable=False)
     size = ordered.shape[-1]
@@ -259,8 +263,8 @@ def blended_quantiles(
       ordered: for each picture, d rows of numbers in ascending order.
       counts: for each picture, the number of valid numbers in its rows.
       shares: weights of the pictures, which sum to 1.
-      places: the levels of the quantiles, given as places in an ordered row of `size` numbers; see
-        `quantiles`.
+      places: the levels of the quantiles, [d, m], or [1, m] for the same levels in all rows. Place i is
+        an index into an ordered row of `size` numbers, and stands for the level (i + 1/2) / size.
       size: the length of that row.
 
     Returns:

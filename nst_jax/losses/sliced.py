@@ -77,11 +77,11 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
     their ranks.
 
     Since the directions change, even an unchanged canvas has another loss in the next update. So the
-    loss suits optimisers that do not compare losses, such as `Adam`; the guarded `LBFGS` would undo
-    updates after which the loss happens to be larger.
+    loss suits optimisers that do not compare losses, such as `Adam`. This package's `LBFGS` undoes
+    updates by which the loss has become too large, and here that may happen by chance.
 
     Args:
-      canvas: features of one picture at one tap.
+      canvas: features of one picture at one tap (layer).
       style: features of one or several pictures at the same tap; see `samples.blended_samples`.
       extent: sizes of the canvas, and the number of the update `extent.step`, which determines the
         directions. The sizes are not used.

@@ -22,8 +22,8 @@ GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 # The source runs on torchvision's weights, whose features are smaller than those of the weights in this
 # package (the embedded ones). The content and the style loss are both squares of features, so with the
 # embedded weights both are larger by the same factor; Adam's updates would not change if all losses
-# were multiplied by the same number. But the variation is a square of pixels, so its weight has to be
-# multiplied by that factor too. It is assumed that features grow like the pixels that the network
+# were multiplied by the same number. But the variation loss is a square of pixels, so its weight has
+# to be multiplied by that factor too. It is assumed that features grow like the pixels that the network
 # reads, `GREY_LEVELS` times, and their squares `GREY_LEVELS`² times. Whether this holds at each layer
 # is not known, since torchvision's weights were not available. With torchvision's weights, use
 # `tv_weight=2`, the source's number.
@@ -162,20 +162,21 @@ HISTOGRAM = Recipe(
 
 # --- Nearest neighbours ---------------------------------------------------------------------------
 
-# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose taps (layers) down to
-# relu4_3 have the same names and sizes; each tap of block 4 is one convolution deeper. The layer
-# weights are nevertheless those of the source, since the loss compares cosines, which do not change if
-# all features are multiplied by a number. But how much each tap contributes to a hypercolumn (the
-# features of all taps at one position) depends on the network's weights.
+# The source runs on torchvision's VGG-16. This recipe runs on VGG-19. Its layers from relu1_1 to
+# relu4_3 have the same names and sizes; those of block 4 are one convolution deeper. The layer weights
+# are nevertheless those of the source, since the loss compares cosines, which do not change if all
+# features are multiplied by a number. But how much each layer contributes to a hypercolumn (a vector
+# with the features of all these layers at one place) depends on the network's weights.
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two
 # scales; here nothing is added at any scale. What differs from the source in the final pass is in the
 # docstring of `losses.matching.distance_to_nearest`, and what differs in the colours in the docstring
 # of `images.palettes.recoloured`.
-# The source's optional content loss, off by default, is left out: `content_weight` is 0. The content is
-# kept only by the matches: they are sought for a picture that is mixed from content and canvas, with
-# the share `search_content` of the content.
+# The source's optional content loss, off by default, is left out: `content_weight` is 0. During
+# the updates, the content has an effect only on which features of the style are chosen as nearest
+# neighbours: the search is made for a picture that is mixed from content and canvas, in which the
+# content has the weight `search_content`.
 # It is not known with which versions of its libraries the source ran.
 NNST_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3",
@@ -206,7 +207,8 @@ NNST = Recipe(
         pyramid_levels=8,
         one_pyramid=True,
         enlarge=filters.bilinear,
-        # These are 200 updates each at 64, 128, 256 and 512 px, and in the final pass at 512 px.
+        # These are 200 updates at each of 64, 128, 256 and 512 px, and 200 more at 512 px with
+        # `last_style_loss` (the source's final pass).
         steps=1000,
         schedule=Halvings(smallest=64, passes=2),
     ),
@@ -215,8 +217,8 @@ NNST = Recipe(
 
 # --- Relaxed transport ----------------------------------------------------------------------------
 
-# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose taps (layers) have the same
-# names and numbers of channels. In VGG-19, another convolution of the same block follows after relu3_3,
+# The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose layers have the same names
+# and numbers of channels. In VGG-19, another convolution of the same block follows after relu3_3,
 # relu4_3 and relu5_3, which are the ends of their blocks in VGG-16.
 # The source's vectors consist of colours, which are numbers from 0 to 1, and of features, and its
 # moment loss compares means of features and of their products. So the features have to be as large as

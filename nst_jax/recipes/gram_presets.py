@@ -18,18 +18,18 @@ from nst_jax.vgg import layers
 
 CHANNELS = (64, 128, 256, 512, 512)  # number of channels at each of the `recipe.STYLE_TAPS`
 
-# The layer weights of Gatys' code for its five style taps.
+# The layer weights of Gatys' code for its five style layers.
 GATYS_LAYER_WEIGHTS = tuple(1e3 / n**2 for n in CHANNELS)
 
-ONES = (1.0,) * 5  # layer weights of 1 for five style taps
+ONES = (1.0,) * 5  # layer weights of 1 for five style layers
 
 
 # --- Gatys ----------------------------------------------------------------------------------------
 
 # The papers of 2015 and 2016 state the losses, the ratio of content weight to style weight, the
 # pooling, and that the canvas starts from white noise. They state neither the number of updates, nor
-# the unit of pixels, nor the settings of L-BFGS' line search. Here these are choices of this project,
-# as is the use of an L-BFGS that undoes bad updates.
+# the range of pixel values, nor the settings of L-BFGS' line search. Here these are choices of this
+# project, as is the use of an L-BFGS that undoes updates by which the loss has become too large.
 # The paper of 2016 rescales the network so that every channel's mean activation is 1; here the network
 # is not rescaled.
 # The papers do not say which program resized the pictures.
@@ -67,9 +67,9 @@ GATYS_2016 = replace(
 # source: the source's losses read the outputs of the poolings, here they read the layers before the
 # poolings. The source's network is rescaled so that every channel's mean activation is 1; here it is
 # the original network. In the source, SciPy's L-BFGS-B keeps each pixel within the range of the style
-# picture's pixels; here an L-BFGS that undoes bad updates runs without bounds, and the result is
-# clipped. In the end the source gives the result the style picture's histogram of colours; here that
-# is left out.
+# picture's pixels; here an L-BFGS without bounds is used, which undoes updates by which the loss has
+# become too large, and the result is clipped. In the end the source gives the result the style
+# picture's histogram of colours; here that is left out.
 GATYS_TEXTURE = Recipe(
     name="gatys-texture",
     source="leongatys/DeepTextures @ 289dfe6f, Example.ipynb, for Gatys, Ecker, Bethge, Texture "

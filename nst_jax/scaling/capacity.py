@@ -138,7 +138,7 @@ def fits(footprint: Footprint, available: int | None) -> bool:
 def footprint_at(
     recipe: Recipe, scale: Scale, platform: str, *, pictures: int = 1, devices: int = 1
 ) -> Footprint:
-    """Return the estimated memory of a recipe at one scale of a run; see `estimate_memory`."""
+    """Return the estimated memory of a run at one of its resolutions; see `estimate_memory`."""
     return estimate_memory(
         scale.shape,
         recipe=recipe,

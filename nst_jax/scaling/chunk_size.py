@@ -12,9 +12,10 @@ from nst_jax._types import Shape
 from nst_jax.scaling.capacity import MARGIN
 from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
-# Number of pixels, over all canvases of a chunk, beyond which a larger chunk is hardly faster. The
-# dictionary has this number by JAX's name of the platform; for all other platforms, the second constant
-# is used. The number is smaller for a CPU, which gains little from large chunks.
+# Number of pixels, over all canvases that are painted at once, beyond which painting more of them at
+# once is hardly faster. The dictionary has this number by JAX's name of the platform; for all other
+# platforms, the second constant is used. The number is smaller for a CPU, which gains little from
+# painting many at once.
 PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
@@ -36,9 +37,10 @@ def largest_chunk(total: Callable[[int], int], available: int | None, count: int
 def even_chunk(count: int, most: int | None) -> int:
     """Return how many of `count` pictures to paint at once so that few programs are compiled.
 
-    Chunks of equal size share a compiled program, and a smaller last chunk needs a second program. So
-    the largest size up to `most` that divides `count` is preferred. If that size is less than half of
-    `most`, the pictures are instead spread as evenly as possible over the fewest chunks.
+    Pictures that are painted at once are called a chunk. Chunks of equal size share a compiled program,
+    and a smaller last chunk needs a second program. So the largest size up to `most` that divides
+    `count` is preferred. If that size is less than half of `most`, the pictures are instead spread as
+    evenly as possible over the fewest chunks.
 
     Args:
       count: number of pictures.
@@ -58,19 +60,23 @@ def even_chunk(count: int, most: int | None) -> int:
 
 
 def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) -> int:
-    """Return a chunk size that gives every device of a mesh equally many pictures.
+    """Return how many pictures to paint at once so that every device of a mesh gets equally many.
 
-    Each device, or each group of devices that share a picture, gets as many pictures of a chunk as
-    `even_chunk` chooses for its part of `count` and `most`. For example, with 10 pictures, `most` = 6
-    and 4 devices, each device gets 1 picture of a chunk, so the chunk size is 4.
+    Pictures that are painted at once are called a chunk. `even_chunk` chooses how many pictures of a
+    chunk each device gets, or each group of devices that share a picture; `count` and `most` are first
+    divided by the number of devices or groups. For example, with 10 pictures, `most` = 6 and 4 devices,
+    each device gets 1 picture of a chunk, so the chunk size is 4.
 
     The size is a multiple of the number of pictures that the devices compute at the same time. So it
     may exceed `count`, and also `most` if `most` is less than that number.
 
     Args:
       count: number of pictures.
-      most: largest size allowed; None sets no limit.
+      most: largest chunk size allowed; None sets no limit.
       mesh: the devices; None is one device.
+
+    Returns:
+      The chunk size.
     """
     parallel = pictures_in_parallel(mesh)
     each = None if most is None else max(1, most // parallel)
@@ -78,16 +84,16 @@ def even_chunk_over_devices(count: int, most: int | None, mesh: AnyMesh | None) 
 
 
 def pictures_per_memory(chunk: int, mesh: AnyMesh | None, platform: str) -> int:
-    """Return how many pictures of a chunk share one memory.
+    """Return how many of the pictures that are painted at once share one memory.
 
-    On a CPU these are all pictures of the chunk, since all CPU devices share one memory; on other
-    platforms, they are the pictures of one device.
+    On a CPU these are all `chunk` pictures, since all CPU devices share one memory; on other platforms,
+    they are the pictures of one device.
     """
     return chunk if platform == "cpu" else max(1, chunk // pictures_in_parallel(mesh))
 
 
 def worthwhile_chunk(shape: Shape, platform: str) -> int:
-    """Return the number of canvases beyond which a larger chunk is hardly faster.
+    """Return the number of canvases beyond which painting more at once is hardly faster.
 
     Args:
       shape: (height, width) of each canvas.
@@ -98,9 +104,11 @@ def worthwhile_chunk(shape: Shape, platform: str) -> int:
 
 
 def worthwhile_divisor(count: int, shape: Shape, platform: str, parallel: int = 1) -> int:
-    """Return the largest chunk size that divides `count` and is still faster than smaller sizes.
+    """Return how many of `count` canvases to paint at once, if this number has to divide `count`.
 
-    All chunks then have the same size, so one compiled program serves them all.
+    Equally many canvases are then painted each time, so one compiled program serves them all. The
+    result is the largest divisor of `count` up to the number beyond which painting more at once is
+    hardly faster (see `worthwhile_chunk`).
 
     Args:
       count: number of canvases.

@@ -63,8 +63,9 @@ def conv3x3(
     Args:
       x: the features, [n, h, w, i].
       kernel: the layer's weights, [3, 3, i, o].
-      forms: forms of the kernel, computed once before a loop by `network.with_forms`. If None, this
-        function computes the transposed kernel itself.
+      forms: the kernel transposed, and perhaps transformed for Winograd convolution, as
+        `network.with_forms` computes it once before a loop. If None, this function computes the
+        transposed kernel itself.
       products: the precision of products that the convolution requests from the device.
 
     Returns:
@@ -96,8 +97,8 @@ def _conv3x3_backward(
     else:
         input_gradient = _convolve(g, forms[TRANSPOSED], products)
     _, weight_gradient = jax.vjp(lambda k: _convolve(x, k, products), kernel)
-    # `forms` gets no gradient: it is computed from `kernel`, which already gets the whole gradient
-    # here.
+    # The transposed and transformed kernels in `forms` get no gradient: they are computed from
+    # `kernel`, which already gets the whole gradient here.
     return input_gradient, weight_gradient(g)[0], None
 
 
@@ -145,8 +146,8 @@ Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 # positive member.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
-# A function of (features, kernel, forms of the kernel, precision of products) that pads the features
-# and convolves them.
+# A function that pads the features and convolves them. Its arguments are the features, the kernel, the
+# transposed and transformed kernels (or None), and the precision of products; see `conv3x3`.
 Padding: TypeAlias = Callable[[FeatureMap, Kernel, Forms | None, lax.Precision], Convolved]
 
 # A function of (features, `ceil`) that pools 2 x 2 windows. If `ceil` is True, the last row or column
@@ -402,7 +403,7 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
 _norm_of_windows.defvjp(_norm_forward, _norm_backward)
 
 
-# The poolings, and below the paddings, by the names that recipe files use for them.
+# The poolings by the names that recipe files use for them. The paddings follow below.
 POOLS = {
     "max": max_pool,
     "average": average_pool,

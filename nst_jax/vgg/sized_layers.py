@@ -75,11 +75,12 @@ PADDED = (zero_padded, replicate_padded, replicate_first, reflect_padded)
 
 
 def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
-    """Pad features that fill only the top left part of `x`, of the (height, width) `size`.
+    """Pad features that fill only the top left part of `x`.
 
-    The result has one more row or column than `x` on each side. A frame of copied pixels surrounds the
-    features. They are copies of the features' border pixels or, if `mirrored` and no side of the
-    features has only 1 px, of the pixels next to the border pixels.
+    `size` is the (height, width) of this part. The result has one more row or column than `x` on each
+    side. A frame of copied pixels surrounds the features. They are copies of the features' border
+    pixels; or, if `mirrored`, of the pixels next to the border pixels. If a side of the features has
+    only 1 px, it cannot be mirrored, and the border pixels are copied.
     """
     # Which row or column is copied beyond the border: 0 for the one at the border, 1 for the next one.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)

@@ -12,7 +12,7 @@ from nst_jax import _checks
 # (number of convolutions, number of output channels) of each block; a pooling follows every block.
 BLOCKS = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))
 
-SMALLEST = 16  # smallest side of a picture in px: after four poolings, 16 px are 1 position
+SMALLEST = 16  # smallest side of a picture in px: four poolings leave one row or column of 16 px
 
 
 def _layer_table() -> dict[str, tuple[int, int]]:
@@ -26,7 +26,7 @@ def _layer_table() -> dict[str, tuple[int, int]]:
 
 LAYERS = _layer_table()  # layer name -> (channels in, channels out), in network order
 
-# The names of all taps, in network order.
+# The names of all taps (the places in the network at which activations are read), in network order.
 TAPS = tuple(
     tap for name in LAYERS for tap in (name.replace("conv", k) for k in ("preact", "relu"))
 )
@@ -37,6 +37,8 @@ TAPS = tuple(
 
 def resolve_tap(name: str, *, argument: str = "taps") -> str:
     """Return this package's name for a tap, given this name or an unambiguous one from the literature.
+
+    A tap is a place in the network at which activations are read.
 
     Args:
       name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
@@ -74,7 +76,7 @@ def resolve_tap(name: str, *, argument: str = "taps") -> str:
 
 
 def layer_of(tap: str) -> str:
-    """Return the layer of a tap: `conv4_2` for `relu4_2` and for `preact4_2`."""
+    """Return the convolution whose result a tap reads: `conv4_2` for `relu4_2` and `preact4_2`."""
     return "conv" + tap[-3:]
 
 
@@ -94,17 +96,17 @@ def halved(side: int, times: int, ceil: bool) -> int:
 
 
 def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, int]:
-    """Return the (height, width) of the features at a tap.
+    """Return the (height, width) of the features that the network computes at one layer.
 
     Args:
-      tap: name of the tap, such as `"relu4_2"`.
+      tap: name of the tap (layer), such as `"relu4_2"`.
       height: height of the picture in px.
       width: width of the picture in px.
       ceil: whether poolings keep the last row and column of odd sides (Caffe) or drop them (torch,
         Keras).
 
     Returns:
-      The numbers of positions, (down, across).
+      The numbers of rows and of columns of the feature map.
 
     Example:
       >>> from nst_jax.vgg import feature_shape
@@ -116,7 +118,7 @@ def feature_shape(tap: str, height: int, width: int, ceil: bool) -> tuple[int, i
 
 
 def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, ...]:
-    """Apply `resolve_tap` to several names; refuse an empty list and repeated taps."""
+    """Apply `resolve_tap` to several names; refuse an empty list, and names of the same tap."""
     if isinstance(names, str):
         raise TypeError(f"`{argument}`: expected a list of tap names, got the string {names!r}")
     taps = tuple(resolve_tap(name, argument=argument) for name in names)
@@ -135,7 +137,7 @@ def halo_of(taps: Iterable[str]) -> int:
     the whole picture, the network has to see the halo together with the tile.
 
     Args:
-      taps: names as `resolve_tap` returns them.
+      taps: names of layers, such as `"relu4_2"`, as `resolve_tap` returns them.
 
     Returns:
       The width in px on each side of the tile, rounded up to a multiple of 16, so that a tile with its
@@ -148,6 +150,7 @@ def halo_of(taps: Iterable[str]) -> int:
     """
     names = list(LAYERS)
     deepest = max(names.index(layer_of(tap)) for tap in taps)
-    # Each 3 x 3 convolution reads one more position on each side, which is 2^halvings pixels.
+    # Each 3 x 3 convolution reads one more row or column of features on each side. After n poolings,
+    # this is 2^n pixels of the picture.
     radius = sum(2 ** halvings(name) for name in names[: deepest + 1])
     return -(-radius // SMALLEST) * SMALLEST

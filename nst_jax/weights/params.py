@@ -11,9 +11,9 @@ the shape `[..., out]`, and how they are stored depends on `encoding`. All other
 * `"codes"`: `codes` (uint8, in the kernel's shape), which index `centres` (float32, `[256]`);
 * `"int8"`: `codes` (int8, in the kernel's shape), to be multiplied by `scales` (float32, `[out]`).
 
-The digest is computed by `digests.digest_of`, with `["nst-jax weights", 1, family, pixels]` as the
-head. So it covers the names, shapes, types and values of all datasets, the family and the pixel
-convention, but not the free text in `origin` and `licence`.
+The digest is a SHA-256 hash, computed by `digests.digest_of`, of the list
+`["nst-jax weights", 1, family, pixels]` and of the names, shapes, types and values of all datasets. It
+does not cover the free text in `origin` and `licence`.
 """
 
 import os
@@ -83,7 +83,8 @@ class Architecture(NamedTuple):
     checksum: int | None = None  # CRC-32 of the embedded file; None if the file states it itself
 
 
-# Endings of the names of datasets that are needed to decode kernels, and are no parameters themselves.
+# A kernel that is stored in 8 bits has a second HDF5 dataset with the table or the scales by which its
+# codes are decoded. The names of these datasets end so. They do not count as parameters of the network.
 TABLES = ("/centres", "/scales")
 
 # Value of the attribute `network` for VGG-19, which is also assumed for files without the attribute.
@@ -326,7 +327,7 @@ def embedded_file(architecture: Architecture) -> Path:
 
 
 def _embedded(architecture: Architecture) -> _hdf5.Source:
-    """Return, as a `Source`, the weights file that comes with the package for a network."""
+    """Return the weights file that comes with the package for a network, described as a `Source`."""
     return _hdf5.Source(
         embedded_file(architecture),
         EMBEDDED,

@@ -1,7 +1,8 @@
 """The command `instant`, which paints one picture, many pictures, or one picture in all 26 styles.
 
-A row is one picture to paint: a content and a style. A record says how a row ended, and the result
-manifest is the file of the records. The 26 styles are those that a network of the package has learned.
+A row is one picture to paint: a content and a style. A record says whether a row was painted, and the
+result manifest is the file of the records. The 26 styles are those that a network of the package has
+learned.
 """
 
 import threading
@@ -62,8 +63,8 @@ def instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str,
 
     Args:
       content: path of the photo, or a folder or a pattern; None to print the styles.
-      words: names or paths of the style, each with its share in the blend, or None if no share was
-        given; with `--styles`, paths of further contents.
+      words: names or paths of the styles, each with its weight in the blend of styles, or None if no
+        weight was given; with `--styles`, paths of further contents.
       chosen: the options of the command.
     """
     pictures = [path for path, _ in words]
@@ -199,12 +200,12 @@ def _telling(display: Display, row: Row) -> Iterator[None]:
 
 
 def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
-    """Paint the pictures that are not finished yet, print what failed, and return the exit code."""
+    """Paint the pictures that are not finished yet, print which failed, and return the exit code."""
     folder = job.folder
     assert folder is not None
     folder.mkdir(exist_ok=True)
-    # The result manifest is locked before this process looks for finished pictures. So no other process
-    # can paint into the same folder at the same time.
+    # The result manifest, a file that lists the painted pictures, is locked before this process looks
+    # for finished pictures. So no other process can paint into the same folder at the same time.
     with _files.reserved(listing_of(folder, None), argument="output"):
         raise_on_interrupt()
         listed, complete = _run(job, chosen, folder)
@@ -227,7 +228,7 @@ def _count(job: InstantJob) -> int:
 
 
 def _run(job: InstantJob, chosen: Mapping[str, Any], folder: Path) -> tuple[results.Results, bool]:
-    """Paint all pictures that the command has to paint, and record how each of them ended.
+    """Paint all pictures that are not finished yet, and record for each whether it could be painted.
 
     Returns:
       The records, and whether painting ran to its end; False after Ctrl-C.
@@ -268,7 +269,7 @@ def _paint_rest(
     display: Display,
     listed: results.Results,
 ) -> None:
-    """Paint the rows of `job`. Write each picture in a second thread, while the next one is painted."""
+    """Paint all pictures of `job`; a second thread writes each one while the next one is painted."""
     done = 0
 
     def finish(painted: PaintedRow) -> None:

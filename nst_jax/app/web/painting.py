@@ -60,7 +60,8 @@ class PageRecorder(single.Recorder):
         if self._is_there(shot):
             return
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
-            # A picture at a coarser scale is enlarged to the final size, as the option `--frames` does.
+            # A picture of a coarser scale (resolution) is enlarged to the final size, as the option
+            # `--frames` does.
             final = enlarge(shot.image, self.job.plan.scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
             write_picture(path, final, **self._written_with(shot))
@@ -69,7 +70,7 @@ class PageRecorder(single.Recorder):
     def _is_there(self, shot: Any) -> bool:
         """Return whether the run has this picture or a later one already.
 
-        This is so if the run has gone back to an earlier position and repeats updates from there.
+        This is so if the run has gone back to an earlier checkpoint and repeats updates from there.
         """
         kept = self.run.kept
         return bool(kept) and shot.step <= kept[-1].step
@@ -93,19 +94,20 @@ class PageRecorder(single.Recorder):
 
 
 class PictureWork:
-    """Paints one picture in turns; between them it keeps a checkpoint, but no memory of the device.
+    """Paints one picture, with pauses in which other runs use the device.
 
-    The result is bit for bit the same as without pauses, and as that of the command line. This holds
-    also for a run that has gone back to an earlier picture, since it paints the same updates again.
+    During a pause it has a checkpoint, but no memory of the device. The result is bit for bit the same
+    as without pauses, and as that of the command line. This holds also if the visitor lets the run go
+    back to an earlier picture, since the run then makes the same updates again.
     """
 
     def __init__(self, job: PictureJob, again: Callable[[], PictureJob], folder: Path) -> None:
-        """Make the computation of a run, which is the painting of one picture.
+        """Prepare the painting of one picture.
 
         Args:
           job: the inputs and options of the command `stylize` that describes the picture.
-          again: reads the input files again and returns the same job; called if the run goes on after
-            it had ended, since the job is then no longer in memory.
+          again: a function that reads the input files again and returns the same job. It is called if
+            a run that had ended goes on, since the job is then no longer in memory.
           folder: the folder for the run's checkpoint files.
         """
         self._job: PictureJob | None = job
@@ -135,8 +137,8 @@ class PictureWork:
         self._back_to = step
 
     def _current_job(self) -> PictureJob:
-        # The job keeps its first plan, since a new plan might have other tiles if there is less memory
-        # now.
+        # The plan of the run was made when the run was begun. It is used again here: if less memory is
+        # available now, a new plan might divide the picture into smaller tiles.
         job = self._job or replace(self._again(), plan=self._plan)
         if self._back_to is not None:
             job = replace(job, resume=self._positions.before(self._back_to))
@@ -165,9 +167,10 @@ class PictureWork:
             recorder.run = run
 
             def stopped() -> bool:
-                # If the visitor asks for a pause before the first picture of this turn, the turn ends
-                # at once, and the next turn begins where this one began. After the first picture, a
-                # pause waits for the next picture, since only then a checkpoint can be made.
+                # This turn is the time in which the run has the device. If the visitor asks for a pause
+                # before the first picture of this turn, the turn ends at once, and the next turn begins
+                # where this one began. Later, the run goes on until its next picture, and pauses then,
+                # since a checkpoint can only be made together with a picture.
                 asked = run.request is not Wish.NOTHING
                 at_once = run.request in (Wish.STOP, Wish.BACK)
                 return at_once or (asked and recorder.last is None)

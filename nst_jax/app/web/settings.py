@@ -1,4 +1,4 @@
-"""The settings of the page as a command line, and the command line as checked inputs and options.
+"""Write the settings of the web page as a command line, and parse and check this command line.
 
 The settings that a visitor (somebody who uses the page in a browser) chooses are written as a command
 line, which the page shows. The server parses this command line as the command itself would, and paints
@@ -40,14 +40,15 @@ class Settings:
 
     Attributes:
       photo: name of the file of the photo.
-      styles: names of files of paintings, or names of some of the 26 styles, each with its share.
+      styles: names of files of paintings, or names of styles that the network of the command `instant`
+        has learned; each with its weight in the blend of styles.
       recipe: name of the recipe.
       quality: "draft", "good" or "best", which choose a number of updates; None leaves this number to
         the recipe.
       steps: number of updates; None leaves it to recipe and quality. `stylize` refuses both together.
       strength: strength of the style, from 0 to 1; `recipes.strength.OWN` keeps the recipe's own style
         weight.
-      size: size of the result in px: the longer side, unless the recipe measures otherwise; None is the
+      size: size of the result in px: the longer side, unless the recipe counts otherwise; None is the
         recipe's size.
       colors: whose colours the result has, one of `COLORS`; None leaves it to the recipe.
       realism: how far the result is brought back to the edges of the photo, from 0 (not) to 1.
@@ -74,7 +75,10 @@ class Settings:
 
     @property
     def is_named(self) -> bool:
-        """Whether all styles are among the 26 learned styles, which only `instant` can paint."""
+        """Whether all styles are names of styles that the network of `instant` has learned.
+
+        Only the command `instant` can paint these 26 styles.
+        """
         return all(style_names.is_name(name) for name, _ in self.styles)
 
     @property
@@ -206,7 +210,8 @@ def stylize_words(settings: Settings) -> list[str]:
     """Return the words of the command line that paints with these settings by optimisation.
 
     Raises:
-      ValueError: if the styles are names of the 26 learned styles, which only `instant` paints.
+      ValueError: if the styles are names of styles that the network of the command `instant` has
+        learned, since only that command can paint them.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.6)
@@ -238,13 +243,14 @@ def stylize_words(settings: Settings) -> list[str]:
 
 
 def instant_words(settings: Settings) -> list[str]:
-    """Return the words of the command line that paints with these settings by a single pass.
+    """Return the words of the command line of `instant` for these settings.
 
-    The page has one slider of strength for both commands. In `stylize`, its value `OWN` means the
-    recipe's own style weight; in `instant`, 1 means the full style and is the largest value. So the
-    strength is divided by `OWN`, and limited to 1. Settings for which `instant` has no option, such as
-    regions and the recipe, are left out. If the styles are names of the 26 learned styles, the strength
-    is left out as well, and so are colours that need the pixels of a style picture.
+    The command `instant` paints by a single pass of a network, `stylize` by optimisation. The page has
+    one slider of strength for both. In `stylize`, its value `OWN` means the recipe's own style weight;
+    in `instant`, 1 means the full style and is the largest value. So the strength is divided by `OWN`,
+    and limited to 1. Settings for which `instant` has no option, such as regions and the recipe, are
+    left out. If the styles are names of styles that the network has learned, the strength is left out
+    as well, and so are colours that need the pixels of a style picture.
 
     Example:
       >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=256)
@@ -287,7 +293,7 @@ def frames_words(words: Sequence[str], step: int) -> list[str]:
     """Return a run's command line with the options that also write its picture after `step` updates.
 
     The picture is written into the folder `frames`. The command still makes all updates: a run of only
-    `step` updates would give another picture, since a recipe divides its updates among scales.
+    `step` updates would give another picture, since a recipe divides its updates among resolutions.
 
     Args:
       words: the words of the run's command line, from `stylize_words`.

@@ -42,8 +42,9 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
-        self._starts = 0  # number of pictures so far that were kept to start another run from
-        # File name of the latest of these pictures -> the command lines that make this picture.
+        self._starts = 0  # number of pictures so far from which another run was to start
+        # The file name of the latest of these pictures -> the command lines that make this picture.
+        # There is at most one entry.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -145,9 +146,9 @@ class Visitor:
             shutil.rmtree(run.folder, ignore_errors=True)
 
     def start_from(self, step: int | None) -> str:
-        """Add a picture of the run to the uploads, as the start of another run; return its file name.
+        """Copy a picture of the run to the uploads, so that another run can start from it.
 
-        Earlier uploads in the role "start" are deleted.
+        The file name of the copy is returned. Earlier copies of this kind are deleted.
 
         Args:
           step: number of updates after which the picture shows the canvas; None is the last picture.
@@ -163,11 +164,12 @@ class Visitor:
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
-        # Earlier starts are deleted here, since the web page cannot remove them, and since they count
-        # towards the limit on the pictures of a visitor.
+        # A start is a picture from which a run starts. Earlier starts are deleted here, since the web
+        # page cannot remove them, and since they count towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        # Each start gets a new name, so that in command lines a name always means the same picture.
+        # Each of these pictures gets a new name, so that in command lines a name always means the same
+        # one.
         self._starts += 1
         name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
         self._start_lines = {name: archive.start_lines_of(run, kept, name)}
@@ -264,7 +266,8 @@ class Visitors:
         idle = [
             (visitor.away(), secret)
             for secret, visitor in self._known.items()
-            # A visitor who left only a moment ago may be reloading the page.
+            # A visitor who closed the page only a moment ago may be reloading it. Then `is_watching`
+            # still returns True.
             if not visitor.is_watching() and not self._is_busy(visitor) and visitor.run is None
         ]
         if not idle:
