@@ -1251,3 +1251,12 @@ def test_weights(call):
         "'float16'",
     )
     assert not Path("w.h5").exists()
+
+
+@pytest.mark.parametrize(("call", "frozen"), [("main()", True), ("main(sys.argv[1:])", False)])
+def test_only_the_program_itself_keeps_its_modules_from_the_garbage_collector(call, frozen):
+    code = f"import gc, sys; from nst_jax.app.cli import main; {call}; print(gc.get_freeze_count())"
+    found = subprocess.run(
+        [sys.executable, "-c", code, "recipes"], capture_output=True, text=True, check=True
+    )
+    assert (int(found.stdout.splitlines()[-1]) > 0) is frozen

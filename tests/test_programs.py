@@ -2,6 +2,7 @@
 
 import functools
 import threading
+import time
 from dataclasses import dataclass, replace
 
 import jax
@@ -357,3 +358,20 @@ def test_beside_an_accelerator_programs_of_the_cpu_are_exported_for_the_cpu(tmp_
     key = path.name.removeprefix("luminance-")
     exported = export.deserialize(bytearray(programs._read(path, key)))
     assert exported.platforms == ("cpu",)
+
+
+def test_two_threads_register_each_record_once(monkeypatch):
+    registered = []
+
+    def register(kind, *, serialized_name):
+        registered.append(serialized_name)
+        time.sleep(0.005)  # lets the other thread run
+
+    monkeypatch.setattr(programs, "_known", set())
+    monkeypatch.setattr(programs.export, "register_namedtuple_serialization", register)
+    threads = [threading.Thread(target=programs._register_records, args=((),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(registered) == len(set(registered)) > 1

@@ -125,13 +125,16 @@ def _imports() -> Iterator[None]:
     """Context manager: switch the garbage collector off while modules are imported.
 
     Collections would take a seventh of the time of the imports and free nothing: imports create many
-    objects, all of which stay in use.
+    objects, all of which stay in use. For the same reason, later collections leave these objects out if
+    this process runs the command line only.
     """
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if interrupts.is_in_charge():
+            gc.freeze()
         if collects:
             gc.enable()
 

@@ -60,6 +60,11 @@ def exit_on_interrupt() -> None:
         _listener.leave = _saying_interrupted
 
 
+def is_in_charge() -> bool:
+    """Return whether this process runs the command line and nothing else."""
+    return _in_charge
+
+
 def exit_on_signals() -> None:
     """Make SIGTERM and SIGHUP exit as Ctrl-C does: at once, after unfinished files are removed.
 

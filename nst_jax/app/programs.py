@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
@@ -353,13 +354,17 @@ def _name(thing: Any) -> str:
 
 
 _known: set[type] = set()  # types of named tuples registered with `jax.export`
+_registering = (
+    threading.Lock()
+)  # `jax.export` refuses a type that another thread has just registered
 
 
 def _register_records(arguments: tuple[Any, ...]) -> None:
     """Tell `jax.export` how to write the named tuples that a program may return."""
-    for kind in {Targets, *RECORDS, *_records(arguments)} - _known:
-        _known.add(kind)
-        export.register_namedtuple_serialization(kind, serialized_name=_name(kind))
+    with _registering:
+        for kind in {Targets, *RECORDS, *_records(arguments)} - _known:
+            _known.add(kind)
+            export.register_namedtuple_serialization(kind, serialized_name=_name(kind))
 
 
 def _records(value: Any) -> set[type]:

@@ -4,7 +4,6 @@ A request is an HTTP request to the server. A visitor is somebody who uses the p
 """
 
 import contextlib
-import gc
 import logging
 import secrets
 import signal
@@ -46,9 +45,6 @@ def web(chosen: dict[str, Any]) -> int:
     if chosen["browser"]:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     interrupts.raise_on_interrupt()
-    # What was imported stays in use, so the garbage collector need not search it again and again while
-    # the first instant picture is painted.
-    gc.freeze()
     with cache.mended(lambda line: print_message("note", line)), contextlib.closing(listening):
         code = serve(guard, listening, warm=True)
     print_lines(f"{PROGRAM}: ended; the pictures of the page are deleted", err=True)
