@@ -258,7 +258,7 @@ SORTED = TINY.replace(style_loss=losses.SLICED_WASSERSTEIN)
         ({"protect": Protect(box(), 1.5)}, "`protect.amount`: expected 0 to 1, got 1.5"),
         (
             {"protect": Protect(np.ones((HEIGHT, WIDTH)))},
-            "no position of relu1_1 is left to be painted",
+            "`protect`: at 64x48 px, no position of relu1_1 is left to be painted",
         ),
         ({"opacity": np.zeros((HEIGHT, WIDTH))}, "`opacity`: all of the content is transparent"),
         ({"style_opacity": [None, None]}, "`style_opacity`: expected one for each of the 1 styles"),
