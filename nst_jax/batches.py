@@ -174,8 +174,8 @@ def stylize_many(
         all further arguments up to `strength` (of `tap_styles` only the layers), `devices`, `chunk`,
         `bands` and `bucket`. So none of these may be given as well. The exception is `tap_styles`: if
         the plan was made with it, its pictures must be given here. Default: new plans are made.
-      regions: as in `stylize`, for every picture. The mask of a `Region` may be a batch [n, h, w] or a
-        list of n masks of any sizes, its weight an array [n].
+      regions: as in `stylize`, for every picture. The masks of a `Region` may be batches [n, h, w] or
+        lists of n masks of any sizes, its weight an array [n].
       protect: as in `stylize`; mask and amount may be batches, too.
       opacity: as in `stylize`; or a batch [n, h, w]; or a list with an opacity or None for each
         content.

@@ -107,11 +107,30 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
                 "leaves it out there"
             )
         else:
-            raise ValueError(
-                f"`{what}`: at {size}, no position of {taps[0]} lies inside; choose a larger mask or "
-                "size, or `terms.region_reach=all`"
-            )
+            raise ValueError(f"`{what}`: at {size}, {_why_refused(what, side, taps[0], controls)}")
     return notes
+
+
+def _why_refused(what: str, side: str, tap: str, controls: Controls) -> str:
+    """Return why a region that is empty at every style tap is refused, and what to do.
+
+    Args:
+      what: the argument to which the region belongs.
+      side: whether the region is empty in the "content" or in the "style".
+      tap: the first style tap.
+      controls: the controls of the run.
+    """
+    if what == "protect":
+        return (
+            f"no position of {tap} is left to be painted; protect a smaller part, or give an amount "
+            "below 1"
+        )
+    protected = controls.protect is not None and side == "content"
+    smaller = ", protect a smaller part" if protected else ""
+    return (
+        f"no position of {tap} lies inside; choose a larger mask or size{smaller}, or "
+        "`terms.region_reach=all`"
+    )
 
 
 def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:

@@ -146,6 +146,19 @@ def test_a_batch_is_what_single_pictures_are(params, photo):
     assert_array_equal(np.asarray(many[0])[box() == 1], photo[box() == 1])
 
 
+def test_each_picture_of_a_batch_may_have_its_own_mask_of_a_regions_style(params, photo):
+    masks = [left(0.5, *RED.shape[:2]), 1 - left(0.5, *RED.shape[:2])]
+    styles = np.where(masks[0][..., None] > 0, RED, 1 - np.asarray(RED)).astype(np.float32)
+    many = nst.stylize_many(
+        params, photo, BLUE, recipe=TINY, regions=[Region(left(), styles, style_mask=masks)]
+    )
+    for image, mask in zip(many, masks, strict=True):
+        region = Region(left(), styles, style_mask=mask)
+        one = nst.stylize(params, photo, BLUE, recipe=TINY, regions=[region])
+        assert_allclose(image, one, atol=2e-4)
+    assert np.abs(np.subtract(*many)).max() > 0.01
+
+
 @pytest.mark.long
 def test_opacities_of_a_batch_belong_to_its_pictures(params, photo):
     opacity = [left(), None]
@@ -243,7 +256,10 @@ SORTED = TINY.replace(style_loss=losses.SLICED_WASSERSTEIN)
         ({"regions": [Region(left(), RED[:8])]}, r"`regions\[0\].style`: 36x8 px becomes"),
         ({"protect": box()}, "`protect`: expected Protect, got ndarray"),
         ({"protect": Protect(box(), 1.5)}, "`protect.amount`: expected 0 to 1, got 1.5"),
-        ({"protect": Protect(np.ones((HEIGHT, WIDTH)))}, "`protect`: at 64x48 px, no position of"),
+        (
+            {"protect": Protect(np.ones((HEIGHT, WIDTH)))},
+            "`protect`: at 64x48 px, no position of relu1_1 is left to be painted",
+        ),
         ({"opacity": np.zeros((HEIGHT, WIDTH))}, "`opacity`: all of the content is transparent"),
         ({"style_opacity": [None, None]}, "`style_opacity`: expected one for each of the 1 styles"),
         (

@@ -248,7 +248,8 @@ class BatchControls(NamedTuple):
     list or along the first axis of an array. Of n values, picture number i gets value number i mod n.
     """
 
-    regions: Any = None  # a list of `Region`, whose `mask` and `weight` may be several values
+    # A list of `Region`, whose `mask`, `style_mask` and `weight` may be several values.
+    regions: Any = None
     protect: Any = None  # a `Protect`, whose `mask` and `amount` may be several values
     opacity: Any = None  # one opacity for all contents, or several, one for each content
     style_opacity: Any = None  # one opacity for all styles, or one for each entry of `styles`
@@ -259,6 +260,7 @@ class BatchControls(NamedTuple):
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
         for index, region in enumerate(regions):
             values[f"regions[{index}].mask"] = getattr(region, "mask", None)
+            values[f"regions[{index}].style_mask"] = getattr(region, "style_mask", None)
             values[f"regions[{index}].weight"] = getattr(region, "weight", None)
         values["protect.mask"] = getattr(self.protect, "mask", None)
         values["protect.amount"] = getattr(self.protect, "amount", None)
@@ -279,7 +281,7 @@ class BatchControls(NamedTuple):
             protect = Protect(one(protect.mask), one(protect.amount))
         if isinstance(regions, (list, tuple)):
             regions = [
-                Region(one(each.mask), each.style, each.style_mask, one(each.weight))
+                Region(one(each.mask), each.style, one(each.style_mask), one(each.weight))
                 if isinstance(each, Region)
                 else each
                 for each in regions
