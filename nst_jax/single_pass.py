@@ -24,6 +24,7 @@ from nst_jax.feed_forward.instant_controls import (
 )
 from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
 from nst_jax.recipes.sizes import Size
+from nst_jax.scaling import buckets
 
 
 def instant(
@@ -140,6 +141,7 @@ def instant_many(
     precision: str = "auto",
     params: Any = None,
     chunk: int | None = None,
+    bucket: int | str = buckets.OFF,
 ) -> Image | list[Image]:
     """Paint many pictures, each as `instant` would.
 
@@ -173,6 +175,12 @@ def instant_many(
         networks, which are in the package.
       chunk: largest number of pictures painted at once. By default, it is so large that painting more
         pictures at once would hardly be faster.
+      bucket: side in px, a multiple of 16, of a square array at whose top left each picture lies.
+        Pictures of all sizes up to this side then share one program, with the same results up to
+        rounding errors; the rest of the square takes time. Each shape of style pictures still has a
+        program of its own, for its style vector, and so has each shape of content if `strength` is less
+        than 1, or if `colors` or `realism` change the result. `"off"`, the default: each shape has a
+        program of its own.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.
@@ -197,6 +205,7 @@ def instant_many(
     _check_params(params)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
+    side = checked_square(bucket)
     found = [checked_picture(name, one) for name, one in _entries("contents", contents)]
     parsed = [
         parsed_style(name, one, shares if isinstance(one, (list, tuple)) else None, style_size)
@@ -227,8 +236,8 @@ def instant_many(
         )
         for index in range(count)
     ]
-    painter = InstantPainter(params, chosen, chunk=chunk)
-    resized = [resized_content(image, size) for image in found]
+    painter = InstantPainter(params, chosen, chunk=chunk, bucket=side)
+    resized = [resized_content(image, size, on_host=side is not None) for image in found]
     requests = [
         controlled_request(
             painter,
@@ -284,6 +293,22 @@ def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: 
         raise ValueError(
             f"`style_opacity`: is for style pictures, and `{argument}` is none; omit it"
         )
+
+
+def checked_square(bucket: Any) -> int | None:
+    """Check the argument `bucket`; return the side of the square in px, or None for "off".
+
+    Raises:
+      TypeError: if it is neither a string nor a whole number.
+      ValueError: if it is "auto", or what `buckets.checked_bucket` refuses.
+    """
+    side = buckets.checked_bucket(bucket)
+    if side == buckets.AUTO:
+        raise ValueError(
+            '`bucket`: "auto" is for paintings in many updates; expected "off" or a number of pixels '
+            "such as 512"
+        )
+    return side
 
 
 def check_strength(strength: Any) -> None:

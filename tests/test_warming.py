@@ -74,6 +74,17 @@ def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
     assert made == 0 and "none of them new" in out
 
 
+@pytest.mark.slow
+def test_after_warming_instant_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tall=(60, 41))
+    _, made, _ = start(tmp_path, "warm", "--instant", "--size", 32)
+    assert made > 0
+    words = ["instant", "tall.png", "waves", "-o", "one.png", "--size", 32, "--bucket", 32]
+    _, made, loaded = start(tmp_path, *words)
+    assert made == 0 and loaded > 0
+
+
 def test_the_side_of_a_bucket_is_that_of_its_pictures():
     assert warming.side_of(recipes.GRAM.replace(size=512)) == 512
     assert warming.side_of(recipes.GRAM.replace(size=500)) == 512
@@ -98,7 +109,12 @@ def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
     refused(call("warm", "--size", "short:64"), "`--bucket`", "give the longest that shall fit")
     refused(call("warm", "--bucket", 50), "`--bucket`", "multiple of 16 px, got 50; 48 is")
     refused(call("warm", "--size", 64, "--bucket", 32), "`--bucket`", "give 64 or more")
-    refused(call("warm", "--recipe", "nnst", "--size", 64), "`--bucket`", "no sum over positions")
+    refused(
+        call("warm", "--recipe", "nnst", "--size", 64),
+        "`--recipe`",
+        "no sum over positions",
+        "choose another recipe",
+    )
     refused(call("warm", "--init", "photo.png"), "`--init`", "no programs of its own")
     refused(call("warm", "--batch", 0), "--batch", "x>=1")
     code, _, err = call("warm", "--size", 32)  # the tests switch the cache off

@@ -252,7 +252,9 @@ def warm(chosen: Chosen) -> None:
         side_of_size = warming.side_of(recipe, side)
         wanted.append(warming.Square(recipe, side_of_size, chosen["batches"]))
     check_weights(chosen)
-    programs = [one for bucket in wanted for one in warming.wanted_of(bucket)]
+    programs = []
+    if not chosen["instant"]:
+        programs = [one for bucket in wanted for one in warming.wanted_of(bucket)]
     loaded, _, display = loaded_weights(chosen | {"cache": True})
     if not cache.cache_enabled() or not (folder := cache.programs_folder()):
         raise OSError(
@@ -262,6 +264,9 @@ def warm(chosen: Chosen) -> None:
     folder = folder.parent
     before, _ = warming.kept(folder)
     warming.compile_all(loaded, programs, display, init=init)
+    if chosen["instant"]:
+        sides = [bucket.side for bucket in wanted]
+        warming.compile_instant(sides, chosen["batches"], display)
     files, size_of_all = warming.kept(folder)
     if not chosen["quiet"]:
         new = f"{files - before} of them new" if files > before else "none of them new"

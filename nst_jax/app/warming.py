@@ -26,6 +26,12 @@ from nst_jax.app.watch import PollingWatch
 from nst_jax.batches import members_of, paint_batch
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import intervals_of
+from nst_jax.feed_forward import (
+    given_styles,
+    instant_controls,
+    instant_painter,
+    style_names,
+)
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets
@@ -89,6 +95,14 @@ def wanted_of(square: Square) -> list[Wanted]:
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
     scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
+    try:
+        buckets.check_run_in_bucket(recipe, scales, controlled=False)
+    except ValueError as error:
+        reason = str(error).removeprefix("`bucket`: ").removesuffix('; use "off"')
+        raise ValueError(
+            f"`recipe`: pictures of several shapes cannot share programs of {recipe.name!r}, so none "
+            f"can be compiled before there are pictures: {reason}; choose another recipe"
+        ) from error
     return [
         Wanted(plan_in_square(recipe, scales, side, pictures=count or 1), count)
         for count in (None, *square.batches)
@@ -184,6 +198,35 @@ def _paint_together(params: Params, plan: Plan, init: Any) -> None:
 def _grey(plan: Plan) -> np.ndarray:
     """Return a grey picture of the size of a plan's bucket."""
     return np.full((*plan.scales[-1].shape, 3), 0.5, np.float32)
+
+
+def compile_instant(sides: Sequence[int], batches: Sequence[int], display: Display) -> None:
+    """Compile what `instant` runs in buckets, by painting grey pictures, and keep it.
+
+    Style pictures compile a further program for their own shape; here it is that of a square.
+
+    Args:
+      sides: of the buckets, in px.
+      batches: the numbers of pictures painted at once, besides one picture alone.
+      display: where progress is shown.
+    """
+    compiled = programs.instant_kept_in(cache.programs_folder(), display.say)
+    precision = instant_painter.chosen_precision("auto")
+    for side in sides:
+        painter = instant_painter.InstantPainter(
+            precision=precision, programs=compiled, bucket=side
+        )
+        content = np.full((side, side, 3), 0.5, np.float32)
+        for given in (content, style_names.NAMES[0]):
+            begun = time.perf_counter()
+            style = given_styles.parsed_style("style", given, None, None)
+            request, _ = instant_controls.controlled_request(
+                painter, content, style, instant_controls.recipe_finishing_with("style", 0.0)
+            )
+            for count in (1, *batches):
+                painter.paint([request] * count)
+            seconds = duration(time.perf_counter() - begun)
+            display.say(f"instant, {request.network.name}, {side} px: ready after {seconds}")
 
 
 def kept(folder: Path) -> tuple[int, int]:

@@ -43,8 +43,9 @@ from jaxtyping import Array, Float
 
 from nst_jax._files import PathLike
 from nst_jax._types import AnyImage, FeatureMap, Image, Params
-from nst_jax.feed_forward.layers import Convolution2D, NewFeatures
+from nst_jax.feed_forward.layers import Convolution2D, NewFeatures, sizes_of_array
 from nst_jax.feed_forward.transformer import (
+    DIVISOR,
     Conditions,
     TransformerLayer,
     check_network,
@@ -256,6 +257,7 @@ def stylize_with(
     vector: Float[Array | np.ndarray, "*batch 100"],
     *,
     precision: AnyPrecision = AUTO,
+    size: Any = None,
 ) -> Image:
     """Paint pictures in the styles that style vectors describe, in one pass through the network.
 
@@ -265,9 +267,12 @@ def stylize_with(
       vector: style vectors [*batch, 100], from `style_vector`, or weighted means of several vectors.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static under `jax.jit`.
+      size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of `content`,
+        whose sides are then multiples of 4 px. It is a value at runtime, so that pictures of many sizes
+        share a program. None: the picture fills `content`.
 
     Returns:
-      Pictures in [0, 1], of the shape and dtype of `content`.
+      Pictures in [0, 1], of the shape and dtype of `content`; arbitrary values outside `size`.
 
     Raises:
       TypeError: if `params` is not a `Params`, or if `content` is not an array.
@@ -294,7 +299,8 @@ def stylize_with(
     _check_vectors(vector, batch)
     vectors = jnp.asarray(vector, at_least_float32(flat[:0]).dtype).reshape(-1, VECTOR)
     conditions = conditions_of_vectors(params, vectors)
-    return painted(LAYERS, params, flat, conditions, precision).reshape(content.shape)
+    sizes = None if size is None else sizes_of_array(size, content.shape, DIVISOR)
+    return painted(LAYERS, params, flat, conditions, precision, sizes).reshape(content.shape)
 
 
 def conditions_of_vectors(params: Params, vectors: Float[Array, "n 100"]) -> Conditions:

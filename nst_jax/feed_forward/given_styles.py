@@ -18,6 +18,7 @@ from nst_jax import _checks, images, prepare
 from nst_jax._types import HostImage, Shape
 from nst_jax.checkpoints import named_leaves
 from nst_jax.feed_forward import johnson, style_files, style_names
+from nst_jax.images.on_host import at_scale_on_host
 from nst_jax.recipes import sizes
 from nst_jax.recipes.checking import LARGEST_SHARE
 from nst_jax.recipes.presets import DEFAULT
@@ -261,9 +262,17 @@ def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
     return prepare.checked_shape(argument, shape, rule.shape(*shape), rule)
 
 
-def resized_content(image: HostImage, size: Size, *, argument: str = "content") -> Resized:
-    """Resize a content [h, w, 3] to `size`; None gives the size of the recipe `default`."""
-    return _resized(image, content_rule(size), argument)
+def resized_content(
+    image: HostImage, size: Size, *, argument: str = "content", on_host: bool = False
+) -> Resized:
+    """Resize a content [h, w, 3] to `size`; None gives the size of the recipe `default`.
+
+    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
+    """
+    rule = content_rule(size)
+    if on_host:
+        return at_scale_on_host(image, shape_by(rule, image.shape[:2], argument=argument))
+    return _resized(image, rule, argument)
 
 
 def resized_style(image: HostImage, style_size: Size, *, argument: str = "style") -> Resized:

@@ -9,7 +9,7 @@ uses. A request says what is needed to paint one picture: the content, the netwo
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from nst_jax import _checks, prepare
@@ -107,9 +107,10 @@ def controlled_request(
     # `style_shares`: these also say how the palettes of several styles are mixed.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
+    # `jnp.asarray` would compile a copy of each shape.
     prepared = prepare.prepared_of(
-        jnp.asarray(content),
-        tuple(map(jnp.asarray, style.pictures)),
+        jax.device_put(content),
+        tuple(map(jax.device_put, style.pictures)),
         (prepare.Scale(shape, shapes, 1),),
         recipe,
         controls=given and controls_of(given, shape, shapes),
@@ -118,5 +119,5 @@ def controlled_request(
     request = painter.request(np.asarray(prepared.content), seen, strength)
     finisher = prepare.Finisher(prepared, recipe)
     return ControlledRequest(
-        request, lambda painted: finisher(jnp.asarray(painted), prepared.scales[0])
+        request, lambda painted: finisher(jax.device_put(painted), prepared.scales[0])
     )

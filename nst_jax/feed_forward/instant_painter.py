@@ -22,12 +22,13 @@ from jaxtyping import Float
 
 from nst_jax import prepare
 from nst_jax._compile import Jitted
+from nst_jax._real_size import padded
 from nst_jax._types import AnyImage, HostImage, Image, Params, Shape
 from nst_jax.feed_forward import arbitrary, johnson, strip_memory, styles26, tiling
 from nst_jax.feed_forward.given_styles import ParsedStyle, Trained, checked_shares, resized_style
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import capacity, chunk_size
+from nst_jax.scaling import buckets, capacity, chunk_size
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
 
 # Number of style vectors that a painter keeps, those that were used last: the same style is used with
@@ -66,7 +67,8 @@ class InstantNetwork(NamedTuple):
     # For `arbitrary` and `styles26`, the digest of the weights that come with the package. For a
     # trained network, the digest from `Trained`.
     digest: str
-    # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision); returns n pictures.
+    # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision), and `size` [n, 2] if
+    # the contents lie in larger arrays; returns n pictures.
     paint: Callable[..., Image]
 
 
@@ -84,6 +86,23 @@ def chosen_precision(name: str) -> Precision:
     if isinstance(found, Auto):
         return FLOAT32 if capacity.platform_of() == "cpu" else TENSORFLOAT32
     return found
+
+
+def check_in_square(shape: Shape, side: int) -> None:
+    """Refuse a picture that is larger than a bucket.
+
+    Args:
+      shape: (height, width) of the picture.
+      side: side of the bucket in px.
+
+    Raises:
+      ValueError: if a side of the picture is longer.
+    """
+    if max(shape) > side:
+        raise ValueError(
+            f"`bucket`: a picture of {max(shape)} px on the longer side does not fit into {side} px; "
+            f"give {buckets.rounded_up(max(shape))} or more, or a smaller `size`"
+        )
 
 
 # --- Weights --------------------------------------------------------------------------------------
@@ -107,6 +126,7 @@ class InstantPainter:
         *,
         chunk: int | None = None,
         programs: InstantPrograms = PROGRAMS,
+        bucket: int | None = None,
     ) -> None:
         """Set the weights, precision and functions with which pictures are painted; load nothing yet.
 
@@ -118,8 +138,10 @@ class InstantPainter:
           chunk: largest number of pictures that are painted at once; None is the number beyond which
             painting more at once is hardly faster.
           programs: the compiled functions.
+          bucket: side, in px, of a square at whose top left each picture lies, so that pictures of all
+            sizes up to it share their programs; None if each shape has programs of its own.
         """
-        self._params, self._precision = params, precision
+        self._params, self._precision, self._bucket = params, precision, bucket
         self._chunk, self._programs = chunk, programs
         self._vectors: OrderedDict[Any, Condition] = (
             OrderedDict()
@@ -192,18 +214,25 @@ class InstantPainter:
     def paint(self, requests: Sequence[Request]) -> list[AnyImage]:
         """Paint several pictures; return them, [h, w, 3] in [0, 1], in the order of the requests.
 
-        Pictures of the same network and the same size are painted together, several at once. A picture
-        that does not fit in memory is painted alone, one horizontal strip after another.
+        Pictures of the same network and the same size are painted together, several at once; in a
+        bucket, pictures of the same network. A picture that does not fit in memory is painted alone,
+        one horizontal strip after another, but not in a bucket.
 
         Raises:
+          ValueError: if a picture is larger than the bucket, or the bucket than memory.
           OutOfMemory: if a picture does not fit in memory even in the smallest strips.
         """
         groups: dict[tuple[str, Shape], list[int]] = defaultdict(list)
         for place, (content, network, _) in enumerate(requests):
-            groups[network.name, content.shape[:2]].append(place)
+            groups[network.name, self._array(content)].append(place)
         painted: dict[int, AnyImage] = {}
         for (_, shape), places in groups.items():
             if strip := self._strip(requests[places[0]].network, shape):
+                if self._bucket is not None:
+                    raise ValueError(
+                        f"`bucket`: a picture in {self._bucket} px does not fit into memory, and "
+                        'strips do not lie in buckets; use a smaller bucket, or "off"'
+                    )
                 painted |= {place: self._in_strips(requests[place], strip) for place in places}
                 continue
             most = self._chunk or chunk_size.worthwhile_chunk(shape, capacity.platform_of())
@@ -217,6 +246,14 @@ class InstantPainter:
                 found = self._together([requests[place] for place in filled])
                 painted |= dict(zip(chunk, found, strict=False))
         return [painted[place] for place in range(len(requests))]
+
+    def _array(self, content: HostImage) -> Shape:
+        """Return the (height, width) of the array in which a content is painted."""
+        shape: Shape = content.shape[0], content.shape[1]
+        if self._bucket is None:
+            return shape
+        check_in_square(shape, self._bucket)
+        return self._bucket, self._bucket
 
     def _strip(self, network: InstantNetwork, shape: Shape) -> int:
         """Return the height, in px, of the horizontal strips in which a picture fits in memory.
@@ -240,16 +277,19 @@ class InstantPainter:
             report=self.report,
         )
 
-    def _together(self, requests: Sequence[Request]) -> Image:
+    def _together(self, requests: Sequence[Request]) -> Image | list[HostImage]:
         network = requests[0].network
-        contents = np.stack([request.content for request in requests])
         conditions = np.stack([request.condition for request in requests])
-        return network.paint(
-            network.params,
-            jnp.asarray(contents),
-            jnp.asarray(conditions),
-            precision=self._precision,
-        )
+        paint = functools.partial(network.paint, network.params, precision=self._precision)
+        if self._bucket is None:
+            contents = np.stack([request.content for request in requests])
+            found: Image = paint(jnp.asarray(contents), jnp.asarray(conditions))
+            return found
+        shapes = [request.content.shape[:2] for request in requests]
+        wide = [padded(request.content, self._array(request.content)) for request in requests]
+        size = jnp.asarray(np.asarray(shapes, np.int32))
+        painted = np.asarray(paint(jnp.asarray(np.stack(wide)), jnp.asarray(conditions), size=size))
+        return [one[:height, :width] for one, (height, width) in zip(painted, shapes, strict=True)]
 
 
 # --- The start of an optimisation -----------------------------------------------------------------

@@ -18,13 +18,15 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._types import FeatureMap, Image
+from nst_jax._types import FeatureMap, Image, RealSize
 from nst_jax.feed_forward.layers import (
     Convolution2D,
     NewFeatures,
     cropped,
-    instance_norm,
+    normed,
+    reflect_sized_to_multiple,
     reflect_to_multiple,
+    sizes_of_array,
     upsample,
 )
 from nst_jax.vgg.layers import KERNEL, relu
@@ -89,7 +91,7 @@ class StyledConvolution(nn.Module):
     products: lax.Precision = FLOAT32.products
 
     @nn.compact
-    def __call__(self, x: FeatureMap, shares: Shares) -> NewFeatures:
+    def __call__(self, x: FeatureMap, shares: Shares, size: RealSize | None = None) -> NewFeatures:
         y = Convolution2D(
             self.channels,
             self.size,
@@ -97,11 +99,12 @@ class StyledConvolution(nn.Module):
             use_bias=False,
             products=self.products,
             name="conv",
-        )(x)
+        )(x, size)
+        size = None if size is None else size // self.stride
         table = (shares.shape[-1], self.channels)
         gamma = self.param(GAMMA, nn.initializers.ones_init(), table)
         beta = self.param(BETA, nn.initializers.zeros_init(), table)
-        return instance_norm(y, _mixed(shares, gamma), _mixed(shares, beta))
+        return normed(y, _mixed(shares, gamma), _mixed(shares, beta), size)
 
 
 def _mixed(shares: Shares, table: Float[Array, "styles c"]) -> Array:
@@ -118,17 +121,19 @@ class Residual(nn.Module):
     products: lax.Precision = FLOAT32.products
 
     @nn.compact
-    def __call__(self, x: FeatureMap, shares: Shares) -> FeatureMap:
+    def __call__(self, x: FeatureMap, shares: Shares, size: RealSize | None = None) -> FeatureMap:
         channels = x.shape[-1]
-        y = relu(StyledConvolution(channels, products=self.products, name="first")(x, shares))
-        return x + StyledConvolution(channels, products=self.products, name="second")(y, shares)
+        first = StyledConvolution(channels, products=self.products, name="first")
+        second = StyledConvolution(channels, products=self.products, name="second")
+        return x + second(relu(first(x, shares, size)), shares, size)
 
 
 class Johnson(nn.Module):
     """The network that paints: three convolutions, residual blocks, and three further convolutions.
 
     A call takes pictures in [0, 1] and the weights of the styles, and returns pictures of the same
-    shape in [0, 1]. Sides must be multiples of 4 px.
+    shape in [0, 1]. Sides must be multiples of 4 px, those of the real `size` too, if pictures lie at
+    the top left of larger arrays.
 
     The network is that of Johnson et al. 2016, with changes that are taken from Dumoulin et al. 2017.
     Borders are mirrored. Sides are doubled by repeating pixels before a convolution, since Johnson's
@@ -154,19 +159,24 @@ class Johnson(nn.Module):
     precision: Precision = FLOAT32
 
     @nn.compact
-    def __call__(self, images: Image, shares: Shares) -> NewFeatures:
+    def __call__(self, images: Image, shares: Shares, size: RealSize | None = None) -> NewFeatures:
         wide, middle, deep = self.channels
         products = self.precision.products
 
         def layer(name: str, x: Array, channels: int, **settings: Any) -> Array:
-            return StyledConvolution(channels, products=products, name=name, **settings)(x, shares)
+            found = StyledConvolution(channels, products=products, name=name, **settings)
+            return found(x, shares, size_of(x))
+
+        def size_of(x: Array) -> RealSize | None:
+            """Return the real size of features that have a half or a quarter of the picture's sides."""
+            return None if size is None else size // (images.shape[-3] // x.shape[-3])
 
         x = images.astype(self.precision.activations_of(images.dtype))
         x = relu(layer(ENCODER[0], x, wide, size=9))
         x = relu(layer(ENCODER[1], x, middle, stride=2))
         x = relu(layer(ENCODER[2], x, deep, stride=2))
         for number in range(1, self.blocks + 1):
-            x = Residual(products, name=f"{BLOCK}{number}")(x, shares)
+            x = Residual(products, name=f"{BLOCK}{number}")(x, shares, size_of(x))
         x = relu(layer(DECODER[0], upsample(x), middle))
         x = relu(layer(DECODER[1], upsample(x), wide))
         x = layer(DECODER[2], x, 3, size=9)
@@ -259,6 +269,7 @@ def stylize_trained(
     shares: Any = None,
     *,
     precision: Precision = FLOAT32,
+    size: Any = None,
 ) -> Image:
     """Paint pictures in the styles of a trained network, in one pass.
 
@@ -273,9 +284,10 @@ def stylize_trained(
         [*batch, styles]. The weights are divided by their sum, which must be positive. None means equal
         weights.
       precision: precision of products, and dtype of activations. Static under `jax.jit`.
+      size: as in `stylize_with`.
 
     Returns:
-      [*batch, h, w, 3] in [0, 1], in the dtype of `content`.
+      [*batch, h, w, 3] in [0, 1], in the dtype of `content`; arbitrary values outside `size`.
 
     Raises:
       TypeError: if `content` is not an array.
@@ -301,6 +313,24 @@ def stylize_trained(
         )
     weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
     height, width = content.shape[-3:-1]
+    if size is not None:
+        return _stylized_in_arrays(module, params, content, weights, size)
     padded = reflect_to_multiple(content, DIVISOR)
     found: Any = module.apply({"params": params}, padded, weights)
     return cropped(found, height, width)
+
+
+def _stylized_in_arrays(
+    module: Johnson, params: LayerParams, content: Image, weights: Shares, size: Any
+) -> Image:
+    """Do what `stylize_trained` does, for pictures at the top left of larger arrays."""
+    batch = content.shape[:-3]
+    flat = jnp.asarray(content).reshape(-1, *content.shape[-3:])
+    sizes = sizes_of_array(size, content.shape, DIVISOR)
+    rows = jnp.broadcast_to(weights, (*batch, module.styles)).reshape(len(flat), -1)
+
+    def one(content: Array, shares: Array, size: RealSize) -> Any:
+        wide, size = reflect_sized_to_multiple(content, DIVISOR, size)
+        return module.apply({"params": params}, wide, shares, size)
+
+    return jax.vmap(one)(flat, rows, sizes).reshape(content.shape)

@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from nst_jax._types import FeatureMap
+from nst_jax._real_size import as_counts, cut
+from nst_jax._types import FeatureMap, RealSize
 from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
 from nst_jax.vgg.precision import FLOAT32
@@ -31,6 +32,10 @@ NewFeatures: TypeAlias = Float[Array, "*batch h_new w_new c_new"]
 # A number for each channel: [c] if the numbers are the same for all pictures of a batch, else
 # [*batch, c].
 PerChannel: TypeAlias = Float[Array, "*rows c"]
+
+
+# (height, width) of each of n pictures that lie at the top left of larger arrays.
+RealSizes: TypeAlias = Int[Array, "n 2"]
 
 
 # --- Borders --------------------------------------------------------------------------------------
@@ -88,6 +93,84 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
         x = lax.concatenate([x, lax.rev(after, (axis,))], axis)
         x = lax.slice_in_dim(x, 0, size + missing, axis=axis)
     return x
+
+
+# The functions here whose argument is the real size of features, a (height, width) at runtime, serve
+# features that fill only the top left part of their arrays; see `nst_jax._real_size`. They accept and
+# return arbitrary values elsewhere, even NaN: nothing outside reaches a value inside.
+
+
+def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
+    """Extend features on all four sides by mirroring them, as `reflect` does, at their real border.
+
+    Args:
+      x: [*batch, h, w, c], whose features are at the top left.
+      margin: number of pixels to add on each side; no real side may be less than `margin + 1`.
+      size: the (height, width) of the features.
+
+    Returns:
+      [*batch, h + 2 margin, w + 2 margin, c], whose features are at the top left and have 2 `margin`
+      more pixels on each axis.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.array([1.0, 2.0, 3.0, jnp.nan]).reshape(1, 4, 1).repeat(3, axis=0)
+      >>> reflect_sized(x, 2, jnp.array([3, 3]))[0, :7, 0]
+      Array([3., 2., 1., 2., 3., 2., 1.], dtype=float32)
+    """
+    for axis, side in ((x.ndim - 3, size[0]), (x.ndim - 2, size[1])):
+        before = lax.rev(lax.slice_in_dim(x, 1, margin + 1, axis=axis), (axis,))
+        beyond = jnp.zeros_like(before)
+        x = _mirrored(lax.concatenate([before, x, beyond], axis), margin, margin + side, axis)
+    return x
+
+
+def reflect_sized_to_multiple(
+    x: FeatureMap, multiple: int, size: RealSize
+) -> tuple[FeatureMap, RealSize]:
+    """Extend features below and at the right by mirroring, as `reflect_to_multiple` does.
+
+    Args:
+      x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `multiple`.
+      multiple: the number that shall divide the real height and width.
+      size: the (height, width) of the features, at least `multiple`.
+
+    Returns:
+      Features of the shape of `x`, and their larger real size.
+    """
+    for axis, side in ((x.ndim - 3, size[0]), (x.ndim - 2, size[1])):
+        # One row less than `multiple` is the most that can be missing; what is too much lies outside.
+        beyond = jnp.zeros_like(lax.slice_in_dim(x, 0, multiple - 1, axis=axis))
+        wide = _mirrored(lax.concatenate([x, beyond], axis), multiple - 1, side, axis)
+        x = lax.slice_in_dim(wide, 0, x.shape[axis], axis=axis)
+    return x, size + (-size) % multiple
+
+
+def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int) -> RealSizes:
+    """Check the argument `size` of a function that paints, and return it as [n, 2].
+
+    Args:
+      size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
+      shape: [*batch, h, w, 3], of arrays at whose top left n pictures lie.
+      multiple: the number that must divide h and w.
+
+    Raises:
+      ValueError: if it does not.
+    """
+    height, width = shape[-3:-1]
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"`content`: with `size`, expected an array whose sides are multiples of {multiple} px, "
+            f"got {width}x{height} px; pad it with zeros below and at the right"
+        )
+    rows = jnp.broadcast_to(jnp.asarray(size, jnp.int32), (*shape[:-3], 2))
+    return rows.reshape(-1, 2)
+
+
+def _mirrored(x: Array, count: int, end: Array, axis: int) -> Array:
+    """Write `count` mirrored lines behind those before `end`; the last line itself is not repeated."""
+    last = lax.dynamic_slice_in_dim(x, end - 1 - count, count, axis)
+    return lax.dynamic_update_slice_in_dim(x, lax.rev(last, (axis,)), end, axis)
 
 
 def cropped(x: FeatureMap, height: Any, width: Any) -> NewFeatures:
@@ -218,12 +301,13 @@ class Convolution2D(nn.Module):
     products: lax.Precision = FLOAT32.products
 
     @nn.compact
-    def __call__(self, x: FeatureMap) -> NewFeatures:
+    def __call__(self, x: FeatureMap, size: RealSize | None = None) -> NewFeatures:
         groups = x.shape[-1] if self.depthwise else 1
         shape = (self.size, self.size, x.shape[-1] // groups, self.channels)
         kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
         if self.reflected and self.size > 1:
-            x = reflect(x, self.size // 2)
+            margin = self.size // 2
+            x = reflect(x, margin) if size is None else reflect_sized(x, margin, size)
         padding = "VALID" if self.reflected else "SAME"
         y = conv2d(
             x,
@@ -306,6 +390,36 @@ def normalized(
     wide = at_least_float32(x)
     scale = lax.rsqrt(variance + epsilon) * _over_pixels(gamma, wide).astype(wide.dtype)
     return ((wide - mean) * scale + _over_pixels(beta, wide).astype(wide.dtype)).astype(x.dtype)
+
+
+def sized_instance_norm(
+    x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize, *, epsilon: float = EPSILON
+) -> FeatureMap:
+    """Scale and shift each channel as `instance_norm` does, with the statistics of real positions.
+
+    Args:
+      x: [*batch, h, w, c], whose features are at the top left.
+      gamma: as in `instance_norm`.
+      beta: as in `instance_norm`.
+      size: the (height, width) of the features.
+      epsilon: as in `instance_norm`.
+    """
+    wide = at_least_float32(x)
+    height, width = as_counts(size, wide.dtype)
+
+    def mean_of(values: Array) -> Array:
+        return jnp.sum(cut(values, size), axis=(-3, -2), keepdims=True) / (height * width)
+
+    mean = mean_of(wide)
+    variance = mean_of(jnp.square(wide - mean))
+    return normalized(x, mean, variance, gamma, beta, epsilon=epsilon)
+
+
+def normed(x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize | None) -> FeatureMap:
+    """Return `sized_instance_norm`, or `instance_norm` if the features fill `x` and `size` is None."""
+    if size is None:
+        return instance_norm(x, gamma, beta)
+    return sized_instance_norm(x, gamma, beta, size)
 
 
 def _over_pixels(values: Array, x: Array) -> Array:

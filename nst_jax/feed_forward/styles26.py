@@ -27,7 +27,9 @@ from jaxtyping import Array, Float
 
 from nst_jax._files import PathLike
 from nst_jax._types import AnyImage, Image, Params
+from nst_jax.feed_forward.layers import sizes_of_array
 from nst_jax.feed_forward.transformer import (
+    DIVISOR,
     Conditions,
     check_network,
     flattened,
@@ -129,6 +131,7 @@ def stylize_mixture(
     shares: Float[Array | np.ndarray, "*batch 26"],
     *,
     precision: AnyPrecision = AUTO,
+    size: Any = None,
 ) -> Image:
     """Paint pictures in mixtures of the 26 styles, in one pass through the network.
 
@@ -140,9 +143,12 @@ def stylize_mixture(
         by their sum.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static under `jax.jit`.
+      size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of `content`,
+        whose sides are then multiples of 4 px. It is a value at runtime, so that pictures of many sizes
+        share a program. None: the picture fills `content`.
 
     Returns:
-      Pictures in [0, 1], of the shape and dtype of `content`.
+      Pictures in [0, 1], of the shape and dtype of `content`; arbitrary values outside `size`.
 
     Raises:
       TypeError: if `params` is not a `Params`, or if `content` is not an array.
@@ -168,7 +174,8 @@ def stylize_mixture(
     _check_shares(shares, batch)
     rows = jnp.asarray(shares, at_least_float32(flat[:0]).dtype).reshape(-1, STYLES)
     conditions = conditions_of_shares(params, rows)
-    return painted(LAYERS, params, flat, conditions, precision).reshape(content.shape)
+    sizes = None if size is None else sizes_of_array(size, content.shape, DIVISOR)
+    return painted(LAYERS, params, flat, conditions, precision, sizes).reshape(content.shape)
 
 
 def conditions_of_shares(params: Params, shares: Float[Array, "n 26"]) -> Conditions:

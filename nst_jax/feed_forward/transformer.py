@@ -22,12 +22,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._types import FeatureMap, Params
+from nst_jax._types import FeatureMap, Params, RealSize
 from nst_jax.feed_forward.layers import (
     Convolution2D,
     NewFeatures,
+    RealSizes,
     cropped,
-    instance_norm,
+    normed,
+    reflect_sized_to_multiple,
     reflect_to_multiple,
     upsample,
 )
@@ -116,6 +118,9 @@ class StyleTransformer(nn.Module):
     returns pictures of the same size and dtype. Sides that are not multiples of 4 px are extended by
     mirroring, and the result is cropped to the original size.
 
+    With `size`, pictures of this (height, width) lie at the top left of `content`, whose sides are then
+    multiples of 4 px. The result has the painted pictures there, and arbitrary values elsewhere.
+
     Attributes:
       layers: the network's layers, in their order.
       precision: precision of products and activations.
@@ -126,20 +131,31 @@ class StyleTransformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, content: Float[Array, "n h w 3"], conditions: Conditions
+        self,
+        content: Float[Array, "n h w 3"],
+        conditions: Conditions,
+        size: RealSize | None = None,
     ) -> Float[Array, "n h w 3"]:
         height, width = content.shape[1:3]
-        x = reflect_to_multiple(content, DIVISOR)
+        if size is None:
+            x = reflect_to_multiple(content, DIVISOR)
+        else:
+            x, size = reflect_sized_to_multiple(content, DIVISOR, size)
         x = x.astype(self.precision.activations_of(content.dtype))
         before = x
         for layer in self.layers:
             before = x if layer.begins else before
-            y = self._convolved(layer, upsample(x) if layer.upsampled else x)
+            if layer.upsampled:
+                x, size = upsample(x), None if size is None else 2 * size
+            y = self._convolved(layer, x, size)
+            size = None if size is None else size // layer.stride
             norm = conditions[layer.name] if layer.normed else None
-            x = activated(layer, instance_norm(widened(layer, y), *norm) if norm else y, before)
+            x = activated(layer, normed(widened(layer, y), *norm, size) if norm else y, before)
         return cropped(x, height, width).astype(content.dtype)
 
-    def _convolved(self, layer: TransformerLayer, x: FeatureMap) -> NewFeatures:
+    def _convolved(
+        self, layer: TransformerLayer, x: FeatureMap, size: RealSize | None
+    ) -> NewFeatures:
         module = Convolution2D(
             layer.channels,
             layer.size,
@@ -148,7 +164,7 @@ class StyleTransformer(nn.Module):
             products=self.precision.products,
             name=layer.name,
         )
-        return module(x)
+        return module(x, size)
 
 
 def widened(layer: TransformerLayer, y: FeatureMap) -> FeatureMap:
@@ -195,6 +211,7 @@ def painted(
     content: Float[Array, "n h w 3"],
     conditions: Conditions,
     precision: AnyPrecision,
+    sizes: RealSizes | None = None,
 ) -> Float[Array, "n h w 3"]:
     """Paint pictures with one of Magenta's networks.
 
@@ -204,13 +221,24 @@ def painted(
       content: pictures in [0, 1].
       conditions: gammas and betas of the instance norms, by layer.
       precision: precision of products and activations, or `AUTO`.
+      sizes: the (height, width) of each picture, if the pictures lie at the top left of `content`; its
+        sides are then multiples of 4 px. None if they fill it.
 
     Returns:
-      The painted pictures, of the shape and dtype of `content`.
+      The painted pictures, of the shape and dtype of `content`, with arbitrary values outside `sizes`.
     """
     transformer = StyleTransformer(layers, precision_on(precision))
-    image: Any = transformer.apply({"params": params.layers["transformer"]}, content, conditions)
-    return image
+    variables = {"params": params.layers["transformer"]}
+    if sizes is None:
+        image: Any = transformer.apply(variables, content, conditions)
+        return image
+
+    def one(content: Array, conditions: Any, size: RealSize) -> Any:
+        alone = jax.tree.map(lambda numbers: numbers[None], conditions)
+        return transformer.apply(variables, content[None], alone, size)[0]
+
+    found: Any = jax.vmap(one)(content, conditions, sizes)
+    return found
 
 
 def flattened(argument: str, images: Any) -> tuple[tuple[int, ...], Float[Array, "n h w 3"]]:

@@ -139,7 +139,9 @@ def _begun(
     # deleted.
     click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
-    painter = instant_painter.InstantPainter(precision=job.precision, programs=kept)
+    painter = instant_painter.InstantPainter(
+        precision=job.precision, programs=kept, bucket=job.bucket
+    )
     painter.report = lambda done, total: display.stage(f"strip {done} of {total}", "")
     display.facts({"device": device_words(provenance.device())} | _lines(job, painter))
     for note in [*([problem] if problem else []), *notes]:

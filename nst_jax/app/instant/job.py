@@ -129,6 +129,7 @@ class InstantJob:
       colors: whose colours the results have, one of `COLORS` in `nst_jax.controls.finishing`.
       realism: how far results are brought back to the edges of their contents, from 0 (not) to 1.
       precision: how precisely products and activations are computed.
+      bucket: side, in px, of the square in which each picture lies; None if there is none.
       metadata: whether settings are embedded in the results.
       overwrite: for a single result, whether an existing file is replaced. For several results, what
         happens if the file of a result exists already. With None, a finished picture of the same inputs
@@ -148,6 +149,7 @@ class InstantJob:
     colors: str = "style"
     realism: float = 0.0
     precision: Precision
+    bucket: int | None = None
     metadata: bool = True
     overwrite: bool | None = True
     begun: float = field(default_factory=time.perf_counter, compare=False)
@@ -426,6 +428,7 @@ def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
         "size": chosen["size"],
         "style_size": chosen["style_size"],
         "precision": instant_painter.chosen_precision(chosen["precision"]),
+        "bucket": single_pass.checked_square(chosen["bucket"]),
         "metadata": chosen["metadata"],
         "begun": chosen["begun"],
     }
@@ -438,6 +441,8 @@ def _row(
     rule = given_styles.content_rule(chosen["size"])
     shape = given_styles.shape_by(rule, seen.shape, argument="content")
     images.check_fits(output, shape, argument="output")
+    if (side := single_pass.checked_square(chosen["bucket"])) is not None:
+        instant_painter.check_in_square(shape, side)
     protect: ProtectFile | None = controls.of_content(chosen, content, ())["protect"]
     mask = None
     if protect is not None:

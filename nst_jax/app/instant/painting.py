@@ -167,17 +167,17 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 # --- Painting -------------------------------------------------------------------------------------
 
 
-def groups_of(rows: Iterable[Row]) -> list[list[Row]]:
+def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[list[Row]]:
     """Divide the pictures to paint into groups that are painted together.
 
-    The pictures of a group have the same network and the same size. Their number is limited to that
-    beyond which painting more of them together is hardly faster.
+    The pictures of a group have the same network and, without a bucket, the same size. Their number is
+    limited to that beyond which painting more of them together is hardly faster.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
         trained = row.style.trained
         network = bool(row.style.names) if trained is None else trained.digest
-        alike[network, row.shape].append(row)
+        alike[network, row.shape if bucket is None else (bucket, bucket)].append(row)
     groups = []
     for (_, shape), members in alike.items():
         most = chunk_size.worthwhile_chunk(shape, platform_of())
@@ -198,7 +198,7 @@ def paint_rows(
     Yields:
       Painted pictures, and a `Record` for each picture that failed.
     """
-    inputs, groups = _Inputs(job), groups_of(job.rows)
+    inputs, groups = _Inputs(job), groups_of(job.rows, job.bucket)
     with ThreadPoolExecutor(1, "reader") as reader:
         coming = [reader.submit(inputs.contents, group) for group in groups[:1]]
         for index, group in enumerate(groups):
@@ -252,7 +252,7 @@ def _request(
     style = inputs.style(row.style)
     return instant_controls.controlled_request(
         painter,
-        given_styles.resized_content(content.image, job.size),
+        given_styles.resized_content(content.image, job.size, on_host=job.bucket is not None),
         style.parsed,
         job.recipe,
         inputs.given(row, content, style),

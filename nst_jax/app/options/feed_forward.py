@@ -229,6 +229,15 @@ instant = all_of(
         help="number format of the network: float32, tensorfloat32, bfloat16, or auto: float32 on a "
         "CPU, tensorfloat32 on a GPU or TPU (default: auto)",
     ),
+    memory(
+        "--bucket",
+        type=parsing.BucketSide(),
+        default="off",
+        metavar="off|PIXELS",
+        help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
+        "pictures of all shapes up to this size share one program, with the same results. off: each "
+        "shape has a program of its own (default: off)",
+    ),
     cache,
     xla_logs,
     quiet,

@@ -568,6 +568,12 @@ warm = all_of(
         metavar="N",
         help="also compile what `batch` runs for N pictures at once; may be repeated",
     ),
+    memory(
+        "--instant",
+        is_flag=True,
+        help="compile what `instant` runs instead, for style pictures and the 26 styles; "
+        "--batch N is then for N pictures of a folder",
+    ),
     _network,
     pool,
     weights_file,

@@ -1,0 +1,158 @@
+"""Feed-forward networks on pictures that lie in larger arrays, whose sizes are values at runtime."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import nst_jax as nst
+from nst_jax import feed_forward
+from nst_jax.feed_forward import (
+    arbitrary,
+    given_styles,
+    instant_painter,
+    johnson,
+    layers,
+    styles26,
+)
+from tests import small
+from tests.shell import caller, pixels, refused, write_pictures
+
+SHAPES = ((37, 44), (18, 31))  # sides to which 3, 0, 2 and 1 px are missing to a multiple of 4
+ARRAY = (48, 48)
+
+
+def networks():
+    """Yield the function, the weights and a condition for each of three networks, float64."""
+    mixed = np.random.default_rng(1).random(arbitrary.VECTOR)
+    shares = np.zeros(styles26.STYLES)
+    shares[[3, 19]] = 0.4, 0.6
+    yield arbitrary.stylize_with, feed_forward.load_arbitrary(), mixed
+    yield styles26.stylize_mixture, feed_forward.load_styles26(), shares
+    trained = johnson.fresh_params(jax.random.key(0), 2, width=0.25, blocks=2)
+    yield johnson.stylize_trained, trained, np.array([0.7, 0.3])
+
+
+def in_array(picture, fill):
+    """Return an array with a picture at its top left, and `fill` elsewhere."""
+    found = np.full((*ARRAY, 3), fill, picture.dtype)
+    found[: picture.shape[0], : picture.shape[1]] = picture
+    return found
+
+
+@pytest.mark.parametrize("network", range(3), ids=["arbitrary", "styles26", "trained"])
+def test_pictures_in_arrays_are_those_that_fill_theirs(x64, compilations, network):
+    paint, params, condition = list(networks())[network]
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+    pictures = [np.asarray(small.picture("chelsea", *shape), np.float64) for shape in SHAPES]
+    # What fills the arrays changes nothing, not even NaN.
+    wide = np.stack([in_array(one, np.nan) for one in pictures])
+    conditions = np.stack([condition] * len(pictures))
+    sized = jax.jit(lambda content, size: paint(params, content, conditions, size=size))
+    found = sized(wide, np.array(SHAPES, np.int32))
+    for (height, width), one, picture in zip(SHAPES, np.asarray(found), pictures, strict=True):
+        assert one.dtype == np.float64
+        expected = jax.jit(paint)(params, jnp.asarray(picture), condition)
+        assert_allclose(one[:height, :width], expected, rtol=0, atol=1e-12)
+    before = compilations()
+    sized(wide[::-1].copy(), np.array(SHAPES[::-1], np.int32))
+    assert compilations() == before
+
+
+def test_arrays_of_other_sides_are_refused():
+    params, vector = feed_forward.load_arbitrary(), np.zeros(100, np.float32)
+    with pytest.raises(
+        ValueError, match="`content`: with `size`, .* multiples of 4 px, got 45x48 px"
+    ):
+        arbitrary.stylize_with(params, np.zeros((48, 45, 3), np.float32), vector, size=(40, 40))
+
+
+@pytest.mark.parametrize("margin", [1, 4])
+@pytest.mark.parametrize("shape", [(5, 9), (8, 6), (16, 12)])
+def test_mirrored_borders_are_those_of_the_picture(margin, shape):
+    x = np.random.default_rng(0).random((2, 16, 12, 3), np.float32)
+    height, width = shape
+    x[:, height:], x[:, :, width:] = np.nan, np.nan
+    pads = ((0, 0), (margin, margin), (margin, margin), (0, 0))
+    expected = np.pad(x[:, :height, :width], pads, mode="reflect")
+    found = jax.jit(layers.reflect_sized, static_argnums=1)(x, margin, np.array(shape))
+    assert found.shape == (2, 16 + 2 * margin, 12 + 2 * margin, 3)
+    np.testing.assert_array_equal(found[:, : height + 2 * margin, : width + 2 * margin], expected)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (8, 6), (15, 10), (16, 12), (7, 11)])
+def test_what_is_missing_to_a_multiple_is_mirrored(shape):
+    x = np.random.default_rng(0).random((16, 12, 3), np.float32)
+    height, width = shape
+    x[height:], x[:, width:] = np.nan, np.nan
+    found, size = jax.jit(layers.reflect_sized_to_multiple, static_argnums=1)(x, 4, np.array(shape))
+    expected = layers.reflect_to_multiple(jnp.asarray(x[:height, :width]), 4)
+    assert tuple(size) == expected.shape[:2]
+    np.testing.assert_array_equal(found[: size[0], : size[1]], expected)
+
+
+# --- Whole pictures -------------------------------------------------------------------------------
+
+
+def test_many_pictures_of_many_shapes_by_one_program(compilations):
+    pictures = [small.picture("chelsea", *shape) for shape in SHAPES]
+    style = small.picture("starry_night", 32, 32)
+    options = {"size": "as-is", "style_size": "as-is"}
+    found = nst.instant_many(pictures, style, bucket=64, chunk=1, **options)
+    for one, picture in zip(found, pictures, strict=True):
+        expected = nst.instant(picture, style, **options)
+        assert one.shape == expected.shape
+        assert_allclose(one, expected, atol=1e-5)
+    others = [small.picture("chelsea", *shape) for shape in ((33, 20), (50, 64), (21, 21))]
+    before = compilations()
+    nst.instant_many(others, style, bucket=64, chunk=1, **options)
+    assert compilations() == before
+
+
+def test_contents_are_resized_without_compiling():
+    image = small.picture("chelsea", 90, 61)
+    one, other = (given_styles.resized_content(image, 40, on_host=where) for where in (True, False))
+    assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bucket", "message"),
+    [
+        (32, "a picture of 44 px .* does not fit into 32 px; give 48 or more, or a smaller `size`"),
+        (50, "expected a multiple of 16 px, got 50; 48 is the nearest"),
+        ("auto", '"auto" is for paintings in many updates; expected "off" or a number of pixels'),
+    ],
+)
+def test_buckets_that_cannot_be_used(bucket, message):
+    picture = small.picture("chelsea", *SHAPES[0])
+    with pytest.raises(ValueError, match=f"^`bucket`: {message}"):
+        nst.instant_many(picture, "mosaic", bucket=bucket, size="as-is")
+
+
+def test_a_bucket_that_no_memory_holds_is_refused(monkeypatch):
+    monkeypatch.setattr(instant_painter.strip_memory, "strip_for", lambda *_, **__: 16)
+    picture = small.picture("chelsea", *SHAPES[0])
+    with pytest.raises(
+        ValueError, match='^`bucket`: .* 64 px does not fit into memory.* or "off"$'
+    ):
+        nst.instant_many(picture, "mosaic", bucket=64, size="as-is")
+
+
+def test_the_command_paints_a_folder_in_a_bucket(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tall=(60, 41), wide=(33, 60), square=(50, 50))
+    names = ("tall", "wide", "square")
+    call = caller(capsys, "instant")
+    words = ["*.png", "mosaic", "--size", 40]
+    assert call(*words, "-o", "plain")[0] == 0
+    code, _, err = call(*words, "-o", "together", "--bucket", 48)
+    assert code == 0, err
+    for name in names:
+        found, plain = (pixels(f"{folder}/{name}_mosaic.png") for folder in ("together", "plain"))
+        assert found.shape == plain.shape
+        assert np.abs(found.astype(int) - plain.astype(int)).max() <= 1
+    refused(
+        call("tall.png", "mosaic", "--size", 60, "--bucket", 48), "`--bucket`", "give 64 or more"
+    )
+    refused(call("tall.png", "mosaic", "--bucket", "auto"), "`--bucket`", "off")
