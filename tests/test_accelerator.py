@@ -1,0 +1,169 @@
+"""The subset of the tests that is run on an accelerator: every precision against float64 and NumPy.
+
+    JAX_PLATFORMS=cuda,cpu pytest -n0 -m accelerator
+
+On a CPU it runs with all other tests; there tensorfloat32 is computed as float32. The references do not
+depend on the device: NumPy in float64, the same functions in float64, or the same run without batch or
+tiles.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import nst_jax as nst
+from nst_jax import recipes
+from nst_jax.recipes import starts
+from nst_jax.scaling import capacity
+from nst_jax.vgg import precision
+from tests import reference, small
+
+pytestmark = pytest.mark.accelerator
+
+# Largest relative error of losses, and of gradients in the L2 norm, by precision. Factors are rounded
+# to 24, 11 and 8 significant bits, by up to 6e-8, 5e-4 and 4e-3 of their value, in each of up to 14
+# convolutions one after the other. Errors of single products mostly cancel in a loss, which is a sum
+# over all of them, and less so in a gradient.
+LOSS = {"float32": 2e-5, "tensorfloat32": 5e-3, "bfloat16": 2e-2}
+GRADIENT = {"float32": 2e-4, "tensorfloat32": 2e-2, "bfloat16": 1e-1}
+
+STYLE_TAPS = tuple(f"relu{block}_1" for block in range(1, 6))  # those of the recipe `tf`
+CONTENT_TAP = "relu5_2"
+
+each_precision = pytest.mark.parametrize("name", precision.PRECISIONS)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Return a content, a style and a canvas between them, as NumPy arrays [32, 48, 3]."""
+    content, style = (small.picture(name, 32, 48) for name in ("chelsea", "starry_night"))
+    return content, style, 0.6 * content + 0.4 * style
+
+
+def total_of(params, pictures, recipe):
+    """Return the losses and the gradient of the total at the canvas, computed on the default device."""
+    content, style, canvas = (jnp.asarray(picture) for picture in pictures)
+    core = recipes.as_arrays(recipe.bare())
+
+    def total(canvas, content, style):
+        targets = nst.measure(params, content, style, core)
+        found = nst.losses_of(params, canvas, targets, core)
+        return found.total, found
+
+    (_, found), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(canvas, content, style)
+    return found, np.asarray(gradient, np.float64)
+
+
+def relative(one, other):
+    """Return the distance of two arrays in the L2 norm, as a fraction of the second's norm."""
+    one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    return np.linalg.norm(one - other) / np.linalg.norm(other)
+
+
+@each_precision
+def test_losses_are_those_of_numpy(name, params, pictures):
+    content, style, canvas = (
+        reference.features(params, reference.pixels(picture), deepest=CONTENT_TAP)
+        for picture in pictures
+    )
+    terms = recipes.TF.terms
+    expected = terms.content_weight * np.mean((canvas[CONTENT_TAP] - content[CONTENT_TAP]) ** 2)
+    for tap in STYLE_TAPS:
+        one, other = (
+            reference.raw_gram(maps[tap]) / maps[tap][..., 0].size for maps in (canvas, style)
+        )
+        expected += terms.style_weight / len(STYLE_TAPS) * np.mean((one - other) ** 2)
+    found, _ = total_of(params, pictures, recipes.TF.replace(precision=precision.PRECISIONS[name]))
+    assert_allclose(found.total, expected, rtol=LOSS[name])
+
+
+@each_precision
+@pytest.mark.parametrize("recipe", ["default", "gram"])
+def test_losses_and_gradients_are_those_of_float64(recipe, name, params, pictures):
+    recipe = recipes.PRESETS[recipe]
+    with small.double(), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+        exact = [np.asarray(picture, np.float64) for picture in pictures]
+        expected, slope = total_of(wide, exact, recipe.replace(precision=precision.FLOAT32))
+        expected = jax.tree.map(float, expected.total), float(expected.content)
+    found, gradient = total_of(
+        params, pictures, recipe.replace(precision=precision.PRECISIONS[name])
+    )
+    assert_allclose((found.total, found.content), expected, rtol=LOSS[name])
+    assert relative(gradient, slope) < GRADIENT[name]
+
+
+@pytest.mark.parametrize("recipe", ["default", "tf"])
+def test_the_precision_of_the_platform_is_taken_unasked(recipe, params, pictures):
+    recipe = recipes.PRESETS[recipe]
+    named = recipe.network.precision_on(capacity.platform_of()).name
+    unasked, _ = total_of(params, pictures, recipe)
+    asked, _ = total_of(params, pictures, recipe.replace(precision=precision.PRECISIONS[named]))
+    assert float(unasked.total) == float(asked.total)
+
+
+@each_precision
+def test_rows_of_a_batch_are_single_runs(name, params):
+    contents = [small.picture(sample, 32, 48) for sample in ("chelsea", "gravel")]
+    style = small.picture("starry_night", 32, 48)
+    options = {"recipe": small.shallow(recipes.TF), "precision": name}
+    found = nst.stylize_many(params, contents, style, pair="all", **options)
+    for row, content in zip(np.asarray(found)[:, 0], contents, strict=True):
+        alone = np.asarray(nst.stylize(params, content, style, **options))
+        # Adam's first updates are as large for a small slope as for a large one, so that the sign of a
+        # slope near zero, which rounding decides, moves a pixel by one learning rate.
+        assert np.mean(np.abs(row - alone)) < LOSS[name] / 4
+
+
+@each_precision
+def test_tiles_give_the_losses_and_the_gradient_of_the_whole(name, params):
+    content, style = (small.picture(sample, 80, 96) for sample in ("chelsea", "starry_night"))
+    recipe = small.shallow().replace(precision=precision.PRECISIONS[name])
+    found = {}
+    for tile in ("off", 32):
+        run = nst.paint(params, content, style, recipe=recipe, tile=tile, every=2)
+        found[tile] = [shot.losses.total for shot in run]
+    assert_allclose(found[32], found["off"], rtol=LOSS[name])
+    assert found["off"][-1] < found["off"][0]
+
+
+STARTS = {
+    "content": starts.FromContent(),
+    "style": starts.FromStyle(),
+    "noise": starts.Noise(),
+    "white noise": starts.WhiteNoise(),
+    "mean noise": starts.MeanNoise(),
+    "instant": starts.Instant(),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_a_start_is_that_of_a_cpu(name, params):
+    content, style = (small.picture(sample, 32, 48) for sample in ("chelsea", "starry_night"))
+    recipe = small.shallow().replace(start=STARTS[name], precision=precision.FLOAT32)
+    found = first_canvas(params, content, style, recipe)
+    with jax.default_device(jax.local_devices(backend="cpu")[0]):
+        expected = first_canvas(params, content, style, recipe)
+    assert np.isfinite(found).all() and np.std(found) > 0.01
+    assert_allclose(found, expected, atol=1e-3)
+
+
+def first_canvas(params, content, style, recipe):
+    """Return the canvas before any update."""
+    run = nst.paint(params, content, style, recipe=recipe, every=(0,), key=jax.random.key(3))
+    return np.asarray(next(iter(run)).image)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in recipes.PRESETS if name != "sliced-wasserstein"])
+def test_every_recipe_lowers_its_loss_and_stays_finite(name, params):
+    content, style = (small.picture(sample, 48, 64) for sample in ("chelsea", "starry_night"))
+    recipe = replace(recipes.PRESETS[name], pictures=recipes.Pictures(size=recipes.sizes.AsIs()))
+    run = nst.paint(params, content, style, recipe=recipe, steps=8, every=4)
+    shots = list(run)
+    assert all(np.isfinite(np.asarray(shot.image)).all() for shot in shots)
+    assert np.isfinite(shots[-1].losses.total)
