@@ -31,6 +31,10 @@ pytestmark = pytest.mark.accelerator
 LOSS = {"float32": 2e-5, "tensorfloat32": 5e-3, "bfloat16": 2e-2}
 GRADIENT = {"float32": 2e-4, "tensorfloat32": 2e-2, "bfloat16": 1e-1}
 
+# The same for a loss with roots of matrices that have eigenvalues near zero, such as covariances of
+# fewer positions than channels. There, a root has the root of its argument's error: 2.4e-4 for 6e-8.
+LOSS_OF_ROOTS = 1e-3
+
 STYLE_TAPS = tuple(f"relu{block}_1" for block in range(1, 6))  # those of the recipe `tf`
 CONTENT_TAP = "relu5_2"
 
@@ -93,7 +97,10 @@ def test_losses_and_gradients_are_those_of_float64(recipe, name, params, picture
     found, gradient = total_of(
         params, pictures, recipe.replace(precision=precision.PRECISIONS[name])
     )
-    assert_allclose((found.total, found.content), expected, rtol=LOSS[name])
+    assert_allclose(found.content, expected[1], rtol=LOSS[name])
+    has_roots = recipe.name == "default"
+    tolerance = max(LOSS[name], LOSS_OF_ROOTS) if has_roots else LOSS[name]
+    assert_allclose(found.total, expected[0], rtol=tolerance)
     assert relative(gradient, slope) < GRADIENT[name]
 
 
@@ -111,8 +118,8 @@ def test_rows_of_a_batch_are_single_runs(name, params):
     contents = [small.picture(sample, 32, 48) for sample in ("chelsea", "gravel")]
     style = small.picture("starry_night", 32, 48)
     options = {"recipe": small.shallow(recipes.TF), "precision": name}
-    found = nst.stylize_many(params, contents, style, pair="all", **options)
-    for row, content in zip(np.asarray(found)[:, 0], contents, strict=True):
+    found = nst.stylize_many(params, contents, style, **options)
+    for row, content in zip(np.asarray(found), contents, strict=True):
         alone = np.asarray(nst.stylize(params, content, style, **options))
         # Adam's first updates are as large for a small slope as for a large one, so that the sign of a
         # slope near zero, which rounding decides, moves a pixel by one learning rate.
