@@ -236,7 +236,7 @@ def warm(chosen: Chosen) -> None:
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     if init_file is not None:
         raise ValueError("`init`: a picture needs no programs of its own; omit it")
-    wanted, sizes = [], chosen["sizes"] or (None,)
+    wanted, sizes = [], chosen["size"] or (None,)
     for size in sizes:
         recipe = arguments.with_start(chosen_recipe(chosen | {"size": size}, ()), init)
         side_of_size = warming.side_of(recipe, side)
