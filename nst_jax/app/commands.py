@@ -45,7 +45,7 @@ from nst_jax.app.chosen_options import (
     picture_outputs,
 )
 from nst_jax.app.formatting import amount
-from nst_jax.app.interrupts import raise_on_interrupt
+from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
 from nst_jax.app.outputs import (
@@ -232,6 +232,7 @@ def _check_planned(
 
 def warm(chosen: Chosen) -> None:
     """Compile the programs of buckets, and print what is kept."""
+    exit_on_signals()
     side = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     if init_file is not None:
