@@ -886,6 +886,7 @@ def plan_by_cost(
         recipe,
         typical_costs(platform),
         platform,
+        together=None if chunk is None else lambda shape: chunk,
         fits=lambda arrays: fits_in_bucket(recipe, arrays, **options),
     )
     options |= {"chunk": chunk}

@@ -261,6 +261,12 @@ def test_a_plan_may_be_that_of_a_bucket(params, styles):
         nst.stylize(params, contents(SHAPES[:1])[0], styles, plan=plan)
 
 
+def test_more_padding_than_memory_is_refused(styles):
+    for side, memory in ((16384, 4 * 10**9), (2048, 3 * 10**9)):
+        with pytest.raises(ValueError, match='^`bucket`: .* GB.*; use a smaller bucket .*"off"$'):
+            nst.plan((48, 40), styles, recipe=one_tap(), bucket=side, memory=memory, platform="cpu")
+
+
 def test_one_picture_that_no_bucket_holds_is_refused(params, styles):
     for message, given in {
         "regions": {"protect": controls.Protect(_left_half())},

@@ -15,7 +15,9 @@ from tests.shell import refused, write_pictures
 
 here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, and the command line
 
-SHALLOW = ["--recipe", "tf", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
+SHALLOW = ["--recipe", "gram", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
+SCHEDULE = {"descent.schedule": "CoarseToFine", "descent.schedule.smallest": "24"}  # two scales
+SHALLOW += [word for item in SCHEDULE.items() for word in ("--set", "=".join(item))]
 # Runs the command line, and says how many programs jax compiled and how many it loaded.
 LISTEN = """
 import sys
@@ -55,22 +57,23 @@ def start(folder, *words):
 def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), wide=(33, 60), art=(50, 44))
-    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 32, "--size", 40, "--batch", 2)
-    assert made > 0 and "--size 32 --bucket 32" in out and "--size 40 --bucket 48" in out
+    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 60, "--batch", 2)
+    assert made > 0 and "--size 60 --bucket 64" in out
     files, new = map(
         int, re.search(r"has (\d+) files of programs.* (\d+) of them new", out).groups()
     )
     assert files == new > 0 and re.search(r"files of programs, [\d.]+ [kM]B;", out)
     pictures = ["tall.png", "wide.png"]
     for words in (
-        ["stylize", "tall.png", "art.png", "-o", "one.png", "--size", 32, "--bucket", 32],
-        ["stylize", "wide.png", "art.png", "-o", "two.png", "--size", 40, "--bucket", 48],
-        ["batch", *pictures, "--styles", "art.png", "-o", "out", "--size", 32, "--bucket", 32],
+        ["stylize", "tall.png", "art.png", "-o", "one.png"],
+        ["stylize", "wide.png", "art.png", "-o", "two.png"],
+        ["batch", *pictures, "--styles", "art.png", "-o", "out"],
     ):
-        _, made, loaded = start(tmp_path, *words, *SHALLOW, "--steps", 3)
+        options = ["--size", 60, "--bucket", 64, "--steps", 20]
+        _, made, loaded = start(tmp_path, *words, *options, *SHALLOW)
         assert made == 0 and loaded > 0, words
     assert len(list(tmp_path.glob("out/*.png"))) == 2
-    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 32, "--size", 40, "--batch", 2)
+    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 60, "--batch", 2)
     assert made == 0 and "none of them new" in out
 
 

@@ -45,7 +45,7 @@ from nst_jax.app.chosen_options import (
     picture_outputs,
 )
 from nst_jax.app.formatting import amount
-from nst_jax.app.interrupts import raise_on_interrupt
+from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
 from nst_jax.app.outputs import (
@@ -242,11 +242,12 @@ def _check_planned(
 
 def warm(chosen: Chosen) -> None:
     """Compile the programs of buckets, and print what is kept."""
+    exit_on_signals()
     side = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     if init_file is not None:
         raise ValueError("`init`: a picture needs no programs of its own; omit it")
-    wanted, sizes = [], chosen["sizes"] or (None,)
+    wanted, sizes = [], chosen["size"] or (None,)
     for size in sizes:
         recipe = arguments.with_start(chosen_recipe(chosen | {"size": size}, ()), init)
         side_of_size = warming.side_of(recipe, side)

@@ -496,7 +496,14 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
       ValueError: if the arrays would have to be computed in tiles, because memory is too small or the
         recipe says so.
     """
-    plan = plan_scales(recipe, arrays, **options)
+    try:
+        plan = plan_scales(recipe, arrays, **options)
+    except ValueError as error:
+        # Not even tiles fit, with which the error names the size of a picture that would.
+        what, found, _ = str(error).removeprefix("`size`: ").partition("; ")
+        if not (found and str(error).startswith("`size`")):
+            raise
+        raise ValueError(f'`bucket`: {what}; use a smaller bucket and `size`, or "off"') from error
     if plan.recipe.network.tile:
         side = max(arrays[-1].shape)
         available = "" if plan.available is None else f" of {gigabytes(plan.available)}"

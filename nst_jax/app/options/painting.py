@@ -544,7 +544,6 @@ warm = all_of(
     _start,
     size(
         "--size",
-        "sizes",
         multiple=True,
         metavar="SIZE",
         help=f"size of the pictures, as in `stylize`; may be repeated (default: {_of_default})",
