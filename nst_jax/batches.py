@@ -312,7 +312,7 @@ def _each_style_scale(
 
     Raises:
       TypeError: if the factors of a picture are no numbers.
-      ValueError: if a factor is out of range.
+      ValueError: if a factor is out of range, or there are none for a picture.
     """
     _checks.not_traced("style_scale", given)
     is_list = isinstance(given, (list, tuple))
@@ -324,10 +324,13 @@ def _each_style_scale(
         more = sum(len(value) for value, kind in others if isinstance(value, kind))
         if len(given) in (1, len(_lists(styles)[0]) + more):
             return given, None
-    each = [
-        tuple(np.asarray(one).tolist()) if np.ndim(one) else (np.asarray(one).item(),)
-        for one in given
-    ]
+    for index, one in enumerate(given):
+        if np.ndim(one) > 1 or np.size(one) == 0:
+            raise ValueError(
+                f"`style_scale[{index}]`: expected a number, or one for each style of the picture, got "
+                f"an array of shape {list(np.shape(one))}"
+            )
+    each = [tuple(np.atleast_1d(np.asarray(one)).tolist()) for one in given]
     for factors in dict.fromkeys(each):
         for factor in factors:
             _checks.number(f"style_scale[{each.index(factors)}]", factor, above=0)

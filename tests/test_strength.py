@@ -192,7 +192,7 @@ def test_an_array_of_strengths_is_each_of_them():
         strength.factor_of(np.array([0.2, 1.5]))
 
 
-def test_a_batch_has_a_strength_for_each_picture(params, content, style):
+def test_a_batch_has_a_strength_for_each_picture(params, content, style, as_users_do):
     recipe, values = small.shallow(steps=2), np.array([0.2, 0.9])
     many = nst.stylize_many(params, content, style, recipe=recipe, strength=values)
     for image, value in zip(many, values, strict=True):
@@ -202,6 +202,8 @@ def test_a_batch_has_a_strength_for_each_picture(params, content, style):
         assert_allclose(one, same, atol=0)
     planned = nst.plan(content, style, recipe=recipe, strength=0.2)
     assert_allclose(nst.stylize(params, content, style, plan=planned), many[0], atol=1e-5)
+    with pytest.raises(ValueError, match="`strength`: expected one number for one picture"):
+        nst.stylize(params, content, style, recipe=recipe, strength=values)
     with pytest.raises(ValueError, match="`strength`: `plan` contains it"):
         nst.stylize(params, content, style, plan=planned, strength=0.2)
 

@@ -156,6 +156,8 @@ def test_factors_that_give_equal_sizes_share_their_programs(params, content, sty
         ([1.0, 0.0], ValueError, r"`style_scale\[1\]`: expected more than 0"),
         (np.array([1.0, math.nan]), ValueError, r"`style_scale\[1\]`: expected a finite number"),
         ([1.0, "large"], TypeError, r"`style_scale\[1\]`: expected a number, got 'large'"),
+        ([[], [1.0]], ValueError, r"`style_scale\[0\]`: expected a number, or one for each style"),
+        (np.ones((2, 1, 1)), ValueError, r"`style_scale\[0\]`: .* an array of shape \[1, 1\]"),
         ([[1.0, 1.0], 1.0], ValueError, "`style_scale`: expected one number .* of the 1, got 2"),
         ([1.0, 1.0, 0.8], ValueError, "2 contents, 1 styles, 3 style_scale do not fit together"),
     ],
