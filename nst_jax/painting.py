@@ -436,7 +436,7 @@ def paint(
     _checks.not_traced("params", params)
     if resume is not None:
         _checks.instance("resume", resume, Checkpoint, "`nst_jax.checkpoints.load` reads one")
-    if np.ndim(strength):
+    if strength is not None and np.ndim(strength):
         raise ValueError(
             "`strength`: expected one number for one picture, got an array; `stylize_many` takes one"
         )
