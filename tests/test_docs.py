@@ -439,6 +439,9 @@ def test_all_other_commands_run_in_their_order(page, tmp_path, monkeypatch, capf
             if option in words and option in less:  # a tap may be named once only
                 place = less.index(option)
                 less = [*less[:place], *less[place + 2 :]]
+        if "--quality" in words and "--steps" in less:  # each is a number of updates
+            place = words.index("--quality")
+            words = [*words[:place], *words[place + 2 :]]
         code = cli.main([*words, *less])
         assert code == 0, (words, capfd.readouterr().err)
         written |= {path.name for path in Path().iterdir()}
