@@ -193,7 +193,7 @@ def _check_position(
 
 
 def _pixels_of(scale: Mapping[str, Any]) -> str:
-    """Return the size of a scale (resolution) that a checkpoint lists as text, such as "512x384"."""
+    """Return the size of a scale (resolution) in a checkpoint's list as text such as "512x384"."""
     return "x".join(map(str, scale["size"]))
 
 

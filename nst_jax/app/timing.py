@@ -80,7 +80,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager for waiting for another thread: its time counts like time of compiling."""
+        """Context manager for a block that waits for another thread; its time counts as compiling."""
         start = time.perf_counter()
         try:
             yield
@@ -111,7 +111,7 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps: the times between snapshots, without that of compiling and of computing targets.
+    """Measures laps, the times between two snapshots, without compiling and computing of targets.
 
     The first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is
     the sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the

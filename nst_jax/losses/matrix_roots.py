@@ -73,10 +73,11 @@ def scaled_roots(
 
     They are computed by scaled Newton-Schulz iterations. The iteration, whose formulas are in the
     module's docstring, has two matrices Y and Z, and each round brings the eigenvalues of Z Y nearer
-    to 1. In a scaled iteration, each round first multiplies Z Y by a factor. The factor is the one that
-    brings eigenvalues between the known bounds as near to 1 as possible. A small eigenvalue then grows
-    up to 6.75-fold in a round instead of 2.25-fold, so that 12 rounds do what takes `plain_roots` some
-    24.
+    to 1. In a scaled iteration, each round first multiplies Z Y by a factor. Before the first round,
+    all eigenvalues are assumed to be between `smallest` and 1; from this range, the range after every
+    round can be computed. The factor of a round is the one that brings all numbers in its range as
+    near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in a round instead of
+    2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
 
     Args:
       matrix: [c, c], symmetric and positive definite.

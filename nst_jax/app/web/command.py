@@ -74,7 +74,8 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
     try:
         quick = QuickPainter()
         if warm:  # not a daemon thread, since a process that exits while it compiles may crash
-            # It begins before the server is imported, since the first page waits for it.
+            # The picture on the first page can be painted only when this thread has compiled its
+            # program. So the thread is started before the server is imported, which takes long, too.
             threading.Thread(target=quick.warm, args=(visitors.folder,), name="warming").start()
 
         import uvicorn
