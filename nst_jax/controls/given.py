@@ -174,7 +174,7 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
     return tuple(found)
 
 
-# Largest number of regions, where all pixels with the default style count as one more region.
+# Largest number of regions, including the one with the default style: all pixels in no other region.
 MOST_REGIONS = 16
 
 
