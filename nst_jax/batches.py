@@ -386,7 +386,7 @@ def _style_sides(member: Member) -> int:
 def _check_only_in_plan(**given: Any) -> None:
     """Refuse arguments that may not be given together with a plan, since the plan contains them.
 
-    Those that are None were not given.
+    An argument that is None was not given.
     """
     for name, value in given.items():
         if value is not None:
@@ -555,7 +555,7 @@ def _of_picture(
 
 
 def _with_style_scale(recipe: Recipe, factors: tuple[float, ...] | None) -> Recipe:
-    """Return the recipe with other factors of the styles' sizes; None changes nothing."""
+    """Return the recipe with `factors` for the sizes of its styles; with None, unchanged."""
     return recipe if factors is None else recipe.replace(pictures__style_scale=factors)
 
 

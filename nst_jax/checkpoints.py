@@ -141,7 +141,7 @@ def check_same_run(
 def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Yield a phrase for each setting or input of a run that differs between `old` and `new`.
 
-    Those that are only in `old` come last.
+    Settings and inputs that are only in `old` come last.
     """
     found: list[str] = []
     for name in dict.fromkeys((*new, *old)):

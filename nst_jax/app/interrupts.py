@@ -46,8 +46,8 @@ threads_left = False
 def exit_on_interrupt() -> None:
     """Make Ctrl-C exit at once, unless this process already ignores Ctrl-C or has its own handler.
 
-    The program calls it before slow imports, since imported code might catch a KeyboardInterrupt and go
-    on.
+    The program calls this function before slow imports, since imported code might catch a
+    KeyboardInterrupt and go on.
     """
     global _in_charge, _listener
     _in_charge = True
@@ -268,7 +268,7 @@ class Interrupts(AbstractContextManager):
     """
 
     def __init__(self, abandon: Callable[[], None], *, alone: bool = True) -> None:
-        """Take over the signals.
+        """Install handlers for the signals in `STOPPING`, if this is the main thread.
 
         Args:
           abandon: a function that is called if a signal ends the run before `defer` is called.

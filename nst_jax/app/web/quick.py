@@ -116,7 +116,8 @@ class QuickPainter:
         """Context manager: wait until no other thread paints.
 
         A thread that has painted and wants to paint again, as `warm` does, lets a thread that waits
-        paint before it. With a single lock it could take the lock again before the other wakes up.
+        paint before it. With a single lock, the thread that has painted could take the lock again
+        before the waiting thread wakes up.
         """
         with self._next:
             self._painting.acquire()
