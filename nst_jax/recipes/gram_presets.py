@@ -118,8 +118,8 @@ GATYS_PYTORCH = Recipe(
 
 # The second pass of the source's notebook starts from the result of the first, `GATYS_PYTORCH`. A
 # departure: the source enlarges this result as it resizes its input pictures, after which the result is
-# 1 px narrower than the content (1065 px and not 1066 px). Here, the picture from which a run
-# starts is resized to the size of the canvas, antialiased.
+# 1 px narrower than the content (1065 px and not 1066 px). Here, the picture from which a run starts is
+# resized to the size of the canvas, antialiased.
 GATYS_PYTORCH_800 = replace(
     GATYS_PYTORCH,
     name="gatys-pytorch-800",
@@ -132,8 +132,8 @@ GATYS_PYTORCH_800 = replace(
 
 
 # This recipe makes one style picture from two, the coarse and the fine one: it paints the fine
-# structure of the one on the coarse shapes of the other. `nst_jax.combined_style` runs it. There is no
-# content loss. The coarse shapes stay, because the run starts from the coarse picture and the layers
+# structure of the fine one on the shapes of the coarse one. `nst_jax.combined_style` runs it. There is
+# no content loss. The coarse shapes stay, because the run starts from the coarse picture and the layers
 # that the style loss reads respond to fine structure only. Departures from the source: it makes 500
 # updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's L-BFGS;
 # and both of its style pictures first get the colours of the photo, while here the fine picture gets
