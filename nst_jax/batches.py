@@ -784,7 +784,7 @@ def plan_members(
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
-      The plan, and `members` unchanged.
+      The plan, and `members` unchanged: a pair such as `plan_in_buckets` returns.
     """
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}

@@ -28,7 +28,10 @@ LEAST_SAVED = 1.0
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at a scale: the canvas's number of pixels, plus a fixed overhead."""
+    """Return the cost of an update at a scale, in pixels: those of the canvas, plus a fixed number.
+
+    The fixed number is that of pixels which would take as long as the overhead of an update.
+    """
     return scale.shape[0] * scale.shape[1] + fixed_pixels(jax.default_backend())
 
 

@@ -28,8 +28,9 @@ Matrix: TypeAlias = Float[Array, "c c"]
 
 ROUNDS = 12  # default number of Newton-Schulz iterations
 
-# The smallest eigenvalue of A / |A| whose root `scaled_roots` computes accurately by default. Smaller
-# eigenvalues are lost in any case, since float32 rounds the entries of A.
+# The smallest eigenvalue, divided by the Frobenius norm of the matrix, whose root `scaled_roots`
+# computes accurately by default. Smaller eigenvalues are lost in any case, since float32 rounds the
+# entries of the matrix.
 SMALLEST = 1e-7
 
 # Matrix product with all bits of float32. With fewer bits, the iterations may overflow, as the module's
