@@ -299,12 +299,12 @@ def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
 def _each_style_scale(
     given: Any, styles: Any, tap_styles: Any, regions: Any
 ) -> tuple[Any, list[tuple[float, ...]] | None]:
-    """Return the argument `style_scale` for all pictures, and as factors for each picture.
+    """Decide whether the argument `style_scale` holds for all pictures or has a value for each picture.
 
-    One of the two is None.
+    Return (`given`, None) if it holds for all pictures; else (None, the factors of each picture).
 
     Args:
-      given: the argument, not None.
+      given: the argument `style_scale`, not None.
       styles: the argument `styles`. Its first entry, with `tap_styles` and `regions`, says how many
         factors a picture may have.
       tap_styles: the argument of this name.
@@ -319,7 +319,8 @@ def _each_style_scale(
     if not (is_list or np.ndim(given)) or len(given) == 0:
         return given, None
     if is_list and not any(np.ndim(one) for one in given):
-        # Values of another type are refused later, by the checks of these arguments.
+        # If `tap_styles` or `regions` is of another type, it is not counted here. The checks of these
+        # two arguments refuse it later.
         others = (tap_styles, Mapping), (regions, (list, tuple))
         more = sum(len(value) for value, kind in others if isinstance(value, kind))
         if len(given) in (1, len(_lists(styles)[0]) + more):
@@ -388,7 +389,7 @@ def _style_sides(member: Member) -> int:
 def _check_only_in_plan(**given: Any) -> None:
     """Refuse arguments that may not be given together with a plan, since the plan contains them.
 
-    Those that are None were not given.
+    An argument that is None was not given.
     """
     for name, value in given.items():
         if value is not None:
@@ -429,13 +430,13 @@ def check_run_in_plan(
     """Refuse a picture that does not fit into the arrays of a plan with buckets.
 
     Args:
-      plan: a plan with `in_bucket`.
+      plan: a plan whose `in_bucket` is True: its canvases lie in larger arrays.
       index: the picture's index in the batch.
       scales: the picture's scales, with its real sizes.
-      controlled: whether it has regions, protected or transparent parts.
+      controlled: whether the picture has regions, protected or transparent parts.
 
     Raises:
-      ValueError: if it cannot lie in the arrays; the message says what to change.
+      ValueError: if the picture cannot lie in the arrays; the message says what to change.
     """
     buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
     if [one.steps for one in scales] != [one.steps for one in plan.scales]:
@@ -535,22 +536,29 @@ def members_of(
 
 
 class Pair(NamedTuple):
-    """A content and the styles in which it is painted. Pictures with equal pairs share arrays."""
+    """A content and the styles in which it is painted.
+
+    Pictures of a batch whose pairs are equal share the arrays of the resized content and styles.
+    """
 
     content: int  # index in the list of contents
-    style: int  # index in the list of styles, whose entries are blends
-    style_scale: tuple[float, ...] | None = None  # factors of the styles' sizes; None: the recipe's
+    style: int  # index in the list of styles, whose entries are single styles or blends
+    # Factors by which the sizes of these styles are multiplied; None means those of the recipe.
+    style_scale: tuple[float, ...] | None = None
 
 
 def _of_picture(
     style_scale: Sequence[tuple[float, ...]] | None, index: int
 ) -> tuple[float, ...] | None:
-    """Return the factors of one picture, given the argument `style_scale` of `members_of`."""
+    """Return the factors of the sizes of one picture's styles; None means those of the recipe.
+
+    `style_scale` is the argument of `members_of`, and `index` the number of the picture.
+    """
     return None if style_scale is None else style_scale[index % len(style_scale)]
 
 
 def _with_style_scale(recipe: Recipe, factors: tuple[float, ...] | None) -> Recipe:
-    """Return the recipe with other factors of the styles' sizes; None changes nothing."""
+    """Return the recipe with `factors` for the sizes of its styles; with None, unchanged."""
     return recipe if factors is None else recipe.replace(pictures__style_scale=factors)
 
 
@@ -779,7 +787,7 @@ def plan_members(
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
-      The plan, and `members` unchanged.
+      The plan, and `members` unchanged: a pair such as `plan_in_buckets` returns.
     """
     scales = members[0].prepared.scales
     shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
@@ -920,8 +928,9 @@ def paint_batch(
 
     Args:
       params: as in `stylize_many`.
-      plans: pairs of a plan and the members that are painted by it. The canvases of these members have
-        the same shape, or lie in arrays of the same shape (if `Plan.in_bucket` is True).
+      plans: pairs of a plan and the members (pictures of the batch) that are painted by it. The
+        canvases of these members have the same shape, or lie in arrays of the same shape (if
+        `Plan.in_bucket` is True).
       init: as in `stylize_many`.
       intervals: numbers of updates between calls of `progress`, from `nst_jax.descent.intervals_of`.
       progress: as in `stylize_many`.

@@ -82,7 +82,7 @@ class _Measured(NamedTuple):
 
 
 class SingleCanvas:
-    """The canvas of one picture: the picture that is optimised. Implements `descent.Canvas`."""
+    """The canvas of a single picture, and the functions that optimise it; a `descent.Canvas`."""
 
     def __init__(
         self,
@@ -182,9 +182,9 @@ class SingleCanvas:
     def _number_of_matches(self, scale: int) -> int | None:
         """Return how many matches with the style are found for the canvas at the beginning of a scale.
 
-        A match is the index of that position (pixel) of the style's feature maps that is most similar
-        to a position of the canvas's. The result is None if the style loss uses no such
-        matches.
+        A match belongs to one position of the canvas's feature maps: it is the index of the position
+        of the style's feature maps with the most similar features. The result is None if the style
+        loss uses no matches that stay fixed during a scale.
         """
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
@@ -265,7 +265,8 @@ class SingleCanvas:
           state: the current state at this scale.
 
         Returns:
-          A function that waits until all is made and returns the result of `measure` at the next scale.
+          A function that waits until targets and programs are made, and returns the result of
+          `measure` at the next scale.
           If there is no next scale, or memory cannot hold both scales at once, nothing is begun and the
           result is None.
         """
@@ -343,7 +344,7 @@ class SingleCanvas:
 
 
 def _traced(shape: Shape) -> RealSize:
-    """Return a (height, width) as an array, a runtime value, so that nothing is compiled for it."""
+    """Return a (height, width) as an array. So it is a value at runtime, not a part of a program."""
     return jnp.asarray(shape, jnp.int32)
 
 

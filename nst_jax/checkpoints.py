@@ -95,12 +95,12 @@ def check_resumable(
     *,
     argument: str = "resume",
 ) -> None:
-    """Refuse a checkpoint from which this run could not continue as if it had never stopped.
+    """Refuse a checkpoint if this run, resumed from it, would not end as a run without interruption.
 
     This run may have another total number of updates than the earlier one, as long as all updates up
-    to the checkpoint are the same in both runs. With a single scale, they always are. With several
-    scales, both runs must have equally many scales, and each scale that the earlier run had finished
-    must have the same sizes and the same number of updates in this run.
+    to the checkpoint are the same in both runs. With a single scale, these are always the same. With
+    several scales, both runs must have equally many scales, and each scale that the earlier run had
+    finished must have the same sizes and the same number of updates in this run.
 
     Args:
       checkpoint: the checkpoint of the earlier run.
@@ -141,7 +141,7 @@ def check_same_run(
 def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """Yield a phrase for each setting or input of a run that differs between `old` and `new`.
 
-    Those that are only in `old` come last.
+    Settings and inputs that are only in `old` come last.
     """
     found: list[str] = []
     for name in dict.fromkeys((*new, *old)):
@@ -193,7 +193,7 @@ def _check_position(
 
 
 def _pixels_of(scale: Mapping[str, Any]) -> str:
-    """Return the size of a scale (resolution) that a checkpoint lists as text, such as "512x384"."""
+    """Return the size of a scale (resolution) in a checkpoint's list as text such as "512x384"."""
     return "x".join(map(str, scale["size"]))
 
 

@@ -62,7 +62,13 @@ class Canvas(Protocol):
     def run(
         self, scale: int, state: LoopState, measured: Any, steps: int
     ) -> tuple[LoopState, Values | None]:
-        """Make `steps` steps of the loop. Each computes the losses of one canvas.
+        """Make `steps` steps. Each computes the losses of the canvas, and from these the next canvas.
+
+        Args:
+          scale: index of the scale.
+          state: the state from `start` or an earlier call.
+          measured: what `measure` returned for this scale.
+          steps: number of steps.
 
         Returns:
           The state after these steps; and the losses of each step, or None if losses are not recorded.

@@ -46,8 +46,8 @@ threads_left = False
 def exit_on_interrupt() -> None:
     """Make Ctrl-C exit at once, unless this process already ignores Ctrl-C or has its own handler.
 
-    The program calls it before slow imports, since imported code might catch a KeyboardInterrupt and go
-    on.
+    The program calls this function before slow imports, since imported code might catch a
+    KeyboardInterrupt and go on.
     """
     global _in_charge, _listener
     _in_charge = True
@@ -81,9 +81,9 @@ def exit_on_signals() -> None:
 def raise_on_interrupt() -> None:
     """Make Ctrl-C, SIGTERM and SIGHUP raise KeyboardInterrupt.
 
-    Commands that have something to do after an interruption call this function, such as reporting which
-    pictures are finished. Signals that the process ignores stay ignored. If this process does not run
-    the command line, nothing is changed.
+    Commands call this function if they have something to do after an interruption, such as reporting
+    which pictures are finished. Signals that the process ignores stay ignored. If this process does not
+    run the command line, nothing is changed.
     """
     if not _in_charge:
         return
@@ -160,7 +160,7 @@ def exit_at_once(code: int) -> NoReturn:
 
 
 def leave_threads() -> None:
-    """Let the command line exit by `exit_at_once`, since a thread still works on what nobody needs."""
+    """Make the command line end by `exit_at_once`, so that it does not wait for useless threads."""
     global threads_left
     threads_left = True
 
@@ -268,7 +268,7 @@ class Interrupts(AbstractContextManager):
     """
 
     def __init__(self, abandon: Callable[[], None], *, alone: bool = True) -> None:
-        """Take over the signals.
+        """Install handlers for the signals in `STOPPING`, if this is the main thread.
 
         Args:
           abandon: a function that is called if a signal ends the run before `defer` is called.
@@ -336,8 +336,8 @@ class Interrupts(AbstractContextManager):
     def defer(self) -> None:
         """From now on, only record a first signal, so that it does not end the run.
 
-        The run calls this method as soon as there is something to save. It looks at `signal` from time
-        to time, and saves its work before it ends.
+        The run calls this method as soon as there is something to save. Afterwards, the run itself
+        looks at `signal` from time to time; if there was a signal, it saves its work and ends.
         """
         if self._deferred:
             return

@@ -84,8 +84,8 @@ class SweepJob(Job):
         lie in larger arrays, and `plan` has the sizes of these arrays instead.
       controls: regions with styles of their own, and the part that keeps the content; the same for all
         canvases.
-      given: `controls` after their check, with the opacities of the pictures; None if there are no such
-        parts, and all pictures are opaque.
+      given: `controls` after their check, with the opacities of the pictures; None if there are no
+        regions and no protected part, and all pictures are opaque.
       notes: what the user should know about `controls` and about transparent pictures.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.

@@ -28,7 +28,10 @@ LEAST_SAVED = 1.0
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at a scale: the canvas's number of pixels, plus a fixed overhead."""
+    """Return the cost of an update at a scale, in pixels: those of the canvas, plus a fixed number.
+
+    The fixed number is that of pixels which would take as long as the overhead of an update.
+    """
     return scale.shape[0] * scale.shape[1] + fixed_pixels(jax.default_backend())
 
 
@@ -80,7 +83,7 @@ class CompileClock(AbstractContextManager):
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Context manager for waiting for another thread: its time counts like time of compiling."""
+        """Context manager for a block that waits for another thread; its time counts as compiling."""
         start = time.perf_counter()
         try:
             yield
@@ -111,7 +114,7 @@ class Lap(NamedTuple):
 
 
 class Stopwatch:
-    """Measures laps: the times between snapshots, without that of compiling and of computing targets.
+    """Measures laps, the times between two snapshots, without compiling and computing of targets.
 
     The first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is
     the sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the

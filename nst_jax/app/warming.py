@@ -1,8 +1,8 @@
-"""The command `warm`: compile the programs of later commands, and keep them.
+"""The command `warm`: compile the programs of later commands, and store them in the cache on disk.
 
-A bucket is a square array in which pictures of all shapes up to its side are painted by the same
-programs; see `nst_jax.scaling.buckets`. What is compiled here serves every picture that later commands
-paint in the same bucket with this recipe.
+A bucket is a square array. Pictures of all shapes up to its side lie in it, and are painted by the same
+programs; see `nst_jax.scaling.buckets`. The programs for a recipe and a bucket serve every picture that
+a later command paints by this recipe in a bucket of this side.
 """
 
 import time
@@ -37,23 +37,26 @@ from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_in_square
 
-# Sides, in px, of the contents by which it is found out how long a canvas of a size rule can become.
+# The (height, width), in px, of three content pictures. If a size rule gives them canvases whose longer
+# sides differ, the longer side depends on the shape of the content, and the user must name a bucket.
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
 
 class Square(NamedTuple):
-    """A bucket whose programs are wanted."""
+    """A recipe and a bucket (a square array) for which programs are to be compiled."""
 
-    recipe: Recipe  # with the size of its pictures
-    side: int  # of the bucket, in px
-    batches: tuple[int, ...]  # the numbers of pictures painted at once, besides one picture alone
+    recipe: Recipe  # its size rule gives the size of the pictures that are to be painted
+    side: int  # side of the bucket in px
+    # Numbers of pictures that `batch` is to paint at once. For each of these numbers a program is
+    # compiled, in addition to the one that paints a single picture.
+    batches: tuple[int, ...]
 
 
 def side_of(recipe: Recipe, bucket: int | None = None) -> int:
     """Return the side of the bucket for all pictures that a recipe paints, in px.
 
     Args:
-      recipe: the recipe, with the size of its pictures.
+      recipe: the recipe, whose size rule gives the size of its pictures.
       bucket: the side that the user names; None: the longer side of the recipe's pictures, rounded up
         to a multiple of 16 px.
 
@@ -78,20 +81,22 @@ def side_of(recipe: Recipe, bucket: int | None = None) -> int:
 
 
 class Wanted(NamedTuple):
-    """The programs of one plan."""
+    """A plan, whose programs are to be compiled by painting grey pictures."""
 
-    plan: Plan  # with the least number of updates that has one at each scale
+    plan: Plan  # with few updates, but at least one at each scale; see `_of_few_updates`
     at_once: (
         int | None
-    )  # the number of pictures that `batch` paints at once; None: as `stylize` paints
+    )  # number of pictures painted at once by `batch`; None: one picture, painted by `stylize`
 
 
 def wanted_of(square: Square) -> list[Wanted]:
-    """Return what paints one picture alone, and each number of pictures at once, in a bucket.
+    """Return the plans of the runs that paint in a bucket: of one picture, and of several at once.
+
+    There is one plan for a single picture, and one for each number in `square.batches`.
 
     Raises:
-      ValueError: if pictures painted by the recipe do not lie in buckets, or not in this one; or if
-        there is too little memory.
+      ValueError: if the recipe's updates would not be exact in a bucket, if its pictures do not fit
+        into this bucket, or if there is too little memory.
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
     scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
@@ -110,9 +115,11 @@ def wanted_of(square: Square) -> list[Wanted]:
 
 
 def _of_few_updates(recipe: Recipe, side: int) -> Recipe:
-    """Return the recipe with the least number of updates that has the same scales, and one at each.
+    """Return the recipe with the least number of updates that still compiles all its programs.
 
-    The number of updates is no part of a program, but with very few some schedules leave out scales.
+    The programs do not depend on the number of updates, so few updates are enough, and save time. But
+    there must be at least one at each scale, and the scales must stay the same: with very few updates,
+    some recipes leave out scales.
     """
     styles = [(side, side)] * _styles_of(recipe)
     shapes = [scale.shape for scale in prepare.scales_of((side, side), styles, recipe)]
@@ -132,11 +139,11 @@ def _styles_of(recipe: Recipe) -> int:
 def compile_all(
     params: Params, wanted: Sequence[Wanted], display: Display, *, init: Any = None
 ) -> None:
-    """Compile programs by painting grey pictures, and keep them.
+    """Compile programs by painting grey pictures, and store the programs in the cache on disk.
 
     Args:
       params: the weights.
-      wanted: what `wanted_of` returned.
+      wanted: the plans whose programs are compiled, from `wanted_of`.
       display: where progress is shown.
       init: the start that `--init` names; None for the recipes' own.
     """
@@ -156,7 +163,7 @@ def compile_all(
 def _paint_one(
     params: Params, plan: Plan, init: Any, compiling: CompileClock, display: Display
 ) -> None:
-    """Paint a grey picture as `stylize` does, with the functions that it keeps."""
+    """Paint a grey picture as `stylize` does, with the programs that `stylize` stores on disk."""
     styles = [_grey(plan)] * _styles_of(plan.recipe)
     with programs.Ahead(compiling) as ahead:
         shots = painting.paint_planned(
@@ -176,7 +183,7 @@ def _paint_one(
 
 
 def _paint_together(params: Params, plan: Plan, init: Any) -> None:
-    """Paint grey pictures at once, as `batch` does."""
+    """Paint `plan.pictures` grey pictures at once, as `batch` does."""
     start = same_start(plan.recipe.pictures.start if init is None else init, 0)
     members = members_of(
         [_grey(plan)] * plan.pictures,
@@ -196,18 +203,20 @@ def _paint_together(params: Params, plan: Plan, init: Any) -> None:
 
 
 def _grey(plan: Plan) -> np.ndarray:
-    """Return a grey picture of the size of a plan's bucket."""
+    """Return a grey picture [h, w, 3] that fills the array in which the plan's canvases lie."""
     return np.full((*plan.scales[-1].shape, 3), 0.5, np.float32)
 
 
 def compile_instant(sides: Sequence[int], batches: Sequence[int], display: Display) -> None:
-    """Compile what `instant` runs in buckets, by painting grey pictures, and keep it.
+    """Compile the programs of `instant` for buckets, by painting grey pictures; store them on disk.
 
-    Style pictures compile a further program for their own shape; here it is that of a square.
+    A style picture needs one more program, compiled for the shape of this picture. Here it is compiled
+    for square style pictures only.
 
     Args:
-      sides: of the buckets, in px.
-      batches: the numbers of pictures painted at once, besides one picture alone.
+      sides: sides of the buckets in px.
+      batches: numbers of pictures painted at once. For each of them a program is compiled, in addition
+        to the one that paints a single picture.
       display: where progress is shown.
     """
     compiled = programs.instant_kept_in(cache.programs_folder(), display.say)
@@ -230,7 +239,7 @@ def compile_instant(sides: Sequence[int], batches: Sequence[int], display: Displ
 
 
 def kept(folder: Path) -> tuple[int, int]:
-    """Return how many files of compiled and of traced programs a folder has, and their bytes together.
+    """Return the number of files with compiled or traced programs in a folder, and their total bytes.
 
     Args:
       folder: the folder of jax's compilation cache; the traced programs are in its subfolder.

@@ -157,17 +157,19 @@ def realistic(
 ) -> Image:
     """Return a picture whose edges are moved towards those of a photograph.
 
-    The picture is mixed with a filtered version of itself. The guided filter approximates the picture
-    by a locally affine function of the photograph, which has no other edges than the photograph. A
-    large picture is filtered in strips of rows, which changes the result by rounding errors only.
+    The picture is mixed with a filtered version of itself, (1 - `realism`) picture + `realism`
+    filtered. The guided filter approximates the picture by a locally affine function of the
+    photograph's colours. Such a function has no other edges than the photograph. A large picture is
+    filtered in strips of rows, which changes the result by rounding errors only.
 
     Args:
       image: the picture [h, w, 3] in [0, 1].
       content: the photograph, of the same size.
       realism: share of the filtered picture in the result, from 0 to 1. With 1, every edge of the
         result is an edge of the photograph.
-      shown: the picture to filter, [h, w, 3], if it is not `image` itself: `finished` passes `image`
-        with the protected parts of the content mixed in.
+      shown: the picture that is filtered, [h, w, 3]; None means `image`. If parts of the content are
+        protected, it is `image` with the content mixed in there, since `image` itself may still be
+        noise at these pixels, and the filter would spread this noise to the pixels around them.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -227,8 +229,8 @@ def finished(
 ) -> Image:
     """Return the picture that a user gets for a canvas: first its edges are changed, then its colours.
 
-    The protected parts of the content are not mixed into the result here; `with_kept` does that
-    afterwards.
+    At protected pixels, the result need not be the content. The caller mixes the content in there
+    afterwards, by `with_kept`.
 
     Args:
       image: the canvas (the picture being optimised) as an image, [h, w, 3] in [0, 1].

@@ -76,7 +76,8 @@ class Given(NamedTuple):
     def soft(self) -> bool:
         """Whether an opacity or the amount of protection has values strictly between 0 and 1.
 
-        If so, a position in the network's features may count in part, even if masks are made binary.
+        If so, a position of the network's features may have a weight between 0 and 1, even if
+        `terms.region_reach` makes the masks of regions 0 or 1 at each layer.
         """
         amount = 0 if self.protect is None else self.protect.amount
         opacities = (self.opacity, *self.style_opacities)
@@ -174,7 +175,7 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
     return tuple(found)
 
 
-# Largest number of regions, where all pixels with the default style count as one more region.
+# Largest number of regions, including the one with the default style: all pixels in no other region.
 MOST_REGIONS = 16
 
 

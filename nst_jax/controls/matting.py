@@ -104,8 +104,9 @@ def matting_energy(
       photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
         each window of 3 x 3 pixels.
-      counted: for each row of the picture, except the last two, whether the windows that begin in it
-        count; None means all. So the energy of a picture is the sum of those of its bands.
+      counted: for each row of the picture, except the last two, whether the windows with this top row
+        count; None means that all count. If several devices share a picture, each counts the windows
+        that begin in its band of rows, and the sum over the devices is the energy of the picture.
 
     Returns:
       A number that is 0 or more.

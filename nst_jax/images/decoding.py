@@ -76,7 +76,7 @@ _CODE_POINTS = "nst_jax cICP"  # what `png_chunks.code_points` returns for a PNG
 
 _PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
 # Two tuples: the primaries, and the transfer functions, that are read as if they were sRGB's, by their
-# numbers in ITU-T H.273. They differ little from sRGB's, except 2: an unspecified transfer function.
+# numbers in ITU-T H.273. They differ little from sRGB's, except that 2 means "not specified".
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 

@@ -85,25 +85,28 @@ def _scaled(sums: DifferencePowers, count: Count) -> Scalar:
 # Gatys' code and of TensorFlow's tutorial.
 CONTENT_MEAN_SQUARE = ContentLoss(squared_feature_differences, _mean)
 
-# sum(dF²) / (4 h w c) for features [h, w, c]: the content cost of deeplearning.ai's course on Coursera.
+# sum(dF²) / (4 h w c) for features [h, w, c], where dF is their difference, canvas minus content: the
+# content cost of deeplearning.ai's course on Coursera.
 CONTENT_QUARTER_MEAN_SQUARE = ContentLoss(squared_feature_differences, _quarter_of_mean)
 
-# sum(dF²) / 2: the content loss of Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015,
-# eq. 1.
+# sum(dF²) / 2, where dF is the difference of the features, canvas minus content: the content loss of
+# Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 1.
 CONTENT_HALF_SUM_SQUARE = ContentLoss(squared_feature_differences, half)
 
-# sum(dF²): the content loss of keras.io's example of neural style transfer.
+# sum(dF²), where dF is the difference of the features, canvas minus content: the content loss of
+# keras.io's example of neural style transfer.
 CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, unchanged)
 
-# sum(dF²) / (2 sqrt(h w c)) for features [h, w, c], which grows with the square root of the picture's
-# area: the default content loss of the program neural-style-tf and its forks.
+# sum(dF²) / (2 sqrt(h w c)) for features [h, w, c], where dF is their difference, canvas minus content.
+# It grows with the square root of the picture's area. This is the default content loss of the program
+# neural-style-tf and its forks.
 CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_root)
 
-# sum(dF²) / sum(F²), where F are the features of the content. It does not depend on the magnitude of
-# the features: it is 0 if canvas and content have equal features, and 1 if those of the canvas are
-# all 0.
+# sum(dF²) / sum(F²), where F are the features of the content, and dF those of the canvas minus F. It
+# does not depend on the magnitude of the features: it is 0 if canvas and content have equal features,
+# and 1 if those of the canvas are all 0.
 CONTENT_RELATIVE = ContentLoss(relative_squares, _ratio)
 
-# sum(dF²) / (sum|dF| + 1e-8), which grows in proportion to |dF|, not to dF²; see
-# `squares.gradient_scaled_square`.
+# sum(dF²) / (sum|dF| + 1e-8), where dF is the difference of the features, canvas minus content. It
+# grows in proportion to |dF|, not to dF²; see `squares.gradient_scaled_square`.
 CONTENT_GRADIENT_SCALED = ContentLoss(difference_powers, _scaled)

@@ -28,8 +28,9 @@ Matrix: TypeAlias = Float[Array, "c c"]
 
 ROUNDS = 12  # default number of Newton-Schulz iterations
 
-# The smallest eigenvalue of A / |A| whose root `scaled_roots` computes accurately by default. Smaller
-# eigenvalues are lost in any case, since float32 rounds the entries of A.
+# The smallest eigenvalue, divided by the Frobenius norm of the matrix, whose root `scaled_roots`
+# computes accurately by default. Smaller eigenvalues are lost in any case, since float32 rounds the
+# entries of the matrix.
 SMALLEST = 1e-7
 
 # Matrix product with all bits of float32. With fewer bits, the iterations may overflow, as the module's
@@ -73,10 +74,11 @@ def scaled_roots(
 
     They are computed by scaled Newton-Schulz iterations. The iteration, whose formulas are in the
     module's docstring, has two matrices Y and Z, and each round brings the eigenvalues of Z Y nearer
-    to 1. In a scaled iteration, each round first multiplies Z Y by a factor. The factor is the one that
-    brings eigenvalues between the known bounds as near to 1 as possible. A small eigenvalue then grows
-    up to 6.75-fold in a round instead of 2.25-fold, so that 12 rounds do what takes `plain_roots` some
-    24.
+    to 1. In a scaled iteration, each round first multiplies Z Y by a factor. Before the first round,
+    all eigenvalues are assumed to be between `smallest` and 1; from this range, the range after every
+    round can be computed. The factor of a round is the one that brings all numbers in its range as
+    near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in a round instead of
+    2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
 
     Args:
       matrix: [c, c], symmetric and positive definite.

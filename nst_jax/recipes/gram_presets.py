@@ -116,10 +116,10 @@ GATYS_PYTORCH = Recipe(
 )
 
 
-# The second pass of the source's notebook starts from the result of the first, `GATYS_PYTORCH`. The
-# source enlarges that result with the filter that resizes its pictures, which gives it another width
-# than the content has (1065 px and not 1066 px); here the picture from which a run starts is resized to
-# the size of the canvas, antialiased.
+# The second pass of the source's notebook starts from the result of the first, `GATYS_PYTORCH`. A
+# departure: the source enlarges this result as it resizes its input pictures, after which the result is
+# 1 px narrower than the content (1065 px and not 1066 px). Here, the picture from which a run starts is
+# resized to the size of the canvas, antialiased.
 GATYS_PYTORCH_800 = replace(
     GATYS_PYTORCH,
     name="gatys-pytorch-800",
@@ -131,12 +131,14 @@ GATYS_PYTORCH_800 = replace(
 )
 
 
-# The first of two stages of a style from two pictures: the fine structure of one on the shapes of the
-# other, see `nst_jax.combined_style`. There is no content loss: the coarse shapes stay because the run
-# starts from them and the taps do not see them. Departures from the source: it makes 500 updates, and a
-# second pass at 1024 px with the taps up to relu4_1; its optimiser is SciPy's L-BFGS; and both of its
-# styles get the colours of the photo beforehand, here the fine one gets those of the coarse one. The
-# deeper taps are not computed, since no loss reads them. It is no preset, since its content is a style.
+# This recipe makes one style picture from two, the coarse and the fine one: it paints the fine
+# structure of the fine one on the shapes of the coarse one. `nst_jax.combined_style` runs it. There is
+# no content loss. The coarse shapes stay, because the run starts from the coarse picture and the layers
+# that the style loss reads respond to fine structure only. Departures from the source: it makes 500
+# updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's L-BFGS;
+# and both of its style pictures first get the colours of the photo, while here the fine picture gets
+# those of the coarse one. The recipe is not in the list of presets, since its content is not a photo
+# but a style picture.
 GATYS_FINE_STYLE = Recipe(
     name="gatys-fine-style",
     source="leongatys/NeuralImageSynthesis, ScaleControl.ipynb, for Gatys, Ecker, Bethge, Hertzmann, "

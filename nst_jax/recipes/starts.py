@@ -254,7 +254,7 @@ STARTS = {
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SameStart:
-    """Makes the initial canvas by another start, always with the same key and so with the same noise.
+    """Makes the initial canvas by another start, but with a fixed key, so that its noise is the same.
 
     Attributes:
       start: the other start, a function that makes the initial canvas.

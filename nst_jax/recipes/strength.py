@@ -30,8 +30,8 @@ import numpy as np
 from nst_jax import _checks
 
 # These two numbers were fitted to what the recipe `default` painted for the pairs of content and style
-# in benchmarks/results/strength-cpu.json. They are rounded to one digit, since single pairs differ by
-# more.
+# in benchmarks/results/strength-cpu.json. They are rounded to one digit: the differences between single
+# pairs are larger than this rounding.
 # Factor of the style weight at which a picture is halfway between the photo and the picture with a very
 # large style weight.
 HALF = 0.1

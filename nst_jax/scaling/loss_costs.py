@@ -35,7 +35,7 @@ class LossCost(NamedTuple):
 
 
 def sum_operations(loss: StyleLoss, channels: int) -> int:
-    """Return the operations at each position of the features for the sums of a style loss.
+    """Return the number of operations that the sums of a style loss take per position of the features.
 
     From these sums, a style loss computes statistics such as Gram matrices. The gradient is not
     included.

@@ -218,10 +218,11 @@ def vmap_over_devices(
 ) -> Callable[..., Any]:
     """Return the `vmap` of a function, with the batch axis distributed over the devices of a mesh.
 
-    If every picture has one device, `shard_map` is used, so that each device computes its own pictures
-    without communication. XLA's partitioner would add communication: the condition of a `while` loop,
-    whether any picture needs another iteration, would be reduced over all devices in every iteration.
-    If several devices share a picture, they communicate anyway, and the partitioner is used.
+    If no picture is shared by several devices, `shard_map` is used, so that each device computes its
+    own pictures without communication. XLA's partitioner would add communication: the condition of a
+    `while` loop, whether any picture needs another iteration, would be reduced over all devices in
+    every iteration. If several devices share a picture, they communicate anyway, and the partitioner is
+    used.
 
     Args:
       function: a pure function of the arrays of one picture.

@@ -2,8 +2,8 @@
 
 VGG-19 is configuration E in Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
 Image Recognition", 2014; its classifier is left out here. A tap is a point before or after a ReLU, at
-which activations are read. Functions take pictures as sRGB in [0, 1] and
-convert them to the pixel convention with which the weights were trained.
+which activations are read. Functions take pictures as sRGB in [0, 1] and convert them to the pixel
+convention with which the weights were trained.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Precisions of the network's matrix products and of its stored activations, as static data.
+"""Precisions of the network's matrix products and of its stored activations.
 
 At every precision, pictures, statistics, losses and the optimiser's state stay float32, or whatever
 dtype the caller's pictures have. Accelerators (GPUs and TPUs) multiply float32 numbers with fewer bits

@@ -84,7 +84,7 @@ def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> li
     """Return the rows (pictures to paint) with the styles that the command line gives to single layers.
 
     If a row itself gives a picture to a layer, this picture is used and not the command line's. If the
-    command line gives none, those of the row's recipe file are used in their place.
+    command line gives no pictures to layers, those that the row's recipe file gives are used instead.
 
     Args:
       rows: the rows.

@@ -22,7 +22,7 @@ from nst_jax.app.web.security import EVERYWHERE, LOOPBACK, Guard
 from nst_jax.app.web.visitors import Visitors
 
 PORT = 8317  # the port if no `--port` is given; if it is in use, a free one is taken
-# How long the server, when it ends and has answered all requests, waits for connections to be closed.
+# When the server ends, it waits at most so many seconds for open requests and connections to end.
 CLOSING_SECONDS = 1
 
 
@@ -74,7 +74,8 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
     try:
         quick = QuickPainter()
         if warm:  # not a daemon thread, since a process that exits while it compiles may crash
-            # It begins before the server is imported, since the first page waits for it.
+            # The picture on the first page can be painted only when this thread has compiled its
+            # program. So the thread is started before the server is imported, which takes long, too.
             threading.Thread(target=quick.warm, args=(visitors.folder,), name="warming").start()
 
         import uvicorn
@@ -115,8 +116,8 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
     Args:
       server_class: the class `uvicorn.Server`.
       page: the page's `Server`.
-      close: closes the queue and deletes the pictures; called as soon as the server answers no more
-        requests. At that time, threads may still compile.
+      close: closes the queue and deletes the pictures. It is called as soon as the server answers no
+        more requests, without waiting for threads that still compile.
     """
 
     class Ending(server_class):
@@ -142,7 +143,8 @@ def _ending_cleanly(server_class: Any, page: Any, close: Callable[[], None]) -> 
             self.should_exit = True
 
         async def shutdown(self, sockets: Any = None) -> None:
-            # What uvicorn reports from now on is that requests were cut short, which is intended.
+            # From now on, uvicorn would report that requests were cut short. This is intended, so these
+            # messages are suppressed.
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             await page.end()
             await super().shutdown(sockets)

@@ -167,10 +167,10 @@ class PictureWork:
             recorder.run = run
 
             def stopped() -> bool:
-                # This turn is the time in which the run has the device. If the visitor asks for a pause
-                # before the first picture of this turn, the turn ends at once, and the next turn begins
-                # where this one began. Later, the run goes on until its next picture, and pauses then,
-                # since a checkpoint can only be made together with a picture.
+                # This turn is the time in which the run has the device. A request to stop or to go back
+                # ends it at once. A request for a pause does so only before the first picture of this
+                # turn; the next turn then begins where this one began. After the first picture, the run
+                # goes on until its next picture, since a checkpoint is only made with a picture.
                 asked = run.request is not Wish.NOTHING
                 at_once = run.request in (Wish.STOP, Wish.BACK)
                 return at_once or (asked and recorder.last is None)

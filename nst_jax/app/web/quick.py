@@ -116,7 +116,8 @@ class QuickPainter:
         """Context manager: wait until no other thread paints.
 
         A thread that has painted and wants to paint again, as `warm` does, lets a thread that waits
-        paint before it. With a single lock it could take the lock again before the other wakes up.
+        paint before it. With a single lock, the thread that has painted could take the lock again
+        before the waiting thread wakes up.
         """
         with self._next:
             self._painting.acquire()
@@ -133,10 +134,11 @@ class QuickPainter:
     def warm(self, folder_of_all: Path) -> None:
         """Paint sample pictures, so that networks and programs are ready for the first visitor.
 
-        The pictures are painted with `FIRST_OPTIONS`. Each program is compiled for one size of
-        pictures, so afterwards photos of `CAMERA_SHAPES` are prepared. The programs stay on disk, so
-        that a later start of the server only reads them. If the sample pictures cannot be painted or
-        written, the error is ignored, and networks and programs are prepared when first needed.
+        The pictures are painted with `FIRST_OPTIONS`. A program is compiled for one size of pictures
+        only. So afterwards, a black photo of each of the `CAMERA_SHAPES` is painted, too. The
+        programs stay on disk, so that a later start of the server only reads them. If the sample
+        pictures cannot be painted or written, the error is ignored, and networks and programs are
+        prepared when first needed.
 
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.
