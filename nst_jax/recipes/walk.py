@@ -47,7 +47,8 @@ class Choice(NamedTuple):
     def has_keys(self) -> bool:
         """Whether some names stand for dataclasses.
 
-        The fields of such a value have full keys, too, such as "pictures.size.pixels".
+        If a value is an instance of such a dataclass, its fields have full keys, such as
+        "pictures.size.pixels".
         """
         return any(isinstance(thing, type) for thing in self.named.values())
 
@@ -112,7 +113,7 @@ _DECLARED: dict[Any, Mapping[str, Declared]] = {}
 
 
 def declared_fields(kind: type) -> Mapping[str, Declared]:
-    """Return the fields of a dataclass: name of the field -> its default, type and named values.
+    """Return the fields of a dataclass: name of the field -> its default, type and possible values.
 
     The result for each dataclass is cached, since a batch needs it thousands of times.
     """
