@@ -46,11 +46,11 @@ class Positions:
         self._size = 0
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
-        """Write a checkpoint after `step` updates, unless the last one was written a moment ago.
+        """Write a checkpoint after `step` updates, unless it is too soon after the last one.
 
-        At least `SECONDS` must pass between two checkpoints. Nothing is written either if there is a
-        checkpoint after as many or more updates, if one is larger than all checkpoints together may be,
-        or if the disk has little room.
+        `SECONDS` and `PAUSE` say how much time must pass between two checkpoints. Nothing is written
+        either if there already is a checkpoint after as many or more updates, or if `_has_room` returns
+        False.
 
         Args:
           step: number of updates.
@@ -71,7 +71,7 @@ class Positions:
         self._pause = max(SECONDS, PAUSE * (self._written - begun))
 
     def _has_room(self) -> bool:
-        """Return whether the limit and the disk allow another file as large as the last checkpoint."""
+        """Return whether the limit `MOST_POSITION_BYTES` and the disk allow one more checkpoint."""
         free = shutil.disk_usage(self._folder).free
         return self._size <= min(limits.MOST_POSITION_BYTES, free / SPARE)
 
