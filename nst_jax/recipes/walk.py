@@ -105,7 +105,7 @@ class Declared(NamedTuple):
     field: Field[Any]  # the field as `dataclasses.fields` describes it, with its name and default
     type: Any  # the type that the annotation allows besides None
     optional: bool  # whether the annotation allows None
-    choice: Choice | None  # the named values of the type; None if values of the type have no names
+    choice: Choice | None  # the values of the type with their names; None if they have no names
 
 
 # Cached results of `declared_fields`: dataclass -> its fields.
@@ -155,7 +155,7 @@ class Item(NamedTuple):
       value: the field's value.
       field: the field as `dataclasses.fields` describes it; None for a field of a loss, which is a
         named tuple and no dataclass.
-      choice: the named values that the field may have; None if its values have no names.
+      choice: the values that the field may have, with their names; None if these have no names.
       name: the value's name in `choice`; None if `choice` is None or has no name for the value.
     """
 

@@ -114,7 +114,7 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint, perhaps only in buckets of the same shape.
+    """Pictures that one compiled program can paint, if need be in buckets of the same shape.
 
     A bucket is an array that is at least as large as the canvas that lies in it.
     """

@@ -220,7 +220,7 @@ def _paint_together(
     job: InstantJob,
     painter: instant_painter.InstantPainter,
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint pictures together, or one by one if that fails, so that one cannot make others fail."""
+    """Paint pictures together; if that fails, one by one, so that one cannot make the others fail."""
     if not group:
         return
     begun = time.perf_counter()

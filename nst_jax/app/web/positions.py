@@ -33,8 +33,8 @@ class _Position(NamedTuple):
 class Positions:
     """The positions (checkpoints in files) of one run; the larger they are, the fewer are stored.
 
-    Positions only save time when a run goes back to an earlier picture. The run gets to the same
-    picture from any position before it, and also if it begins anew.
+    A run that goes back to an earlier picture resumes from the last position before that picture. If
+    there is none, the run begins anew and gets to the same picture, but this takes more time.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:

@@ -168,7 +168,7 @@ class Server:
     # --- For every request ------------------------------------------------------------------------
 
     def _guarded(self, application: Any) -> Any:
-        """Return an ASGI application that calls another, except for requests that the guard refuses.
+        """Return an ASGI application that calls `application` if the guard does not refuse the request.
 
         It also adds security headers to all answers.
 
