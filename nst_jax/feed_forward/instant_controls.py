@@ -87,7 +87,7 @@ def controlled_request(
     """Return the request to paint a content in a style, and the function that finishes the picture.
 
     Args:
-      painter: makes the request.
+      painter: has the networks, and makes the request.
       content: the content [h, w, 3] at the size of the result.
       style: the checked style, its pictures at their final sizes.
       recipe: its `pictures.colors` says whose colours the result has, and its `pictures.realism` how

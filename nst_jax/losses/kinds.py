@@ -18,7 +18,8 @@ from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None includes all pixels
 
-# In a dictionary tap -> features, the key of the picture itself; see `MatchingLoss.with_pixels`.
+# Key of the picture itself, [h, w, 3], in a dictionary: tap (layer) -> features. See
+# `MatchingLoss.with_pixels`.
 PIXELS = "pixels"
 
 

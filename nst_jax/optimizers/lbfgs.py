@@ -256,7 +256,7 @@ class TorchLBFGSState(NamedTuple):
     # torch calls it n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
-    move: PyTree  # the last move that was computed, even if it was not made; t * d in torch
+    move: PyTree  # the last move computed, even if the canvas stayed as it was; t * d in torch
     gradient: PyTree  # the last gradient that had an entry above `tolerance_grad` in absolute value
 
 

@@ -219,8 +219,8 @@ def form_groups(
 
     Args:
       entries: the pictures, in any order.
-      platform: JAX's name of the platform of the devices, such as "cpu". Groups of large pictures are
-        smaller, above all on a CPU, since painting more of them together gains no speed.
+      platform: JAX's name of the platform of the devices, such as "cpu". A group of large pictures has
+        fewer of them, above all on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group; each paints some of its pictures.
       bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
         buckets. With "auto", `chosen_buckets` chooses the buckets.
