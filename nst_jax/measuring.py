@@ -216,7 +216,7 @@ class Measuring:
         return Targets(known[of_content], targets_of_style, photo, guides, kept)
 
     def _sums(self, style: StyleImage, *masks: Any) -> dict[str, Any]:
-        """Return the sums over all pixels of a style's feature maps that its statistics are made from.
+        """Return the sums over a style's feature maps from which its statistics are computed.
 
         `masks` is empty, or has a single element, a `targets.StyleMasks`: the masks by which the
         style's features at each layer are multiplied.

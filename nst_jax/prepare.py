@@ -184,8 +184,8 @@ def scales_of(
       styles: (height, width) of each style.
       recipe: the recipe whose size rules and schedule apply.
       region_styles: (height, width) of the style of each region.
-      protected: whether a mask protects a part of the content from changes. The mask and the content
-        then take memory.
+      protected: whether a mask protects a part of the content from changes. If so, the estimate of a
+        run's memory includes the mask and the content.
 
     Returns:
       The scales, coarse to fine.
@@ -415,7 +415,7 @@ class Finisher:
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
         self._filters = bool(self._realism) or finishing.colors_after(recipe.pictures.colors)
-        # The following is computed by `_use` for one scale. It is kept for the next picture, which
+        # `_use` sets these five attributes for one scale. They are kept for the next picture, which
         # usually has the same scale.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
@@ -478,20 +478,21 @@ _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 
 
 def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
-    """Return a run's first canvas in the optimiser's coordinates, if it is defined in them.
+    """Return a run's first canvas as the network's pixels, if its start and its optimiser use these.
 
-    `SeededBlend`, one of the functions that make a first canvas, works in the network's pixels (from 0
-    to 255, minus ImageNet's mean). Converting them to an image in [0, 1] and back would round them. So
-    an optimiser that works on such pixels gets them as they are.
+    The network's pixels are numbers from 0 to 255, minus ImageNet's mean. `SeededBlend`, one of the
+    functions that make a first canvas, computes such pixels. If the optimiser also changes such pixels
+    and not an image in [0, 1], it gets them as they are: converting them to an image and back would
+    round them.
 
     Args:
       content: [h, w, 3], at the coarsest scale.
-      recipe: the recipe whose start is used if `init` is None, and whose coordinates apply.
-      init: as in `starting_image`.
+      recipe: the recipe whose start is used if `init` is None.
+      init: None, a start or an image; see `starting_image`.
 
     Returns:
-      [h, w, 3] float32 in the optimiser's coordinates, or None if the canvas is to be made from the
-      image that `starting_image` returns.
+      The pixels, [h, w, 3] float32 in the order BGR; None if the start or the optimiser uses images, so
+      that the canvas has to be made from the image that `starting_image` returns.
     """
     chosen = recipe.pictures.start if init is None else init
     if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:

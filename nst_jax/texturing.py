@@ -56,15 +56,17 @@ def texture(
         computed in one piece.
       recipe: its style losses, schedule and optimiser are used; a start other than noise is replaced
         by `Noise()`.
-      style_size: as in `stylize`; default: the recipe's rule, whatever the size of the result.
-      style_scale: as in `stylize`.
-      tap_styles: as in `stylize`.
-      steps: as in `stylize`.
-      precision: as in `stylize`.
-      tile: as in `stylize`.
+      style_size: the size to which the style is resized, given as in `stylize`; default: the recipe's
+        rule, whatever the size of the result.
+      style_scale: a factor by which the style is then enlarged or reduced, or a sequence with a factor
+        for each style.
+      tap_styles: a dictionary from taps (layers) to pictures that take the place of `style` there.
+      steps: number of updates; default: the recipe's.
+      precision: name of the precision of products and activations, as in `stylize`.
+      tile: size in px of the tiles in which the canvas is computed, or `"auto"` or `"off"`.
       key: a JAX random key for the noise; default: `jax.random.key(0)`.
-      devices: as in `stylize`.
-      style_opacity: as in `stylize`.
+      devices: the devices that share the canvas: `"all"`, a number, or a list of `jax.Device`.
+      style_opacity: opacity of the style, [h', w'] in [0, 1]; for several styles, a list of these.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
@@ -72,9 +74,9 @@ def texture(
     Raises:
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used; raised before any long work.
-      Diverged: as in `stylize`.
-      Stalled: as in `stylize`.
-      OutOfMemory: as in `stylize`.
+      Diverged: if the losses stop being finite.
+      Stalled: if no update changes the losses.
+      OutOfMemory: if the device runs out of memory.
 
     Example:
       >>> import nst_jax as nst
@@ -119,7 +121,7 @@ def of_texture(recipe: Recipe, *, seamless: bool = False) -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
-      ValueError: if the recipe cannot be run, or not with `seamless`.
+      ValueError: if the recipe cannot be run at all, or cannot be run with `seamless`.
     """
     recipe = recipes.check(recipe)
     start = recipe.pictures.start
@@ -165,7 +167,7 @@ def canvas_shape(size: int | str | None, style: Shape, recipe: Recipe) -> Shape:
     """Return the (height, width) of a texture.
 
     Args:
-      size: see `texture`.
+      size: the argument `size` of `texture`: WIDTHxHEIGHT, the side of a square, or None.
       style: (height, width) of the first style.
       recipe: a recipe from `of_texture`, whose rule for the canvas' size is used if `size` is None.
 

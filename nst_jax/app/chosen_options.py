@@ -81,8 +81,8 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
     """Return the side in px that `--bucket` gives, for one picture or a sweep; None for no bucket.
 
     A bucket is a square array in which pictures of different shapes are painted, so that they share
-    compiled programs. Here all canvases have the same shape and share programs anyway. So the value
-    "auto" gives None.
+    compiled programs. One picture needs no such sharing, and all canvases of a sweep have the same
+    shape. So the value "auto" gives None.
     """
     bucket = chosen_bucket(chosen)
     return None if bucket == buckets.AUTO else bucket

@@ -1,4 +1,4 @@
-"""The option `--style-fine`: the style is combined from two pictures before it is painted with.
+"""The option `--style-fine`: before a run, its style gets the fine structure of a second picture.
 
 `nst_jax.combined_style` does the same in Python.
 """
@@ -18,14 +18,14 @@ from nst_jax.recipes import GATYS_FINE_STYLE
 from nst_jax.recipes.changes import with_options
 from nst_jax.scaling.sharding import Devices
 
-ROLE = "fine_style"  # of the fine picture among the inputs of a run
+ROLE = "fine_style"  # name of the picture with the fine structure among a run's inputs
 
-UPDATES = 10  # between two looks at how far the style is
+UPDATES = 10  # number of updates after which the shown progress is refreshed
 
 
 @dataclass(frozen=True)
 class FineStyle:
-    """What combines a style with the fine structure of another picture.
+    """Combines a style with the fine structure of another picture.
 
     Attributes:
       picture: the picture that has the fine structure.
@@ -40,19 +40,20 @@ class FineStyle:
     display: Display
 
     def facts(self, shape: Shape) -> dict[str, Any]:
-        """Return what is recorded of the combination, given the style's (height, width)."""
+        """Return how a style of this (height, width) is combined, for the result's metadata."""
         recipe, (height, width) = GATYS_FINE_STYLE, shape
         numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}
         return {ROLE: {"recipe": recipe.name, "source": recipe.source, **numbers}}
 
     def combined(self, style: images.Picture, shape: Shape) -> images.Picture:
-        """Return the style with the fine structure of this picture, rounded to 8 bits.
+        """Return the style with the fine structure of `self.picture`, rounded to 8 bits.
 
-        So it is the same as if it had been written to a PNG file and read.
+        Because it is rounded, the result is the same as if it had been written to a PNG file and read
+        back.
 
         Args:
           style: the picture that has the coarse shapes.
-          shape: (height, width) at which the run reads the style.
+          shape: (height, width) to which the run resizes the style.
 
         Raises:
           ValueError: if the two pictures cannot be combined.
@@ -81,14 +82,14 @@ class FineStyle:
 
 
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:
-    """Refuse `--style-fine` together with what has no single style to combine.
+    """Refuse `--style-fine` for several styles, and together with `--cluster` or `--regions`.
 
     Args:
       chosen: the options of the command.
       styles: the styles, each with its share.
 
     Raises:
-      ValueError: naming the option.
+      ValueError: if there are several styles, or one of these options; the message names it.
     """
     if chosen.get("style_fine") is None:
         return

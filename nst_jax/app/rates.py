@@ -2,9 +2,9 @@
 
 The file is in a subfolder of jax's compilation cache.
 
-From it the duration of later runs is predicted. The peak speed of a device, in operations per second,
-says little about a run, so no duration is predicted before a run has been timed. What is predicted is a
-range, since other programs on the machine make runs slower.
+The duration of later runs is predicted from the speeds in this file. The peak speed of a device, in
+operations per second, says little about a run, so no duration is predicted before a run has been timed.
+What is predicted is a range, since other programs on the machine make runs slower.
 
 A run first computes its targets, which the losses compare the canvas with (this is called measuring),
 and then makes its updates. The two have different speeds, or rates, in operations per second.
@@ -40,9 +40,9 @@ class Expected(NamedTuple):
     starting, reading, compiling and writing.
     """
 
-    least: float  # if each part of the run is as fast as it ever was in an earlier run
-    likely: float  # if each part of the run has its median speed in the earlier runs
-    most: float  # if each part of the run is as slow as it ever was in an earlier run
+    least: float  # seconds, if each part of the run is as fast as it ever was in an earlier run
+    likely: float  # seconds, if each part of the run has its median speed in the earlier runs
+    most: float  # seconds, if each part of the run is as slow as it ever was in an earlier run
     measuring: Range  # seconds for computing the targets
     updates: Range  # seconds for the updates
     runs: int  # number of earlier runs
@@ -93,7 +93,7 @@ def expected(plan: Plan) -> Expected | None:
 def known_paces(plan: Plan) -> Range | None:
     """Return the least and most seconds that an arithmetic operation of an update took in earlier runs.
 
-    The result is None if no run of this kind was timed.
+    The result is None if no run with the same device, number of devices and precision was timed.
     """
     found = _read().get(_key(plan))
     return Range(1 / max(found), 1 / min(found)) if found else None
@@ -150,8 +150,8 @@ def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -
 
     Args:
       recipes: the recipes of the batch.
-      seconds: seconds that the batch spent on compiling. If it loaded programs from JAX's compilation
-        cache, this function must not be called.
+      seconds: seconds that the batch spent on compiling. Do not call this function if the batch loaded
+        programs from JAX's compilation cache, which takes less time than compiling.
       programs: how many different programs the batch ran, over all scales (resolution levels).
     """
     keys = set(map(_key_of, recipes))
@@ -162,11 +162,11 @@ def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -
 def known_training(what: str) -> Range | None:
     """Return the least and most seconds of an update in earlier trainings with the same settings.
 
-    The result is None if there was none on this device.
+    The result is None if no such training was timed on this device.
 
     Args:
       what: text from `train.kind_of`, which names the settings on which the time of an update depends:
-        precision, batch, crop, network, and number of devices, but not the kind of device.
+        precision, batch, crop, network and number of devices. The kind of device is added here.
     """
     found = _read().get(f"{_device_key()}, {what}")
     return Range(min(found), max(found)) if found else None
@@ -177,7 +177,7 @@ def record_training(what: str, seconds: float) -> None:
 
     Args:
       what: text from `train.kind_of`, which names the settings on which the time of an update depends:
-        precision, batch, crop, network, and number of devices, but not the kind of device.
+        precision, batch, crop, network and number of devices. The kind of device is added here.
       seconds: mean seconds of an update.
     """
     _record({f"{_device_key()}, {what}": seconds})
@@ -217,8 +217,8 @@ def _key(plan: Plan) -> str:
     The key includes the machine's name, since machines that share a home folder may have different
     CPUs, and jax calls every CPU "cpu".
     """
-    # The speed depends on the number of devices, since they spend time on communication, and since the
-    # recorded speed is in operations per second of one device.
+    # The recorded speed is that of one device. It depends on the number of devices, since devices that
+    # share a picture also spend time on communication.
     bands = f", {plan.devices} devices" if plan.devices > 1 else ""
     return _key_of(plan.recipe) + bands
 

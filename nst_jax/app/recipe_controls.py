@@ -1,6 +1,6 @@
 """The pictures that a recipe file names in its table `controls`, as values of the options of a command.
 
-The table has the keys of a manifest's columns, `style_layer` and `style_fine`:
+The table can have these keys, of which the first three are also columns of a batch's manifest:
 
     [controls]
     region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several
@@ -9,8 +9,8 @@ The table has the keys of a manifest's columns, `style_layer` and `style_fine`:
     style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a single layer
     style_fine = "pebbles.jpg"                    # as after --style-fine, for `stylize`
 
-Paths are relative to the folder of the file. What an option or a row of a manifest says takes the place
-of what the file says.
+Paths are relative to the folder of the file. An option or a row of a manifest takes precedence over the
+file.
 """
 
 import os
@@ -23,7 +23,7 @@ from nst_jax.app import arguments
 from nst_jax.app.parsing import parse_protect, parse_region
 from nst_jax.recipes.toml import CONTROLS
 
-# The options that regions may come from: if one is given, a file's regions are not used.
+# The options that define regions. If one of them is given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
 
 
@@ -62,12 +62,12 @@ def with_controls_of_recipe(
     chosen: Mapping[str, Any],
     read: Callable[[str | None], Mapping[str, Any]] = controls_of_recipe,
 ) -> dict[str, Any]:
-    """Return the options of a command, with those of the recipe file where none are given.
+    """Return a command's options; those that are not given get their values from the recipe file.
 
     Args:
       chosen: the options, of which `recipe`, `regions`, `region_maps`, `protect`, `style_layer` and
         `style_fine` are read.
-      read: `controls_of_recipe`, or a function that keeps its results.
+      read: `controls_of_recipe`, or a function that caches its results.
 
     Raises:
       ValueError: as in `controls_of_recipe`; and if the file has a `style_fine`, but the command has no
@@ -83,7 +83,7 @@ def with_controls_of_recipe(
 
 
 def _filled(chosen: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options with the values of `others`, from `controls_of_recipe`, where none are given."""
+    """Return options; an option that is not given gets its value from `others`, if it is there."""
     given = {name for name in others if chosen.get(name)}
     if any(chosen.get(name) for name in REGIONS):
         given |= {*REGIONS}
@@ -130,7 +130,8 @@ def _style_fine(value: Any, folder: Path) -> Any:
 def _style_layer(value: Any, folder: Path) -> Any:
     if not isinstance(value, Mapping):
         raise ValueError(f'expected a table such as {{ relu1_1 = "pebbles.jpg" }}, got {value!r}')
-    # `os.path.join` keeps the dot of the folder `.`, so that a file with the name 0.5 is no weight.
+    # For the folder `.`, `os.path.join` makes a path such as `./0.5`. `Path` would make `0.5` of it,
+    # which would be read as the weight of the layer and not as the name of a file.
     texts = tuple(f"{layer}={os.path.join(folder, file)}" for layer, file in value.items())
     arguments.style_layers(texts)
     return texts
@@ -142,7 +143,8 @@ def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-# Key of the table -> the option whose value it is, and a function of the key's value and the folder.
+# Key of the table -> the name of an option, and a function that makes the option's value from the key's
+# value and the folder of the recipe file.
 _READERS: dict[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "region": ("regions", _regions),
     "regions": ("region_maps", _region_maps),

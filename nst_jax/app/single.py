@@ -219,7 +219,7 @@ class Recorder:
 
     A snapshot is the canvas after some updates, with the losses since the last snapshot. Only the
     methods below the heading "Losses" depend on what the losses are. A subclass overrides them for a
-    run that has other values instead of losses.
+    run with other values instead of losses, such as Deep Dream.
     """
 
     def __init__(

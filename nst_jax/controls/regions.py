@@ -167,10 +167,11 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
 def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
     """Return, by tap (layer), the masks T of all regions, [h', w', r + 1], the default style's first.
 
-    `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", these are
-    first made binary: a pixel belongs only to the region that has the largest share in it, or to
-    several regions if these have equally large shares. Transparent pixels belong to no region. At
-    protected positions, T is multiplied by 1 - amount.
+    `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", the masks
+    of pixels are first made binary: a pixel belongs only to the region that has the largest share in
+    it, or to several regions if these have equally large shares. Transparent pixels belong to no
+    region. At protected positions, T is multiplied by 1 - amount, where `controls.amount` says how
+    strongly they are protected.
     """
     shares = shares_of_pixels(controls.masks)
     if reach.reach != "simple":
@@ -187,14 +188,15 @@ def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[
 def style_masks_at(
     mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach
 ) -> dict[str, Array]:
-    """Return, by tap (layer), the mask T of a style picture, [h', w'], made from its mask of pixels."""
+    """Return, by tap (layer), a style's mask T [h', w'] of features, made from its mask of pixels."""
     return {tap: found[..., 0] for tap, found in reach.at_taps(mask[..., None], taps).items()}
 
 
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
     """Return the sum of T² over the positions of masks T [h, w, ...].
 
-    A position counts T² times in a region's statistics, so this is the number of its positions.
+    A position counts T² times in a region's statistics. So this sum is the region's number of
+    positions.
     """
     return jnp.sum(jnp.square(mask), axis=(0, 1))
 
@@ -205,7 +207,9 @@ def guides_of(
     style_totals: Mapping[str, Float[Array, " r1"]],
     held: Mapping[str, Array],
 ) -> Guides:
-    """Return the masks of a canvas, with sums and weights that are computed once, before the updates.
+    """Return the masks of a canvas, with the sums of T² and the normalised weights of its regions.
+
+    All of these are computed once, before the updates.
 
     If a region is empty at a tap, in the canvas or in its style, it has weight 0 at this tap.
 

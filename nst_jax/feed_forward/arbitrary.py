@@ -80,7 +80,7 @@ class StylePredictor(nn.Module):
     """The network that predicts style vectors [n, 100] from style pictures [n, h, w, 3] in [0, 1].
 
     It is a MobileNet v2, whose last features are averaged over all positions and mapped linearly to the
-    style vector. Its batch norms are part of the kernels and biases of its convolutions.
+    style vector. Its batch norms are folded into the kernels and biases of its convolutions.
 
     Attributes:
       precision: precision of products and activations.
@@ -126,8 +126,8 @@ def _relu6(x: FeatureMap) -> FeatureMap:
 class StyleConditions(nn.Module):
     """The affine functions that map style vectors [n, 100] to the transformer's gammas and betas.
 
-    Gammas and betas, the scales and shifts of its instance norms, decide on the style in which the
-    transformer paints.
+    Gammas and betas are the scales and shifts of the transformer's instance norms. They determine the
+    style in which it paints.
     """
 
     @nn.compact

@@ -1,4 +1,4 @@
-"""Checks of the styles that callers give to `nst_jax.instant`, and the sizes of its pictures.
+"""Checks of the styles that callers give to `nst_jax.instant`, and the sizes of contents and styles.
 
 A style can be given as pictures, as some of 26 fixed styles by name, or as a trained network. The
 functions here check the style, read its files, and resize its pictures. After that, `instant_painter`
@@ -55,8 +55,8 @@ class ParsedStyle(NamedTuple):
     """
 
     pictures: tuple[Any, ...]  # the resized style pictures [h, w, 3]; empty if there are none
-    # The weight of each picture in the mixture; without pictures, of each style of the network that
-    # paints: the trained one, or that of the 26 styles. float32, with the sum 1.
+    # The weights in the mixture, float32 with the sum 1: one for each picture; or, if there are no
+    # pictures, one for each style of the trained network or for each of the 26 fixed styles.
     shares: np.ndarray
     trained: Trained | None = None  # the trained network; None for other kinds of styles
 
@@ -67,8 +67,8 @@ def parsed_style(argument: str, style: Style, shares: Any, style_size: Size) -> 
     Args:
       argument: the caller's name for the style, shown in error messages.
       style: the style as the caller gives it.
-      shares: the weight in the mixture of each style in a list, or of each style of a trained network;
-        None means equal weights.
+      shares: the weights in the mixture: one for each style in a list, or one for each style of a
+        trained network. None means equal weights.
       style_size: size of the style pictures, as in `nst_jax.instant`; None is `STYLE_SIZE`.
 
     Returns:

@@ -87,7 +87,7 @@ def controlled_request(
     """Return the request to paint a content in a style, and the function that finishes the picture.
 
     Args:
-      painter: makes the request.
+      painter: has the networks, and makes the request.
       content: the content [h, w, 3] at the size of the result.
       style: the checked style, its pictures at their final sizes.
       recipe: its `pictures.colors` says whose colours the result has, and its `pictures.realism` how
@@ -107,7 +107,7 @@ def controlled_request(
     # `style_shares`: these also say how the palettes of several styles are mixed.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
-    # `jnp.asarray` would compile a copy of each shape.
+    # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for each shape.
     prepared = prepare.prepared_of(
         jax.device_put(content),
         tuple(map(jax.device_put, style.pictures)),

@@ -109,20 +109,20 @@ def training_job(
     errors that they raise.
 
     Args:
-      paintings: see `train`.
-      photos: see `train`; or what `crops.find_photos` returned, if it was called before.
-      recipe: see `train`.
-      style_size: see `train`.
-      precision: see `train`.
-      steps: see `train`.
-      batch: see `train`.
-      crop: see `train`.
-      width: see `train`.
-      blocks: see `train`.
-      learning_rate: see `train`.
-      every: see `train`.
-      key: see `train`.
-      devices: see `train`.
+      paintings: the style pictures.
+      photos: the photos to train on; or what `crops.find_photos` returned, if it was called before.
+      recipe: the losses to minimise, and the sizes of the paintings.
+      style_size: size of the paintings.
+      precision: name of the precision of products and activations.
+      steps: number of updates.
+      batch: number of crops (square parts of photos) in an update.
+      crop: side of a crop in px.
+      width: factor by which the network's numbers of channels are multiplied.
+      blocks: number of the network's residual blocks.
+      learning_rate: learning rate of Adam.
+      every: number of updates between two measurements of the loss on the held-out photos.
+      key: a random key, on which the network's first parameters and all crops depend.
+      devices: the devices that share the crops of an update.
       look: a function that is called after each photo, to show progress, with the number of photos so
         far and the number of all photos.
 
@@ -168,7 +168,8 @@ def training_job(
         key=jax.random.key(0) if key is None else key,
         mesh=mesh,
     )
-    # This raises an error if a painting is too small. It is done here, before all photos are read.
+    # This raises an error if a painting is too small. It comes before the photos are read, which may
+    # take long.
     _ = job.style_shapes
     found = photos if isinstance(photos, Found) else find_photos(photos, int(crop), look=look)
     return replace(job, found=found)

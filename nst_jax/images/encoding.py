@@ -20,7 +20,7 @@ KEYWORD = "nst_jax"  # name of the PNG text chunk, and prefix of the EXIF descri
 Dpi = tuple[float, float]  # pixels per inch, across and down
 
 # A function of (picture, file object, metadata as text, resolution), which writes the picture into the
-# file object. If the text or the resolution is None, the file states none.
+# file object. A text or resolution that is None is left out of the file.
 Writer = Callable[[PilImage.Image, io.BytesIO, str | None, Dpi | None], None]
 
 

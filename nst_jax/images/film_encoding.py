@@ -167,7 +167,7 @@ def missing_for(kind: str) -> str | None:
 
 
 def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
-    """Convert the seconds for which frames are shown to milliseconds, in multiples of `unit`.
+    """Convert the seconds for which frames are shown to milliseconds: multiples of `unit` milliseconds.
 
     The times at which frames end are rounded, not their durations, so that rounding errors do not add
     up.

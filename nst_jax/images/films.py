@@ -25,8 +25,8 @@ FORMATS = tuple(film_encoding.WRITERS)  # formats of films: "gif", "webp", "apng
 SECONDS = 8.0  # s; default length of a film
 LONGEST = 600.0  # s; length of the longest film that is accepted
 RATE = 12.5  # largest number of frames per second, slow enough for every format and player
-# By default, the last frame is shown for a quarter of the film's length, but for at most so many
-# seconds.
+# The last frame is shown, by default, for a quarter of the film's length, but no longer than this
+# number of seconds.
 LONGEST_HOLD = 2.0
 
 
@@ -107,9 +107,9 @@ class Film(AbstractContextManager):
 
     A film of a given length can show a limited number of frames, `most`. At most `2 * most` frames are
     stored, rounded to 8 bits, in a temporary file without a name (in the folder that `tempfile`
-    chooses, which follows the environment variable `TMPDIR`). Whenever this number is reached, every
-    second stored frame is dropped, and from then on only half as many of the added frames are stored.
-    The last frame that was added is kept in any case.
+    chooses, which follows the environment variable `TMPDIR`). Whenever `2 * most` frames are stored,
+    every second one of them is dropped, and from then on only half as many of the added frames are
+    stored. The last frame that was added is kept in any case.
 
     Attributes:
       most: the largest number of frames that the film can show.

@@ -1,7 +1,7 @@
 """Losses of style and of content, and variations (losses of the differences of neighbouring pixels).
 
 Losses of style and of content compare features at taps: layers of the network that the losses read.
-Each loss is a record of functions, of one of the types in the module `kinds`: `StyleLoss` and
+Each loss is a named tuple of functions, of one of the types in the module `kinds`: `StyleLoss` and
 `ContentLoss` for one tap, `MatchingLoss` and `JointContentLoss` for all taps together, and `Variation`
 for the pixels of a picture.
 

@@ -18,7 +18,8 @@ from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None includes all pixels
 
-# In a dictionary tap -> features, the key of the picture itself; see `MatchingLoss.with_pixels`.
+# Key of the picture itself, [h, w, 3], in a dictionary: tap (layer) -> features. See
+# `MatchingLoss.with_pixels`.
 PIXELS = "pixels"
 
 
@@ -283,7 +284,7 @@ class Extent(NamedTuple):
     update.
     """
 
-    positions: Count  # M, the number of pixels of the canvas' feature maps that the loss reads
+    positions: Count  # M, height times width of the canvas' feature maps at the loss's layer
     pixels: Count  # P, the number of pixels of the canvas
     step: Int[Array, "*batch"] | int = 0  # the update's number at this scale (resolution), from 0
 

@@ -65,8 +65,8 @@ def mean_over_positions(sums: Array, count: Count) -> Array:
 def half(total: Scalar, size: object) -> Scalar:
     """Return `total` / 2, as a loss that is half of a sum.
 
-    `size` is not used. Losses pass the size of picture or features too, since other functions that
-    turn a sum into a loss divide by it.
+    `size`, the size of the picture or of the features, is not used here. It is an argument because
+    other functions that turn a sum into a loss divide by it.
     """
     del size
     return total / 2
@@ -75,8 +75,8 @@ def half(total: Scalar, size: object) -> Scalar:
 def unchanged(total: Scalar, size: object) -> Scalar:
     """Return `total`, as a loss that is a plain sum.
 
-    `size` is not used. Losses pass the size of picture or features too, since other functions that
-    turn a sum into a loss divide by it.
+    `size`, the size of the picture or of the features, is not used here. It is an argument because
+    other functions that turn a sum into a loss divide by it.
     """
     del size
     return total

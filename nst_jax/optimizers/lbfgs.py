@@ -226,7 +226,8 @@ class TorchLBFGS:
         absolute value.
       tolerance_change: the canvas stays as it is if the product of the gradient and the direction is
         above minus this number.
-      history: number of pairs in memory; each takes 24 bytes per pixel in float32. Static.
+      history: number of pairs in memory; a pair is a move and the change of the gradient along it, and
+        takes 24 bytes per pixel in float32. Static.
 
     References:
       `torch/optim/lbfgs.py` of PyTorch 2.13.
@@ -255,7 +256,7 @@ class TorchLBFGSState(NamedTuple):
     # torch calls it n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
-    move: PyTree  # the last move that was computed, even if it was not made; t * d in torch
+    move: PyTree  # the last move computed, even if the canvas stayed as it was; t * d in torch
     gradient: PyTree  # the last gradient that had an entry above `tolerance_grad` in absolute value
 
 
@@ -323,13 +324,14 @@ class LBFGS:
         canvas.
       largest_radius: upper limit of the trust radius.
       slack: relative rise of the loss with which a canvas is still kept; 0 allows no rise.
-      gain: weight of a level of the pyramid relative to the next finer level; only used if `levels` is
-        not 0.
+      gain: weight of a level of the image pyramid (see `levels`) relative to the next finer level; only
+        used if `levels` is not 0.
       levels: number of halvings in the image pyramid from which the first approximation of the inverse
         Hessian is made; see `nst_jax.optimizers.pyramid.multilevel`. L-BFGS then works as if on the
         levels of this pyramid instead of on pixels, and so changes coarse structure sooner. With 0, the
         first approximation is a multiple of the identity. Static.
-      history: number of pairs in memory; each takes 24 bytes per pixel in float32. Static.
+      history: number of pairs in memory; a pair is a move and the change of the gradient along it, and
+        takes 24 bytes per pixel in float32. Static.
 
     References:
       Nocedal, Wright, "Numerical Optimization", 2nd edition, 2006, chapters 4 and 7.
@@ -355,8 +357,9 @@ class LBFGS:
 class LBFGSState(NamedTuple):
     """The state of the optax transformation that `lbfgs` makes.
 
-    The kept canvas is the last one that the rule accepted. The proposed canvas is the kept canvas plus
-    `move`; its loss is given to the next update.
+    Each update evaluates one canvas, and accepts it or returns to the last accepted one, as `LBFGS`
+    describes. The kept canvas is the last one that was accepted. The proposed canvas, which the next
+    update evaluates, is the kept canvas plus `move`.
     """
 
     count: Int[Array, ""]  # type: ignore[assignment]  # number of evaluations so far
@@ -365,7 +368,7 @@ class LBFGSState(NamedTuple):
     gradient: PyTree  # gradient of the loss at the kept canvas
     value: Float[Array, ""]  # loss of the kept canvas; infinite before the first evaluation
     radius: Float[Array, ""]  # the trust radius: upper limit of the root mean square of `move`
-    accepted: Bool[Array, ""]  # whether the canvas that was evaluated last was kept
+    accepted: Bool[Array, ""]  # whether the canvas that was evaluated last was accepted
 
 
 def lbfgs(

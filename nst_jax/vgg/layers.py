@@ -319,7 +319,7 @@ def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
 
 
 def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
-    """Return `pool(relu(x), ceil)`, for layers whose ReLU is read by nothing but the pooling.
+    """Return `pool(relu(x), ceil)`, for layers at which only the pooling reads the ReLU's result.
 
     With `max_pool`, only one byte for each window is kept for the gradient, and neither the result of
     the ReLU nor its input.

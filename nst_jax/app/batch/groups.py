@@ -57,8 +57,8 @@ class Entry(NamedTuple):
     # Sizes and digests of the content and the styles when the batch was planned. A file that has
     # another digest when it is read is refused.
     seen: tuple[images.Glance, ...]
-    # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
-    # precision was not `auto`, or is still `auto`.
+    # The precision `auto` is replaced in `recipe` by one that suits the platform. This is the platform,
+    # such as "gpu"; it is empty if the precision was not `auto` or has not been replaced yet.
     auto_on: str = ""
     # The values of `stylize`'s options for regions and for the protected part of the content, by the
     # names of the options; None if the picture has neither.
@@ -114,7 +114,7 @@ class Group(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Pictures that one compiled program can paint, perhaps only in buckets of the same shape.
+    """Pictures that one compiled program can paint, if need be in buckets of the same shape.
 
     A bucket is an array that is at least as large as the canvas that lies in it.
     """
@@ -219,13 +219,13 @@ def form_groups(
 
     Args:
       entries: the pictures, in any order.
-      platform: JAX's name of the platform of the devices, such as "cpu". Groups of large pictures are
-        smaller, above all on a CPU, since painting more of them together gains no speed.
+      platform: JAX's name of the platform of the devices, such as "cpu". A group of large pictures has
+        fewer of them, above all on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group; each paints some of its pictures.
       bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
         buckets. With "auto", `chosen_buckets` chooses the buckets.
-      costs: takes a recipe, and returns how many seconds compiling and computing take, by which
-        `chosen_buckets` chooses; None means the estimates of `typical_costs`.
+      costs: takes a recipe, and returns the seconds that it takes to compile a program and to compute
+        one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
       fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
         picture in this bucket fits into memory.
 

@@ -170,8 +170,8 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[list[Row]]:
     """Divide the pictures to paint into groups that are painted together.
 
-    The pictures of a group have the same network and, without a bucket, the same size. Their number is
-    limited to that beyond which painting more of them together is hardly faster.
+    The pictures of a group have the same network and, without a bucket, the same size. A group has a
+    limited number of pictures, since more pictures in a group would hardly save time.
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
@@ -220,7 +220,7 @@ def _paint_together(
     job: InstantJob,
     painter: instant_painter.InstantPainter,
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint pictures together, or one by one if that fails, so that one cannot make others fail."""
+    """Paint pictures together; if that fails, one by one, so that one cannot make the others fail."""
     if not group:
         return
     begun = time.perf_counter()

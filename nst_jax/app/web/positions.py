@@ -33,8 +33,8 @@ class _Position(NamedTuple):
 class Positions:
     """The positions (checkpoints in files) of one run; the larger they are, the fewer are stored.
 
-    Positions only save time when a run goes back to an earlier picture. The run gets to the same
-    picture from any position before it, and also if it begins anew.
+    A run that goes back to an earlier picture resumes from the last position before that picture. If
+    there is none, the run begins anew and gets to the same picture, but this takes more time.
     """
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,11 +46,11 @@ class Positions:
         self._size = 0
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
-        """Write a checkpoint after `step` updates, unless the last one was written a moment ago.
+        """Write a checkpoint after `step` updates, unless it is too soon after the last one.
 
-        At least `SECONDS` must pass between two checkpoints. Nothing is written either if there is a
-        checkpoint after as many or more updates, if one is larger than all checkpoints together may be,
-        or if the disk has little room.
+        `SECONDS` and `PAUSE` say how much time must pass between two checkpoints. Nothing is written
+        either if there already is a checkpoint after as many or more updates, or if `_has_room` returns
+        False.
 
         Args:
           step: number of updates.
@@ -71,7 +71,7 @@ class Positions:
         self._pause = max(SECONDS, PAUSE * (self._written - begun))
 
     def _has_room(self) -> bool:
-        """Return whether the limit and the disk allow another file as large as the last checkpoint."""
+        """Return whether the limit `MOST_POSITION_BYTES` and the disk allow one more checkpoint."""
         free = shutil.disk_usage(self._folder).free
         return self._size <= min(limits.MOST_POSITION_BYTES, free / SPARE)
 

@@ -51,7 +51,8 @@ LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page s
 # shows whether the connection is lost: the server notices that only when it sends something.
 BEAT_SECONDS = 5.0
 TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
-# How long a request may still take when the server ends; then it is answered with an error.
+# Seconds for which requests may go on when the server ends. Those that take longer are answered with an
+# error.
 ENDING_SECONDS = 0.5
 ENDED = "nst-jax was ended; start it again"
 # Most uploads that are received at a time, since an upload is held in memory until it is complete.
@@ -88,7 +89,7 @@ class Server:
           queue: the runs of all visitors.
           visitors: all visitors.
           make_work: makes the `Work` of a run, which is the computation that paints its picture.
-          quick: paints instant pictures; None makes a new painter.
+          quick: paints pictures by a single pass of a network; None makes a new painter.
         """
         self.guard, self.queue, self.visitors = guard, queue, visitors
         self.closing = False
@@ -167,7 +168,7 @@ class Server:
     # --- For every request ------------------------------------------------------------------------
 
     def _guarded(self, application: Any) -> Any:
-        """Return an ASGI application that calls another, except for requests that the guard refuses.
+        """Return an ASGI application that calls `application` if the guard does not refuse the request.
 
         It also adds security headers to all answers.
 

@@ -168,8 +168,7 @@ class Visitor:
         # page cannot remove them, and since they count towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
-        # Each of these pictures gets a new name, so that in command lines a name always means the same
-        # one.
+        # Each start gets a new name, so that a name in a command line always means the same picture.
         self._starts += 1
         name = self.uploads.add(f"start_{self._starts}_after_{kept.step}.png", data, "start").name
         self._start_lines = {name: archive.start_lines_of(run, kept, name)}
@@ -266,8 +265,8 @@ class Visitors:
         idle = [
             (visitor.away(), secret)
             for secret, visitor in self._known.items()
-            # A visitor who closed the page only a moment ago may be reloading it. Then `is_watching`
-            # still returns True.
+            # A visitor may have closed the page in order to load it again. So `is_watching` still
+            # returns True for `UNWATCHED_SECONDS` after that, and the visitor is not deleted.
             if not visitor.is_watching() and not self._is_busy(visitor) and visitor.run is None
         ]
         if not idle:
