@@ -134,7 +134,7 @@ def find_matches(
 
 
 def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
-    """Return how many positions of a canvas get a match that stays fixed during a scale.
+    """Return for how many positions of a canvas a match is found, which stays fixed during a scale.
 
     A match is the index of the most similar place in the style. The result is None if the recipe's
     style loss fixes no matches.

@@ -75,7 +75,8 @@ class Outputs:
         """
         if self.film is None:
             return None
-        # A very short film shows the result only, so it has no intervals between frames.
+        # A very short film has a single frame, the result, and so no interval between frames. The 1
+        # avoids a division by zero.
         intervals = max(1, films.most_frames(self.film_seconds) - 1)
         return self.every or max(1, round(total / intervals))
 

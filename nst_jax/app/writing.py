@@ -81,7 +81,7 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
     stem = os.fsencode(path.stem)[: _files.LONGEST_NAME].decode(errors="ignore")
     name = f"{stem}-{secrets.token_hex(4)}{path.suffix}"
     # `gettempdir` tests folders by writing to them, so on a full disk the call itself may fail.
-    # Therefore these functions are called in the loop, where their errors are suppressed.
+    # Therefore `getcwd` and `gettempdir` are called in the loop, where their errors are suppressed.
     folders: tuple[Callable[[], str], ...] = (os.getcwd, tempfile.gettempdir)
     for folder in folders:
         with suppress(OSError, MemoryError):

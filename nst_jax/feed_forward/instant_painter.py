@@ -89,7 +89,7 @@ def chosen_precision(name: str) -> Precision:
 
 
 def check_in_square(shape: Shape, side: int) -> None:
-    """Refuse a picture that is larger than a bucket.
+    """Refuse a picture that does not fit into a bucket, a square array in which pictures lie.
 
     Args:
       shape: (height, width) of the picture.
@@ -145,7 +145,7 @@ class InstantPainter:
         self._chunk, self._programs = chunk, programs
         self._vectors: OrderedDict[Any, Condition] = (
             OrderedDict()
-        )  # by shape and digest of pictures
+        )  # the latest style vectors, by shape, dtype and hash of their pictures
         # A function that shows progress. For a picture that is painted in strips, it is called after
         # each strip with the number of strips done and the number of all strips.
         self.report: Callable[[int, int], Any] = lambda done, total: None
@@ -214,9 +214,10 @@ class InstantPainter:
     def paint(self, requests: Sequence[Request]) -> list[AnyImage]:
         """Paint several pictures; return them, [h, w, 3] in [0, 1], in the order of the requests.
 
-        Pictures of the same network and the same size are painted together, several at once; in a
-        bucket, pictures of the same network. A picture that does not fit in memory is painted alone,
-        one horizontal strip after another, but not in a bucket.
+        Pictures of the same network and the same size are painted together, several at once. If the
+        painter has a bucket (a square array in which each picture lies), pictures of different sizes
+        are painted together, too. A picture that does not fit in memory is painted alone, one
+        horizontal strip after another; with a bucket, it is refused.
 
         Raises:
           ValueError: if a picture is larger than the bucket, or the bucket than memory.

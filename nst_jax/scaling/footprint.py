@@ -189,9 +189,10 @@ def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
-# How many float32 numbers per pixel the matting energy and its gradient take, mostly in arrays of
-# windows of 9 pixels. (This energy is a loss that penalises edges which the content does not have.) It
-# is computed before or after the network's pass, so this memory is not added to that of the network.
+# Number of float32 values per pixel in the arrays from which the matting energy and its gradient are
+# computed; most of these arrays have a window of 9 pixels for each pixel. (The matting energy is a
+# loss that penalises edges which the content does not have.) It is computed before or after the
+# network's pass, so its memory is not added to that of the network.
 MATTING_NUMBERS = 200
 
 
@@ -223,7 +224,8 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
         return _bytes_of_picture(old)  # nothing is resized, but the picture is copied to the device
     if resize not in (resizing.antialiased, resizing.bilinear):
         return PILLOW_BYTES * old[0] * old[1] + 2 * _bytes_of_picture(new)
-    # JAX resizes one axis after the other, by products with a matrix, for which it may copy a picture.
+    # JAX resizes one axis after the other, each by a product with a matrix. For a product it may copy
+    # a picture; the larger one is counted.
     between = min(_bytes_of_picture((old[0], new[1])), _bytes_of_picture((new[0], old[1])))
     matrices = FLOAT32 * (old[0] * new[0] + old[1] * new[1])
     sides = _bytes_of_picture(old), _bytes_of_picture(new)
@@ -428,7 +430,8 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     Without tiles, every array of the canvas' shape exists twice while an update replaces it. With
     tiles, the gradient of the whole canvas is computed first, and then the arrays are replaced one
     after the other. So besides the state, only two arrays of that shape exist at a time: the gradient,
-    and the copy of the array that is being replaced. The ring buffers of L-BFGS are updated in place.
+    and the copy of the array that is being replaced. The arrays with the history of L-BFGS are updated
+    in place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     # In a sweep, numbers of the optimiser such as its learning rate are arrays, with a value for each
@@ -439,8 +442,9 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     # The state has the last canvas that was accepted, the canvas whose losses are computed next, an
     # average of canvases if the recipe has an `average_decay`, and the state of the optimiser.
     leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
-    # An update needs a second copy of these arrays: those of the canvas' shape, and those of the shape
-    # [h, w, 3] of a level of a pyramid. With tiles, only two copies exist at a time.
+    # An update needs a second copy of every array [h, w, 3]: those of the canvas' shape, and the
+    # levels of a Laplacian pyramid, if the optimiser updates these instead of pixels. With tiles, only
+    # two copies exist at a time.
     copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]
     if tiled:
         copies = copies[:2]

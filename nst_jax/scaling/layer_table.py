@@ -199,5 +199,5 @@ def size_in_bytes(shapes: Any) -> int:
 
 
 def planned_bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
-    """Return how a canvas is cut into bands, one for each of so many devices; None if it is not cut."""
+    """Return how a canvas is cut into bands, one for each device; None if it is not cut."""
     return bands_of(abstract_mesh(devices), shape, recipe.network)

@@ -261,21 +261,27 @@ def plan(
     Nothing is compiled or painted, and only the sizes of the pictures are needed. If several processes
     share the devices, every process must make this call, unless `memory` is given.
 
+    Most arguments are those of `stylize` and `stylize_many`, which describe them in full.
+
     Args:
       content: an image [h, w, 3], or its (height, width).
       style: an image or its (height, width); or a list of these, for a blend of styles.
-      recipe: see `stylize`.
-      size: see `stylize`.
-      style_size: see `stylize`.
-      style_scale: see `stylize`.
+      recipe: all settings of the run.
+      size: size of the canvas; default: the recipe's.
+      style_size: size of the style pictures, if it is not to follow from `size`.
+      style_scale: factor by which the style is enlarged, or one for each style.
       tap_styles: as in `stylize`; in place of each picture, its (height, width) may be given.
-      steps: see `stylize`.
-      precision: see `stylize`.
-      tile: see `stylize`.
-      colors: see `stylize`; it does not affect the planning, but becomes part of the plan's recipe.
-      realism: see `stylize`; with several pictures also an array, see `stylize_many`.
-      strength: see `stylize`; with several pictures also an array, see `stylize_many`.
-      devices: see `stylize`; with several pictures, see `stylize_many`.
+      steps: number of updates; default: the recipe's.
+      precision: precision of the computation; default: the recipe's.
+      tile: size in px of the tiles in which the canvas is computed, `"off"` or `"auto"`.
+      colors: whose colours the result has; it does not affect the planning, but becomes part of the
+        plan's recipe.
+      realism: how far the result is changed back to the content's edges, from 0 to 1; with several
+        pictures also an array with a number for each.
+      strength: how strong the style is, from 0 to 1; with several pictures also an array with a number
+        for each.
+      devices: devices that share the canvas; with several pictures, devices among which the pictures
+        are divided. Default: one device.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: largest number of pictures painted at once, see `stylize_many`.
       bands: number of devices that share each picture, see `stylize_many`.
@@ -288,9 +294,10 @@ def plan(
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
       protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
-      bucket: see `stylize`. With several pictures, these may have any shapes that fit into the arrays.
-        The content and style given here decide only how large the arrays at the coarser scales and
-        those for styles are, so give the largest.
+      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. With several
+        pictures, these may have any shapes that fit into the arrays. The content and style given here
+        then decide only how large the arrays at the coarser scales and those for styles are, so give
+        the largest.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.

@@ -151,8 +151,8 @@ _DTYPES = {
     "ByteStorage": "|u1",
 }
 
-# (module, name) that a pickle may import -> what it gets in place of the function or class of this
-# name.
+# (module, name) of a function or class that a pickle may import -> what the unpickler uses in place of
+# it.
 _GLOBALS = {
     ("collections", "OrderedDict"): _MakeDictionary(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
@@ -206,13 +206,14 @@ LARGEST_PICKLE = 2**20
 # busy for hours, since Python hashes a tuple by hashing all values in it, at any depth.
 LARGEST_TUPLE = 128
 
-# Three sets of opcodes: those that make a tuple, store a value in the memo, and fetch a value from it.
+# Three sets of opcodes: those that make a tuple, those that store a value in the memo, and those that
+# fetch a value from the memo.
 _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
-# All opcodes that are accepted: those of pickle protocol 2, in which torch writes (in Python 2, too),
-# and of protocol 4, which the argument `pickle_protocol` of `torch.save` can select.
+# All opcodes that are accepted: those of pickle protocol 2, in which torch writes by default (under
+# Python 2, too), and of protocol 4, which the argument `pickle_protocol` of `torch.save` can select.
 _OPCODES = frozenset(
     {
         *(_TUPLES | _PUTS | _GETS),
