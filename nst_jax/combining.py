@@ -39,8 +39,9 @@ def combined_style(
         uint8.
       fine: the picture that has the fine structure, [h', w', 3], of any size.
       recipe: a recipe whose content is `coarse` and whose style is `fine`.
-      size: as in `stylize`. It should be the size at which the combined style will be used, since
-        resizing it later would make the fine structure coarser or finer. Default: the recipe's.
+      size: size of the combined picture, in any form that `stylize` takes. It should be the size at
+        which the combined style will be used, since resizing it later would make the fine structure
+        coarser or finer. Default: the recipe's.
       steps: number of updates; default: the recipe's.
       precision: precision of the computation, as in `stylize`.
       tile: size of the tiles in which the picture is computed, as in `stylize`.

@@ -89,7 +89,7 @@ class StyleEnlarged(RuntimeWarning):
 def warn_of_enlarged(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe, *, stacklevel: int
 ) -> None:
-    """Warn of styles that `style_scale` enlarges; see `prepare.notes_on_enlarged_styles`."""
+    """Warn of each style that `style_scale` enlarges to more pixels than the given picture has."""
     for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
         warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)
 
@@ -114,7 +114,7 @@ class Painting(Iterator[Snapshot]):
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
-        """The scales of the run, coarse to fine."""
+        """The scales (resolutions) of the run, coarse to fine."""
         return self._canvas.plan.real_scales
 
     def __next__(self) -> Snapshot:
@@ -425,10 +425,11 @@ def paint(
       canvas and of the canvas after each update.
 
     Raises:
-      TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
-      ValueError: as in `stylize`, raised by the call itself; also if `resume` is a checkpoint of
-        another run, in which case the message names the differences.
-      OutOfMemory: as in `stylize`, raised when a snapshot is requested.
+      TypeError: if an argument is of the wrong type; raised by the call itself, before the first
+        snapshot.
+      ValueError: if an argument cannot be used, or if the canvas does not fit into memory; raised by
+        the call itself. If `resume` is a checkpoint of another run, the message names the differences.
+      OutOfMemory: if the device runs out of memory; raised when a snapshot is requested.
 
     Example:
       >>> import nst_jax as nst
@@ -592,9 +593,9 @@ def paint_planned(
       every: number of updates between two snapshots, or an iterable of such numbers.
       resume: the checkpoint from which the run resumes, or None.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
-      begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
-        targets and programs of the next scale are made while the current scale is painted, if both
-        scales fit into memory. With None, they are made when the next scale begins.
+      begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
+        given, the targets and programs of the next scale are made while the current scale is painted,
+        if both scales fit into memory. With None, they are made when the next scale begins.
       watch: an object that waits while the targets are computed, to show progress or to end the run by
         an exception; with None, the run waits without either.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.

@@ -1,9 +1,9 @@
 """Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
-A record says what a result depends on: recipe, pictures, sizes, weights, versions, device. It consists
-of strings, numbers, lists and dictionaries, and contains neither times nor paths. So repeating a run
-with the same device and packages gives the same record, unless less memory is available and the picture
-is therefore computed in tiles (parts) of another size.
+A record is a dictionary that says what a result depends on: recipe, pictures, sizes, weights,
+versions, device. It consists of strings, numbers, lists and dictionaries, and contains neither times
+nor paths. So repeating a run with the same device and packages gives the same record, unless less
+memory is available and the picture is therefore computed in tiles (parts) of another size.
 """
 
 import hashlib

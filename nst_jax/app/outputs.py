@@ -35,7 +35,7 @@ class Outputs:
       log: file for the losses of every update, as JSON lines, or None.
       checkpoint: file from which an interrupted run can resume, or None.
       checkpoint_every: number of updates from one checkpoint to the next; with None, a checkpoint is
-        written about every 30 seconds, see `nst_jax.app.autosave`.
+        written about every 30 seconds.
       resume: whether to resume from `checkpoint`, if this file exists.
     """
 

@@ -31,8 +31,8 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity, chunk_size
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
 
-# Number of style vectors that a painter keeps, those that were used last: the same style is used with
-# other photos, or with another strength. Each has 100 numbers.
+# Number of style vectors that a painter keeps in memory. It keeps those that were used last, since a
+# style is often used again, with other photos or another strength. A style vector has 100 numbers.
 VECTORS_IN_MEMORY = 64
 
 # Numbers that tell a network in which style to paint.

@@ -39,7 +39,7 @@ class OneScale:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class CoarseToFine:
-    """Scales from coarse to the final size, each twice as large as the one before.
+    """Scales from coarse to the final size; at each, the sides are twice as long as at the one before.
 
     Each scale gets 1 / `share` times as many updates as the scale before, but at least one. A run with
     fewer updates than scales leaves out the coarsest scales.

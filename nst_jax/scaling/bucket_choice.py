@@ -88,11 +88,11 @@ def chosen_buckets(
         `buckets.can_lie_in_bucket` returns True.
       recipe: the recipe of all runs. Loss weights and learning rates, which may differ between the
         runs, have no influence.
-      costs: what the device takes for compiling and computing.
+      costs: how many seconds the device takes to compile programs and to compute an operation.
       platform: "cpu", "gpu" or "tpu".
-      together: function of an array's (height, width); returns how many pictures are painted at once at
-        most. If the last group is smaller than the others, programs are compiled for it, too. None:
-        all pictures are painted at once.
+      together: function of the (height, width) of an array; returns the largest number of pictures
+        that are painted at once. If the last group of pictures is smaller than the others, it needs
+        compiled programs of its own. None: all pictures are painted at once.
       fits: function of the sizes of a bucket's arrays at all scales; returns whether a picture in such
         arrays fits into memory.
 
@@ -193,7 +193,7 @@ class _Kind(NamedTuple):
     runs: tuple[int, ...]  # the indices of the runs
 
 
-_Part = frozenset[int]  # indices of the `_Kind`s whose runs share one bucket
+_Part = frozenset[int]  # indices of the `_Kind`s (groups of runs) that share one bucket
 
 
 def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:

@@ -139,7 +139,7 @@ class Plan:
 
     @property
     def updates(self) -> int:
-        """Number of updates over all scales."""
+        """Total number of updates at all scales (resolutions) of one picture."""
         return sum(scale.steps for scale in self.scales)
 
     @property
@@ -154,7 +154,7 @@ class Plan:
 
     @property
     def measuring_operations(self) -> list[float]:
-        """Number of arithmetic operations by which one device computes the targets, at each scale."""
+        """For each scale (resolution), the number of operations of one device for computing the targets."""
         shapes = [scale.shape for scale in self.scales]
         return [
             measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)
@@ -163,7 +163,7 @@ class Plan:
 
     @property
     def operations_per_update(self) -> list[float]:
-        """Number of arithmetic operations that one device does in one update, at each scale."""
+        """For each scale (resolution), the number of operations that one device does in one update."""
         return scale_operations(self.scales, self.recipe, self.platform, devices=self.devices)
 
     @property
@@ -205,14 +205,14 @@ class Plan:
         return words
 
     def bands(self, scale: int = -1) -> Bands | None:
-        """Return how the canvas of a scale is distributed over devices; None if it is on one device.
+        """Return how the canvas is distributed over devices at one scale; None if one device has it.
 
-        `scale` is the index of the scale; by default the final one.
+        `scale` is the index of the scale (resolution); by default the final one.
         """
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether a scale and the next one fit into memory at the same time.
+        """Return whether a scale (resolution) and the next one fit into memory at the same time.
 
         If so, the next scale can be compiled while this one is painted. The result is False for the
         last scale. For other scales, it is True if the available memory is not known.
@@ -270,7 +270,8 @@ def plan(
       size: size of the canvas; default: the recipe's.
       style_size: size of the style pictures, if it is not to follow from `size`.
       style_scale: factor by which the style is enlarged, or one for each style.
-      tap_styles: as in `stylize`; in place of each picture, its (height, width) may be given.
+      tap_styles: style pictures for single layers, as a dictionary; in place of each picture, its
+        (height, width) may be given.
       steps: number of updates; default: the recipe's.
       precision: precision of the computation; default: the recipe's.
       tile: size in px of the tiles in which the canvas is computed, `"off"` or `"auto"`.

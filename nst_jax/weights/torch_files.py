@@ -117,7 +117,7 @@ class _RebuildTensor:
 class _RebuildParameter:
     """Replaces `torch._utils._rebuild_parameter`: a parameter becomes the `_Tensor` of its values."""
 
-    __slots__ = ()  # without attributes, so that no pickle can change it; see `_RebuildTensor`
+    __slots__ = ()  # without attributes, a pickle cannot change the instance in `_GLOBALS`
 
     def __call__(self, tensor: object, *_: object) -> _Tensor:
         if not isinstance(tensor, _Tensor):
@@ -128,7 +128,7 @@ class _RebuildParameter:
 class _MakeDictionary:
     """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
-    __slots__ = ()  # without attributes, so that no pickle can change it; see `_RebuildTensor`
+    __slots__ = ()  # without attributes, a pickle cannot change the instance in `_GLOBALS`
 
     def __call__(self, *pairs: object) -> OrderedDict:
         if not pairs:
@@ -227,7 +227,7 @@ _OPCODES = frozenset(
 
 
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
-    """Scan one pickle without loading it, and leave `pickled` at the pickle's end.
+    """Scan one pickle without loading it; afterwards the position of `pickled` is the pickle's end.
 
     The scan imitates the unpickler's stack, with the size of each value in place of the value. The size
     of a tuple is 1 more than the sum of the sizes of its values; the size of any other value is 1.
@@ -277,7 +277,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
 
 
 def _unpickled(path: Path, file: io.BufferedIOBase) -> tuple[Any, dict[str, _Storage]]:
-    """Load the pickle at the current position of a file, and leave the file at the pickle's end.
+    """Load the pickle at the position of a file; afterwards the position is the pickle's end.
 
     Returns:
       The value that was pickled, and the storages that it mentions, by key.

@@ -169,7 +169,7 @@ def recipes_of(
     if any(row.recipe is None for row in rows):
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
         arguments.recipe_of(changes, controls=True)
-    bases: dict[Any, Recipe] = {}  # recipes to which the rows' overrides are not yet applied
+    bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides (KEY=VALUE) are applied
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:

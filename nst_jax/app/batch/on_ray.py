@@ -48,7 +48,7 @@ def check_installed() -> None:
     """Check that Ray Data is installed.
 
     Raises:
-      ValueError: if it is not, naming the extra to install.
+      ValueError: if Ray Data is not installed; the message names the extra of this package to install.
     """
     try:
         import ray.data  # noqa: F401

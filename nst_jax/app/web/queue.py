@@ -51,7 +51,7 @@ class Queue:
         withdrawn.
 
         Raises:
-          ValueError: as in `add`.
+          ValueError: if too many runs wait already.
         """
         with self._changed:
             if run.state is RunState.PAINTING and run.request is Wish.PAUSE:

@@ -84,7 +84,7 @@ class Work(Protocol):
         """
 
     def go_back(self, step: int) -> None:
-        """Let the next call of `paint` go on from the picture after `step` updates."""
+        """Make the next call of `paint` continue from the picture after `step` updates."""
 
     def close(self) -> None:
         """Free the memory that this computation takes; called when the run has ended.
