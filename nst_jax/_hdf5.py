@@ -217,7 +217,7 @@ def rehearsal_problem(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
-    """Let another process read an HDF5 file, and return how it hung or crashed, or "".
+    """Let another process read an HDF5 file, and return how that process hung or crashed, or "".
 
     This function does the work of `rehearsal_problem`, and its results are cached. `inode`, `size` and
     `changed` (the time of the last change, in ns) are part of the cache's key, so that a file that was

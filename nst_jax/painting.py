@@ -27,7 +27,7 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of the errors of runs that end without a result; `image` is the last finite canvas.
+    """Base class of errors of runs without a result; `image` is the last canvas with finite losses.
 
     The errors can be pickled, with their images.
     """
@@ -47,7 +47,7 @@ class Diverged(_NoResult):
 
     Attributes:
       step: number of the update whose losses were not finite.
-      image: the last finite canvas, [h, w, 3] in [0, 1].
+      image: the last canvas whose losses were finite, [h, w, 3] in [0, 1].
     """
 
     _what = "the losses are not finite after {step} updates; the last finite canvas"

@@ -53,7 +53,7 @@ def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
 
 
 def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
-    """Write a picture by `write_elsewhere`; return the end of an error message that says where it is.
+    """Write a picture to another folder; return the end of an error message that says where it is.
 
     Args:
       path: the path to which the picture could not be written.

@@ -96,7 +96,7 @@ def check_in_square(shape: Shape, side: int) -> None:
       side: side of the bucket in px.
 
     Raises:
-      ValueError: if a side of the picture is longer.
+      ValueError: if a side of the picture is longer than `side`.
     """
     if max(shape) > side:
         raise ValueError(

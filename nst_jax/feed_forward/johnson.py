@@ -168,7 +168,7 @@ class Johnson(nn.Module):
             return found(x, shares, size_of(x))
 
         def size_of(x: Array) -> RealSize | None:
-            """Return the real size of features that have a half or a quarter of the picture's sides."""
+            """Return the (height, width) of the valid features, at the top left of the array `x`."""
             return None if size is None else size // (images.shape[-3] // x.shape[-3])
 
         x = images.astype(self.precision.activations_of(images.dtype))

@@ -91,7 +91,7 @@ class Training(Iterator[TrainingReport]):
 
     Attributes:
       job: the inputs and options of the training.
-      crops: the crops of the photos.
+      crops: the crops (square parts) of the photos.
       step: number of updates so far.
       updates: for each measurement of the held-out loss, the number of updates by then.
       held_out: for each measurement, the held-out loss.

@@ -29,7 +29,7 @@ class Costs(NamedTuple):
     times as long, and an operation `TIME_IN_BUCKET` times.
     """
 
-    program: float  # seconds to compile the programs of one scale for one shape of arrays
+    program: float  # seconds to compile all programs of one resolution for one shape of arrays
     operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
 
 

@@ -174,7 +174,7 @@ def estimate_memory(
 def _with_each_loss(recipe: Recipe) -> list[Recipe]:
     """Return a variant of the recipe for each style loss that it may use at the final size.
 
-    A recipe may have another style loss at the last scale than at the scales before it.
+    A recipe may have another style loss at the last scale (resolution) than at the scales before it.
     """
     terms, last = recipe.terms, recipe.terms.last_style_loss
     each = [terms.style_loss] if last is None else [terms.style_loss, last]

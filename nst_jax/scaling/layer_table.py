@@ -24,8 +24,8 @@ class Layer(NamedTuple):
     """One convolution of the network, and the size of its output for a given picture."""
 
     name: str  # such as "conv1_1"
-    height: int  # of the output, and of the input
-    width: int  # of the output, and of the input
+    height: int  # number of rows of the input, and of the output
+    width: int  # number of columns of the input, and of the output
     channels_in: int  # number of channels of the input
     channels: int  # number of channels of the output
     content: tuple[ContentLoss, ...]  # the content losses that read this layer's output

@@ -154,7 +154,7 @@ class Plan:
 
     @property
     def measuring_operations(self) -> list[float]:
-        """For each scale (resolution), the number of operations of one device for computing the targets."""
+        """For each scale (resolution), the number of operations by which a device computes targets."""
         shapes = [scale.shape for scale in self.scales]
         return [
             measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)

@@ -227,7 +227,7 @@ _OPCODES = frozenset(
 
 
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
-    """Scan one pickle without loading it; afterwards the position of `pickled` is the pickle's end.
+    """Scan one pickle without loading it, and move the position of `pickled` to the pickle's end.
 
     The scan imitates the unpickler's stack, with the size of each value in place of the value. The size
     of a tuple is 1 more than the sum of the sizes of its values; the size of any other value is 1.
@@ -277,7 +277,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
 
 
 def _unpickled(path: Path, file: io.BufferedIOBase) -> tuple[Any, dict[str, _Storage]]:
-    """Load the pickle at the position of a file; afterwards the position is the pickle's end.
+    """Load the pickle at the position of a file, and move the position to the pickle's end.
 
     Returns:
       The value that was pickled, and the storages that it mentions, by key.

@@ -95,7 +95,7 @@ class Row(NamedTuple):
     style: ChosenStyle
     output: Path
     seen: images.Glance  # size and digest of the content, which is not decoded yet
-    shape: Shape  # (height, width) of the result
+    shape: Shape  # (height, width) of the result in px
     # The protected part, which stays as it is in the content: path of its mask, and amount of
     # protection. None if nothing is protected.
     protect: ProtectFile | None = None
