@@ -330,7 +330,7 @@ def style_of(pictures: Sequence[np.ndarray], shares: Sequence[Any]) -> ParsedSty
     """Return a mixture of style pictures as a checked style for `InstantPainter.request`.
 
     Args:
-      pictures: images [h, w, 3] in [0, 1] of any sizes; they are resized to `STYLE_SIZE`.
+      pictures: images [h, w, 3] in [0, 1] of any sizes; they are resized to a shorter side of 256 px.
       shares: the weight of each picture in the mixture; a single number means equal weights.
     """
     given = [float(share) for share in shares]

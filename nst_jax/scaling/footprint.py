@@ -100,15 +100,15 @@ def estimate_memory(
         activations are those of one tile.
       style_shapes: (height, width) of each style; None means one style of the canvas' shape. With a
         style loss that compares single positions of canvas and style (a `MatchingLoss`), each picture
-        is taken to use all of these styles. With any other style loss, it is taken to blend as many
-        styles as the recipe's `style_shares` has.
+        is assumed to use all of these styles. With any other style loss, it is assumed to blend as
+        many styles as the recipe's `style_shares` has.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
         well, and convolutions need other buffers. If the recipe's precision is `AUTO`, it depends on
         the platform.
       regions: number of regions with styles of their own, plus one for the region of the default style.
-      protected: whether a part of the content is protected.
+      protected: whether a part of the content is protected, that is, stays as it is.
 
     Returns:
       The `Footprint`: its parts, `total` and `per_pixel`.
@@ -174,7 +174,8 @@ def estimate_memory(
 def _with_each_loss(recipe: Recipe) -> list[Recipe]:
     """Return a variant of the recipe for each style loss that it may use at the final size.
 
-    A recipe may have another style loss at the last scale (resolution) than at the scales before it.
+    A recipe may have another style loss at the last scale (resolution) than at the scales before it,
+    and the scale before the last may have the final size, too.
     """
     terms, last = recipe.terms, recipe.terms.last_style_loss
     each = [terms.style_loss] if last is None else [terms.style_loss, last]

@@ -555,7 +555,7 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return the bytes that each device can allocate, the platform, and whether it is the local one.
+    """Return the bytes that each device can allocate, the platform, and whether this process has it.
 
     The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
     is False if `platform` is not the platform of this process' devices.

@@ -45,7 +45,8 @@ class Settings:
       recipe: name of the recipe.
       quality: "draft", "good" or "best", which choose a number of updates; None leaves this number to
         the recipe.
-      steps: number of updates; None leaves it to recipe and quality. `stylize` refuses both together.
+      steps: number of updates; None leaves it to recipe and quality. `stylize` refuses `quality` and
+        `steps` together.
       strength: strength of the style, from 0 to 1; `recipes.strength.OWN` keeps the recipe's own style
         weight.
       size: size of the result in px: the length of the longer side, unless the recipe's size rule
