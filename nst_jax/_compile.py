@@ -59,7 +59,7 @@ def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
 
 @functools.cache
 def _options(platform: str) -> Mapping[str, Any]:
-    """Return the result of `compiler_options`, cached: each option is tried by compiling a program."""
+    """Return the result of `compiler_options`, cached, since testing an option takes a compilation."""
     wanted = OPTIONS.get(platform, {})
     set_by_user = os.environ.get("XLA_FLAGS", "")
     return {
@@ -118,7 +118,7 @@ class Jitted:
         return self._program(arguments, named).lower(*arguments, **named)
 
     def _program(self, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Return the jitted function for arguments of these shapes and dtypes; make it if it is new."""
+        """Return the jitted function for these shapes and dtypes of arguments; make it on first use."""
         by_place = dict(enumerate(arguments))
         static = [by_place.pop(index) for index in self._static_argnums]
         by_name = dict(named)
@@ -139,7 +139,7 @@ class Jitted:
         return program
 
     def _jitted(self) -> Any:
-        """Jit the function by a new call of `jax.jit`, and return the result; this compiles nothing."""
+        """Return the result of a new call of `jax.jit` for the function; nothing is compiled yet."""
 
         # Each call of `jax.jit` gets a new function object. JAX caches compiled programs by function,
         # so `clear_cache` on one jitted function would otherwise drop the programs of all.
@@ -178,13 +178,14 @@ def _free(programs: list[Any]) -> None:
         trim(0)
 
 
-# For how many shapes each `Jitted` function stays compiled; `cache` changes it. At some 50 MB for each
-# shape, 64 shapes of one function take about 3 GB.
+# For this number of argument shapes, each `Jitted` function keeps a compiled program. The function
+# `cache` changes the number. A program takes some 50 MB, so those for 64 shapes of one function take
+# about 3 GB.
 _programs_in_memory = 64
 
 
 def programs_in_memory() -> int:
-    """Return for how many argument shapes each function stays compiled in memory; see `cache`."""
+    """Return for how many argument shapes each `Jitted` function keeps a compiled program in memory."""
     return _programs_in_memory
 
 

@@ -207,9 +207,9 @@ def rehearsal_problem(path: Path) -> str:
       path: an HDF5 file whose bytes are not verified.
 
     Returns:
-      What HDF5 did, if it crashed or was still reading at the time limit. If it did neither, or if no
-      process can be started, the result is "". An exception of Python in the other process gives "",
-      too, since this process gets the same exception when it reads the file.
+      What HDF5 did, if it crashed or was still reading at the time limit. If HDF5 did neither, or if
+      no process can be started, the result is "". An exception of Python in the other process gives
+      "", too, since this process gets the same exception when it reads the file.
     """
     found = path.stat()
     return _rehearsal_problem(path, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -217,7 +217,7 @@ def rehearsal_problem(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
-    """Let another process read an HDF5 file, and return how it hung or crashed, or "".
+    """Let another process read an HDF5 file, and return how that process hung or crashed, or "".
 
     This function does the work of `rehearsal_problem`, and its results are cached. `inode`, `size` and
     `changed` (the time of the last change, in ns) are part of the cache's key, so that a file that was
@@ -253,7 +253,8 @@ def read_all(path: str) -> None:
 
     A child process calls this function, since HDF5 may hang or crash on a damaged file.
     """
-    # This package refuses arrays of more than `most` bytes without reading them. So they are skipped.
+    # This package refuses an array of more than `most` bytes without reading its data, so such arrays
+    # are skipped here.
     most = max(os.path.getsize(path), 2**26)
     with h5py.File(path, "r", locking=False) as file:
         for name in file.attrs:
@@ -416,7 +417,8 @@ class _NeverFailing(io.RawIOBase):
         view, count = memoryview(buffer).cast("B"), 0
         with self._keeping_errors():
             count = self._file.readinto(view)
-        # Zeros take the place of bytes that could not be read, because their writing failed before.
+        # h5py requires this method of a file object, although HDF5 reads nothing back. If bytes are
+        # missing, because a write has failed, zeros take their place.
         view[count:] = bytes(len(view) - count)
         return len(view)
 

@@ -31,9 +31,10 @@ def of_this_machine() -> int | None:
 
 
 def _system_memory() -> int | None:
-    """Return how many bytes of memory Linux reports as available.
+    """Return how many bytes of memory the operating system reports as available.
 
-    On other systems, return how many bytes are installed; None if the system tells neither number.
+    Only Linux reports this number. On other systems, the result is the number of bytes that are
+    installed, or None if the system does not tell that either.
     """
     found = _numbers(MEMINFO)
     if "MemAvailable" in found:

@@ -28,10 +28,10 @@ def combined_style(
 ) -> Image:
     """Combine two styles: the fine structure of one picture on the coarse shapes of another.
 
-    The coarse picture is optimised until its first layers have the Gram matrices of the fine one.
-    Styles of single layers (`tap_styles` of `stylize`) are another way to take fine and coarse
-    structures from two pictures. There, targets of pictures that have nothing to do with each other may
-    contradict each other; the combined picture is one style.
+    The coarse picture is optimised until its activations at the first layers have the Gram matrices of
+    the fine one. Styles of single layers (`tap_styles` of `stylize`) are another way to take fine and
+    coarse structures from two pictures. There, targets of pictures that have nothing to do with each
+    other may contradict each other; the combined picture is one style.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -39,12 +39,13 @@ def combined_style(
         uint8.
       fine: the picture that has the fine structure, [h', w', 3], of any size.
       recipe: a recipe whose content is `coarse` and whose style is `fine`.
-      size: as in `stylize`. It should be the size at which the combined style will be used, since
-        structures are as fine as the layers see them there. Default: the recipe's.
-      steps: as in `stylize`.
-      precision: as in `stylize`.
-      tile: as in `stylize`.
-      devices: as in `stylize`.
+      size: size of the combined picture, in any form that `stylize` takes. It should be the size at
+        which the combined style will be used, since resizing it later would make the fine structure
+        coarser or finer. Default: the recipe's.
+      steps: number of updates; default: the recipe's.
+      precision: precision of the computation, as in `stylize`.
+      tile: size of the tiles in which the picture is computed, as in `stylize`.
+      devices: devices that share the picture, as in `stylize`.
 
     Returns:
       [h, w, 3] float32 in [0, 1]: a style picture for `stylize`.
@@ -52,9 +53,9 @@ def combined_style(
     Raises:
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used; raised before any long work.
-      Diverged: as in `stylize`.
-      Stalled: as in `stylize`.
-      OutOfMemory: as in `stylize`.
+      Diverged: if the losses stop being finite.
+      Stalled: if the losses end as they began, so that nothing was painted.
+      OutOfMemory: if the device runs out of memory.
 
     Example:
       >>> import nst_jax as nst

@@ -95,7 +95,7 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
     for (number, side), taps in _empty_taps(controls, recipe.bare()).items():
         own = number or side == "style"
         if not own and controls.regions > 1:
-            continue  # no fault: the other regions may cover the content and leave no default region
+            continue  # allowed: the other regions may cover the whole content
         height, width = last.shape if side == "content" else _style_shape(prepared, number)
         size = f"{'its style of ' if number and side == 'style' else ''}{width}x{height} px"
         what = f"regions[{number - 1}]" if number else "style_opacity"

@@ -65,7 +65,7 @@ def turned_shapes(shapes: Sequence[Shape], loss: MatchingLoss) -> list[Shape]:
 
 
 def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dict[str, Any]:
-    """Return what the canvas is compared with, from the features of all styles in all their rotations.
+    """Return the target of a style loss, computed from the features of all styles in all rotations.
 
     Args:
       params: the weights of the network.
@@ -118,7 +118,7 @@ def find_matches(
 
     Args:
       params: the weights of the network.
-      start: the canvas as an image [h, w, 3] at the beginning of a scale.
+      start: the canvas as an image [h, w, 3] at the beginning of a scale (resolution).
       content: the content, of the same size.
       target: what `measure_styles` returned.
       recipe: a recipe whose style loss needs matches.
@@ -134,10 +134,11 @@ def find_matches(
 
 
 def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
-    """Return how many positions of a canvas get a match that stays fixed during a scale.
+    """Return for how many positions of a canvas a match is found, which stays fixed for some updates.
 
-    A match is the index of the most similar place in the style. The result is None if the recipe's
-    style loss fixes no matches.
+    A match is the index of the most similar place in the style. It is found at the beginning of a
+    scale (resolution) and stays fixed during this scale. The result is None if the recipe's style loss
+    fixes no matches.
 
     Args:
       shape: (height, width) of the canvas.

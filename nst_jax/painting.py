@@ -27,7 +27,7 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of the errors of runs that end without a result; `image` is the last finite canvas.
+    """Base class of errors of runs without a result; `image` is the last canvas with finite losses.
 
     The errors can be pickled, with their images.
     """
@@ -47,7 +47,7 @@ class Diverged(_NoResult):
 
     Attributes:
       step: number of the update whose losses were not finite.
-      image: the last finite canvas, [h, w, 3] in [0, 1].
+      image: the last canvas whose losses were finite, [h, w, 3] in [0, 1].
     """
 
     _what = "the losses are not finite after {step} updates; the last finite canvas"
@@ -83,13 +83,13 @@ def remedy(recipe: Recipe) -> str:
 
 
 class StyleEnlarged(RuntimeWarning):
-    """Warning that `style_scale` enlarges a style beyond the pixels that it has."""
+    """Warning that `style_scale` enlarges a style to more pixels than its file or array has."""
 
 
 def warn_of_enlarged(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe, *, stacklevel: int
 ) -> None:
-    """Warn of styles that `style_scale` enlarges; see `prepare.notes_on_enlarged_styles`."""
+    """Warn of each style that `style_scale` enlarges to more pixels than the given picture has."""
     for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
         warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)
 
@@ -104,16 +104,17 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        self.left_out = tuple(left_out)  # warnings: regions too small for a feature map
+        # warnings of regions in which no pixel of some feature map lies
+        self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
-        # A function that returns what the run depends on. Its result is cached, since computing it
-        # hashes all pictures and weights.
+        # A function that returns everything that the results of the run depend on, for checkpoints.
+        # Its return value is cached, since it needs hashes of all pictures and weights.
         self._identify = functools.cache(identify)
         self._position = Position()
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
-        """The scales of the run, coarse to fine."""
+        """The scales (resolutions) of the run, coarse to fine."""
         return self._canvas.plan.real_scales
 
     def __next__(self) -> Snapshot:
@@ -130,8 +131,9 @@ class Painting(Iterator[Snapshot]):
         """Paint to the end and return the last snapshot.
 
         Returns:
-          A `Snapshot` whose `history` has the losses of all canvases of the run, arrays [updates + 1],
-          including those before the checkpoint if the run was resumed from one.
+          A `Snapshot` whose `history` has the losses of the first canvas and of the canvas after each
+          update, arrays [updates + 1]. If the run was resumed from a checkpoint, the losses before it
+          are included.
 
         Raises:
           ValueError: if all snapshots have already been yielded.
@@ -265,10 +267,10 @@ def stylize(
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
-      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size` and
-        all further arguments up to `strength`, and `devices`. So none of these may be given as well.
-        The exception is `tap_styles`: a plan contains only its taps, so if the plan was made with it,
-        its pictures must be given here. Default: a new plan is made.
+      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size`
+        and all further arguments up to `strength`, and `devices`. So none of these may be given as
+        well. The exception is `tap_styles`, of which a plan contains only the taps: if the plan was
+        made with `tap_styles`, the pictures must be given here. Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
@@ -292,7 +294,8 @@ def stylize(
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
         smallest tiles; raised before any long work.
-      Diverged: if the losses stop being finite; its `image` is the last finite canvas.
+      Diverged: if the losses stop being finite; its `image` is the last canvas whose losses were
+        finite.
       Stalled: if the losses end as they began at every scale, so that nothing was painted; its `image`
         is the canvas.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
@@ -378,30 +381,33 @@ def paint(
     to the next scale counts as the last update of the coarser scale. A snapshot has the size of its
     scale.
 
+    All arguments but `every` and `resume` are those of `stylize`, which describes them in full.
+
     Args:
-      params: see `stylize`.
-      content: see `stylize`.
-      style: see `stylize`.
-      recipe: see `stylize`.
-      size: see `stylize`.
-      style_size: see `stylize`.
-      style_scale: see `stylize`.
-      tap_styles: see `stylize`.
-      steps: see `stylize`.
-      precision: see `stylize`.
-      tile: see `stylize`.
-      colors: see `stylize`.
-      realism: see `stylize`.
-      strength: see `stylize`.
-      init: see `stylize`.
-      key: see `stylize`.
-      devices: see `stylize`.
-      plan: see `stylize`.
-      regions: see `stylize`.
-      protect: see `stylize`.
-      opacity: see `stylize`.
-      style_opacity: see `stylize`.
-      bucket: see `stylize`. A run with `bucket` can be resumed only with the same `bucket`.
+      params: weights from `nst_jax.load_params`.
+      content: the content picture.
+      style: the style picture, or a list of several to blend.
+      recipe: all settings of the run.
+      size: size of the canvas; default: the recipe's.
+      style_size: size of the style pictures, if it is not to follow from `size`.
+      style_scale: factor by which the style is enlarged, or one for each style.
+      tap_styles: style pictures for single layers, as a dictionary.
+      steps: number of updates; default: the recipe's.
+      precision: precision of the computation; default: the recipe's.
+      tile: size in px of the tiles in which the canvas is computed, `"off"` or `"auto"`.
+      colors: whose colours the result has.
+      realism: from 0 to 1: how far the result is changed back to the content's edges.
+      strength: from 0 to 1: how strong the style is.
+      init: the first canvas: a picture, or an instance of a class of `nst_jax.recipes.starts`.
+      key: a JAX random key, for first canvases with noise.
+      devices: devices that share the canvas; default: the one that holds the weights.
+      plan: a plan from `nst_jax.plan`, which contains most of these arguments.
+      regions: parts of the content with styles of their own.
+      protect: a part of the content that stays as it is.
+      opacity: the content's opacity, [h, w] in [0, 1].
+      style_opacity: the style's opacity, [h', w'] in [0, 1], or a list for several styles.
+      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. A run with
+        `bucket` can be resumed only with the same `bucket`.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
@@ -414,15 +420,17 @@ def paint(
 
     Yields:
       `Snapshot`s. If the losses stop being finite, the last snapshot has `broke_at` set, its `losses`
-      are the ones that are not finite, and its image is the last finite canvas. The iterator is a
-      `Painting`: its `checkpoint()` is the state of the run at the latest snapshot, and its `finish()`
-      paints to the end and returns the last snapshot with the losses of all canvases.
+      are the ones that are not finite, and its image is the last canvas whose losses were finite. The
+      iterator is a `Painting`: its `checkpoint()` is the state of the run at the latest snapshot, and
+      its `finish()` paints to the end and returns the last snapshot, whose `history` has the losses of
+      the first canvas and of the canvas after each update.
 
     Raises:
-      TypeError: as in `stylize`, raised by the call itself, before the first snapshot.
-      ValueError: as in `stylize`, raised by the call itself; also if `resume` is a checkpoint of
-        another run, in which case the message names the differences.
-      OutOfMemory: as in `stylize`, raised when a snapshot is requested.
+      TypeError: if an argument is of the wrong type; raised by the call itself, before the first
+        snapshot.
+      ValueError: if an argument cannot be used, or if the canvas does not fit into memory; raised by
+        the call itself. If `resume` is a checkpoint of another run, the message names the differences.
+      OutOfMemory: if the device runs out of memory; raised when a snapshot is requested.
 
     Example:
       >>> import nst_jax as nst
@@ -581,20 +589,20 @@ def paint_planned(
     """Paint as `paint` does, with a given plan.
 
     Args:
-      params: as in `paint`.
-      content: see `paint`.
-      style: see `paint`.
+      params: weights from `nst_jax.load_params`.
+      content: the content picture, [h, w, 3].
+      style: the style picture, [h', w', 3], or a list of several.
       plan: the plan of this run.
-      init: see `paint`.
-      key: see `paint`.
-      every: see `paint`.
-      resume: see `paint`.
+      init: the first canvas, as in `paint`; None means the recipe's.
+      key: a JAX random key, for first canvases with noise.
+      every: number of updates between two snapshots, or an iterable of such numbers.
+      resume: the checkpoint from which the run resumes, or None.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
-      begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
-        targets and programs of the next scale are made while the current scale is painted, if both
-        scales fit into memory. With None, they are made when the next scale begins.
-      watch: waits while the targets are computed, and may end the run by an exception; with None, the
-        run just waits.
+      begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
+        given, the targets and programs of the next scale are made while the current scale is painted,
+        if both scales fit into memory. With None, they are made when the next scale begins.
+      watch: an object that waits while the targets are computed, to show progress or to end the run by
+        an exception; with None, the run waits without either.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.
 
     Returns:
@@ -603,7 +611,7 @@ def paint_planned(
     intervals = _check_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
     # The plan puts the canvas into a larger array, a bucket. Some controls do not allow that, such as
-    # opacities. They are checked here, since they were not known when the plan was made.
+    # opacities. The controls are checked here, since they were not known when the plan was made.
     if plan.in_bucket:
         scales, controlled = plan.real_scales, given is not None
         buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)

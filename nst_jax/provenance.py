@@ -1,9 +1,9 @@
 """Records of a run as plain data: for the metadata of pictures, for logs and for checkpoints.
 
-A record says what a result depends on: recipe, pictures, sizes, weights, versions, device. It consists
-of strings, numbers, lists and dictionaries, and contains neither times nor paths. So repeating a run
-with the same device and packages gives the same record, unless less memory is available and the picture
-is therefore computed in tiles (parts) of another size.
+A record is a dictionary that says what a result depends on: recipe, pictures, sizes, weights,
+versions, device. It consists of strings, numbers, lists and dictionaries, and contains neither times
+nor paths. So repeating a run with the same device and packages gives the same record, unless less
+memory is available and the picture is therefore computed in tiles (parts) of another size.
 """
 
 import hashlib
@@ -28,11 +28,12 @@ from nst_jax.vgg.pixels import Pixels
 from nst_jax.vgg.precision import Auto, Precision
 from nst_jax.weights.params import WeightsInfo, digest
 
-# A value of a recipe is recorded if its key, such as "terms.style_weight", begins with one of these.
+# A value of a recipe is recorded if its key, such as "terms.style_weight", begins with one of these
+# prefixes.
 GROUPS = ("pictures.", "network.", "terms.", "descent.")
 
-# What is recorded of a picture's masks for a run without masks. Masks give parts of the picture a style
-# of their own, protect parts of the content, or mark transparent parts.
+# The record of the masks of a run that has none: an empty dictionary. Masks give parts of the picture
+# a style of their own, protect parts of the content, or mark transparent parts.
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 # The packages whose versions are recorded, in addition to the versions of Python and nst_jax.
@@ -79,7 +80,7 @@ def of_recipe(recipe: Recipe) -> dict[str, Any]:
 
 
 def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
-    """Yield those settings of a recipe that are recorded, as pairs (key, value as plain data)."""
+    """Yield the settings of a recipe that go into records, as pairs (key, value as plain data)."""
     for item in items:
         value = item.value
         if _left_out(item):

@@ -85,7 +85,8 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
 
     Args:
       changes: the flags.
-      controls: whether a recipe file may have a table `controls`, which the caller reads.
+      controls: whether a recipe file may have a table `controls`, which names masks and other pictures
+        and is read by the caller.
 
     Raises:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a number out of range,
@@ -93,8 +94,9 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
     """
     recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe, controls)
     if changes.values:
-        # `--colors` is applied before `--set`, because `--set` may set `pictures.color_map`, which is
-        # refused unless `pictures.colors` is already "content".
+        # All other flags are applied below, after `--set`, so that they override it. Only `--colors`
+        # is applied here as well, since `--set` may set `pictures.color_map`, which is refused unless
+        # `pictures.colors` is already "content".
         if changes.colors is not None:
             recipe = _with_flag(recipe, "colors", KEYS["colors"], changes.colors)
         recipe = toml.with_values(recipe, by_key(changes.values))
@@ -182,7 +184,7 @@ def _layers(kind: str, chosen: Sequence[str]) -> dict[str, Any]:
     """Return the recipe values that `--content-layer` sets, as a dict from recipe keys to values.
 
     Args:
-      kind: the word "content", which is a part of the recipe keys and of the name of the flag.
+      kind: the word "content", from which the recipe keys and the name of the flag are made.
       chosen: the values of the flag: texts NAME=WEIGHT, or NAME for the weight 1. If there are none,
         the dict is empty.
     """
@@ -347,7 +349,8 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 
     Args:
       text: the value of `--recipe`.
-      controls: whether the file may have a table `controls`, which the caller reads.
+      controls: whether the file may have a table `controls`, which names masks and other pictures and
+        is read by the caller.
 
     Raises:
       ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.

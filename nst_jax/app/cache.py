@@ -118,7 +118,7 @@ _WARNING = re.compile(
 
 @contextmanager
 def mended(say: Callable[[str], None]) -> Iterator[None]:
-    """Context manager: delete entries of jax's cache that jax cannot read, so that it writes new ones.
+    """Context manager: delete unreadable entries of jax's cache, so that jax writes new ones.
 
     Args:
       say: a function that shows a line to the user. It is called once for each program whose entry jax

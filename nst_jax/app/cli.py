@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit code: 0 if all went well, 1 if the run failed, 2 for bad input, 130 after Ctrl-C, 143
       after SIGTERM, 129 after SIGHUP, 141 if nobody reads the picture on standard output. But the
       commands `batch`, `sweep`, and `instant` with several pictures, which report what is finished when
-      they are stopped, return 130 after any of these three signals.
+      they are stopped, return 130 after SIGTERM and SIGHUP, too.
     """
     if argv is not None:
         return _call(argv)
@@ -88,7 +88,8 @@ def _silence_xla() -> None:
 
     XLA reports harmless events as errors: that compiling is slow, or that one of many algorithms that
     XLA tries needs too much memory. An error that ends a run is raised as an exception, which is shown
-    in any case. The environment variable must be set before jax is imported, since jax reads it then.
+    in any case. The environment variable `TF_CPP_MIN_LOG_LEVEL`, which selects the messages, must be
+    set before jax is imported, since jax reads it then.
     """
     os.environ.setdefault(shared.XLA_LOGS, "3")  # level 3 shows only errors that end the process
 

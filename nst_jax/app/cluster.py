@@ -32,7 +32,7 @@ ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"
 
 DONE = "done"  # what a process that has ended without an error writes in place of a heartbeat
 
-# What `from_first` sends in place of larger integers, since jax sends integers as 32 bits.
+# `from_first` sends this number in place of every larger one, since jax sends integers as 32 bits.
 LARGEST_INTEGER = 2**31 - 1
 
 
@@ -94,8 +94,8 @@ def from_first(values: Iterable[int]) -> Iterator[int]:
     """Yield, in every process, the integers from the iterable of the first process.
 
     Each process passes an iterable of its own. The integers of the first process are sent to the
-    others. These take as many integers from their own iterables, but ignore them. With several
-    processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
+    others. The other processes take as many integers from their own iterables, but ignore them. With
+    several processes, an integer above `LARGEST_INTEGER` is replaced by `LARGEST_INTEGER`.
     """
     if jax.process_count() == 1:
         yield from values

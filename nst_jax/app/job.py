@@ -59,7 +59,7 @@ class PictureJob(Job):
       controls: the content's regions with styles of their own and its protected part, as they were read
         from files.
       given: the same regions and protected part, checked, with the opacities of the pictures; None if
-        there are neither, and all pictures are opaque.
+        there are no regions and no protected part, and all pictures are opaque.
       notes: messages that are printed before the run.
       begun: when the command began, in seconds, by `time.perf_counter`.
     """

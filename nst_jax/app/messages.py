@@ -157,7 +157,7 @@ LIKE = 0.75
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return a question that suggests the known name most like `name`; "" if none is like it enough.
+    """Return a question that suggests the known name most like `name`; "" if none is similar enough.
 
     Dashes in front of options are left out of the comparison, since they would make all short options
     look alike.

@@ -35,7 +35,7 @@ class Outputs:
       log: file for the losses of every update, as JSON lines, or None.
       checkpoint: file from which an interrupted run can resume, or None.
       checkpoint_every: number of updates from one checkpoint to the next; with None, a checkpoint is
-        written about every 30 seconds, see `nst_jax.app.autosave`.
+        written about every 30 seconds.
       resume: whether to resume from `checkpoint`, if this file exists.
     """
 
@@ -75,7 +75,8 @@ class Outputs:
         """
         if self.film is None:
             return None
-        # A very short film shows the result only, so it has no intervals between frames.
+        # A very short film has a single frame, the result, and so no interval between frames. The 1
+        # avoids a division by zero.
         intervals = max(1, films.most_frames(self.film_seconds) - 1)
         return self.every or max(1, round(total / intervals))
 

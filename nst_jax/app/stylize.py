@@ -125,8 +125,8 @@ def _stylize_job(
 ) -> PictureJob:
     """Read and check all that `stylize` needs to paint, and return it with a plan (tiles, memory).
 
-    If `early` is given, it begins to paint a preview as soon as the size of the result is known. With
-    `fine`, the style gets this fine structure after all checks.
+    If `early` is given, it begins to paint a preview as soon as the size of the result is known. If
+    `fine` is given, the style is combined with the fine structure of its picture after all checks.
     """
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]

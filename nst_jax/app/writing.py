@@ -53,7 +53,7 @@ def write_elsewhere(path: Path, image: Any, **options: Any) -> Path | None:
 
 
 def where_instead(path: Path, image: Any, what: str, **options: Any) -> str:
-    """Write a picture by `write_elsewhere`; return the end of an error message that says where it is.
+    """Write a picture to another folder; return the end of an error message that says where it is.
 
     Args:
       path: the path to which the picture could not be written.
@@ -81,7 +81,7 @@ def save_elsewhere(path: Path, save: Callable[[Path], Any]) -> Path | None:
     stem = os.fsencode(path.stem)[: _files.LONGEST_NAME].decode(errors="ignore")
     name = f"{stem}-{secrets.token_hex(4)}{path.suffix}"
     # `gettempdir` tests folders by writing to them, so on a full disk the call itself may fail.
-    # Therefore these functions are called in the loop, where their errors are suppressed.
+    # Therefore `getcwd` and `gettempdir` are called in the loop, where their errors are suppressed.
     folders: tuple[Callable[[], str], ...] = (os.getcwd, tempfile.gettempdir)
     for folder in folders:
         with suppress(OSError, MemoryError):

@@ -45,10 +45,10 @@ class Program:
         to arrays, or to dictionaries of arrays.
       inputs: a function of `Sizes`, the lengths of the sides of pictures. It returns the shapes and
         dtypes of the inputs by name, in the order of the arguments of `call`.
-      sides: the names of the sides of pictures on which the shapes of the inputs depend.
-      smallest: least length in px of a picture's sides, if the program is exported for fixed sizes.
-      smallest_of_any: least length in px of a picture's sides, if the program is exported for symbolic
-        sizes.
+      sides: the keys of `Sizes` on which the shapes of the inputs depend.
+      smallest: smallest length in px of a side for which the program can be exported with fixed sizes.
+      smallest_of_any: smallest length in px of a side with which the program can be called if it is
+        exported for symbolic sizes.
       about: name of an input or output -> a phrase that says what it is.
     """
 

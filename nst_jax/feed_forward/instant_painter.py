@@ -31,8 +31,8 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity, chunk_size
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
 
-# Number of style vectors that a painter keeps, those that were used last: the same style is used with
-# other photos, or with another strength. Each has 100 numbers.
+# Number of style vectors that a painter keeps in memory. It keeps those that were used last, since a
+# style is often used again, with other photos or another strength. A style vector has 100 numbers.
 VECTORS_IN_MEMORY = 64
 
 # Numbers that tell a network in which style to paint.
@@ -89,14 +89,14 @@ def chosen_precision(name: str) -> Precision:
 
 
 def check_in_square(shape: Shape, side: int) -> None:
-    """Refuse a picture that is larger than a bucket.
+    """Refuse a picture that does not fit into a bucket, a square array in which pictures lie.
 
     Args:
       shape: (height, width) of the picture.
       side: side of the bucket in px.
 
     Raises:
-      ValueError: if a side of the picture is longer.
+      ValueError: if a side of the picture is longer than `side`.
     """
     if max(shape) > side:
         raise ValueError(
@@ -145,7 +145,7 @@ class InstantPainter:
         self._chunk, self._programs = chunk, programs
         self._vectors: OrderedDict[Any, Condition] = (
             OrderedDict()
-        )  # by shape and digest of pictures
+        )  # the latest style vectors, by shape, dtype and hash of their pictures
         # A function that shows progress. For a picture that is painted in strips, it is called after
         # each strip with the number of strips done and the number of all strips.
         self.report: Callable[[int, int], Any] = lambda done, total: None
@@ -214,9 +214,10 @@ class InstantPainter:
     def paint(self, requests: Sequence[Request]) -> list[AnyImage]:
         """Paint several pictures; return them, [h, w, 3] in [0, 1], in the order of the requests.
 
-        Pictures of the same network and the same size are painted together, several at once; in a
-        bucket, pictures of the same network. A picture that does not fit in memory is painted alone,
-        one horizontal strip after another, but not in a bucket.
+        Pictures of the same network and the same size are painted together, several at once. If the
+        painter has a bucket (a square array in which each picture lies), pictures of different sizes
+        are painted together, too. A picture that does not fit in memory is painted alone, one
+        horizontal strip after another; with a bucket, it is refused.
 
         Raises:
           ValueError: if a picture is larger than the bucket, or the bucket than memory.
@@ -329,7 +330,7 @@ def style_of(pictures: Sequence[np.ndarray], shares: Sequence[Any]) -> ParsedSty
     """Return a mixture of style pictures as a checked style for `InstantPainter.request`.
 
     Args:
-      pictures: images [h, w, 3] in [0, 1] of any sizes; they are resized to `STYLE_SIZE`.
+      pictures: images [h, w, 3] in [0, 1] of any sizes; they are resized to a shorter side of 256 px.
       shares: the weight of each picture in the mixture; a single number means equal weights.
     """
     given = [float(share) for share in shares]

@@ -132,8 +132,8 @@ class Johnson(nn.Module):
     """The network that paints: three convolutions, residual blocks, and three further convolutions.
 
     A call takes pictures in [0, 1] and the weights of the styles, and returns pictures of the same
-    shape in [0, 1]. Sides must be multiples of 4 px, those of the real `size` too, if pictures lie at
-    the top left of larger arrays.
+    shape in [0, 1]. Sides must be multiples of 4 px. If pictures lie at the top left of larger arrays,
+    `size` is their (height, width), whose sides must be multiples of 4 px as well.
 
     The network is that of Johnson et al. 2016, with changes that are taken from Dumoulin et al. 2017.
     Borders are mirrored. Sides are doubled by repeating pixels before a convolution, since Johnson's
@@ -168,7 +168,7 @@ class Johnson(nn.Module):
             return found(x, shares, size_of(x))
 
         def size_of(x: Array) -> RealSize | None:
-            """Return the real size of features that have a half or a quarter of the picture's sides."""
+            """Return the (height, width) of the valid features, at the top left of the array `x`."""
             return None if size is None else size // (images.shape[-3] // x.shape[-3])
 
         x = images.astype(self.precision.activations_of(images.dtype))
@@ -284,7 +284,8 @@ def stylize_trained(
         [*batch, styles]. The weights are divided by their sum, which must be positive. None means equal
         weights.
       precision: precision of products, and dtype of activations. Static under `jax.jit`.
-      size: as in `stylize_with`.
+      size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of
+        `content`; None if it fills `content`.
 
     Returns:
       [*batch, h, w, 3] in [0, 1], in the dtype of `content`; arbitrary values outside `size`.

@@ -36,12 +36,12 @@ STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
 EVERY = 200
 
 # For the held-out loss, crops of the held-out photos are painted in all styles. This is the largest
-# number of pictures that are painted, one for each pair of a crop and a style. If there are more styles
-# than this, a single crop is painted in each style.
+# number of pictures that are painted, one for each pair of a crop and a style. If there are more
+# styles than this number, a single crop is painted in each style.
 MOST_MEASURED = 64
 
-# The host starts updates without waiting until the device has finished earlier ones. This is the
-# largest number of unfinished updates.
+# The host starts updates without waiting until the device has finished earlier ones. At most this
+# number of updates are unfinished at any time.
 IN_FLIGHT = 2
 
 
@@ -91,7 +91,7 @@ class Training(Iterator[TrainingReport]):
 
     Attributes:
       job: the inputs and options of the training.
-      crops: the crops of the photos.
+      crops: the crops (square parts) of the photos.
       step: number of updates so far.
       updates: for each measurement of the held-out loss, the number of updates by then.
       held_out: for each measurement, the held-out loss.

@@ -221,8 +221,8 @@ def painted(
       content: pictures in [0, 1].
       conditions: gammas and betas of the instance norms, by layer.
       precision: precision of products and activations, or `AUTO`.
-      sizes: the (height, width) of each picture, if the pictures lie at the top left of `content`; its
-        sides are then multiples of 4 px. None if they fill it.
+      sizes: the (height, width) of each picture, if the pictures lie at the top left of `content`; the
+        sides of `content` are then multiples of 4 px. None if the pictures fill `content`.
 
     Returns:
       The painted pictures, of the shape and dtype of `content`, with arbitrary values outside `sizes`.

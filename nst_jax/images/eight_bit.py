@@ -57,7 +57,7 @@ def resize_8bit(
       float32 in [0, 1], of the new height and width.
 
     Raises:
-      ValueError: as in `to_uint8`.
+      ValueError: if `image` has another dtype, or values that are not finite.
 
     Example:
       >>> import PIL.Image
@@ -122,7 +122,7 @@ def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]
       float32 in [0, 1], of the new height and width.
 
     Raises:
-      ValueError: as in `to_uint8`.
+      ValueError: if `image` has another dtype, or values that are not finite.
 
     Example:
       >>> import numpy as np

@@ -115,8 +115,8 @@ def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) 
     return jnp.mean(jnp.square(channels - matched))
 
 
-# The histogram loss as a style loss: see `channel_histograms`. It is not a sum over positions, since it
-# needs the order of all values of a channel.
+# The histogram loss of the function `channel_histograms`, as a style loss for recipes. It is not a sum
+# over positions, since it needs the order of all values of a channel.
 CHANNEL_HISTOGRAMS = StyleLoss(
     positions_as_rows,
     samples_of,

@@ -22,7 +22,7 @@ SEED = 0
 # square picture, s is such that the grid has at least `GRID` and fewer than 2 * `GRID` rows, and as
 # many columns. If the picture has fewer than `GRID` rows, the grid has all of its rows and columns.
 GRID = 128
-# After this number of updates, the first row and the first column of the grid are drawn anew.
+# Number of updates after which the first row and the first column of the grid are drawn anew.
 REDRAWN_EVERY = 10
 
 

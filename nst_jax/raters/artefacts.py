@@ -38,9 +38,10 @@ def border(picture: AnyImage, *, width: int = 8, ring: int | None = None) -> Bor
     Args:
       picture: [h, w, 3] sRGB in [0, 1].
       width: width of the border in px. Static under `jax.jit`.
-      ring: which pixels inside the border are compared with it. None means all of them. A number means
-        those of a ring of this width in px next to the border. A ring shows nearly the same parts of
-        the scene as the border, so that a frame stands out more clearly. Static under `jax.jit`.
+      ring: which pixels inside the border are compared with it. None means all pixels inside. A number
+        means the pixels of a ring next to the border, whose width in px is this number. A ring shows
+        nearly the same parts of the scene as the border, so that a frame stands out more clearly.
+        Static under `jax.jit`.
 
     Returns:
       A `Border`. Its `mean` is 0 if the mean colours are equal. Its `variance` is negative if colours
@@ -94,8 +95,9 @@ def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
 
 # --- Grid -----------------------------------------------------------------------------------------
 
-# Smallest side in px of a picture that is searched for a grid. The spectrum of a smaller picture has
-# too few frequencies between the multiples of 1/8 cycle per px, where a grid shows.
+# Smallest side in px of a picture that is searched for a grid. A grid shows as peaks at multiples of
+# 1/8 cycle per px. In the spectrum of a smaller picture, there are too few frequencies between these
+# peaks to compare them with.
 LEAST_SIDE = 48
 
 # Widths in cycles per px, for `grid_peaks`. Frequencies at most `BAND` away from a frequency of the

@@ -98,9 +98,9 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
     }
 )
 
-# The layers at which Gram matrices, and Gaussians fitted to the features, are compared by default. The
-# losses of the recipe `default` read none of these layers. If they did, the results of this recipe
-# would be rated too well.
+# The layers at which `rate` compares Gram matrices, and Gaussians fitted to the features, by default.
+# The losses of the recipe `default` read none of these layers. If they did, the raters would favour
+# results of this recipe.
 TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
 STRUCTURE = "relu3_1"  # the layer whose features the rater `self_similarity` compares

@@ -1,9 +1,9 @@
 """Schedules: the scales (resolutions) of a run, coarse to fine, and the number of updates at each.
 
 The method `plan` of each schedule computes them for the final size of the canvas, the picture that is
-optimised. At a coarser scale, the styles are smaller, too. If a schedule's `from_originals` is True,
-the size of a style there is computed from the size of its original picture, before any resizing; if it
-is False, from the style's size at the finest scale.
+optimised. At a coarser scale, the styles are smaller, too. If a schedule's `from_originals` is True, a
+style's size at a coarser scale is computed from the size of its original picture, before any resizing;
+if it is False, from the style's size at the finest scale.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class OneScale:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class CoarseToFine:
-    """Scales from coarse to the final size, each twice as large as the one before.
+    """Scales from coarse to the final size; at each, the sides are twice as long as at the one before.
 
     Each scale gets 1 / `share` times as many updates as the scale before, but at least one. A run with
     fewer updates than scales leaves out the coarsest scales.

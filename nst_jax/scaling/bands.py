@@ -50,8 +50,8 @@ class Bands:
 def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
     """Return how a picture is cut into bands, one for each device; None if one device computes it.
 
-    A band may itself be cut into tiles. All devices get the same number of rows of tiles, and all
-    tiles have the same number of pixel rows.
+    A band may itself be cut into tiles. All bands have the same number of tiles one above the other,
+    and all tiles have the same height.
 
     Args:
       mesh: the devices. Without a mesh, or with one that has no axis `BANDS`, there are no bands.
@@ -177,7 +177,7 @@ _with_padding = jax.jit(with_padding)
 
 
 def _is_picture(x: Any, height: int) -> bool:
-    """Return whether an array is a picture of this height, or several: [..., height, w, 3]."""
+    """Return whether an array is one or several pictures of this height: [..., height, w, 3]."""
     return x.ndim >= 3 and x.shape[-3] == height and x.shape[-1] == 3
 
 

@@ -25,17 +25,17 @@ from nst_jax.scaling.operations import run_operations
 class Costs(NamedTuple):
     """The seconds that a device takes to compile a program, and to compute one operation.
 
-    Both are those of arrays that their pictures fill; those of a bucket are `TIME_IN_BUCKET` and
-    `COMPILING_OF_BUCKET` times as large.
+    Both are for arrays of the pictures' own size. In a bucket, compiling takes `COMPILING_OF_BUCKET`
+    times as long, and an operation `TIME_IN_BUCKET` times.
     """
 
-    program: float  # seconds to compile the programs of one scale for one shape of arrays
+    program: float  # seconds to compile all programs of one resolution for one shape of arrays
     operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
 
 
-# In a bucket that adds no pixels, an update takes this many times as long, since the real size is a
-# value at runtime; and so does compiling. Medians of the four cases in `buckets-cpu.json` (in
-# `benchmarks/results`).
+# Even in a bucket that adds no pixels, an update takes `TIME_IN_BUCKET` times as long, and compiling
+# `COMPILING_OF_BUCKET` times, since the real size of the picture is then a value at runtime. Both are
+# medians of the four cases in `buckets-cpu.json` (in `benchmarks/results`).
 TIME_IN_BUCKET = 1.064
 COMPILING_OF_BUCKET = 1.21
 
@@ -88,11 +88,11 @@ def chosen_buckets(
         `buckets.can_lie_in_bucket` returns True.
       recipe: the recipe of all runs. Loss weights and learning rates, which may differ between the
         runs, have no influence.
-      costs: what the device takes for compiling and computing.
+      costs: how many seconds the device takes to compile programs and to compute an operation.
       platform: "cpu", "gpu" or "tpu".
-      together: function of an array's (height, width); returns how many pictures are painted at once at
-        most. If the last group is smaller than the others, programs are compiled for it, too. None:
-        all pictures are painted at once.
+      together: function of the (height, width) of an array; returns the largest number of pictures
+        that are painted at once. If the last group of pictures is smaller than the others, it needs
+        compiled programs of its own. None: all pictures are painted at once.
       fits: function of the sizes of a bucket's arrays at all scales; returns whether a picture in such
         arrays fits into memory.
 
@@ -193,7 +193,7 @@ class _Kind(NamedTuple):
     runs: tuple[int, ...]  # the indices of the runs
 
 
-_Part = frozenset[int]  # indices of the `_Kind`s whose runs share one bucket
+_Part = frozenset[int]  # indices of the `_Kind`s (groups of runs) that share one bucket
 
 
 def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:
@@ -256,8 +256,8 @@ def _merged(count: int, seconds: Callable[[_Part], float]) -> list[_Part]:
       seconds: function that returns how long all runs of a part take in one bucket.
     """
     parts = {index: frozenset([index]) for index in range(count)}
-    # Pairs of parts by the seconds that merging them saves, the most first. When two parts have been
-    # merged, the other pairs with one of them remain in the heap and are ignored.
+    # A heap of pairs of parts; the pair whose merging saves the most seconds comes first. When two
+    # parts have been merged, the other pairs with one of them remain in the heap and are ignored.
     pairs: list[tuple[float, int, int]] = []
 
     def add(a: int, b: int) -> None:

@@ -21,11 +21,11 @@ PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
 
 def largest_chunk(total: Callable[[int], int], available: int | None, count: int) -> int | None:
-    """Return how many of `count` pictures fit into memory at once, at least 1; None if not known.
+    """Return how many of `count` pictures fit into memory at once, at least 1.
 
     Args:
       total: function of a number of pictures; returns the estimated bytes of painting them at once.
-      available: bytes that the device can allocate; None if not known.
+      available: bytes that the device can allocate; None if not known, and then the result is None.
       count: number of pictures.
     """
     if available is None:

@@ -100,15 +100,15 @@ def estimate_memory(
         activations are those of one tile.
       style_shapes: (height, width) of each style; None means one style of the canvas' shape. With a
         style loss that compares single positions of canvas and style (a `MatchingLoss`), each picture
-        is taken to use all of these styles. With any other style loss, it is taken to blend as many
-        styles as the recipe's `style_shares` has.
+        is assumed to use all of these styles. With any other style loss, it is assumed to blend as
+        many styles as the recipe's `style_shares` has.
       pictures: number of pictures painted at once; more than one with `stylize_many`.
       devices: number of devices that share each canvas; the estimate is for one of them.
       platform: "cpu", "gpu" or "tpu"; None is JAX's default. On a CPU, Winograd kernels are stored as
         well, and convolutions need other buffers. If the recipe's precision is `AUTO`, it depends on
         the platform.
       regions: number of regions with styles of their own, plus one for the region of the default style.
-      protected: whether a part of the content is protected.
+      protected: whether a part of the content is protected, that is, stays as it is.
 
     Returns:
       The `Footprint`: its parts, `total` and `per_pixel`.
@@ -174,7 +174,8 @@ def estimate_memory(
 def _with_each_loss(recipe: Recipe) -> list[Recipe]:
     """Return a variant of the recipe for each style loss that it may use at the final size.
 
-    A recipe may have another style loss at the last scale than at the scales before it.
+    A recipe may have another style loss at the last scale (resolution) than at the scales before it,
+    and the scale before the last may have the final size, too.
     """
     terms, last = recipe.terms, recipe.terms.last_style_loss
     each = [terms.style_loss] if last is None else [terms.style_loss, last]
@@ -189,9 +190,10 @@ def _bytes_of_picture(shape: Shape) -> int:
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
-# How many float32 numbers per pixel the matting energy and its gradient take, mostly in arrays of
-# windows of 9 pixels. (This energy is a loss that penalises edges which the content does not have.) It
-# is computed before or after the network's pass, so this memory is not added to that of the network.
+# Number of float32 values per pixel in the arrays from which the matting energy and its gradient are
+# computed; most of these arrays have a window of 9 pixels for each pixel. (The matting energy is a
+# loss that penalises edges which the content does not have.) It is computed before or after the
+# network's pass, so its memory is not added to that of the network.
 MATTING_NUMBERS = 200
 
 
@@ -223,7 +225,8 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
         return _bytes_of_picture(old)  # nothing is resized, but the picture is copied to the device
     if resize not in (resizing.antialiased, resizing.bilinear):
         return PILLOW_BYTES * old[0] * old[1] + 2 * _bytes_of_picture(new)
-    # JAX resizes one axis after the other, by products with a matrix, for which it may copy a picture.
+    # JAX resizes one axis after the other, each by a product with a matrix. For a product it may copy
+    # a picture; the larger one is counted.
     between = min(_bytes_of_picture((old[0], new[1])), _bytes_of_picture((new[0], old[1])))
     matrices = FLOAT32 * (old[0] * new[0] + old[1] * new[1])
     sides = _bytes_of_picture(old), _bytes_of_picture(new)
@@ -428,7 +431,8 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     Without tiles, every array of the canvas' shape exists twice while an update replaces it. With
     tiles, the gradient of the whole canvas is computed first, and then the arrays are replaced one
     after the other. So besides the state, only two arrays of that shape exist at a time: the gradient,
-    and the copy of the array that is being replaced. The ring buffers of L-BFGS are updated in place.
+    and the copy of the array that is being replaced. The arrays with the history of L-BFGS are updated
+    in place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     # In a sweep, numbers of the optimiser such as its learning rate are arrays, with a value for each
@@ -439,8 +443,9 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     # The state has the last canvas that was accepted, the canvas whose losses are computed next, an
     # average of canvases if the recipe has an `average_decay`, and the state of the optimiser.
     leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
-    # An update needs a second copy of these arrays: those of the canvas' shape, and those of the shape
-    # [h, w, 3] of a level of a pyramid. With tiles, only two copies exist at a time.
+    # An update needs a second copy of every array [h, w, 3]: those of the canvas' shape, and the
+    # levels of a Laplacian pyramid, if the optimiser updates these instead of pixels. With tiles, only
+    # two copies exist at a time.
     copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]
     if tiled:
         copies = copies[:2]

@@ -24,8 +24,8 @@ class Layer(NamedTuple):
     """One convolution of the network, and the size of its output for a given picture."""
 
     name: str  # such as "conv1_1"
-    height: int  # of the output, and of the input
-    width: int  # of the output, and of the input
+    height: int  # number of rows of the input, and of the output
+    width: int  # number of columns of the input, and of the output
     channels_in: int  # number of channels of the input
     channels: int  # number of channels of the output
     content: tuple[ContentLoss, ...]  # the content losses that read this layer's output
@@ -199,5 +199,5 @@ def size_in_bytes(shapes: Any) -> int:
 
 
 def planned_bands(shape: Shape, recipe: Recipe, devices: int) -> Bands | None:
-    """Return how a canvas is cut into bands, one for each of so many devices; None if it is not cut."""
+    """Return how a canvas is cut into bands, one for each device; None if it is not cut."""
     return bands_of(abstract_mesh(devices), shape, recipe.network)

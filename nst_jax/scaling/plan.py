@@ -139,7 +139,7 @@ class Plan:
 
     @property
     def updates(self) -> int:
-        """Number of updates over all scales."""
+        """Total number of updates at all scales (resolutions) of one picture."""
         return sum(scale.steps for scale in self.scales)
 
     @property
@@ -154,7 +154,7 @@ class Plan:
 
     @property
     def measuring_operations(self) -> list[float]:
-        """Number of arithmetic operations by which one device computes the targets, at each scale."""
+        """For each scale (resolution), the number of operations by which a device computes targets."""
         shapes = [scale.shape for scale in self.scales]
         return [
             measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)
@@ -163,7 +163,7 @@ class Plan:
 
     @property
     def operations_per_update(self) -> list[float]:
-        """Number of arithmetic operations that one device does in one update, at each scale."""
+        """For each scale (resolution), the number of operations that one device does in one update."""
         return scale_operations(self.scales, self.recipe, self.platform, devices=self.devices)
 
     @property
@@ -205,14 +205,14 @@ class Plan:
         return words
 
     def bands(self, scale: int = -1) -> Bands | None:
-        """Return how the canvas of a scale is distributed over devices; None if it is on one device.
+        """Return how the canvas is distributed over devices at one scale; None if one device has it.
 
-        `scale` is the index of the scale; by default the final one.
+        `scale` is the index of the scale (resolution); by default the final one.
         """
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
     def fits_beside_next(self, scale: int) -> bool:
-        """Return whether a scale and the next one fit into memory at the same time.
+        """Return whether a scale (resolution) and the next one fit into memory at the same time.
 
         If so, the next scale can be compiled while this one is painted. The result is False for the
         last scale. For other scales, it is True if the available memory is not known.
@@ -261,21 +261,28 @@ def plan(
     Nothing is compiled or painted, and only the sizes of the pictures are needed. If several processes
     share the devices, every process must make this call, unless `memory` is given.
 
+    Most arguments are those of `stylize` and `stylize_many`, which describe them in full.
+
     Args:
       content: an image [h, w, 3], or its (height, width).
       style: an image or its (height, width); or a list of these, for a blend of styles.
-      recipe: see `stylize`.
-      size: see `stylize`.
-      style_size: see `stylize`.
-      style_scale: see `stylize`.
-      tap_styles: as in `stylize`; in place of each picture, its (height, width) may be given.
-      steps: see `stylize`.
-      precision: see `stylize`.
-      tile: see `stylize`.
-      colors: see `stylize`; it does not affect the planning, but becomes part of the plan's recipe.
-      realism: see `stylize`; with several pictures also an array, see `stylize_many`.
-      strength: see `stylize`; with several pictures also an array, see `stylize_many`.
-      devices: see `stylize`; with several pictures, see `stylize_many`.
+      recipe: all settings of the run.
+      size: size of the canvas; default: the recipe's.
+      style_size: size of the style pictures, if it is not to follow from `size`.
+      style_scale: factor by which the style is enlarged, or one for each style.
+      tap_styles: style pictures for single layers, as a dictionary; in place of each picture, its
+        (height, width) may be given.
+      steps: number of updates; default: the recipe's.
+      precision: precision of the computation; default: the recipe's.
+      tile: size in px of the tiles in which the canvas is computed, `"off"` or `"auto"`.
+      colors: whose colours the result has; it does not affect the planning, but becomes part of the
+        plan's recipe.
+      realism: how far the result is changed back to the content's edges, from 0 to 1; with several
+        pictures also an array with a number for each.
+      strength: how strong the style is, from 0 to 1; with several pictures also an array with a number
+        for each.
+      devices: devices that share the canvas; with several pictures, devices among which the pictures
+        are divided. Default: one device.
       pictures: number of pictures to paint on canvases of the planned size, for `stylize_many`.
       chunk: largest number of pictures painted at once, see `stylize_many`.
       bands: number of devices that share each picture, see `stylize_many`.
@@ -288,9 +295,10 @@ def plan(
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
       protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
-      bucket: see `stylize`. With several pictures, these may have any shapes that fit into the arrays.
-        The content and style given here decide only how large the arrays at the coarser scales and
-        those for styles are, so give the largest.
+      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. With several
+        pictures, these may have any shapes that fit into the arrays. The content and style given here
+        then decide only how large the arrays at the coarser scales and those for styles are, so give
+        the largest.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -554,7 +562,7 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return the bytes that each device can allocate, the platform, and whether it is the local one.
+    """Return the bytes that each device can allocate, the platform, and whether this process has it.
 
     The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
     is False if `platform` is not the platform of this process' devices.

@@ -117,7 +117,7 @@ class _RebuildTensor:
 class _RebuildParameter:
     """Replaces `torch._utils._rebuild_parameter`: a parameter becomes the `_Tensor` of its values."""
 
-    __slots__ = ()  # without attributes, so that no pickle can change it; see `_RebuildTensor`
+    __slots__ = ()  # without attributes, a pickle cannot change the instance in `_GLOBALS`
 
     def __call__(self, tensor: object, *_: object) -> _Tensor:
         if not isinstance(tensor, _Tensor):
@@ -128,7 +128,7 @@ class _RebuildParameter:
 class _MakeDictionary:
     """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
-    __slots__ = ()  # without attributes, so that no pickle can change it; see `_RebuildTensor`
+    __slots__ = ()  # without attributes, a pickle cannot change the instance in `_GLOBALS`
 
     def __call__(self, *pairs: object) -> OrderedDict:
         if not pairs:
@@ -151,8 +151,8 @@ _DTYPES = {
     "ByteStorage": "|u1",
 }
 
-# (module, name) that a pickle may import -> what it gets in place of the function or class of this
-# name.
+# (module, name) of a function or class that a pickle may import -> what the unpickler uses in place of
+# it.
 _GLOBALS = {
     ("collections", "OrderedDict"): _MakeDictionary(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
@@ -206,13 +206,14 @@ LARGEST_PICKLE = 2**20
 # busy for hours, since Python hashes a tuple by hashing all values in it, at any depth.
 LARGEST_TUPLE = 128
 
-# Three sets of opcodes: those that make a tuple, store a value in the memo, and fetch a value from it.
+# Three sets of opcodes: those that make a tuple, those that store a value in the memo, and those that
+# fetch a value from the memo.
 _TUPLES = frozenset({"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 
-# All opcodes that are accepted: those of pickle protocol 2, in which torch writes (in Python 2, too),
-# and of protocol 4, which the argument `pickle_protocol` of `torch.save` can select.
+# All opcodes that are accepted: those of pickle protocol 2, in which torch writes by default (under
+# Python 2, too), and of protocol 4, which the argument `pickle_protocol` of `torch.save` can select.
 _OPCODES = frozenset(
     {
         *(_TUPLES | _PUTS | _GETS),
@@ -226,7 +227,7 @@ _OPCODES = frozenset(
 
 
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
-    """Scan one pickle without loading it, and leave `pickled` at the pickle's end.
+    """Scan one pickle without loading it, and move the position of `pickled` to the pickle's end.
 
     The scan imitates the unpickler's stack, with the size of each value in place of the value. The size
     of a tuple is 1 more than the sum of the sizes of its values; the size of any other value is 1.
@@ -276,7 +277,7 @@ def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
 
 
 def _unpickled(path: Path, file: io.BufferedIOBase) -> tuple[Any, dict[str, _Storage]]:
-    """Load the pickle at the current position of a file, and leave the file at the pickle's end.
+    """Load the pickle at the position of a file, and move the position to the pickle's end.
 
     Returns:
       The value that was pickled, and the storages that it mentions, by key.

@@ -169,7 +169,7 @@ def recipes_of(
     if any(row.recipe is None for row in rows):
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
         arguments.recipe_of(changes, controls=True)
-    bases: dict[Any, Recipe] = {}  # recipes to which the rows' overrides are not yet applied
+    bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides (KEY=VALUE) are applied
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:
@@ -209,7 +209,8 @@ def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
 
     Args:
       row: the row, which is a picture to paint.
-      recipe: the row's recipe without the row's own changes: its overrides, and styles of layers.
+      recipe: the row's recipe, to which the row's overrides (KEY=VALUE) and its style pictures for
+        single layers are not yet applied.
     """
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
@@ -319,8 +320,8 @@ def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
     A bucket is a larger array in which the canvas lies, so that several sizes share compiled programs.
     """
     try:
-        # With "auto", the program chooses the buckets, and none that does not fit into memory. So it is
-        # enough to check the picture without a bucket.
+        # With "auto", the program later chooses only buckets that fit into memory, or none. So it is
+        # enough to check here that the picture fits without a bucket.
         if bucket is None or bucket == buckets.AUTO:
             plan_scales(entry.recipe, entry.scales, mesh=mesh)
             return ""

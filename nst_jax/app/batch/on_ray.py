@@ -48,7 +48,7 @@ def check_installed() -> None:
     """Check that Ray Data is installed.
 
     Raises:
-      ValueError: if it is not, naming the extra to install.
+      ValueError: if Ray Data is not installed; the message names the extra of this package to install.
     """
     try:
         import ray.data  # noqa: F401
@@ -212,7 +212,8 @@ def _paint_blocks(
     context.print_on_execution_start = False
     # Errors reach this process as exceptions, so Ray need not log them too.
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # -1 means no limit: a block whose actor dies every time must not stop the other blocks.
+    # -1 sets no limit to the number of failed blocks: a block whose actor dies every time must not
+    # stop the other blocks.
     context.max_errored_blocks = -1
     # A block has several groups of pictures. So while its actor paints one group, it can read the files
     # of the next. But if there are enough groups, there are at least 4 blocks per device, so that the
@@ -241,10 +242,10 @@ def _paint_blocks(
 
 
 def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Record:
-    """Return the `Record` with these fields, with paths as the user typed them.
+    """Make a `Record` from fields that an actor returned, with paths as the user typed them.
 
     Args:
-      fields: the fields of the record as an actor returned them, with absolute paths.
+      fields: the fields by name, in which paths are absolute.
       entries: number of a picture -> the picture, with paths as the user typed them.
     """
     entry = entries[fields["row"]]

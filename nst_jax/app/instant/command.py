@@ -136,7 +136,7 @@ def _begun(
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
     # From here to the end of the command, entries of jax's compilation cache that cannot be read are
-    # deleted.
+    # deleted, so that jax writes new ones.
     click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(

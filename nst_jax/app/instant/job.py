@@ -95,7 +95,7 @@ class Row(NamedTuple):
     style: ChosenStyle
     output: Path
     seen: images.Glance  # size and digest of the content, which is not decoded yet
-    shape: Shape  # (height, width) of the result
+    shape: Shape  # (height, width) of the result in px
     # The protected part, which stays as it is in the content: path of its mask, and amount of
     # protection. None if nothing is protected.
     protect: ProtectFile | None = None
@@ -129,7 +129,8 @@ class InstantJob:
       colors: whose colours the results have, one of `COLORS` in `nst_jax.controls.finishing`.
       realism: how far results are brought back to the edges of their contents, from 0 (not) to 1.
       precision: how precisely products and activations are computed.
-      bucket: side, in px, of the square in which each picture lies; None if there is none.
+      bucket: side, in px, of a square array at whose top left each picture lies, so that pictures of
+        several sizes share compiled programs; None if the array has the size of the picture.
       metadata: whether settings are embedded in the results.
       overwrite: for a single result, whether an existing file is replaced. For several results, what
         happens if the file of a result exists already. With None, a finished picture of the same inputs
@@ -161,7 +162,7 @@ class InstantJob:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that says how colours and edges of pictures are changed."""
+        """A recipe with the options on colours and edges of the results, as the painter needs them."""
         return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
@@ -198,7 +199,7 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
     if named[0]:
         numbers = [style_names.number_of(label, argument=argument) for label in labels]
         names = tuple(style_names.NAMES[number] for number in numbers)
-        # Refuses a style that is given twice.
+        # `mixture_of` refuses a style that is given twice; its result is not needed here.
         style_names.mixture_of(dict(zip(labels, divided, strict=True)), argument=argument)
         return ChosenStyle(names, (), divided)
     paths = tuple(path for path, _ in words)

@@ -51,7 +51,7 @@ class Queue:
         withdrawn.
 
         Raises:
-          ValueError: as in `add`.
+          ValueError: if too many runs wait already.
         """
         with self._changed:
             if run.state is RunState.PAINTING and run.request is Wish.PAUSE:
@@ -74,7 +74,7 @@ class Queue:
                 run.request, run.why = Wish.PAUSE, why
 
     def stop(self, run: Run) -> None:
-        """End a run for good; the last picture that it has is its result."""
+        """End a run; its last picture becomes its result."""
         with self._changed:
             if run.state is RunState.PAINTING:
                 run.request = Wish.STOP

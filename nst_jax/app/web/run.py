@@ -49,8 +49,9 @@ class Progress(NamedTuple):
     """
 
     # What the run does, in words, while it makes no updates, such as "reading the network". If the run
-    # goes back to an earlier picture, it may have to repeat updates up to there; then this text says
-    # so. Empty while the run makes new updates.
+    # goes back to an earlier picture, it resumes from the last checkpoint before this picture, or from
+    # the start, and repeats the updates from there; then this text says so. Empty while the run makes
+    # new updates.
     stage: str = ""
     step: int = 0  # number of updates done
     total: int = 0  # number of updates in all
@@ -83,7 +84,7 @@ class Work(Protocol):
         """
 
     def go_back(self, step: int) -> None:
-        """Let the next call of `paint` go on from the picture after `step` updates."""
+        """Make the next call of `paint` continue from the picture after `step` updates."""
 
     def close(self) -> None:
         """Free the memory that this computation takes; called when the run has ended.

@@ -45,11 +45,12 @@ class Settings:
       recipe: name of the recipe.
       quality: "draft", "good" or "best", which choose a number of updates; None leaves this number to
         the recipe.
-      steps: number of updates; None leaves it to recipe and quality. `stylize` refuses both together.
+      steps: number of updates; None leaves it to recipe and quality. `stylize` refuses `quality` and
+        `steps` together.
       strength: strength of the style, from 0 to 1; `recipes.strength.OWN` keeps the recipe's own style
         weight.
-      size: size of the result in px: the longer side, unless the recipe counts otherwise; None is the
-        recipe's size.
+      size: size of the result in px: the length of the longer side, unless the recipe's size rule
+        means another length; None is the recipe's size.
       colors: whose colours the result has, one of `COLORS`; None leaves it to the recipe.
       realism: how far the result is brought back to the edges of the photo, from 0 (not) to 1.
       style_scale: factor by which the style picture is enlarged (or reduced, if it is below 1).
@@ -317,11 +318,11 @@ def _frame(step: int) -> str:
 
 
 def start_lines(words: Sequence[str], step: int | None, name: str) -> list[str]:
-    """Return the command lines that make that picture of a run from which another run starts.
+    """Return command lines that make a picture of a run, from which another run is to start.
 
     Args:
       words: the words of the run's command line.
-      step: number of updates of the picture; None is the finished picture.
+      step: number of updates after which the picture is wanted; None means the finished picture.
       name: name of the file that the lines write.
 
     Example:
