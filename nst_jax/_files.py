@@ -183,7 +183,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     """Remove the temporary files of processes that were killed while they wrote one of `paths`.
 
     Temporary files that are still being written are locked, and stay. If the system or the disk has no
-    locks, it cannot be known which these are, so nothing is removed.
+    locks, it cannot be known which files are still being written, so nothing is removed.
     """
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:

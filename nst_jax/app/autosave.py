@@ -133,7 +133,7 @@ class CheckpointWriter:
           job: the checked inputs and options of the run.
           ends: for each scale, the number of updates after which it ends, counted from the beginning
             of the run.
-          clock: returns seconds; tests pass their own.
+          clock: a function that returns the time in seconds; tests pass a clock of their own.
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every
         self._ends, self._clock = ends, clock

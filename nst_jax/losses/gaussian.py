@@ -43,11 +43,11 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 
     With F the features as an [h * w, c] matrix, these are the sum of its rows, and FᵀF.
 
-    `products`, the precision that a style loss is given, is not used: the matrix product FᵀF always
-    uses all bits of float32. If the second moment S were rounded more coarsely than the mean m, as in
-    tensorfloat32, the covariance S - m mᵀ would have negative eigenvalues where features hardly vary.
-    For bfloat16 features this takes no more time, since a product of two bfloat16 numbers is exact in
-    float32.
+    `products`, the precision of matrix products that every style loss gets as an argument, is not used:
+    the matrix product FᵀF always uses all bits of float32. If the second moment S were rounded more
+    coarsely than the mean m, as in tensorfloat32, the covariance S - m mᵀ would have negative
+    eigenvalues where features hardly vary. For bfloat16 features this takes no more time, since a
+    product of two bfloat16 numbers is exact in float32.
     """
     del products
     return Moments(
