@@ -27,7 +27,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it exceeds `LONGEST_NAME` bytes, its beginning and a hash of it all."""
+    """Return a file's name; if it is longer than `LONGEST_NAME` bytes, its beginning and its hash."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name

@@ -165,9 +165,9 @@ class State(NamedTuple):
     # The average of all canvases that were accepted at this scale, in which later canvases have more
     # weight; None if `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
-    # For style losses that find matches only once for each scale (see `losses.MatchingLoss`): the loss
-    # compares n positions of the canvas's feature maps, each with one position of the style's. The
-    # array has the index of the latter for each of the former. None for all other style losses.
+    # For style losses that find matches only once for each scale (see `losses.MatchingLoss`): for each
+    # of n places of the canvas, the index of the place of the style with which the loss compares it.
+    # None for all other style losses.
     matches: Int[Array, "*batch n"] | None = None
 
 

@@ -223,7 +223,7 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
       styles: the style pictures of the run. With colour-coded maps there must be only one, since the
-        second map shows the parts of this picture.
+        second map is drawn for this picture.
 
     Raises:
       ValueError: if a file is no picture or no mask, if both `regions` and `region_maps` are given, or

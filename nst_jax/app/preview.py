@@ -38,8 +38,8 @@ LARGEST = 384  # longest side of a preview in px; painting a larger one would ta
 # accelerator does not wait.
 PATIENCE = 1.5
 
-# A larger file is not searched for the mark of a preview: a preview has `LARGEST` x `LARGEST` px or
-# less, of at most 4 bytes each.
+# Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at
+# most `LARGEST` x `LARGEST` px of at most 4 bytes each.
 LARGEST_FILE = 2**20
 
 

@@ -254,8 +254,8 @@ class Kept:
             return self._function(*(values[:-1] if by_keyword else values), **named, **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
-        # jax exports for its default backend. A program for the CPU beside an accelerator, as that of a
-        # preview, needs its platform named.
+        # jax exports for its default backend. If that is an accelerator, the platform of a program for
+        # the CPU, such as that of a preview, must be named.
         platforms = ["cpu"] if default_platform() == "cpu" else None
         return bytes(export.export(jitted, platforms=platforms)(*leaves).serialize())
 

@@ -181,7 +181,7 @@ class GroupWork(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """Estimated cost of all evaluations of the losses, in the unit of `_evaluation_costs`."""
+        """Estimated cost of all evaluations of the losses; the cost of one pixel of a canvas is 1."""
         return self.pictures * sum(_evaluation_costs(self.scales))
 
 
@@ -279,8 +279,8 @@ class BatchProgress(Iterator[int]):
 def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
     """Return the estimated cost of each evaluation of a picture's losses.
 
-    The unit is the cost of one pixel of the canvas. There is one evaluation for each update, and a final
-    one for the result.
+    The unit is the cost of one pixel of a canvas. There is one evaluation for each update, and a
+    final one for the result.
     """
     costs = [update_cost(scale) for scale in scales for _ in range(scale.steps)]
     return [*costs, update_cost(scales[-1])]

@@ -20,7 +20,7 @@ from nst_jax.images.resizing import antialiased_masks
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
 # Values of the argument `reach` of `at_taps`, which makes a mask of the features at a tap (layer) from
-# a mask of pixels -> the positions (pixels of the feature map) that are then inside the mask.
+# a mask of pixels -> a description of the mask that is made. Positions are the pixels of a feature map.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",

@@ -101,7 +101,7 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
 
 
 def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
-    """Extend features on all four sides as `reflect` does, if they fill only a part of `x`.
+    """Extend features that fill only a part of `x` by mirroring, as `reflect` does.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left.
@@ -129,7 +129,7 @@ def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
 def reflect_sized_to_multiple(
     x: FeatureMap, multiple: int, size: RealSize
 ) -> tuple[FeatureMap, RealSize]:
-    """Extend features as `reflect_to_multiple` does, if they fill only a part of `x`.
+    """Extend features that fill only a part of `x` by mirroring, as `reflect_to_multiple` does.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `multiple`.
@@ -171,7 +171,7 @@ def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int) -> RealSize
 
 
 def _mirrored(x: Array, count: int, end: Array, axis: int) -> Array:
-    """Write from index `end` on the mirror image of the `count` lines before line `end - 1`."""
+    """Write the mirror image of the `count` lines before line `end - 1` into the lines from `end` on."""
     last = lax.dynamic_slice_in_dim(x, end - 1 - count, count, axis)
     return lax.dynamic_update_slice_in_dim(x, lax.rev(last, (axis,)), end, axis)
 

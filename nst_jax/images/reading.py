@@ -51,8 +51,8 @@ def load(path: Source, *, argument: str = "path") -> HostImage:
       [h, w, 3] float32, sRGB in [0, 1]; transparent parts are composited over white.
 
     Raises:
-      ValueError: as in `read`.
-      TypeError: as in `read`.
+      ValueError: if the file is missing, damaged, no picture, or cannot be decoded; see `read`.
+      TypeError: if `path` is no path, bytes or binary file object.
 
     Example:
       >>> import tempfile, pathlib

@@ -150,7 +150,7 @@ ABSOLUTE_PART = 1e-4
 def gaussian_target(style: Moments) -> GaussianTarget:
     """Return the mean of a style's features, their covariance, and its matrix square root.
 
-    To the covariance, the identity matrix times 1e-4 is added.
+    First, the identity matrix times 1e-4 or more is added to the covariance; see `_regular_covariance`.
     """
     matrix = _regular_covariance(style, 1.0, ABSOLUTE_PART)
     return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])
@@ -209,7 +209,7 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
 
     This is the mean and the mean square of the style's features, and the trace and the square root of
     their covariance. Before trace and root are computed, the covariance is divided by the mean square,
-    and the identity matrix times 1e-3 is added.
+    and the identity matrix times 1e-3 or more is added, see `_regular_covariance`.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)

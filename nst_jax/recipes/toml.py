@@ -71,7 +71,8 @@ def to_toml(recipe: Recipe, controls: Mapping[str, Any] = NO_CONTROLS) -> str:
 
     Args:
       recipe: a recipe without arrays, whose functions and dataclasses all have names in `walk.CHOICES`.
-      controls: the table `controls`, as `recipe_and_controls` returns it.
+      controls: names of pictures, such as masks: the table `controls` that `recipe_and_controls`
+        returns.
 
     Returns:
       Text from which `recipe_and_controls` reads the same recipe and controls. Without controls,
@@ -228,7 +229,7 @@ def recipe_and_controls(
     part and styles of single layers, which commands read when they paint with this file.
 
     Args:
-      text: as in `from_toml`, perhaps with a table `controls`.
+      text: TOML that `from_toml` accepts, perhaps with a table `controls` in addition.
       argument: what the caller calls the text, shown in error messages.
 
     Returns:
@@ -236,7 +237,8 @@ def recipe_and_controls(
       meaning is not checked here.
 
     Raises:
-      ValueError: as in `from_toml`, but not for a table `controls`.
+      ValueError: if the text is not TOML; for unknown keys and names; and for values of a wrong type or
+        out of range.
 
     Example:
       >>> text = 'base = "tf"\n[controls]\nprotect = "face.png:0.5"'

@@ -444,7 +444,9 @@ def groups_here(job: BatchJob) -> list[Group]:
 def _programs_of(
     parts: Sequence[Group], chunk: int | None = None, mesh: sharding.AnyMesh | None = None
 ) -> dict[Any, int]:
-    """Return a key for each set of programs that groups run -> its number of programs, one per scale.
+    """Return a key for each different set of programs that groups run -> the number of its programs.
+
+    A set has one program for each scale (resolution).
 
     It is assumed that a group fits into memory; if not, it is painted in smaller chunks, whose programs
     are known only then.
