@@ -356,7 +356,7 @@ def _name(thing: Any) -> str:
 _known: set[type] = set()  # types of named tuples registered with `jax.export`
 _registering = (
     threading.Lock()
-)  # `jax.export` refuses a type that another thread has just registered
+)  # held while types are registered, since `jax.export` refuses a type that is registered twice
 
 
 def _register_records(arguments: tuple[Any, ...]) -> None:

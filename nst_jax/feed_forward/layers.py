@@ -171,7 +171,7 @@ def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int) -> RealSize
 
 
 def _mirrored(x: Array, count: int, end: Array, axis: int) -> Array:
-    """Write the mirror image of the `count` lines before line `end - 1` into the lines from `end` on."""
+    """Mirror the `count` lines before line `end - 1`, and write them from line `end` on."""
     last = lax.dynamic_slice_in_dim(x, end - 1 - count, count, axis)
     return lax.dynamic_update_slice_in_dim(x, lax.rev(last, (axis,)), end, axis)
 

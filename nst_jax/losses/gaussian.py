@@ -58,11 +58,12 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 def masked_moment_sums(
     features: FeatureMap, mask: PositionMask, products: lax.Precision = lax.Precision.HIGHEST
 ) -> Moments:
-    """Return the same sums as `moment_sums`, but with each position counted T² times.
+    """Return the same sums as `moment_sums`, but with the weight T² for each position.
 
     T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
-    T² f and T² f fᵀ. If the features were multiplied by T first, as `gram_matrices.masked_gram` does,
-    the first sum would be that of T f; divided by the sum of T², it would not be a mean of f.
+    T² f and T² f fᵀ. For the first sum, features are multiplied by T², and not by T as in
+    `gram_matrices.masked_gram`: the sum of T f, divided by the sum of T², would not be a weighted mean
+    of f.
     """
     del products  # all bits of float32 are used instead, as in `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)

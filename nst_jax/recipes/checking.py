@@ -275,8 +275,8 @@ def _check_pictures(pictures: Pictures) -> None:
                 f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
                 f"`recipe.replace({name}=...)` makes one from a number"
             )
-        # Only the numbers of this package's rules are checked, since those of a user's own rule may be
-        # something other than pixels.
+        # Only the numbers of this package's size rules are checked, since those of a user's own size
+        # rule may be something other than pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)
