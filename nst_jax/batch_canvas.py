@@ -156,9 +156,8 @@ class BatchCanvas:
                     styles[name] = pieces.styles(pictures)
                     continue
                 styles[name] = [pieces.statistics(picture) for picture in pictures]
-        # The targets need no `vmap` over the pictures. Of the recipe's numbers that may differ between
-        # pictures, only the weights by which styles are blended affect the targets, and the loop below
-        # applies them picture by picture.
+        # No `vmap` is needed: of the numbers that may differ between pictures, targets depend only on
+        # the weights of blended styles, which this loop applies to one picture at a time.
         targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
