@@ -27,7 +27,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def _shortened(name: str) -> str:
-    """Return a file's name; if it exceeds `LONGEST_NAME` bytes, its beginning and a hash of it all."""
+    """Return a file's name; if it is longer than `LONGEST_NAME` bytes, its beginning and its hash."""
     data = os.fsencode(name)
     if len(data) <= LONGEST_NAME:
         return name
@@ -183,7 +183,7 @@ def remove_leftovers(paths: Iterable[PathLike]) -> None:
     """Remove the temporary files of processes that were killed while they wrote one of `paths`.
 
     Temporary files that are still being written are locked, and stay. If the system or the disk has no
-    locks, it cannot be known which these are, so nothing is removed.
+    locks, it cannot be known which files are still being written, so nothing is removed.
     """
     names: dict[Path, set[str]] = defaultdict(set)
     for path in paths:

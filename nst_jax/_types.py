@@ -70,7 +70,7 @@ class Guides(NamedTuple):
 
     There are r regions with styles of their own, and the rest of the canvas is one more region, with
     the default style. T is the value of a region's mask at a position of the features, from 0 to 1. In
-    the sums from which a style statistic is computed, the position counts T² times. See
+    the sums from which a style statistic is computed, the position has the weight T². See
     `controls.regions`.
     """
 
@@ -84,9 +84,9 @@ class Guides(NamedTuple):
     # at a tap sum to 1.
     shares: dict[str, Array]
     # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
-    # This is a dictionary from the tap at which it reads features to [h', w', 1], the square roots of
-    # the weights of the positions in this loss. Features are multiplied by them before the loss squares
-    # differences. Empty if nothing is protected.
+    # Tap that this loss reads -> [h', w', 1], the square roots of the weights of the positions in this
+    # loss. Features are multiplied by these roots before the loss squares differences. Empty if nothing
+    # is protected.
     held: dict[str, Array]
 
 
@@ -165,9 +165,9 @@ class State(NamedTuple):
     # The average of all canvases that were accepted at this scale, in which later canvases have more
     # weight; None if `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
-    # If the style loss finds matches once for each scale (see `losses.MatchingLoss`): for each of the n
-    # positions of the canvas's feature maps that it compares, the index of the position of the style's
-    # with which it compares it. None for all other style losses.
+    # For style losses that find matches only once for each scale (see `losses.MatchingLoss`): for each
+    # of n places of the canvas, the index of the place of the style with which the loss compares it.
+    # None for all other style losses.
     matches: Int[Array, "*batch n"] | None = None
 
 
@@ -196,10 +196,11 @@ class Checkpoint(NamedTuple):
     step: int  # updates so far, over all scales
     scale: int  # index of the scale of the canvas; 0 is the coarsest
     arrays: Mapping[str, Any]  # name -> leaf of the run's `State`; see `checkpoints.named_leaves`
-    history: Losses  # losses of all canvases so far, arrays [step + 1]
-    facts: Mapping[str, Any]  # what the results depend on, see `provenance.of_identity`
-    scales: Sequence[Mapping[str, Any]]  # all scales of the run, see `provenance.of_scales`
-    device: Mapping[str, str]  # the device of the run, see `provenance.device`
+    history: Losses  # losses of the first canvas and after each update, arrays [step + 1]
+    # The settings of the recipe and the hashes of all inputs, by name; see `provenance.of_identity`.
+    facts: Mapping[str, Any]
+    scales: Sequence[Mapping[str, Any]]  # for each scale, the sizes and the number of updates
+    device: Mapping[str, str]  # "platform" and "kind" of the device of the run
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds
 
 

@@ -156,8 +156,8 @@ class BatchCanvas:
                     styles[name] = pieces.styles(pictures)
                     continue
                 styles[name] = [pieces.statistics(picture) for picture in pictures]
-        # The targets need no `vmap` over the pictures. Of the recipe's numbers that may differ between
-        # pictures, they depend only on the weights by which styles are blended, which come in below.
+        # No `vmap` is needed: of the numbers that may differ between pictures, targets depend only on
+        # the weights of blended styles, which this loop applies to one picture at a time.
         targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
@@ -189,7 +189,7 @@ class BatchCanvas:
     def _at_scale(
         self, picture: Image, shape: Shape, array: Shape
     ) -> tuple[Resized, dict[str, Any]]:
-        """Return a picture at a scale, and the further arguments with which `Measuring` measures it.
+        """Return a picture at a scale, and further arguments for the computation of its features.
 
         In a bucket (an array that is larger than its picture, see `scaling.buckets`), the picture lies
         at the top left, and the further argument is `size`, its real (height, width). Without a bucket,
@@ -308,9 +308,10 @@ class BatchCanvas:
             )
         if exact is None:
             return state
-        # `exact` has the first canvases in the optimiser's pixels. They replace those that were
-        # converted from images, which has rounded them. Each field of the state gets a separate copy:
-        # the state's buffers are donated to the compiled loop, and no buffer can be donated twice.
+        # `exact` has the first canvases in the pixel convention in which the optimiser works. They
+        # replace the canvases that were converted from images, since the conversion has rounded these.
+        # Each field of the state gets a separate copy: the state's buffers are donated to the compiled
+        # loop, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
 
@@ -348,9 +349,10 @@ class BatchCanvas:
     def _starts(self) -> tuple[Image, np.ndarray | None]:
         """Return the images [members, h, w, 3] from which the chunk starts, and their exact canvases.
 
-        Some recipes define their first canvas in the pixels that the optimiser changes, such as BGR
-        from 0 to 255. The exact canvases are these pixels; a conversion from the images would round
-        them. They are None if the first canvas is defined as an image. See `prepare.exact_canvas`.
+        Some recipes define their first canvas in the pixel convention in which the optimiser works,
+        such as BGR from 0 to 255. The exact canvases have these pixels, which a conversion from the
+        images would round. They are None if the first canvas is defined as an image. See
+        `prepare.exact_canvas`.
         """
         images: list[Any] = []
         canvases: list[np.ndarray] = []

@@ -436,15 +436,15 @@ def dream_planned(
       guide: the guide [h', w', 3], or None.
       settings: the settings, as `settings_of` checks and returns them.
       plan: the plan from `plan_dream`.
-      key: a JAX random key for the shifts.
-      every: number of steps between two `DreamShot`s, or an iterable of such numbers. Enlarging the
-        canvas to the next octave counts as the last step of an octave.
+      key: a JAX random key for the random shift of the picture before each step.
+      every: number of steps from one yielded `DreamShot` to the next, or an iterable of such numbers.
+        The last step of an octave includes enlarging the canvas to the next octave.
       programs: the compiled functions; default: `PROGRAMS`.
       begin: a function that starts work, possibly in another thread; see `canvas.Begin`. With it, the
         picture and the programs of the next octave are made during the current one, if memory can hold
         both octaves. With None, they are made when the next octave begins.
-      watch: waits while the guide's features are computed, and may end the run by an exception; with
-        None, the run just waits.
+      watch: an object that waits until the guide's features are computed; it may end the run earlier by
+        an exception. None: a `Watch`, which only waits.
 
     Yields:
       `DreamShot`s: before the first step, after every interval, and at the end. If the maximised values

@@ -2,12 +2,12 @@
 
 All functions can be traced by JAX, so the loop for a batch is a `vmap` of the loop for one canvas.
 
-The canvas is the picture that is optimised. It is stored in the recipe's coordinates, an affine map of
-the image. A state carries two canvases: one whose losses are known, and the pending canvas, whose
-losses the next step computes. So a step costs one evaluation of loss and gradient, and the losses of
-the first canvas are computed by the same compiled program as those of all others. Between two scales
-(resolutions), `hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's
-state.
+The canvas is the picture that is optimised. It is stored in the recipe's pixel convention
+(`Descent.coordinates`), such as BGR with the mean subtracted, an affine map of the sRGB image. A state
+has two canvases: one whose losses are known, and the pending canvas, whose losses the next step
+computes. So a step costs one evaluation of loss and gradient, and the losses of the first canvas are
+computed by the same compiled program as those of all others. Between two scales (resolutions),
+`hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's state.
 """
 
 from typing import Any, NamedTuple
@@ -37,7 +37,8 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 
     Args:
       image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
-      recipe: the recipe of the run; only its coordinates, optimiser and losses matter here.
+      recipe: the recipe of the run. Only its optimiser, its losses and the pixel convention of its
+        canvas, `descent.coordinates`, matter here.
       bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
@@ -45,7 +46,8 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 
     Raises:
       TypeError: if `image` is not an array.
-      ValueError: if its shape does not end in (h, w, 3), or its numbers are not floating point.
+      ValueError: if the last axis of `image` does not have length 3, or its numbers are not floating
+        point.
     """
     _checks.array("image", image, "the order is init(image, recipe)")
     _checks.image_shape("image", image.shape, smallest=1)
@@ -84,7 +86,8 @@ def match(
       state: the state from `init`.
       targets: the targets from `measure`.
       content: [h, w, 3] in [0, 1], of the size of the canvas.
-      recipe: as in `step`. (Losses that need matches cannot be computed on several devices.)
+      recipe: losses, network settings, and pixel convention of the canvas. (Losses that need matches
+        cannot be computed on several devices.)
       first: whether this is the coarsest scale. At the coarsest scale, matches are found for the
         features of the content; at later scales, for the features of a mixture of canvas and content,
         see `correspondence.searched`. A static argument.
@@ -129,8 +132,9 @@ def step(
         of the canvas with the content in place of these parts, see `controls.with_kept`. If they have a
         `size`, only the top left part of the canvas, of this (height, width), is painted; pixels
         outside of this part neither affect the losses nor change.
-      recipe: losses, loss weights, network settings, coordinates and optimiser. If the precision is
-        `AUTO`, the platform of JAX's default device decides on it when the function is traced.
+      recipe: losses, loss weights, network settings, optimiser, and pixel convention of the canvas. If
+        the precision is `AUTO`, the platform of JAX's default device decides on it when the function is
+        traced.
       bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
@@ -223,7 +227,7 @@ def run(
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `run`.
       targets: the targets from `measure`.
-      recipe: losses, loss weights, network settings, coordinates and optimiser, as for `step`.
+      recipe: losses, loss weights, network settings, optimiser, and pixel convention of the canvas.
       steps: number of steps; it is traced, so that another number does not compile another program.
       bands: how the canvas is distributed over several devices; None means one device.
 

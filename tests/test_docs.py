@@ -410,6 +410,7 @@ MORE_COMMANDS = (
 # (`test_standard_streams`), weights that this package does not have, a server; each has its own tests.
 ELSEWHERE = {
     *("--devices", "--cluster", "--runner", "--resume", "-", "demo", "web", "onnx", "tflite"),
+    "warm",  # here, programs are not kept
     *("vgg19-dcbb9e9d.pth", "vgg19.h5", "starry.mp4", "step", "compared.svg", "by_map.png", "maps"),
 }
 
@@ -426,6 +427,7 @@ def test_all_other_commands_run_in_their_order(page, tmp_path, monkeypatch, capf
     for words in found:
         write_inputs(words, written)
         if words[0] == "recipes" and "show" in words:  # `> mine.toml`
+            capfd.readouterr()  # what earlier commands printed
             assert cli.main(words) == 0
             Path("mine.toml").write_text(capfd.readouterr().out)
             continue
@@ -476,10 +478,15 @@ def write_inputs(words, written):
 
 
 def write_input(path):
-    """Write a painting, a photo, or, under the suffix .png, a mask of the photo's left half."""
+    """Write a painting, a photo, or, under the suffix .png, a mask of the left half of either.
+
+    `upper.png` is a mask of a painting, all others are masks of the photo.
+    """
     if path.suffix == ".png":
-        with Image.open(images.SAMPLES["chelsea"]) as photo:
-            mask = Image.new("L", photo.size)
+        with Image.open(
+            images.SAMPLES["starry_night" if path.stem == "upper" else "chelsea"]
+        ) as of:
+            mask = Image.new("L", of.size)
         mask.paste(255, (0, 0, mask.width // 2, mask.height))
         mask.save(path)
         return

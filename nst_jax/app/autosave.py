@@ -105,8 +105,8 @@ def check_disk_space(job: PictureJob) -> None:
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
     """Return when each canvas up to a checkpoint was painted, in seconds since the first canvas.
 
-    There is a number for the start and one for the canvas after each update. All numbers are 0 if the
-    checkpoint has no valid times.
+    There is a number for the first canvas and one for the canvas after each update. All numbers are 0
+    if the checkpoint has no valid times.
     """
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
@@ -133,7 +133,7 @@ class CheckpointWriter:
           job: the checked inputs and options of the run.
           ends: for each scale, the number of updates after which it ends, counted from the beginning
             of the run.
-          clock: returns seconds; tests pass their own.
+          clock: a function that returns the time in seconds; tests pass a clock of their own.
         """
         self._path, self._every = job.outputs.checkpoint, job.outputs.checkpoint_every
         self._ends, self._clock = ends, clock

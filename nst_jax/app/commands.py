@@ -241,8 +241,15 @@ def _check_planned(
 
 
 def warm(chosen: Chosen) -> None:
+<<<<<<< HEAD
     """Compile the programs of buckets, and print what is kept."""
     exit_on_signals()
+=======
+    """Compile programs ahead of later commands, and print how many files of programs are stored.
+
+    The programs paint in buckets: square arrays in which pictures of many shapes can lie.
+    """
+>>>>>>> m3
     side = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     if init_file is not None:
@@ -287,7 +294,7 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
     Raises:
       ValueError: if Ray is used together with `--devices` or `--bands`, if there are fewer devices than
-        `--devices` asks for, or if their number is not a multiple of `--bands`.
+        `--devices` asks for, or if the number of devices is not a multiple of `--bands`.
     """
     if chosen.get("runner") == "ray":
         for name, unset in (("devices", None), ("bands", 1)):

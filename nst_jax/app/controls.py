@@ -34,7 +34,8 @@ class ReadControls(NamedTuple):
     regions: tuple[Region, ...] = ()
     protect: Protect | None = None
     files: Mapping[str, Picture] = {}  # keys such as "region_1_mask" or "protect"
-    # What the metadata says of a style that was combined from two; empty if none was.
+    # With `--style-fine`, which combines the style from two pictures: facts on this step, for the
+    # metadata of the result. Otherwise empty.
     combined: Mapping[str, Any] = {}
 
     def region_styles(self, styles: Sequence[Picture]) -> list[Picture]:
@@ -52,7 +53,8 @@ class ReadControls(NamedTuple):
     def facts(self) -> dict[str, Any]:
         """Return the numbers of the controls, for a picture's metadata.
 
-        These are the weights of the regions, the amount of protection, and how the style was combined.
+        These are the weights of the regions, the amount of protection, and, with `--style-fine`, the
+        recipe and size with which the style was combined from two pictures.
         """
         return numbers_of(self.regions, self.protect) | dict(self.combined)
 
@@ -220,8 +222,8 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
-      styles: the style pictures of the run. With colour-coded maps there must be only one; the second
-        map is drawn over it.
+      styles: the style pictures of the run. With colour-coded maps there must be only one, since the
+        second map is drawn for this picture.
 
     Raises:
       ValueError: if a file is no picture or no mask, if both `regions` and `region_maps` are given, or

@@ -12,8 +12,8 @@ from click.shell_completion import CompletionItem
 
 from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean
 
-# The path of a style, and its share: its weight if several styles are blended, or None if none was
-# given.
+# The path of a style, and its share, which is its weight if several styles are blended. The share is
+# None if none was typed.
 StyleShare: TypeAlias = tuple[Path, float | None]
 
 

@@ -1,8 +1,8 @@
 """The preview of a run: a picture that is shown until the run has painted something.
 
 A run is the painting of one picture by optimisation. The preview has the same content and styles, but
-is painted in a single pass of a feed-forward network. It is always painted on a CPU: an accelerator has
-to compile and to paint the run itself meanwhile.
+is painted in a single pass of a feed-forward network. It is always painted on a CPU, since an
+accelerator is busy with the run itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,13 +38,13 @@ LARGEST = 384  # longest side of a preview in px; painting a larger one would ta
 # accelerator does not wait.
 PATIENCE = 1.5
 
-# A larger file is not searched for the mark of a preview: a preview has `LARGEST` x `LARGEST` px or
-# less, of at most 4 bytes each.
+# Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at
+# most `LARGEST` x `LARGEST` px of at most 4 bytes each.
 LARGEST_FILE = 2**20
 
 
 class Preview(AbstractContextManager):
-    """A fast approximate result, which the result file has until the run writes its first canvas.
+    """A fast approximate result, which is in the result's file until the run writes a canvas there.
 
     The run has its first canvas only when it has computed its targets and compiled its programs, which
     may take a minute. The preview is painted in a second thread. It replaces the picture of an earlier
@@ -67,8 +67,8 @@ class Preview(AbstractContextManager):
         Args:
           outputs: the files that the run writes.
           display: shows a line when the preview has been written, or why it cannot be written.
-          piped: whether the picture goes to standard output at the end. It takes one picture, so there
-            is no preview.
+          piped: whether the picture goes to standard output at the end. Standard output takes only one
+            picture, so there is then no preview.
         """
         self.written = False
         self._piped = piped
@@ -87,7 +87,9 @@ class Preview(AbstractContextManager):
         self.close()  # if the second thread is writing the preview, this waits for it
         self._pool.shutdown(wait=False, cancel_futures=True)
         busy = self._painted is not None and not self._painted.done()
-        # Of several processes, each has to leave the cluster at its end, which Python's clean-up does.
+        # If the second thread still paints, Python's clean-up would wait for it, so `leave_threads`
+        # makes the process end without the clean-up. But one of several processes needs it to leave
+        # their cluster.
         if busy and jax.process_count() == 1:
             interrupts.leave_threads()
         if self.written and not self._accepted:
@@ -106,16 +108,16 @@ class Preview(AbstractContextManager):
         """Begin to paint the preview, if the run should have one.
 
         If the preview would replace an existing picture, only `accept` writes it. Otherwise, the second
-        thread writes it as soon as it is painted. On a CPU this method waits for the preview: with
-        `--every`, by which unfinished canvases are written during the run, until it is written, and
-        without it for at most `PATIENCE` seconds. On an accelerator this method does not wait.
+        thread writes it as soon as it is painted. On a CPU this method waits until the preview is
+        written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to write
+        unfinished canvases. On an accelerator this method does not wait.
 
         Args:
           content: the content picture.
           styles: the style pictures.
           recipe: the recipe of the run.
           shape: (height, width) of the result.
-          given: regions, protection and opacities of the run, checked; None if there are none.
+          given: the checked regions, protected part and opacities of the run; None if there are none.
           inputs: the input files by role, whose names and digests are embedded in the preview.
         """
         if not self._is_wanted():
@@ -160,9 +162,9 @@ class Preview(AbstractContextManager):
 
         Args:
           content: the content picture.
-          replace: whether the preview may be written over the picture of an earlier run. It must not be
-            while the input of the new run may still turn out to be invalid. A region may be found
-            empty, for instance, when the targets are computed.
+          replace: whether the preview may be written over the picture of an earlier run. This must be
+            False as long as the input of the new run may turn out to be invalid: a region, for
+            instance, may be found empty when the targets are computed.
         """
         self._accepted = True
         if self._painted is not None and self._replaces and replace:
@@ -222,7 +224,7 @@ def _is_preview(path: Path) -> bool:
 
 
 def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function with another default device of jax in this thread; None changes nothing."""
+    """Call a function with `device` as jax's default device in this thread; None changes nothing."""
     if device is None:
         return work(*arguments)
     with jax.default_device(device):

@@ -254,8 +254,8 @@ class Kept:
             return self._function(*(values[:-1] if by_keyword else values), **named, **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
-        # jax exports for its default backend. A program for the CPU beside an accelerator, as that of a
-        # preview, needs its platform named.
+        # jax exports for its default backend. If that is an accelerator, the platform of a program for
+        # the CPU, such as that of a preview, must be named.
         platforms = ["cpu"] if default_platform() == "cpu" else None
         return bytes(export.export(jitted, platforms=platforms)(*leaves).serialize())
 
@@ -356,7 +356,7 @@ def _name(thing: Any) -> str:
 _known: set[type] = set()  # types of named tuples registered with `jax.export`
 _registering = (
     threading.Lock()
-)  # `jax.export` refuses a type that another thread has just registered
+)  # held while types are registered, since `jax.export` refuses a type that is registered twice
 
 
 def _register_records(arguments: tuple[Any, ...]) -> None:

@@ -112,7 +112,7 @@ class Display:
             self._bar.stop()
 
     def stage(self, what: str, rest: str) -> None:
-        """Show what is being done, for the time in which no unit of work is finished yet.
+        """Show what is being done, until the first unit of work is finished.
 
         Without a bar, at most one line is printed every `LINE_SECONDS` seconds.
 
@@ -181,7 +181,7 @@ class GroupWork(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """Estimated cost of all evaluations of the losses, in pixels; only for comparing groups."""
+        """Estimated cost of all evaluations of the losses; the cost of one pixel of a canvas is 1."""
         return self.pictures * sum(_evaluation_costs(self.scales))
 
 
@@ -277,9 +277,10 @@ class BatchProgress(Iterator[int]):
 
 
 def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
-    """Return the cost, in pixels, of each evaluation of a picture's losses.
+    """Return the estimated cost of each evaluation of a picture's losses.
 
-    There is one evaluation for each update, and a final one for the result.
+    The unit is the cost of one pixel of a canvas. There is one evaluation for each update, and a
+    final one for the result.
     """
     costs = [update_cost(scale) for scale in scales for _ in range(scale.steps)]
     return [*costs, update_cost(scales[-1])]

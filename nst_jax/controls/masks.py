@@ -20,7 +20,7 @@ from nst_jax.images.resizing import antialiased_masks
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
 # Values of the argument `reach` of `at_taps`, which makes a mask of the features at a tap (layer) from
-# a mask of pixels -> the positions (pixels of the feature map) that are then inside the mask.
+# a mask of pixels -> a description of the mask that is made. Positions are the pixels of a feature map.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",
@@ -187,7 +187,8 @@ def at_taps(
     inside = (masks >= THRESHOLD).astype(masks.dtype)
     # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
     # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
-    # that of the preceding layer, by the windows of each convolution and pooling.
+    # the `spread` of the preceding layer, since each convolution and pooling reads windows of
+    # positions.
     spread = inside if reach == "all" else 1 - inside
     layers = list(LAYERS)
     found, block = {}, 0
@@ -211,7 +212,10 @@ def _dilated(masks: Float[Array, "h w n"], radius: int) -> Float[Array, "h w n"]
 
 
 def _pooled(masks: Float[Array, "h w n"], ceil: bool) -> Float[Array, "h2 w2 n"]:
-    """Return the largest value in each of the 2 x 2 windows that the network's poolings have."""
+    """Return the largest value in each 2 x 2 window of a pooling.
+
+    If `ceil`, an odd last row or column is pooled by itself; if not, it is dropped.
+    """
     odd = [side % 2 for side in masks.shape[:2]]
     if not ceil:
         height, width = (side - rest for side, rest in zip(masks.shape[:2], odd, strict=True))

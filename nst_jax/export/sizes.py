@@ -23,7 +23,7 @@ SizeOrAny: TypeAlias = tuple[int, int] | str  # (height, width) in px, or "any"
 
 
 def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict[str, Any]:
-    """Return the lengths of the sides of pictures for which a program is exported.
+    """Return the heights and widths of the input pictures for which a program is exported.
 
     Args:
       program: the program.
@@ -32,8 +32,8 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
         take no style picture.
 
     Returns:
-      A number of pixels or a symbolic size for each of the program's sides, by name, such as
-      `"height"`.
+      A number of pixels or a symbolic size for each height and width among the program's inputs, by
+      name, such as `"height"`.
     """
     chosen: dict[str, Any] = {
         side: ANY if both == ANY else both[index]

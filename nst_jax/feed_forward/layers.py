@@ -96,16 +96,17 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
 
 
 # The functions here whose argument is the real size of features, a (height, width) at runtime, serve
-# features that fill only the top left part of their arrays; see `nst_jax._real_size`. They accept and
-# return arbitrary values elsewhere, even NaN: nothing outside reaches a value inside.
+# features that fill only the top left part of their arrays; see `nst_jax._real_size`. Outside this
+# part, they accept and return arbitrary values, even NaN: no value outside affects a value inside.
 
 
 def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
-    """Extend features on all four sides by mirroring them, as `reflect` does, at their real border.
+    """Extend features that fill only a part of `x` by mirroring, as `reflect` does.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left.
-      margin: number of pixels to add on each side; no real side may be less than `margin + 1`.
+      margin: number of pixels to add on each side; no side of the features may have fewer than
+        `margin + 1` pixels.
       size: the (height, width) of the features.
 
     Returns:
@@ -128,18 +129,20 @@ def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
 def reflect_sized_to_multiple(
     x: FeatureMap, multiple: int, size: RealSize
 ) -> tuple[FeatureMap, RealSize]:
-    """Extend features below and at the right by mirroring, as `reflect_to_multiple` does.
+    """Extend features that fill only a part of `x` by mirroring, as `reflect_to_multiple` does.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `multiple`.
-      multiple: the number that shall divide the real height and width.
+      multiple: the number that shall divide the height and width of the extended features.
       size: the (height, width) of the features, at least `multiple`.
 
     Returns:
-      Features of the shape of `x`, and their larger real size.
+      An array of the shape of `x` with the extended features at the top left, and their (height,
+      width).
     """
     for axis, side in ((x.ndim - 3, size[0]), (x.ndim - 2, size[1])):
-        # One row less than `multiple` is the most that can be missing; what is too much lies outside.
+        # At most `multiple - 1` lines (rows or columns) are missing, so as many are always written.
+        # Surplus lines lie outside the returned real size, where values do not matter.
         beyond = jnp.zeros_like(lax.slice_in_dim(x, 0, multiple - 1, axis=axis))
         wide = _mirrored(lax.concatenate([x, beyond], axis), multiple - 1, side, axis)
         x = lax.slice_in_dim(wide, 0, x.shape[axis], axis=axis)
@@ -155,7 +158,7 @@ def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int) -> RealSize
       multiple: the number that must divide h and w.
 
     Raises:
-      ValueError: if it does not.
+      ValueError: if h or w is not divisible by `multiple`.
     """
     height, width = shape[-3:-1]
     if height % multiple or width % multiple:
@@ -168,7 +171,7 @@ def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int) -> RealSize
 
 
 def _mirrored(x: Array, count: int, end: Array, axis: int) -> Array:
-    """Write `count` mirrored lines behind those before `end`; the last line itself is not repeated."""
+    """Mirror the `count` lines before line `end - 1`, and write them from line `end` on."""
     last = lax.dynamic_slice_in_dim(x, end - 1 - count, count, axis)
     return lax.dynamic_update_slice_in_dim(x, lax.rev(last, (axis,)), end, axis)
 
@@ -395,14 +398,14 @@ def normalized(
 def sized_instance_norm(
     x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize, *, epsilon: float = EPSILON
 ) -> FeatureMap:
-    """Scale and shift each channel as `instance_norm` does, with the statistics of real positions.
+    """Scale and shift each channel as `instance_norm` does, for features that fill only a part of `x`.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left.
-      gamma: as in `instance_norm`.
-      beta: as in `instance_norm`.
+      gamma: standard deviations of the result, [c] or [*batch, c].
+      beta: means of the result, of the same shape as `gamma`.
       size: the (height, width) of the features.
-      epsilon: as in `instance_norm`.
+      epsilon: added to the variance before its square root is taken.
     """
     wide = at_least_float32(x)
     height, width = as_counts(size, wide.dtype)

@@ -68,8 +68,8 @@ class Pass(NamedTuple):
     """Which layers are computed in one pass over all strips of a picture.
 
     Attributes:
-      first: index of the first layer that is computed. Its input is the features that an earlier pass
-        has last stored on the host, or the picture if none were stored.
+      first: index of the first layer that is computed. Its input is the features that were last stored
+        on the host, or the picture if none were stored yet.
       last: index of the last layer that is computed. The mean and variance of its convolved features
         are measured, for the layer's instance norm.
       kept: whether the features of the last layer are stored on the host, so that the next pass starts
@@ -379,7 +379,7 @@ class _Painter:
     def _pass(self, one: Pass, x: np.ndarray, rows: int, full: int) -> np.ndarray:
         """Compute the layers of one pass for all strips, and store the instance norm of its last layer.
 
-        The norm is the mean and variance over the whole picture; not every layer has one.
+        The norm is the mean and variance over the whole picture. Layers without a norm store none.
 
         Args:
           one: which layers the pass computes.

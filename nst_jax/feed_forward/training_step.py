@@ -72,7 +72,7 @@ def train_step(
       state: the state from `init_training` or an earlier update.
       crops: the batch, [n, h, w, 3] in 0..255; n is a multiple of the number of devices.
       style_targets: style tap (layer) -> what the loss compares the features at this layer with:
-        arrays [styles, ...] with one entry for each painting.
+        arrays [styles, ...] with one entry for each style.
       recipe: losses, loss weights and settings of VGG-19. Its precision is used for the network that is
         trained, too, but the trained parameters are always float32.
       optimizer: the update rule, with its learning rate and other numbers.
@@ -127,7 +127,7 @@ def _losses_and_gradient(
       network: parameters of the network that is trained.
       crops: the device's crops, [n, h, w, 3] in 0..255.
       style_targets: style tap (layer) -> what the loss compares the features at this layer with:
-        arrays [styles, ...] with one entry for each painting.
+        arrays [styles, ...] with one entry for each style.
       recipe: losses, loss weights, settings of VGG-19, and precision.
       first: index of the style in which the first crop of the whole batch is painted. It may be larger
         than the number of styles: the remainder of the division by this number is used.
@@ -164,7 +164,7 @@ def crop_losses(
       crops: the crops, [n, h, w, 3] in 0..255.
       styles: for each crop, the index of the style in which it is painted.
       style_targets: style tap (layer) -> what the loss compares the features at this layer with:
-        arrays [styles, ...] with one entry for each painting.
+        arrays [styles, ...] with one entry for each style.
       recipe: losses, loss weights, settings of VGG-19, and precision.
       step: number of updates so far. Style losses that make random choices use it, to make other
         choices in each update.

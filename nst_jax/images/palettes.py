@@ -24,7 +24,8 @@ RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inver
 # smaller than this.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
-# The filter that smooths a and b weighs a pixel by exp(-`SHARPNESS` |difference of L|).
+# The filter that smooths a and b replaces them by a weighted mean over 3 x 3 pixels. The weight of each
+# is exp(-`SHARPNESS` |d|), where d is the difference of its L to that of the pixel in the middle.
 SHARPNESS = 10.0
 
 
@@ -82,9 +83,10 @@ def recoloured(
     The lightness L is that of `image`, limited to the style's range of L. The axes a and b are those of
     `content`, moved to the mean and covariance of the style's, and smoothed by five rounds of a joint
     bilateral filter: each pixel becomes the mean of the 3 x 3 pixels around it, weighted by
-    exp(-10 |difference of L|). Finally, L, a and b are limited to the style's ranges. If the style is
-    grey, that is, if its a and b hardly vary, one thing is different: the L of `image` and the a and b
-    of `content` are moved together to the style's mean and covariance, before a and b are smoothed.
+    exp(-10 |d|), where d is the difference of the L of two pixels. Finally, L, a and b are limited to
+    the style's ranges. If the style is grey, that is, if its a and b hardly vary, one thing is
+    different: the L of `image` and the a and b of `content` are moved together to the style's mean and
+    covariance, before a and b are smoothed.
 
     The formula of OKLab is meant for linear RGB; like the authors' code, this function applies it to
     sRGB.

@@ -51,8 +51,8 @@ def load(path: Source, *, argument: str = "path") -> HostImage:
       [h, w, 3] float32, sRGB in [0, 1]; transparent parts are composited over white.
 
     Raises:
-      ValueError: as in `read`.
-      TypeError: as in `read`.
+      ValueError: if the file is missing, damaged, no picture, or cannot be decoded; see `read`.
+      TypeError: if `path` is no path, bytes or binary file object.
 
     Example:
       >>> import tempfile, pathlib
@@ -115,8 +115,9 @@ def glance(path: Source, *, argument: str = "path") -> Glance:
       A `Glance`.
 
     Raises:
-      ValueError: as in `read`, except for what only decoding can find: some kinds of damage, too little
-        memory, and grey values of unclear meaning.
+      ValueError: if the file is missing, damaged, too large or no picture; see `read`. What only
+        decoding can find is not reported: some kinds of damage, too little memory, and grey values of
+        unclear meaning.
 
     Example:
       >>> from nst_jax import images
@@ -140,7 +141,8 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
       The metadata, or None if none was embedded in this picture or film.
 
     Raises:
-      ValueError: as in `read`, and if the metadata is damaged.
+      ValueError: if the file is missing, damaged or no picture, as in `read`, or if the metadata is
+        damaged.
 
     Example:
       >>> from nst_jax import images

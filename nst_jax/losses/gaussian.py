@@ -43,11 +43,11 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 
     With F the features as an [h * w, c] matrix, these are the sum of its rows, and FᵀF.
 
-    `products`, the precision that a style loss is given, is not used: the matrix product FᵀF always
-    uses all bits of float32. If the second moment S were rounded more coarsely than the mean m, as in
-    tensorfloat32, the covariance S - m mᵀ would have negative eigenvalues where features hardly vary.
-    For bfloat16 features this takes no more time, since a product of two bfloat16 numbers is exact in
-    float32.
+    `products`, the precision of matrix products that every style loss gets as an argument, is not used:
+    the matrix product FᵀF always uses all bits of float32. If the second moment S were rounded more
+    coarsely than the mean m, as in tensorfloat32, the covariance S - m mᵀ would have negative
+    eigenvalues where features hardly vary. For bfloat16 features this takes no more time, since a
+    product of two bfloat16 numbers is exact in float32.
     """
     del products
     return Moments(
@@ -58,11 +58,12 @@ def moment_sums(features: FeatureMap, products: lax.Precision = lax.Precision.HI
 def masked_moment_sums(
     features: FeatureMap, mask: PositionMask, products: lax.Precision = lax.Precision.HIGHEST
 ) -> Moments:
-    """Return the same sums as `moment_sums`, but with each position counted T² times.
+    """Return the same sums as `moment_sums`, but with the weight T² for each position.
 
     T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
-    T² f and T² f fᵀ. If the features were multiplied by T first, as `gram_matrices.masked_gram` does,
-    the first sum would be that of T f; divided by the sum of T², it would not be a mean of f.
+    T² f and T² f fᵀ. For the first sum, features are multiplied by T², and not by T as in
+    `gram_matrices.masked_gram`: the sum of T f, divided by the sum of T², would not be a weighted mean
+    of f.
     """
     del products  # all bits of float32 are used instead, as in `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
@@ -150,7 +151,7 @@ ABSOLUTE_PART = 1e-4
 def gaussian_target(style: Moments) -> GaussianTarget:
     """Return the mean of a style's features, their covariance, and its matrix square root.
 
-    To the covariance, the identity matrix times 1e-4 is added.
+    First, the identity matrix times 1e-4 or more is added to the covariance; see `_regular_covariance`.
     """
     matrix = _regular_covariance(style, 1.0, ABSOLUTE_PART)
     return GaussianTarget(style.first, matrix, plain_roots(matrix)[0])
@@ -209,7 +210,7 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
 
     This is the mean and the mean square of the style's features, and the trace and the square root of
     their covariance. Before trace and root are computed, the covariance is divided by the mean square,
-    and the identity matrix times 1e-3 is added.
+    and the identity matrix times 1e-3 or more is added, see `_regular_covariance`.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)

@@ -175,7 +175,7 @@ def hypercolumn_costs(
     pictures: Sequence[Mapping[str, Any]],
     shapes: Sequence[Shape],
 ) -> MatchingCosts:
-    """Return the memory and arithmetic of `NEAREST_HYPERCOLUMNS`.
+    """Return the memory and the number of operations that `NEAREST_HYPERCOLUMNS` needs.
 
     Args:
       features: arrays with the shapes of the canvas' features at each style tap (layer).
@@ -289,7 +289,7 @@ def nearest_costs(
     pictures: Sequence[Mapping[str, Any]],
     shapes: Sequence[Shape],
 ) -> MatchingCosts:
-    """Return the memory and arithmetic of `NEAREST_BY_TAP`.
+    """Return the memory and the number of operations that `NEAREST_BY_TAP` needs.
 
     Args:
       features: arrays with the shapes of the canvas' features at each style tap (layer).

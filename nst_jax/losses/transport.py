@@ -173,8 +173,9 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 # pixels of the content. This is the largest number of these pixels.
 PLACES = 1024
 
-# Colours and features of a style are read once for each scale (resolution): `DRAWS` times, each time at
-# up to `PLACES_OF_STYLE` random pixels, all different. Two of these samples may have pixels in common.
+# At the beginning of each scale (resolution), `DRAWS` random samples of the pixels of a style are
+# drawn, and their colours and features are read. A sample has up to `PLACES_OF_STYLE` pixels, all
+# different; two samples may have pixels in common.
 PLACES_OF_STYLE = 1000
 DRAWS = 5
 

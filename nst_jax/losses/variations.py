@@ -111,8 +111,8 @@ def nine_point_differences(
     if where is not None:
         diagonal = jnp.where(where[:-1, :-1, None], diagonal, 0)
     # `crossing` is the sum of the squared differences of neighbours along the border. Each of two such
-    # neighbours has a copy beyond the border, which is diagonal to the other neighbour. So two
-    # diagonals have the same difference, and `crossing` is added twice.
+    # neighbours has a copy beyond the border, which is diagonal to the other neighbour. So two diagonal
+    # differences equal the difference of the two neighbours, and `crossing` is added twice.
     if size is None:
         rows, columns = right[..., (0, -1), :, :], down[..., :, (0, -1), :]
     else:

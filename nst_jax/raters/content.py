@@ -66,7 +66,7 @@ K1, K2 = 0.01, 0.03
 
 
 def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
-    """Return the mean structural similarity (SSIM) of two pictures, of their lumas.
+    """Return the mean structural similarity (SSIM) of the lumas of two pictures.
 
     The constants are those of the paper: Gaussian windows of 11 x 11 px with a standard deviation of
     1.5 px, K1 = 0.01 and K2 = 0.03, for lumas from 0 to 1. Windows that extend past the picture are

@@ -205,16 +205,16 @@ def with_options(
 
     Args:
       recipe: the recipe to change.
-      size: size of the content, and so of the canvas, as `with_sizes` takes it.
-      style_size: size of the style alone, as `with_sizes` takes it.
+      size: size of the content, and so of the canvas, such as 512 or "400x300"; see `with_sizes`.
+      style_size: size of the style alone, in the same forms as `size`.
       steps: number of updates.
-      precision: name of a precision of computation, as in `nst_jax.vgg.precision.precision_named`.
-      tile: side of the tiles in which a picture is computed, in px; or a word as in `tile_of`.
+      precision: name of a precision of computation, such as "bfloat16" or "auto".
+      tile: side of the tiles in which a picture is computed, in px; or "auto" or "off", see `tile_of`.
       style_scale: a factor for the sizes of all styles, or a list with a factor for each style.
-      colors: whose colours the result has, a word as in `recipes.Pictures`.
+      colors: whose colours the result has, such as "content"; `recipes.Pictures` has all choices.
       realism: how far the edges of the result are brought back to those of the content, from 0 (not at
         all) to 1.
-      strength: how strong the style is, as `with_strength` takes it.
+      strength: how strong the style is, from 0 to 1; see `with_strength`.
 
     Returns:
       The changed recipe.

@@ -48,7 +48,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
-    if type(recipe.pictures.realism) is int:  # so that a picture's metadata has 0.0, never 0
+    if type(recipe.pictures.realism) is int:  # so that metadata is the same for 0 and 0.0
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
@@ -275,8 +275,8 @@ def _check_pictures(pictures: Pictures) -> None:
                 f"`{name}`: expected a rule of `nst_jax.recipes.sizes`, got {rule!r}; "
                 f"`recipe.replace({name}=...)` makes one from a number"
             )
-        # Only the numbers of this package's rules are checked, since those of a user's own rule may be
-        # something other than pixels.
+        # Only the numbers of this package's size rules are checked, since those of a user's own size
+        # rule may be something other than pixels.
         if isinstance(rule, tuple(sizes.SIZE_RULES.values())):
             for number in jax.tree.leaves(rule):
                 _checks.number(name, number, least=sizes.SMALLEST, below=sizes.LARGEST + 1)

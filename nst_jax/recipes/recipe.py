@@ -214,7 +214,7 @@ class Terms:
 
     @property
     def every_style_tap(self) -> tuple[str, ...]:
-        """The names of all taps (layers) that the first or second style loss reads, not repeated."""
+        """The names of all taps (layers) that the first or second style loss reads, each once."""
         second = () if self.second_style is None else self.second_style.taps
         return tuple(dict.fromkeys((*self.style_taps, *second)))
 
@@ -292,8 +292,8 @@ class Terms:
     def searched(self) -> bool:
         """Whether a style loss looks for matches in the style before the first update of each scale.
 
-        A match is the position of the style's feature maps with which the loss compares a given
-        position of the canvas's.
+        For a position of the canvas's feature maps, its match is the position of the style's feature
+        maps with which the loss compares it.
         """
         return any(
             isinstance(loss, losses.MatchingLoss) and loss.matches is not None

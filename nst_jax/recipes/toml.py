@@ -41,7 +41,8 @@ HEADER = (
 # values of this preset.
 BASE = "base"
 
-# The key in a file, and in single values, for a strength of the style; see `changes.with_strength`.
+# The key for a strength of the style, in a file and among the `values` of `with_values`; see
+# `changes.with_strength`.
 STRENGTH = "strength"
 
 # The key in a file for a table that names pictures, which are no part of a recipe.
@@ -70,10 +71,12 @@ def to_toml(recipe: Recipe, controls: Mapping[str, Any] = NO_CONTROLS) -> str:
 
     Args:
       recipe: a recipe without arrays, whose functions and dataclasses all have names in `walk.CHOICES`.
-      controls: the table `controls`, as `recipe_and_controls` returns it.
+      controls: names of pictures, such as masks: the table `controls` that `recipe_and_controls`
+        returns.
 
     Returns:
-      Text from which `recipe_and_controls` reads the same, and `from_toml` if there are no controls.
+      Text from which `recipe_and_controls` reads the same recipe and controls. Without controls,
+      `from_toml` can read the recipe, too.
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
@@ -188,8 +191,8 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     A key that the text lacks has its default value or, if the text has a line such as `base = "tf"`,
     the value in that preset. A table with the key `kind`, such as `kind = "Adam"`, makes a new Adam, so
     the keys that this table lacks have the defaults of Adam. A table without `kind` changes single
-    values of the preset or, if the text names no preset, of the defaults. A key `strength` makes the
-    style of all that stronger or weaker, see `changes.with_strength`.
+    values of the preset or, if the text names no preset, of the defaults. If there is a key `strength`,
+    the style of the recipe that was read is then made stronger or weaker, see `changes.with_strength`.
 
     Args:
       text: TOML with keys that `to_toml` writes, and perhaps the keys `base` and `strength`.
@@ -226,7 +229,7 @@ def recipe_and_controls(
     part and styles of single layers, which commands read when they paint with this file.
 
     Args:
-      text: as in `from_toml`, perhaps with a table `controls`.
+      text: TOML that `from_toml` accepts, perhaps with a table `controls` in addition.
       argument: what the caller calls the text, shown in error messages.
 
     Returns:
@@ -234,7 +237,8 @@ def recipe_and_controls(
       meaning is not checked here.
 
     Raises:
-      ValueError: as in `from_toml`, but not for a table `controls`.
+      ValueError: if the text is not TOML; for unknown keys and names; and for values of a wrong type or
+        out of range.
 
     Example:
       >>> text = 'base = "tf"\n[controls]\nprotect = "face.png:0.5"'

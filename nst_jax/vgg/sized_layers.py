@@ -52,9 +52,10 @@ def convolve_sized(
     Args:
       padding: one of `PADDED`.
       x: [n, h, w, c]; the features are at the top left, and all else is zero.
-      kernel: as in `conv3x3`.
-      forms: as in `conv3x3`.
-      products: as in `conv3x3`.
+      kernel: the layer's weights, [3, 3, c, o].
+      forms: the kernel transposed, and perhaps transformed for Winograd convolution, or None; see
+        `conv3x3`.
+      products: the precision with which the device shall compute products.
       size: the (height, width) of the features, called their real size.
 
     Returns:

@@ -100,7 +100,7 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
     # If a style loss compares single feature vectors, its memory depends on the shapes of the styles of
-    # each picture. For all other losses, it is enough to know which shapes there are.
+    # each picture. For all other losses, memory depends only on which shapes occur in the group.
     if not recipe.terms.matched:
         shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
@@ -177,7 +177,8 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    # A bucket is a larger array, shared by many sizes, in which a picture lies; `alone` has none.
+    # A bucket is a larger array, shared by many sizes, in which a picture lies. `alone` is the group
+    # without buckets.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     if by_cost and any(map(_is_transparent, loaded)):
@@ -298,8 +299,8 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
-    item. If not, but all have the same content, the list of contents has a single item. `members_of`
-    uses a single item for all pictures, so that the features of the item are computed only once.
+    item. If not, but all have the same content, the list of contents has a single item. Then
+    `members_of` uses this item for all pictures, and its features are computed only once.
     """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
@@ -443,7 +444,9 @@ def groups_here(job: BatchJob) -> list[Group]:
 def _programs_of(
     parts: Sequence[Group], chunk: int | None = None, mesh: sharding.AnyMesh | None = None
 ) -> dict[Any, int]:
-    """Return the different programs that groups run: a key for each -> its number of scales.
+    """Return a key for each different set of programs that groups run -> the number of its programs.
+
+    A set has one program for each scale (resolution).
 
     It is assumed that a group fits into memory; if not, it is painted in smaller chunks, whose programs
     are known only then.
@@ -477,7 +480,7 @@ def _programs_of(
 
 
 def _sizes(count: int, most: int) -> set[int]:
-    """Return the sizes of the chunks of `count` pictures: `most`, and less for the last one."""
+    """Return the sizes of chunks of at most `most` pictures into which `count` pictures are divided."""
     return {min(most, count - first) for first in range(0, count, most)}
 
 

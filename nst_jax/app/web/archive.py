@@ -118,7 +118,7 @@ def film_of(run: Run, kind: str) -> bytes:
       kind: the format, a key of `FILMS`.
 
     Raises:
-      FileNotFoundError: if a picture has just been deleted.
+      FileNotFoundError: if the file of a picture has been deleted meanwhile.
     """
     films = _films()
     file = io.BytesIO()
