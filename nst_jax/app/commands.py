@@ -241,15 +241,11 @@ def _check_planned(
 
 
 def warm(chosen: Chosen) -> None:
-<<<<<<< HEAD
-    """Compile the programs of buckets, and print what is kept."""
-    exit_on_signals()
-=======
     """Compile programs ahead of later commands, and print how many files of programs are stored.
 
     The programs paint in buckets: square arrays in which pictures of many shapes can lie.
     """
->>>>>>> m3
+    exit_on_signals()
     side = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     if init_file is not None:
