@@ -427,16 +427,17 @@ def _checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
 def check_run_in_plan(
     plan: Plan, index: int, scales: Sequence[prepare.Scale], *, controlled: bool
 ) -> None:
-    """Refuse a picture that does not fit into the arrays of a plan with buckets.
+    """Refuse a picture that cannot be painted by a plan with buckets.
 
     Args:
-      plan: a plan whose `in_bucket` is True: its canvases lie in larger arrays.
+      plan: a plan whose `in_bucket` is True: its arrays are larger than the pictures that lie in them.
       index: the picture's index in the batch.
-      scales: the picture's scales, with its real sizes.
+      scales: the picture's scales, with the sizes of the picture and not of the arrays.
       controlled: whether the picture has regions, protected or transparent parts.
 
     Raises:
-      ValueError: if the picture cannot lie in the arrays; the message says what to change.
+      ValueError: if the picture does not fit into the arrays, or has other numbers of updates than the
+        plan; the message says what to change.
     """
     buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
     if [one.steps for one in scales] != [one.steps for one in plan.scales]:

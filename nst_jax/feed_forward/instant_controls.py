@@ -103,8 +103,8 @@ def controlled_request(
     """
     shape = content.shape[0], content.shape[1]
     shapes = tuple(one.shape[:2] for one in style.pictures)
-    # A network paints without losses, so the settings of the recipe's losses do not matter, except
-    # `style_shares`: these also say how the palettes of several styles are mixed.
+    # A feed-forward network paints without computing losses. So `tap_styles`, styles for the losses of
+    # single layers, are left out. `style_shares` also say how the palettes of several styles are mixed.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
     # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for each shape.

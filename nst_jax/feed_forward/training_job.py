@@ -111,8 +111,8 @@ def training_job(
     Args:
       paintings: the style pictures.
       photos: the photos to train on; or what `crops.find_photos` returned, if it was called before.
-      recipe: the losses to minimise, and the sizes of the paintings.
-      style_size: size of the paintings.
+      recipe: the losses to minimise, and the sizes of the paintings unless `style_size` is given.
+      style_size: size of the paintings, in place of the recipe's.
       precision: name of the precision of products and activations.
       steps: number of updates.
       batch: number of crops (square parts of photos) in an update.

@@ -80,7 +80,9 @@ GATYS_TEXTURE = Recipe(
         content_taps=("relu1_1",),
         content_weight=0.0,
         style_taps=("relu1_1", "relu1_2", "relu2_2", "relu3_4", "relu4_4"),
-        style_layer_weights=ONES,  # the source has 1e9 for each layer of its rescaled network
+        # The notebook has 1e9 for each layer. Without a content loss, a common factor of the weights
+        # does not change what is minimised.
+        style_layer_weights=ONES,
         style_loss=losses.GRAM_PAPER,
     ),
     descent=Descent(

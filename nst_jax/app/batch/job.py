@@ -414,8 +414,8 @@ def batch_job(
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    # Two checks look at the pictures of all shards: no two of them may have the same result path, and
-    # no result may overwrite an input of any picture. All other checks are for this shard only.
+    # `destinations` makes two checks for the rows of all shards: no two rows may have the same result
+    # path, and no result may overwrite an input of any row. All other checks are for this shard only.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)

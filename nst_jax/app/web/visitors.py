@@ -42,9 +42,9 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
-        self._starts = 0  # number of pictures so far from which another run was to start
-        # The file name of the latest of these pictures -> the command lines that make this picture.
-        # There is at most one entry.
+        self._starts = 0  # how often the visitor has begun a run with an earlier picture as first canvas
+        # The file name of the latest of these earlier pictures -> the command lines that make it. There
+        # is at most one entry.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
