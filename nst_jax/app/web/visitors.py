@@ -42,7 +42,8 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
-        self._starts = 0  # how often the visitor has begun a run with an earlier picture as first canvas
+        # How often the visitor has begun a run with an earlier picture as its first canvas.
+        self._starts = 0
         # The file name of the latest of these earlier pictures -> the command lines that make it. There
         # is at most one entry.
         self._start_lines: dict[str, list[str]] = {}
