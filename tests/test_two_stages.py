@@ -112,6 +112,41 @@ def test_one_command_does_what_two_do(call, params):
     assert facts["fine_style"]["recipe"] == "gatys-fine-style"
 
 
+@pytest.mark.parametrize(
+    ("rule", "shape", "factor", "sized"),
+    [
+        # The factor would be applied to the result of the factor.
+        (recipes.sizes.LongEdgeUpTo(512), (60, 40), 1.5, (90, 60)),
+        # The rule and the factor make 60 x 40 px of 60 x 41 px.
+        (recipes.sizes.LongEdge(48, recipes.sizes.truncated_scale), (63, 44), 1.25, (60, 41)),
+    ],
+)
+def test_the_size_rule_of_the_style_is_applied_once(
+    call, params, monkeypatch, rule, shape, factor, sized
+):
+    images.save("art.png", small.picture("starry_night", *shape))
+    ruled = recipes.PRESETS["tiny"].replace(style_size=rule)
+    monkeypatch.setitem(recipes.PRESETS, "tiny", ruled)
+    (height, width), (h, w) = shape, sized
+    code, _, told = call(
+        *("stylize", "photo.png", "art.png", "--style-fine", "fine.png", *RUN),
+        *("--style-scale", factor, "-o", "one.png"),
+    )
+    assert code == 0, told
+    assert f"art.png gets the structure of fine.png at {w}x{h} px" in told
+    assert f"art.png, {width}x{height} px -> {w}x{h} px" in told
+    enlarged = f"`--style-scale` {factor:g} enlarges a style of {width}x{height} px to {w}x{h} px"
+    assert (enlarged in told) == (max(sized) > max(shape))
+    facts = images.read_metadata("one.png")
+    assert facts["fine_style"]["size"] == [w, h] == facts["scales"][-1]["style_sizes"][0]
+    art, fine = images.load("art.png"), images.load("fine.png")
+    combined = nst.combined_style(params, art, fine, size=f"{w}x{h}", steps=3)
+    images.save("combined.png", combined)
+    plain = ("stylize", "photo.png", "combined.png", *RUN, "--style-size", "as-is", "-o", "two.png")
+    assert call(*plain)[0] == 0
+    assert_array_equal(images.load("one.png"), images.load("two.png"))
+
+
 @pytest.mark.slow
 def test_a_combined_style_is_part_of_a_runs_identity(call):
     run = ("stylize", "photo.png", "art.png", *RUN, "-o", "a.png", "--checkpoint", "a.h5")

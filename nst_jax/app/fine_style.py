@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from nst_jax import images, painting
 from nst_jax._types import Params, Shape
@@ -45,14 +46,17 @@ class FineStyle:
         numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}
         return {ROLE: {"recipe": recipe.name, "source": recipe.source, **numbers}}
 
-    def combined(self, style: images.Picture, shape: Shape) -> images.Picture:
-        """Return the style with the fine structure of this picture, rounded to 8 bits.
+    def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
+        """Return the pixels of the style with the fine structure of this picture, rounded to 8 bits.
 
-        So it is the same as if it had been written to a PNG file and read.
+        So they are the same as if they had been written to a PNG file and read.
 
         Args:
           style: the picture that has the coarse shapes.
-          shape: (height, width) at which the run reads the style.
+          shape: (height, width) of the style at the final scale of the run.
+
+        Returns:
+          The style at this size, [h, w, 3] in [0, 1].
 
         Raises:
           ValueError: if the two pictures cannot be combined.
@@ -77,7 +81,7 @@ class FineStyle:
                     )
                 words = loss_shares(shot.losses)
                 self.display.move(shot.step, steps, "step of the style", words)
-        return style._replace(image=to_uint8(shot.image).astype(np.float32) / 255)
+        return to_uint8(shot.image).astype(np.float32) / 255
 
 
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:
