@@ -1,5 +1,6 @@
 """Fine and coarse styles in two stages: `combined_style`, `--style-fine`, and by two commands."""
 
+import os
 import shlex
 from dataclasses import replace
 
@@ -10,8 +11,8 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from docs import controls_page
-from nst_jax import images, losses, recipes, vgg
-from nst_jax.app import arguments, fine_style
+from nst_jax import images, losses, optimizers, painting, recipes, vgg
+from nst_jax.app import arguments, cache, fine_style
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
@@ -145,6 +146,38 @@ def test_the_size_rule_of_the_style_is_applied_once(
     plain = ("stylize", "photo.png", "combined.png", *RUN, "--style-size", "as-is", "-o", "two.png")
     assert call(*plain)[0] == 0
     assert_array_equal(images.load("one.png"), images.load("two.png"))
+
+
+def test_the_first_stage_computes_as_the_second(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "programs_folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(fine_style, "UPDATES", 1)
+    plans, paint = [], painting.paint_planned
+
+    def planned(params, content, style, plan, **options):
+        plans.append(plan)
+        return paint(params, content, style, plan, **options)
+
+    monkeypatch.setattr(painting, "paint_planned", planned)
+    options = ("--precision", "bfloat16", "--tile", "32", "--style-fine", "fine.png")
+    code, _, told = call("stylize", "photo.png", "art.png", *RUN, *options, "-o", "a.png")
+    assert code == 0, told
+    first, second = (plan.recipe.network for plan in plans)
+    assert first.precision == second.precision == vgg.precision.BFLOAT16
+    assert first.tile == second.tile == 32
+    # Each stage has a program of its own for its updates, and both are stored.
+    assert len(list((tmp_path / "kept").glob("run-*"))) == 2
+
+
+def test_a_first_stage_that_changes_nothing_is_refused(call, params, monkeypatch):
+    still = fine_style.GATYS_FINE_STYLE.replace(optimizer=optimizers.Adam(learning_rate=1e-30))
+    monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", still)
+    art, fine = images.load("art.png"), images.load("fine.png")
+    with pytest.raises(nst.Stalled):
+        nst.combined_style(params, art, fine, recipe=still, size="32x48")
+    found = call("stylize", "photo.png", "art.png", *RUN, "--style-fine", "fine.png", "-o", "a.png")
+    assert found[0] == 2 and not os.path.exists("a.png")
+    why = "the losses after 3 updates of the style are those of the start"
+    assert f"`--style-fine`: {why}, so it got no other structure" in found[2]
 
 
 @pytest.mark.slow

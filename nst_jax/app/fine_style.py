@@ -10,13 +10,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import images, painting
+from nst_jax import images, painting, prepare
 from nst_jax._types import Params, Shape
+from nst_jax.app import cache, programs
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display, loss_shares
+from nst_jax.descent import has_stalled
 from nst_jax.images.eight_bit import to_uint8
 from nst_jax.recipes import GATYS_FINE_STYLE
 from nst_jax.recipes.changes import with_options
+from nst_jax.scaling import capacity, sharding
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 ROLE = "fine_style"  # of the fine picture among the inputs of a run
@@ -33,12 +37,16 @@ class FineStyle:
       params: the weights of the network.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
       display: where progress is shown.
+      precision: the value of `--precision`, which holds for this run, too; None means the recipe's.
+      tile: the value of `--tile`, likewise.
     """
 
     picture: images.Picture
     params: Params
     devices: Devices
     display: Display
+    precision: str | None = None
+    tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
         """Return what is recorded of the combination, given the style's (height, width)."""
@@ -59,19 +67,24 @@ class FineStyle:
           The style at this size, [h, w, 3] in [0, 1].
 
         Raises:
-          ValueError: if the two pictures cannot be combined.
+          ValueError: if the two pictures cannot be combined, or if the losses stop being finite or
+            never change.
         """
-        recipe = with_options(GATYS_FINE_STYLE, f"{shape[1]}x{shape[0]}")
+        plan = self._plan(style, shape)
+        recipe = plan.recipe
         size, steps = f"{shape[1]}x{shape[0]} px", int(recipe.descent.steps)
         self.display.say(f"{style.name} gets the structure of {self.picture.name} at {size}")
-        shots = painting.paint(
+        shots = painting.paint_planned(
             self.params,
             style.image,
             self.picture.image,
-            recipe=recipe,
-            devices=self.devices,
+            plan,
+            init=None,
+            key=None,
             every=UPDATES,
+            programs=programs.kept_in(cache.programs_folder(), self.display.say),
         )
+        totals = []
         with self.display.bar(steps, "compiling"):
             for shot in shots:
                 if shot.broke_at >= 0:
@@ -79,9 +92,32 @@ class FineStyle:
                         f"`style_fine`: the losses are not finite after {shot.broke_at} updates of the "
                         "style; choose another picture"
                     )
+                totals.append(np.asarray(shot.history.total))
                 words = loss_shares(shot.losses)
                 self.display.move(shot.step, steps, "step of the style", words)
+        if has_stalled(np.concatenate(totals), plan.scales):
+            raise ValueError(
+                f"`style_fine`: the losses after {shot.step} updates of the style are those of the "
+                "start, so it got no other structure; choose another picture"
+            )
         return to_uint8(shot.image).astype(np.float32) / 255
+
+    def _plan(self, style: images.Picture, shape: Shape) -> Plan:
+        """Plan the run that combines the style, at (height, width), with the fine picture."""
+        tile = self.tile
+        recipe = with_options(
+            GATYS_FINE_STYLE,
+            f"{shape[1]}x{shape[0]}",
+            precision=self.precision,
+            tile=int(tile) if tile is not None and tile.isdecimal() else tile,
+        )
+        pictures = [picture.image.shape[:2] for picture in (style, self.picture)]
+        return plan_scales(
+            recipe,
+            prepare.scales_of(pictures[0], pictures[1:], recipe),
+            mesh=sharding.mesh_of(self.devices, axis=sharding.BANDS),
+            device=capacity.device_of(self.params),
+        )
 
 
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:

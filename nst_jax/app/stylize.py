@@ -73,7 +73,14 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
         if chosen["style_fine"] is not None:
             picture = images.read(source(chosen["style_fine"]), argument="style_fine")
             params = load_params(chosen["weights"])
-            fine = FineStyle(picture, params, chosen["devices"], display)
+            fine = FineStyle(
+                picture,
+                params,
+                chosen["devices"],
+                display,
+                precision=chosen["precision"],
+                tile=chosen["tile"],
+            )
         job = _stylize_job(content, styles, chosen, asked, early, fine)
         return paint_and_report(job, chosen, display, peers, early)
 
