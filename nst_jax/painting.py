@@ -585,6 +585,7 @@ def paint_planned(
     begin: Begin | None = None,
     watch: Watch | None = None,
     given: Given | None = None,
+    style_originals: Sequence[Shape] | None = None,
 ) -> Painting:
     """Paint as `paint` does, with a given plan.
 
@@ -604,6 +605,8 @@ def paint_planned(
       watch: an object that waits while the targets are computed, to show progress or to end the run by
         an exception; with None, the run waits without either.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.
+      style_originals: (height, width) of each style for which the plan was made, if a style is given at
+        its final size already; see `originals` of `prepare.prepare_pictures`.
 
     Returns:
       The iterator that `paint` returns.
@@ -615,7 +618,9 @@ def paint_planned(
     if plan.in_bucket:
         scales, controlled = plan.real_scales, given is not None
         buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
-    prepared = prepare.prepare_pictures(content, style, plan.recipe, given, on_host=plan.in_bucket)
+    prepared = prepare.prepare_pictures(
+        content, style, plan.recipe, given, on_host=plan.in_bucket, originals=style_originals
+    )
     check_plan_fits(plan, prepared.scales)
     left_out = notes_on_regions(prepared, plan.recipe)
     key = jax.random.key(0) if key is None else key

@@ -264,6 +264,7 @@ def prepare_pictures(
     given: Given | None = None,
     *,
     on_host: bool = False,
+    originals: Sequence[Shape] | None = None,
 ) -> Prepared:
     """Check a content and its style, or styles, and resize them as the recipe says.
 
@@ -274,6 +275,9 @@ def prepare_pictures(
       given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
         there are none.
       on_host: whether pictures are resized without compiling a program for their sizes.
+      originals: (height, width) of each style, from which the size rules compute the sizes. It differs
+        from the size of a style that was made at its final size, since a rule may give another size
+        when it is applied again. None means the sizes of the styles.
 
     Returns:
       The pictures at their final sizes, float32, and the sizes and numbers of updates at each scale
@@ -289,7 +293,7 @@ def prepare_pictures(
     sides = [[picture.shape[:2] for picture in some] for some in (styles, others)]
     scales = scales_of(
         content.shape[:2],
-        sides[0],
+        sides[0] if originals is None else originals,
         recipe,
         region_styles=sides[1],
         protected=given is not None and given.protect is not None,

@@ -602,19 +602,31 @@ sys.exit(cli.main(sys.argv[1:]))
 
 def test_on_an_accelerator_the_cpu_paints_the_preview_meanwhile(tmp_path):
     arguments = ["photo.png", "art.png", "--recipe", "tiny", *SIZE, "--steps", "2"]
-    found = subprocess.run(
-        [sys.executable, "-c", ACCELERATOR, "stylize", *arguments, "--every", "1", "-o", "out.png"],
-        env={name: os.environ[name] for name in os.environ if not name.startswith("JAX_")}
-        | {"XDG_CACHE_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert found.returncode == 0, found.stderr
+
+    def painted(*options):
+        found = subprocess.run(
+            [sys.executable, "-c", ACCELERATOR, "stylize", *arguments, *options, "-o", "out.png"],
+            env={name: os.environ[name] for name in os.environ if not name.startswith("JAX_")}
+            | {"XDG_CACHE_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert found.returncode == 0, found.stderr
+        return found
+
+    def programs_of_runs():
+        return {path for name in ("run", "measure_content") for path in tmp_path.rglob(f"{name}-*")}
+
+    found = painted("--every", "1")
     lines = found.stdout.splitlines()
     assert {"style_vector cpu", "stylize_with cpu", "preview cpu", "went on"} <= set(lines)
     assert {"measure_content default", "run default"} <= set(lines)
     assert not {"style_vector default", "run cpu"} & set(lines)
     assert "out.png shows a preview" in found.stderr
+    # A run without a preview finds the programs of a run with one.
+    stored = programs_of_runs()
+    assert "preview" not in painted().stderr
+    assert len(stored) == 2 and programs_of_runs() == stored
 
 
 def test_without_a_cpu_there_is_no_preview(job, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """Fine and coarse styles in two stages: `combined_style`, `--style-fine`, and by two commands."""
 
+import os
 import shlex
 from dataclasses import replace
 
@@ -10,8 +11,8 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from docs import controls_page
-from nst_jax import images, losses, recipes, vgg
-from nst_jax.app import arguments, fine_style
+from nst_jax import images, losses, optimizers, painting, recipes, vgg
+from nst_jax.app import arguments, cache, fine_style
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
@@ -110,6 +111,73 @@ def test_one_command_does_what_two_do(call, params):
     assert facts["inputs"]["fine_style"]["name"] == "fine.png"
     assert facts["fine_style"]["size"] == [32, 48] and facts["fine_style"]["steps"] == 3
     assert facts["fine_style"]["recipe"] == "gatys-fine-style"
+
+
+@pytest.mark.parametrize(
+    ("rule", "shape", "factor", "sized"),
+    [
+        # The factor would be applied to the result of the factor.
+        (recipes.sizes.LongEdgeUpTo(512), (60, 40), 1.5, (90, 60)),
+        # The rule and the factor make 60 x 40 px of 60 x 41 px.
+        (recipes.sizes.LongEdge(48, recipes.sizes.truncated_scale), (63, 44), 1.25, (60, 41)),
+    ],
+)
+def test_the_size_rule_of_the_style_is_applied_once(
+    call, params, monkeypatch, rule, shape, factor, sized
+):
+    images.save("art.png", small.picture("starry_night", *shape))
+    ruled = recipes.PRESETS["tiny"].replace(style_size=rule)
+    monkeypatch.setitem(recipes.PRESETS, "tiny", ruled)
+    (height, width), (h, w) = shape, sized
+    code, _, told = call(
+        *("stylize", "photo.png", "art.png", "--style-fine", "fine.png", *RUN),
+        *("--style-scale", factor, "-o", "one.png"),
+    )
+    assert code == 0, told
+    assert f"art.png gets the structure of fine.png at {w}x{h} px" in told
+    assert f"art.png, {width}x{height} px -> {w}x{h} px" in told
+    enlarged = f"`--style-scale` {factor:g} enlarges a style of {width}x{height} px to {w}x{h} px"
+    assert (enlarged in told) == (max(sized) > max(shape))
+    facts = images.read_metadata("one.png")
+    assert facts["fine_style"]["size"] == [w, h] == facts["scales"][-1]["style_sizes"][0]
+    art, fine = images.load("art.png"), images.load("fine.png")
+    combined = nst.combined_style(params, art, fine, size=f"{w}x{h}", steps=3)
+    images.save("combined.png", combined)
+    plain = ("stylize", "photo.png", "combined.png", *RUN, "--style-size", "as-is", "-o", "two.png")
+    assert call(*plain)[0] == 0
+    assert_array_equal(images.load("one.png"), images.load("two.png"))
+
+
+def test_the_first_stage_computes_as_the_second(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "programs_folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(fine_style, "UPDATES", 1)
+    plans, paint = [], painting.paint_planned
+
+    def planned(params, content, style, plan, **options):
+        plans.append(plan)
+        return paint(params, content, style, plan, **options)
+
+    monkeypatch.setattr(painting, "paint_planned", planned)
+    options = ("--precision", "bfloat16", "--tile", "32", "--style-fine", "fine.png")
+    code, _, told = call("stylize", "photo.png", "art.png", *RUN, *options, "-o", "a.png")
+    assert code == 0, told
+    first, second = (plan.recipe.network for plan in plans)
+    assert first.precision == second.precision == vgg.precision.BFLOAT16
+    assert first.tile == second.tile == 32
+    # Each stage has a program of its own for its updates, and both are stored.
+    assert len(list((tmp_path / "kept").glob("run-*"))) == 2
+
+
+def test_a_first_stage_that_changes_nothing_is_refused(call, params, monkeypatch):
+    still = fine_style.GATYS_FINE_STYLE.replace(optimizer=optimizers.Adam(learning_rate=1e-30))
+    monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", still)
+    art, fine = images.load("art.png"), images.load("fine.png")
+    with pytest.raises(nst.Stalled):
+        nst.combined_style(params, art, fine, recipe=still, size="32x48")
+    found = call("stylize", "photo.png", "art.png", *RUN, "--style-fine", "fine.png", "-o", "a.png")
+    assert found[0] == 2 and not os.path.exists("a.png")
+    why = "the losses after 3 updates of the style are those of the start"
+    assert f"`--style-fine`: {why}, so it got no other structure" in found[2]
 
 
 @pytest.mark.slow

@@ -18,8 +18,9 @@ pytest.importorskip("starlette")
 uvicorn = pytest.importorskip("uvicorn")
 
 from nst_jax import images
-from nst_jax.app.web import limits
+from nst_jax.app.web import command, limits
 from nst_jax.app.web.queue import Queue
+from nst_jax.app.web.quick import QuickPainter
 from nst_jax.app.web.run import Progress, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.server import Server
@@ -351,6 +352,25 @@ def test_a_signal_deletes_the_pictures_and_gives_its_exit_code(tmp_path, loop, n
         process.send_signal(number)
         assert process.wait(SECONDS) == code
     assert not list(tmp_path.glob("nst_jax_web_*"))
+
+
+def test_the_thread_that_warms_ends_if_the_server_never_begins(monkeypatch):
+    ended, waiting = threading.Event(), threading.Event()
+
+    def warm(self, folder):
+        waiting.set()
+        if self._visited.wait(SECONDS) and self._closed:
+            ended.set()
+
+    def interrupted(running):
+        assert waiting.wait(SECONDS)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(QuickPainter, "warm", warm)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        guard = Guard("127.0.0.1", listening.getsockname()[1])
+        assert command.serve(guard, listening, interrupted, warm=True) == 130
+    assert ended.wait(1)
 
 
 # Runs the command with a picture that takes a minute in a thread, as one whose programs are compiled.

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
-from nst_jax import images, painting
+from nst_jax import images, painting, prepare
 from nst_jax._types import Params, Shape
+from nst_jax.app import cache, programs
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display, loss_shares
+from nst_jax.descent import has_stalled
 from nst_jax.images.eight_bit import to_uint8
 from nst_jax.recipes import GATYS_FINE_STYLE
 from nst_jax.recipes.changes import with_options
+from nst_jax.scaling import capacity, sharding
+from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
 
 ROLE = "fine_style"  # name of the picture with the fine structure among a run's inputs
@@ -32,12 +37,16 @@ class FineStyle:
       params: the weights of the network.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
       display: where progress is shown.
+      precision: the value of `--precision`, which holds for this run, too; None means the recipe's.
+      tile: the value of `--tile`, likewise.
     """
 
     picture: images.Picture
     params: Params
     devices: Devices
     display: Display
+    precision: str | None = None
+    tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
         """Return how a style of this (height, width) is combined, for the result's metadata."""
@@ -45,30 +54,38 @@ class FineStyle:
         numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}
         return {ROLE: {"recipe": recipe.name, "source": recipe.source, **numbers}}
 
-    def combined(self, style: images.Picture, shape: Shape) -> images.Picture:
-        """Return the style with the fine structure of `self.picture`, rounded to 8 bits.
+    def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
+        """Return the pixels of the style with the fine structure of `self.picture`, rounded to 8 bits.
 
-        Because it is rounded, the result is the same as if it had been written to a PNG file and read
+        Because they are rounded, they are the same as if they had been written to a PNG file and read
         back.
 
         Args:
           style: the picture that has the coarse shapes.
-          shape: (height, width) to which the run resizes the style.
+          shape: (height, width) of the style at the final scale of the run.
+
+        Returns:
+          The style at this size, [h, w, 3] in [0, 1].
 
         Raises:
-          ValueError: if the two pictures cannot be combined.
+          ValueError: if the two pictures cannot be combined, or if the losses stop being finite or
+            never change.
         """
-        recipe = with_options(GATYS_FINE_STYLE, f"{shape[1]}x{shape[0]}")
+        plan = self._plan(style, shape)
+        recipe = plan.recipe
         size, steps = f"{shape[1]}x{shape[0]} px", int(recipe.descent.steps)
         self.display.say(f"{style.name} gets the structure of {self.picture.name} at {size}")
-        shots = painting.paint(
+        shots = painting.paint_planned(
             self.params,
             style.image,
             self.picture.image,
-            recipe=recipe,
-            devices=self.devices,
+            plan,
+            init=None,
+            key=None,
             every=UPDATES,
+            programs=programs.kept_in(cache.programs_folder(), self.display.say),
         )
+        totals = []
         with self.display.bar(steps, "compiling"):
             for shot in shots:
                 if shot.broke_at >= 0:
@@ -76,9 +93,32 @@ class FineStyle:
                         f"`style_fine`: the losses are not finite after {shot.broke_at} updates of the "
                         "style; choose another picture"
                     )
+                totals.append(np.asarray(shot.history.total))
                 words = loss_shares(shot.losses)
                 self.display.move(shot.step, steps, "step of the style", words)
-        return style._replace(image=to_uint8(shot.image).astype(np.float32) / 255)
+        if has_stalled(np.concatenate(totals), plan.scales):
+            raise ValueError(
+                f"`style_fine`: the losses after {shot.step} updates of the style are those of the "
+                "start, so it got no other structure; choose another picture"
+            )
+        return to_uint8(shot.image).astype(np.float32) / 255
+
+    def _plan(self, style: images.Picture, shape: Shape) -> Plan:
+        """Plan the run that combines the style, at (height, width), with the fine picture."""
+        tile = self.tile
+        recipe = with_options(
+            GATYS_FINE_STYLE,
+            f"{shape[1]}x{shape[0]}",
+            precision=self.precision,
+            tile=int(tile) if tile is not None and tile.isdecimal() else tile,
+        )
+        pictures = [picture.image.shape[:2] for picture in (style, self.picture)]
+        return plan_scales(
+            recipe,
+            prepare.scales_of(pictures[0], pictures[1:], recipe),
+            mesh=sharding.mesh_of(self.devices, axis=sharding.BANDS),
+            device=capacity.device_of(self.params),
+        )
 
 
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:

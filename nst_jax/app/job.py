@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from nst_jax import checkpoints, images, prepare
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.app.controls import ReadControls, given_of
@@ -52,7 +55,7 @@ class PictureJob(Job):
 
     Attributes:
       content: the content picture.
-      styles: the style picture, or several to blend.
+      styles: the style picture, or several to blend, as they were read.
       plan: what was decided about the run before it starts, such as sizes, precision and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
@@ -60,6 +63,8 @@ class PictureJob(Job):
         from files.
       given: the same regions and protected part, checked, with the opacities of the pictures; None if
         there are no regions and no protected part, and all pictures are opaque.
+      combined: the pixels that the run takes for the first style, [h, w, 3] at the final size, if they
+        were combined with the fine structure of another picture; None if the style is used as read.
       notes: messages that are printed before the run.
       begun: when the command began, in seconds, by `time.perf_counter`.
     """
@@ -71,8 +76,15 @@ class PictureJob(Job):
     resume: Checkpoint | None = None
     controls: ReadControls = ReadControls()
     given: Given | None = None
+    combined: Float[np.ndarray, "h w 3"] | None = None
     notes: tuple[str, ...] = ()
     begun: float = field(default_factory=time.perf_counter, compare=False)
+
+    @property
+    def painted_styles(self) -> list[Float[np.ndarray, "h w 3"]]:
+        """The pixels of each style that the run paints with."""
+        read = [style.image for style in self.styles]
+        return read if self.combined is None else [self.combined, *read[1:]]
 
     @property
     def inputs(self) -> dict[str, Any]:

@@ -42,11 +42,11 @@ from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
 from nst_jax.targets import add_style_tile, measure_content, sum_style
-from nst_jax.vgg.precision import default_platform
+from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 
 # Version of the list of facts whose hash is the key of a stored program. The list contains this
 # version. So if the version is increased, all keys change, and older programs are not used.
-KEY_FORMAT = 3
+KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
 
 # A program is stored only if the functions and classes in its arguments are built into Python or come
@@ -297,7 +297,10 @@ def _surroundings() -> list[Any]:
         )
     modules = (jax, jaxlib, flax, optax, np)
     versions = {module.__name__: module.__version__ for module in modules}
-    settings = {name: repr(value) for name, value in sorted(jax.config.values.items())}
+    # The default device is a setting of each thread, and the preview's thread may be the first to ask.
+    # Of the device, a traced program depends on the platform alone, which is in the key by itself.
+    values = {name: value for name, value in jax.config.values.items() if name != DEFAULT_DEVICE}
+    settings = {name: repr(value) for name, value in sorted(values.items())}
     return [sha.hexdigest(), sys.version, versions, jax.default_backend(), settings]
 
 

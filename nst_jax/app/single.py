@@ -164,7 +164,7 @@ def begun_painting(
     return painting.paint_planned(
         params,
         job.content.image,
-        [style.image for style in job.styles],
+        job.painted_styles,
         job.plan,
         init=job.init,
         key=jax.random.key(job.seed),
@@ -174,6 +174,7 @@ def begun_painting(
         begin=begin,
         watch=watch,
         given=job.given,
+        style_originals=[style.image.shape[:2] for style in job.styles],
     )
 
 

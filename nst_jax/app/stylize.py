@@ -4,6 +4,7 @@ A run is the painting of one picture.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,7 +73,14 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
         if chosen["style_fine"] is not None:
             picture = images.read(source(chosen["style_fine"]), argument="style_fine")
             params = load_params(chosen["weights"])
-            fine = FineStyle(picture, params, chosen["devices"], display)
+            fine = FineStyle(
+                picture,
+                params,
+                chosen["devices"],
+                display,
+                precision=chosen["precision"],
+                tile=chosen["tile"],
+            )
         job = _stylize_job(content, styles, chosen, asked, early, fine)
         return paint_and_report(job, chosen, display, peers, early)
 
@@ -140,9 +148,9 @@ def _stylize_job(
     if early is not None and resume is None:
         inputs = provenance.roles(photo, read, asked.init_file) | dict(controls.files)
         sized = partial(early.begin, photo, read, inputs=inputs)
-    make = partial(
-        picture_job,
+    job = picture_job(
         photo,
+        read,
         recipe=arguments.with_start(asked.recipe, asked.init),
         outputs=asked.outputs,
         seed=chosen_seed(chosen, asked.recipe),
@@ -152,10 +160,13 @@ def _stylize_job(
         devices=chosen["devices"],
         bucket=chosen_bucket_of_picture(chosen),
         begun=chosen["begun"],
+        controls=controls,
+        sized=sized,
     )
-    job = make(styles=read, controls=controls, sized=sized)
     if fine is None:
         return job
+    # The combined style has the size at which the run uses it. A new plan would apply the size rule and
+    # `style_scale` once more. So only the pixels are replaced.
     shape = job.plan.real_scales[-1].style_shapes[0]
-    combined = [fine.combined(read[0], shape), *read[1:]]
-    return make(styles=combined, controls=controls._replace(combined=fine.facts(shape)))
+    recorded = controls._replace(combined=fine.facts(shape))
+    return replace(job, combined=fine.combined(read[0], shape), controls=recorded)

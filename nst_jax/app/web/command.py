@@ -66,13 +66,15 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
     """
     queue = Queue()
     visitors = Visitors(queue)
+    quick = QuickPainter()
 
     def close() -> None:
+        # The page closes it, too, but only if its server has begun.
+        quick.close()
         queue.close()
         visitors.close()
 
     try:
-        quick = QuickPainter()
         if warm:  # not a daemon thread, since a process that exits while it compiles may crash
             # The picture on the first page can be painted only when this thread has compiled its
             # program. So the thread is started before the server is imported, which takes long, too.
