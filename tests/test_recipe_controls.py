@@ -1,6 +1,8 @@
 """Recipe files that name pictures: masks of regions and protected parts, styles of single layers."""
 
 import json
+import os
+import threading
 import tomllib
 from pathlib import Path
 
@@ -154,6 +156,34 @@ def test_a_file_is_shown_and_read_in_python(capsys, folder):
     assert toml.to_toml(recipe, controls) == text
     with pytest.raises(ValueError, match="`recipe`: its table `controls` names pictures"):
         toml.from_toml(text)
+
+
+@pytest.mark.parametrize("ending", ["", '[controls]\nprotect = "box.png"\n'])
+def test_a_recipe_that_comes_through_a_pipe_is_read_once(capsys, folder, ending):
+    def plan(*words):
+        code, text, told = caller(capsys, "plan", "photo.png", "blue.png", "--size", "48")(*words)
+        assert code == 0, told
+        return text
+
+    os.mkfifo("looks/pipe.toml")
+    text = f'base = "tf"\nname = "piped"\n{ending}'
+    writer = threading.Thread(target=lambda: Path("looks/pipe.toml").write_text(text), daemon=True)
+    writer.start()
+    words = ("--recipe", "looks/pipe.toml", "--json")
+    found = plan(*words)
+    writer.join(timeout=10)
+    Path("looks/file.toml").write_text(text)
+    expected = plan("--recipe", "looks/file.toml", "--json")
+    found, expected = (json.loads(text) for text in (found, expected))
+    assert found["recipe"] == expected["recipe"] == "piped"
+    assert found["scales"] == expected["scales"]
+    assert found["memory"]["total"] == expected["memory"]["total"]
+
+
+def test_an_empty_recipe_file_is_refused(capsys, folder):
+    Path("looks/empty.toml").write_text("\n")
+    said = "`--recipe`: 'looks/empty.toml' is empty"
+    refused(caller(capsys, "plan", "photo.png", "blue.png")("--recipe", "looks/empty.toml"), said)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
+
 from nst_jax import _checks, images, optimizers, recipes, vgg
 from nst_jax.app.parsing import as_number
 from nst_jax.recipes import changes as variants
@@ -368,9 +370,13 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
     """Return the recipe in a file, and the file's table `controls`, which names pictures.
 
     Raises:
-      ValueError: for a file that is missing, unreadable or not a recipe.
+      ValueError: for a file that is missing, unreadable, empty or not a recipe.
     """
     text = _text_of(path)
+    if not text.strip():
+        raise ValueError(
+            f"`recipe`: '{path}' is empty; write `base = \"default\"`, or omit `--recipe`"
+        )
     try:
         recipe, controls = toml.recipe_and_controls(text)
     except ValueError as error:
@@ -379,6 +385,21 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
 
 
 def _text_of(path: Path) -> str:
+    """Return the text of a recipe file, which is read only once during a command.
+
+    A command looks several times into the file, for the recipe and for the pictures that it names. But
+    a pipe, such as /dev/stdin, can be read only once.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return _text_from(path)
+    texts = context.meta.setdefault(f"{__name__}.texts", {})
+    if path not in texts:
+        texts[path] = _text_from(path)
+    return texts[path]
+
+
+def _text_from(path: Path) -> str:
     try:
         with path.open("rb") as file:
             # At most one byte too many is read, since a file such as /dev/zero never ends.
