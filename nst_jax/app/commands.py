@@ -410,13 +410,20 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     chosen = with_controls_of_recipe(chosen)
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
-    for name in ("style_weight", "ratio"):
-        if chosen["strength"] is not None and chosen[name] is not None:
-            raise ValueError(
-                f"`strength`: sets the style weight, as does `--{name.replace('_', '-')}`; give one of "
-                "the two"
-            )
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
+    _, strength = arguments.recipe_and_strength_of(chosen_changes(chosen | swept), controls=True)
+    for name in ("style_weight", "ratio"):
+        if strength is None or chosen[name] is None:
+            continue
+        if chosen["strength"] is None:
+            raise ValueError(
+                f"`{name}`: the recipe file or `--set` has a strength, which sets the style weight; "
+                "leave one of the two out"
+            )
+        raise ValueError(
+            f"`strength`: sets the style weight, as does `--{name.replace('_', '-')}`; give one of the "
+            "two"
+        )
     recipe = chosen_recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))
