@@ -199,13 +199,60 @@ def test_an_empty_recipe_file_is_refused(capsys, folder):
         ('style_layer = { relu1_1 = "none.png" }', "there is no file 'looks/none.png'"),
         ('region = "left.png:red.png"\nregions = ["a.png", "b.png"]', "has both `region` and"),
         ('protect = "none.png"', "'looks/none.png'"),
-        ('protect = "box.png:2"', "`--protect`: expected 0 to 1, got 2"),
+        ('protect = "box.png:2"', "`controls.protect`: expected 0 to 1, got 2"),
+        ('style_layer = { relu4_4 = "red.png" }', "`controls.style_layer`: relu4_4 has a picture"),
+        ('style_layer = { relu1_2 = "-1:red.png" }', "`controls.style_layer`: expected 0 or more"),
     ],
 )
 def test_bad_tables_are_one_line(capsys, folder, table, message):
     Path("looks/bad.toml").write_text(f'base = "tiny"\n[controls]\n{table}\n')
     words = ("photo.png", "blue.png", "--recipe", "looks/bad.toml", "-o", "b.png")
-    refused(caller(capsys, "stylize")(*words), message)
+    refused(caller(capsys, "stylize")(*words), "`--recipe`: 'looks/bad.toml': ", message)
+
+
+def test_messages_of_other_commands_name_the_file(capsys, folder):
+    text = 'base = "tiny"\n[controls]\nstyle_layer = { relu4_4 = "red.png" }\n'
+    Path("looks/layer.toml").write_text(text)
+    named = "'looks/layer.toml': `controls.style_layer`: relu4_4 has a picture"
+    recipe = ("--recipe", "looks/layer.toml")
+    refused(caller(capsys, "texture", "blue.png")(*recipe), f"`--recipe`: {named}")
+    words = ("photo.png", "--styles", "blue.png", "-o", "out")
+    refused(caller(capsys, "batch", *words)(*recipe), f"`--recipe`: {named}")
+    Path("jobs.csv").write_text(
+        "content,style,recipe\nphoto.png,blue.png,tiny\nphoto.png,blue.png,looks/layer.toml\n"
+    )
+    found = caller(capsys, "batch", "jobs.csv", "-o", "out")()
+    named = named.replace("looks", "./looks")
+    refused(found, f"`CONTENTS`: row 2 of 'jobs.csv': `recipe`: {named}")
+    # An option in place of the file's value is blamed itself.
+    found = caller(capsys, "texture", "blue.png", *recipe)("--style-layer", "relu4_4=red.png")
+    refused(found, "`--style-layer`:")
+
+
+def test_a_layer_of_the_file_may_have_a_weight(capsys, stylize):
+    text = 'base = "tiny"\n[controls]\nstyle_layer = { relu1_2 = "0.2:red.png" }\n'
+    Path("looks/layer.toml").write_text(text)
+    painted = stylize("--recipe", "looks/layer.toml")
+    flags = ("--style-layer", "relu1_2=0.2:looks/red.png")
+    assert_array_equal(painted, stylize("--recipe", "tiny", *flags))
+    words = ("photo.png", "--styles", "blue.png", "-o", "out", "-q")
+    code, _, told = caller(capsys, "batch", *words)("--recipe", "looks/layer.toml")
+    assert code == 0, told
+    assert_allclose(images.load("out/photo_blue.png"), painted, **SAME)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--region", "looks/left.png:looks/red.png"), "`--region`: names parts"),
+        (("--regions", "looks/map.png", "looks/style_map.png"), "`--regions`: names parts"),
+        (("--protect", "looks/box.png"), "`--protect`: names parts"),
+        (("--recipe", "looks/masks.toml"), "'looks/masks.toml': `controls.region`: names parts"),
+        (("--recipe", "looks/maps.toml"), "'looks/maps.toml': `controls.regions`: names parts"),
+    ],
+)
+def test_a_plan_without_pictures_has_no_parts_of_them(capsys, folder, words, message):
+    refused(caller(capsys, "plan", "--shape", "64x48")(*words), message)
 
 
 def test_commands_without_these_controls_refuse_them(capsys, folder):

@@ -296,8 +296,8 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
     for tap in own:
         if tap not in known:
             raise ValueError(
-                f"`style_layer`: {tap} has a picture, but it is no style layer here; give it a weight "
-                f"too, as in {tap}=0.2:FILE"
+                f"`style_layer`: {tap} has a picture, but it is no style layer here; write a weight "
+                "before the picture, as in 0.2:FILE"
             )
     return recipe.replace(terms__tap_styles=own) if own else recipe
 

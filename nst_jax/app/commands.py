@@ -176,8 +176,8 @@ def _dream(content: Path, chosen: Chosen) -> int:
 
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
     """Print how much memory and time a run would take."""
-    _check_planned(content, styles, chosen)
     chosen = with_controls_of_recipe(chosen)
+    _check_planned(content, styles, chosen)
     recipe = chosen_recipe(chosen, styles)
     controlling.check_planned(chosen, recipe)
     seen = [
@@ -224,7 +224,8 @@ def _check_planned(
 ) -> None:
     """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with what it replaces.
 
-    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`.
+    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`. Regions
+    and a protected part are parts of a picture, so they cannot be planned without pictures.
     """
     if chosen["shape"] is None:
         if content is None or not styles:
@@ -238,6 +239,12 @@ def _check_planned(
     for name in ("size", "style_size"):
         if chosen[name] is not None:
             raise ValueError(f"`{name}`: `--shape` is the size of the result; omit this one")
+    for name in ("regions", "region_maps", "protect"):
+        if chosen[name]:
+            raise ValueError(
+                f"`{name}`: names parts of pictures, whose place `--shape` takes; name the pictures, "
+                "CONTENT STYLE, instead, or leave this one out"
+            )
 
 
 def warm(chosen: Chosen) -> None:

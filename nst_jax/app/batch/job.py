@@ -22,6 +22,7 @@ from nst_jax.app.batch.destinations import check_destinations, destinations, inp
 from nst_jax.app.batch.groups import Entry, region_styles_of
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 from nst_jax.app.job import Job
+from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import toml
 from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
@@ -168,7 +169,7 @@ def recipes_of(
     """
     if any(row.recipe is None for row in rows):
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
-        arguments.recipe_of(changes, controls=True)
+        arguments.recipe_of(_with_layers_of_file(changes), controls=True)
     # Recipes to which the rows' overrides are not yet applied, each with the strength to apply last.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, Recipe] = {}
@@ -202,10 +203,18 @@ def _base_of(
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
+    changes = _with_layers_of_file(changes)
     recipe, strength = arguments.recipe_and_strength_of(changes, controls=True)
     if start is not None:
         recipe = replace(recipe, pictures=replace(recipe.pictures, start=start))
     return recipe, strength
+
+
+def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
+    """Return the flags with the style layers of the recipe file, if no flag gives style layers."""
+    if changes.style_layer:
+        return changes
+    return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))
 
 
 def _recipe_of(row: ManifestRow, recipe: Recipe, strength: float | None) -> Recipe:
