@@ -11,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import images, recipes
+from nst_jax.app import arguments
 from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import sizes, toml
 from tests import small
@@ -178,6 +179,15 @@ def test_a_recipe_that_comes_through_a_pipe_is_read_once(capsys, folder, ending)
     assert found["recipe"] == expected["recipe"] == "piped"
     assert found["scales"] == expected["scales"]
     assert found["memory"]["total"] == expected["memory"]["total"]
+
+
+def test_a_dash_in_a_file_is_a_file_beside_it(folder):
+    Path("dash.toml").write_text('[controls]\nstyle_fine = "-"\nstyle_layer = { relu1_1 = "-" }\n')
+    Path("-").write_bytes(Path("blue.png").read_bytes())
+    found = controls_of_recipe("./dash.toml")
+    dash = (folder / "-").absolute()
+    assert found["style_fine"] == dash
+    assert arguments.tap_files(found["style_layer"]) == {"relu1_1": dash}
 
 
 def test_an_empty_recipe_file_is_refused(capsys, folder):

@@ -193,6 +193,8 @@ def test_an_array_of_strengths_is_each_of_them():
         assert_allclose(getattr(with_strength(recipe, values).terms, name), each, atol=1e-12)
     with pytest.raises(ValueError, match="`strength`: expected 0 to 1 .* got 1.5"):
         strength.factor_of(np.array([0.2, 1.5]))
+    with pytest.raises(ValueError, match="`strength`: expected numbers from 0 to 1, got an empty"):
+        strength.factor_of(np.array([]))
 
 
 def test_a_batch_has_a_strength_for_each_picture(params, content, style, as_users_do):
@@ -218,6 +220,8 @@ def test_recipe_files_and_overrides_have_a_strength():
     assert changed == with_strength(recipes.GRAM, 0.4)
     changed = toml.with_values(recipes.GRAM, {"strength": "0.4", "terms.style_weight": "2"})
     assert changed == with_strength(recipes.GRAM.replace(style_weight=2.0), 0.4)
+    with pytest.raises(ValueError, match="'strenght'; did you mean 'strength'?"):
+        toml.with_values(recipes.GRAM, {"strenght": "0.5"})
     for value, message in (("2", "`strength`: expected 0 to 1"), ("much", "expected a number")):
         with pytest.raises(ValueError, match=message):
             toml.with_values(recipes.GRAM, {"strength": value})

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from nst_jax import _checks, images, optimizers, recipes, vgg
-from nst_jax.app.parsing import as_number
+from nst_jax.app.parsing import as_number, parse_path
 from nst_jax.recipes import changes as variants
 from nst_jax.recipes import starts, toml
 from nst_jax.recipes.recipe import Recipe
@@ -256,7 +256,7 @@ def _style_layer(tap: str, name: str, equals: str, text: str) -> StyleLayer:
     if not equals or as_number(text) is not None:
         return StyleLayer(tap, _layer_weight("style_layer", name, equals, text), None)
     weighted = bool(colon) and as_number(before) is not None
-    file = Path(after if weighted else text)
+    file = parse_path(after if weighted else text)
     if not file.is_file():
         raise ValueError(
             "`style_layer`: expected NAME=WEIGHT such as relu4_1=0.2, NAME=FILE or NAME=WEIGHT:FILE, "

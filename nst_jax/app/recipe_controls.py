@@ -21,7 +21,7 @@ from typing import Any
 from nst_jax import _checks
 from nst_jax.app import arguments
 from nst_jax.app.messages import record_keys
-from nst_jax.app.parsing import as_number, parse_protect, parse_region
+from nst_jax.app.parsing import as_number, parse_path, parse_protect, parse_region
 from nst_jax.recipes.toml import CONTROLS
 
 # The options that regions may come from: if one is given, a file's regions are not used.
@@ -124,7 +124,7 @@ def _protect(value: Any, folder: Path) -> Any:
 def _style_fine(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected the name of a picture, got {value!r}")
-    return folder / value
+    return parse_path(os.path.join(folder, value))  # a file with the name `-` is no standard input
 
 
 def _style_layer(value: Any, folder: Path) -> Any:

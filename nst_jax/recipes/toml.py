@@ -560,6 +560,8 @@ def values_and_strength(
             if key == STRENGTH:
                 strength = _checked_strength(_value(text))
             else:
+                # `_changed` would not suggest the key `strength`, which is no value of a recipe.
+                _refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
                 recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
         return _checked(recipe), strength
     except _Refused as error:
