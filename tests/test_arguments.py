@@ -37,6 +37,12 @@ def test_every_flag_with_a_key_is_a_flag_and_its_key_a_recipes():
             {"values": ("pictures.color_map=pca",), "colors": "content"},
             {"colors": "content", "color_map": "pca"},
         ),
+        (  # strength 0 multiplies by 0.003
+            {"values": ("strength=0", "terms.style_weight=5"), "style_weight": 3.0},
+            {"style_weight": 3.0 * 0.003},
+        ),
+        ({"values": ("strength=0", "terms.style_weight=5")}, {"style_weight": 5 * 0.003}),
+        ({"values": ("strength=0.5",), "strength": 0.0}, {"style_weight": 0.01 * 0.003}),
         ({"size": "64"}, {"size": 64}),
         ({"size": "64", "style_size": "as-is"}, {"size": 64, "style_size": sizes.AsIs()}),
         (

@@ -1,6 +1,8 @@
 """Recipe files that name pictures: masks of regions and protected parts, styles of single layers."""
 
 import json
+import os
+import threading
 import tomllib
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import images, recipes
+from nst_jax.app import arguments
 from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import sizes, toml
 from tests import small
@@ -156,6 +159,43 @@ def test_a_file_is_shown_and_read_in_python(capsys, folder):
         toml.from_toml(text)
 
 
+@pytest.mark.parametrize("ending", ["", '[controls]\nprotect = "box.png"\n'])
+def test_a_recipe_that_comes_through_a_pipe_is_read_once(capsys, folder, ending):
+    def plan(*words):
+        code, text, told = caller(capsys, "plan", "photo.png", "blue.png", "--size", "48")(*words)
+        assert code == 0, told
+        return text
+
+    os.mkfifo("looks/pipe.toml")
+    text = f'base = "tf"\nname = "piped"\n{ending}'
+    writer = threading.Thread(target=lambda: Path("looks/pipe.toml").write_text(text), daemon=True)
+    writer.start()
+    words = ("--recipe", "looks/pipe.toml", "--json")
+    found = plan(*words)
+    writer.join(timeout=10)
+    Path("looks/file.toml").write_text(text)
+    expected = plan("--recipe", "looks/file.toml", "--json")
+    found, expected = (json.loads(text) for text in (found, expected))
+    assert found["recipe"] == expected["recipe"] == "piped"
+    assert found["scales"] == expected["scales"]
+    assert found["memory"]["total"] == expected["memory"]["total"]
+
+
+def test_a_dash_in_a_file_is_a_file_beside_it(folder):
+    Path("dash.toml").write_text('[controls]\nstyle_fine = "-"\nstyle_layer = { relu1_1 = "-" }\n')
+    Path("-").write_bytes(Path("blue.png").read_bytes())
+    found = controls_of_recipe("./dash.toml")
+    dash = (folder / "-").absolute()
+    assert found["style_fine"] == dash
+    assert arguments.tap_files(found["style_layer"]) == {"relu1_1": dash}
+
+
+def test_an_empty_recipe_file_is_refused(capsys, folder):
+    Path("looks/empty.toml").write_text("\n")
+    said = "`--recipe`: 'looks/empty.toml' is empty"
+    refused(caller(capsys, "plan", "photo.png", "blue.png")("--recipe", "looks/empty.toml"), said)
+
+
 @pytest.mark.parametrize(
     ("table", "message"),
     [
@@ -169,13 +209,60 @@ def test_a_file_is_shown_and_read_in_python(capsys, folder):
         ('style_layer = { relu1_1 = "none.png" }', "there is no file 'looks/none.png'"),
         ('region = "left.png:red.png"\nregions = ["a.png", "b.png"]', "has both `region` and"),
         ('protect = "none.png"', "'looks/none.png'"),
-        ('protect = "box.png:2"', "`--protect`: expected 0 to 1, got 2"),
+        ('protect = "box.png:2"', "`controls.protect`: expected 0 to 1, got 2"),
+        ('style_layer = { relu4_4 = "red.png" }', "`controls.style_layer`: relu4_4 has a picture"),
+        ('style_layer = { relu1_2 = "-1:red.png" }', "`controls.style_layer`: expected 0 or more"),
     ],
 )
 def test_bad_tables_are_one_line(capsys, folder, table, message):
     Path("looks/bad.toml").write_text(f'base = "tiny"\n[controls]\n{table}\n')
     words = ("photo.png", "blue.png", "--recipe", "looks/bad.toml", "-o", "b.png")
-    refused(caller(capsys, "stylize")(*words), message)
+    refused(caller(capsys, "stylize")(*words), "`--recipe`: 'looks/bad.toml': ", message)
+
+
+def test_messages_of_other_commands_name_the_file(capsys, folder):
+    text = 'base = "tiny"\n[controls]\nstyle_layer = { relu4_4 = "red.png" }\n'
+    Path("looks/layer.toml").write_text(text)
+    named = "'looks/layer.toml': `controls.style_layer`: relu4_4 has a picture"
+    recipe = ("--recipe", "looks/layer.toml")
+    refused(caller(capsys, "texture", "blue.png")(*recipe), f"`--recipe`: {named}")
+    words = ("photo.png", "--styles", "blue.png", "-o", "out")
+    refused(caller(capsys, "batch", *words)(*recipe), f"`--recipe`: {named}")
+    Path("jobs.csv").write_text(
+        "content,style,recipe\nphoto.png,blue.png,tiny\nphoto.png,blue.png,looks/layer.toml\n"
+    )
+    found = caller(capsys, "batch", "jobs.csv", "-o", "out")()
+    named = named.replace("looks", "./looks")
+    refused(found, f"`CONTENTS`: row 2 of 'jobs.csv': `recipe`: {named}")
+    # An option in place of the file's value is blamed itself.
+    found = caller(capsys, "texture", "blue.png", *recipe)("--style-layer", "relu4_4=red.png")
+    refused(found, "`--style-layer`:")
+
+
+def test_a_layer_of_the_file_may_have_a_weight(capsys, stylize):
+    text = 'base = "tiny"\n[controls]\nstyle_layer = { relu1_2 = "0.2:red.png" }\n'
+    Path("looks/layer.toml").write_text(text)
+    painted = stylize("--recipe", "looks/layer.toml")
+    flags = ("--style-layer", "relu1_2=0.2:looks/red.png")
+    assert_array_equal(painted, stylize("--recipe", "tiny", *flags))
+    words = ("photo.png", "--styles", "blue.png", "-o", "out", "-q")
+    code, _, told = caller(capsys, "batch", *words)("--recipe", "looks/layer.toml")
+    assert code == 0, told
+    assert_allclose(images.load("out/photo_blue.png"), painted, **SAME)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--region", "looks/left.png:looks/red.png"), "`--region`: names parts"),
+        (("--regions", "looks/map.png", "looks/style_map.png"), "`--regions`: names parts"),
+        (("--protect", "looks/box.png"), "`--protect`: names parts"),
+        (("--recipe", "looks/masks.toml"), "'looks/masks.toml': `controls.region`: names parts"),
+        (("--recipe", "looks/maps.toml"), "'looks/maps.toml': `controls.regions`: names parts"),
+    ],
+)
+def test_a_plan_without_pictures_has_no_parts_of_them(capsys, folder, words, message):
+    refused(caller(capsys, "plan", "--shape", "64x48")(*words), message)
 
 
 def test_commands_without_these_controls_refuse_them(capsys, folder):

@@ -11,6 +11,9 @@ import nst_jax as nst
 from benchmarks import strength as measured
 from docs import controls_page
 from nst_jax import recipes
+from nst_jax.app.arguments import Changes, recipe_of
+from nst_jax.app.batch.job import recipes_of
+from nst_jax.app.batch.rows import ManifestRow
 from nst_jax.app.introduction import weight_line
 from nst_jax.recipes import strength, toml
 from nst_jax.recipes.balance import balance
@@ -190,6 +193,8 @@ def test_an_array_of_strengths_is_each_of_them():
         assert_allclose(getattr(with_strength(recipe, values).terms, name), each, atol=1e-12)
     with pytest.raises(ValueError, match="`strength`: expected 0 to 1 .* got 1.5"):
         strength.factor_of(np.array([0.2, 1.5]))
+    with pytest.raises(ValueError, match="`strength`: expected numbers from 0 to 1, got an empty"):
+        strength.factor_of(np.array([]))
 
 
 def test_a_batch_has_a_strength_for_each_picture(params, content, style, as_users_do):
@@ -213,11 +218,38 @@ def test_recipe_files_and_overrides_have_a_strength():
     assert toml.from_toml(text).terms.style_weight == 2 * strength.factor_of(0.4)
     changed = toml.with_values(recipes.GRAM, {"strength": "0.4"})
     assert changed == with_strength(recipes.GRAM, 0.4)
+    changed = toml.with_values(recipes.GRAM, {"strength": "0.4", "terms.style_weight": "2"})
+    assert changed == with_strength(recipes.GRAM.replace(style_weight=2.0), 0.4)
+    with pytest.raises(ValueError, match="'strenght'; did you mean 'strength'?"):
+        toml.with_values(recipes.GRAM, {"strenght": "0.5"})
     for value, message in (("2", "`strength`: expected 0 to 1"), ("much", "expected a number")):
         with pytest.raises(ValueError, match=message):
             toml.with_values(recipes.GRAM, {"strength": value})
     with pytest.raises(ValueError, match="`recipe`: `strength`: expected 0 to 1"):
         toml.from_toml("strength = 1.5")
+
+
+@pytest.mark.parametrize(
+    ("flag", "values", "row", "expected"),
+    [
+        (None, (), (), 0.2),
+        (None, ("strength=0.3",), (), 0.3),
+        (0.4, ("strength=0.3",), (), 0.4),
+        (0.4, ("strength=0.3",), ("strength=0.5",), 0.5),
+        (None, (), ("strength=0.85",), 0.85),
+        (0.2, (), (), 0.2),
+    ],
+)
+def test_the_innermost_strength_is_applied_once(tmp_path, flag, values, row, expected):
+    path = tmp_path / "weak.toml"
+    path.write_text('base = "gram"\nstrength = 0.2\n[terms]\nstyle_weight = 2.0')
+    changes = Changes(recipe=str(path), strength=flag, values=values)
+    rows = [ManifestRow(1, Path("a.png"), ((Path("b.png"), None),), "row 1", overrides=row)]
+    weight = 2 * strength.factor_of(expected)
+    (found,) = recipes_of(rows, changes)
+    assert_allclose(found.terms.style_weight, weight, rtol=1e-12)
+    if not row:
+        assert_allclose(recipe_of(changes).terms.style_weight, weight, rtol=1e-12)
 
 
 @pytest.mark.parametrize("flag", ["--style-weight", "--ratio"])
@@ -226,3 +258,4 @@ def test_a_sweep_of_the_weight_has_no_strength(tmp_path, monkeypatch, capsys, fl
     write_pictures(photo=(40, 50), art=(40, 40))
     call = caller(capsys, "sweep", "photo.png", "art.png")
     refused(call(flag, "1,2", "--strength", "0.3"), "sets the style weight, as does", flag)
+    refused(call(flag, "1,2", "--set", "strength=0.3"), f"`{flag}`: the recipe", "has a strength")

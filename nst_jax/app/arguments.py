@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
+
 from nst_jax import _checks, images, optimizers, recipes, vgg
-from nst_jax.app.parsing import as_number
+from nst_jax.app.parsing import as_number, parse_path
 from nst_jax.recipes import changes as variants
 from nst_jax.recipes import starts, toml
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.strength import factor_of
 from nst_jax.vgg.precision import precision_named
 
 # The words that `--init` accepts in place of the path of a file, each with the class whose instances
@@ -92,14 +95,37 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
       ValueError: for an unknown name, key or layer, a file that is not a recipe, a number out of range,
         or a learning rate where the optimiser has none.
     """
-    recipe = recipes.DEFAULT if changes.recipe is None else named_or_read(changes.recipe, controls)
+    recipe, strength = recipe_and_strength_of(changes, controls=controls)
+    return variants.with_options(recipe, strength=strength)
+
+
+def recipe_and_strength_of(
+    changes: Changes, *, controls: bool = False
+) -> tuple[Recipe, float | None]:
+    """Return the recipe that the flags describe, without its strength; and this strength.
+
+    A strength multiplies a weight of the recipe. So of several strengths only one is applied, after all
+    other changes: that of `--strength`, or else of `--set`, or else of the recipe file.
+
+    Args:
+      changes: the flags.
+      controls: whether a recipe file may have a table `controls`, which the caller reads.
+
+    Returns:
+      The checked recipe; and the checked strength, or None if there is none.
+
+    Raises:
+      ValueError: as in `recipe_of`.
+    """
+    recipe, strength = _named_or_contents(changes.recipe, controls)
     if changes.values:
         # All other flags are applied below, after `--set`, so that they override it. Only `--colors`
         # is applied here as well, since `--set` may set `pictures.color_map`, which is refused unless
         # `pictures.colors` is already "content".
         if changes.colors is not None:
             recipe = _with_flag(recipe, "colors", KEYS["colors"], changes.colors)
-        recipe = toml.with_values(recipe, by_key(changes.values))
+        recipe, own = toml.values_and_strength(recipe, by_key(changes.values))
+        strength = strength if own is None else own
     if changes.optimizer is not None:
         optimizer = _optimizer(changes.optimizer, recipe.descent.coordinates)
         recipe = recipe.replace(descent__optimizer=optimizer)
@@ -110,7 +136,8 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
     recipe = recipe.replace(_layers("content", changes.content_layer))
     recipe = _with_style_layers(recipe, changes.style_layer)
     if changes.strength is not None:
-        recipe = variants.with_strength(recipe, changes.strength)
+        factor_of(changes.strength)  # raises an error for a strength outside 0 to 1
+        strength = changes.strength
     if changes.quality is not None:
         if changes.steps is not None:
             raise ValueError(
@@ -118,7 +145,7 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
                 "numbers of updates; leave one out"
             )
         recipe = variants.with_quality(recipe, changes.quality)
-    return variants.with_options(recipe, changes.size, changes.style_size)
+    return variants.with_options(recipe, changes.size, changes.style_size), strength
 
 
 def _with_flag(recipe: Recipe, flag: str, key: str, value: Any) -> Recipe:
@@ -231,7 +258,7 @@ def _style_layer(tap: str, name: str, equals: str, text: str) -> StyleLayer:
     if not equals or as_number(text) is not None:
         return StyleLayer(tap, _layer_weight("style_layer", name, equals, text), None)
     weighted = bool(colon) and as_number(before) is not None
-    file = Path(after if weighted else text)
+    file = parse_path(after if weighted else text)
     if not file.is_file():
         raise ValueError(
             "`style_layer`: expected NAME=WEIGHT such as relu4_1=0.2, NAME=FILE or NAME=WEIGHT:FILE, "
@@ -271,8 +298,8 @@ def _with_style_layers(recipe: Recipe, chosen: Sequence[str]) -> Recipe:
     for tap in own:
         if tap not in known:
             raise ValueError(
-                f"`style_layer`: {tap} has a picture, but it is no style layer here; give it a weight "
-                f"too, as in {tap}=0.2:FILE"
+                f"`style_layer`: {tap} has a picture, but it is no style layer here; write a weight "
+                "before the picture, as in 0.2:FILE"
             )
     return recipe.replace(terms__tap_styles=own) if own else recipe
 
@@ -355,33 +382,71 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
     Raises:
       ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.
     """
+    recipe, strength = _named_or_contents(text, controls)
+    return variants.with_options(recipe, strength=strength)
+
+
+def _named_or_contents(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
+    """Return a recipe as `named_or_read` does, without its file's strength; and this strength.
+
+    If `text` is None, the recipe is the default.
+    """
+    if text is None:
+        return recipes.DEFAULT, None
     path = recipe_file(text)
     if path is None:
-        return recipes.named(text)
-    recipe, table = read_recipe(path)
-    if table and not controls:
+        return recipes.named(text), None
+    found = _contents_of(path)
+    if found.controls and not controls:
         raise ValueError(
             f"`recipe`: '{path}': its table `{toml.CONTROLS}` names pictures, which this command does "
             "not use; leave the table out"
         )
-    return recipe
+    return found.recipe, found.strength
 
 
 def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
     """Return the recipe in a file, and the file's table `controls`, which names pictures.
 
     Raises:
-      ValueError: for a file that is missing, unreadable or not a recipe.
+      ValueError: for a file that is missing, unreadable, empty or not a recipe.
     """
+    recipe, strength, controls = _contents_of(path)
+    return variants.with_options(recipe, strength=strength), controls
+
+
+def _contents_of(path: Path) -> toml.Contents:
+    """Return what a recipe file says, as in `read_recipe`, but the strength apart."""
     text = _text_of(path)
+    if not text.strip():
+        raise ValueError(
+            f"`recipe`: '{path}' is empty; write `base = \"default\"`, or omit `--recipe`"
+        )
     try:
-        recipe, controls = toml.recipe_and_controls(text)
+        found = toml.contents_of(text)
     except ValueError as error:
         raise ValueError(f"`recipe`: '{path}': {str(error).removeprefix('`recipe`: ')}") from None
-    return recipe if recipe.name else recipe.replace(name=path.stem), controls
+    if found.recipe.name:
+        return found
+    return found._replace(recipe=found.recipe.replace(name=path.stem))
 
 
 def _text_of(path: Path) -> str:
+    """Return the text of a recipe file, which is read only once during a command.
+
+    A command looks several times into the file, for the recipe and for the pictures that it names. But
+    a pipe, such as /dev/stdin, can be read only once.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return _text_from(path)
+    texts = context.meta.setdefault(f"{__name__}.texts", {})
+    if path not in texts:
+        texts[path] = _text_from(path)
+    return texts[path]
+
+
+def _text_from(path: Path) -> str:
     try:
         with path.open("rb") as file:
             # At most one byte too many is read, since a file such as /dev/zero never ends.

@@ -176,8 +176,8 @@ def _dream(content: Path, chosen: Chosen) -> int:
 
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
     """Print how much memory and time a run would take."""
-    _check_planned(content, styles, chosen)
     chosen = with_controls_of_recipe(chosen)
+    _check_planned(content, styles, chosen)
     recipe = chosen_recipe(chosen, styles)
     controlling.check_planned(chosen, recipe)
     seen = [
@@ -224,7 +224,8 @@ def _check_planned(
 ) -> None:
     """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with what it replaces.
 
-    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`.
+    `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`. Regions
+    and a protected part are parts of a picture, so they cannot be planned without pictures.
     """
     if chosen["shape"] is None:
         if content is None or not styles:
@@ -238,6 +239,12 @@ def _check_planned(
     for name in ("size", "style_size"):
         if chosen[name] is not None:
             raise ValueError(f"`{name}`: `--shape` is the size of the result; omit this one")
+    for name in ("regions", "region_maps", "protect"):
+        if chosen[name]:
+            raise ValueError(
+                f"`{name}`: names parts of pictures, whose place `--shape` takes; name the pictures, "
+                "CONTENT STYLE, instead, or leave this one out"
+            )
 
 
 def warm(chosen: Chosen) -> None:
@@ -413,13 +420,20 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     chosen = with_controls_of_recipe(chosen)
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
-    for name in ("style_weight", "ratio"):
-        if chosen["strength"] is not None and chosen[name] is not None:
-            raise ValueError(
-                f"`strength`: sets the style weight, as does `--{name.replace('_', '-')}`; give one of "
-                "the two"
-            )
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
+    _, strength = arguments.recipe_and_strength_of(chosen_changes(chosen | swept), controls=True)
+    for name in ("style_weight", "ratio"):
+        if strength is None or chosen[name] is None:
+            continue
+        if chosen["strength"] is None:
+            raise ValueError(
+                f"`{name}`: the recipe file or `--set` has a strength, which sets the style weight; "
+                "leave one of the two out"
+            )
+        raise ValueError(
+            f"`strength`: sets the style weight, as does `--{name.replace('_', '-')}`; give one of the "
+            "two"
+        )
     recipe = chosen_recipe(chosen | swept, styles)
     paths = [path for path, _ in styles]
     output = result_path(chosen["output"], default_name(content, paths, "_sweep"))

@@ -6,7 +6,7 @@ The module is built on click. It imports nothing that takes long to load, since 
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 
@@ -121,6 +121,41 @@ def as_flags(message: str) -> str:
     )
     flags = re.sub(r"`regions(\[\d+\])", r"`--region\1", flags)
     return re.sub(r"`([a-z]+(?:\.[a-z_]+)+=)", r"`--set \1", flags)
+
+
+# The key in click's `Context.meta` for what `record_keys` has recorded.
+_KEYS = f"{__name__}.keys"
+
+
+def record_keys(recipe: str, keys: Mapping[str, str]) -> None:
+    """Record which options of the running command have values from a recipe file, for its messages.
+
+    Args:
+      recipe: the path of the file, as the value of `--recipe` or a row of a manifest names it.
+      keys: the Python name of an option -> the key in the file that has the value.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta.setdefault(_KEYS, {}).setdefault(recipe, {}).update(keys)
+
+
+def with_file_named(message: str, recipe: str | None = None) -> str:
+    """Return a message about an option; if a recipe file has its value, with the file and its key.
+
+    Args:
+      message: the message, which begins with the Python name of the option, such as "`protect`: ".
+      recipe: the path of the recipe file as it was given, or the name of a preset; None is the value of
+        `--recipe`.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return message
+    recipe = recipe or context.params.get("recipe")
+    keys = context.meta.get(_KEYS, {}).get(recipe, {})
+    found = re.match(r"`(\w+)((?:\[\d+\])?(?:\.\w+)?)`", message)
+    if found is None or found[1] not in keys:
+        return message
+    return f"`recipe`: '{recipe}': `{keys[found[1]]}{found[2]}`{message[found.end() :]}"
 
 
 def usage_message(error: click.UsageError) -> str:

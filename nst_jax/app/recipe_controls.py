@@ -6,7 +6,7 @@ The table can have these keys, of which the first three are also columns of a ba
     region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several
     regions = ["photo_map.png", "style_map.png"]  # as after --regions, in place of `region`
     protect = "face.png:0.6"                      # as after --protect
-    style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a single layer
+    style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a layer, FILE or WEIGHT:FILE
     style_fine = "pebbles.jpg"                    # as after --style-fine, for `stylize`
 
 Paths are relative to the folder of the file. An option or a row of a manifest takes precedence over the
@@ -20,7 +20,8 @@ from typing import Any
 
 from nst_jax import _checks
 from nst_jax.app import arguments
-from nst_jax.app.parsing import parse_protect, parse_region
+from nst_jax.app.messages import record_keys
+from nst_jax.app.parsing import as_number, parse_path, parse_protect, parse_region
 from nst_jax.recipes.toml import CONTROLS
 
 # The options that define regions. If one of them is given, the regions of a recipe file are not used.
@@ -48,7 +49,7 @@ def controls_of_recipe(recipe: str | None) -> dict[str, Any]:
             option, read = _READERS[key]
             found[option] = read(value, path.parent)
         except ValueError as error:
-            text = str(error).removeprefix(f"`{CONTROLS}`: ")
+            text = str(error).removeprefix(f"`{CONTROLS}`: ").removeprefix("`style_layer`: ")
             raise ValueError(f"`recipe`: '{path}': `{CONTROLS}.{key}`: {text}") from None
     if all(name in found for name in REGIONS):
         raise ValueError(
@@ -79,15 +80,14 @@ def with_controls_of_recipe(
             f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for `stylize` only; write "
             "the combined style by `nst_jax.combined_style`, and name it as the style"
         )
-    return _filled(chosen, found)
-
-
-def _filled(chosen: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options; an option that is not given gets its value from `others`, if it is there."""
-    given = {name for name in others if chosen.get(name)}
+    given = {name for name in found if chosen.get(name)}
     if any(chosen.get(name) for name in REGIONS):
         given |= {*REGIONS}
-    return {**chosen, **{name: value for name, value in others.items() if name not in given}}
+    used = {name: value for name, value in found.items() if name not in given}
+    if used:
+        keys = {option: f"{CONTROLS}.{key}" for key, (option, _) in _READERS.items()}
+        record_keys(chosen["recipe"], {name: keys[name] for name in used})
+    return {**chosen, **used}
 
 
 def check_no_content(recipe: str | None) -> None:
@@ -124,7 +124,7 @@ def _protect(value: Any, folder: Path) -> Any:
 def _style_fine(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected the name of a picture, got {value!r}")
-    return folder / value
+    return parse_path(os.path.join(folder, value))  # a file with the name `-` is no standard input
 
 
 def _style_layer(value: Any, folder: Path) -> Any:
@@ -132,9 +132,14 @@ def _style_layer(value: Any, folder: Path) -> Any:
         raise ValueError(f'expected a table such as {{ relu1_1 = "pebbles.jpg" }}, got {value!r}')
     # For the folder `.`, `os.path.join` makes a path such as `./0.5`. `Path` would make `0.5` of it,
     # which would be read as the weight of the layer and not as the name of a file.
-    texts = tuple(f"{layer}={os.path.join(folder, file)}" for layer, file in value.items())
+    texts = []
+    for layer, text in value.items():
+        weight, colon, file = text.partition(":")
+        if not (file and as_number(weight) is not None):
+            weight, colon, file = "", "", text
+        texts.append(f"{layer}={weight}{colon}{os.path.join(folder, file)}")
     arguments.style_layers(texts)
-    return texts
+    return tuple(texts)
 
 
 def _texts(value: Any) -> list[str]:

@@ -62,7 +62,7 @@ def factor_of(strength: Any) -> Any:
 
     Raises:
       TypeError: if `strength` is not a number, nor an array of numbers.
-      ValueError: if `strength` is not between 0 and 1.
+      ValueError: if `strength` is not between 0 and 1, and for an array without numbers.
 
     Example:
       >>> from nst_jax.recipes import strength
@@ -70,6 +70,10 @@ def factor_of(strength: Any) -> Any:
       (0.003, 1.0)
     """
     _checks.number("strength", strength, least=0)
+    if np.size(strength) == 0:
+        raise ValueError(
+            f"`strength`: expected numbers from 0 to 1, got an empty array, {np.shape(strength)}"
+        )
     if np.max(strength) > 1:
         raise ValueError(
             f"`strength`: expected 0 to 1 ({OWN:g} is the recipe's own), got {np.max(strength):g}"

@@ -14,12 +14,13 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, is_dataclass, replace
 from types import MappingProxyType
-from typing import Any, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 from nst_jax import _checks
 from nst_jax.recipes import changes, presets
 from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.strength import factor_of
 from nst_jax.recipes.walk import (
     CHOICES,
     Choice,
@@ -220,6 +221,14 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     return recipe
 
 
+class Contents(NamedTuple):
+    """What a recipe file says. The strength is not applied to the recipe yet."""
+
+    recipe: Recipe
+    strength: float | None  # as `changes.with_strength` takes it; None if the file has none
+    controls: dict[str, str | list[str] | dict[str, str]]
+
+
 def recipe_and_controls(
     text: str, *, argument: str = "recipe"
 ) -> tuple[Recipe, dict[str, str | list[str] | dict[str, str]]]:
@@ -245,21 +254,50 @@ def recipe_and_controls(
       >>> recipe_and_controls(text)[1]
       {'protect': 'face.png:0.5'}
     """
+    recipe, strength, controls = contents_of(text, argument=argument)
+    return _with_strength(recipe, strength), controls
+
+
+def contents_of(text: str, *, argument: str = "recipe") -> Contents:
+    r"""Read a recipe from TOML like `recipe_and_controls`, but do not apply its strength.
+
+    So a caller can apply another strength in its place.
+
+    Args:
+      text: as in `recipe_and_controls`.
+      argument: what the caller calls the text, shown in error messages.
+
+    Returns:
+      The checked recipe, the checked strength, and the table `controls`, whose meaning is not checked.
+
+    Raises:
+      ValueError: as in `recipe_and_controls`.
+
+    Example:
+      >>> found = contents_of('base = "tf"\nstrength = 0.5')
+      >>> found.recipe.terms.style_weight, found.strength
+      (0.01, 0.5)
+    """
     try:
         table = _parsed(text)
         _refuse_unknown(table, Recipe, "", BASE, STRENGTH, CONTROLS)
         base = _base(table.pop(BASE)) if BASE in table else Recipe()
-        strength = table.pop(STRENGTH, None)
+        strength = _checked_strength(table.pop(STRENGTH)) if STRENGTH in table else None
         controls = _table_of_texts(table.pop(CONTROLS, {}))
-        recipe = _checked(_filled(Recipe, base, table, ""))
-        return recipe if strength is None else _with_strength(recipe, strength), controls
+        return Contents(_checked(_filled(Recipe, base, table, "")), strength, controls)
     except _Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
 
 
-def _with_strength(recipe: Recipe, strength: Any) -> Recipe:
+def _with_strength(recipe: Recipe, strength: float | None) -> Recipe:
+    return recipe if strength is None else changes.with_strength(recipe, strength)
+
+
+def _checked_strength(value: Any) -> float:
+    number = _scalar(float, value, STRENGTH)
     try:
-        return changes.with_strength(recipe, _scalar(float, strength, STRENGTH))
+        factor_of(number)
+        return number
     except ValueError as error:
         raise _Refused(str(error)) from None
 
@@ -471,7 +509,7 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
       values: a dictionary from full keys, such as "descent.steps", or "strength", to text. Each text is
         a value as in TOML, but strings need no quotation marks, and lists no brackets. A name such as
         "Adam" selects that optimiser with its defaults. The values are replaced in the order of the
-        dictionary.
+        dictionary, and a strength is applied after all others.
       argument: what the caller calls the values, shown in error messages.
 
     Returns:
@@ -487,14 +525,49 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
       >>> with_values(recipes.TF, values).descent.optimizer
       Adam(learning_rate=0.05, b1=0.9, b2=0.999, eps=1e-08, carry=False)
     """
+    recipe, strength = values_and_strength(recipe, values, argument=argument)
+    try:
+        return _checked(_with_strength(recipe, strength))
+    except _Refused as error:
+        raise ValueError(f"`{argument}`: {error}") from None
+
+
+def values_and_strength(
+    recipe: Recipe, values: Mapping[str, str], *, argument: str = "values"
+) -> tuple[Recipe, float | None]:
+    """Replace values of a recipe like `with_values`, but do not apply the strength among them.
+
+    So a caller can apply another strength in its place.
+
+    Args:
+      recipe: the recipe to change.
+      values: as in `with_values`.
+      argument: what the caller calls the values, shown in error messages.
+
+    Returns:
+      The checked recipe; and the checked strength, or None if the values have none.
+
+    Raises:
+      TypeError: if `recipe` is not a `Recipe`.
+      ValueError: as in `with_values`.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> changed, strength = values_and_strength(recipes.TF, {"strength": "0.5"})
+      >>> changed == recipes.TF, strength
+      (True, 0.5)
+    """
     _checks.instance("recipe", recipe, Recipe, "`nst_jax.recipes.named(name)` gives one")
+    strength = None
     try:
         for key, text in values.items():
             if key == STRENGTH:
-                recipe = _with_strength(recipe, _value(text))
-                continue
-            recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
-        return _checked(recipe)
+                strength = _checked_strength(_value(text))
+            else:
+                # `_changed` would not suggest the key `strength`, which is no value of a recipe.
+                _refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
+                recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
+        return _checked(recipe), strength
     except _Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
 

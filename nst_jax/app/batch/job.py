@@ -22,8 +22,9 @@ from nst_jax.app.batch.destinations import check_destinations, destinations, inp
 from nst_jax.app.batch.groups import Entry, region_styles_of
 from nst_jax.app.batch.rows import ManifestRow, naming_row
 from nst_jax.app.job import Job
+from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import toml
-from nst_jax.recipes.changes import with_tap_styles
+from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity
 from nst_jax.scaling.plan import plan_bucket, plan_scales
@@ -168,8 +169,10 @@ def recipes_of(
     """
     if any(row.recipe is None for row in rows):
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
-        arguments.recipe_of(changes, controls=True)
-    bases: dict[Any, Recipe] = {}  # recipes before the rows' overrides (KEY=VALUE) are applied
+        arguments.recipe_of(_with_layers_of_file(changes), controls=True)
+    # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength that
+    # is applied after them.
+    bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, Recipe] = {}
     found = []
     for row in rows:
@@ -179,16 +182,19 @@ def recipes_of(
             with naming_row(row):
                 if base not in bases:
                     bases[base] = _base_of(row, changes, start)
-                known[wanted] = _recipe_of(row, bases[base])
+                known[wanted] = _recipe_of(row, *bases[base])
                 check(known[wanted])
         found.append(known[wanted])
     return found
 
 
-def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe:
+def _base_of(
+    row: ManifestRow, changes: arguments.Changes, start: Any
+) -> tuple[Recipe, float | None]:
     """Return a row's recipe, changed by the flags, but not yet by the row's overrides (KEY=VALUE).
 
-    If the row names no recipe, it gets the recipe of the command line.
+    If the row names no recipe, it gets the recipe of the command line. The second result is the
+    strength of the file or the flags, which is not applied yet, since the row may have another.
 
     Args:
       row: the row, which is a picture to paint.
@@ -198,23 +204,34 @@ def _base_of(row: ManifestRow, changes: arguments.Changes, start: Any) -> Recipe
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
-    recipe = arguments.recipe_of(changes, controls=True)
+    changes = _with_layers_of_file(changes)
+    recipe, strength = arguments.recipe_and_strength_of(changes, controls=True)
     if start is not None:
         recipe = replace(recipe, pictures=replace(recipe.pictures, start=start))
-    return recipe
+    return recipe, strength
 
 
-def _recipe_of(row: ManifestRow, recipe: Recipe) -> Recipe:
+def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
+    """Return the flags with the style layers of the recipe file, if no flag gives style layers."""
+    if changes.style_layer:
+        return changes
+    return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))
+
+
+def _recipe_of(row: ManifestRow, recipe: Recipe, strength: float | None) -> Recipe:
     """Return the final recipe of a row, checked against the number of the row's styles.
 
     Args:
       row: the row, which is a picture to paint.
       recipe: the row's recipe, to which the row's overrides (KEY=VALUE) and its style pictures for
         single layers are not yet applied.
+      strength: the strength to apply if the overrides have none, or None.
     """
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
-        recipe = toml.with_values(recipe, values, argument="overrides")
+        recipe, own = toml.values_and_strength(recipe, values, argument="overrides")
+        strength = strength if own is None else own
+    recipe = with_options(recipe, strength=strength)
     if row.tap_files:
         recipe, _ = with_tap_styles(recipe, dict(row.tap_files))
     if not row.location and len(recipe.terms.style_shares) > 1:

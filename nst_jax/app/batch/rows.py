@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 from nst_jax import _checks, vgg
 from nst_jax.app import arguments, parsing
 from nst_jax.app import controls as controlling
+from nst_jax.app.messages import with_file_named
 from nst_jax.app.recipe_controls import controls_of_recipe, with_controls_of_recipe
 from nst_jax.images.folders import passed_over, pictures_in
 
@@ -555,4 +556,5 @@ def naming_row(row: ManifestRow) -> Iterator[None]:
     except (TypeError, ValueError) as error:
         if not row.location:
             raise
-        raise ValueError(f"`{CONTENTS}`: {row.location}: {error}") from None
+        message = with_file_named(str(error), row.recipe)
+        raise ValueError(f"`{CONTENTS}`: {row.location}: {message}") from None
