@@ -137,14 +137,15 @@ class GaussianTarget(NamedTuple):
     """What `wasserstein_absolute` needs to know about a style; computed once, before the updates."""
 
     mean: Float[Array, " c"]  # mean of the features over positions
-    # Covariance of the features, plus the identity matrix times 1e-4 or more, so that it has a square
-    # root; see `_regular_covariance`.
+    # Covariance of the features, plus the identity matrix times 1e-4 or more, so that no eigenvalue is
+    # zero and the matrix root can be computed; see `_regular_covariance`.
     covariance: Float[Array, "c c"]
     root: Float[Array, "c c"]  # matrix square root of `covariance`
 
 
 # `wasserstein_absolute` adds the identity matrix times this number to the covariances of canvas and
-# style, as crowsonkb's code does, so that they have square roots.
+# style, as crowsonkb/style-transfer-pytorch does. No eigenvalue is then zero, and the matrix roots and
+# their gradients can be computed.
 ABSOLUTE_PART = 1e-4
 
 

@@ -275,9 +275,9 @@ def distance_to_nearest(
 def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Array, "n c"]:
     """Return the vectors at every `stride`th row and column of features [h, w, c].
 
-    `first` has the indices of the first row and of the first column to return, both below `stride`. A
-    last row or column may be left out, so that their number does not depend on `first`; see
-    `grid_lines`.
+    `first` has the indices of the first row and of the first column to return, both less than `stride`.
+    The number of rows and columns returned is the same for every `first`, since `jax.jit` needs fixed
+    shapes. So for some values of `first`, the last row or column is left out; see `grid_lines`.
     """
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))
     return features[rows][:, columns].reshape(-1, features.shape[-1])

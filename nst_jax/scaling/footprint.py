@@ -96,8 +96,8 @@ def estimate_memory(
 
     Args:
       shape: (height, width) of the canvas at its final size.
-      recipe: the recipe, whose size rules are ignored. If `network.tile` cuts the canvas into tiles,
-        activations are those of one tile.
+      recipe: the recipe; its rules for sizes of pictures are not used, since `shape` is given. If
+        `network.tile` cuts the canvas into tiles, activations are those of one tile.
       style_shapes: (height, width) of each style; None means one style of the canvas' shape. With a
         style loss that compares single positions of canvas and style (a `MatchingLoss`), each picture
         is assumed to use all of these styles. With any other style loss, it is assumed to blend as

@@ -312,7 +312,7 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
 
 
 def written_before(folder: Path) -> set[str]:
-    """Return the paths of all pictures that a folder's result manifests record as not failed.
+    """Return the paths of all results that a folder's result manifests list, except failed ones.
 
     A result manifest records how each picture of a batch ended. Symbolic links in the paths are
     followed.

@@ -55,7 +55,8 @@ class ManifestRow(NamedTuple):
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
     regions: tuple[parsing.RegionFiles, ...] = ()
     # Paths of two pictures in which each colour marks a region, one for the content and one for the
-    # style; or empty. A region of the content gets the style's region of the same colour as its style.
+    # style; or empty. Each region of the content is painted in the style of the region that has the
+    # same colour in the other picture.
     region_maps: tuple[Path, ...] = ()
     protect: parsing.ProtectFile | None = None
     # Whether content and style were typed on the command line one by one, rather than found in a
