@@ -32,13 +32,17 @@ sys.exit(code)
 """
 
 
-def start(folder, *words):
-    """Run the command line in a process of its own; return its output, and programs made and loaded."""
+def start(folder, *words, **variables):
+    """Run the command line in a process of its own; return its output, and programs made and loaded.
+
+    `variables` are further variables of the process's environment.
+    """
     unset = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {
         "XDG_CACHE_HOME": str(folder / "cache"),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        **variables,
     }
     done = subprocess.run(
         [sys.executable, "-c", LISTEN, *map(str, words)],
@@ -75,6 +79,19 @@ def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
     assert len(list(tmp_path.glob("out/*.png"))) == 2
     out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 60, "--batch", 2)
     assert made == 0 and "none of them new" in out
+
+
+@pytest.mark.slow
+def test_after_warming_a_folder_that_jax_was_told_nothing_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tall=(60, 41), art=(50, 44))
+    told = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "told")}
+    words = ["--recipe", "tf", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
+    out, made, _ = start(tmp_path, "warm", *words, "--size", 32, **told)
+    assert made > 0 and f"{tmp_path / 'told'} has" in out
+    words += ["--size", 32, "--bucket", 32, "--steps", 2, "-o", "one.png"]
+    _, made, loaded = start(tmp_path, "stylize", "tall.png", "art.png", *words, **told)
+    assert made == 0 and loaded > 0
 
 
 @pytest.mark.slow
