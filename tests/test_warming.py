@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +125,15 @@ def test_one_update_at_each_scale_is_enough():
     assert (together.at_once, together.plan.pictures) == (3, 3)
 
 
+def test_styles_of_single_layers_in_a_recipe_file_are_warmed(call, here, monkeypatch):
+    del here
+    Path("layer.toml").write_text('base = "gram"\n[controls.style_layer]\nrelu3_1 = "art.png"\n')
+    recipes_of = []
+    monkeypatch.setattr(warming, "wanted_of", lambda one: recipes_of.append(one.recipe) or [])
+    call("warm", "--recipe", "layer.toml", "--size", 32)
+    assert [recipe.terms.tap_styles for recipe in recipes_of] == [("relu3_1",)]
+
+
 def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
     del here
     refused(call("warm", "--size", "short:64"), "`--bucket`", "give the longest that shall fit")
@@ -137,5 +147,13 @@ def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
     )
     refused(call("warm", "--init", "photo.png"), "`--init`", "no programs of its own")
     refused(call("warm", "--batch", 0), "--batch", "x>=1")
+    Path("region.toml").write_text('base = "gram"\n[controls]\nregion = "sky.png:stars.jpg"\n')
+    refused(call("warm", "--recipe", "region.toml"), "`--recipe`", "its `controls.region`")
+    Path("maps.toml").write_text('base = "gram"\n[controls]\nregions = ["a.png", "b.png"]\n')
+    refused(call("warm", "--recipe", "maps.toml"), "`--recipe`", "its `controls.regions`")
+    Path("face.toml").write_text('base = "gram"\n[controls]\nprotect = "face.png"\n')
+    refused(
+        call("warm", "--recipe", "face.toml"), "`controls.protect`", "name a recipe file without"
+    )
     code, _, err = call("warm", "--size", 32)  # the tests switch the cache off
     assert code == 1 and "compiled programs are not kept" in err and err.count("\n") == 1

@@ -61,7 +61,11 @@ from nst_jax.app.picture_command import (
     reserved_outputs,
     run_picture_command,
 )
-from nst_jax.app.recipe_controls import check_no_content, with_controls_of_recipe
+from nst_jax.app.recipe_controls import (
+    check_controls_in_bucket,
+    check_no_content,
+    with_controls_of_recipe,
+)
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward.training_job import distinct, training_job
@@ -243,6 +247,8 @@ def _check_planned(
 def warm(chosen: Chosen) -> None:
     """Compile the programs of buckets, and print what is kept."""
     exit_on_signals()
+    check_controls_in_bucket(chosen["recipe"])
+    chosen = with_controls_of_recipe(chosen)
     side = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     if init_file is not None:
