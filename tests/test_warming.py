@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nst_jax import recipes
-from nst_jax.app import warming
+from nst_jax import images, recipes
+from nst_jax.app import cache, commands, warming
+from nst_jax.app.batch import groups
 from nst_jax.prepare import scales_of
+from nst_jax.weights import params
 from tests import small, test_cli
 from tests.shell import refused, write_pictures
 
@@ -112,6 +114,103 @@ def test_the_side_of_a_bucket_is_that_of_its_pictures():
     assert warming.side_of(recipes.GRAM.replace(size=500), 1024) == 1024
 
 
+def test_the_side_of_a_bucket_of_instant_is_that_of_its_pictures():
+    assert warming.side_of_instant("500") == 512
+    assert warming.side_of_instant("500", 1024) == 1024
+    assert warming.side_of_instant("short:64", 128) == 128
+    with pytest.raises(ValueError, match="^`bucket`: is missing"):
+        warming.side_of_instant("short:64")
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "sizes", "of_instant"),
+    [
+        (1, 512, [1], [1]),
+        (2, 64, [2], [1, 2]),
+        (8, 256, [8], [1, 8]),
+        (9, 256, [5, 4], [1, 5]),
+        (3, 512, [2, 1], [1]),
+        (4, 512, [2], [1, 2]),
+        (20, 64, [7, 6], [1, 20]),
+    ],
+)
+def test_what_is_compiled_for_many_pictures_is_what_a_cpu_paints_at_once(
+    count, side, sizes, of_instant
+):
+    assert warming.sizes_of_batches((count,), side) == sizes
+    assert warming.sizes_of_batches((count, count), side) == sizes
+    assert warming.sizes_of_instant((count,), side) == of_instant
+
+
+@pytest.mark.parametrize(("count", "side"), [(9, 256), (3, 512), (4, 32)])
+def test_groups_of_a_batch_have_the_sizes_that_were_compiled(count, side):
+    recipe = recipes.GRAM.replace(size=side)
+    scales = scales_of((side, side), [(side, side)], recipe)
+    glances = (images.Glance((side, side), "a.png", "0"),) * 2
+    entries = [
+        groups.Entry(
+            number, Path("a.png"), (Path("b.png"),), Path("c.png"), recipe, scales, glances
+        )
+        for number in range(1, count + 1)
+    ]
+    formed = groups.form_groups(entries, "cpu", bucket=side)
+    painted = {len(group.entries) for group in formed}
+    assert painted == set(warming.sizes_of_batches((count,), side))
+
+
+@pytest.fixture
+def instant_warmed(call, here, monkeypatch):
+    """Return a function that calls `warm --instant`, and returns what would be compiled."""
+    del here
+    found = []
+    monkeypatch.setattr(warming, "compile_instant", lambda *asked: found.append(asked[:-1]))
+    monkeypatch.setattr(cache, "cache_enabled", lambda: True)
+    monkeypatch.setattr(cache, "programs_folder", lambda: Path("kept") / cache.TRACED)
+
+    def run(*words):
+        code, out, err = call("warm", "--instant", *words)
+        assert code == 0, err
+        return out, *found.pop()
+
+    return run
+
+
+def test_options_of_instant_reach_what_is_compiled(instant_warmed):
+    out, squares, precision, style_size = instant_warmed("--size", 32)
+    assert (squares, precision.name, style_size) == ({32: [1]}, "float32", None)
+    assert "--size 32 --bucket 32" in out
+    words = ["--size", 250, "--size", 512, "--batch", 4, "--precision", "bfloat16"]
+    out, squares, precision, style_size = instant_warmed(*words, "--style-size", 128)
+    assert squares == {256: [1, 4], 512: [1, 2]}
+    assert (precision.name, style_size) == ("bfloat16", "128")
+    assert "--size 250 --bucket 256\n" in out and "--size 512 --bucket 512\n" in out
+
+
+def test_instant_reads_no_weights_of_vgg(instant_warmed, monkeypatch):
+    monkeypatch.setattr(params, "load_params", lambda path: pytest.fail("weights were read"))
+    monkeypatch.setattr(commands, "load_params", params.load_params)
+    monkeypatch.setenv("NST_JAX_WEIGHTS", "missing.h5")
+    assert instant_warmed("--size", 32)[1] == {32: [1]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--recipe", "gram"),
+        ("--colors", "content"),
+        ("--realism", 0.5),
+        ("--init", "noise"),
+        ("--set", "descent.steps=3"),
+        ("--pool", "max"),
+        ("--weights", "vgg.h5"),
+        ("--tile", "auto"),
+    ],
+)
+def test_options_without_a_use_for_instant_are_refused(call, here, words):
+    del here
+    refused(call("warm", "--instant", *words), f"`{words[0]}`", "omit it")
+
+
 def test_one_update_at_each_scale_is_enough():
     recipe = small.shallow(recipes.GRAM, steps=40).replace(
         size=64, schedule=recipes.CoarseToFine(smallest=16)
@@ -147,6 +246,10 @@ def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
     )
     refused(call("warm", "--init", "photo.png"), "`--init`", "no programs of its own")
     refused(call("warm", "--batch", 0), "--batch", "x>=1")
+    words = ["--instant", "--size", 64, "--bucket", 32]
+    refused(call("warm", *words), "`--bucket`", "give 64 or more")
+    refused(call("warm", "--instant", "--precision", "half"), "`--precision`", "half")
+    refused(call("warm", "--instant", "--style-size", "big"), "`--style-size`", "big")
     Path("region.toml").write_text('base = "gram"\n[controls]\nregion = "sky.png:stars.jpg"\n')
     refused(call("warm", "--recipe", "region.toml"), "`--recipe`", "its `controls.region`")
     Path("maps.toml").write_text('base = "gram"\n[controls]\nregions = ["a.png", "b.png"]\n')
