@@ -158,6 +158,26 @@ def test_groups_of_a_batch_have_the_sizes_that_were_compiled(count, side):
     assert painted == set(warming.sizes_of_batches((count,), side))
 
 
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        ((), None),
+        (("--init", "content"), None),
+        (("--colors", "luminance", "--realism", 0.5), "for colors luminance, realism 0.5\n"),
+        (("--init", "noise"), "for start Noise\n"),
+        (("--init", "instant"), "for start Instant\n"),
+    ],
+)
+def test_what_each_shape_still_compiles_is_said(call, here, monkeypatch, words, note):
+    del here
+    monkeypatch.setattr(warming, "compile_all", lambda *arguments, **named: None)
+    monkeypatch.setattr(cache, "cache_enabled", lambda: True)
+    monkeypatch.setattr(cache, "programs_folder", lambda: Path("kept") / cache.TRACED)
+    code, _, err = call("warm", *SHALLOW, "--size", 32, *words)
+    assert code == 0, err
+    assert "each shape" not in err if note is None else err.startswith("note: ") and note in err
+
+
 @pytest.fixture
 def instant_warmed(call, here, monkeypatch):
     """Return a function that calls `warm --instant`, and returns what would be compiled."""

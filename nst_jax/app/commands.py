@@ -44,7 +44,7 @@ from nst_jax.app.chosen_options import (
     other_inputs,
     picture_outputs,
 )
-from nst_jax.app.formatting import amount
+from nst_jax.app.formatting import amount, few
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
@@ -292,7 +292,16 @@ def _runs_ahead(chosen: Chosen) -> _Ahead:
     check_weights(chosen)
     wanted = [one for square in squares for one in warming.wanted_of(square)]
 
+    left = list(
+        dict.fromkeys(one for recipe in recipes for one in warming.left_for_each_shape(recipe))
+    )
+
     def compile_all(display: Display) -> None:
+        if left:
+            display.say(
+                "note: each shape of picture will still compile small programs of its own, for "
+                f"{few(left)}"
+            )
         warming.compile_all(load_params(chosen["weights"]), wanted, display, init=init)
 
     return list(zip(sizes, (square.side for square in squares), strict=True)), compile_all

@@ -36,7 +36,7 @@ from nst_jax.feed_forward import (
 )
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.recipes.starts import same_start
+from nst_jax.recipes.starts import FromContent, same_start
 from nst_jax.scaling import buckets
 from nst_jax.scaling.bucket_choice import even_groups
 from nst_jax.scaling.capacity import platform_of
@@ -132,6 +132,29 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
       side: side of the bucket in px.
     """
     return list(dict.fromkeys((1, *(size_of_groups(count, (side, side)) for count in batches))))
+
+
+def left_for_each_shape(recipe: Recipe) -> list[str]:
+    """Return what programs of their own remain for in each shape of picture, in a bucket as well.
+
+    Colours and edges of a picture are changed, and a start is drawn or painted, at the picture's own
+    shape.
+
+    Args:
+      recipe: the recipe, with the start that `--init` names.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> left_for_each_shape(recipes.GRAM.replace(colors="content", realism=0.5))
+      ['colors content', 'realism 0.5']
+    """
+    pictures = recipe.pictures
+    found = [] if pictures.colors == "style" else [f"colors {pictures.colors}"]
+    if pictures.realism:
+        found.append(f"realism {pictures.realism:g}")
+    if not isinstance(pictures.start, FromContent):
+        found.append(f"start {type(pictures.start).__name__}")
+    return found
 
 
 class Wanted(NamedTuple):
