@@ -64,7 +64,8 @@ def start(folder, *words, **variables):
 def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), wide=(33, 60), art=(50, 44))
-    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 60, "--batch", 2)
+    warm = ["warm", *SHALLOW, "--size", 60, "--batch", 2, "--batch", 1]
+    out, made, _ = start(tmp_path, *warm)
     assert made > 0 and "--size 60 --bucket 64" in out
     files, new = map(
         int, re.search(r"has (\d+) files of programs.* (\d+) of them new", out).groups()
@@ -75,12 +76,13 @@ def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
         ["stylize", "tall.png", "art.png", "-o", "one.png"],
         ["stylize", "wide.png", "art.png", "-o", "two.png"],
         ["batch", *pictures, "--styles", "art.png", "-o", "out"],
+        ["batch", "wide.png", "--styles", "art.png", "-o", "alone"],
     ):
         options = ["--size", 60, "--bucket", 64, "--steps", 20]
         _, made, loaded = start(tmp_path, *words, *options, *SHALLOW)
         assert made == 0 and loaded > 0, words
     assert len(list(tmp_path.glob("out/*.png"))) == 2
-    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 60, "--batch", 2)
+    out, made, _ = start(tmp_path, *warm)
     assert made == 0 and "none of them new" in out
 
 
@@ -100,12 +102,19 @@ def test_after_warming_a_folder_that_jax_was_told_nothing_is_compiled(tmp_path, 
 @pytest.mark.slow
 def test_after_warming_instant_compiles_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_pictures(tall=(60, 41))
-    _, made, _ = start(tmp_path, "warm", "--instant", "--size", 32)
+    write_pictures(tall=(60, 41), wide=(33, 60), small=(21, 22), art=(32, 32))
+    options = ["--size", 32, "--precision", "tensorfloat32"]
+    _, made, _ = start(tmp_path, "warm", "--instant", *options, "--style-size", 32, "--batch", 3)
     assert made > 0
-    words = ["instant", "tall.png", "waves", "-o", "one.png", "--size", 32, "--bucket", 32]
-    _, made, loaded = start(tmp_path, *words)
-    assert made == 0 and loaded > 0
+    several = ["tall.png", "wide.png", "small.png", "-o", "out"]
+    for words in (
+        ["tall.png", "waves", "-o", "one.png"],
+        [*several, "--styles", "waves"],
+        [*several, "--styles", "art.png", "--style-size", 32],
+    ):
+        _, made, loaded = start(tmp_path, "instant", *words, *options, "--bucket", 32)
+        assert made == 0 and loaded > 0, words
+    assert len(list(tmp_path.glob("out/*.png"))) == 6
 
 
 def test_the_side_of_a_bucket_is_that_of_its_pictures():
