@@ -243,4 +243,9 @@ LEAST_SECONDS = 0.0
 def keep_programs_in(folder: Path) -> None:
     """Let JAX write compiled programs to an existing folder and load them from there."""
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    keep_programs_of_any_time()
+
+
+def keep_programs_of_any_time() -> None:
+    """Let JAX also write programs that were compiled quickly to the folder of its cache."""
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

@@ -179,8 +179,8 @@ def instant_many(
         Pictures of all sizes up to this side then share one program, with the same results up to
         rounding errors; the rest of the square takes time. Each shape of style pictures still has a
         program of its own, for its style vector, and so has each shape of content if `strength` is less
-        than 1, or if `colors` or `realism` change the result. `"off"`, the default: each shape has a
-        program of its own.
+        than 1, or if `colors`, `realism` or `protect` change the result. `"off"`, the default: each
+        shape has a program of its own.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.

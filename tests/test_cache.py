@@ -119,11 +119,21 @@ def test_a_folder_of_others_is_not_trusted(enabled, tmp_path, monkeypatch, name)
     assert cache.programs_folder() is None
 
 
-@pytest.mark.parametrize("place", ["gs://bucket/programs", "elsewhere"])
-def test_what_jax_was_told_goes_first(enabled, here, place, monkeypatch):
+@pytest.mark.parametrize(
+    ("place", "limit", "least"),
+    [
+        ("gs://bucket/programs", None, 1.0),
+        ("elsewhere", "1.0", 1.0),
+        ("elsewhere", None, _compile.LEAST_SECONDS),
+    ],
+)
+def test_what_jax_was_told_goes_first(enabled, here, monkeypatch, place, limit, least):
     monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
+    monkeypatch.delenv(cache.LEAST_SECONDS_VARIABLE, raising=False)
+    if limit is not None:
+        monkeypatch.setenv(cache.LEAST_SECONDS_VARIABLE, limit)
     jax.config.update("jax_compilation_cache_dir", place)
-    least = jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     assert cache.use_cache() == ""
     assert jax.config.jax_compilation_cache_dir == place
     assert jax.config.jax_persistent_cache_min_compile_time_secs == least

@@ -407,11 +407,13 @@ MORE_COMMANDS = (
     *(f"docs/{page}.md" for page in ("instant", "texture", "train")),
 )
 # What a command has that is not run here: devices and extras of their own, standard input and output
-# (`test_standard_streams`), weights that this package does not have, a server; each has its own tests.
+# (`test_standard_streams`), weights that this package does not have, a server, kept programs; each has
+# its own tests.
 ELSEWHERE = {
     *("--devices", "--cluster", "--runner", "--resume", "-", "demo", "web", "onnx", "tflite"),
     "warm",  # here, programs are not kept
     *("vgg19-dcbb9e9d.pth", "vgg19.h5", "starry.mp4", "step", "compared.svg", "by_map.png", "maps"),
+    "warm",
 }
 
 

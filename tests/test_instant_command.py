@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from nst_jax.feed_forward import (
     johnson,
     style_names,
 )
+from nst_jax.scaling import chunk_size
 from tests.shell import caller, pixels, refused, write_pictures
 
 SIZE = ["--size", "40"]  # small, and for all pictures of one shape the same program
@@ -272,6 +274,27 @@ def test_a_folder_in_one_blend_and_pairs(call):
         "photo_mosaic.png",
         "a_comic.png",
     }
+
+
+def test_in_a_bucket_a_smaller_last_group_is_filled(call, monkeypatch):
+    write_pictures(**{f"q{number}": (40, 32) for number in range(3)})
+    monkeypatch.setattr(chunk_size, "worthwhile_chunk", lambda shape, platform: 2)
+    monkeypatch.setattr(chunk_size, "even_chunk", lambda count, most: min(count, most))
+    painted, together = [], instant_painter.InstantPainter._together
+
+    def counted(painter, requests):
+        painted.append(len(requests))
+        return together(painter, requests)
+
+    monkeypatch.setattr(instant_painter.InstantPainter, "_together", counted)
+    code, _, err = call("q*.png", "mosaic", *SIZE, "-o", "out", "--bucket", 48)
+    assert code == 0, err
+    assert painted == [2, 2] and len(rows("out")) == 3
+    # 48 * 48 / (40 * 32) is 1.8.
+    assert re.search("^bucket +48x48 px; 80% more pixels to compute$", err, re.MULTILINE)
+    for number in range(3):
+        one = images.to_uint8(nst.instant(f"q{number}.png", "mosaic", size=40)).astype(int)
+        assert np.abs(pixels(f"out/q{number}_mosaic.png") - one).max() <= 1
 
 
 def test_a_strange_file_in_the_way_stops_many(call):

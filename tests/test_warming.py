@@ -4,12 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from nst_jax import recipes
-from nst_jax.app import warming
+from nst_jax import images, recipes
+from nst_jax.app import cache, commands, warming
+from nst_jax.app.batch import groups
 from nst_jax.prepare import scales_of
+from nst_jax.weights import params
 from tests import small, test_cli
 from tests.shell import refused, write_pictures
 
@@ -32,13 +35,17 @@ sys.exit(code)
 """
 
 
-def start(folder, *words):
-    """Run the command line in a process of its own; return its output, and programs made and loaded."""
+def start(folder, *words, **variables):
+    """Run the command line in a process of its own; return its output, and programs made and loaded.
+
+    `variables` are further variables of the process's environment.
+    """
     unset = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {
         "XDG_CACHE_HOME": str(folder / "cache"),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        **variables,
     }
     done = subprocess.run(
         [sys.executable, "-c", LISTEN, *map(str, words)],
@@ -57,7 +64,8 @@ def start(folder, *words):
 def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), wide=(33, 60), art=(50, 44))
-    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 60, "--batch", 2)
+    warm = ["warm", *SHALLOW, "--size", 60, "--batch", 2, "--batch", 1]
+    out, made, _ = start(tmp_path, *warm)
     assert made > 0 and "--size 60 --bucket 64" in out
     files, new = map(
         int, re.search(r"has (\d+) files of programs.* (\d+) of them new", out).groups()
@@ -68,30 +76,168 @@ def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
         ["stylize", "tall.png", "art.png", "-o", "one.png"],
         ["stylize", "wide.png", "art.png", "-o", "two.png"],
         ["batch", *pictures, "--styles", "art.png", "-o", "out"],
+        ["batch", "wide.png", "--styles", "art.png", "-o", "alone"],
     ):
         options = ["--size", 60, "--bucket", 64, "--steps", 20]
         _, made, loaded = start(tmp_path, *words, *options, *SHALLOW)
         assert made == 0 and loaded > 0, words
     assert len(list(tmp_path.glob("out/*.png"))) == 2
-    out, made, _ = start(tmp_path, "warm", *SHALLOW, "--size", 60, "--batch", 2)
+    out, made, _ = start(tmp_path, *warm)
     assert made == 0 and "none of them new" in out
+
+
+@pytest.mark.slow
+def test_after_warming_a_folder_that_jax_was_told_nothing_is_compiled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tall=(60, 41), art=(50, 44))
+    told = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "told")}
+    words = ["--recipe", "tf", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
+    out, made, _ = start(tmp_path, "warm", *words, "--size", 32, **told)
+    assert made > 0 and f"{tmp_path / 'told'} has" in out
+    words += ["--size", 32, "--bucket", 32, "--steps", 2, "-o", "one.png"]
+    _, made, loaded = start(tmp_path, "stylize", "tall.png", "art.png", *words, **told)
+    assert made == 0 and loaded > 0
 
 
 @pytest.mark.slow
 def test_after_warming_instant_compiles_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_pictures(tall=(60, 41))
-    _, made, _ = start(tmp_path, "warm", "--instant", "--size", 32)
+    write_pictures(tall=(60, 41), wide=(33, 60), small=(21, 22), art=(32, 32))
+    options = ["--size", 32, "--precision", "tensorfloat32"]
+    _, made, _ = start(tmp_path, "warm", "--instant", *options, "--style-size", 32, "--batch", 3)
     assert made > 0
-    words = ["instant", "tall.png", "waves", "-o", "one.png", "--size", 32, "--bucket", 32]
-    _, made, loaded = start(tmp_path, *words)
-    assert made == 0 and loaded > 0
+    several = ["tall.png", "wide.png", "small.png", "-o", "out"]
+    for words in (
+        ["tall.png", "waves", "-o", "one.png"],
+        [*several, "--styles", "waves"],
+        [*several, "--styles", "art.png", "--style-size", 32],
+    ):
+        _, made, loaded = start(tmp_path, "instant", *words, *options, "--bucket", 32)
+        assert made == 0 and loaded > 0, words
+    assert len(list(tmp_path.glob("out/*.png"))) == 6
 
 
 def test_the_side_of_a_bucket_is_that_of_its_pictures():
     assert warming.side_of(recipes.GRAM.replace(size=512)) == 512
     assert warming.side_of(recipes.GRAM.replace(size=500)) == 512
     assert warming.side_of(recipes.GRAM.replace(size=500), 1024) == 1024
+
+
+def test_the_side_of_a_bucket_of_instant_is_that_of_its_pictures():
+    assert warming.side_of_instant("500") == 512
+    assert warming.side_of_instant("500", 1024) == 1024
+    assert warming.side_of_instant("short:64", 128) == 128
+    with pytest.raises(ValueError, match="^`bucket`: is missing"):
+        warming.side_of_instant("short:64")
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "sizes", "of_instant"),
+    [
+        (1, 512, [1], [1]),
+        (2, 64, [2], [1, 2]),
+        (8, 256, [8], [1, 8]),
+        (9, 256, [5, 4], [1, 5]),
+        (3, 512, [2, 1], [1]),
+        (4, 512, [2], [1, 2]),
+        (20, 64, [7, 6], [1, 20]),
+    ],
+)
+def test_what_is_compiled_for_many_pictures_is_what_a_cpu_paints_at_once(
+    count, side, sizes, of_instant
+):
+    assert warming.sizes_of_batches((count,), side) == sizes
+    assert warming.sizes_of_batches((count, count), side) == sizes
+    assert warming.sizes_of_instant((count,), side) == of_instant
+
+
+@pytest.mark.parametrize(("count", "side"), [(9, 256), (3, 512), (4, 32)])
+def test_groups_of_a_batch_have_the_sizes_that_were_compiled(count, side):
+    recipe = recipes.GRAM.replace(size=side)
+    scales = scales_of((side, side), [(side, side)], recipe)
+    glances = (images.Glance((side, side), "a.png", "0"),) * 2
+    entries = [
+        groups.Entry(
+            number, Path("a.png"), (Path("b.png"),), Path("c.png"), recipe, scales, glances
+        )
+        for number in range(1, count + 1)
+    ]
+    formed = groups.form_groups(entries, "cpu", bucket=side)
+    painted = {len(group.entries) for group in formed}
+    assert painted == set(warming.sizes_of_batches((count,), side))
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        ((), None),
+        (("--init", "content"), None),
+        (("--colors", "luminance", "--realism", 0.5), "for colors luminance, realism 0.5\n"),
+        (("--init", "noise"), "for start Noise\n"),
+        (("--init", "instant"), "for start Instant\n"),
+    ],
+)
+def test_what_each_shape_still_compiles_is_said(call, here, monkeypatch, words, note):
+    del here
+    monkeypatch.setattr(warming, "compile_all", lambda *arguments, **named: None)
+    monkeypatch.setattr(cache, "cache_enabled", lambda: True)
+    monkeypatch.setattr(cache, "programs_folder", lambda: Path("kept") / cache.TRACED)
+    code, _, err = call("warm", *SHALLOW, "--size", 32, *words)
+    assert code == 0, err
+    assert "each shape" not in err if note is None else err.startswith("note: ") and note in err
+
+
+@pytest.fixture
+def instant_warmed(call, here, monkeypatch):
+    """Return a function that calls `warm --instant`, and returns what would be compiled."""
+    del here
+    found = []
+    monkeypatch.setattr(warming, "compile_instant", lambda *asked: found.append(asked[:-1]))
+    monkeypatch.setattr(cache, "cache_enabled", lambda: True)
+    monkeypatch.setattr(cache, "programs_folder", lambda: Path("kept") / cache.TRACED)
+
+    def run(*words):
+        code, out, err = call("warm", "--instant", *words)
+        assert code == 0, err
+        return out, *found.pop()
+
+    return run
+
+
+def test_options_of_instant_reach_what_is_compiled(instant_warmed):
+    out, squares, precision, style_size = instant_warmed("--size", 32)
+    assert (squares, precision.name, style_size) == ({32: [1]}, "float32", None)
+    assert "--size 32 --bucket 32" in out
+    words = ["--size", 250, "--size", 512, "--batch", 4, "--precision", "bfloat16"]
+    out, squares, precision, style_size = instant_warmed(*words, "--style-size", 128)
+    assert squares == {256: [1, 4], 512: [1, 2]}
+    assert (precision.name, style_size) == ("bfloat16", "128")
+    assert "--size 250 --bucket 256\n" in out and "--size 512 --bucket 512\n" in out
+
+
+def test_instant_reads_no_weights_of_vgg(instant_warmed, monkeypatch):
+    monkeypatch.setattr(params, "load_params", lambda path: pytest.fail("weights were read"))
+    monkeypatch.setattr(commands, "load_params", params.load_params)
+    monkeypatch.setenv("NST_JAX_WEIGHTS", "missing.h5")
+    assert instant_warmed("--size", 32)[1] == {32: [1]}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--recipe", "gram"),
+        ("--colors", "content"),
+        ("--realism", 0.5),
+        ("--init", "noise"),
+        ("--set", "descent.steps=3"),
+        ("--pool", "max"),
+        ("--weights", "vgg.h5"),
+        ("--tile", "auto"),
+    ],
+)
+def test_options_without_a_use_for_instant_are_refused(call, here, words):
+    del here
+    refused(call("warm", "--instant", *words), f"`{words[0]}`", "omit it")
 
 
 def test_one_update_at_each_scale_is_enough():
@@ -107,6 +253,15 @@ def test_one_update_at_each_scale_is_enough():
     assert (together.at_once, together.plan.pictures) == (3, 3)
 
 
+def test_styles_of_single_layers_in_a_recipe_file_are_warmed(call, here, monkeypatch):
+    del here
+    Path("layer.toml").write_text('base = "gram"\n[controls.style_layer]\nrelu3_1 = "art.png"\n')
+    recipes_of = []
+    monkeypatch.setattr(warming, "wanted_of", lambda one: recipes_of.append(one.recipe) or [])
+    call("warm", "--recipe", "layer.toml", "--size", 32)
+    assert [recipe.terms.tap_styles for recipe in recipes_of] == [("relu3_1",)]
+
+
 def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
     del here
     refused(call("warm", "--size", "short:64"), "`--bucket`", "give the longest that shall fit")
@@ -120,5 +275,17 @@ def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
     )
     refused(call("warm", "--init", "photo.png"), "`--init`", "no programs of its own")
     refused(call("warm", "--batch", 0), "--batch", "x>=1")
+    words = ["--instant", "--size", 64, "--bucket", 32]
+    refused(call("warm", *words), "`--bucket`", "give 64 or more")
+    refused(call("warm", "--instant", "--precision", "half"), "`--precision`", "half")
+    refused(call("warm", "--instant", "--style-size", "big"), "`--style-size`", "big")
+    Path("region.toml").write_text('base = "gram"\n[controls]\nregion = "sky.png:stars.jpg"\n')
+    refused(call("warm", "--recipe", "region.toml"), "`--recipe`", "its `controls.region`")
+    Path("maps.toml").write_text('base = "gram"\n[controls]\nregions = ["a.png", "b.png"]\n')
+    refused(call("warm", "--recipe", "maps.toml"), "`--recipe`", "its `controls.regions`")
+    Path("face.toml").write_text('base = "gram"\n[controls]\nprotect = "face.png"\n')
+    refused(
+        call("warm", "--recipe", "face.toml"), "`controls.protect`", "name a recipe file without"
+    )
     code, _, err = call("warm", "--size", 32)  # the tests switch the cache off
     assert code == 1 and "compiled programs are not kept" in err and err.count("\n") == 1

@@ -19,10 +19,12 @@ import jax
 import platformdirs
 
 from nst_jax import _files
-from nst_jax._compile import keep_programs_in
+from nst_jax._compile import keep_programs_in, keep_programs_of_any_time
 
 # Subfolder of jax's compilation cache for traced programs.
 TRACED = "nst_jax"
+# Jax's variable for how many seconds a program must take to compile to be kept.
+LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def use_cache() -> str:
@@ -30,13 +32,20 @@ def use_cache() -> str:
 
     A program is found by its code, the versions of jax and its compiler, and the device. The folder is
     `nst_jax/programs` in the user's cache folder; it may be deleted at any time. If jax's own settings,
-    such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, nothing is changed.
+    such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, that stays so. In a
+    folder that they name, programs that are compiled quickly are kept as well, unless the variable
+    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. At a URL they are not: fetching a small
+    program may take longer than compiling it.
 
     Returns:
       A message that says why the cache cannot be used; an empty text if it can be used, or if jax's own
       settings decide.
     """
-    if not _setting("jax_enable_compilation_cache") or _setting("jax_compilation_cache_dir"):
+    if not _setting("jax_enable_compilation_cache"):
+        return ""
+    if _setting("jax_compilation_cache_dir"):
+        if programs_folder() is not None and LEAST_SECONDS_VARIABLE not in os.environ:
+            keep_programs_of_any_time()
         return ""
     try:
         place = Path(platformdirs.user_cache_path("nst_jax")) / "programs"

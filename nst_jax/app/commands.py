@@ -11,7 +11,7 @@ that a process of its own paints.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ from nst_jax.app.chosen_options import (
     other_inputs,
     picture_outputs,
 )
-from nst_jax.app.formatting import amount
+from nst_jax.app.formatting import amount, few
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
@@ -61,9 +61,15 @@ from nst_jax.app.picture_command import (
     reserved_outputs,
     run_picture_command,
 )
-from nst_jax.app.recipe_controls import check_no_content, with_controls_of_recipe
+from nst_jax.app.progress import Display
+from nst_jax.app.recipe_controls import (
+    check_controls_in_bucket,
+    check_no_content,
+    with_controls_of_recipe,
+)
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import write_picture
+from nst_jax.feed_forward import given_styles, instant_painter
 from nst_jax.feed_forward.training_job import distinct, training_job
 from nst_jax.images import sheets
 from nst_jax.recipes import GATYS_TEXTURE
@@ -71,6 +77,7 @@ from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
+from nst_jax.weights.params import load_params
 
 # Largest number of failures that are printed after a batch; the result manifest lists all of them.
 MOST_WARNINGS = 20
@@ -253,20 +260,8 @@ def warm(chosen: Chosen) -> None:
     The programs paint in buckets: square arrays in which pictures of many shapes can lie.
     """
     exit_on_signals()
-    side = chosen_bucket_of_picture(chosen)
-    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
-    if init_file is not None:
-        raise ValueError("`init`: a picture needs no programs of its own; omit it")
-    wanted, sizes = [], chosen["size"] or (None,)
-    for size in sizes:
-        recipe = arguments.with_start(chosen_recipe(chosen | {"size": size}, ()), init)
-        side_of_size = warming.side_of(recipe, side)
-        wanted.append(warming.Square(recipe, side_of_size, chosen["batches"]))
-    check_weights(chosen)
-    programs = []
-    if not chosen["instant"]:
-        programs = [one for bucket in wanted for one in warming.wanted_of(bucket)]
-    loaded, _, display = loaded_weights(chosen | {"cache": True})
+    sides, compile_all = (_instant_ahead if chosen["instant"] else _runs_ahead)(chosen)
+    display = begun_display(chosen | {"cache": True})
     if not cache.cache_enabled() or not (folder := cache.programs_folder()):
         raise OSError(
             "compiled programs are not kept, so there is nothing to warm; let jax's settings name a "
@@ -274,17 +269,76 @@ def warm(chosen: Chosen) -> None:
         )
     folder = folder.parent
     before, _ = warming.kept(folder)
-    warming.compile_all(loaded, programs, display, init=init)
-    if chosen["instant"]:
-        sides = [bucket.side for bucket in wanted]
-        warming.compile_instant(sides, chosen["batches"], display)
+    compile_all(display)
     files, size_of_all = warming.kept(folder)
     if not chosen["quiet"]:
         new = f"{files - before} of them new" if files > before else "none of them new"
         print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
-        for size, bucket in zip(sizes, wanted, strict=True):
+        for size, side in sides:
             words = "" if size is None else f"--size {size} "
-            print_lines(f"for pictures of any shape add: {words}--bucket {bucket.side}")
+            print_lines(f"for pictures of any shape add: {words}--bucket {side}")
+
+
+# The values of `--size` with the sides of their buckets, and what compiles the programs.
+_Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
+
+
+def _runs_ahead(chosen: Chosen) -> _Ahead:
+    """Check the options of `warm`, and return what compiles the programs of `stylize` and `batch`."""
+    check_controls_in_bucket(chosen["recipe"])
+    chosen = with_controls_of_recipe(chosen)
+    side = chosen_bucket_of_picture(chosen)
+    init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
+    if init_file is not None:
+        raise ValueError("`init`: a picture needs no programs of its own; omit it")
+    sizes = chosen["size"] or (None,)
+    recipes = [
+        arguments.with_start(chosen_recipe(chosen | {"size": size}, ()), init) for size in sizes
+    ]
+    squares = [
+        warming.Square(recipe, warming.side_of(recipe, side), chosen["batches"])
+        for recipe in recipes
+    ]
+    check_weights(chosen)
+    wanted = [one for square in squares for one in warming.wanted_of(square)]
+
+    left = list(
+        dict.fromkeys(one for recipe in recipes for one in warming.left_for_each_shape(recipe))
+    )
+
+    def compile_all(display: Display) -> None:
+        if left:
+            display.say(
+                "note: each shape of picture will still compile small programs of its own, for "
+                f"{few(left)}"
+            )
+        warming.compile_all(load_params(chosen["weights"]), wanted, display, init=init)
+
+    return list(zip(sizes, (square.side for square in squares), strict=True)), compile_all
+
+
+# The options of `warm` that have a use with `--instant`.
+_OF_INSTANT = ("size", "style_size", "precision", "bucket", "batches", "instant", "quiet")
+
+
+def _instant_ahead(chosen: Chosen) -> _Ahead:
+    """Check the options of `warm --instant`, and return what compiles the programs of `instant`."""
+    for name, value in chosen.items():
+        if name not in _OF_INSTANT and value not in (None, (), False):
+            raise ValueError(
+                f"`{name}`: changes no program that `instant` runs in a bucket; omit it, or call "
+                "`warm` once more without `--instant`"
+            )
+    bucket, sizes = chosen_bucket_of_picture(chosen), chosen["size"] or (None,)
+    sides = [warming.side_of_instant(size, bucket) for size in sizes]
+    given_styles.style_rule(chosen["style_size"])
+    precision = instant_painter.chosen_precision(chosen["precision"] or "auto")
+    squares = {side: warming.sizes_of_instant(chosen["batches"], side) for side in sides}
+
+    def compile_all(display: Display) -> None:
+        warming.compile_instant(squares, precision, chosen["style_size"], display)
+
+    return list(zip(sizes, sides, strict=True)), compile_all
 
 
 # --- Many pictures --------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ from nst_jax.recipes.toml import CONTROLS
 
 # The options that define regions. If one of them is given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
+# Options that no picture in a bucket can have -> the key of the table that sets them.
+BESIDE_BUCKETS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
 
 
 def controls_of_recipe(recipe: str | None) -> dict[str, Any]:
@@ -100,6 +102,25 @@ def check_no_content(recipe: str | None) -> None:
             raise ValueError(
                 f"`recipe`: '{recipe}': its `{CONTROLS}` name parts of a content, which a texture does "
                 "not have; keep only `style_layer`"
+            )
+
+
+def check_controls_in_bucket(recipe: str | None) -> None:
+    """Refuse a recipe file whose pictures cannot lie in a bucket, for a command that only has buckets.
+
+    A picture with regions or a protected part has masks of its own shape.
+
+    Args:
+      recipe: the value of `--recipe`.
+
+    Raises:
+      ValueError: if the file names regions or a protected part.
+    """
+    for name, key in BESIDE_BUCKETS.items():
+        if name in controls_of_recipe(recipe):
+            raise ValueError(
+                f"`recipe`: '{recipe}': with its `{CONTROLS}.{key}`, no picture can be painted in a "
+                "bucket, so no programs can be compiled ahead; name a recipe file without it"
             )
 
 

@@ -6,7 +6,7 @@ a later command paints by this recipe in a bucket of this side.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from itertools import repeat
 from pathlib import Path
@@ -18,8 +18,10 @@ import numpy as np
 from nst_jax import painting, prepare
 from nst_jax._types import Params
 from nst_jax.app import cache, programs
+from nst_jax.app.batch import groups
 from nst_jax.app.cache import TRACED
 from nst_jax.app.formatting import duration
+from nst_jax.app.instant.painting import size_of_groups
 from nst_jax.app.progress import Display
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
@@ -33,9 +35,13 @@ from nst_jax.feed_forward import (
     style_names,
 )
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.recipes.starts import same_start
+from nst_jax.recipes.sizes import Size
+from nst_jax.recipes.starts import FromContent, same_start
 from nst_jax.scaling import buckets
+from nst_jax.scaling.bucket_choice import even_groups
+from nst_jax.scaling.capacity import platform_of
 from nst_jax.scaling.plan import Plan, plan_in_square
+from nst_jax.vgg.precision import Precision
 
 # The (height, width), in px, of three content pictures. If a size rule gives them canvases whose longer
 # sides differ, the longer side depends on the shape of the content, and the user must name a bucket.
@@ -47,8 +53,8 @@ class Square(NamedTuple):
 
     recipe: Recipe  # its size rule gives the size of the pictures that are to be painted
     side: int  # side of the bucket in px
-    # Numbers of pictures that `batch` is to paint at once. For each of these numbers a program is
-    # compiled, in addition to the one that paints a single picture.
+    # Numbers of pictures for which `batch` is to be called later. For each of them, the programs of its
+    # groups are compiled, in addition to the one that paints a single picture.
     batches: tuple[int, ...]
 
 
@@ -72,27 +78,99 @@ def side_of(recipe: Recipe, bucket: int | None = None) -> int:
         return bucket
     styles = [_TRIED[0]] * _styles_of(recipe)
     longest = {max(prepare.scales_of(shape, styles, recipe)[-1].shape) for shape in _TRIED}
+    return _rounded(longest, recipe.pictures.size)
+
+
+def side_of_instant(size: str | None, bucket: int | None = None) -> int:
+    """Return the side of the bucket for all pictures that `instant` paints, in px.
+
+    Args:
+      size: the size of the pictures, as after `--size`; None is that of the recipe `default`.
+      bucket: the side that the user names; None: the longer side, rounded up to a multiple of 16 px.
+
+    Raises:
+      ValueError: if the pictures are larger than `bucket`, or if it is None and the longer side depends
+        on the shape of the picture.
+
+    Example:
+      >>> side_of_instant("250")
+      256
+    """
+    rule = given_styles.content_rule(size)
+    longest = {max(given_styles.shape_by(rule, shape, argument="content")) for shape in _TRIED}
+    if bucket is None:
+        return _rounded(longest, rule)
+    if len(longest) == 1:
+        side = longest.pop()
+        instant_painter.check_in_square((side, side), bucket)
+    return bucket
+
+
+def _rounded(longest: Set[int], size: Any) -> int:
+    """Return the only longer side that pictures of a size rule have, rounded up."""
     if len(longest) > 1:
         raise ValueError(
-            f"`bucket`: is missing, since `size` {recipe.pictures.size} leaves open how long the "
+            f"`bucket`: is missing, since `size` {size} leaves open how long the "
             "longer side of pictures is; give the longest that shall fit, such as `--bucket 512`"
         )
-    return buckets.rounded_up(longest.pop())
+    return buckets.rounded_up(max(longest))
+
+
+def sizes_of_batches(batches: Iterable[int], side: int) -> list[int]:
+    """Return how many pictures `batch` paints at once in a bucket: each size of its groups once.
+
+    Args:
+      batches: for how many pictures `batch` is called.
+      side: side of the bucket in px.
+    """
+    most = groups.most_at_once((side, side), platform_of())
+    return list(dict.fromkeys(size for count in batches for size in even_groups(count, most)))
+
+
+def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
+    """Return how many pictures `instant` paints at once in a bucket; the first size is one picture.
+
+    Args:
+      batches: for how many pictures of a folder `instant` is called.
+      side: side of the bucket in px.
+    """
+    return list(dict.fromkeys((1, *(size_of_groups(count, (side, side)) for count in batches))))
+
+
+def left_for_each_shape(recipe: Recipe) -> list[str]:
+    """Return what programs of their own remain for in each shape of picture, in a bucket as well.
+
+    Colours and edges of a picture are changed, and a start is drawn or painted, at the picture's own
+    shape.
+
+    Args:
+      recipe: the recipe, with the start that `--init` names.
+
+    Example:
+      >>> from nst_jax import recipes
+      >>> left_for_each_shape(recipes.GRAM.replace(colors="content", realism=0.5))
+      ['colors content', 'realism 0.5']
+    """
+    pictures = recipe.pictures
+    found = [] if pictures.colors == "style" else [f"colors {pictures.colors}"]
+    if pictures.realism:
+        found.append(f"realism {pictures.realism:g}")
+    if not isinstance(pictures.start, FromContent):
+        found.append(f"start {type(pictures.start).__name__}")
+    return found
 
 
 class Wanted(NamedTuple):
     """A plan, whose programs are to be compiled by painting grey pictures."""
 
     plan: Plan  # with few updates, but at least one at each scale; see `_of_few_updates`
-    at_once: (
-        int | None
-    )  # number of pictures painted at once by `batch`; None: one picture, painted by `stylize`
+    # Number of pictures that `batch` paints at once; None: one picture, painted by `stylize`.
+    at_once: int | None
 
 
 def wanted_of(square: Square) -> list[Wanted]:
-    """Return the plans of the runs that paint in a bucket: of one picture, and of several at once.
+    """Return the plans of the runs that paint in a bucket: of one picture, and of groups of several.
 
-    There is one plan for a single picture, and one for each number in `square.batches`.
 
     Raises:
       ValueError: if the recipe's updates would not be exact in a bucket, if its pictures do not fit
@@ -110,7 +188,7 @@ def wanted_of(square: Square) -> list[Wanted]:
         ) from error
     return [
         Wanted(plan_in_square(recipe, scales, side, pictures=count or 1), count)
-        for count in (None, *square.batches)
+        for count in (None, *sizes_of_batches(square.batches, side))
     ]
 
 
@@ -207,35 +285,43 @@ def _grey(plan: Plan) -> np.ndarray:
     return np.full((*plan.scales[-1].shape, 3), 0.5, np.float32)
 
 
-def compile_instant(sides: Sequence[int], batches: Sequence[int], display: Display) -> None:
+def compile_instant(
+    squares: Mapping[int, Sequence[int]],
+    precision: Precision,
+    style_size: Size,
+    display: Display,
+) -> None:
     """Compile the programs of `instant` for buckets, by painting grey pictures; store them on disk.
 
     A style picture needs one more program, compiled for the shape of this picture. Here it is compiled
     for square style pictures only.
 
     Args:
-      sides: sides of the buckets in px.
-      batches: numbers of pictures painted at once. For each of them a program is compiled, in addition
-        to the one that paints a single picture.
+      squares: side of each bucket, in px -> the numbers of pictures that are painted at once. For each
+        number a program is compiled.
+      precision: how precisely products and activations are computed.
+      style_size: size of style pictures, as after `--style-size`.
       display: where progress is shown.
     """
     compiled = programs.instant_kept_in(cache.programs_folder(), display.say)
-    precision = instant_painter.chosen_precision("auto")
-    for side in sides:
+    for side, counts in squares.items():
         painter = instant_painter.InstantPainter(
             precision=precision, programs=compiled, bucket=side
         )
         content = np.full((side, side, 3), 0.5, np.float32)
         for given in (content, style_names.NAMES[0]):
             begun = time.perf_counter()
-            style = given_styles.parsed_style("style", given, None, None)
+            style = given_styles.parsed_style("style", given, None, style_size)
             request, _ = instant_controls.controlled_request(
                 painter, content, style, instant_controls.recipe_finishing_with("style", 0.0)
             )
-            for count in (1, *batches):
+            for count in counts:
                 painter.paint([request] * count)
             seconds = duration(time.perf_counter() - begun)
-            display.say(f"instant, {request.network.name}, {side} px: ready after {seconds}")
+            what = f"{' and '.join(map(str, counts))} at once"
+            display.say(
+                f"instant, {request.network.name}, {side} px, {what}: ready after {seconds}"
+            )
 
 
 def kept(folder: Path) -> tuple[int, int]:

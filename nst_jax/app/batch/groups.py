@@ -206,6 +206,20 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
+def most_at_once(shape: Shape, platform: str) -> int:
+    """Return the largest number of pictures of one group that one device paints.
+
+    Args:
+      shape: (height, width) of each canvas, or of the bucket in which it lies.
+      platform: JAX's name of the platform.
+
+    Example:
+      >>> most_at_once((256, 256), "cpu"), most_at_once((512, 512), "cpu")
+      (8, 2)
+    """
+    return min(MOST_PICTURES, worthwhile_chunk(shape, platform))
+
+
 def form_groups(
     entries: Sequence[Entry],
     platform: str,
@@ -234,7 +248,7 @@ def form_groups(
     """
 
     def most(shape: Shape) -> int:
-        return devices * min(MOST_PICTURES, worthwhile_chunk(shape, platform))
+        return devices * most_at_once(shape, platform)
 
     def buckets_of(same: list[Entry]) -> list[buckets.Bucket]:
         recipe, runs = same[0].recipe, [entry.scales for entry in same]

@@ -179,6 +179,10 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
         lines["sizes"] = few([px(shape) for shape in shapes])
     last = list(lines)[-1]
     lines[last] += f" ({job.content_rule})"
+    if job.bucket is not None:
+        real = sum(row.shape[0] * row.shape[1] for row in job.rows)
+        share = len(job.rows) * job.bucket**2 / real - 1
+        lines["bucket"] = f"{px((job.bucket, job.bucket))}; {share:.0%} more pixels to compute"
     lines["style" if len(styles) == 1 else "styles"] = few([style.words for style in styles])
     if any(style.seen for style in styles):
         lines["style size"] = str(job.style_rule)

@@ -167,7 +167,16 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 # --- Painting -------------------------------------------------------------------------------------
 
 
-def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[list[Row]]:
+class RowGroup(NamedTuple):
+    """Pictures that are painted together."""
+
+    rows: list[Row]
+    # In a bucket, the number of pictures that one compiled program paints; where the group has fewer,
+    # copies of its last picture are painted too. 1 without a bucket.
+    filled: int = 1
+
+
+def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[RowGroup]:
     """Divide the pictures to paint into groups that are painted together.
 
     The pictures of a group have the same network and, without a bucket, the same size. A group has a
@@ -178,12 +187,25 @@ def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[list[Row]]
         trained = row.style.trained
         network = bool(row.style.names) if trained is None else trained.digest
         alike[network, row.shape if bucket is None else (bucket, bucket)].append(row)
-    groups = []
+    groups: list[RowGroup] = []
     for (_, shape), members in alike.items():
-        most = chunk_size.worthwhile_chunk(shape, platform_of())
-        size = chunk_size.even_chunk(len(members), most)
-        groups += [members[first : first + size] for first in range(0, len(members), size)]
+        size = size_of_groups(len(members), shape)
+        filled = 1 if bucket is None else size
+        groups += [
+            RowGroup(members[first : first + size], filled)
+            for first in range(0, len(members), size)
+        ]
     return groups
+
+
+def size_of_groups(count: int, shape: Shape) -> int:
+    """Return into groups of how many pictures `groups_of` divides pictures; the last may have fewer.
+
+    Args:
+      count: number of pictures of one network and one shape.
+      shape: (height, width) of each picture, or of the bucket in which it lies.
+    """
+    return chunk_size.even_chunk(count, chunk_size.worthwhile_chunk(shape, platform_of()))
 
 
 def paint_rows(
@@ -200,18 +222,19 @@ def paint_rows(
     """
     inputs, groups = _Inputs(job), groups_of(job.rows, job.bucket)
     with ThreadPoolExecutor(1, "reader") as reader:
-        coming = [reader.submit(inputs.contents, group) for group in groups[:1]]
+        coming = [reader.submit(inputs.contents, group.rows) for group in groups[:1]]
         for index, group in enumerate(groups):
             contents = coming.pop().result()
-            coming += [reader.submit(inputs.contents, other) for other in groups[index + 1 :][:1]]
+            following = groups[index + 1 :][:1]
+            coming += [reader.submit(inputs.contents, other.rows) for other in following]
             readable = []
-            for row in group:
+            for row in group.rows:
                 content = contents[row.content]
                 if isinstance(content, Exception):
                     yield row.record("failed", local.message_of(content))
                 else:
                     readable.append((row, content))
-            yield from _paint_together(readable, inputs, job, painter)
+            yield from _paint_together(readable, inputs, job, painter, group.filled)
 
 
 def _paint_together(
@@ -219,16 +242,26 @@ def _paint_together(
     inputs: _Inputs,
     job: InstantJob,
     painter: instant_painter.InstantPainter,
+    filled: int = 1,
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint pictures together; if that fails, one by one, so that one cannot make the others fail."""
+    """Paint pictures together; if that fails, one by one, so that one cannot make the others fail.
+
+    Args:
+      group: the pictures.
+      inputs: reads styles and masks.
+      job: the pictures to paint, and the options of the command.
+      painter: paints.
+      filled: `RowGroup.filled`. Another number of pictures would need another compiled program.
+    """
     if not group:
         return
     begun = time.perf_counter()
     try:
         requests = [_request(row, content, inputs, job, painter) for row, content in group]
-        painted = painter.paint([one.request for one in requests])
+        wanted = [one.request for one in requests]
+        painted = painter.paint(wanted + wanted[-1:] * (filled - len(wanted)))
         pictures = [
-            np.asarray(one.finish(image)) for one, image in zip(requests, painted, strict=True)
+            np.asarray(one.finish(image)) for one, image in zip(requests, painted, strict=False)
         ]
     except Exception as error:
         if len(group) == 1:

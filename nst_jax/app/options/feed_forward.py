@@ -235,8 +235,9 @@ instant = all_of(
         default="off",
         metavar="off|PIXELS",
         help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
-        "pictures of all shapes up to this size share one program, with the same results. off: each "
-        "shape has a program of its own (default: off)",
+        "pictures of all shapes up to this size share one program, with the same results; --strength, "
+        "--colors, --realism and --protect still have programs for each shape. off: each shape has a "
+        "program of its own (default: off)",
     ),
     cache,
     xla_logs,

@@ -565,13 +565,15 @@ warm = all_of(
         type=click.IntRange(min=1),
         multiple=True,
         metavar="N",
-        help="also compile what `batch` runs for N pictures at once; may be repeated",
+        help="also compile what `batch` runs for N pictures, which it paints in groups of up to 8; may "
+        "be repeated",
     ),
     memory(
         "--instant",
         is_flag=True,
         help="compile what `instant` runs instead, for style pictures and the 26 styles; "
-        "--batch N is then for N pictures of a folder",
+        "--batch N is then for N pictures of a folder; with --size, --style-size, --precision and "
+        "--bucket only",
     ),
     _network,
     pool,
