@@ -68,6 +68,63 @@ def test_arrays_of_other_sides_are_refused():
         arbitrary.stylize_with(params, np.zeros((48, 45, 3), np.float32), vector, size=(40, 40))
 
 
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((40, 40), "a height from 16 to 32 px and a width from 16 to 48 px, .*, got \\(40, 40\\)"),
+        ((32, 49), "a width from 16 to 48 px, .*, got \\(32, 49\\)"),
+        ((0, 0), "from 16 .*, got \\(0, 0\\)"),
+        ((24, 15), "from 16 .*, got \\(24, 15\\)"),
+        ((24.7, 24.2), "two whole numbers, got float64 of shape \\[2\\]"),
+        ((True, True), "two whole numbers, got bool"),
+        ((32,), "two whole numbers, got int64 of shape \\[1\\]; leave it out"),
+        ((24, 24, 3), "two whole numbers, got int64 of shape \\[3\\]"),
+        (32, "two whole numbers, got int64 of shape \\[\\]"),
+        ([(24, 24)], "two whole numbers, got int64 of shape \\[1, 2\\]"),
+        ([24, (24, 24)], "two whole numbers, got \\[24, "),
+        ("large", "two whole numbers, got <U5"),
+    ],
+)
+def test_sizes_that_cannot_be_used_are_refused(size, message):
+    content = jnp.zeros((32, 48, 3))
+    for paint, params, condition in networks():
+        with pytest.raises(ValueError, match=f"^`size`: expected .*{message}"):
+            paint(params, content, condition, size=size)
+
+
+def test_sizes_of_a_batch_are_checked_one_by_one():
+    shape = (2, 32, 32, 3)
+    found = layers.sizes_of_array([(20, 16), (32, 32)], shape, 4, smallest=16)
+    np.testing.assert_array_equal(found, [(20, 16), (32, 32)])
+    np.testing.assert_array_equal(
+        layers.sizes_of_array((20, 16), shape, 4, smallest=16), [(20, 16), (20, 16)]
+    )
+    with pytest.raises(ValueError, match=r"or \[2, 2\], a size for each picture, got .* \[3, 2\]"):
+        layers.sizes_of_array([(20, 16)] * 3, shape, 4, smallest=16)
+    with pytest.raises(ValueError, match=r"got \(33, 32\)"):
+        layers.sizes_of_array([(20, 16), (33, 32)], shape, 4, smallest=16)
+    # Of values that are known only at runtime, the shape and the type are checked.
+    for wrong in (np.zeros(3, np.int32), np.zeros(2, np.float32)):
+        with pytest.raises(ValueError, match="^`size`: expected"):
+            jax.jit(lambda size: layers.sizes_of_array(size, shape, 4, smallest=16))(wrong)
+    pair = jax.jit(lambda a, b: layers.sizes_of_array((a, b), shape, 4, smallest=16))
+    np.testing.assert_array_equal(pair(20, 16), [(20, 16), (20, 16)])
+
+
+def test_one_picture_in_an_array_in_several_mixtures():
+    *_, (paint, params, _) = networks()
+    picture, shares = small.picture("chelsea", 24, 19), np.array([[0.7, 0.3], [0.1, 0.9]])
+    painted = jax.jit(paint)
+    found = painted(params, jnp.asarray(in_array(picture, np.nan)), shares, size=(24, 19))
+    assert found.shape == (2, *ARRAY, 3)
+    expected = jnp.stack([painted(params, jnp.asarray(picture), row) for row in shares])
+    assert_allclose(found[:, :24, :19], expected, atol=1e-5)
+    assert_allclose(painted(params, jnp.asarray(picture), shares), expected, atol=1e-5)
+    pair = jnp.zeros((2, 32, 32, 3))
+    with pytest.raises(ValueError, match=r"^`shares`: expected .* \[2, 2\], got shape \[3, 2\]"):
+        paint(params, pair, np.ones((3, 2), np.float32), size=(24, 19))
+
+
 @pytest.mark.parametrize("margin", [1, 4])
 @pytest.mark.parametrize("shape", [(5, 9), (8, 6), (16, 12)])
 def test_mirrored_borders_are_those_of_the_picture(margin, shape):

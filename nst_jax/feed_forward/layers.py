@@ -12,8 +12,11 @@ for symbolic sizes, if these are declared to be large enough:
 from typing import Any, TypeAlias
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from nst_jax._real_size import as_counts, cut
@@ -146,24 +149,45 @@ def reflect_sized_to_multiple(
     return x, size + (-size) % multiple
 
 
-def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int) -> RealSizes:
+def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int, *, smallest: int) -> RealSizes:
     """Check the argument `size` of a function that paints, and return it as [n, 2].
 
     Args:
       size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
       shape: [*batch, h, w, 3], of arrays at whose top left n pictures lie.
       multiple: the number that must divide h and w.
+      smallest: smallest side of a picture in px. Sides are compared with it, and with those of the
+        arrays, unless `size` contains tracers.
 
     Raises:
-      ValueError: if it does not.
+      ValueError: if `size` or the arrays cannot be used.
     """
-    height, width = shape[-3:-1]
+    *batch, height, width, _ = shape
     if height % multiple or width % multiple:
         raise ValueError(
             f"`content`: with `size`, expected an array whose sides are multiples of {multiple} px, "
             f"got {width}x{height} px; pad it with zeros below and at the right"
         )
-    rows = jnp.broadcast_to(jnp.asarray(size, jnp.int32), (*shape[:-3], 2))
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(size))
+    try:
+        given: Any = jnp.asarray(size) if traced else np.asarray(size)
+    except (TypeError, ValueError):  # such as lists of several lengths
+        given = None
+    if given is None or given.shape not in ((2,), (*batch, 2)) or given.dtype.kind not in "iu":
+        came = repr(size) if given is None else f"{given.dtype} of shape {list(given.shape)}"
+        each = f", or {[*batch, 2]}, a size for each picture" if batch else ""
+        raise ValueError(
+            f"`size`: expected (height, width) in px, two whole numbers{each}, got {came}; leave it "
+            "out if the pictures fill `content`"
+        )
+    if not traced:
+        for one in given.reshape(-1, 2).tolist():
+            if not (smallest <= one[0] <= height and smallest <= one[1] <= width):
+                raise ValueError(
+                    f"`size`: expected a height from {smallest} to {height} px and a width from "
+                    f"{smallest} to {width} px, since pictures lie within `content`, got {tuple(one)}"
+                )
+    rows = jnp.broadcast_to(jnp.asarray(given, jnp.int32), (*batch, 2))
     return rows.reshape(-1, 2)
 
 
