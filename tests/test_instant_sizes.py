@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 import nst_jax as nst
 from nst_jax import feed_forward
+from nst_jax.app.instant import painting
 from nst_jax.feed_forward import (
     arbitrary,
     given_styles,
@@ -194,6 +195,30 @@ def test_a_bucket_that_no_memory_holds_is_refused(monkeypatch):
         ValueError, match='^`bucket`: .* 64 px does not fit into memory.* or "off"$'
     ):
         nst.instant_many(picture, "mosaic", bucket=64, size="as-is")
+
+
+def test_a_bucket_in_which_not_even_strips_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(instant_painter.capacity, "available", lambda *_: 10**8)
+    with pytest.raises(ValueError, match="^`bucket`: a picture in 65536 px does not fit into mem"):
+        nst.instant_many(small.picture("chelsea", *SHAPES[0]), "mosaic", bucket=65536)
+
+
+def test_the_command_refuses_a_bucket_that_no_memory_holds_before_it_reads(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tall=(60, 41), square=(50, 50))
+    monkeypatch.setattr(painting, "_read_unchanged", None)
+    monkeypatch.setattr(instant_painter.capacity, "available", lambda *_: 10**8)
+    call = caller(capsys, "instant")
+    for content, style, output in (
+        ("tall.png", "mosaic", "out.png"),
+        ("*.png", "mosaic", "out"),
+        ("tall.png", "square.png", "out.png"),
+    ):
+        found = call(content, style, "--size", 32, "--bucket", 65536, "-o", output)
+        refused(found, "`--bucket`", "65536 px does not fit into memory", "smaller bucket")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_paints_a_folder_in_a_bucket(tmp_path, monkeypatch, capsys):
