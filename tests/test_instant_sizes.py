@@ -139,6 +139,17 @@ def test_mirrored_borders_are_those_of_the_picture(margin, shape):
     np.testing.assert_array_equal(found[:, : height + 2 * margin, : width + 2 * margin], expected)
 
 
+def test_mirrored_borders_are_one_gather():
+    """Slices at places that are values at runtime take XLA longer to compile."""
+    x, sizes = np.zeros((2, 16, 12, 3), np.float32), np.array([(5, 9), (16, 12)])
+    for extend in (layers.reflect_sized, layers.reflect_sized_to_multiple):
+        each = jax.vmap(lambda one, size, extend=extend: extend(one, 4, size))
+        program = jax.jit(each).lower(x, sizes).as_text()
+        assert program.count('"stablehlo.gather"') == 1
+        for slower in ("scatter", "dynamic_slice", "dynamic_update_slice"):
+            assert slower not in program
+
+
 @pytest.mark.parametrize("shape", [(5, 9), (8, 6), (15, 10), (16, 12), (7, 11)])
 def test_what_is_missing_to_a_multiple_is_mirrored(shape):
     x = np.random.default_rng(0).random((16, 12, 3), np.float32)
