@@ -231,6 +231,8 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
+    # What comes from generators is kept as lists, since it is read more than once.
+    contents, styles = _checks.images("contents", contents), _lists(styles)
     scale, each_scale = style_scale, None
     if plan is None and style_scale is not None:
         scale, each_scale = _each_style_scale(style_scale, styles, tap_styles, regions)
@@ -247,8 +249,6 @@ def stylize_many(
         _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands)
         recipe, mesh = plan.requested, plan.mesh
         pictures = tap_pictures_of_plan(plan, tap_styles)
-    # What comes from generators is kept as lists, since it is read more than once.
-    contents, styles = _checks.images("contents", contents), _lists(styles)
     styles = _with_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
@@ -297,7 +297,7 @@ def _with_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
 
 
 def _each_style_scale(
-    given: Any, styles: Any, tap_styles: Any, regions: Any
+    given: Any, styles: Sequence[Sequence[np.ndarray]], tap_styles: Any, regions: Any
 ) -> tuple[Any, list[tuple[float, ...]] | None]:
     """Decide whether the argument `style_scale` holds for all pictures or has a value for each picture.
 
@@ -305,8 +305,8 @@ def _each_style_scale(
 
     Args:
       given: the argument `style_scale`, not None.
-      styles: the argument `styles`. Its first entry, with `tap_styles` and `regions`, says how many
-        factors a picture may have.
+      styles: the styles of each picture, as `_lists` returned them. The first entry, with `tap_styles`
+        and `regions`, says how many factors a picture may have.
       tap_styles: the argument of this name.
       regions: the argument of this name.
 
@@ -323,7 +323,7 @@ def _each_style_scale(
         # two arguments refuse it later.
         others = (tap_styles, Mapping), (regions, (list, tuple))
         more = sum(len(value) for value, kind in others if isinstance(value, kind))
-        if len(given) in (1, len(_lists(styles)[0]) + more):
+        if len(given) in (1, len(styles[0]) + more):
             return given, None
     for index, one in enumerate(given):
         if np.ndim(one) > 1 or np.size(one) == 0:

@@ -71,12 +71,14 @@ def test_contents_of_a_generator_and_a_plan_of_many(params, styles):
     recipe, pictures = two_scales(**taps), contents(SHAPES[:2])
     by_cost = nst.stylize_many(params, iter(pictures), iter(styles), recipe=recipe, bucket="auto")
     found = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket=48)
+    own = {"style_scale": [1.0, 1.0], "recipe": recipe, "bucket": 48}
+    each = nst.stylize_many(params, iter(pictures), iter(styles), **own)
     plan = nst.plan((48, 48), (40, 33), recipe=recipe, pictures=2, bucket=48)
     assert plan.in_bucket and plan.real is None
     planned = nst.stylize_many(params, pictures, styles, plan=plan)
-    for one, other, third in zip(found, planned, by_cost, strict=True):
-        np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(one, third)
+    for one, *others in zip(found, planned, by_cost, each, strict=True):
+        for other in others:
+            np.testing.assert_array_equal(one, other)
     with pytest.raises(ValueError, match="^`bucket`: `plan` contains it"):
         nst.stylize_many(params, pictures, styles, plan=plan, bucket=48)
     small_plan = nst.plan((32, 24), (40, 33), recipe=recipe.replace(size=32), pictures=2, bucket=32)

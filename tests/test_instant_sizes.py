@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 import nst_jax as nst
 from nst_jax import feed_forward
+from nst_jax.app.instant import painting
 from nst_jax.feed_forward import (
     arbitrary,
     given_styles,
@@ -68,6 +69,63 @@ def test_arrays_of_other_sides_are_refused():
         arbitrary.stylize_with(params, np.zeros((48, 45, 3), np.float32), vector, size=(40, 40))
 
 
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((40, 40), "a height from 16 to 32 px and a width from 16 to 48 px, .*, got \\(40, 40\\)"),
+        ((32, 49), "a width from 16 to 48 px, .*, got \\(32, 49\\)"),
+        ((0, 0), "from 16 .*, got \\(0, 0\\)"),
+        ((24, 15), "from 16 .*, got \\(24, 15\\)"),
+        ((24.7, 24.2), "two whole numbers, got float64 of shape \\[2\\]"),
+        ((True, True), "two whole numbers, got bool"),
+        ((32,), "two whole numbers, got int64 of shape \\[1\\]; leave it out"),
+        ((24, 24, 3), "two whole numbers, got int64 of shape \\[3\\]"),
+        (32, "two whole numbers, got int64 of shape \\[\\]"),
+        ([(24, 24)], "two whole numbers, got int64 of shape \\[1, 2\\]"),
+        ([24, (24, 24)], "two whole numbers, got \\[24, "),
+        ("large", "two whole numbers, got <U5"),
+    ],
+)
+def test_sizes_that_cannot_be_used_are_refused(size, message):
+    content = jnp.zeros((32, 48, 3))
+    for paint, params, condition in networks():
+        with pytest.raises(ValueError, match=f"^`size`: expected .*{message}"):
+            paint(params, content, condition, size=size)
+
+
+def test_sizes_of_a_batch_are_checked_one_by_one():
+    shape = (2, 32, 32, 3)
+    found = layers.sizes_of_array([(20, 16), (32, 32)], shape, 4, smallest=16)
+    np.testing.assert_array_equal(found, [(20, 16), (32, 32)])
+    np.testing.assert_array_equal(
+        layers.sizes_of_array((20, 16), shape, 4, smallest=16), [(20, 16), (20, 16)]
+    )
+    with pytest.raises(ValueError, match=r"or \[2, 2\], a size for each picture, got .* \[3, 2\]"):
+        layers.sizes_of_array([(20, 16)] * 3, shape, 4, smallest=16)
+    with pytest.raises(ValueError, match=r"got \(33, 32\)"):
+        layers.sizes_of_array([(20, 16), (33, 32)], shape, 4, smallest=16)
+    # Of values that are known only at runtime, the shape and the type are checked.
+    for wrong in (np.zeros(3, np.int32), np.zeros(2, np.float32)):
+        with pytest.raises(ValueError, match="^`size`: expected"):
+            jax.jit(lambda size: layers.sizes_of_array(size, shape, 4, smallest=16))(wrong)
+    pair = jax.jit(lambda a, b: layers.sizes_of_array((a, b), shape, 4, smallest=16))
+    np.testing.assert_array_equal(pair(20, 16), [(20, 16), (20, 16)])
+
+
+def test_one_picture_in_an_array_in_several_mixtures():
+    *_, (paint, params, _) = networks()
+    picture, shares = small.picture("chelsea", 24, 19), np.array([[0.7, 0.3], [0.1, 0.9]])
+    painted = jax.jit(paint)
+    found = painted(params, jnp.asarray(in_array(picture, np.nan)), shares, size=(24, 19))
+    assert found.shape == (2, *ARRAY, 3)
+    expected = jnp.stack([painted(params, jnp.asarray(picture), row) for row in shares])
+    assert_allclose(found[:, :24, :19], expected, atol=1e-5)
+    assert_allclose(painted(params, jnp.asarray(picture), shares), expected, atol=1e-5)
+    pair = jnp.zeros((2, 32, 32, 3))
+    with pytest.raises(ValueError, match=r"^`shares`: expected .* \[2, 2\], got shape \[3, 2\]"):
+        paint(params, pair, np.ones((3, 2), np.float32), size=(24, 19))
+
+
 @pytest.mark.parametrize("margin", [1, 4])
 @pytest.mark.parametrize("shape", [(5, 9), (8, 6), (16, 12)])
 def test_mirrored_borders_are_those_of_the_picture(margin, shape):
@@ -79,6 +137,17 @@ def test_mirrored_borders_are_those_of_the_picture(margin, shape):
     found = jax.jit(layers.reflect_sized, static_argnums=1)(x, margin, np.array(shape))
     assert found.shape == (2, 16 + 2 * margin, 12 + 2 * margin, 3)
     np.testing.assert_array_equal(found[:, : height + 2 * margin, : width + 2 * margin], expected)
+
+
+def test_mirrored_borders_are_one_gather():
+    """Slices at places that are values at runtime take XLA longer to compile."""
+    x, sizes = np.zeros((2, 16, 12, 3), np.float32), np.array([(5, 9), (16, 12)])
+    for extend in (layers.reflect_sized, layers.reflect_sized_to_multiple):
+        each = jax.vmap(lambda one, size, extend=extend: extend(one, 4, size))
+        program = jax.jit(each).lower(x, sizes).as_text()
+        assert program.count('"stablehlo.gather"') == 1
+        for slower in ("scatter", "dynamic_slice", "dynamic_update_slice"):
+            assert slower not in program
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (8, 6), (15, 10), (16, 12), (7, 11)])
@@ -98,21 +167,28 @@ def test_what_is_missing_to_a_multiple_is_mirrored(shape):
 def test_many_pictures_of_many_shapes_by_one_program(compilations):
     pictures = [small.picture("chelsea", *shape) for shape in SHAPES]
     style = small.picture("starry_night", 32, 32)
-    options = {"size": "as-is", "style_size": "as-is"}
-    found = nst.instant_many(pictures, style, bucket=64, chunk=1, **options)
+    options = {"size": 40, "style_size": "as-is"}
+    found = nst.instant_many(pictures, style, bucket=48, chunk=1, **options)
     for one, picture in zip(found, pictures, strict=True):
         expected = nst.instant(picture, style, **options)
         assert one.shape == expected.shape
         assert_allclose(one, expected, atol=1e-5)
     others = [small.picture("chelsea", *shape) for shape in ((33, 20), (50, 64), (21, 21))]
     before = compilations()
-    nst.instant_many(others, style, bucket=64, chunk=1, **options)
-    assert compilations() == before
+    nst.instant_many(others, style, bucket=48, chunk=1, **options)
+    assert (
+        compilations() == before
+    )  # neither for the sizes of the results nor for those of the files
 
 
-def test_contents_are_resized_without_compiling():
+def test_contents_are_resized_without_compiling(compilations):
     image = small.picture("chelsea", 90, 61)
-    one, other = (given_styles.resized_content(image, 40, on_host=where) for where in (True, False))
+    before = compilations()
+    one = given_styles.resized_content(image, 39, on_host=True)
+    assert compilations() == before
+    other = given_styles.resized_content(image, 39, on_host=False)
+    assert compilations() > before
+    assert one.shape == other.shape == (39, 26, 3)
     assert_allclose(one, other, atol=1e-5)
 
 
@@ -137,6 +213,30 @@ def test_a_bucket_that_no_memory_holds_is_refused(monkeypatch):
         ValueError, match='^`bucket`: .* 64 px does not fit into memory.* or "off"$'
     ):
         nst.instant_many(picture, "mosaic", bucket=64, size="as-is")
+
+
+def test_a_bucket_in_which_not_even_strips_fit_is_refused(monkeypatch):
+    monkeypatch.setattr(instant_painter.capacity, "available", lambda *_: 10**8)
+    with pytest.raises(ValueError, match="^`bucket`: a picture in 65536 px does not fit into mem"):
+        nst.instant_many(small.picture("chelsea", *SHAPES[0]), "mosaic", bucket=65536)
+
+
+def test_the_command_refuses_a_bucket_that_no_memory_holds_before_it_reads(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tall=(60, 41), square=(50, 50))
+    monkeypatch.setattr(painting, "_read_unchanged", None)
+    monkeypatch.setattr(instant_painter.capacity, "available", lambda *_: 10**8)
+    call = caller(capsys, "instant")
+    for content, style, output in (
+        ("tall.png", "mosaic", "out.png"),
+        ("*.png", "mosaic", "out"),
+        ("tall.png", "square.png", "out.png"),
+    ):
+        found = call(content, style, "--size", 32, "--bucket", 65536, "-o", output)
+        refused(found, "`--bucket`", "65536 px does not fit into memory", "smaller bucket")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_paints_a_folder_in_a_bucket(tmp_path, monkeypatch, capsys):

@@ -1,13 +1,16 @@
 """The recorded speeds of earlier runs, and the estimates made from them."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from nst_jax import recipes
 from nst_jax.app import cache, rates
+from nst_jax.app.batch import local
 from nst_jax.app.timing import Timed
-from nst_jax.scaling import sharding
+from nst_jax.scaling import operations, sharding
+from nst_jax.scaling.bucket_choice import COMPILING_OF_BUCKET, TIME_IN_BUCKET
 from nst_jax.scaling.plan import plan_canvas
 from tests.test_precision import at
 
@@ -61,6 +64,36 @@ def test_bands_have_their_own_rate():
     assert known_rate(shared) == pytest.approx((5e8, 1)) and known_rate(TF) == pytest.approx(
         (1e9, 1)
     )
+
+
+def test_a_run_in_a_bucket_counts_as_one_in_arrays_that_its_picture_fills():
+    in_bucket = replace(TF, in_bucket=True)
+    rates.record_rate(in_bucket, Timed(3e9, 3.0))
+    assert 1 / rates.known_costs(TF.recipe, "cpu").operation == pytest.approx(TIME_IN_BUCKET * 1e9)
+    assert rates.known_paces(TF) == pytest.approx((1e-9 / TIME_IN_BUCKET,) * 2)
+    assert rates.known_paces(in_bucket) == pytest.approx((1e-9, 1e-9))
+    assert rates.expected(in_bucket).updates.most == pytest.approx(TF.operations / 1e9)
+
+
+def test_a_program_of_a_bucket_counts_as_more_than_one():
+    """By hand: 2 scales of a shape with arrays of its own, and 3 scales of a bucket."""
+    programs = local._compiled_programs({(0, True): 2, (1, False): 3})
+    assert programs == pytest.approx(2 + 3 * COMPILING_OF_BUCKET)
+    rates.record_compiling([TF.recipe], 10.0 * programs, programs)
+    assert rates.known_costs(TF.recipe, "cpu").program == pytest.approx(10.0)
+
+
+def test_speeds_in_another_unit_are_ignored(place, monkeypatch):
+    with monkeypatch.context() as older:
+        older.setattr(rates, "UNIT", rates.UNIT - 1)
+        rates.record_rate(TF, Timed(3e9, 3.0))
+    assert place.exists() and known_rate(TF) is None
+
+
+def test_the_unit_of_speeds_is_still_that_of_its_version():
+    """If these numbers change, raise `rates.UNIT` with them."""
+    pixels = operations.FIXED_PIXELS, operations.FIXED_PIXELS_ELSEWHERE
+    assert rates.UNIT == 2 and pixels == ({"cpu": 2**11}, 2**15)
 
 
 def test_runs_that_are_too_short_are_not_recorded(place):

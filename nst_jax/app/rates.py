@@ -22,7 +22,7 @@ from nst_jax import _files, provenance
 from nst_jax.app import cache
 from nst_jax.app.timing import Range, Timed
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.bucket_choice import Costs, typical_costs
+from nst_jax.scaling.bucket_choice import TIME_IN_BUCKET, Costs, typical_costs
 from nst_jax.scaling.plan import Plan
 
 FILE = "rates.json"
@@ -31,6 +31,11 @@ FILE = "rates.json"
 # runs. Older speeds are dropped, so that the effect of a new driver or version soon shows.
 MOST = 9
 LEAST_SECONDS = 1.0  # shorter runs are ignored: fixed overhead dominates them
+
+# Version of the unit of all speeds, an operation as `nst_jax.scaling.operations` counts it. It is part
+# of the keys, and must be raised whenever the same run counts as another number of operations, since
+# speeds that are already in a user's file would then be wrong.
+UNIT = 2
 
 
 class Expected(NamedTuple):
@@ -52,10 +57,11 @@ class Expected(NamedTuple):
 
 # The file maps keys to lists of numbers, with one number for each earlier run. `_key` returns the key
 # for a kind of run (for a batch, `_key_of` does). There are four lists for each kind of run:
-#   key              operations per second of the updates
+#   key              operations per second of the updates, in arrays that their pictures fill
 #   key, MEASURING   operations per second of computing the targets
 #   key, BESIDE      seconds for all else: starting, reading, compiling and writing
-#   key, COMPILING   mean seconds to compile a program; recorded by batches only
+#   key, COMPILING   mean seconds to compile a program for arrays that their pictures fill; recorded by
+#                    batches only
 # For each kind of training of a network, there is one list: the mean seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
 
@@ -71,11 +77,11 @@ def expected(plan: Plan) -> Expected | None:
         return None
     measuring = found.get(f"{key}, {MEASURING}") or updates
     beside = found.get(f"{key}, {BESIDE}") or [0.0]
-    operations = sum(plan.measuring_operations)
-    updating = Range(plan.operations / max(updates), plan.operations / min(updates))
+    operations, of_updates = sum(plan.measuring_operations), plan.operations * _slower(plan)
+    updating = Range(of_updates / max(updates), of_updates / min(updates))
     measured = Range(operations / max(measuring), operations / min(measuring))
     likely = (
-        plan.operations / statistics.median(updates)
+        of_updates / statistics.median(updates)
         + operations / statistics.median(measuring)
         + statistics.median(beside)
     )
@@ -95,14 +101,17 @@ def known_paces(plan: Plan) -> Range | None:
 
     The result is None if no run with the same device, number of devices and precision was timed.
     """
-    found = _read().get(_key(plan))
-    return Range(1 / max(found), 1 / min(found)) if found else None
+    found, slower = _read().get(_key(plan)), _slower(plan)
+    return Range(slower / max(found), slower / min(found)) if found else None
 
 
 def record_rate(
     plan: Plan, timed: Timed, measured: Timed | None = None, beside: float | None = None
 ) -> None:
     """Add the speed of a run to `rates.json`, if this file can be written to.
+
+    The speed of a run in a bucket is recorded as the speed it would have had in arrays that its picture
+    fills.
 
     Args:
       plan: the plan of the run.
@@ -115,7 +124,7 @@ def record_rate(
     key = _key(plan)
     if timed.seconds < LEAST_SECONDS or not timed.cost:
         return
-    new = {key: timed.cost / timed.seconds}
+    new = {key: _slower(plan) * timed.cost / timed.seconds}
     if measured is not None and measured.seconds >= LEAST_SECONDS and measured.cost:
         new[f"{key}, {MEASURING}"] = measured.cost / measured.seconds
     if beside is not None and beside > 0:
@@ -142,7 +151,7 @@ def known_costs(recipe: Recipe, platform: str) -> Costs:
     )
 
 
-def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -> None:
+def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: float) -> None:
     """Add the mean seconds in which a batch compiled a program to `rates.json`, if it can be written.
 
     A batch with recipes of several precisions is ignored. So is a batch that compiled for less than
@@ -152,7 +161,8 @@ def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: int) -
       recipes: the recipes of the batch.
       seconds: seconds that the batch spent on compiling. Do not call this function if the batch loaded
         programs from JAX's compilation cache, which takes less time than compiling.
-      programs: how many different programs the batch ran, over all scales (resolution levels).
+      programs: how many different programs the batch ran, over all scales (resolution levels). A
+        program of a bucket counts as `COMPILING_OF_BUCKET` programs, as it takes so much longer.
     """
     keys = set(map(_key_of, recipes))
     if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:
@@ -224,7 +234,12 @@ def _key(plan: Plan) -> str:
 
 
 def _key_of(recipe: Recipe) -> str:
-    return f"{_device_key()}, {recipe.network.precision.name}"
+    return f"{_device_key()}, {recipe.network.precision.name}, unit {UNIT}"
+
+
+def _slower(plan: Plan) -> float:
+    """Return how many times as long an operation of an update takes as in arrays that are filled."""
+    return TIME_IN_BUCKET if plan.in_bucket else 1.0
 
 
 def _device_key() -> str:

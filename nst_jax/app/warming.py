@@ -171,7 +171,6 @@ class Wanted(NamedTuple):
 def wanted_of(square: Square) -> list[Wanted]:
     """Return the plans of the runs that paint in a bucket: of one picture, and of groups of several.
 
-
     Raises:
       ValueError: if the recipe's updates would not be exact in a bucket, if its pictures do not fit
         into this bucket, or if there is too little memory.

@@ -46,6 +46,7 @@ from nst_jax._types import AnyImage, FeatureMap, Image, Params
 from nst_jax.feed_forward.layers import Convolution2D, NewFeatures, sizes_of_array
 from nst_jax.feed_forward.transformer import (
     DIVISOR,
+    SMALLEST,
     Conditions,
     TransformerLayer,
     check_network,
@@ -277,7 +278,8 @@ def stylize_with(
     Raises:
       TypeError: if `params` is not a `Params`, or if `content` is not an array.
       ValueError: if the weights are of another network; if `content` has another shape, a side under
-        16 px, or numbers that are not floating point; or if there is not one vector for each picture.
+        16 px, or numbers that are not floating point; if there is not one vector for each picture; or
+        if `size` is no (height, width) within `content`.
 
     Example:
       >>> import jax
@@ -297,9 +299,11 @@ def stylize_with(
     check_network(params, "conditions/residual1_1_gamma", "load_arbitrary")
     batch, flat = flattened("content", content)
     _check_vectors(vector, batch)
+    sizes = None
+    if size is not None:
+        sizes = sizes_of_array(size, content.shape, DIVISOR, smallest=SMALLEST)
     vectors = jnp.asarray(vector, at_least_float32(flat[:0]).dtype).reshape(-1, VECTOR)
     conditions = conditions_of_vectors(params, vectors)
-    sizes = None if size is None else sizes_of_array(size, content.shape, DIVISOR)
     return painted(LAYERS, params, flat, conditions, precision, sizes).reshape(content.shape)
 
 

@@ -105,6 +105,40 @@ def check_in_square(shape: Shape, side: int) -> None:
         )
 
 
+def check_square_fits(network: InstantNetwork, side: int, precision: Precision) -> None:
+    """Refuse a bucket that is too large for memory, since strips do not lie in buckets.
+
+    Args:
+      network: the network that shall paint; for a trained one, nothing is known about its memory.
+      side: side of the bucket in px.
+      precision: precision of products and activations.
+
+    Raises:
+      ValueError: if a picture in the bucket does not fit into memory.
+    """
+    try:
+        fits = not _strip(network, (side, side), precision)
+    except capacity.OutOfMemory:  # not even strips fit
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"`bucket`: a picture in {side} px does not fit into memory, and strips do not lie in "
+            'buckets; use a smaller bucket, or "off"'
+        )
+
+
+def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
+    """Return the height, in px, of the horizontal strips in which a picture fits in memory.
+
+    The result is 0 if the whole picture fits, so that it need not be painted in strips.
+    """
+    if not isinstance(network.params, Params):  # a trained network cannot paint in strips
+        return 0
+    return strip_memory.strip_for(
+        network.params, shape, available=capacity.available(), precision=precision
+    )
+
+
 # --- Weights --------------------------------------------------------------------------------------
 
 # These functions load the weights that come with the package. Their results are cached, so that a
@@ -228,12 +262,10 @@ class InstantPainter:
             groups[network.name, self._array(content)].append(place)
         painted: dict[int, AnyImage] = {}
         for (_, shape), places in groups.items():
-            if strip := self._strip(requests[places[0]].network, shape):
-                if self._bucket is not None:
-                    raise ValueError(
-                        f"`bucket`: a picture in {self._bucket} px does not fit into memory, and "
-                        'strips do not lie in buckets; use a smaller bucket, or "off"'
-                    )
+            network = requests[places[0]].network
+            if self._bucket is not None:
+                check_square_fits(network, self._bucket, self._precision)
+            elif strip := _strip(network, shape, self._precision):
                 painted |= {place: self._in_strips(requests[place], strip) for place in places}
                 continue
             most = self._chunk or chunk_size.worthwhile_chunk(shape, capacity.platform_of())
@@ -255,18 +287,6 @@ class InstantPainter:
             return shape
         check_in_square(shape, self._bucket)
         return self._bucket, self._bucket
-
-    def _strip(self, network: InstantNetwork, shape: Shape) -> int:
-        """Return the height, in px, of the horizontal strips in which a picture fits in memory.
-
-        The result is 0 if the whole picture fits, so that it need not be painted in strips.
-        """
-        if not isinstance(network.params, Params):  # a trained network cannot paint in strips
-            return 0
-        available, precision = capacity.available(), self._precision
-        return strip_memory.strip_for(
-            network.params, shape, available=available, precision=precision
-        )
 
     def _in_strips(self, request: Request, strip: int) -> HostImage:
         return tiling.paint_in_strips(

@@ -270,7 +270,7 @@ def stylize_trained(
     *,
     precision: Precision = FLOAT32,
     size: Any = None,
-) -> Image:
+) -> Float[Array, "*pictures h w 3"]:
     """Paint pictures in the styles of a trained network, in one pass.
 
     JAX can trace and differentiate this function.
@@ -281,8 +281,8 @@ def stylize_trained(
       content: [*batch, h, w, 3] in [0, 1], of any size from 16 px. Sides that are not multiples of 4 px
         are extended by mirroring, and the result is cropped to the original size.
       shares: weights of the styles in a mixture, [styles] if they are the same for all pictures, else
-        [*batch, styles]. The weights are divided by their sum, which must be positive. None means equal
-        weights.
+        [*batch, styles]. If `content` is one picture, it is painted in each of several mixtures. The
+        weights are divided by their sum, which must be positive. None means equal weights.
       precision: precision of products, and dtype of activations. Static under `jax.jit`.
       size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of
         `content`; None if it fills `content`.
@@ -292,8 +292,9 @@ def stylize_trained(
 
     Raises:
       TypeError: if `content` is not an array.
-      ValueError: if `content` is not a picture of floating point numbers, or has a side under 16 px; or
-        if the number of shares is not the number of styles.
+      ValueError: if `content` is not a picture of floating point numbers, or has a side under 16 px; if
+        the number of shares is not the number of styles; or if `size` is no (height, width) within
+        `content`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -313,6 +314,8 @@ def stylize_trained(
             f"{list(weights.shape)}"
         )
     weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
+    if weights.ndim > 1:
+        content = _for_each_mixture(content, weights)
     height, width = content.shape[-3:-1]
     if size is not None:
         return _stylized_in_arrays(module, params, content, weights, size)
@@ -321,13 +324,28 @@ def stylize_trained(
     return cropped(found, height, width)
 
 
+def _for_each_mixture(
+    content: Image, shares: Float[Array, "*rows styles"]
+) -> Float[Array, "*pictures h w 3"]:
+    """Repeat a picture that is painted in several mixtures, once for each row of shares."""
+    batch, rows = content.shape[:-3], shares.shape[:-1]
+    try:
+        pictures = jnp.broadcast_shapes(batch, rows)
+    except ValueError:
+        raise ValueError(
+            f"`shares`: expected those of each picture, {[*batch, shares.shape[-1]]}, got shape "
+            f"{list(shares.shape)}; give one row of shares for each picture"
+        ) from None
+    return jnp.broadcast_to(content, (*pictures, *content.shape[-3:]))
+
+
 def _stylized_in_arrays(
     module: Johnson, params: LayerParams, content: Image, weights: Shares, size: Any
 ) -> Image:
     """Do what `stylize_trained` does, for pictures at the top left of larger arrays."""
     batch = content.shape[:-3]
     flat = jnp.asarray(content).reshape(-1, *content.shape[-3:])
-    sizes = sizes_of_array(size, content.shape, DIVISOR)
+    sizes = sizes_of_array(size, content.shape, DIVISOR, smallest=SMALLEST)
     rows = jnp.broadcast_to(weights, (*batch, module.styles)).reshape(len(flat), -1)
 
     def one(content: Array, shares: Array, size: RealSize) -> Any:

@@ -12,8 +12,11 @@ for symbolic sizes, if these are declared to be large enough:
 from typing import Any, TypeAlias
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from nst_jax._real_size import as_counts, cut
@@ -119,11 +122,7 @@ def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
       >>> reflect_sized(x, 2, jnp.array([3, 3]))[0, :7, 0]
       Array([3., 2., 1., 2., 3., 2., 1.], dtype=float32)
     """
-    for axis, side in ((x.ndim - 3, size[0]), (x.ndim - 2, size[1])):
-        before = lax.rev(lax.slice_in_dim(x, 1, margin + 1, axis=axis), (axis,))
-        beyond = jnp.zeros_like(before)
-        x = _mirrored(lax.concatenate([before, x, beyond], axis), margin, margin + side, axis)
-    return x
+    return _mirrored(x, margin, margin, size)
 
 
 def reflect_sized_to_multiple(
@@ -140,40 +139,66 @@ def reflect_sized_to_multiple(
       An array of the shape of `x` with the extended features at the top left, and their (height,
       width).
     """
-    for axis, side in ((x.ndim - 3, size[0]), (x.ndim - 2, size[1])):
-        # At most `multiple - 1` lines (rows or columns) are missing, so as many are always written.
-        # Surplus lines lie outside the returned real size, where values do not matter.
-        beyond = jnp.zeros_like(lax.slice_in_dim(x, 0, multiple - 1, axis=axis))
-        wide = _mirrored(lax.concatenate([x, beyond], axis), multiple - 1, side, axis)
-        x = lax.slice_in_dim(wide, 0, x.shape[axis], axis=axis)
-    return x, size + (-size) % multiple
+    return _mirrored(x, 0, 0, size), size + (-size) % multiple
 
 
-def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int) -> RealSizes:
+def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int, *, smallest: int) -> RealSizes:
     """Check the argument `size` of a function that paints, and return it as [n, 2].
 
     Args:
       size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
       shape: [*batch, h, w, 3], of arrays at whose top left n pictures lie.
       multiple: the number that must divide h and w.
+      smallest: smallest side of a picture in px. Sides are compared with it, and with those of the
+        arrays, unless `size` contains tracers.
 
     Raises:
-      ValueError: if h or w is not divisible by `multiple`.
+      ValueError: if h or w is not divisible by `multiple`, or `size` cannot be used.
     """
-    height, width = shape[-3:-1]
+    *batch, height, width, _ = shape
     if height % multiple or width % multiple:
         raise ValueError(
             f"`content`: with `size`, expected an array whose sides are multiples of {multiple} px, "
             f"got {width}x{height} px; pad it with zeros below and at the right"
         )
-    rows = jnp.broadcast_to(jnp.asarray(size, jnp.int32), (*shape[:-3], 2))
+    traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(size))
+    try:
+        given: Any = jnp.asarray(size) if traced else np.asarray(size)
+    except (TypeError, ValueError):  # such as lists of several lengths
+        given = None
+    if given is None or given.shape not in ((2,), (*batch, 2)) or given.dtype.kind not in "iu":
+        came = repr(size) if given is None else f"{given.dtype} of shape {list(given.shape)}"
+        each = f", or {[*batch, 2]}, a size for each picture" if batch else ""
+        raise ValueError(
+            f"`size`: expected (height, width) in px, two whole numbers{each}, got {came}; leave it "
+            "out if the pictures fill `content`"
+        )
+    if not traced:
+        for one in given.reshape(-1, 2).tolist():
+            if not (smallest <= one[0] <= height and smallest <= one[1] <= width):
+                raise ValueError(
+                    f"`size`: expected a height from {smallest} to {height} px and a width from "
+                    f"{smallest} to {width} px, since pictures lie within `content`, got {tuple(one)}"
+                )
+    rows = jnp.broadcast_to(jnp.asarray(given, jnp.int32), (*batch, 2))
     return rows.reshape(-1, 2)
 
 
-def _mirrored(x: Array, count: int, end: Array, axis: int) -> Array:
-    """Mirror the `count` lines before line `end - 1`, and write them from line `end` on."""
-    last = lax.dynamic_slice_in_dim(x, end - 1 - count, count, axis)
-    return lax.dynamic_update_slice_in_dim(x, lax.rev(last, (axis,)), end, axis)
+def _mirrored(x: FeatureMap, before: int, after: int, size: RealSize) -> NewFeatures:
+    """Extend features by `before` and `after` pixels on both axes, mirrored at the edges of `size`.
+
+    All pixels are read by one gather. XLA compiles it faster than slices that start at runtime values.
+    """
+    *batch, height, width, channels = x.shape
+
+    def places(length: int, side: Array) -> Array:
+        found = jnp.abs(jnp.arange(-before, length + after))
+        found = jnp.where(found >= side, 2 * (side - 1) - found, found)
+        return jnp.clip(found, 0, length - 1)  # what lies further outside may have any value
+
+    rows, columns = places(height, size[0]), places(width, size[1])
+    pixels = x.reshape(*batch, height * width, channels)
+    return jnp.take(pixels, rows[:, None] * width + columns[None], axis=-2, mode="clip")
 
 
 def cropped(x: FeatureMap, height: Any, width: Any) -> NewFeatures:

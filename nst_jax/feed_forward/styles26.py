@@ -30,6 +30,7 @@ from nst_jax._types import AnyImage, Image, Params
 from nst_jax.feed_forward.layers import sizes_of_array
 from nst_jax.feed_forward.transformer import (
     DIVISOR,
+    SMALLEST,
     Conditions,
     check_network,
     flattened,
@@ -153,7 +154,8 @@ def stylize_mixture(
     Raises:
       TypeError: if `params` is not a `Params`, or if `content` is not an array.
       ValueError: if the weights are of another network; if `content` has another shape, a side under
-        16 px, or numbers that are not floating point; or if there are not 26 shares for each picture.
+        16 px, or numbers that are not floating point; if there are not 26 shares for each picture; or
+        if `size` is no (height, width) within `content`.
 
     Example:
       >>> import jax
@@ -172,9 +174,11 @@ def stylize_mixture(
     check_network(params, "conditions/contract1", "load_styles26")
     batch, flat = flattened("content", content)
     _check_shares(shares, batch)
+    sizes = None
+    if size is not None:
+        sizes = sizes_of_array(size, content.shape, DIVISOR, smallest=SMALLEST)
     rows = jnp.asarray(shares, at_least_float32(flat[:0]).dtype).reshape(-1, STYLES)
     conditions = conditions_of_shares(params, rows)
-    sizes = None if size is None else sizes_of_array(size, content.shape, DIVISOR)
     return painted(LAYERS, params, flat, conditions, precision, sizes).reshape(content.shape)
 
 

@@ -7,7 +7,7 @@ yet. A `Group` has the entries that are painted together. A `Record` says how a 
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -41,6 +41,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.recipes.walk import name_to_show
 from nst_jax.scaling import buckets, chunk_size, sharding
+from nst_jax.scaling.bucket_choice import COMPILING_OF_BUCKET
 from nst_jax.scaling.capacity import OutOfMemory
 from nst_jax.scaling.plan import Plan, fits_in_bucket, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
@@ -423,7 +424,7 @@ def paint_here(
         rates.record_compiling(
             [group.entries[0].recipe for group in parts],
             compiling.seconds,
-            sum(_programs_of(parts, job.chunk, job.mesh).values()),
+            _compiled_programs(_programs_of(parts, job.chunk, job.mesh)),
         )
 
 
@@ -477,6 +478,14 @@ def _programs_of(
             )
             found[key] = len(group.scales)
     return found
+
+
+def _compiled_programs(programs: Mapping[Any, int]) -> float:
+    """Return how many programs for filled arrays take as long to compile as those of `_programs_of`."""
+    return sum(
+        scales * (1.0 if filled else COMPILING_OF_BUCKET)
+        for (*_, filled), scales in programs.items()
+    )
 
 
 def _sizes(count: int, most: int) -> set[int]:

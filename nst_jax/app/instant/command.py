@@ -31,6 +31,7 @@ from nst_jax.app.instant.job import (
 )
 from nst_jax.app.instant.painting import (
     PaintedRow,
+    check_bucket,
     network_of,
     paint_rows,
     settings,
@@ -105,14 +106,15 @@ def _instant(content: Path | None, words: Sequence[StyleShare], chosen: dict[str
 
 def _one(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     exit_on_signals()
+    check_bucket(job)
     painter, display = _begun(job, chosen)
     with _telling(display, job.rows[0]):
         (painted,) = paint_rows(job, painter)
     if isinstance(painted, results.Record):
         error = painted.error or "nothing was painted"
         # An error that begins with one of these names means that an input file cannot be decoded or has
-        # changed. That is bad input, so it is raised as a ValueError.
-        if error.startswith(("`content`", "`style`", "`protect`")):
+        # changed, or that the bucket is too large. That is bad input, so it is raised as a ValueError.
+        if error.startswith(("`content`", "`style`", "`protect`", "`bucket`")):
             raise ValueError(error)
         print_message("error", as_flags(error))
         return 1
@@ -209,6 +211,7 @@ def _many(job: InstantJob, chosen: Mapping[str, Any]) -> int:
     """Paint the pictures that are not finished yet, print which failed, and return the exit code."""
     folder = job.folder
     assert folder is not None
+    check_bucket(job)
     folder.mkdir(exist_ok=True)
     # The result manifest, a file that lists the painted pictures, is locked before this process looks
     # for finished pictures. So no other process can paint into the same folder at the same time.
@@ -362,6 +365,7 @@ def _list(content: Path | None, words: Sequence[StyleShare], chosen: dict[str, A
     output = result_path(chosen["output"], default_name(content, [], "_styles"))
     job = sheet_job(content, output, chosen)
     _files.remove_leftovers([output])
+    check_bucket(job)
     painter, display = _begun(job, chosen)
     found: list[np.ndarray] = []
     with display.bar(len(job.rows), "compiling"):

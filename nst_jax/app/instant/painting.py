@@ -164,6 +164,20 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
     return picture
 
 
+def check_bucket(job: InstantJob) -> None:
+    """Refuse a bucket that is too large for memory, before a picture is read.
+
+    Raises:
+      ValueError: if there is one, and a network of the job does not fit into memory with it.
+    """
+    if job.bucket is None:
+        return
+    painter = instant_painter.InstantPainter()
+    networks = {one.digest: one for one in (network_of(row.style, painter) for row in job.rows)}
+    for network in networks.values():
+        instant_painter.check_square_fits(network, job.bucket, job.precision)
+
+
 # --- Painting -------------------------------------------------------------------------------------
 
 
