@@ -265,7 +265,9 @@ def test_bad_pictures_for_layers_are_refused(call):
     pair = ("stylize", *PAIR, "--style-layer")
     refused(call(*pair, "relu1_1=fin.png"), "`--style-layer`: expected NAME=WEIGHT", "'fin.png'")
     refused(call(*pair, "relu1_1=x:fine.png"), "`--style-layer`: expected NAME=WEIGHT")
-    refused(call(*pair, "relu4_1=fine.png"), "`--style-layer`: relu4_1 has a picture", "=0.2:FILE")
+    refused(
+        call(*pair, "relu4_1=fine.png"), "`--style-layer`: relu4_1 has a picture", "as in 0.2:FILE"
+    )
     refused(call(*pair, "relu1_1=-2:fine.png"), "`--style-layer`: expected 0 or more")
     train = ("train", "art.png", "--photos", "photo.png", "-o", "s.h5", "--recipe", "tiny")
     refused(call(*train, "--style-layer", "relu1_1=fine.png"), "styles of single layers")

@@ -117,7 +117,7 @@ def recipe_and_strength_of(
     Raises:
       ValueError: as in `recipe_of`.
     """
-    recipe, strength = _named_or_contents(changes.recipe, controls)
+    recipe, strength = _named_or_read_apart(changes.recipe, controls)
     if changes.values:
         # All other flags are applied below, after `--set`, so that they override it. Only `--colors`
         # is applied here as well, since `--set` may set `pictures.color_map`, which is refused unless
@@ -382,11 +382,11 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
     Raises:
       ValueError: for an unknown name, and for a file that is missing, unreadable or not a recipe.
     """
-    recipe, strength = _named_or_contents(text, controls)
+    recipe, strength = _named_or_read_apart(text, controls)
     return variants.with_options(recipe, strength=strength)
 
 
-def _named_or_contents(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
+def _named_or_read_apart(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
     """Return a recipe as `named_or_read` does, without its file's strength; and this strength.
 
     If `text` is None, the recipe is the default.
@@ -396,7 +396,7 @@ def _named_or_contents(text: str | None, controls: bool) -> tuple[Recipe, float 
     path = recipe_file(text)
     if path is None:
         return recipes.named(text), None
-    found = _contents_of(path)
+    found = _recipe_file_contents(path)
     if found.controls and not controls:
         raise ValueError(
             f"`recipe`: '{path}': its table `{toml.CONTROLS}` names pictures, which this command does "
@@ -411,11 +411,11 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
     Raises:
       ValueError: for a file that is missing, unreadable, empty or not a recipe.
     """
-    recipe, strength, controls = _contents_of(path)
+    recipe, strength, controls = _recipe_file_contents(path)
     return variants.with_options(recipe, strength=strength), controls
 
 
-def _contents_of(path: Path) -> toml.Contents:
+def _recipe_file_contents(path: Path) -> toml.RecipeFile:
     """Return what a recipe file says, as in `read_recipe`, but the strength apart."""
     text = _text_of(path)
     if not text.strip():
@@ -423,7 +423,7 @@ def _contents_of(path: Path) -> toml.Contents:
             f"`recipe`: '{path}' is empty; write `base = \"default\"`, or omit `--recipe`"
         )
     try:
-        found = toml.contents_of(text)
+        found = toml.recipe_strength_and_controls(text)
     except ValueError as error:
         raise ValueError(f"`recipe`: '{path}': {str(error).removeprefix('`recipe`: ')}") from None
     if found.recipe.name:

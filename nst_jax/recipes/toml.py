@@ -221,7 +221,7 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
     return recipe
 
 
-class Contents(NamedTuple):
+class RecipeFile(NamedTuple):
     """What a recipe file says. The strength is not applied to the recipe yet."""
 
     recipe: Recipe
@@ -254,11 +254,11 @@ def recipe_and_controls(
       >>> recipe_and_controls(text)[1]
       {'protect': 'face.png:0.5'}
     """
-    recipe, strength, controls = contents_of(text, argument=argument)
+    recipe, strength, controls = recipe_strength_and_controls(text, argument=argument)
     return _with_strength(recipe, strength), controls
 
 
-def contents_of(text: str, *, argument: str = "recipe") -> Contents:
+def recipe_strength_and_controls(text: str, *, argument: str = "recipe") -> RecipeFile:
     r"""Read a recipe from TOML like `recipe_and_controls`, but do not apply its strength.
 
     So a caller can apply another strength in its place.
@@ -274,7 +274,7 @@ def contents_of(text: str, *, argument: str = "recipe") -> Contents:
       ValueError: as in `recipe_and_controls`.
 
     Example:
-      >>> found = contents_of('base = "tf"\nstrength = 0.5')
+      >>> found = recipe_strength_and_controls('base = "tf"\nstrength = 0.5')
       >>> found.recipe.terms.style_weight, found.strength
       (0.01, 0.5)
     """
@@ -284,7 +284,7 @@ def contents_of(text: str, *, argument: str = "recipe") -> Contents:
         base = _base(table.pop(BASE)) if BASE in table else Recipe()
         strength = _checked_strength(table.pop(STRENGTH)) if STRENGTH in table else None
         controls = _table_of_texts(table.pop(CONTROLS, {}))
-        return Contents(_checked(_filled(Recipe, base, table, "")), strength, controls)
+        return RecipeFile(_checked(_filled(Recipe, base, table, "")), strength, controls)
     except _Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
 
