@@ -413,7 +413,6 @@ ELSEWHERE = {
     *("--devices", "--cluster", "--runner", "--resume", "-", "demo", "web", "onnx", "tflite"),
     "warm",  # here, programs are not kept
     *("vgg19-dcbb9e9d.pth", "vgg19.h5", "starry.mp4", "step", "compared.svg", "by_map.png", "maps"),
-    "warm",
 }
 
 
