@@ -165,11 +165,8 @@ def first_canvas(params, content, style, recipe):
     return np.asarray(next(iter(run)).image)
 
 
-# `sliced-wasserstein` refuses so small a picture, and the learning rate of `keras-io` is for 400 px: at
-# 64 px it diverges in float32, too.
-AT_SMALL_SIZES = [
-    name for name in recipes.PRESETS if name not in ("sliced-wasserstein", "keras-io")
-]
+# The learning rate of `keras-io` is for 400 px: at 64 px it diverges, in float32 too.
+AT_SMALL_SIZES = [name for name in recipes.PRESETS if name != "keras-io"]
 
 
 @pytest.mark.long
