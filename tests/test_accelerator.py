@@ -2,7 +2,7 @@
 
     JAX_PLATFORMS=cuda,cpu pytest -n0 -m accelerator
 
-On a CPU it runs with all other tests; there tensorfloat32 is computed as float32. The references do not
+On a CPU it runs with the slow tests; there tensorfloat32 is computed as float32. The references do not
 depend on the device: NumPy in float64, the same functions in float64, or the same run without batch or
 tiles.
 """
@@ -22,7 +22,7 @@ from nst_jax.scaling import capacity
 from nst_jax.vgg import precision
 from tests import reference, small
 
-pytestmark = pytest.mark.accelerator
+pytestmark = [pytest.mark.accelerator, pytest.mark.slow]
 
 # Largest relative error of losses, and of gradients in the L2 norm, by precision. Factors are rounded
 # to 24, 11 and 8 significant bits, by up to 6e-8, 5e-4 and 4e-3 of their value, in each of up to 14
