@@ -2,6 +2,7 @@
 
     python -m benchmarks.blind lay-out --keep PICTURES --sheets SHEETS --key KEY.json
     python -m benchmarks.blind count --key KEY.json --verdicts VERDICTS.json [--record RECORD.json]
+        [--judges TEXT]
 
 `lay-out` makes a sheet for each pair from the pictures that `python -m benchmarks quality --keep
 PICTURES` painted: content and style above, the painted pictures below, labelled A, B, C ... in an order
@@ -9,8 +10,9 @@ of their own on every sheet. The sheets' own order is shuffled too. The key says
 belongs in another folder, and whoever judges does not see it.
 
 Verdicts are a JSON object: for each sheet that was judged its labels from best to worst, such as
-`{"sheet-01": ["C", "A", "B"]}`. `count` counts on how many sheets each contestant was first, and how
-often each was placed before each other one, and writes that into the record of the case, too.
+`{"sheet-01": ["C", "A", "B"]}`. With several judges, `--verdicts` is given for each. `count` counts how
+often each contestant was first, and how often each was placed before each other one, and writes that
+into the record of the case, too, with the text of `--judges`, which says who judged.
 """
 
 import json
@@ -90,17 +92,18 @@ def lay_out(
 # --- Counting -------------------------------------------------------------------------------------
 
 
-def count(key: Mapping[str, Json], verdicts: Mapping[str, Sequence[str]]) -> Json:
-    """Count verdicts.
+def count(key: Mapping[str, Json], *judges: Mapping[str, Sequence[str]]) -> Json:
+    """Count verdicts. A verdict is the order in which a judge placed the pictures of a sheet.
 
     Args:
       key: the key of the sheets, as `lay_out` returns it.
-      verdicts: for each judged sheet its labels, from best to worst.
+      *judges: the verdicts of each judge: for each judged sheet its labels, from best to worst.
 
     Returns:
-      `sheets`: number of sheets that were judged. `first`: for each contestant on how many sheets it
-      was first, and on how many it was. `before`: for each two contestants, on how many sheets the
-      first was placed before the second, and on how many both were.
+      `sheets`: number of sheets that were judged. `verdicts`: number of verdicts. `first`: for each
+      contestant in how many verdicts it was first, and in how many it was. `before`: for each two
+      contestants, in how many verdicts the first was placed before the second, and in how many both
+      were.
 
     Raises:
       ValueError: for an unknown sheet, and for labels that are not those of the sheet.
@@ -108,7 +111,8 @@ def count(key: Mapping[str, Json], verdicts: Mapping[str, Sequence[str]]) -> Jso
     first: Counter[str] = Counter()
     present: Counter[str] = Counter()
     before: Counter[tuple[str, str]] = Counter()
-    for sheet, labels in verdicts.items():
+    verdicts = [item for judge in judges for item in judge.items()]
+    for sheet, labels in verdicts:
         if sheet not in key:
             raise ValueError(f"`verdicts`: the key has no {sheet!r}; it has {', '.join(key)}")
         named = key[sheet]["pictures"]
@@ -122,7 +126,8 @@ def count(key: Mapping[str, Json], verdicts: Mapping[str, Sequence[str]]) -> Jso
         present.update(order)
         before.update(combinations(order, 2))
     return {
-        "sheets": len(verdicts),
+        "sheets": len({sheet for sheet, _ in verdicts}),
+        "verdicts": len(verdicts),
         "first": {name: [first[name], present[name]] for name in sorted(present)},
         "before": {
             f"{one} before {other}": [before[one, other], before[one, other] + before[other, one]]
@@ -184,27 +189,34 @@ def lay_out_command(
 @main.command("count")
 @click.option("--key", required=True, type=click.Path(dir_okay=False, exists=True, path_type=Path))
 @click.option(
-    "--verdicts", required=True, type=click.Path(dir_okay=False, exists=True, path_type=Path)
+    "--verdicts",
+    "files",
+    required=True,
+    multiple=True,
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="The verdicts of a judge; may be repeated.",
 )
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, exists=True, path_type=Path),
     help="The record of `quality` into which the counts are written.",
 )
-def count_command(key: Path, verdicts: Path, record: Path | None) -> None:
+@click.option("--judges", default="", help="Who judged; written into the record.")
+def count_command(key: Path, files: tuple[Path, ...], record: Path | None, judges: str) -> None:
     """Count the verdicts."""
-    answers, said = (json.loads(path.read_text("utf-8")) for path in (key, verdicts))
+    answers, *said = (json.loads(path.read_text("utf-8")) for path in (key, *files))
     try:
-        counts = count(answers, said)
+        counts = count(answers, *said)
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     if record is not None:
         entry = json.loads(record.read_text("utf-8"))
-        record.write_text(json.dumps(entry | {"blind": counts}, indent=1) + "\n", encoding="utf-8")
-    for name, (wins, sheets_of) in counts["first"].items():
-        click.echo(f"{name}: first on {wins} of {sheets_of} sheets")
-    for text, (wins, sheets_of) in counts["before"].items():
-        click.echo(f"{text}: on {wins} of {sheets_of} sheets")
+        found = {"blind": counts | {"judges": judges}}
+        record.write_text(json.dumps(entry | found, indent=1) + "\n", encoding="utf-8")
+    for name, (wins, of) in counts["first"].items():
+        click.echo(f"{name}: first in {wins} of {of} verdicts")
+    for text, (wins, of) in counts["before"].items():
+        click.echo(f"{text}: in {wins} of {of} verdicts")
 
 
 if __name__ == "__main__":

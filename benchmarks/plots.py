@@ -163,7 +163,7 @@ def front_panels(entry: Json) -> list[Panel]:
             for name in (*names, *row["anchors"])
             for found in (rated.get(name, nothing),)
         ]
-        title = f"{' in the manner of '.join(row['pair'])}, {row['size'][1]} px"
+        title = f"{' in the manner of '.join(row['pair'])}, {max(row['size'])} px"
         panels.append(Panel(title, "distance of style vectors", "1 - structural similarity", lines))
     return panels
 

@@ -37,6 +37,8 @@ quality` measures; [raters.md](raters.md) says what each rater can tell. Numbers
 rater knows of objects, of strokes that hang together, or of beauty.
 """
 
+SECONDS = "processor_seconds"  # what the record calls the CPU seconds of a picture
+
 PROTOCOL = """## Blind sheets
 
 Eyes judge on sheets that show a pair and its pictures in a shuffled order, labelled A, B, C and so on.
@@ -92,6 +94,7 @@ def page() -> str:
             "![Distance of style vectors against 1 - SSIM, for each pair](quality/quality-cpu.png)\n",
             "## Counts\n",
             _counts(rows),
+            _processor_times(rows),
             _sheets(rows),
             PROTOCOL,
             _verdicts(entry),
@@ -120,7 +123,7 @@ def _conditions(entry: Json) -> str:
         f"{max(rows[0]['size'])} px (canvases of {sizes} px, height first), by {made}. Pictures were "
         f"rounded to 8 bits before they were rated. Float32 on a CPU ({device['processor']}), commits "
         f"{', '.join(commits)}. The cores did other work as well, which does not change a picture, so "
-        "no seconds are given here; [speed.md](speed.md) has some. "
+        "seconds on the clock are not given here; [speed.md](speed.md) has some. "
         f"{entry['notes'][0]}.\n"
     )
 
@@ -198,6 +201,30 @@ def _counts(rows: Sequence[Json]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _processor_times(rows: Sequence[Json]) -> str:
+    lines = [
+        "## Processor time\n",
+        "Mean CPU seconds of a picture, summed over the cores, without compiling; beside it those of "
+        f"`{OURS}` on the same pairs. Other work on the cores raises all of them: compare ratios.\n",
+        f"| recipe | pairs | CPU seconds | `{OURS}` on these | ratio |",
+        "|---|---|---|---|---|",
+    ]
+    for name in contestants(rows):
+        timed = [
+            row["recipes"]
+            for row in rows
+            if all(SECONDS in row["recipes"].get(one, {}) for one in (name, OURS))
+        ]
+        if timed and name != OURS:
+            theirs, ours = (fmean(one[each][SECONDS] for one in timed) for each in (name, OURS))
+            lines.append(
+                f"| `{name}` | {len(timed)} | {theirs:.3g} | {ours:.3g} | {theirs / ours:.2g} |"
+            )
+    if len(lines) == 4:
+        lines[1:] = ["Not measured.\n"]
+    return "\n".join(lines) + "\n"
+
+
 def free_pairs(rows: Sequence[Json]) -> list[Json]:
     """Return the rows of the pairs of sample pictures, whose pictures may be shown."""
     return [row for row in rows if all(name in nst.images.SAMPLES for name in row["pair"])]
@@ -218,9 +245,10 @@ def _verdicts(entry: Json) -> str:
     counts = entry.get("blind")
     if counts is None:
         return "Sheets of this record were not judged yet.\n"
+    by = f" by {counts['judges']}" if counts["judges"] else ""
     lines = [
-        f"{counts['sheets']} sheets of this record were judged.\n",
-        "| | sheets |",
+        f"{counts['sheets']} sheets of this record were judged{by}: {counts['verdicts']} verdicts.\n",
+        "| | verdicts |",
         "|---|---|",
     ]
     lines += [
@@ -241,7 +269,7 @@ def _unmeasured(rows: Sequence[Json]) -> str:
         "## What is not measured\n",
         *([f"- More pairs: {len(rows)} decide nothing."] if len(rows) < ENOUGH else []),
         f"- Canvases of other sizes than {max(rows[0]['size'])} px.",
-        "- Seconds, and pictures of equal seconds: the cores were shared.",
+        "- Seconds on the clock, and pictures of equal seconds: the cores were shared.",
         "- Pictures painted on a GPU, with bfloat16 or tensorfloat32.",
         "- Other programs: their constants are recipes here, but their own commands were not run.",
         *([f"- {few}."] if few else []),

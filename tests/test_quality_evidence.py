@@ -118,6 +118,7 @@ def test_verdicts_are_counted_by_hand():
     found = blind.count(KEY, {"sheet-01": ["B", "A", "C"], "sheet-02": ["B", "A"]})
     assert found == {
         "sheets": 2,
+        "verdicts": 2,
         "first": {"p": [1, 2], "q": [1, 2], "r": [0, 1]},
         "before": {
             "p before q": [1, 2],
@@ -128,6 +129,14 @@ def test_verdicts_are_counted_by_hand():
             "r before q": [0, 1],
         },
     }
+
+
+def test_verdicts_of_several_judges_add_up():
+    one, other = {"sheet-02": ["A", "B"]}, {"sheet-02": ["B", "A"]}
+    found = blind.count(KEY, one, other, other)
+    assert (found["sheets"], found["verdicts"]) == (1, 3)
+    assert found["first"] == {"p": [2, 3], "q": [1, 3]}
+    assert found["before"] == {"p before q": [2, 3], "q before p": [1, 3]}
 
 
 @pytest.mark.parametrize(
@@ -162,9 +171,13 @@ def test_the_commands_lay_out_and_count_into_the_record(kept, tmp_path):
     record.write_text('{"case": "quality"}')
     words = ["count", "--key", str(key), "--verdicts", str(verdicts), "--record", str(record)]
     done = run(blind.main, words)
-    assert done.exit_code == 0 and "of 2 sheets" in done.output
+    assert done.exit_code == 0 and "of 2 verdicts" in done.output
+    done = run(blind.main, [*words, "--verdicts", str(verdicts), "--judges", "two painters"])
+    assert done.exit_code == 0 and "of 4 verdicts" in done.output
     entry = json.loads(record.read_text())
-    assert entry["case"] == "quality" and entry["blind"]["sheets"] == 2
+    assert entry["case"] == "quality"
+    assert (entry["blind"]["sheets"], entry["blind"]["verdicts"]) == (2, 4)
+    assert entry["blind"]["judges"] == "two painters"
 
 
 # --- The page -------------------------------------------------------------------------------------
@@ -201,6 +214,15 @@ def test_pairs_on_which_one_is_ahead_are_counted_by_hand():
     assert quality_page.ahead(found, "p", "q") == (1, 3)
     assert quality_page.ahead(found, "q", "p") == (1, 3)
     assert quality_page.contestants(found) == ["p", "q"]
+
+
+def test_processor_times_are_compared_on_the_pairs_that_both_painted():
+    found = rows({"default": (1.0, 0.5), "q": (2.0, 0.5)}, {"default": (1.0, 0.5)})
+    assert "Not measured." in quality_page._processor_times(found)
+    for name, seconds in (("default", 20.0), ("q", 50.0)):
+        found[0]["recipes"][name]["processor_seconds"] = seconds
+    found[1]["recipes"]["default"]["processor_seconds"] = 900.0
+    assert quality_page._processor_times(found).endswith("| `q` | 1 | 50 | 20 | 2.5 |\n")
 
 
 def test_panels_have_a_point_for_each_contestant_in_one_order():
