@@ -32,8 +32,9 @@ LOSS = {"float32": 2e-5, "tensorfloat32": 5e-3, "bfloat16": 2e-2}
 GRADIENT = {"float32": 2e-4, "tensorfloat32": 2e-2, "bfloat16": 1e-1}
 
 # The same for a loss with roots of matrices that have eigenvalues near zero, such as covariances of
-# fewer positions than channels. There, a root has the root of its argument's error: 2.4e-4 for 6e-8.
-LOSS_OF_ROOTS = 1e-3
+# fewer positions than channels. There, a root has the root of its argument's error: 2.4e-4 for 6e-8. As
+# above, errors cancel less in the gradient.
+LOSS_OF_ROOTS, GRADIENT_OF_ROOTS = 1e-3, 5e-3
 
 STYLE_TAPS = tuple(f"relu{block}_1" for block in range(1, 6))  # those of the recipe `tf`
 CONTENT_TAP = "relu5_2"
@@ -98,10 +99,11 @@ def test_losses_and_gradients_are_those_of_float64(recipe, name, params, picture
         params, pictures, recipe.replace(precision=precision.PRECISIONS[name])
     )
     assert_allclose(found.content, expected[1], rtol=LOSS[name])
-    has_roots = recipe.name == "default"
-    tolerance = max(LOSS[name], LOSS_OF_ROOTS) if has_roots else LOSS[name]
-    assert_allclose(found.total, expected[0], rtol=tolerance)
-    assert relative(gradient, slope) < GRADIENT[name]
+    of_total, of_gradient = LOSS[name], GRADIENT[name]
+    if recipe.name == "default":
+        of_total, of_gradient = max(of_total, LOSS_OF_ROOTS), max(of_gradient, GRADIENT_OF_ROOTS)
+    assert_allclose(found.total, expected[0], rtol=of_total)
+    assert relative(gradient, slope) < of_gradient
 
 
 @pytest.mark.parametrize("recipe", ["default", "tf"])
