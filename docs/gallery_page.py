@@ -293,9 +293,9 @@ def _conditions(measured: dict[str, Any]) -> str:
     return (
         "Processor time is summed over the cores; it contains compiling, but not the start of the "
         f"program. All were painted on {first['cores']} cores of an {first['processor']} ({versions}) "
-        f"that {min(loads):.0f} to {max(loads):.0f} processes shared. On the clock it was therefore "
-        "many times as long, as recorded in `gallery/measured.json`; on a quiet machine it is at most "
-        "about the processor time, which was not measured.\n"
+        f"that {min(loads):.0f} to {max(loads):.0f} processes shared. On the clock it took less where "
+        "they were quiet, and many times as long where many processes shared them; both are in "
+        "`gallery/measured.json`.\n"
     )
 
 
