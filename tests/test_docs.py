@@ -356,7 +356,14 @@ def test_a_documented_measurement_has_arguments_that_exist(page, module, words, 
     else:
         group = importlib.import_module(module).main
         command, words = group.commands[words[0]], words[1:]
-    command.make_context(module, list(words))  # raises click's error for what does not exist
+    context = command.make_context(module, list(words))  # raises for an option that does not exist
+    given = [param for param in context.params if typed(context, param)]
+    assert given and all(context.params[param] not in (None, ()) for param in given)
+
+
+def typed(context, param):
+    """Return whether a parameter was given on the command line."""
+    return context.get_parameter_source(param) is ParameterSource.COMMANDLINE
 
 
 # Flags that make a run small, by command. A list of layers takes the place of the recipe's.
