@@ -10,7 +10,17 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batch_canvas, batches, controls, images, optimizers, prepare, recipes, vgg
+from nst_jax import (
+    batch_canvas,
+    batch_members,
+    batch_plans,
+    controls,
+    images,
+    optimizers,
+    prepare,
+    recipes,
+    vgg,
+)
 from nst_jax.app.batch import groups, local
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
@@ -83,9 +93,9 @@ def test_contents_of_a_generator_and_a_plan_of_many(params, styles):
         nst.stylize_many(params, pictures, styles, plan=plan, bucket=48)
     small_plan = nst.plan((32, 24), (40, 33), recipe=recipe.replace(size=32), pictures=2, bucket=32)
     with pytest.raises(ValueError, match="^`plan`: picture 0 (needs|has) "):
-        batches.check_run_in_plan(small_plan, 0, RUNS[0], controlled=False)
+        batch_plans.check_run_in_plan(small_plan, 0, RUNS[0], controlled=False)
     with pytest.raises(ValueError, match="`plan`: picture 1 has .* updates at its scales"):
-        batches.check_run_in_plan(plan, 1, RUNS[0][1:], controlled=False)
+        batch_plans.check_run_in_plan(plan, 1, RUNS[0][1:], controlled=False)
     one_shape = nst.plan((48, 48), (40, 33), recipe=recipe, pictures=2, bucket="auto")
     assert not one_shape.in_bucket and one_shape.pictures == 2
 
@@ -112,7 +122,7 @@ def test_by_cost_pictures_of_one_shape_are_painted_as_without_a_bucket(params, s
 
 def test_by_cost_what_no_bucket_holds_fills_its_arrays(params):
     members = [
-        batch_canvas.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
+        batch_members.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
         for index, run in enumerate(RUNS)
     ]
     controlled = members[0].prepared._replace(controls=object())
@@ -122,7 +132,7 @@ def test_by_cost_what_no_bucket_holds_fills_its_arrays(params):
         (mixed, two_scales(), [(False, (0,)), (True, (1, 2))]),
         (members, two_scales(recipes.HISTOGRAM), [(False, (0,)), (False, (1,)), (False, (2,))]),
     ):
-        plans = batches.plan_by_cost(some, recipe)
+        plans = batch_plans.plan_by_cost(some, recipe)
         found = [(plan.in_bucket, tuple(one.place for one in own)) for plan, own in plans]
         assert found == expected
 

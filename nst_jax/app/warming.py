@@ -25,7 +25,8 @@ from nst_jax.app.instant.painting import size_of_groups
 from nst_jax.app.progress import Display
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
-from nst_jax.batches import members_of, paint_batch
+from nst_jax.batch_members import members_of
+from nst_jax.batches import paint_batch
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.feed_forward import (
