@@ -6,7 +6,7 @@ from typing import Any
 
 from nst_jax import prepare
 from nst_jax.batch_members import Member
-from nst_jax.painting import check_plan_fits
+from nst_jax.given_plans import check_plan_fits
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.bucket_choice import chosen_buckets, typical_costs

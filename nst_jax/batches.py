@@ -37,9 +37,9 @@ from nst_jax.batch_plans import (
 from nst_jax.control_checks import RegionLeftOut, notes_on_regions
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import descend, intervals_of
+from nst_jax.given_plans import check_given_plan, tap_pictures_of_plan
 from nst_jax.measuring import Watch
-from nst_jax.painting import check_given_plan, checked_tap_pictures, tap_pictures_of_plan
-from nst_jax.recipes.changes import with_options, with_tap_styles
+from nst_jax.recipes.changes import checked_tap_pictures, with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding

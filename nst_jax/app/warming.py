@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import painting, prepare
+from nst_jax import planned_painting, prepare
 from nst_jax._types import Params
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups
@@ -244,7 +244,7 @@ def _paint_one(
     """Paint a grey picture as `stylize` does, with the programs that `stylize` stores on disk."""
     styles = [_grey(plan)] * _styles_of(plan.recipe)
     with programs.Ahead(compiling) as ahead:
-        shots = painting.paint_planned(
+        shots = planned_painting.paint_planned(
             params,
             _grey(plan),
             styles,
