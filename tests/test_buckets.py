@@ -21,7 +21,7 @@ from nst_jax import (
     recipes,
     vgg,
 )
-from nst_jax.app.batch import groups, local
+from nst_jax.app.batch import groups, introduction
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
@@ -333,7 +333,7 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
     (one,) = {group.arrays for group in groups.form_groups(entries, "cpu", bucket="auto")}
     assert [scale.shape for scale in one] == [(32, 32), (48, 48)]  # by cost it is the same
-    assert local._bucket_words(formed, len(local._programs_of(formed))).startswith(
+    assert introduction._bucket_words(formed, len(groups.programs_of(formed))).startswith(
         "12 shapes in arrays of 48x48 px: 1 program for each scale; 30% more pixels"
     )
 
@@ -342,7 +342,7 @@ def test_programs_are_counted_by_the_sizes_of_chunks():
     """By hand: of 7 pictures at most 3 at once are 3 + 3 + 1, of 8 pictures 2 + 2 + 2 + 2."""
     for count, chunk, expected in ((8, None, {8}), (8, 8, {8}), (7, 3, {3, 1}), (8, 3, {2})):
         group = groups.Group(tuple(entry(number, (48, 40)) for number in range(count)), ())
-        found = local._programs_of([group], chunk)
+        found = groups.programs_of([group], chunk)
         assert {key[2] for key in found} == expected and set(found.values()) == {2}
 
 
@@ -354,7 +354,7 @@ def test_a_loss_that_matches_has_programs_for_each_shape_of_style():
             parts.append(
                 groups.Group((entry(0, (64, 48))._replace(recipe=recipe, scales=scales),), ())
             )
-        assert len(local._programs_of(parts)) == expected
+        assert len(groups.programs_of(parts)) == expected
 
 
 @pytest.mark.slow

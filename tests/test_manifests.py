@@ -19,7 +19,7 @@ from PIL import Image
 from nst_jax import _files, _memory, batches, images, optimizers, prepare
 from nst_jax._types import Losses
 from nst_jax.app import arguments
-from nst_jax.app.batch import groups, job, local, results, rows
+from nst_jax.app.batch import group_painting, groups, job, local, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.vgg import layers
 from tests import test_cli
@@ -617,10 +617,10 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
             raise RuntimeError("out of memory")
         return batches.PaintedBatch({0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {}, set())
 
-    monkeypatch.setattr(local, "paint_batch", failing)
+    monkeypatch.setattr(group_painting, "paint_batch", failing)
     picture = images.sample_picture("gravel")
     loaded = [
-        local.Loaded(
+        group_painting.Loaded(
             entry(i), picture._replace(image=np.full((30, 40, 3), level, np.uint8)), (picture,)
         )
         for i, level in ((1, 1), (2, 2), (3, 1))
@@ -634,7 +634,7 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
         def __iter__(self):
             return iter(())
 
-    canvases, failed = local.paint_group(None, loaded, group, batch, Progress())
+    canvases, failed = group_painting.paint_group(None, loaded, group, batch, Progress())
     assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
     assert [(record.row, record.status) for record in failed] == [(2, "failed")]
     assert failed[0].error == "RuntimeError: out of memory"
@@ -647,13 +647,13 @@ def test_reading_and_writing_overlap_with_painting(monkeypatch, as_users_do):
     def read(group):
         if group is parts[1]:
             happened["read 1"].set()
-        return [local.Loaded(group.entries[0], None, ())], []
+        return [group_painting.Loaded(group.entries[0], None, ())], []
 
     def painted(params, loaded, *others):
         # Each event happens in time only if the other threads work while this one waits.
         wait = {0: "read 1", 1: "written 0"}.get(loaded[0].entry.number)
         assert wait is None or happened[wait].wait(30)
-        return [local.PaintedPicture(loaded[0], None, None, None, False, 0.0)], []
+        return [group_painting.PaintedPicture(loaded[0], None, None, None, False, 0.0)], []
 
     def write(canvas, batch, weights):
         if canvas.loaded.entry.number == 0:
