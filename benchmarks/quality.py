@@ -66,7 +66,7 @@ def measure(plan: Plan) -> Findings:
         "pictures were kept, with the processor's seconds, compiled before"
         if kept
         else "seconds are those of `paint`, compiled before",
-        "a rater marked * is judge and party: what it measures is near to what the recipe minimises",
+        "a rater marked * is biased: what it measures is near to what the recipe minimises",
         "compare figures of one pair and canvas only; docs/raters.md says what they can tell",
     ]
     return Findings(rows, notes)
@@ -164,7 +164,7 @@ def _row(
         "recipes": {
             name: {
                 **one.facts,
-                "parties": everyone[name].parties,
+                "parties": everyone[name].biased_raters,
                 "ratings": rate(one.image, content, style),
             }
             for name, one in painted.items()
