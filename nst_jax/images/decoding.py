@@ -61,8 +61,9 @@ _TURNS = {
 
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
-# Largest resolution that is read, in pixels per inch. If a file states more, its resolution is ignored,
-# since `writing` cannot write more than this.
+# Largest resolution that is read or written, in pixels per inch. It is far above what printers need,
+# and below 65,535, the largest number that JPEG's field can hold. If a file states more, its resolution
+# is ignored, since `writing` cannot write more than this.
 MOST_DPI = 30_000
 
 # CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.

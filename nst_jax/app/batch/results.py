@@ -322,7 +322,7 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
     if not sheet.parent.exists():
         return
     images.check_output(sheet, argument="output")
-    if sheet.exists() and not overwrite and not reading.has_settings(sheet):
+    if sheet.exists() and not overwrite and not reading.has_metadata(sheet):
         raise ValueError(
             f"`output`: '{sheet}' exists and this program did not write it; choose another "
             "folder, or `--overwrite` to replace the file"
@@ -358,7 +358,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
       path: an existing file.
       written: the paths of pictures that result manifests record, from `written_before`.
     """
-    return os.path.realpath(path) in written or reading.has_settings(path)
+    return os.path.realpath(path) in written or reading.has_metadata(path)
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:
