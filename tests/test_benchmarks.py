@@ -404,7 +404,7 @@ def test_a_part_of_a_style_has_the_shape_of_the_canvas(image, shape, expected):
     assert found[0, 0, 0] == pixels[tuple(middle)][0]
 
 
-def test_what_is_judge_and_party_is_marked():
+def test_a_biased_rater_is_marked():
     names = nst.raters.Rating._fields
     ratings = dict.fromkeys(names, 0.5)
     figures = {"updates": 3, "seconds": harness.spread([1.0]), "ratings": ratings}

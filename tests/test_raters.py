@@ -531,7 +531,7 @@ def test_no_preset_is_judged_by_a_tap_that_it_minimises(name):
     assert not layers & {tap[-3:] for tap in raters.unused_taps(recipe)}
 
 
-def test_parties_are_what_a_recipe_minimises_itself():
+def test_biased_raters_are_what_a_recipe_minimises_itself():
     recipe = recipes.DEFAULT.replace(tv_weight=0.0)
     assert set(raters.biased_raters(recipe)) == {"gram", "wasserstein", "self_similarity"}
     assert set(raters.biased_raters(recipe.replace(style_weight=0.0))) == {"self_similarity"}
