@@ -24,7 +24,7 @@ import numpy as np
 
 from nst_jax import images, prepare
 from nst_jax._types import Shape
-from nst_jax.app.batch.rows import ManifestRow
+from nst_jax.app.batch.manifests import ManifestRow
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, chunk_size, sharding
 from nst_jax.scaling.bucket_choice import (
