@@ -26,6 +26,7 @@ from nst_jax.feed_forward import (
     style_names,
 )
 from nst_jax.scaling import chunk_size
+from tests import small
 from tests.shell import caller, pixels, refused, write_pictures
 
 SIZE = ["--size", "40"]  # small, and for all pictures of one shape the same program
@@ -491,6 +492,22 @@ def test_a_run_that_writes_its_picture_begins_with_a_preview(job, monkeypatch, c
     assert "out.png shows a preview" in capsys.readouterr().err
     assert np.abs(seen["pixels"].astype(int) - expected("art.png")).max() <= 1
     assert seen["facts"]["preview"] == "arbitrary" and seen["facts"]["finished"] is False
+
+
+def test_previews_of_pictures_of_other_shapes_compile_nothing(job, monkeypatch, compilations):
+    monkeypatch.setattr("nst_jax.painting.paint_planned", interrupted)
+    assert cli.main([*job, "--every", "1"]) == 130
+    for name, shape in (("tall.png", (60, 31)), ("wide.png", (30, 60))):
+        images.save(name, small.picture("chelsea", *shape))
+    other = ["stylize", "tall.png", "wide.png", *job[3:], "--every", "1", "--overwrite"]
+    before = compilations()
+    assert cli.main(other) == 130
+    assert compilations() == before
+    assert pixels("out.png").shape == (40, 21, 3)
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_the_preview_is_replaced_and_the_start_recorded(job):

@@ -48,6 +48,10 @@ from nst_jax.vgg.precision import Precision
 # sides differ, the longer side depends on the shape of the content, and the user must name a bucket.
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
+# The (height, width), in px, of style pictures for which `instant` computes the style vector by
+# different programs, at the default size of style pictures.
+_STYLES = ((1000, 1000), (1000, 2000))
+
 
 class Square(NamedTuple):
     """A recipe and a bucket (a square array) for which programs are to be compiled."""
@@ -293,8 +297,8 @@ def compile_instant(
 ) -> None:
     """Compile the programs of `instant` for buckets, by painting grey pictures; store them on disk.
 
-    A style picture needs one more program, compiled for the shape of this picture. Here it is compiled
-    for square style pictures only.
+    The style vector of a style picture is computed by a program for the square in which this picture
+    lies. Here it is compiled for the two squares of pictures of up to 2:1.
 
     Args:
       squares: side of each bucket, in px -> the numbers of pictures that are painted at once. For each
@@ -308,10 +312,13 @@ def compile_instant(
         painter = instant_painter.InstantPainter(
             precision=precision, programs=compiled, bucket=side
         )
+        rule = given_styles.style_rule(style_size)
+        for shape in _STYLES:
+            painter.vector(np.full((*rule.shape(*shape), 3), 0.5, np.float32))
         content = np.full((side, side, 3), 0.5, np.float32)
         for given in (content, style_names.NAMES[0]):
             begun = time.perf_counter()
-            style = given_styles.parsed_style("style", given, None, style_size)
+            style = given_styles.parsed_style("style", given, None, style_size, on_host=True)
             request, _ = instant_controls.controlled_request(
                 painter, content, style, instant_controls.recipe_finishing_with("style", 0.0)
             )

@@ -129,7 +129,10 @@ class _Inputs:
             for path, seen in zip(style.paths, style.seen, strict=True)
         ]
         size = self._job.style_size
-        pictures = tuple(given_styles.resized_style(one.image, size) for one in read)
+        on_host = self._job.bucket is not None
+        pictures = tuple(
+            given_styles.resized_style(one.image, size, on_host=on_host) for one in read
+        )
         return _ReadStyle(
             given_styles.ParsedStyle(pictures, np.asarray(style.shares, np.float32)),
             tuple(one.image.shape[:2] for one in read),
