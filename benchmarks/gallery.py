@@ -19,8 +19,6 @@ import numpy as np
 import nst_jax as nst
 from benchmarks import harness
 from benchmarks.problems import Pair
-from nst_jax.feed_forward.instant_painter import chosen_precision
-from nst_jax.images.on_host import at_scale_on_host
 
 WARM_UP = 4  # updates, of which each scale of a schedule gets one at least
 INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
@@ -83,9 +81,9 @@ class Contestant(NamedTuple):
     @property
     def precision(self) -> str:
         """The precision in which the default device computes."""
-        if self.recipe is None:
-            return chosen_precision("auto").name
-        return self.recipe.network.precision_on(jax.default_backend()).name
+        # `instant` computes as a network does that leaves the choice to the platform.
+        network = nst.vgg.Network() if self.recipe is None else self.recipe.network
+        return network.precision_on(jax.default_backend()).name
 
     @property
     def parties(self) -> dict[str, str]:
@@ -174,7 +172,7 @@ def prepared(image: Any, size: int, crop: str | None) -> Any:
         return image
     width, height = ratio_of(crop)
     shape = nst.recipes.sizes.LongEdge(size).shape(height, width)
-    return at_scale_on_host(part(image, shape), shape)
+    return nst.images.on_host.at_scale_on_host(part(image, shape), shape)
 
 
 class Gallery:
