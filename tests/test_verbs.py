@@ -272,6 +272,40 @@ def test_a_scale_of_one_canvas_says_nothing():
     assert not descent.has_stalled(np.asarray([3.0]), scales[:1])
 
 
+@pytest.mark.parametrize(
+    ("totals", "after", "share"),
+    [
+        ([100, 99, 99, 98] + 17 * [97], 4, 0.97),
+        ([100, 99] + 19 * [2e22], 2, 2e20),
+        (21 * [100.0], 0, 1),
+        ([100, 99, 99, 98] + 17 * [90], None, None),  # near the goal
+        (list(range(100, 89, -1)) + 10 * [97], None, None),  # less than half of the losses
+        ([100, 99] + 19 * [np.nan], None, None),
+        (21 * [0.0], None, None),  # nothing to do
+    ],
+)
+def test_a_run_rests_far_from_its_goal(totals, after, share):
+    scales = [prepare.Scale((8, 8), ((8, 8),), 20)]
+    rest = descent.rest_of(np.asarray(totals, float), scales)
+    if after is None:
+        assert rest is None
+    else:
+        assert (rest.after, rest.updates, rest.share) == (after, 20, pytest.approx(share))
+
+
+def test_a_run_rests_if_it_does_at_every_scale():
+    scales = [prepare.Scale((side, side), ((side, side),), 20) for side in (4, 8)]
+    still, falling = [100.0] + 19 * [99.0], list(np.linspace(50, 10, 21))
+    assert descent.rest_of(np.asarray(falling[:20] + still + [99.0]), scales) is None
+    rest = descent.rest_of(np.asarray(still + still + [99.0]), scales)
+    assert (rest.after, rest.updates) == (21, 40)
+    told = "the loss has not changed since update 21 of 40 and is still 99 % of the first one"
+    assert rest.words == told
+    assert rest._replace(share=2e20).words.endswith(
+        "update 21 of 40 and is 2e+20 times the first one"
+    )
+
+
 # --- The door -------------------------------------------------------------------------------------
 
 
