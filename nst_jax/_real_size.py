@@ -69,9 +69,9 @@ def padded(picture: Any, shape: Shape) -> np.ndarray:
     NumPy makes the array on the host, so that JAX compiles nothing for the size of the picture.
 
     Args:
-      picture: [h, w, c].
+      picture: [h, w, c], or a mask [h, w].
       shape: (height, width) of the array; no side may be smaller than the picture's.
     """
     picture = np.asarray(picture)
     missing = [(0, most - side) for most, side in zip(shape, picture.shape[:2], strict=True)]
-    return np.pad(picture, (*missing, (0, 0)))
+    return np.pad(picture, (*missing, *[(0, 0)] * (picture.ndim - 2)))
