@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool
 
 from nst_jax._types import RealSize, Shape
@@ -48,7 +49,16 @@ def halved_size(size: RealSize, ceil: bool) -> RealSize:
       size: the (height, width) of the picture before the pooling.
       ceil: whether the pooling keeps the last row or column of an odd side; if not, it drops them.
     """
-    return (size + int(ceil)) // 2
+    return divided_size(size + int(ceil), 2)
+
+
+def divided_size(size: RealSize, divisor: int) -> RealSize:
+    """Return a (height, width) divided by a whole number, rounded down.
+
+    For `//`, which also rounds negative numbers down, XLA would compute several operations more, and
+    repeat them in every loop that needs the size.
+    """
+    return lax.div(size, jnp.asarray(divisor, size.dtype))
 
 
 def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:
