@@ -93,9 +93,9 @@ def test_contents_of_a_generator_and_a_plan_of_many(params, styles):
         nst.stylize_many(params, pictures, styles, plan=plan, bucket=48)
     small_plan = nst.plan((32, 24), (40, 33), recipe=recipe.replace(size=32), pictures=2, bucket=32)
     with pytest.raises(ValueError, match="^`plan`: picture 0 (needs|has) "):
-        batch_plans.check_run_in_plan(small_plan, 0, RUNS[0], controlled=False)
+        batch_plans.check_run_in_plan(small_plan, 0, RUNS[0])
     with pytest.raises(ValueError, match="`plan`: picture 1 has .* updates at its scales"):
-        batch_plans.check_run_in_plan(plan, 1, RUNS[0][1:], controlled=False)
+        batch_plans.check_run_in_plan(plan, 1, RUNS[0][1:])
     one_shape = nst.plan((48, 48), (40, 33), recipe=recipe, pictures=2, bucket="auto")
     assert not one_shape.in_bucket and one_shape.pictures == 2
 
@@ -289,6 +289,16 @@ def test_a_batch_of_masked_pictures_in_a_bucket(params, styles, compilations):
     by_cost = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket="auto", **together)
     for one, other in zip(by_cost, found, strict=True):
         np.testing.assert_array_equal(one, other)
+    others = contents(((33, 48), (48, 38)))
+    masks = [every_control(picture, styles) for picture in others]
+    together = {
+        "regions": [replace(regions[0], mask=[one["regions"][0].mask for one in masks])],
+        "protect": controls.Protect([one["protect"].mask for one in masks], 0.5),
+        "opacity": [masks[0]["opacity"], None],
+    }
+    before = compilations()
+    nst.stylize_many(params, others, styles, recipe=recipe, bucket=48, **together)
+    assert compilations() == before  # other sizes of pictures and masks compile nothing
 
 
 def test_a_run_in_a_bucket_resumes_in_it_only(params, styles):

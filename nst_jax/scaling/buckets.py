@@ -61,16 +61,12 @@ def checked_bucket(bucket: Any) -> Chosen:
     return side
 
 
-def check_run_in_bucket(
-    recipe: Recipe, scales: Sequence[Scale], *, controlled: bool = False, bands: bool = False
-) -> None:
+def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool = False) -> None:
     """Refuse a run whose losses or updates would change if its pictures lay in larger arrays.
 
     Args:
       recipe: the recipe of the run.
       scales: the scales of the run, coarse to fine.
-      controlled: whether the run has regions with styles of their own, parts that keep the content, or
-        transparent parts.
       bands: whether several devices share each picture.
 
     Raises:
@@ -85,13 +81,13 @@ def check_run_in_bucket(
         )
 
 
-def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool = False) -> bool:
+def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale]) -> bool:
     """Return whether the pictures of a run can lie in larger arrays; `check_run_in_bucket` decides.
 
     This is for runs in which a single device computes each picture.
     """
     try:
-        check_run_in_bucket(recipe, scales, controlled=controlled)
+        check_run_in_bucket(recipe, scales)
     except ValueError:
         return False
     return True
