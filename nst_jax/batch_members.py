@@ -85,7 +85,7 @@ def members_of(
         check_controls(one, recipe)
     resize = prepare.resized_without_compiling if on_host else prepare.resized
     resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
-    prepared = _recolored(resized, pairs, controls, recipe)
+    prepared = _recolored(resized, pairs, controls, recipe, on_host)
     # A style that gets the colours of its content becomes a different picture for each content, and so
     # does a style in another size. Each of these pictures needs an index of its own (`Member.style`),
     # since `BatchCanvas` computes the statistics of styles with the same index only once.
@@ -136,6 +136,7 @@ def _recolored(
     pairs: Sequence[Pair],
     given: Sequence[Given | None],
     recipe: Recipe,
+    on_host: bool,
 ) -> list[prepare.Prepared]:
     """Return the prepared arrays of each picture of the batch, recoloured if the recipe says so.
 
@@ -148,12 +149,15 @@ def _recolored(
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
+      on_host: whether no program is to be compiled for the sizes of the pictures.
     """
     known: dict[Pair, prepare.Prepared] = {}
     found = []
     for pair, own in zip(pairs, given, strict=True):
         content, styles, scales, _, region_styles, _ = resized[pair]
-        controls = own and controls_of(own, scales[-1].shape, scales[-1].style_shapes)
+        controls = own and controls_of(
+            own, scales[-1].shape, scales[-1].style_shapes, on_host=on_host
+        )
         parts = own is not None and (
             own.opacity is not None or bool(own.style_opacities) or bool(own.regions)
         )
@@ -161,7 +165,13 @@ def _recolored(
             found.append(known[pair]._replace(controls=controls))
             continue
         one = prepare.prepared_of(
-            content, styles, scales, recipe, region_styles=region_styles, controls=controls
+            content,
+            styles,
+            scales,
+            recipe,
+            region_styles=region_styles,
+            controls=controls,
+            on_host=on_host,
         )
         if not parts:
             known[pair] = one

@@ -63,8 +63,8 @@ from nst_jax.app.picture_command import (
 )
 from nst_jax.app.progress import Display
 from nst_jax.app.recipe_controls import (
-    check_controls_in_bucket,
     check_no_content,
+    check_no_masks,
     with_controls_of_recipe,
 )
 from nst_jax.app.standard_streams import source
@@ -285,7 +285,7 @@ _Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
 
 def _runs_ahead(chosen: Chosen) -> _Ahead:
     """Check the options of `warm`, and return what compiles the programs of `stylize` and `batch`."""
-    check_controls_in_bucket(chosen["recipe"])
+    check_no_masks(chosen["recipe"])
     chosen = with_controls_of_recipe(chosen)
     side = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
