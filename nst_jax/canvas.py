@@ -189,7 +189,10 @@ class SingleCanvas:
         )
 
         def targets(content: Any, size: Any, styles: Any, sizes: Any) -> Targets:
-            return _targets_in_arrays(pieces, recipe, content, size, styles, sizes)
+            # Without `jax.jit`, which takes no compiler options within a function that is traced.
+            return _targets_in_arrays(
+                pieces, recipe, content, size, styles, sizes, style_targets=style_targets
+            )
 
         def picture(shape: Shape) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
@@ -397,6 +400,8 @@ def _targets_in_arrays(
     size: RealSize,
     styles: Sequence[Any],
     sizes: Sequence[RealSize],
+    *,
+    style_targets: Callable[..., Any] = _style_targets,
 ) -> Targets:
     """Compute the targets of a canvas from pictures that lie at the top left of larger arrays.
 
@@ -407,12 +412,13 @@ def _targets_in_arrays(
       size: (height, width) of the content.
       styles: an array [h', w', 3] for each style.
       sizes: (height, width) of each style.
+      style_targets: the function of this name in the module `targets`, compiled or not.
     """
     statistics = [pieces.statistics(*pair) for pair in zip(styles, sizes, strict=True)]
     blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
     return Targets(
         pieces.content(content, size=size),
-        _style_targets(blended, recipe),
+        style_targets(blended, recipe),
         pieces.photo(content),
         size=size,
     )

@@ -1,6 +1,7 @@
 """`stylize_many(..., bucket=)`: pictures of several sizes in arrays of one size, by one program."""
 
 import json
+from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +13,21 @@ from PIL import Image
 
 import nst_jax as nst
 from nst_jax import (
+    _compile,
     batch_canvas,
     batch_members,
     batch_plans,
     canvas,
     controls,
     images,
+    measuring,
     optimizers,
     planned_painting,
     prepare,
     recipes,
     vgg,
 )
+from nst_jax.app import plan_report
 from nst_jax.app.batch import groups, introduction
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
@@ -218,6 +222,19 @@ def on_accelerator(monkeypatch):
     monkeypatch.setattr(prepare, "default_platform", lambda: "gpu")
 
 
+@pytest.fixture
+def with_compiler_options(monkeypatch):
+    """Compile with an option, as on a GPU; `jax.jit` takes none within a function that is traced."""
+    monkeypatch.setattr(_compile, "OPTIONS", {"cpu": {"xla_llvm_disable_expensive_passes": False}})
+    _compile._options.cache_clear()
+    for program in (*canvas.PROGRAMS, *measuring.PROGRAMS, canvas._style_targets):
+        if isinstance(program, _compile.Jitted):
+            monkeypatch.setattr(program, "_programs", OrderedDict())
+    yield
+    monkeypatch.undo()
+    _compile._options.cache_clear()
+
+
 def test_on_an_accelerator_all_scales_share_one_square(on_accelerator, monkeypatch):
     recipe = one_tap()
     found = nst.plan((37, 45), (40, 33), recipe=recipe)
@@ -238,6 +255,14 @@ def test_on_an_accelerator_all_scales_share_one_square(on_accelerator, monkeypat
     assert not nst.plan((37, 45), (40, 33), recipe=recipe).in_bucket
 
 
+def test_the_start_line_says_that_all_scales_share_a_program(on_accelerator):
+    found = nst.plan((37, 45), (40, 33), recipe=one_tap())
+    line = plan_report.bucket_line([found.real_scales], [found.scales])
+    assert line == (
+        "1 shape in arrays of 48x48 px: 1 program for all scales; 23% more pixels to compute"
+    )
+
+
 def test_on_an_accelerator_one_program_paints_all_scales_and_shapes(
     params, styles, on_accelerator, compilations
 ):
@@ -251,7 +276,7 @@ def test_on_an_accelerator_one_program_paints_all_scales_and_shapes(
 
 
 def test_on_an_accelerator_the_first_programs_are_compiled_while_targets_are_measured(
-    params, styles, on_accelerator, compilations
+    params, styles, on_accelerator, compilations, with_compiler_options
 ):
     recipe, (content, _) = one_tap(), contents(((37, 45), (48, 38)))
     recipe = recipe.replace(network__pool=layers.average_pool)  # no other test has its programs

@@ -134,7 +134,8 @@ def bucket_line(
     shapes = {one[-1].shape for one in runs}
     held = {one[-1].shape for one, within in zip(runs, inside, strict=True) if within}
     count = len(set(final)) if programs is None else programs
-    several = f"{_counted(count, 'program')} for each scale"
+    one_size = all(len(array) > 1 == len({scale.shape for scale in array}) for array in arrays)
+    several = f"{_counted(count, 'program')} for {'all scales' if one_size else 'each scale'}"
     sizes = _counted(len(shapes), "shape")
     if not held:
         return f"none, {sizes} in arrays of their own size: {several}"
