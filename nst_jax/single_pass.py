@@ -13,8 +13,10 @@ from nst_jax.feed_forward.given_styles import (
     ParsedStyle,
     Style,
     checked_picture,
+    content_rule,
     parsed_style,
     resized_content,
+    shape_by,
 )
 from nst_jax.feed_forward.instant_controls import (
     check_colors_and_realism,
@@ -22,7 +24,11 @@ from nst_jax.feed_forward.instant_controls import (
     controlled_request,
     recipe_finishing_with,
 )
-from nst_jax.feed_forward.instant_painter import InstantPainter, chosen_precision
+from nst_jax.feed_forward.instant_painter import (
+    InstantPainter,
+    chosen_precision,
+    square_by_cost,
+)
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets
 
@@ -180,7 +186,8 @@ def instant_many(
         rounding errors; the rest of the square takes time. Each shape of style pictures still has a
         program of its own, for its style vector, and so has each shape of content if `strength` is less
         than 1, or if `colors`, `realism` or `protect` change the result. `"off"`, the default: each
-        shape has a program of its own.
+        shape has a program of its own. `"auto"`: the smallest square that holds all pictures, or none
+        if that takes less time, as `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.
@@ -205,8 +212,12 @@ def instant_many(
     _check_params(params)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
-    side = checked_square(bucket)
+    side = buckets.checked_bucket(bucket)
     found = [checked_picture(name, one) for name, one in _entries("contents", contents)]
+    if side == buckets.AUTO:
+        rule = content_rule(size)
+        shapes = [shape_by(rule, one.shape[:2], argument="contents") for one in found]
+        side = square_by_cost([("", shape) for shape in shapes])
     parsed = [
         parsed_style(
             name,
@@ -299,22 +310,6 @@ def _check_style(argument: str, style: ParsedStyle, colors: str, style_opacity: 
         raise ValueError(
             f"`style_opacity`: is for style pictures, and `{argument}` is none; omit it"
         )
-
-
-def checked_square(bucket: Any) -> int | None:
-    """Check the argument `bucket`; return the side of the square in px, or None for "off".
-
-    Raises:
-      TypeError: if it is neither a string nor a whole number.
-      ValueError: if it is "auto", or what `buckets.checked_bucket` refuses.
-    """
-    side = buckets.checked_bucket(bucket)
-    if side == buckets.AUTO:
-        raise ValueError(
-            '`bucket`: "auto" is for paintings in many updates; expected "off" or a number of pixels '
-            "such as 512"
-        )
-    return side
 
 
 def check_strength(strength: Any) -> None:

@@ -194,3 +194,24 @@ def test_twelve_shapes_of_photographs_need_few_programs():
             for some in (parts, [(index, index + 12) for index in range(12)], [tuple(range(24))])
         )
         assert chosen < exact and chosen <= one
+
+
+def test_a_square_for_feed_forward_networks_is_chosen_by_its_cost():
+    """By hand: two shapes take 2 programs, or 1.21 programs and 1.064 times the pixels of squares."""
+    wide, tall = (64, 128), (128, 64)
+    pixels = 1.064 * 2 * 128**2 - 2 * 64 * 128  # what the square adds, in pixels
+    program = pixels / (
+        2 - 1.21
+    )  # seconds of compiling that this is worth, at a second for a pixel
+    for factor, expected in ((1.01, 128), (0.99, None)):
+        costs = bucket_choice.PassCosts(factor * program, 1.0)
+        found = bucket_choice.cheapest_square([(0, wide), (0, tall)], "cpu", costs=costs)
+        assert found == expected
+    # Two networks need a program each, with and without the square, so that nothing is saved.
+    costs = bucket_choice.PassCosts(1e9, 1.0)
+    assert bucket_choice.cheapest_square([(0, wide), (1, tall)], "cpu", costs=costs) is None
+    assert bucket_choice.cheapest_square([(0, wide)] * 9, "cpu", costs=costs) is None
+    refused = bucket_choice.cheapest_square(
+        [(0, wide), (0, tall)], "cpu", costs=costs, fits=lambda side: side < 128
+    )
+    assert refused is None

@@ -234,12 +234,29 @@ def test_contents_are_resized_without_compiling(compilations):
     assert_allclose(one, other, atol=1e-5)
 
 
+def test_by_cost_small_pictures_of_several_shapes_lie_in_one_square(compilations):
+    pictures = [small.picture("chelsea", *shape) for shape in ((44, 30), (30, 44), (44, 44))]
+    square = nst.instant_many(pictures, "mosaic", bucket=48, size="as-is")
+    before = compilations()
+    found = nst.instant_many(pictures, "mosaic", bucket="auto", size="as-is")
+    assert compilations() == before  # it is the program of this square
+    for one, other in zip(found, square, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_by_cost_no_square_is_larger_than_memory(monkeypatch):
+    shapes = [("", (44, 30)), ("", (30, 44)), ("", (44, 44))]
+    assert instant_painter.square_by_cost(shapes) == 48
+    monkeypatch.setattr(instant_painter.strip_memory, "strip_for", lambda *_, **__: 16)
+    assert instant_painter.square_by_cost(shapes) is None
+
+
 @pytest.mark.parametrize(
     ("bucket", "message"),
     [
         (32, "a picture of 44 px .* does not fit into 32 px; give 48 or more, or a smaller `size`"),
         (50, "expected a multiple of 16 px, got 50; 48 is the nearest"),
-        ("auto", '"auto" is for paintings in many updates; expected "off" or a number of pixels'),
+        ("some", 'expected "auto", "off" or a number of pixels such as 256'),
     ],
 )
 def test_buckets_that_cannot_be_used(bucket, message):
@@ -297,4 +314,10 @@ def test_the_command_paints_a_folder_in_a_bucket(tmp_path, monkeypatch, capsys):
     refused(
         call("tall.png", "mosaic", "--size", 60, "--bucket", 48), "`--bucket`", "give 64 or more"
     )
-    refused(call("tall.png", "mosaic", "--bucket", "auto"), "`--bucket`", "off")
+    code, _, err = call(*words, "-o", "chosen", "--bucket", "auto")
+    assert code == 0 and "48x48 px" in err, err  # by cost, it is the same square
+    for name in names:
+        found, expected = (
+            pixels(f"{folder}/{name}_mosaic.png") for folder in ("chosen", "together")
+        )
+        np.testing.assert_array_equal(found, expected)

@@ -100,6 +100,26 @@ def test_after_warming_a_folder_that_jax_was_told_nothing_is_compiled(tmp_path, 
 
 
 @pytest.mark.slow
+def test_after_compiling_only_a_batch_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(one=(48, 36), two=(40, 30), three=(31, 40), art=(40, 33))
+    pictures = [f"{name}.png" for name in ("one", "two", "three")]
+    words = ["batch", *pictures, "--styles", "art.png", *SHALLOW, "--steps", 4, "--size", 32]
+    words += ["--bucket", "auto", "-o", "out"]
+    said, made, _ = start(tmp_path, *words, "--compile-only")
+    assert made > 0 and "files of programs" in said and not (tmp_path / "out").exists()
+    _, made, loaded = start(tmp_path, *words)
+    assert made == 0 and loaded > 0
+    assert len(list((tmp_path / "out").glob("*_art.png"))) == 3
+
+
+def test_compiling_only_needs_a_cache(call, here):
+    del here
+    code, _, err = call("batch", "photo.png", "--styles", "art.png", "-o", "out", "--compile-only")
+    assert code == 1 and "compiled programs are not kept" in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
 def test_after_warming_instant_compiles_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), wide=(33, 60), small=(21, 22), art=(32, 32), long=(30, 59))

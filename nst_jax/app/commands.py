@@ -259,18 +259,11 @@ def warm(chosen: Chosen) -> None:
     exit_on_signals()
     sides, compile_all = (_instant_ahead if chosen["instant"] else _runs_ahead)(chosen)
     display = begun_display(chosen | {"cache": True})
-    if not cache.cache_enabled() or not (folder := cache.programs_folder()):
-        raise OSError(
-            "compiled programs are not kept, so there is nothing to warm; let jax's settings name a "
-            "folder on a disk, or unset JAX_ENABLE_COMPILATION_CACHE and JAX_COMPILATION_CACHE_DIR"
-        )
-    folder = folder.parent
+    folder = _folder_of_programs()
     before, _ = warming.kept(folder)
     compile_all(display)
-    files, size_of_all = warming.kept(folder)
     if not chosen["quiet"]:
-        new = f"{files - before} of them new" if files > before else "none of them new"
-        print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
+        _print_kept(folder, before)
         for size, side in sides:
             words = "" if size is None else f"--size {size} "
             print_lines(f"for pictures of any shape add: {words}--bucket {side}")
@@ -365,6 +358,8 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         if with_ray:
             on_ray.check_installed()
         job = _batch_job(contents, chosen)
+        if chosen["compile_only"]:
+            return _compile_batch(job, chosen)
         job.folder.mkdir(exist_ok=True)
         # The result manifest is locked before this process finds out which pictures are finished.
         # Without the lock, another process could begin to paint the same pictures.
@@ -391,6 +386,41 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
     if not chosen["quiet"]:
         print_lines(job.folder)
     return 0 if all(record.good for record in records) and not ending.problem else 1
+
+
+def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
+    """Compile what a batch will run, print how many files are kept, and return the exit code."""
+    if chosen["runner"] == "ray":
+        raise ValueError("`compile_only`: each of Ray's machines has a cache of its own; omit it")
+    exit_on_signals()
+    loaded, _, display = loaded_weights(chosen)
+    folder = _folder_of_programs()
+    before, _ = warming.kept(folder)
+    warming.compile_groups(loaded, job, local.groups_here(job), display)
+    if not chosen["quiet"]:
+        _print_kept(folder, before)
+    return 0
+
+
+def _folder_of_programs() -> Path:
+    """Return the folder in which jax keeps compiled programs.
+
+    Raises:
+      OSError: if they are not kept.
+    """
+    if not cache.cache_enabled() or not (folder := cache.programs_folder()):
+        raise OSError(
+            "compiled programs are not kept, so there is nothing to warm; let jax's settings name a "
+            "folder on a disk, or unset JAX_ENABLE_COMPILATION_CACHE and JAX_COMPILATION_CACHE_DIR"
+        )
+    return folder.parent
+
+
+def _print_kept(folder: Path, before: int) -> None:
+    """Print how many files of programs a folder has, of which `before` are not new."""
+    files, size_of_all = warming.kept(folder)
+    new = f"{files - before} of them new" if files > before else "none of them new"
+    print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
 
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:

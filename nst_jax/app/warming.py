@@ -8,6 +8,7 @@ a later command paints by this recipe in a bucket of this side.
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +17,15 @@ import jax
 import numpy as np
 
 from nst_jax import planned_painting, prepare
-from nst_jax._types import Params
+from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups
+from nst_jax.app.batch.group_painting import plan_group
+from nst_jax.app.batch.job import BatchJob
 from nst_jax.app.cache import TRACED
 from nst_jax.app.formatting import duration
 from nst_jax.app.instant.painting import size_of_groups
+from nst_jax.app.plan_report import px
 from nst_jax.app.progress import Display
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
@@ -278,9 +282,59 @@ def _paint_together(params: Params, plan: Plan, init: Any) -> None:
     )
 
 
+def compile_groups(
+    params: Params, job: BatchJob, parts: Sequence[groups.Group], display: Display
+) -> None:
+    """Compile the programs with which a batch will be painted, and store them in the cache on disk.
+
+    Grey pictures of the sizes of the batch's pictures are painted, with one update at each scale, and
+    nothing is written but the programs. Masks are left out: the batch compiles programs for them.
+
+    Args:
+      params: the weights.
+      job: the batch.
+      parts: the groups in which its pictures will be painted.
+      display: where progress is shown.
+    """
+    known: set[Any] = set()
+    for group in parts:
+        keys = set(groups.programs_of([group], job.chunk, job.mesh))
+        if keys <= known:
+            continue
+        known |= keys
+        begun = time.perf_counter()
+        plan = plan_group(group, job)
+        plan = replace(plan, scales=tuple(one._replace(steps=1) for one in plan.scales))
+        start = same_start(plan.recipe.pictures.start if job.init is None else job.init, job.seed)
+        members = members_of(
+            [_grey_of(entry.seen[0].shape) for entry in group.entries],
+            [
+                [_grey_of(seen.shape) for seen in entry.seen[1 : 1 + len(entry.styles)]]
+                for entry in group.entries
+            ],
+            plan.recipe,
+            init=start,
+            given=BatchControls(),
+            on_host=plan.in_bucket,
+        )
+        paint_batch(
+            params,
+            [(plan, members)],
+            init=start,
+            intervals=intervals_of(repeat(1)),
+            watch=PollingWatch(),
+        )
+        words = f"{px(plan.scales[-1].shape)}, {len(members)} at once"
+        display.say(f"{words}: ready after {duration(time.perf_counter() - begun)}")
+
+
+def _grey_of(shape: Shape) -> np.ndarray:
+    return np.full((*shape, 3), 0.5, np.float32)
+
+
 def _grey(plan: Plan) -> np.ndarray:
     """Return a grey picture [h, w, 3] that fills the array in which the plan's canvases lie."""
-    return np.full((*plan.scales[-1].shape, 3), 0.5, np.float32)
+    return _grey_of(plan.scales[-1].shape)
 
 
 def compile_instant(

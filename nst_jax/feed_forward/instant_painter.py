@@ -29,6 +29,7 @@ from nst_jax.feed_forward.given_styles import ParsedStyle, Trained, checked_shar
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity, chunk_size
+from nst_jax.scaling.bucket_choice import cheapest_square
 from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, precision_named
 
 # Number of style vectors that a painter keeps in memory. It keeps those that were used last, since a
@@ -140,6 +141,28 @@ def check_square_fits(network: InstantNetwork, side: int, precision: Precision) 
             f"`bucket`: a picture in {side} px does not fit into memory, and strips do not lie in "
             'buckets; use a smaller bucket, or "off"'
         )
+
+
+def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
+    """Return the side of the square in which all pictures lie, for a `bucket` of "auto".
+
+    Args:
+      pictures: for each picture a key of the network that paints it, and the picture's (height, width).
+
+    Returns:
+      What `bucket_choice.cheapest_square` chooses for the default device; None also if a picture in the
+      square does not fit into memory.
+    """
+
+    def fits(side: int) -> bool:
+        try:
+            return not strip_memory.strip_for(
+                _embedded_arbitrary(), (side, side), available=capacity.available()
+            )
+        except capacity.OutOfMemory:
+            return False
+
+    return cheapest_square(pictures, capacity.platform_of(), fits=fits)
 
 
 def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:

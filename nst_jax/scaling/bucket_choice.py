@@ -10,7 +10,7 @@ updates.
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cache
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -49,6 +49,24 @@ TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
 # in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11 operations
 # (`gpu-nvidia-h100-80gb-hbm3.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
+
+
+class PassCosts(NamedTuple):
+    """The seconds that a device takes for a feed-forward network, which paints in a single pass."""
+
+    program: float  # seconds to compile the network for one shape of arrays
+    pixel: float  # seconds to paint a pixel
+
+
+# Costs that are assumed for a single pass on a CPU: a picture of 512 px took 0.33 s on two cores
+# (`instant-cpu.json` in `benchmarks/results`); 1.7 s to compile are an estimate.
+PASS_ON_CPU = PassCosts(1.7, 1.3e-6)
+# On other devices, a pixel is assumed to take as many times less as an operation does there, and
+# compiling as many times longer.
+PASS_ELSEWHERE = PassCosts(
+    PASS_ON_CPU.program * TYPICAL_ELSEWHERE.program / TYPICAL_ON_CPU.program,
+    PASS_ON_CPU.pixel * TYPICAL_ELSEWHERE.operation / TYPICAL_ON_CPU.operation,
+)
 
 # Up to this number of picture shapes, all ways to divide them among buckets (see the module docstring)
 # are compared. For 10 shapes that takes 3^10 steps, in a tenth of a second.
@@ -147,6 +165,47 @@ def chosen_buckets(
             numbers = sorted(index for kind in whole for index in kind.runs)
             found.append(Bucket(_arrays_of(whole), tuple(numbers), exact=len(whole) == 1))
     return sorted(found, key=lambda bucket: bucket.runs)
+
+
+def cheapest_square(
+    pictures: Sequence[tuple[Hashable, Shape]],
+    platform: str,
+    *,
+    costs: PassCosts | None = None,
+    fits: Callable[[int], bool] = lambda side: True,
+) -> int | None:
+    """Return the side of a square in which feed-forward networks paint all pictures, if it saves time.
+
+    Without it, each network has a program for each shape of picture. In the square, it has one program,
+    which computes the rest of the square as well.
+
+    Args:
+      pictures: for each picture a key of the network that paints it, and the picture's (height, width).
+      platform: "cpu", "gpu" or "tpu".
+      costs: what the device takes; None is what is assumed for the platform.
+      fits: function of the side of a square; returns whether a picture in it fits into memory.
+
+    Returns:
+      The longest side of the pictures, rounded up to a multiple of 16 px; None if the pictures take
+      less time, or no more, in arrays of their own shapes.
+
+    Example:
+      >>> shapes = [(256, 170), (256, 192), (192, 256), (256, 256)]
+      >>> cheapest_square([("arbitrary", shape) for shape in shapes], "cpu")
+      256
+      >>> cheapest_square([("arbitrary", (2048, 1400)), ("arbitrary", (2048, 1500))], "cpu") is None
+      True
+    """
+    if costs is None:
+        costs = PASS_ON_CPU if platform == "cpu" else PASS_ELSEWHERE
+    side = rounded_up(max(max(shape) for _, shape in pictures))
+    networks = {network for network, _ in pictures}
+    alone = costs.program * len(set(pictures)) + costs.pixel * sum(
+        height * width for _, (height, width) in pictures
+    )
+    together = COMPILING_OF_BUCKET * costs.program * len(networks)
+    together += TIME_IN_BUCKET * costs.pixel * len(pictures) * side**2
+    return side if together < alone and fits(side) else None
 
 
 def even_groups(count: int, most: int) -> dict[int, int]:

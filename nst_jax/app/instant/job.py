@@ -6,7 +6,7 @@ manifest is the file of the records. The 26 styles are those that a network of t
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from nst_jax.controls import masks
 from nst_jax.feed_forward import given_styles, instant_controls, instant_painter, style_names
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import SizeRule
+from nst_jax.scaling import buckets
 from nst_jax.vgg.precision import Precision
 
 EXAMPLE = "such as mosaic:0.5 waves:0.5"
@@ -324,7 +325,7 @@ def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, 
     )
     controls.check_files(chosen)
     row = _row(1, content, style, output, chosen)
-    return InstantJob(rows=(row,), overwrite=overwrite, **_options(chosen))
+    return InstantJob(rows=(row,), overwrite=overwrite, **_options(chosen, [row]))
 
 
 def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]) -> InstantJob:
@@ -382,7 +383,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
         folder=folder,
         sheet=sheet,
         overwrite=chosen["overwrite"],
-        **_options(chosen),
+        **_options(chosen, found),
     )
 
 
@@ -402,7 +403,9 @@ def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> Instant
     )
     controls.check_files(chosen)
     found = [_row(n, content, style, output, chosen) for n, style in enumerate(styles, 1)]
-    return InstantJob(rows=tuple(found), overwrite=overwrite, sheet=output, **_options(chosen))
+    return InstantJob(
+        rows=tuple(found), overwrite=overwrite, sheet=output, **_options(chosen, found)
+    )
 
 
 def _files_in(path: Path) -> list[Path]:
@@ -426,7 +429,17 @@ def _requested(
     return [content, *(path for path, _ in words)], _several_styles(chosen["styles"])
 
 
-def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
+def network_key(style: ChosenStyle) -> Hashable:
+    """Return a key that is equal for styles that the same network paints."""
+    return bool(style.names) if style.trained is None else style.trained.digest
+
+
+def _options(chosen: Mapping[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the fields of an `InstantJob` that options give; `rows` are its pictures."""
+    bucket = buckets.checked_bucket(chosen["bucket"])
+    if bucket == buckets.AUTO:
+        pictures = [(network_key(row.style), row.shape) for row in rows]
+        bucket = instant_painter.square_by_cost(pictures) if pictures else None
     colors, realism = _colors_and_realism(chosen)
     return {
         "colors": colors,
@@ -435,7 +448,7 @@ def _options(chosen: Mapping[str, Any]) -> dict[str, Any]:
         "size": chosen["size"],
         "style_size": chosen["style_size"],
         "precision": instant_painter.chosen_precision(chosen["precision"]),
-        "bucket": single_pass.checked_square(chosen["bucket"]),
+        "bucket": bucket,
         "metadata": chosen["metadata"],
         "begun": chosen["begun"],
     }
@@ -448,7 +461,8 @@ def _row(
     rule = given_styles.content_rule(chosen["size"])
     shape = given_styles.shape_by(rule, seen.shape, argument="content")
     images.check_fits(output, shape, argument="output")
-    if (side := single_pass.checked_square(chosen["bucket"])) is not None:
+    side = buckets.checked_bucket(chosen["bucket"])
+    if side is not None and side != buckets.AUTO:
         instant_painter.check_in_square(shape, side)
     protect: ProtectFile | None = controls.of_content(chosen, content, ())["protect"]
     mask = None

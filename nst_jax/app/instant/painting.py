@@ -18,7 +18,7 @@ from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
 from nst_jax.app.batch import results
 from nst_jax.app.controls import mask_of, numbers_of
-from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row
+from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row, network_key
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import dpi_of, resized_alpha
 from nst_jax.controls import Protect
@@ -201,8 +201,7 @@ def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[RowGroup]:
     """
     alike: dict[tuple[Any, Shape], list[Row]] = defaultdict(list)
     for row in rows:
-        trained = row.style.trained
-        network = bool(row.style.names) if trained is None else trained.digest
+        network = network_key(row.style)
         alike[network, row.shape if bucket is None else (bucket, bucket)].append(row)
     groups: list[RowGroup] = []
     for (_, shape), members in alike.items():

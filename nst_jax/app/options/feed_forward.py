@@ -233,11 +233,12 @@ instant = all_of(
         "--bucket",
         type=parsing.BucketSide(),
         default="off",
-        metavar="off|PIXELS",
+        metavar="auto|off|PIXELS",
         help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
         "pictures of all shapes up to this size share one program, with the same results; --strength, "
-        "--colors, --realism and --protect still have programs for each shape. off: each shape has a "
-        "program of its own (default: off)",
+        "--colors, --realism and --protect still have programs for each shape. auto: the "
+        "smallest square, if it is estimated to save time. off: each shape has a program of its own "
+        "(default: off)",
     ),
     cache,
     xla_logs,

@@ -479,6 +479,12 @@ batch = all_of(
     _run,
     _devices_of_many,
     _bucket(_FOR_BATCHES),
+    memory(
+        "--compile-only",
+        is_flag=True,
+        help="compile and keep the programs that this command would run, and paint nothing: the same "
+        "command without this option then compiles nothing, except for pictures with masks",
+    ),
     _sharing_a_batch,
     _network,
     _learning_rate(),
