@@ -224,7 +224,9 @@ def remedy_at_rest(recipe: Recipe) -> str:
     # A guarded optimiser rests only where no small move lowers the loss.
     if recipe.descent.optimizer.guarded:
         return "a larger style weight or another start"
-    return "an optimiser that undoes bad moves: `descent.optimizer=LBFGS`, `descent.coordinates=raw`"
+    return (
+        "an optimiser that undoes bad moves: `descent.optimizer=LBFGS`, `descent.coordinates=raw`"
+    )
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:

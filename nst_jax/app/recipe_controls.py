@@ -21,7 +21,13 @@ from typing import Any
 from nst_jax import _checks
 from nst_jax.app import arguments
 from nst_jax.app.messages import record_keys
-from nst_jax.app.parsing import as_number, parse_path, parse_protect, parse_region
+from nst_jax.app.parsing import (
+    as_number,
+    joined_protect,
+    parse_path,
+    parse_protect,
+    parse_region,
+)
 from nst_jax.recipes.toml import CONTROLS
 
 # The options that define regions. If one of them is given, the regions of a recipe file are not used.
@@ -136,10 +142,10 @@ def _region_maps(value: Any, folder: Path) -> Any:
 
 
 def _protect(value: Any, folder: Path) -> Any:
-    (text, *more) = _texts(value) or [""]
-    if more or not text:
-        raise ValueError(f"expected one text, MASK or MASK:AMOUNT, got {value!r}")
-    return parse_protect(text, folder)
+    texts = _texts(value)
+    if not all(isinstance(text, str) and text for text in texts or [""]):
+        raise ValueError(f"expected MASK or MASK:AMOUNT, or a list of these, got {value!r}")
+    return joined_protect([parse_protect(text, folder) for text in texts])
 
 
 def _style_fine(value: Any, folder: Path) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
-from nst_jax.app.controls import ReadControls, given_of
+from nst_jax.app.controls import ReadControls, given_of, naming_style
 from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
 from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
@@ -342,13 +342,15 @@ def sweep_job(
     controls = ReadControls() if controls is None else controls
     given, notes = given_of(controls, content, styles, recipe)
     check_controls(given, recipe)
-    scales = prepare.scales_of(
-        content.image.shape[:2],
-        shapes,
-        recipe,
-        region_styles=[] if given is None else given.style_shapes,
-        protected=controls.protect is not None,
-    )
+    names = [style.name for style in (*styles, *controls.region_styles(styles))]
+    with naming_style(names):
+        scales = prepare.scales_of(
+            content.image.shape[:2],
+            shapes,
+            recipe,
+            region_styles=[] if given is None else given.style_shapes,
+            protected=controls.protect is not None,
+        )
     mesh = sharding.mesh_of_batch(devices, bands)
     labels = _labels(rows, columns)
     arrays = scales
@@ -363,13 +365,15 @@ def sweep_job(
         sharding.pictures_in_parallel(mesh),
     )
     plan_them = plan_scales if bucket is None else plan_bucket
+    with naming_style(names):
+        plan = plan_them(recipe, arrays, mesh=mesh, pictures=group, chunk=chunk)
     return SweepJob(
         content=content,
         styles=tuple(styles),
         rows=rows,
         columns=columns,
         labels=labels,
-        plan=plan_them(recipe, arrays, mesh=mesh, pictures=group, chunk=chunk),
+        plan=plan,
         scales=scales,
         controls=controls,
         given=given,

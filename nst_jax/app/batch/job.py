@@ -295,7 +295,7 @@ def inspected(
         if key not in refusals:
             refusals[key] = _refusal(entry, mesh, bucket) if here else ""
         if refusals[key]:
-            raise ValueError(refusals[key])
+            raise ValueError(f"{refusals[key]} {_files(entry.content, entry.styles)}")
 
     entries, bad = [], []
     for draft in drafts:
@@ -324,11 +324,17 @@ def _argument_of(role: str, row: ManifestRow) -> str:
       role: the role of the file, such as "protect", from `controls.roles_of`.
       row: the row to which the file belongs; if it is not from a manifest, an option names the file.
     """
-    if role == "protect":
-        return role
+    if role.startswith("protect"):
+        return "protect"
     if role.startswith("map"):
         return "regions" if row.location else "region_maps"
     return "region" if row.location else "regions"
+
+
+def _files(content: Path, styles: Sequence[Path]) -> str:
+    """Return the names of a content and its styles in brackets, for the end of a message."""
+    listed = " and ".join(f"'{path}'" for path in styles)
+    return f"('{content}' with {listed})"
 
 
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
@@ -356,6 +362,9 @@ def _entry(
 ) -> Entry:
     row, styles = draft.row, draft.styles
     controlling.check_planned(row.controls, draft.recipe)
+    controlling.check_masks_of_content(
+        {role: (one.name, one.shape) for role, one in masked.items()}, (seen[0].name, seen[0].shape)
+    )
     styles_seen = [one.shape for one in seen[1:]]
     others = (
         controlling.shapes_of_styles(row.controls, styles_seen)
@@ -371,8 +380,7 @@ def _entry(
             protected=row.protect is not None,
         )
     except ValueError as error:
-        listed = " and ".join(f"'{path}'" for path in styles)
-        raise ValueError(f"{error} ('{row.content}' with {listed})") from None
+        raise ValueError(f"{error} {_files(row.content, styles)}") from None
     images.check_fits(draft.output, scales[-1].shape, argument="output")
     return Entry(
         row.number,

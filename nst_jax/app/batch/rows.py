@@ -524,8 +524,14 @@ def _region_maps(value: Any, folder: Path) -> tuple[Path, ...]:
 
 
 def _protect(value: Any, folder: Path) -> parsing.ProtectFile | None:
-    text = _text("protect", value)
-    return None if text is None else parsing.parse_protect(text, folder)
+    parts = value if isinstance(value, list) else (_text("protect", value) or "").split(SEPARATOR)
+    words = [_text("protect", part) for part in parts]
+    try:
+        return parsing.joined_protect(
+            [parsing.parse_protect(word, folder) for word in words if word]
+        )
+    except ValueError as error:
+        raise ValueError(f"`protect`: {error}") from None
 
 
 def _overrides(value: Any) -> Iterable[str]:

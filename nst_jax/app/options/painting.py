@@ -123,9 +123,11 @@ _controls = all_of(
     look(
         "--protect",
         type=parsing.ProtectType(),
+        multiple=True,
+        callback=parsing.join_protect,
         metavar="MASK[:AMOUNT]",
         help="part of the content that stays as it is, white in MASK; AMOUNT from 0 to 1 (default: 1, "
-        "which keeps its pixels)",
+        "which keeps its pixels). May be repeated with the same AMOUNT",
     ),
 )
 
