@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from docs import controls_page
-from nst_jax import descent, images, losses, optimizers, painting, prepare, recipes, vgg
+from nst_jax import descent, images, losses, optimizers, planned_painting, prepare, recipes, vgg
 from nst_jax.app import arguments, cache, fine_style
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
@@ -151,13 +151,13 @@ def test_the_size_rule_of_the_style_is_applied_once(
 def test_the_first_stage_computes_as_the_second(call, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "programs_folder", lambda: tmp_path / "kept")
     monkeypatch.setattr(fine_style, "UPDATES", 1)
-    plans, paint = [], painting.paint_planned
+    plans, paint = [], planned_painting.paint_planned
 
     def planned(params, content, style, plan, **options):
         plans.append(plan)
         return paint(params, content, style, plan, **options)
 
-    monkeypatch.setattr(painting, "paint_planned", planned)
+    monkeypatch.setattr(planned_painting, "paint_planned", planned)
     options = ("--precision", "bfloat16", "--tile", "32", "--style-fine", "fine.png")
     code, _, told = call("stylize", "photo.png", "art.png", *RUN, *options, "-o", "a.png")
     assert code == 0, told

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import descent, optimize, optimizers, painting, prepare, recipes
+from nst_jax import descent, optimize, optimizers, planned_painting, prepare, recipes
 from nst_jax.recipes import CoarseToFine, starts
 from tests import small
 
@@ -333,13 +333,13 @@ def test_a_pace_that_stands_still_is_refused_when_it_does(params, content, style
 
 def test_a_chunk_is_one_dispatch(params, content, style, monkeypatch):
     lengths = []
-    programs = painting.PROGRAMS
+    programs = planned_painting.PROGRAMS
 
     def run(*arguments, **options):
         lengths.append(arguments[-1])
         return programs.run(*arguments, **options)
 
-    monkeypatch.setattr(painting, "PROGRAMS", programs._replace(run=run))
+    monkeypatch.setattr(planned_painting, "PROGRAMS", programs._replace(run=run))
     for _ in nst.paint(params, content, style, recipe=FAST, steps=50, every=20):
         pass
     assert lengths == [1, 20, 20, 10]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import images, painting, prepare
+from nst_jax import images, planned_painting, prepare
 from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.messages import print_message
@@ -84,7 +84,7 @@ class FineStyle:
         recipe = plan.recipe
         size, steps = f"{shape[1]}x{shape[0]} px", int(recipe.descent.steps)
         self.display.say(f"{style.name} gets the structure of {self.picture.name} at {size}")
-        shots = painting.paint_planned(
+        shots = planned_painting.paint_planned(
             self.params,
             style.image,
             self.picture.image,

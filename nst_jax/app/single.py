@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from nst_jax import _files, painting, prepare, provenance
+from nst_jax import _files, painting, planned_painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
 from nst_jax.app.filming import Filming
@@ -146,7 +146,7 @@ def begun_painting(
     compiled: Programs,
     begin: Begin | None,
     watch: MeasuringWatch,
-) -> painting.Painting:
+) -> planned_painting.Painting:
     """Return an iterator that paints a picture and yields its snapshots.
 
     A snapshot is the canvas after some updates, with the losses since the last snapshot.
@@ -157,11 +157,11 @@ def begun_painting(
       every: yields the number of updates from one snapshot to the next.
       compiled: the compiled functions, from `programs.kept_in`.
       begin: a function that starts work, such as compiling for the next scale, in another thread. With
-        None, all work is done in this thread. See `painting.paint_planned`.
+        None, all work is done in this thread. See `planned_painting.paint_planned`.
       watch: waits until the targets are computed. Meanwhile it shows progress, and may end the run. See
-        `painting.paint_planned`.
+        `planned_painting.paint_planned`.
     """
-    return painting.paint_planned(
+    return planned_painting.paint_planned(
         params,
         job.content.image,
         job.painted_styles,
