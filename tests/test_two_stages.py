@@ -1,6 +1,7 @@
 """Fine and coarse styles in two stages: `combined_style`, `--style-fine`, and by two commands."""
 
 import os
+import pickle
 import shlex
 from dataclasses import replace
 
@@ -11,7 +12,18 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from docs import controls_page
-from nst_jax import descent, images, losses, optimizers, planned_painting, prepare, recipes, vgg
+from nst_jax import (
+    batches,
+    descent,
+    images,
+    losses,
+    optimizers,
+    painting,
+    planned_painting,
+    prepare,
+    recipes,
+    vgg,
+)
 from nst_jax.app import arguments, cache, fine_style
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
@@ -221,10 +233,21 @@ def test_strokes_on_white_get_the_structure_of_pebbles(params):
     image = np.asarray(last.image)
     bare = (coarse == 1).all(-1)
     assert image[bare].std() > 0.03  # the white parts are no longer flat
-    stuck = nst.paint(params, coarse, fine, recipe=unguarded(recipe, 30), size="72x48").finish()
-    totals = np.asarray(stuck.history.total)
-    rest = descent.rest_of(totals, [prepare.Scale((48, 72), ((48, 72),), 30)])
+
+
+def test_python_warns_of_runs_that_come_to_rest(params):
+    coarse, fine = strokes_on_white(48, 72), small.picture("gravel", 48, 72)
+    stuck = unguarded(recipes.GATYS_FINE_STYLE, 30)
+    with pytest.warns(painting.CameToRest, match="not changed since update .* of 30") as caught:
+        nst.combined_style(params, coarse, fine, recipe=stuck, size="72x48")
+    warning = caught[0].message
+    assert "`descent.optimizer=LBFGS`" in str(warning)
+    assert str(pickle.loads(pickle.dumps(warning))) == str(warning)
+    with pytest.warns(batches.PicturesAtRest, match="hardly painted: 0: the loss") as caught:
+        nst.stylize_many(params, coarse, fine, recipe=stuck, size="72x48")
+    (rest,) = caught[0].message.pictures.values()
     assert rest.after < 10 and 0.95 < rest.share < 1
+    assert str(pickle.loads(pickle.dumps(caught[0].message))) == str(caught[0].message)
 
 
 def test_a_first_stage_that_comes_to_rest_is_told(call, monkeypatch):
@@ -254,6 +277,9 @@ def test_a_run_that_comes_to_rest_is_told(call, monkeypatch):
     assert " ".join(remedy[:2]) in told and " ".join(remedy[2:]) in told
     code, _, told = call(*run, *remedy, "--no-cache", "-o", "b.png", "-q")
     assert code == 0 and "warning" not in told
+    batch = ("batch", "white.png", "--styles", "pebbles.png", *run[3:], "--no-cache", "-q")
+    code, _, told = call(*batch, "-o", "out")
+    assert code == 0 and "out/white_pebbles.png: the loss has not changed since update" in told
 
 
 @pytest.mark.slow

@@ -433,12 +433,13 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
-    bad = [record for record in records if not record.good]
+    # A picture may be finished and yet have come to rest far from its goal.
+    bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")
     if len(bad) > MOST_WARNINGS:
         more = len(bad) - MOST_WARNINGS
-        print_message("warning", f"{more} more rows failed; {listing} lists them all")
+        print_message("warning", f"{more} more rows have warnings; {listing} lists them all")
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:

@@ -33,7 +33,7 @@ from nst_jax.batch_members import members_of
 from nst_jax.batches import paint_batch
 from nst_jax.control_checks import check_controls, notes_on_regions
 from nst_jax.controls.given import BatchControls, Given
-from nst_jax.descent import intervals_of
+from nst_jax.descent import intervals_of, remedy_at_rest
 from nst_jax.images import sheets
 from nst_jax.provenance import roles
 from nst_jax.recipes.changes import with_learning_rate
@@ -440,6 +440,9 @@ def paint_sweep(
             for cell, image in sorted(painted.images.items()):
                 why = divergence(painted.broken.get(cell))
                 why = STALLED if cell in painted.stalled else why
+                if (rest := painted.resting.get(cell)) is not None:
+                    remedy = as_flags(remedy_at_rest(plan.recipe))
+                    display.say(f"note: {job.labels[cell]}: {rest.words}: try {remedy}")
                 yield PaintedCell(cell, np.asarray(image), why)
             progress.end_group()
 

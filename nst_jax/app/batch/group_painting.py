@@ -16,6 +16,7 @@ from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
+from nst_jax.app.messages import as_flags
 from nst_jax.app.progress import STALLED, BatchProgress, divergence
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
@@ -23,7 +24,7 @@ from nst_jax.batch_members import members_of
 from nst_jax.batches import PaintedBatch, paint_batch
 from nst_jax.control_checks import notes_on_regions
 from nst_jax.controls.given import BatchControls
-from nst_jax.descent import intervals_of
+from nst_jax.descent import Rest, intervals_of, remedy_at_rest
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets
@@ -52,6 +53,7 @@ class PaintedPicture(NamedTuple):
     # Number of updates after which losses that are not finite were found; None if all were finite.
     broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
+    rest: Rest | None  # how it came to rest far from its goal; None if it did not
     # Duration of painting the picture's group, divided by the number of pictures in the group.
     seconds: float
 
@@ -167,7 +169,15 @@ def paint_group(
         losses = None if broke_at is not None else provenance.of_losses(found.losses[index])
         stalled = index in found.stalled
         canvases.append(
-            PaintedPicture(one, found.images[index], losses, broke_at, stalled, seconds)
+            PaintedPicture(
+                one,
+                found.images[index],
+                losses,
+                broke_at,
+                stalled,
+                found.resting.get(index),
+                seconds,
+            )
         )
     return canvases, []
 
@@ -288,6 +298,9 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
         return record_of(entry, "failed", f"{results.message_of(error)}{instead}")
     status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
     status, why = ("stalled", STALLED) if canvas.stalled else (status, why)
+    if status == "done" and canvas.rest is not None:
+        remedy = remedy_at_rest(entry.recipe)
+        why = as_flags(f"{canvas.rest.words}, so it is hardly painted: try {remedy}")
     seconds = round(canvas.seconds, 3)
     return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
 
