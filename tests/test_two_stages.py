@@ -8,7 +8,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from docs import controls_page
@@ -24,7 +24,7 @@ from nst_jax import (
     recipes,
     vgg,
 )
-from nst_jax.app import arguments, cache, fine_style
+from nst_jax.app import arguments, cache, fine_style, sweep
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
@@ -180,6 +180,33 @@ def test_the_first_stage_computes_as_the_second(call, tmp_path, monkeypatch):
     assert len(list((tmp_path / "kept").glob("run-*"))) == 2
 
 
+def test_a_sweep_combines_its_style_once_for_all_canvases(call, monkeypatch):
+    # If it were applied to the combined style as well, the factor would enlarge it once more.
+    fine = ("--style-fine", "fine.png", "--style-size", "as-is", "--style-scale", 1.5)
+    found, paint = [], sweep.paint_sweep
+
+    def noted(*arguments):
+        for cell in paint(*arguments):
+            found.append(cell.image)
+            yield cell
+
+    monkeypatch.setattr(sweep, "paint_sweep", noted)
+    run = ("sweep", "photo.png", "art.png", *RUN, "--size", "48", *fine)
+    code, _, told = call(*run, "--style-weight", "1,100", "-o", "grid.png")
+    assert code == 0, told
+    assert told.count("art.png gets the structure of fine.png at 60x90 px") == 1
+    facts = images.read_metadata("grid.png")
+    assert facts["fine_style"]["size"] == [60, 90] == facts["scales"][-1]["style_sizes"][0]
+    assert facts["inputs"]["fine_style"]["name"] == "fine.png"
+    for weight, image in zip(("1", "100"), found, strict=True):
+        flags = ("--size", "48", *fine, "--style-weight", weight, "-o", "one.png")
+        assert call("stylize", "photo.png", "art.png", *RUN, *flags)[0] == 0
+        assert_allclose(image, images.load("one.png"), rtol=0, atol=1.5 / 255)
+    refused(
+        call(*run[:3], "fine.png", *run[3:], "--ratio", "1"), "gives its structure to one style"
+    )
+
+
 def test_a_first_stage_that_changes_nothing_is_refused(call, params, monkeypatch):
     still = fine_style.GATYS_FINE_STYLE.replace(optimizer=optimizers.Adam(learning_rate=1e-30))
     monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", still)
@@ -300,7 +327,7 @@ def test_a_recipe_file_names_the_fine_picture(call):
     assert call("stylize", "photo.png", "art.png", *look, "-o", "a.png")[0] == 0
     assert "fine_style" in images.read_metadata("a.png")
     batch = call("batch", "photo.png", "-o", "out", "--recipe", "look.toml", "--styles", "art.png")
-    refused(batch, "`--recipe`: 'look.toml'", "`controls.style_fine` is for `stylize` only")
+    refused(batch, "`--recipe`: 'look.toml'", "`controls.style_fine` is for `stylize` and `sweep`")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from nst_jax.app.chosen_options import (
     other_inputs,
     picture_outputs,
 )
+from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style
 from nst_jax.app.formatting import amount, few
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
@@ -448,13 +450,19 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     Returns:
       The exit code.
     """
+    chosen = with_controls_of_recipe(chosen)
     planned = _sweep_job(content, styles, chosen)
     loaded, info, display = loaded_weights(chosen)
     painted: dict[int, Any] = {}
     raise_on_interrupt()
     try:
+        if chosen["style_fine"] is not None:
+            planned = _with_combined_style(planned, loaded, chosen, display)
         for canvas in sweeps.paint_sweep(loaded, info, planned, display):
             painted[canvas.cell] = canvas
+    except NotCombined as error:
+        print_message("error", str(error))
+        return 1
     except KeyboardInterrupt:
         sweeps.write_grid(planned, info, painted)
         written = f"{planned.output} has the" if painted else "nothing is written of the"
@@ -470,9 +478,28 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     return 1 if any(canvas.problem for canvas in painted.values()) else 0
 
 
+def _with_combined_style(
+    planned: sweeps.SweepJob, params: Any, chosen: Chosen, display: Display
+) -> sweeps.SweepJob:
+    """Return the sweep with its style combined with the fine structure of `--style-fine`."""
+    picture = planned.controls.files[ROLE]
+    fine = FineStyle(
+        picture, params, None, display, precision=chosen["precision"], tile=chosen["tile"]
+    )
+    shape = planned.scales[-1].style_shapes[0]
+    return replace(
+        planned,
+        combined=fine.combined(planned.styles[0], shape),
+        controls=planned.controls._replace(combined=fine.facts(shape)),
+    )
+
+
 def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
-    """Check the options of the command `sweep`, and return them with the pictures that were read."""
-    chosen = with_controls_of_recipe(chosen)
+    """Check the options of the command `sweep`, and return them with the pictures that were read.
+
+    The controls of the recipe file are in `chosen` already.
+    """
+    check_fine_style(chosen, styles)
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
@@ -498,15 +525,20 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
-    check_outputs(outputs, [content, *paths, *others])
+    fine = chosen["style_fine"]
+    check_outputs(outputs, [content, *paths, *others, *([] if fine is None else [fine])])
     check_weights(chosen)
     read = [images.read(path, argument="style") for path in paths]
+    controls = controlling.read_controls(chosen, read)
+    if fine is not None:
+        picture = images.read(fine, argument="style_fine")
+        controls = controls._replace(files={**controls.files, ROLE: picture})
     return sweeps.sweep_job(
         images.read(content, argument="content"),
         read,
         arguments.with_start(recipe, init),
         {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
-        controls=controlling.read_controls(chosen, read),
+        controls=controls,
         output=output,
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],

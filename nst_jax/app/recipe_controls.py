@@ -7,7 +7,7 @@ The table can have these keys, of which the first three are also columns of a ba
     regions = ["photo_map.png", "style_map.png"]  # as after --regions, in place of `region`
     protect = "face.png:0.6"                      # as after --protect
     style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a layer, FILE or WEIGHT:FILE
-    style_fine = "pebbles.jpg"                    # as after --style-fine, for `stylize`
+    style_fine = "pebbles.jpg"                    # as after --style-fine
 
 Paths are relative to the folder of the file. An option or a row of a manifest takes precedence over the
 file.
@@ -85,8 +85,8 @@ def with_controls_of_recipe(
     found = read(chosen.get("recipe"))
     if "style_fine" in found and "style_fine" not in chosen:
         raise ValueError(
-            f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for `stylize` only; write "
-            "the combined style by `nst_jax.combined_style`, and name it as the style"
+            f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for `stylize` and "
+            "`sweep`; write the combined style by `nst_jax.combined_style`, and name it as the style"
         )
     given = {name for name in found if chosen.get(name)}
     if any(chosen.get(name) for name in REGIONS):

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
@@ -88,6 +89,8 @@ class SweepJob(Job):
       given: `controls` after their check, with the opacities of the pictures; None if there are no
         regions and no protected part, and all pictures are opaque.
       notes: what the user should know about `controls` and about transparent pictures.
+      combined: the pixels that all canvases take for the first style, [h, w, 3] at the final size, if
+        they were combined with the fine structure of another picture; None if it is used as read.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -102,6 +105,7 @@ class SweepJob(Job):
     controls: ReadControls = ReadControls()
     given: Given | None = None
     notes: tuple[str, ...] = ()
+    combined: Float[np.ndarray, "h w 3"] | None = None
     output: Path
     overwrite: bool = True
 
@@ -411,7 +415,9 @@ def paint_sweep(
     count, size, plan = len(job.labels), job.plan.pictures, job.plan
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
-    styles = [[style.image for style in job.styles]]  # with a single entry, all canvases use it
+    read = [style.image for style in job.styles]
+    # With a single entry, all canvases use it.
+    styles = [read if job.combined is None else [job.combined, *read[1:]]]
     given = Given() if job.given is None else job.given
     opacities = [list(given.style_opacities)] if given.style_opacities else None
     members = members_of(
@@ -421,6 +427,7 @@ def paint_sweep(
         init=start,
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
         on_host=plan.in_bucket,
+        style_originals=[[image.shape[:2] for image in read]],
     )
     # This raises ValueError if a region is so small that it is empty at every style layer.
     for note in notes_on_regions(members[0].prepared, plan.recipe):

@@ -487,6 +487,7 @@ batch = all_of(
 sweep = all_of(
     _pictures,
     _axes,
+    _style_fine,
     recipe(f"{SWEEP_RECIPE}; a ratio refers to the losses of this recipe", SWEEP_RECIPE),
     weights_of_terms(NUMBERS),
     strength,
