@@ -207,6 +207,44 @@ def test_a_sweep_combines_its_style_once_for_all_canvases(call, monkeypatch):
     )
 
 
+def test_a_batch_combines_each_style_once(call):
+    images.save("turned.png", small.picture("chelsea", 32, 48)[:, ::-1])
+    images.save("tall.png", small.picture("chelsea", 48, 32))
+    fine = ("--style-fine", "fine.png", "--style-size", "as-is", "--style-scale", 1.5)
+    run = ("batch", "photo.png", "turned.png", "tall.png", "--styles", "art.png", *fine)
+    code, _, told = call(*run, "--recipe", "tiny", "--no-cache", "-o", "out")
+    assert code == 0, told
+    assert told.count("art.png gets the structure of fine.png") == 1
+    for name in ("photo", "turned", "tall"):
+        words = ("stylize", f"{name}.png", "art.png", *RUN, *fine, "-o", "one.png")
+        assert call(*words)[0] == 0
+        found = images.load(f"out/{name}_art.png")
+        assert_allclose(found, images.load("one.png"), rtol=0, atol=1.5 / 255)
+        facts = images.read_metadata(f"out/{name}_art.png")
+        assert facts["fine_style"]["size"] == [60, 90]
+        assert facts["inputs"]["fine_style"]["name"] == "fine.png"
+    again = ("--recipe", "tiny", "--no-cache", "-o", "out")
+    code, _, told = call(*run, *again)
+    assert code == 0 and "all 3 pictures are finished" in told
+    images.save("fine.png", small.picture("chelsea", 50, 50))
+    code, _, told = call(*run, *again)  # another fine picture is another run
+    assert code == 0 and told.count("gets the structure") == 1
+    with pytest.raises(ValueError, match="^`style_fine`: cannot be used with `--runner ray`"):
+        fine_style.check_fine_style(
+            {"style_fine": "fine.png", "runner": "ray"}, [("art.png", None)]
+        )
+
+
+def test_a_batch_whose_first_stage_fails_names_the_reason(call, monkeypatch):
+    wild = optimizers.Adam(learning_rate=1e30)
+    monkeypatch.setattr(
+        fine_style, "GATYS_FINE_STYLE", fine_style.GATYS_FINE_STYLE.replace(optimizer=wild)
+    )
+    run = ("batch", "photo.png", "--styles", "art.png", "--style-fine", "fine.png", "-q")
+    code, _, told = call(*run, "--recipe", "tiny", "--no-cache", "-o", "out")
+    assert code == 1 and told.count("`--style-fine`: the losses are not finite after") == 1
+
+
 def test_a_first_stage_that_changes_nothing_is_refused(call, params, monkeypatch):
     still = fine_style.GATYS_FINE_STYLE.replace(optimizer=optimizers.Adam(learning_rate=1e-30))
     monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", still)
@@ -326,8 +364,12 @@ def test_a_recipe_file_names_the_fine_picture(call):
     look = ("--recipe", "look.toml", "--overwrite", "--no-cache", "-q")
     assert call("stylize", "photo.png", "art.png", *look, "-o", "a.png")[0] == 0
     assert "fine_style" in images.read_metadata("a.png")
-    batch = call("batch", "photo.png", "-o", "out", "--recipe", "look.toml", "--styles", "art.png")
-    refused(batch, "`--recipe`: 'look.toml'", "`controls.style_fine` is for `stylize` and `sweep`")
+    plan = call("plan", "photo.png", "art.png", "--recipe", "look.toml")
+    refused(plan, "`--recipe`: 'look.toml'", "is for the commands stylize, batch and sweep")
+    with open("jobs.csv", "w") as file:
+        file.write("content,style,recipe\nphoto.png,art.png,look.toml\n")
+    rows = call("batch", "jobs.csv", "-o", "out")
+    refused(rows, "row 1 of 'jobs.csv'", "its `controls.style_fine` cannot be that of a single row")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.batch import groups, local, on_ray, recording, results, rows
 from nst_jax.app.batch import job as batch_job
+from nst_jax.app.batch.manifests import naming_row
 from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
@@ -45,7 +46,7 @@ from nst_jax.app.chosen_options import (
     other_inputs,
     picture_outputs,
 )
-from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style
+from nst_jax.app.fine_style import ROLE, FineStyle, FineStyles, NotCombined, check_fine_style
 from nst_jax.app.formatting import amount, few
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
@@ -400,12 +401,22 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     """Check the options of the command `batch`, and return them with the pictures to paint."""
+    style_fine = with_controls_of_recipe(chosen)["style_fine"]
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)
     wanted = rows.with_controls(rows.with_tap_files(wanted, chosen), chosen)
     controlling.check_files(with_controls_of_recipe(chosen))
     check_weights(chosen)
+    fine = None
+    if style_fine is not None:
+        for row in wanted:
+            with naming_row(row):
+                check_fine_style(
+                    {**chosen, "style_fine": style_fine, "region_maps": row.region_maps}, row.styles
+                )
+        picture = images.read(style_fine, argument="style_fine")
+        fine = FineStyles(picture, chosen["precision"], chosen["tile"])
 
     def check(recipe: Recipe) -> None:
         chosen_seed(chosen, recipe)
@@ -420,7 +431,12 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         check=check,
         mesh=mesh,
         here=chosen["runner"] != "ray",
-        inputs=[*contents, *other_inputs(chosen, init_file)],
+        inputs=[
+            *contents,
+            *other_inputs(chosen, init_file),
+            *([] if style_fine is None else [style_fine]),
+        ],
+        fine=fine,
         shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
         sheet=chosen["sheet"],
         anywhere=chosen["outputs_anywhere"],

@@ -85,8 +85,9 @@ def with_controls_of_recipe(
     found = read(chosen.get("recipe"))
     if "style_fine" in found and "style_fine" not in chosen:
         raise ValueError(
-            f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for `stylize` and "
-            "`sweep`; write the combined style by `nst_jax.combined_style`, and name it as the style"
+            f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for the commands "
+            "stylize, batch and sweep; write the combined style by `nst_jax.combined_style`, and name "
+            "it as the style"
         )
     given = {name for name in found if chosen.get(name)}
     if any(chosen.get(name) for name in REGIONS):

@@ -203,7 +203,8 @@ def _paint_together(
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
-    contents, styles = _pictures(loaded)
+    combined = _combined_styles(params, loaded, job, progress)
+    contents, styles = _pictures(loaded, combined)
     # A picture with regions or protected parts is never grouped with others. So either there is only
     # one picture here, or none of them has regions or protected parts.
     controls = loaded[0].controls
@@ -215,6 +216,9 @@ def _paint_together(
         init=start,
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
+        style_originals=[
+            [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
+        ],
     )
     # Pictures with transparent parts cannot lie in a bucket (a larger array that is shared by many
     # sizes). Whether there are such parts is known only now, since the files have been read.
@@ -231,6 +235,18 @@ def _paint_together(
         progress=progress.report,
         watch=PollingWatch(),
     )
+
+
+def _combined_styles(
+    params: Params, loaded: Sequence[Loaded], job: BatchJob, progress: BatchProgress
+) -> list[Any] | None:
+    """Return the style of each picture with the fine structure of `--style-fine`; None without it."""
+    if job.fine is None:
+        return None
+    return [
+        job.fine.combined(params, one.styles[0], one.entry.scales[-1].style_shapes[0], progress.say)
+        for one in loaded
+    ]
 
 
 def _opacities(
@@ -258,8 +274,12 @@ def _opacities(
     )
 
 
-def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
+def _pictures(
+    loaded: Sequence[Loaded], combined: Sequence[Any] | None
+) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
+
+    `combined` has for each picture the array that takes the place of its first style; None: none does.
 
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
     item. If not, but all have the same content, the list of contents has a single item. Then
@@ -267,7 +287,12 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
     """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
-    if len({one.entry.styles for one in loaded}) == 1:
+    if combined is not None:
+        # An array is combined for each size that a style has, and `FineStyles` returns the same array
+        # for the same size.
+        styles = [[new, *own[1:]] for new, own in zip(combined, styles, strict=True)]
+    sizes = 1 if combined is None else len({id(array) for array in combined})
+    if len({one.entry.styles for one in loaded}) == 1 and sizes == 1:
         return contents, styles[:1]
     if len({one.entry.content for one in loaded}) == 1:
         return contents[:1], styles

@@ -21,6 +21,7 @@ from nst_jax.app.batch import groups, manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
 from nst_jax.app.batch.groups import Entry, region_styles_of
 from nst_jax.app.batch.manifests import ManifestRow, naming_row
+from nst_jax.app.fine_style import ROLE, FineStyles, facts_of
 from nst_jax.app.job import Job
 from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import toml
@@ -54,6 +55,7 @@ class BatchJob(Job):
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
         for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
+      fine: combines each style with the fine structure of another picture; None uses styles as read.
     """
 
     entries: tuple[Entry, ...]
@@ -65,6 +67,7 @@ class BatchJob(Job):
     chunk: int | None = None
     bucket: buckets.Chosen = None
     mesh: Mesh | None = None
+    fine: FineStyles | None = None
 
     @property
     def listing(self) -> Path:
@@ -477,15 +480,18 @@ def batch_job(
 def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the part of a picture's metadata that is known before the picture is painted."""
     inputs, given = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file), entry.controls
+    controls = {} if given is None else controlling.numbers_of(given["regions"], given["protect"])
+    files: dict[str, Any] = dict(entry.masked)
+    if job.fine is not None:
+        files[ROLE] = job.fine.picture
+        controls |= facts_of(entry.scales[-1].style_shapes[0])
     return provenance.of_picture(
         entry.recipe,
         entry.scales,
         seed=job.seed,
-        inputs=inputs | dict(entry.masked),
+        inputs=inputs | files,
         weights=weights,
-        controls={}
-        if given is None
-        else controlling.numbers_of(given["regions"], given["protect"]),
+        controls=controls,
     )
 
 

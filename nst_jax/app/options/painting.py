@@ -472,6 +472,7 @@ batch = all_of(
     _contents,
     _styles_of_batch,
     _wanted,
+    _style_fine,
     _controls_of_batch,
     _files_of_batch,
     _overwrite_finished,
