@@ -4,6 +4,7 @@ import os
 import pickle
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -231,7 +232,7 @@ def test_a_batch_combines_each_style_once(call):
     assert code == 0 and told.count("gets the structure") == 1
     with pytest.raises(ValueError, match="^`style_fine`: cannot be used with `--runner ray`"):
         fine_style.check_fine_style(
-            {"style_fine": "fine.png", "runner": "ray"}, [("art.png", None)]
+            {"style_fine": "fine.png", "runner": "ray"}, [(Path("art.png"), None)]
         )
 
 

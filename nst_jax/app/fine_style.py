@@ -59,7 +59,7 @@ class FineStyle:
 
     def facts(self, shape: Shape) -> dict[str, Any]:
         """Return how a style of this (height, width) is combined, for the result's metadata."""
-        return facts_of(shape)
+        return combining_facts(shape)
 
     def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
         """Return the pixels of the style with the fine structure of `self.picture`, rounded to 8 bits.
@@ -134,7 +134,7 @@ class FineStyle:
         )
 
 
-def facts_of(shape: Shape) -> dict[str, Any]:
+def combining_facts(shape: Shape) -> dict[str, Any]:
     """Return how a style of this (height, width) is combined, for the result's metadata."""
     recipe, (height, width) = GATYS_FINE_STYLE, shape
     numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}

@@ -21,7 +21,7 @@ from nst_jax.app.batch import groups, manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
 from nst_jax.app.batch.groups import Entry, region_styles_of
 from nst_jax.app.batch.manifests import ManifestRow, naming_row
-from nst_jax.app.fine_style import ROLE, FineStyles, facts_of
+from nst_jax.app.fine_style import ROLE, FineStyles, combining_facts
 from nst_jax.app.job import Job
 from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import toml
@@ -484,7 +484,7 @@ def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dic
     files: dict[str, Any] = dict(entry.masked)
     if job.fine is not None:
         files[ROLE] = job.fine.picture
-        controls |= facts_of(entry.scales[-1].style_shapes[0])
+        controls |= combining_facts(entry.scales[-1].style_shapes[0])
     return provenance.of_picture(
         entry.recipe,
         entry.scales,
