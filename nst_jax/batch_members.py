@@ -92,7 +92,7 @@ def members_of(
     resized = _resized(
         contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize, originals
     )
-    prepared = _recolored(resized, pairs, controls, recipe)
+    prepared = _recolored(resized, pairs, controls, recipe, on_host)
     # A style that gets the colours of its content becomes a different picture for each content, and so
     # does a style in another size. Each of these pictures needs an index of its own (`Member.style`),
     # since `BatchCanvas` computes the statistics of styles with the same index only once.
@@ -143,6 +143,7 @@ def _recolored(
     pairs: Sequence[Pair],
     given: Sequence[Given | None],
     recipe: Recipe,
+    on_host: bool,
 ) -> list[prepare.Prepared]:
     """Return the prepared arrays of each picture of the batch, recoloured if the recipe says so.
 
@@ -155,12 +156,15 @@ def _recolored(
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
+      on_host: whether no program is to be compiled for the sizes of the pictures.
     """
     known: dict[Pair, prepare.Prepared] = {}
     found = []
     for pair, own in zip(pairs, given, strict=True):
         content, styles, scales, _, region_styles, _ = resized[pair]
-        controls = own and controls_of(own, scales[-1].shape, scales[-1].style_shapes)
+        controls = own and controls_of(
+            own, scales[-1].shape, scales[-1].style_shapes, on_host=on_host
+        )
         parts = own is not None and (
             own.opacity is not None or bool(own.style_opacities) or bool(own.regions)
         )
@@ -168,7 +172,13 @@ def _recolored(
             found.append(known[pair]._replace(controls=controls))
             continue
         one = prepare.prepared_of(
-            content, styles, scales, recipe, region_styles=region_styles, controls=controls
+            content,
+            styles,
+            scales,
+            recipe,
+            region_styles=region_styles,
+            controls=controls,
+            on_host=on_host,
         )
         if not parts:
             known[pair] = one

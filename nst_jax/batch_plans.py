@@ -100,13 +100,11 @@ def plan_in_buckets(
 
     Raises:
       ValueError: if a picture is larger than `side`; if results in a larger array would not be exact,
-        because of the recipe or because of regions, protected or transparent parts; or if there is too
-        little memory for the arrays.
+        because of the recipe; or if there is too little memory for the arrays.
     """
-    controlled = any(member.prepared.controls is not None for member in members)
     runs = [member.prepared.scales for member in members]
     longest = max(runs, key=len)
-    buckets.check_run_in_bucket(recipe, longest, controlled=controlled, bands=bands)
+    buckets.check_run_in_bucket(recipe, longest, bands=bands)
     found = []
     for bucket in buckets.buckets_of(side, runs, recipe):
         own = [members[index] for index in bucket.runs]
@@ -150,12 +148,7 @@ def plan_by_cost(
       ValueError: if there is too little memory, even if pictures are computed in tiles.
     """
     can = [
-        not bands
-        and buckets.can_lie_in_bucket(
-            recipe,
-            member.prepared.scales,
-            controlled=member.prepared.controls is not None,
-        )
+        not bands and buckets.can_lie_in_bucket(recipe, member.prepared.scales)
         for member in members
     ]
     some = [member for member, possible in zip(members, can, strict=True) if possible]
@@ -199,8 +192,7 @@ def checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
         )
     if plan.in_bucket:
         for index, member in enumerate(members):
-            controlled = member.prepared.controls is not None
-            check_run_in_plan(plan, index, member.prepared.scales, controlled=controlled)
+            check_run_in_plan(plan, index, member.prepared.scales)
         return plan
     for member in members:
         scales = member.prepared.scales
@@ -213,22 +205,19 @@ def checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
     return plan
 
 
-def check_run_in_plan(
-    plan: Plan, index: int, scales: Sequence[prepare.Scale], *, controlled: bool
-) -> None:
+def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -> None:
     """Refuse a picture that cannot be painted by a plan with buckets.
 
     Args:
       plan: a plan whose `in_bucket` is True: its arrays are larger than the pictures that lie in them.
       index: the picture's index in the batch.
       scales: the picture's scales, with the sizes of the picture and not of the arrays.
-      controlled: whether the picture has regions, protected or transparent parts.
 
     Raises:
       ValueError: if the picture does not fit into the arrays, or has other numbers of updates than the
         plan; the message says what to change.
     """
-    buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
+    buckets.check_run_in_bucket(plan.recipe, scales)
     if [one.steps for one in scales] != [one.steps for one in plan.scales]:
         raise ValueError(
             f"`plan`: picture {index} has {_steps_of(scales)} updates at its scales, and the plan "

@@ -207,7 +207,7 @@ def stylize_many(
         Pictures of all sizes up to this side then share one compiled loop for each scale. Each picture
         gets the losses and updates that it would get without the array; the rest of the array takes
         time, but changes nothing. What would not be exact in a larger array is refused, such as
-        regions, tiles, and losses that are not sums over positions. `"off"`, the default: each shape of
+        tiles, and losses that are not sums over positions. `"off"`, the default: each shape of
         canvas has a compiled loop of its own. `"auto"`: arrays of several shapes, chosen by
         `nst_jax.scaling.bucket_choice` so that compiling and painting together take the least time, as
         estimated from typical times of the platform. Pictures whose losses would not be exact in larger
@@ -325,7 +325,7 @@ def _resizes_on_host(
     if bucket != buckets.AUTO:
         return bucket is not None
     sizes = {image.shape for image in contents}
-    return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, (), controlled=False)
+    return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, ())
 
 
 def _check_only_in_plan(**given: Any) -> None:

@@ -17,7 +17,7 @@ from nst_jax.descent import Position, descend, intervals_of
 from nst_jax.given_plans import check_plan_fits
 from nst_jax.measuring import Watch
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import buckets, capacity, sharding
+from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.bands import distribute, without_padding
 from nst_jax.scaling.plan import Plan
 
@@ -168,11 +168,6 @@ def paint_planned(
     """
     intervals = check_run_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
-    # The plan puts the canvas into a larger array, a bucket. Some controls do not allow that, such as
-    # opacities. The controls are checked here, since they were not known when the plan was made.
-    if plan.in_bucket:
-        scales, controlled = plan.real_scales, given is not None
-        buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
     prepared = prepare.prepare_pictures(
         content, style, plan.recipe, given, on_host=plan.in_bucket, originals=style_originals
     )
@@ -180,6 +175,8 @@ def paint_planned(
     left_out = notes_on_regions(prepared, plan.recipe)
     key = jax.random.key(0) if key is None else key
     canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
+    if begin is not None and resume is None:
+        canvas.begin_first(begin)
     identify = partial(_identity, params, content, style, plan, init, key, given)
     position = None if resume is None else _position_of(resume, identify(), canvas)
     ahead = None if begin is None else partial(canvas.begin_next, begin)

@@ -505,7 +505,7 @@ def test_a_run_that_writes_its_picture_begins_with_a_preview(job, monkeypatch, c
 
 
 def test_previews_of_pictures_of_other_shapes_compile_nothing(job, monkeypatch, compilations):
-    monkeypatch.setattr("nst_jax.painting.paint_planned", interrupted)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", interrupted)
     assert cli.main([*job, "--every", "1"]) == 130
     for name, shape in (("tall.png", (60, 31)), ("wide.png", (30, 60))):
         images.save(name, small.picture("chelsea", *shape))

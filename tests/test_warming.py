@@ -173,7 +173,7 @@ def test_groups_of_a_batch_have_the_sizes_that_were_compiled(count, side):
     [
         ((), None),
         (("--init", "content"), None),
-        (("--colors", "luminance", "--realism", 0.5), "for colors luminance, realism 0.5\n"),
+        (("--colors", "luminance", "--realism", 0.5), None),
         (("--init", "noise"), "for start Noise\n"),
         (("--init", "instant"), "for start Instant\n"),
     ],

@@ -360,8 +360,7 @@ def sweep_job(
     labels = _labels(rows, columns)
     arrays = scales
     if bucket is not None:
-        controlled = given is not None
-        buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands > 1)
+        buckets.check_run_in_bucket(recipe, scales, bands=bands > 1)
         arrays = buckets.buckets_of(bucket, [scales], recipe)[0].scales
     group = worthwhile_divisor(
         len(labels),

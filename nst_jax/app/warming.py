@@ -145,24 +145,18 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
 def left_for_each_shape(recipe: Recipe) -> list[str]:
     """Return what programs of their own remain for in each shape of picture, in a bucket as well.
 
-    Colours and edges of a picture are changed, and a start is drawn or painted, at the picture's own
-    shape.
+    A start is drawn or painted at the picture's own shape.
 
     Args:
       recipe: the recipe, with the start that `--init` names.
 
     Example:
       >>> from nst_jax import recipes
-      >>> left_for_each_shape(recipes.GRAM.replace(colors="content", realism=0.5))
-      ['colors content', 'realism 0.5']
+      >>> left_for_each_shape(recipes.GRAM.replace(start=recipes.starts.Noise(), realism=0.5))
+      ['start Noise']
     """
-    pictures = recipe.pictures
-    found = [] if pictures.colors == "style" else [f"colors {pictures.colors}"]
-    if pictures.realism:
-        found.append(f"realism {pictures.realism:g}")
-    if not isinstance(pictures.start, FromContent):
-        found.append(f"start {type(pictures.start).__name__}")
-    return found
+    start = recipe.pictures.start
+    return [] if isinstance(start, FromContent) else [f"start {type(start).__name__}"]
 
 
 class Wanted(NamedTuple):
@@ -183,7 +177,7 @@ def wanted_of(square: Square) -> list[Wanted]:
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
     scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
     try:
-        buckets.check_run_in_bucket(recipe, scales, controlled=False)
+        buckets.check_run_in_bucket(recipe, scales)
     except ValueError as error:
         reason = str(error).removeprefix("`bucket`: ").removesuffix('; use "off"')
         raise ValueError(

@@ -19,7 +19,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from nst_jax._real_size import as_counts, cut
+from nst_jax._real_size import as_counts, cut, divided_size
 from nst_jax._types import FeatureMap, RealSize
 from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
@@ -139,7 +139,8 @@ def reflect_sized_to_multiple(
       An array of the shape of `x` with the extended features at the top left, and their (height,
       width).
     """
-    return _mirrored(x, 0, 0, size), size + (-size) % multiple
+    whole = divided_size(size + (multiple - 1), multiple)
+    return _mirrored(x, 0, 0, size), whole * multiple
 
 
 def zeros_around_sized(x: FeatureMap, side: int, stride: int, size: RealSize) -> NewFeatures:

@@ -136,15 +136,6 @@ def paint_group(
     # without buckets.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
-    if by_cost and any(map(_is_transparent, loaded)):
-        rest = [one for one in loaded if not _is_transparent(one)]
-        parts = [paint_group(params, rest, group, job, progress)]
-        parts += [
-            paint_group(params, [one], alone, job, progress)
-            for one in loaded
-            if _is_transparent(one)
-        ]
-        return _joined(parts)
     begun = time.perf_counter()
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
@@ -188,16 +179,6 @@ def _joined(
     return [c for some, _ in parts for c in some], [r for _, some in parts for r in some]
 
 
-def _is_transparent(one: Loaded) -> bool:
-    """Return whether the inputs of a picture have transparent parts that its losses leave out.
-
-    With such inputs, a canvas cannot lie in a bucket (a larger array that is shared by many sizes).
-    """
-    if why_transparent_counts(one.entry.recipe):
-        return False
-    return any(picture.alpha is not None for picture in (one.content, *one.styles))
-
-
 def _paint_together(
     params: Params, loaded: Sequence[Loaded], plan: Plan, job: BatchJob, progress: BatchProgress
 ) -> PaintedBatch:
@@ -220,11 +201,6 @@ def _paint_together(
             [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
         ],
     )
-    # Pictures with transparent parts cannot lie in a bucket (a larger array that is shared by many
-    # sizes). Whether there are such parts is known only now, since the files have been read.
-    if plan.in_bucket:
-        controlled = any(member.prepared.controls is not None for member in members)
-        buckets.check_run_in_bucket(plan.recipe, plan.scales, controlled=controlled)
     for member in members:  # ValueError if a region is empty
         notes_on_regions(member.prepared, plan.recipe)
     return paint_batch(

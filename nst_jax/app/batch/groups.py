@@ -159,8 +159,7 @@ def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Al
 
 
 def _can_lie_in_bucket(entry: Entry) -> bool:
-    controlled = entry.controls is not None
-    return buckets.can_lie_in_bucket(entry.recipe, entry.scales, controlled=controlled)
+    return buckets.can_lie_in_bucket(entry.recipe, entry.scales)
 
 
 def structure_of(recipe: Recipe) -> Hashable:

@@ -351,8 +351,7 @@ def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
         if bucket is None or bucket == buckets.AUTO:
             plan_scales(entry.recipe, entry.scales, mesh=mesh)
             return ""
-        controlled = entry.controls is not None
-        buckets.check_run_in_bucket(entry.recipe, entry.scales, controlled=controlled)
+        buckets.check_run_in_bucket(entry.recipe, entry.scales)
         (own,) = buckets.buckets_of(bucket, [entry.scales], entry.recipe)
         plan_bucket(entry.recipe, own.scales, mesh=mesh)
     except ValueError as error:
