@@ -17,7 +17,7 @@ from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.batch_members import Member
-from nst_jax.descent import has_stalled
+from nst_jax.descent import Rest, has_stalled, rest_of
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images import on_host
 from nst_jax.images.resizing import finest_detail
@@ -423,8 +423,15 @@ class BatchCanvas:
 
         That is so if at every scale the last total loss equals the first; see `descent.has_stalled`.
         """
-        totals = np.concatenate(self._totals, axis=1)[: self._count]
-        return [has_stalled(one, self.plan.scales) for one in totals]
+        return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
+
+    def rests(self) -> list[Rest | None]:
+        """Return for each picture, after its last update, what `descent.rest_of` returns for it."""
+        return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
+
+    def _totals_of_pictures(self) -> np.ndarray:
+        """Return the total losses of each picture so far, [pictures, evaluations]."""
+        return np.concatenate(self._totals, axis=1)[: self._count]
 
     def is_broken(self, state: State) -> bool:
         del state

@@ -42,6 +42,7 @@ def members_of(
     given: BatchControls | None = None,
     style_scale: Sequence[tuple[float, ...]] | None = None,
     on_host: bool = False,
+    style_originals: Sequence[Sequence[Shape]] | None = None,
 ) -> list[Member]:
     """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
 
@@ -56,6 +57,9 @@ def members_of(
       style_scale: for each picture the factors of its styles' sizes, positive numbers: one, or one for
         each style. Of n entries, picture number i gets entry number i mod n. None: the recipe's.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
+      style_originals: for each entry of `styles`, (height, width) of each of its pictures, from which
+        the size rules compute the sizes. It differs from the sizes of the pictures if they were made at
+        their final size already. None means the sizes of the pictures.
 
     Returns:
       The members of the batch, in the order of the pictures.
@@ -84,7 +88,10 @@ def members_of(
     for one in controls:
         check_controls(one, recipe)
     resize = prepare.resized_without_compiling if on_host else prepare.resized
-    resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
+    originals = sides if style_originals is None else [list(shapes) for shapes in style_originals]
+    resized = _resized(
+        contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize, originals
+    )
     prepared = _recolored(resized, pairs, controls, recipe, on_host)
     # A style that gets the colours of its content becomes a different picture for each content, and so
     # does a style in another size. Each of these pictures needs an index of its own (`Member.style`),
@@ -186,6 +193,7 @@ def _resized(
     given: Given | None,
     recipe: Recipe,
     resize: Callable[[np.ndarray, Shape, Recipe], Any],
+    sides: list[list[Shape]],
 ) -> dict[Pair, prepare.Prepared]:
     """Resize contents and styles to their final sizes; return the prepared arrays of each pair.
 
@@ -201,9 +209,9 @@ def _resized(
         styles are the same for all pictures of a batch, so those of one picture are enough.
       recipe: the recipe whose size rules apply.
       resize: the function that resizes a picture to a (height, width) with the recipe's filter.
+      sides: (height, width) of each picture in `styles`, to which the size rules are applied.
     """
     others = [] if given is None else [region.style for region in given.regions]
-    sides = [[image.shape[:2] for image in blended] for blended in styles]
     scales = {
         pair: prepare.scales_of(
             contents[pair.content].shape[:2],

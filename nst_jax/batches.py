@@ -36,7 +36,7 @@ from nst_jax.batch_plans import (
 )
 from nst_jax.control_checks import RegionLeftOut, notes_on_regions
 from nst_jax.controls.given import BatchControls
-from nst_jax.descent import descend, intervals_of
+from nst_jax.descent import Rest, descend, intervals_of, remedy_at_rest
 from nst_jax.given_plans import check_given_plan, tap_pictures_of_plan
 from nst_jax.measuring import Watch
 from nst_jax.recipes.changes import checked_tap_pictures, with_options, with_tap_styles
@@ -93,6 +93,22 @@ class PicturesStalled(RuntimeWarning):
         return type(self), (self.pictures,)
 
 
+class PicturesAtRest(RuntimeWarning):
+    """Warning that pictures of a batch stopped moving far from their goals: they are hardly painted.
+
+    Attributes:
+      pictures: maps the index of each such picture in the batch to how it came to rest.
+    """
+
+    def __init__(self, pictures: Mapping[int, Rest], remedy: str):
+        listed = "; ".join(f"{index}: {rest.words}" for index, rest in sorted(pictures.items()))
+        super().__init__(f"these pictures are hardly painted: {listed}: try {remedy}")
+        self.pictures, self._remedy = dict(pictures), remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.pictures, self._remedy)
+
+
 class PaintedBatch(NamedTuple):
     """The results of a batch. The keys are the indices of the pictures in the batch."""
 
@@ -105,6 +121,7 @@ class PaintedBatch(NamedTuple):
     # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
     # first.
     stalled: set[int]
+    resting: dict[int, Rest]  # pictures that came to rest far from their goals
 
 
 def stylize_many(
@@ -215,7 +232,8 @@ def stylize_many(
       [h, w, 3]. If the losses of a picture stop being finite, its last canvas with finite losses is
       returned, enlarged to the final size if that happened at a coarser scale, and a `PicturesDiverged`
       warning names the picture. If at every scale the last losses of a picture equal the first ones, so
-      that nothing was painted, a `PicturesStalled` warning names the picture.
+      that nothing was painted, a `PicturesStalled` warning names the picture; and if a picture stops
+      moving far from its goal, a `PicturesAtRest` warning does.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -290,6 +308,8 @@ def stylize_many(
         warnings.warn(PicturesDiverged(painted.broken), stacklevel=2)
     if painted.stalled:
         warnings.warn(PicturesStalled(painted.stalled), stacklevel=2)
+    if painted.resting:
+        warnings.warn(PicturesAtRest(painted.resting, remedy_at_rest(recipe)), stacklevel=2)
     images = [painted.images[index] for index in range(len(members))]
     return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
 
@@ -347,7 +367,7 @@ def paint_batch(
       The results of all pictures.
     """
     watch = Watch() if watch is None else watch
-    painted = PaintedBatch({}, {}, {}, set())
+    painted = PaintedBatch({}, {}, {}, set(), {})
     # A caller can end the run by raising an exception in `progress`. So `progress` must be called often
     # enough: at the latest after `CAPACITY` (256) updates, the largest number in one call of the
     # compiled loop.
@@ -366,15 +386,17 @@ def paint_batch(
             ):
                 found = _painted_chunk(canvas, intervals, report)
             done += plan.updates + 1
-            stalled = canvas.stalled()
-            for member, image, measured, broke_at, stuck in zip(
-                chunk, *found, stalled, strict=True
+            stalled, rests = canvas.stalled(), canvas.rests()
+            for member, image, measured, broke_at, stuck, rest in zip(
+                chunk, *found, stalled, rests, strict=True
             ):
                 painted.images[member.place], painted.losses[member.place] = image, measured
                 if broke_at >= 0:
                     painted.broken[member.place] = broke_at
                 elif stuck:
                     painted.stalled.add(member.place)
+                elif rest is not None:
+                    painted.resting[member.place] = rest
     return painted
 
 

@@ -11,7 +11,7 @@ from nst_jax import _checks, checkpoints, optimize, prepare, recipes
 from nst_jax._types import Checkpoint, Image, Params, Shape
 from nst_jax.control_checks import RegionLeftOut, check_controls
 from nst_jax.controls.given import Given, checked_controls
-from nst_jax.descent import has_stalled
+from nst_jax.descent import Rest, has_stalled, remedy_at_rest, rest_of
 from nst_jax.given_plans import check_given_plan, check_plan_of_one, tap_pictures_of_plan
 from nst_jax.planned_painting import Painting, check_run_arguments, paint_planned
 from nst_jax.recipes.changes import checked_tap_pictures, with_options, with_tap_styles
@@ -60,6 +60,20 @@ class Stalled(_NoResult):
     _what = (
         "the losses after {step} updates are those of the start, so nothing was painted; the canvas"
     )
+
+
+class CameToRest(RuntimeWarning):
+    """Warning that a run stopped moving far from its goal, so that its picture is hardly painted.
+
+    `nst_jax.descent.rest_of` says when a run does so.
+    """
+
+    def __init__(self, rest: Rest, remedy: str):
+        super().__init__(f"{rest.words}, so the picture is hardly painted: try {remedy}")
+        self._arguments = rest, remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments
 
 
 def remedy_for_stalled(recipe: Recipe) -> str:
@@ -184,6 +198,8 @@ def stylize(
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
 
+      If the run stops moving far from its goal, a `CameToRest` warning says so.
+
     Raises:
       TypeError: if an argument is of the wrong type.
       ValueError: if an argument cannot be used, or if the canvas does not fit into memory even in the
@@ -237,6 +253,8 @@ def stylize(
         raise Diverged(last.broke_at, last.image, remedy(used))
     if has_stalled(np.asarray(last.history.total), shots.scales):
         raise Stalled(last.step, last.image, remedy_for_stalled(used))
+    if (rest := rest_of(np.asarray(last.history.total), shots.scales)) is not None:
+        warnings.warn(CameToRest(rest, remedy_at_rest(used)), stacklevel=2)
     return last.image
 
 

@@ -7,6 +7,7 @@ The Python functions and the command line both use this module, so the network g
 both.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -82,7 +83,17 @@ def final_shapes(
     else:
         wanted = style_rule.shape(*style)
     if (factor := recipe.pictures.scale_of_style(index)) != 1:
+        plain = wanted
         wanted = at_longer_side(max(1, round(factor * max(wanted))), wanted, style)
+        if min(wanted) < SMALLEST <= min(*plain, *style):
+            # Without the factor, the style would be large enough.
+            least = math.ceil(1000 * SMALLEST / min(plain)) / 1000
+            named = "the style" if argument == "style" else argument
+            raise ValueError(
+                f"`style_scale`: {factor:g} makes {wanted[1]}x{wanted[0]} px of {named}, which has "
+                f"{plain[1]}x{plain[0]} px by the size rule ({style_rule}); the network needs "
+                f"{SMALLEST} px on each side, so choose {least:g} or more"
+            )
     rule_words = style_rule_words(recipe, index)
     return canvas, checked_shape(argument, style, wanted, rule_words)
 

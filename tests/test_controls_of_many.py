@@ -205,7 +205,11 @@ def test_a_mask_of_other_proportions_fails_its_row_only(batch):
     images.save("photos/wide.png", np.full((30, WIDTH, 3), 0.5, np.float32))
     code, _, told = batch("photos", "--styles", "blue.png", "--protect", "left.png")
     assert (
-        code == 1 and told.count("a mask of 64x48 px has other proportions than the content") == 1
+        code == 1
+        and told.count(
+            "the mask 'left.png' of 64x48 px has other proportions than the content 'wide"
+        )
+        == 1
     )
     assert sorted(path.name for path in Path("out").glob("*.png")) == [
         "one_blue.png",
@@ -262,6 +266,6 @@ def test_a_sweep_keeps_what_is_protected_in_every_cell(capsys, folder, monkeypat
 
 def test_bad_controls_of_a_sweep_are_one_line(capsys, folder):
     run = caller(capsys, "sweep", "photos/one.png", "blue.png", "--ratio", "1")
-    refused(run("--protect", "wide.png"), "`--protect.mask`: a mask of 64x30 px has other")
+    refused(run("--protect", "wide.png"), "`--protect`: the mask 'wide.png' of 64x30 px has other")
     refused(run("--region", "black.png:red.png"), "`--region`: the mask 'black.png' is empty")
     refused(run("--protect", "left.png", "-o", "left.png"), "left.png")

@@ -334,6 +334,16 @@ def test_colours_realism_and_protection_are_those_of_python(call):
     assert facts["protect"] == {"amount": 0.5}
     assert facts["inputs"]["protect"]["digest"] == images.glance("face.png").digest
     assert call("photo.png", "mosaic", *SIZE, "-o", "plain.png", "-q")[0] == 0
+    Image.fromarray(np.pad(np.full((9, 60), 255, np.uint8), ((36, 0), (0, 0)))).save("feet.png")
+    both = ("--protect", "face.png", "--protect", "feet.png")
+    code, _, err = call("photo.png", "mosaic", *SIZE, *both, "-o", "both.png")
+    assert code == 0 and "protect    face.png and feet.png:1\n" in err
+    resized = nst.images.resizing.antialiased(
+        images.load("photo.png"), pixels("both.png").shape[:2]
+    )
+    kept = np.abs(images.load("both.png") - np.asarray(resized)).max((1, 2)) < 1 / 255
+    assert kept[0] and kept[-1] and not kept[len(kept) * 2 // 3]
+    assert images.read_metadata("both.png")["inputs"]["protect_2"]["name"] == "feet.png"
     assert not {"colors", "realism", "protect"} & set(images.read_metadata("plain.png"))
 
 

@@ -616,7 +616,7 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
         assert plan.pictures == len(members)
         if len(members) > 1 or members[0].prepared.content.mean() > 1.5 / 255:
             raise RuntimeError("out of memory")
-        return batches.PaintedBatch({0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {}, set())
+        return batches.PaintedBatch({0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {}, set(), {})
 
     monkeypatch.setattr(group_painting, "paint_batch", failing)
     picture = images.sample_picture("gravel")
@@ -654,7 +654,7 @@ def test_reading_and_writing_overlap_with_painting(monkeypatch, as_users_do):
         # Each event happens in time only if the other threads work while this one waits.
         wait = {0: "read 1", 1: "written 0"}.get(loaded[0].entry.number)
         assert wait is None or happened[wait].wait(30)
-        return [group_painting.PaintedPicture(loaded[0], None, None, None, False, 0.0)], []
+        return [group_painting.PaintedPicture(loaded[0], None, None, None, False, None, 0.0)], []
 
     def write(canvas, batch, weights):
         if canvas.loaded.entry.number == 0:

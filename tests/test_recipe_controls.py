@@ -97,6 +97,28 @@ def test_an_option_takes_the_place_of_what_the_file_says(stylize):
     assert "map_of_content" in inputs and "protect" in inputs and "region_1_mask" not in inputs
 
 
+def test_a_file_and_a_row_of_a_manifest_name_several_masks(capsys, stylize):
+    both = ("--protect", "looks/box.png:0.5", "--protect", "upside.png:0.5")
+    expected = stylize("--recipe", "tiny", *both)
+    one = stylize("--recipe", "tiny", *both[:2])
+    assert np.abs(expected - one).max() > 0.01
+    table = '[controls]\nprotect = ["box.png:0.5", "../upside.png:0.5"]\n'
+    Path("looks/both.toml").write_text(f'base = "tiny"\n{table}')
+    assert_array_equal(stylize("--recipe", "looks/both.toml"), expected)
+    Path("jobs.csv").write_text(
+        "content,style,recipe,protect\n"
+        "photo.png,blue.png,tiny,looks/box.png:0.5;upside.png:0.5\n"
+        "photo.png,blue.png,tiny,looks/box.png;upside.png:0.5\n"
+    )
+    refused_row = "all masks are protected by one amount, got 1 and 0.5"
+    batch = caller(capsys, "batch", "jobs.csv", "-o", "out", "-q")
+    refused(batch(), "row 2 of 'jobs.csv'", "`--protect`", refused_row)
+    first, second, _ = Path("jobs.csv").read_text().splitlines()
+    Path("jobs.csv").write_text(f"{first}\n{second}\n")
+    assert batch()[0] == 0
+    assert_allclose(images.load("out/photo_blue.png"), expected, **SAME)
+
+
 def test_a_sweep_and_a_plan_have_the_controls_of_the_file(capsys, stylize):
     words = ("photo.png", "blue.png", "--recipe", "looks/masks.toml")
     code, _, told = caller(capsys, "sweep", *words)("--tv-weight", "0,1", "-o", "grid.png", "-q")
@@ -202,7 +224,11 @@ def test_an_empty_recipe_file_is_refused(capsys, folder):
         ('mask = "left.png"', "`controls.mask`: there is no key 'mask'"),
         ('region = "left.png"', "`controls.region`: expected CONTENT_MASK:STYLE"),
         ('regions = ["map.png"]', "`controls.regions`: expected two pictures"),
-        ('protect = ["a.png", "b.png"]', "`controls.protect`: expected one text"),
+        ("protect = []", "`controls.protect`: expected MASK or MASK:AMOUNT, or a list of these"),
+        (
+            'protect = ["box.png:0.5", "box.png"]',
+            "`controls.protect`: all masks are protected by one amount, got 0.5 and 1",
+        ),
         ("protect = 1", "`controls.protect`: expected a string, got 1"),
         ('style_layer = "red.png"', "`controls.style_layer`: expected a table"),
         ('style_layer = { relu9_1 = "red.png" }', "`controls.style_layer`:"),

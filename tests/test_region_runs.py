@@ -1,5 +1,6 @@
 """Whole runs with regions, protected and transparent parts: in Python and at the command line."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -381,6 +382,44 @@ def test_options_of_controls_reach_the_run(call, photo):
     assert names["region_1_style"] == "red.png" and names["region_1_mask"] == "left.png"
 
 
+def _inner(mask):
+    """Return where a mask [h, w] is 1 and so are the eight pixels around it, as an array of bool."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(mask, 1), (3, 3))
+    return windows.min((2, 3)) == 1
+
+
+def test_several_masks_protect_what_is_white_in_any(call, params):
+    other = np.zeros((HEIGHT, WIDTH), np.float32)
+    other[2:12, 48:60] = 1
+    large = np.kron(other, np.ones((2, 2), np.float32))  # a mask of twice the size
+    images.save("other.png", np.repeat(other[..., None], 3, -1))
+    images.save("large.png", np.repeat(large[..., None], 3, -1))
+    code, _, told = call("--protect", "face.png:0.5", "--protect", "other.png:0.5")
+    assert code == 0, told
+    assert re.search("^protect +face.png$", told, re.M)
+    assert re.search("^protect 2 +other.png$", told, re.M)
+    both = controls.Protect(np.maximum(images.load("face.png")[..., 0], other), 0.5)
+    found, metadata = images.load("out.png"), images.read_metadata("out.png")
+    assert metadata["protect"] == {"amount": 0.5}
+    assert metadata["inputs"]["protect_2"]["name"] == "other.png"
+    expected = nst.stylize(
+        params,
+        images.load("photo.png"),
+        images.load("blue.png"),
+        recipe=recipes.PRESETS["tiny"],
+        protect=both,
+    )
+    assert_allclose(found, expected, rtol=0, atol=1 / 255)
+    code, _, told = call("--protect", "face.png", "--protect", "large.png", "--overwrite", "-q")
+    assert code == 0, told
+    photo, found = images.load("photo.png"), images.load("out.png")
+    # `face.png` was resized to the size of `large.png`, so pixels at its border are not quite inside.
+    for inner in ((slice(3, 11), slice(49, 59)), _inner(box())):
+        assert_array_equal(found[inner], photo[inner])
+    outside = (box() == 0) & (other == 0)
+    assert np.abs(found - photo)[outside].max() > 0.05
+
+
 def test_maps_are_an_option(call):
     assert call("--regions", "map.png", "style_map.png", "-q")[0] == 0
     assert set(images.read_metadata("out.png")["inputs"]) >= {"map_of_content", "map_of_style"}
@@ -399,7 +438,8 @@ def test_transparent_parts_stay_transparent_and_do_not_count(capsys, call):
         ("--region black.png:red.png", "`--region`: the mask 'black.png' is empty"),
         (
             "--region wide.png:red.png",
-            "`--region[0].mask`: a mask of 64x30 px has other proportions",
+            "`--region`: the mask 'wide.png' of 64x30 px has other proportions than the content "
+            "'photo.png' of 64x48 px",
         ),
         ("--region photo.png:red.png", "`--region`: the mask 'photo.png' is in colours"),
         ("--region drawn.png:red.png", "`--region`: the mask 'drawn.png' has transparent parts"),
@@ -407,9 +447,19 @@ def test_transparent_parts_stay_transparent_and_do_not_count(capsys, call):
         ("--region left.png", "`--region`: expected CONTENT_MASK:STYLE"),
         (
             "--region left.png:red.png:left.png",
-            "`--region`: a mask of 64x48 px has other proportions",
+            "`--region`: the mask 'left.png' of 64x48 px has other proportions than the style "
+            "'red.png'",
         ),
         ("--protect face.png:2", "`--protect`: expected 0 to 1, got 2"),
+        (
+            "--protect face.png:0.5 --protect left.png",
+            "`--protect`: all masks are protected by one amount, got 0.5 and 1; give each the same",
+        ),
+        (
+            "--protect face.png --protect wide.png",
+            "`--protect`: the mask 'wide.png' of 64x30 px has other proportions than the mask",
+        ),
+        ("--protect face.png --protect black.png", "`--protect`: the mask 'black.png' is empty"),
         (
             "--regions photo.png style_map.png",
             "`--regions`: the content's map has no plain colours",

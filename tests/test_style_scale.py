@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import nst_jax as nst
 from nst_jax import batch_members, batch_plans, painting, prepare, provenance, recipes
 from nst_jax.feed_forward import training_job
 from nst_jax.recipes import changes, sizes, toml
+from nst_jax.scaling.plan import plan_scales
 from tests import small
 from tests.shell import caller, refused, write_pictures
 
@@ -63,7 +65,9 @@ def test_each_style_may_have_its_own_factor_at_every_scale():
 
 def test_a_size_that_becomes_too_small_is_refused_with_the_factor():
     recipe = scaled(changes.with_sizes(recipes.DEFAULT, 100), 0.1)
-    with pytest.raises(ValueError, match=r"becomes 10x10 px .*longer side 100 px, times 0.1"):
+    with pytest.raises(
+        ValueError, match=r"^`style_scale`: 0.1 makes 10x10 px .*longer side 100 px"
+    ):
         prepare.scales_of((200, 200), [(200, 200)], recipe)
 
 
@@ -255,6 +259,49 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 RUN = ("--recipe", "tiny", "--size", "48", "--steps", "1", "--no-cache")
+
+
+@pytest.mark.parametrize(
+    ("styles", "factors", "message"),
+    [
+        (
+            ("art.png",),
+            "1e5",
+            "`--style-scale`: 100000 makes 3.*00000 px of the style; measuring it",
+        ),
+        (
+            ("art.png", "other.png"),
+            "1,1e5",
+            r"`--style-scale`: 100000 makes 4800000x4800000 px of style\[1\]; measuring",
+        ),
+        (
+            ("art.png", "other.png"),
+            "1,0.1",
+            r"`--style-scale`: 0.1 makes 5x5 px of style\[1\], which has 48x48 px by the size rule .* "
+            r"so choose 0\.334 or more \('other.png'\)",
+        ),
+        (("art.png",), "0.1", r"`--style-scale`: 0.1 makes .* px of the style.*\('art.png'\)"),
+    ],
+)
+def test_a_factor_that_makes_a_style_too_large_or_too_small_is_named(
+    call, styles, factors, message
+):
+    code, _, told = call("stylize", "photo.png", *styles, *RUN, "--style-scale", factors)
+    assert code == 2 and re.search(f"error: {message}", told), told
+    assert f"('{styles[-1]}')" in told and told.count("\n") == 1
+
+
+def test_the_largest_factor_that_fits_is_named():
+    recipe = scaled(recipes.GRAM, 1.0, 40.0)
+    scale = prepare.Scale((64, 64), ((300, 300), (4000, 2000)), 1)
+    with pytest.raises(
+        ValueError, match=r"`style_scale`: 40 makes 2000x4000 px of style\[1\]"
+    ) as why:
+        plan_scales(recipe, [scale], memory=300 * 10**6, platform="cpu")
+    factor = float(re.search(r"up to ([\d.]+) fits", str(why.value))[1])
+    small_enough = round(4000 * factor / 40), round(2000 * factor / 40)
+    fits = scale._replace(style_shapes=((300, 300), small_enough))
+    plan_scales(recipe, [fits], memory=300 * 10**6, platform="cpu")
 
 
 def test_stylize_scales_its_styles_and_records_it(call):

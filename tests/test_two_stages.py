@@ -1,18 +1,31 @@
 """Fine and coarse styles in two stages: `combined_style`, `--style-fine`, and by two commands."""
 
 import os
+import pickle
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
 from docs import controls_page
-from nst_jax import descent, images, losses, optimizers, planned_painting, prepare, recipes, vgg
-from nst_jax.app import arguments, cache, fine_style
+from nst_jax import (
+    batches,
+    descent,
+    images,
+    losses,
+    optimizers,
+    painting,
+    planned_painting,
+    prepare,
+    recipes,
+    vgg,
+)
+from nst_jax.app import arguments, cache, fine_style, sweep
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
@@ -168,6 +181,71 @@ def test_the_first_stage_computes_as_the_second(call, tmp_path, monkeypatch):
     assert len(list((tmp_path / "kept").glob("run-*"))) == 2
 
 
+def test_a_sweep_combines_its_style_once_for_all_canvases(call, monkeypatch):
+    # If it were applied to the combined style as well, the factor would enlarge it once more.
+    fine = ("--style-fine", "fine.png", "--style-size", "as-is", "--style-scale", 1.5)
+    found, paint = [], sweep.paint_sweep
+
+    def noted(*arguments):
+        for cell in paint(*arguments):
+            found.append(cell.image)
+            yield cell
+
+    monkeypatch.setattr(sweep, "paint_sweep", noted)
+    run = ("sweep", "photo.png", "art.png", *RUN, "--size", "48", *fine)
+    code, _, told = call(*run, "--style-weight", "1,100", "-o", "grid.png")
+    assert code == 0, told
+    assert told.count("art.png gets the structure of fine.png at 60x90 px") == 1
+    facts = images.read_metadata("grid.png")
+    assert facts["fine_style"]["size"] == [60, 90] == facts["scales"][-1]["style_sizes"][0]
+    assert facts["inputs"]["fine_style"]["name"] == "fine.png"
+    for weight, image in zip(("1", "100"), found, strict=True):
+        flags = ("--size", "48", *fine, "--style-weight", weight, "-o", "one.png")
+        assert call("stylize", "photo.png", "art.png", *RUN, *flags)[0] == 0
+        assert_allclose(image, images.load("one.png"), rtol=0, atol=1.5 / 255)
+    refused(
+        call(*run[:3], "fine.png", *run[3:], "--ratio", "1"), "gives its structure to one style"
+    )
+
+
+def test_a_batch_combines_each_style_once(call):
+    images.save("turned.png", small.picture("chelsea", 32, 48)[:, ::-1])
+    images.save("tall.png", small.picture("chelsea", 48, 32))
+    fine = ("--style-fine", "fine.png", "--style-size", "as-is", "--style-scale", 1.5)
+    run = ("batch", "photo.png", "turned.png", "tall.png", "--styles", "art.png", *fine)
+    code, _, told = call(*run, "--recipe", "tiny", "--no-cache", "-o", "out")
+    assert code == 0, told
+    assert told.count("art.png gets the structure of fine.png") == 1
+    for name in ("photo", "turned", "tall"):
+        words = ("stylize", f"{name}.png", "art.png", *RUN, *fine, "-o", "one.png")
+        assert call(*words)[0] == 0
+        found = images.load(f"out/{name}_art.png")
+        assert_allclose(found, images.load("one.png"), rtol=0, atol=1.5 / 255)
+        facts = images.read_metadata(f"out/{name}_art.png")
+        assert facts["fine_style"]["size"] == [60, 90]
+        assert facts["inputs"]["fine_style"]["name"] == "fine.png"
+    again = ("--recipe", "tiny", "--no-cache", "-o", "out")
+    code, _, told = call(*run, *again)
+    assert code == 0 and "all 3 pictures are finished" in told
+    images.save("fine.png", small.picture("chelsea", 50, 50))
+    code, _, told = call(*run, *again)  # another fine picture is another run
+    assert code == 0 and told.count("gets the structure") == 1
+    with pytest.raises(ValueError, match="^`style_fine`: cannot be used with `--runner ray`"):
+        fine_style.check_fine_style(
+            {"style_fine": "fine.png", "runner": "ray"}, [(Path("art.png"), None)]
+        )
+
+
+def test_a_batch_whose_first_stage_fails_names_the_reason(call, monkeypatch):
+    wild = optimizers.Adam(learning_rate=1e30)
+    monkeypatch.setattr(
+        fine_style, "GATYS_FINE_STYLE", fine_style.GATYS_FINE_STYLE.replace(optimizer=wild)
+    )
+    run = ("batch", "photo.png", "--styles", "art.png", "--style-fine", "fine.png", "-q")
+    code, _, told = call(*run, "--recipe", "tiny", "--no-cache", "-o", "out")
+    assert code == 1 and told.count("`--style-fine`: the losses are not finite after") == 1
+
+
 def test_a_first_stage_that_changes_nothing_is_refused(call, params, monkeypatch):
     still = fine_style.GATYS_FINE_STYLE.replace(optimizer=optimizers.Adam(learning_rate=1e-30))
     monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", still)
@@ -221,10 +299,21 @@ def test_strokes_on_white_get_the_structure_of_pebbles(params):
     image = np.asarray(last.image)
     bare = (coarse == 1).all(-1)
     assert image[bare].std() > 0.03  # the white parts are no longer flat
-    stuck = nst.paint(params, coarse, fine, recipe=unguarded(recipe, 30), size="72x48").finish()
-    totals = np.asarray(stuck.history.total)
-    rest = descent.rest_of(totals, [prepare.Scale((48, 72), ((48, 72),), 30)])
+
+
+def test_python_warns_of_runs_that_come_to_rest(params):
+    coarse, fine = strokes_on_white(48, 72), small.picture("gravel", 48, 72)
+    stuck = unguarded(recipes.GATYS_FINE_STYLE, 30)
+    with pytest.warns(painting.CameToRest, match="not changed since update .* of 30") as caught:
+        nst.combined_style(params, coarse, fine, recipe=stuck, size="72x48")
+    warning = caught[0].message
+    assert "`descent.optimizer=LBFGS`" in str(warning)
+    assert str(pickle.loads(pickle.dumps(warning))) == str(warning)
+    with pytest.warns(batches.PicturesAtRest, match="hardly painted: 0: the loss") as caught:
+        nst.stylize_many(params, coarse, fine, recipe=stuck, size="72x48")
+    (rest,) = caught[0].message.pictures.values()
     assert rest.after < 10 and 0.95 < rest.share < 1
+    assert str(pickle.loads(pickle.dumps(caught[0].message))) == str(caught[0].message)
 
 
 def test_a_first_stage_that_comes_to_rest_is_told(call, monkeypatch):
@@ -254,6 +343,9 @@ def test_a_run_that_comes_to_rest_is_told(call, monkeypatch):
     assert " ".join(remedy[:2]) in told and " ".join(remedy[2:]) in told
     code, _, told = call(*run, *remedy, "--no-cache", "-o", "b.png", "-q")
     assert code == 0 and "warning" not in told
+    batch = ("batch", "white.png", "--styles", "pebbles.png", *run[3:], "--no-cache", "-q")
+    code, _, told = call(*batch, "-o", "out")
+    assert code == 0 and "out/white_pebbles.png: the loss has not changed since update" in told
 
 
 @pytest.mark.slow
@@ -273,8 +365,12 @@ def test_a_recipe_file_names_the_fine_picture(call):
     look = ("--recipe", "look.toml", "--overwrite", "--no-cache", "-q")
     assert call("stylize", "photo.png", "art.png", *look, "-o", "a.png")[0] == 0
     assert "fine_style" in images.read_metadata("a.png")
-    batch = call("batch", "photo.png", "-o", "out", "--recipe", "look.toml", "--styles", "art.png")
-    refused(batch, "`--recipe`: 'look.toml'", "`controls.style_fine` is for `stylize` only")
+    plan = call("plan", "photo.png", "art.png", "--recipe", "look.toml")
+    refused(plan, "`--recipe`: 'look.toml'", "is for the commands stylize, batch and sweep")
+    with open("jobs.csv", "w") as file:
+        file.write("content,style,recipe\nphoto.png,art.png,look.toml\n")
+    rows = call("batch", "jobs.csv", "-o", "out")
+    refused(rows, "row 1 of 'jobs.csv'", "its `controls.style_fine` cannot be that of a single row")
 
 
 @pytest.mark.parametrize(

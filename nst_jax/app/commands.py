@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.batch import groups, local, on_ray, recording, results, rows
 from nst_jax.app.batch import job as batch_job
+from nst_jax.app.batch.manifests import naming_row
 from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
@@ -44,6 +46,7 @@ from nst_jax.app.chosen_options import (
     other_inputs,
     picture_outputs,
 )
+from nst_jax.app.fine_style import ROLE, FineStyle, FineStyles, NotCombined, check_fine_style
 from nst_jax.app.formatting import amount, few
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
@@ -425,12 +428,22 @@ def _print_kept(folder: Path, before: int) -> None:
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     """Check the options of the command `batch`, and return them with the pictures to paint."""
+    style_fine = with_controls_of_recipe(chosen)["style_fine"]
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)
     wanted = rows.with_controls(rows.with_tap_files(wanted, chosen), chosen)
     controlling.check_files(with_controls_of_recipe(chosen))
     check_weights(chosen)
+    fine = None
+    if style_fine is not None:
+        for row in wanted:
+            with naming_row(row):
+                check_fine_style(
+                    {**chosen, "style_fine": style_fine, "region_maps": row.region_maps}, row.styles
+                )
+        picture = images.read(style_fine, argument="style_fine")
+        fine = FineStyles(picture, chosen["precision"], chosen["tile"])
 
     def check(recipe: Recipe) -> None:
         chosen_seed(chosen, recipe)
@@ -445,7 +458,12 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         check=check,
         mesh=mesh,
         here=chosen["runner"] != "ray",
-        inputs=[*contents, *other_inputs(chosen, init_file)],
+        inputs=[
+            *contents,
+            *other_inputs(chosen, init_file),
+            *([] if style_fine is None else [style_fine]),
+        ],
+        fine=fine,
         shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
         sheet=chosen["sheet"],
         anywhere=chosen["outputs_anywhere"],
@@ -460,12 +478,13 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
-    bad = [record for record in records if not record.good]
+    # A picture may be finished and yet have come to rest far from its goal.
+    bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")
     if len(bad) > MOST_WARNINGS:
         more = len(bad) - MOST_WARNINGS
-        print_message("warning", f"{more} more rows failed; {listing} lists them all")
+        print_message("warning", f"{more} more rows have warnings; {listing} lists them all")
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
@@ -474,13 +493,19 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     Returns:
       The exit code.
     """
+    chosen = with_controls_of_recipe(chosen)
     planned = _sweep_job(content, styles, chosen)
     loaded, info, display = loaded_weights(chosen)
     painted: dict[int, Any] = {}
     raise_on_interrupt()
     try:
+        if chosen["style_fine"] is not None:
+            planned = _with_combined_style(planned, loaded, chosen, display)
         for canvas in sweeps.paint_sweep(loaded, info, planned, display):
             painted[canvas.cell] = canvas
+    except NotCombined as error:
+        print_message("error", str(error))
+        return 1
     except KeyboardInterrupt:
         sweeps.write_grid(planned, info, painted)
         written = f"{planned.output} has the" if painted else "nothing is written of the"
@@ -496,9 +521,28 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
     return 1 if any(canvas.problem for canvas in painted.values()) else 0
 
 
+def _with_combined_style(
+    planned: sweeps.SweepJob, params: Any, chosen: Chosen, display: Display
+) -> sweeps.SweepJob:
+    """Return the sweep with its style combined with the fine structure of `--style-fine`."""
+    picture = planned.controls.files[ROLE]
+    fine = FineStyle(
+        picture, params, None, display, precision=chosen["precision"], tile=chosen["tile"]
+    )
+    shape = planned.scales[-1].style_shapes[0]
+    return replace(
+        planned,
+        combined=fine.combined(planned.styles[0], shape),
+        controls=planned.controls._replace(combined=fine.facts(shape)),
+    )
+
+
 def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
-    """Check the options of the command `sweep`, and return them with the pictures that were read."""
-    chosen = with_controls_of_recipe(chosen)
+    """Check the options of the command `sweep`, and return them with the pictures that were read.
+
+    The controls of the recipe file are in `chosen` already.
+    """
+    check_fine_style(chosen, styles)
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:
         raise ValueError("`content_weight`: is set by `--ratio`; give one of the two")
     swept = dict.fromkeys(("style_weight", "tv_weight", "learning_rate"))
@@ -524,15 +568,20 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     outputs = Outputs(picture=output, overwrite=chosen["overwrite"])
     others = [*other_inputs(chosen, init_file), *controlling.files_of(chosen)]
-    check_outputs(outputs, [content, *paths, *others])
+    fine = chosen["style_fine"]
+    check_outputs(outputs, [content, *paths, *others, *([] if fine is None else [fine])])
     check_weights(chosen)
     read = [images.read(path, argument="style") for path in paths]
+    controls = controlling.read_controls(chosen, read)
+    if fine is not None:
+        picture = images.read(fine, argument="style_fine")
+        controls = controls._replace(files={**controls.files, ROLE: picture})
     return sweeps.sweep_job(
         images.read(content, argument="content"),
         read,
         arguments.with_start(recipe, init),
         {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
-        controls=controlling.read_controls(chosen, read),
+        controls=controls,
         output=output,
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],

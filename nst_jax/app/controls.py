@@ -9,7 +9,9 @@ Regions are given in one of two ways: by a mask and a style picture for each reg
 content and one over the style; parts of the two maps that have the same colour belong together.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +28,30 @@ from nst_jax.controls.given import Given, check_amount, checked_controls
 from nst_jax.images import Picture
 from nst_jax.images.folders import pictures_in
 from nst_jax.recipes.recipe import Recipe
+
+
+@contextmanager
+def naming_style(names: Sequence[str]) -> Iterator[None]:
+    """Context manager: add a style's file name to an error message about its size.
+
+    Args:
+      names: the names of the style files, first those that are blended, then those of regions.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if (found := _STYLE.match(str(error))) is None:
+            raise
+        index = int(found["of"] or found["scaled"] or 0)
+        raise ValueError(f"{error} ('{names[index]}')") from None
+
+
+# The beginning of a message about the size of a style: the style itself is too small, or `style_scale`
+# makes it too small or too large. Several styles have their index after `style`.
+_STYLE = re.compile(
+    r"`style(\[(?P<of>\d+)\])?`: \d+x\d+ px "
+    r"|`style_scale`: \S+ makes \S+ px of (the )?style(\[(?P<scaled>\d+)\])?[,;]"
+)
 
 
 class ReadControls(NamedTuple):
@@ -92,8 +118,13 @@ def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
         if region.style_mask is not None:
             found[f"region_{number}_style_mask"] = region.style_mask
     if chosen["protect"] is not None:
-        found["protect"] = chosen["protect"].mask
+        found |= dict(zip(protect_roles(chosen["protect"]), chosen["protect"].masks, strict=True))
     return found
+
+
+def protect_roles(protect: ProtectFile) -> list[str]:
+    """Return the names of the masks of a protected part: "protect", "protect_2", ..."""
+    return ["protect", *(f"protect_{number}" for number in range(2, len(protect.masks) + 1))]
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
@@ -105,7 +136,7 @@ def files_of(chosen: Mapping[str, Any]) -> list[Path]:
     found = [path for region in chosen.get("regions") or () for path in region.paths]
     found += chosen.get("region_maps") or ()
     protect = chosen.get("protect")
-    return [*found, *([protect.mask] if protect is not None else [])]
+    return [*found, *(protect.masks if protect is not None else ())]
 
 
 def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -129,7 +160,7 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
     ]
     protect = chosen["protect"]
     if protect is not None:
-        protect = protect._replace(mask=protect.mask.absolute())
+        protect = protect.with_masks(Path.absolute)
     maps = tuple(path.absolute() for path in chosen["region_maps"])
     return {"regions": tuple(regions), "region_maps": maps, "protect": protect}
 
@@ -164,7 +195,7 @@ def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path])
     )
     protect: ProtectFile | None = chosen.get("protect")
     if protect is not None:
-        protect = protect._replace(mask=_in_folder(protect.mask, content, "protect"))
+        protect = protect.with_masks(lambda path: _in_folder(path, content, "protect"))
     return {"regions": tuple(regions), "region_maps": maps, "protect": protect}
 
 
@@ -213,8 +244,9 @@ def check_files(chosen: Mapping[str, Any]) -> None:
     protect: ProtectFile | None = chosen.get("protect")
     if protect is not None:
         check_amount("protect", protect.amount)
-        if not protect.mask.is_dir():
-            mask_of(images.read(protect.mask, argument="protect"), "protect")
+        for path in protect.masks:
+            if not path.is_dir():
+                mask_of(images.read(path, argument="protect"), "protect")
 
 
 def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadControls:
@@ -303,7 +335,10 @@ def _regions_of_maps(
     here, there = (images.read(path, argument="region_maps") for path in maps)
     files |= {"map_of_content": here, "map_of_style": there}
     style = styles[0].image
-    masks.check_proportions("region_maps", there.image.shape[:2], style.shape[:2], "the style")
+    named = f"the style {styles[0].name!r}"
+    masks.check_proportions(
+        "region_maps", there.image.shape[:2], style.shape[:2], named, name=there.name
+    )
     found = regions_of_maps(here.image, there.image, style, argument="region_maps")
     opacity = styles[0].alpha
     return [
@@ -320,8 +355,13 @@ def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
     if named.style_mask is not None:
         files[f"{role}_style_mask"] = images.read(named.style_mask, argument="regions")
         style_mask = mask_of(files[f"{role}_style_mask"], "regions")
+        name = files[f"{role}_style_mask"].name
         masks.check_proportions(
-            "regions", style_mask.shape, style.image.shape[:2], f"the style {style.name!r}"
+            "regions",
+            style_mask.shape,
+            style.image.shape[:2],
+            f"the style {style.name!r}",
+            name=name,
         )
     return Region(mask, style.image, _opaque_part(style_mask, style.alpha), named.weight)
 
@@ -345,9 +385,32 @@ def _opaque_part(
 
 
 def _protect(named: ProtectFile, files: dict[str, Picture]) -> Protect:
-    files["protect"] = images.read(named.mask, argument="protect")
+    read = [images.read(path, argument="protect") for path in named.masks]
+    files |= dict(zip(protect_roles(named), read, strict=True))
     check_amount("protect", named.amount)
-    return Protect(mask_of(files["protect"], "protect"), named.amount)
+    return Protect(union_of_masks(read, "protect"), named.amount)
+
+
+def union_of_masks(pictures: Sequence[Picture], argument: str) -> Float[np.ndarray, "h w"]:
+    """Return the union of masks, [h, w] in [0, 1]: of each pixel, the largest value in any mask.
+
+    Args:
+      pictures: the masks as they were read. If their sizes differ, the union has the largest.
+      argument: the name of the option that names the files, used in error messages.
+
+    Raises:
+      ValueError: if a picture is no mask, or if the proportions of two masks differ.
+    """
+    found = [mask_of(picture, argument) for picture in pictures]
+    largest = max((mask.shape for mask in found), key=lambda shape: shape[0] * shape[1])
+    for mask, picture in zip(found, pictures, strict=True):
+        first = f"the mask {pictures[0].name!r}"
+        masks.check_proportions(argument, mask.shape, found[0].shape, first, name=picture.name)
+    sized = [
+        mask if mask.shape == largest else np.asarray(regions.resized_mask(mask, largest))
+        for mask in found
+    ]
+    return sized[0] if len(sized) == 1 else np.maximum.reduce(sized)
 
 
 def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
@@ -384,6 +447,32 @@ def mask_of(picture: Picture, argument: str) -> Float[np.ndarray, "h w"]:
 # A picture counts as grey if the channels of each pixel, in [0, 1], differ by at most this. In a grey
 # picture that was stored as JPEG, they differ a little.
 COLOURED = 0.1
+
+
+def check_masks_of_content(
+    masks_seen: Mapping[str, tuple[str, Shape]], content: tuple[str, Shape]
+) -> None:
+    """Refuse masks, or a map, of other proportions than the content; the message names both files.
+
+    Args:
+      masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Styles, and masks
+        of styles, are left out here.
+      content: name and (height, width) of the content.
+    """
+    for role, (name, shape) in masks_seen.items():
+        argument = _argument_of_content(role)
+        if argument is not None:
+            what = f"the content {content[0]!r}"
+            masks.check_proportions(argument, shape, content[1], what, name=name)
+
+
+def _argument_of_content(role: str) -> str | None:
+    """Return the option that names a mask of the content, by the file's role; None for other files."""
+    if role.startswith("protect"):
+        return "protect"
+    if role == "map_of_content":
+        return "region_maps"
+    return "regions" if role.endswith("_mask") and not role.endswith("_style_mask") else None
 
 
 def why_transparent_counts(recipe: Recipe) -> str:
@@ -424,6 +513,10 @@ def given_of(
     if reason and any(alpha is not None for alpha in (content.alpha, *opacities)):
         notes.append(f"transparent parts count as white: {reason}")
         content, opacities = content._replace(alpha=None), []
+    check_masks_of_content(
+        {role: (file.name, file.image.shape[:2]) for role, file in read.files.items()},
+        (content.name, content.image.shape[:2]),
+    )
     given = checked_controls(
         content.image.shape[:2],
         [style.image.shape[:2] for style in styles],

@@ -3,8 +3,8 @@
 `nst_jax.combined_style` does the same in Python.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -59,9 +59,7 @@ class FineStyle:
 
     def facts(self, shape: Shape) -> dict[str, Any]:
         """Return how a style of this (height, width) is combined, for the result's metadata."""
-        recipe, (height, width) = GATYS_FINE_STYLE, shape
-        numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}
-        return {ROLE: {"recipe": recipe.name, "source": recipe.source, **numbers}}
+        return combining_facts(shape)
 
     def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
         """Return the pixels of the style with the fine structure of `self.picture`, rounded to 8 bits.
@@ -136,8 +134,62 @@ class FineStyle:
         )
 
 
+def combining_facts(shape: Shape) -> dict[str, Any]:
+    """Return how a style of this (height, width) is combined, for the result's metadata."""
+    recipe, (height, width) = GATYS_FINE_STYLE, shape
+    numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}
+    return {ROLE: {"recipe": recipe.name, "source": recipe.source, **numbers}}
+
+
+@dataclass(frozen=True)
+class FineStyles:
+    """Combines the styles of a batch with the fine structure of one picture, each once for each size.
+
+    Attributes:
+      picture: the picture that has the fine structure.
+      precision: the value of `--precision`, as in `FineStyle`.
+      tile: the value of `--tile`, as in `FineStyle`.
+    """
+
+    picture: images.Picture
+    precision: str | None = None
+    tile: str | None = None
+    # Digest and (height, width) of a style -> the combined style, or the error that was raised.
+    _known: dict[tuple[str, Shape], Any] = field(default_factory=dict, compare=False)
+
+    def combined(
+        self, params: Params, style: images.Picture, shape: Shape, say: Callable[[str], None]
+    ) -> Float[np.ndarray, "h w 3"]:
+        """Return the style with the fine structure of `self.picture`, as `FineStyle.combined` does.
+
+        Args:
+          params: the weights of the network.
+          style: the picture that has the coarse shapes.
+          shape: (height, width) of the style at the final scale of the run.
+          say: a function that prints a line; it is called if the style was not combined before.
+
+        Raises:
+          NotCombined: as in `FineStyle.combined`; a later call for the same style raises it at once.
+        """
+        key = style.digest, (int(shape[0]), int(shape[1]))
+        if key not in self._known:
+            say(f"{style.name} gets the structure of {self.picture.name}")
+            # The bar of the batch is shown meanwhile, so this run shows none of its own.
+            fine = FineStyle(
+                self.picture, params, None, Display(quiet=True), self.precision, self.tile
+            )
+            try:
+                self._known[key] = fine.combined(style, shape)
+            except NotCombined as error:
+                self._known[key] = error
+        found = self._known[key]
+        if isinstance(found, NotCombined):
+            raise found
+        return found
+
+
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:
-    """Refuse `--style-fine` for several styles, and together with `--cluster` or `--regions`.
+    """Refuse `--style-fine` for several styles, with several programs, and with `--regions`.
 
     Args:
       chosen: the options of the command.
@@ -151,6 +203,11 @@ def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) ->
     if len(styles) > 1:
         raise ValueError(
             f"`style_fine`: gives its structure to one style, and {len(styles)} are given; name one"
+        )
+    if chosen.get("runner") == "ray":
+        raise ValueError(
+            "`style_fine`: cannot be used with `--runner ray`: each actor would combine a style of its "
+            "own; combine the styles first, by `nst_jax.combined_style`, and name the results"
         )
     for name, flag, reason in (
         ("cluster", "--cluster", "each process would combine a style of its own"),

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from nst_jax import checkpoints, images, prepare
 from nst_jax._types import Checkpoint, Shape
-from nst_jax.app.controls import ReadControls, given_of
+from nst_jax.app.controls import ReadControls, given_of, naming_style
 from nst_jax.app.outputs import Outputs
 from nst_jax.control_checks import check_controls
 from nst_jax.controls.given import Given
@@ -134,33 +134,37 @@ def picture_job(
     given, notes = given_of(controls, content, styles, recipe)
     check_controls(given, recipe)
     others = [] if given is None else given.style_shapes
-    scales = prepare.scales_of(
-        content.image.shape[:2],
-        shapes,
-        recipe,
-        region_styles=others,
-        protected=controls.protect is not None,
-    )
+    of_regions = controls.region_styles(styles)
+    names = [style.name for style in (*styles, *of_regions)]
+    with naming_style(names):
+        scales = prepare.scales_of(
+            content.image.shape[:2],
+            shapes,
+            recipe,
+            region_styles=others,
+            protected=controls.protect is not None,
+        )
     outputs.check_fits(scales[-1].shape)
     if sized is not None:
         sized(recipe, scales[-1].shape, given)
-    of_regions = controls.region_styles(styles)
     pictures = (content, *styles, *of_regions)
-    plan = plan_in_arrays(
+    files = memory_of_files(
+        [picture.image.shape[:2] for picture in pictures],
+        [picture.memory for picture in pictures],
+        scales[-1],
         recipe,
-        scales,
-        checkpoints.bucket_of(bucket, resume),
-        files=memory_of_files(
-            [picture.image.shape[:2] for picture in pictures],
-            [picture.memory for picture in pictures],
-            scales[-1],
-            recipe,
-        ),
-        mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
-        # With a checkpoint, the L-BFGS history must not be shortened because memory is scarce: the run
-        # may be resumed on a machine with more memory, where the history would not be shortened.
-        may_shorten_history=outputs.checkpoint is None,
     )
+    with naming_style(names):
+        plan = plan_in_arrays(
+            recipe,
+            scales,
+            checkpoints.bucket_of(bucket, resume),
+            files=files,
+            mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
+            # With a checkpoint, the L-BFGS history must not be shortened because memory is scarce: the
+            # run may be resumed on a machine with more memory, where it would not be shortened.
+            may_shorten_history=outputs.checkpoint is None,
+        )
     return PictureJob(
         content=content,
         styles=tuple(styles),

@@ -4,6 +4,7 @@ The module is built on click. It imports nothing that takes long to load, since 
 """
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -125,13 +126,24 @@ def parse_region(text: str, folder: Path = Path()) -> RegionFiles:
 
 
 class ProtectFile(NamedTuple):
-    """A protected part as it is typed: the path of its mask, and the amount of protection.
+    """The protected part of a content as it is typed: the paths of its masks, and the amount.
 
     A protected part of the picture stays as it is in the content.
     """
 
     mask: Path  # picture that is white where the content is protected
     amount: float = 1.0  # from 0 (no protection) to 1 (the content stays as it is)
+    more: tuple[Path, ...] = ()  # further masks; what is white in any mask is protected
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """The paths of all masks."""
+        return (self.mask, *self.more)
+
+    def with_masks(self, change: Callable[[Path], Path]) -> "ProtectFile":
+        """Return the same part with other paths: `change` is applied to the path of each mask."""
+        first, *more = map(change, self.masks)
+        return self._replace(mask=first, more=tuple(more))
 
 
 def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
@@ -153,6 +165,31 @@ def parse_protect(text: str, folder: Path = Path()) -> ProtectFile:
     if not (path and colon) or number is None:
         return ProtectFile(folder / text)
     return ProtectFile(folder / path, number)
+
+
+def joined_protect(parts: Sequence[ProtectFile]) -> ProtectFile | None:
+    """Return several protected parts as one, whose masks are those of all parts; None without parts.
+
+    Args:
+      parts: the protected parts. All must have the same amount, since a pixel at the soft border of a
+        mask is not the same as a pixel that is protected by half.
+
+    Raises:
+      ValueError: if two parts have different amounts.
+
+    Example:
+      >>> joined_protect([parse_protect("anna.png:0.5"), parse_protect("ben.png:0.5")]).amount
+      0.5
+    """
+    if not parts:
+        return None
+    first, amounts = parts[0], [part.amount for part in parts]
+    if len(set(amounts)) > 1:
+        raise ValueError(
+            f"all masks are protected by one amount, got {' and '.join(f'{a:g}' for a in amounts)}; "
+            "give each the same"
+        )
+    return first._replace(more=tuple(path for part in parts for path in part.masks)[1:])
 
 
 def as_number(text: str) -> float | None:
@@ -221,6 +258,16 @@ class ProtectType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return parse_protect(value)
+
+
+def join_protect(
+    ctx: click.Context, param: click.Parameter, values: Sequence[ProtectFile]
+) -> ProtectFile | None:
+    """Join all values of the option `--protect` into one; the option has this function as callback."""
+    try:
+        return joined_protect(values)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 class DeviceCount(click.ParamType):

@@ -7,7 +7,7 @@ The table can have these keys, of which the first three are also columns of a ba
     regions = ["photo_map.png", "style_map.png"]  # as after --regions, in place of `region`
     protect = "face.png:0.6"                      # as after --protect
     style_layer = { relu1_1 = "pebbles.jpg" }     # a style for a layer, FILE or WEIGHT:FILE
-    style_fine = "pebbles.jpg"                    # as after --style-fine, for `stylize`
+    style_fine = "pebbles.jpg"                    # as after --style-fine
 
 Paths are relative to the folder of the file. An option or a row of a manifest takes precedence over the
 file.
@@ -21,7 +21,13 @@ from typing import Any
 from nst_jax import _checks
 from nst_jax.app import arguments
 from nst_jax.app.messages import record_keys
-from nst_jax.app.parsing import as_number, parse_path, parse_protect, parse_region
+from nst_jax.app.parsing import (
+    as_number,
+    joined_protect,
+    parse_path,
+    parse_protect,
+    parse_region,
+)
 from nst_jax.recipes.toml import CONTROLS
 
 # The options that define regions. If one of them is given, the regions of a recipe file are not used.
@@ -79,8 +85,9 @@ def with_controls_of_recipe(
     found = read(chosen.get("recipe"))
     if "style_fine" in found and "style_fine" not in chosen:
         raise ValueError(
-            f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for `stylize` only; write "
-            "the combined style by `nst_jax.combined_style`, and name it as the style"
+            f"`recipe`: '{chosen['recipe']}': its `{CONTROLS}.style_fine` is for the commands "
+            "stylize, batch and sweep; write the combined style by `nst_jax.combined_style`, and name "
+            "it as the style"
         )
     given = {name for name in found if chosen.get(name)}
     if any(chosen.get(name) for name in REGIONS):
@@ -136,10 +143,10 @@ def _region_maps(value: Any, folder: Path) -> Any:
 
 
 def _protect(value: Any, folder: Path) -> Any:
-    (text, *more) = _texts(value) or [""]
-    if more or not text:
-        raise ValueError(f"expected one text, MASK or MASK:AMOUNT, got {value!r}")
-    return parse_protect(text, folder)
+    texts = _texts(value)
+    if not all(isinstance(text, str) and text for text in texts or [""]):
+        raise ValueError(f"expected MASK or MASK:AMOUNT, or a list of these, got {value!r}")
+    return joined_protect([parse_protect(text, folder) for text in texts])
 
 
 def _style_fine(value: Any, folder: Path) -> Any:

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
-from nst_jax.app.controls import ReadControls, given_of
+from nst_jax.app.controls import ReadControls, given_of, naming_style
 from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
 from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
@@ -33,7 +34,7 @@ from nst_jax.batch_members import members_of
 from nst_jax.batches import paint_batch
 from nst_jax.control_checks import check_controls, notes_on_regions
 from nst_jax.controls.given import BatchControls, Given
-from nst_jax.descent import intervals_of
+from nst_jax.descent import intervals_of, remedy_at_rest
 from nst_jax.images import sheets
 from nst_jax.provenance import roles
 from nst_jax.recipes.changes import with_learning_rate
@@ -88,6 +89,8 @@ class SweepJob(Job):
       given: `controls` after their check, with the opacities of the pictures; None if there are no
         regions and no protected part, and all pictures are opaque.
       notes: what the user should know about `controls` and about transparent pictures.
+      combined: the pixels that all canvases take for the first style, [h, w, 3] at the final size, if
+        they were combined with the fine structure of another picture; None if it is used as read.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -102,6 +105,7 @@ class SweepJob(Job):
     controls: ReadControls = ReadControls()
     given: Given | None = None
     notes: tuple[str, ...] = ()
+    combined: Float[np.ndarray, "h w 3"] | None = None
     output: Path
     overwrite: bool = True
 
@@ -343,13 +347,15 @@ def sweep_job(
     controls = ReadControls() if controls is None else controls
     given, notes = given_of(controls, content, styles, recipe)
     check_controls(given, recipe)
-    scales = prepare.scales_of(
-        content.image.shape[:2],
-        shapes,
-        recipe,
-        region_styles=[] if given is None else given.style_shapes,
-        protected=controls.protect is not None,
-    )
+    names = [style.name for style in (*styles, *controls.region_styles(styles))]
+    with naming_style(names):
+        scales = prepare.scales_of(
+            content.image.shape[:2],
+            shapes,
+            recipe,
+            region_styles=[] if given is None else given.style_shapes,
+            protected=controls.protect is not None,
+        )
     mesh = sharding.mesh_of_batch(devices, bands)
     labels = _labels(rows, columns)
     arrays = scales
@@ -363,13 +369,15 @@ def sweep_job(
         sharding.pictures_in_parallel(mesh),
     )
     plan_them = plan_scales if bucket is None else plan_bucket
+    with naming_style(names):
+        plan = plan_them(recipe, arrays, mesh=mesh, pictures=group, chunk=chunk)
     return SweepJob(
         content=content,
         styles=tuple(styles),
         rows=rows,
         columns=columns,
         labels=labels,
-        plan=plan_them(recipe, arrays, mesh=mesh, pictures=group, chunk=chunk),
+        plan=plan,
         scales=scales,
         controls=controls,
         given=given,
@@ -406,7 +414,9 @@ def paint_sweep(
     count, size, plan = len(job.labels), job.plan.pictures, job.plan
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
-    styles = [[style.image for style in job.styles]]  # with a single entry, all canvases use it
+    read = [style.image for style in job.styles]
+    # With a single entry, all canvases use it.
+    styles = [read if job.combined is None else [job.combined, *read[1:]]]
     given = Given() if job.given is None else job.given
     opacities = [list(given.style_opacities)] if given.style_opacities else None
     members = members_of(
@@ -416,6 +426,7 @@ def paint_sweep(
         init=start,
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
         on_host=plan.in_bucket,
+        style_originals=[[image.shape[:2] for image in read]],
     )
     # This raises ValueError if a region is so small that it is empty at every style layer.
     for note in notes_on_regions(members[0].prepared, plan.recipe):
@@ -435,6 +446,9 @@ def paint_sweep(
             for cell, image in sorted(painted.images.items()):
                 why = divergence(painted.broken.get(cell))
                 why = STALLED if cell in painted.stalled else why
+                if (rest := painted.resting.get(cell)) is not None:
+                    remedy = as_flags(remedy_at_rest(plan.recipe))
+                    display.say(f"note: {job.labels[cell]}: {rest.words}: try {remedy}")
                 yield PaintedCell(cell, np.asarray(image), why)
             progress.end_group()
 

@@ -45,7 +45,8 @@ class Protect:
     """A part of the content that stays as it is.
 
     Attributes:
-      mask: which pixels are protected: [h, w] in [0, 1], with the content's proportions.
+      mask: which pixels are protected: [h, w] in [0, 1], with the content's proportions. To protect
+        two parts, join their masks by `np.maximum`.
       amount: how strongly they are protected, from 0 (not at all) to 1. With 1, pixels whose mask is 1
         are those of the content, bit for bit.
     """

@@ -102,7 +102,9 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
     return array
 
 
-def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> None:
+def check_proportions(
+    argument: str, mask: Shape, picture: Shape, what: str, *, name: str | None = None
+) -> None:
     """Refuse a mask whose proportions differ from those of its picture by more than a pixel.
 
     A side of the mask, or of the picture, may differ by one pixel from the length that would give both
@@ -113,6 +115,7 @@ def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> 
       mask: (height, width) of the mask.
       picture: (height, width) of the picture.
       what: what error messages call the picture, such as "the content".
+      name: the name of the mask's file, for error messages; None if it has none.
 
     Raises:
       ValueError: if the proportions differ by more; the message names both sizes.
@@ -128,8 +131,9 @@ def check_proportions(argument: str, mask: Shape, picture: Shape, what: str) -> 
     )
     if min(apart) > 1:
         raise ValueError(
-            f"`{argument}`: a mask of {mask_width}x{mask_height} px has other proportions than {what} "
-            f"of {width}x{height} px; draw it over the picture, at the picture's size"
+            f"`{argument}`: {'a mask' if name is None else f'the mask {name!r}'} of "
+            f"{mask_width}x{mask_height} px has other proportions than {what} of"
+            f" {width}x{height} px; draw it over the picture, at the picture's size"
         )
 
 

@@ -5,6 +5,7 @@ are computed again for the gradient instead of being kept), or by a shorter hist
 """
 
 import bisect
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -189,6 +190,7 @@ def _refusal_of_style(
 ) -> str:
     """Return the error message for styles too large for memory, if the canvas would fit otherwise."""
     longest = max(map(max, scale.style_shapes))
+    index = [max(shape) for shape in scale.style_shapes].index(longest)
 
     def limited(longer: int) -> Scale:
         shapes = tuple(
@@ -203,11 +205,24 @@ def _refusal_of_style(
 
     longer_sides = range(vgg.SMALLEST, longest + 1)
     count = bisect.bisect_left(longer_sides, True, key=lambda longer: not fitting(longer))
-    remedy = f"; long:{longer_sides[count - 1]} fits" if count else ""
+    fits_up_to = longer_sides[count - 1] if count else None
+    remedy = "" if fits_up_to is None else f"; long:{fits_up_to} fits"
     shown = ", ".join(f"{width}x{height} px" for height, width in scale.style_shapes)
     least = footprint_at(smallest, scale, platform, devices=devices).total
     tile = smallest.network.tile
     how = f" even in tiles of {tile} px" if tile else ""
+    factor = smallest.pictures.scale_of_style(index)
+    if factor > 1:
+        # The factor is to blame, rather than the size by the rule, which it multiplies.
+        height, width = scale.style_shapes[index]
+        style = "the style" if len(scale.style_shapes) == 1 else f"style[{index}]"
+        if fits_up_to is not None:
+            remedy = f"; up to {_rounded_down(factor * fits_up_to / longest)} fits"
+        return (
+            f"`style_scale`: {factor:g} makes {width}x{height} px of {style}; measuring it takes "
+            f"{gigabytes(least)}{how}, and {gigabytes(available / MARGIN)} is available{remedy}; to "
+            "try it anyway, set `tile` to off or a number"
+        )
     return (
         f"`style_size`: measuring styles of {shown} takes {gigabytes(least)}{how}, and "
         f"{gigabytes(available / MARGIN)} is available{remedy}; to try it anyway, set "
@@ -219,6 +234,12 @@ def _shrunk(shape: Shape, new: int, old: int) -> Shape:
     """Return a (height, width) multiplied by `new / old`, with sides of at least 16 px."""
     height, width = (max(vgg.SMALLEST, round(side * new / old)) for side in shape)
     return height, width
+
+
+def _rounded_down(factor: float) -> str:
+    """Return a factor as text with three digits, rounded down."""
+    digit = 10.0 ** (math.floor(math.log10(factor)) - 2)
+    return f"{math.floor(factor / digit) * digit:.3g}"
 
 
 def _smaller_but_different(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:

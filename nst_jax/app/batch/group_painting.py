@@ -16,6 +16,7 @@ from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
+from nst_jax.app.messages import as_flags
 from nst_jax.app.progress import STALLED, BatchProgress, divergence
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
@@ -23,7 +24,7 @@ from nst_jax.batch_members import members_of
 from nst_jax.batches import PaintedBatch, paint_batch
 from nst_jax.control_checks import notes_on_regions
 from nst_jax.controls.given import BatchControls
-from nst_jax.descent import intervals_of
+from nst_jax.descent import Rest, intervals_of, remedy_at_rest
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets
@@ -52,6 +53,7 @@ class PaintedPicture(NamedTuple):
     # Number of updates after which losses that are not finite were found; None if all were finite.
     broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
+    rest: Rest | None  # how it came to rest far from its goal; None if it did not
     # Duration of painting the picture's group, divided by the number of pictures in the group.
     seconds: float
 
@@ -158,7 +160,15 @@ def paint_group(
         losses = None if broke_at is not None else provenance.of_losses(found.losses[index])
         stalled = index in found.stalled
         canvases.append(
-            PaintedPicture(one, found.images[index], losses, broke_at, stalled, seconds)
+            PaintedPicture(
+                one,
+                found.images[index],
+                losses,
+                broke_at,
+                stalled,
+                found.resting.get(index),
+                seconds,
+            )
         )
     return canvases, []
 
@@ -174,7 +184,8 @@ def _paint_together(
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
-    contents, styles = _pictures(loaded)
+    combined = _combined_styles(params, loaded, job, progress)
+    contents, styles = _pictures(loaded, combined)
     # A picture with regions or protected parts is never grouped with others. So either there is only
     # one picture here, or none of them has regions or protected parts.
     controls = loaded[0].controls
@@ -186,6 +197,9 @@ def _paint_together(
         init=start,
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
+        style_originals=[
+            [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
+        ],
     )
     for member in members:  # ValueError if a region is empty
         notes_on_regions(member.prepared, plan.recipe)
@@ -197,6 +211,18 @@ def _paint_together(
         progress=progress.report,
         watch=PollingWatch(),
     )
+
+
+def _combined_styles(
+    params: Params, loaded: Sequence[Loaded], job: BatchJob, progress: BatchProgress
+) -> list[Any] | None:
+    """Return the style of each picture with the fine structure of `--style-fine`; None without it."""
+    if job.fine is None:
+        return None
+    return [
+        job.fine.combined(params, one.styles[0], one.entry.scales[-1].style_shapes[0], progress.say)
+        for one in loaded
+    ]
 
 
 def _opacities(
@@ -224,8 +250,12 @@ def _opacities(
     )
 
 
-def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
+def _pictures(
+    loaded: Sequence[Loaded], combined: Sequence[Any] | None
+) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
+
+    `combined` has for each picture the array that takes the place of its first style; None: none does.
 
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
     item. If not, but all have the same content, the list of contents has a single item. Then
@@ -233,7 +263,12 @@ def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
     """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
-    if len({one.entry.styles for one in loaded}) == 1:
+    if combined is not None:
+        # An array is combined for each size that a style has, and `FineStyles` returns the same array
+        # for the same size.
+        styles = [[new, *own[1:]] for new, own in zip(combined, styles, strict=True)]
+    sizes = 1 if combined is None else len({id(array) for array in combined})
+    if len({one.entry.styles for one in loaded}) == 1 and sizes == 1:
         return contents, styles[:1]
     if len({one.entry.content for one in loaded}) == 1:
         return contents[:1], styles
@@ -264,6 +299,9 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
         return record_of(entry, "failed", f"{results.message_of(error)}{instead}")
     status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
     status, why = ("stalled", STALLED) if canvas.stalled else (status, why)
+    if status == "done" and canvas.rest is not None:
+        remedy = remedy_at_rest(entry.recipe)
+        why = as_flags(f"{canvas.rest.words}, so it is hardly painted: try {remedy}")
     seconds = round(canvas.seconds, 3)
     return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
 

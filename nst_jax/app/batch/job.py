@@ -21,6 +21,7 @@ from nst_jax.app.batch import groups, manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
 from nst_jax.app.batch.groups import Entry, region_styles_of
 from nst_jax.app.batch.manifests import ManifestRow, naming_row
+from nst_jax.app.fine_style import ROLE, FineStyles, combining_facts
 from nst_jax.app.job import Job
 from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import toml
@@ -54,6 +55,7 @@ class BatchJob(Job):
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
         for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
+      fine: combines each style with the fine structure of another picture; None uses styles as read.
     """
 
     entries: tuple[Entry, ...]
@@ -65,6 +67,7 @@ class BatchJob(Job):
     chunk: int | None = None
     bucket: buckets.Chosen = None
     mesh: Mesh | None = None
+    fine: FineStyles | None = None
 
     @property
     def listing(self) -> Path:
@@ -295,7 +298,7 @@ def inspected(
         if key not in refusals:
             refusals[key] = _refusal(entry, mesh, bucket) if here else ""
         if refusals[key]:
-            raise ValueError(refusals[key])
+            raise ValueError(f"{refusals[key]} {_files(entry.content, entry.styles)}")
 
     entries, bad = [], []
     for draft in drafts:
@@ -324,11 +327,17 @@ def _argument_of(role: str, row: ManifestRow) -> str:
       role: the role of the file, such as "protect", from `controls.roles_of`.
       row: the row to which the file belongs; if it is not from a manifest, an option names the file.
     """
-    if role == "protect":
-        return role
+    if role.startswith("protect"):
+        return "protect"
     if role.startswith("map"):
         return "regions" if row.location else "region_maps"
     return "region" if row.location else "regions"
+
+
+def _files(content: Path, styles: Sequence[Path]) -> str:
+    """Return the names of a content and its styles in brackets, for the end of a message."""
+    listed = " and ".join(f"'{path}'" for path in styles)
+    return f"('{content}' with {listed})"
 
 
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
@@ -355,6 +364,9 @@ def _entry(
 ) -> Entry:
     row, styles = draft.row, draft.styles
     controlling.check_planned(row.controls, draft.recipe)
+    controlling.check_masks_of_content(
+        {role: (one.name, one.shape) for role, one in masked.items()}, (seen[0].name, seen[0].shape)
+    )
     styles_seen = [one.shape for one in seen[1:]]
     others = (
         controlling.shapes_of_styles(row.controls, styles_seen)
@@ -370,8 +382,7 @@ def _entry(
             protected=row.protect is not None,
         )
     except ValueError as error:
-        listed = " and ".join(f"'{path}'" for path in styles)
-        raise ValueError(f"{error} ('{row.content}' with {listed})") from None
+        raise ValueError(f"{error} {_files(row.content, styles)}") from None
     images.check_fits(draft.output, scales[-1].shape, argument="output")
     return Entry(
         row.number,
@@ -468,15 +479,18 @@ def batch_job(
 def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:
     """Return the part of a picture's metadata that is known before the picture is painted."""
     inputs, given = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file), entry.controls
+    controls = {} if given is None else controlling.numbers_of(given["regions"], given["protect"])
+    files: dict[str, Any] = dict(entry.masked)
+    if job.fine is not None:
+        files[ROLE] = job.fine.picture
+        controls |= combining_facts(entry.scales[-1].style_shapes[0])
     return provenance.of_picture(
         entry.recipe,
         entry.scales,
         seed=job.seed,
-        inputs=inputs | dict(entry.masked),
+        inputs=inputs | files,
         weights=weights,
-        controls={}
-        if given is None
-        else controlling.numbers_of(given["regions"], given["protect"]),
+        controls=controls,
     )
 
 

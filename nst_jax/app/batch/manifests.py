@@ -109,9 +109,9 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         separated by semicolons, or are a list in JSONL and Parquet; LAYER=FILE among them is the style
         of one layer. The column `region` has one region, written as after `--region`, or several, which
         are separated by semicolons or are a list. The column `regions` has two colour-coded maps, as
-        after `--regions`, and `protect` is written as after `--protect`. The column `overrides` has
-        KEY=VALUE, as after `--set`. Several overrides are separated by semicolons, are a list, or are
-        an object of keys and values.
+        after `--regions`, and `protect` has one mask, written as after `--protect`, or several, as the
+        column `region` has regions. The column `overrides` has KEY=VALUE, as after `--set`. Several
+        overrides are separated by semicolons, are a list, or are an object of keys and values.
 
     Returns:
       The rows, in the order of the file.
@@ -323,8 +323,14 @@ def _region_maps(value: Any, folder: Path) -> tuple[Path, ...]:
 
 
 def _protect(value: Any, folder: Path) -> parsing.ProtectFile | None:
-    text = _text("protect", value)
-    return None if text is None else parsing.parse_protect(text, folder)
+    parts = value if isinstance(value, list) else (_text("protect", value) or "").split(SEPARATOR)
+    words = [_text("protect", part) for part in parts]
+    try:
+        return parsing.joined_protect(
+            [parsing.parse_protect(word, folder) for word in words if word]
+        )
+    except ValueError as error:
+        raise ValueError(f"`protect`: {error}") from None
 
 
 def _overrides(value: Any) -> Iterable[str]:

@@ -69,6 +69,11 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
     for row in rows:
         own = {}
         with naming_row(row):
+            if row.recipe is not None and "style_fine" in known(row.recipe):
+                raise ValueError(
+                    f"`recipe`: '{row.recipe}': its `controls.style_fine` cannot be that of a single "
+                    "row; give `--style-fine` for all rows, or leave it out"
+                )
             options = with_controls_of_recipe(
                 {**chosen, "recipe": row.recipe or chosen.get("recipe")}, known
             )

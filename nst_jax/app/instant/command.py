@@ -165,10 +165,14 @@ def _lines(job: InstantJob, painter: instant_painter.InstantPainter) -> dict[str
         lines["colors"] = job.colors
     if job.realism:
         lines["realism"] = f"{job.realism:g}"
-    protects = {(row.mask.name, row.protect.amount) for row in job.rows if row.mask and row.protect}
+    protects = {
+        (" and ".join(mask.name for mask in row.masks), row.protect.amount)
+        for row in job.rows
+        if row.protect
+    }
     if len(protects) == 1:
-        ((name, amount),) = protects
-        lines["protect"] = f"{name}:{amount:g}"
+        ((names, amount),) = protects
+        lines["protect"] = f"{names}:{amount:g}"
     elif protects:
         lines["protect"] = f"{len(protects)} masks"
     styles = list(dict.fromkeys(row.style for row in job.rows))

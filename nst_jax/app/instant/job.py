@@ -101,10 +101,10 @@ class Row(NamedTuple):
     output: Path
     seen: images.Glance  # size and digest of the content, which is not decoded yet
     shape: Shape  # (height, width) of the result in px
-    # The protected part, which stays as it is in the content: path of its mask, and amount of
+    # The protected part, which stays as it is in the content: paths of its masks, and amount of
     # protection. None if nothing is protected.
     protect: ProtectFile | None = None
-    mask: images.Glance | None = None  # size and digest of the mask, which is not decoded yet
+    masks: tuple[images.Glance, ...] = ()  # size and digest of each mask, which is not decoded yet
 
     def record(self, status: str, error: str | None = None, seconds: float = 0.0) -> results.Record:
         """Return a `Record` that says whether this picture was painted.
@@ -465,11 +465,11 @@ def _row(
     if side is not None and side != buckets.AUTO:
         instant_painter.check_in_square(shape, side)
     protect: ProtectFile | None = controls.of_content(chosen, content, ())["protect"]
-    mask = None
-    if protect is not None:
-        mask = images.glance(protect.mask, argument="protect")
-        masks.check_proportions("protect", mask.shape, seen.shape, "the content")
-    return Row(number, content, style, output, seen, shape, protect, mask)
+    found = [images.glance(path, argument="protect") for path in protect.masks] if protect else []
+    for mask in found:
+        what = f"the content {seen.name!r}"
+        masks.check_proportions("protect", mask.shape, seen.shape, what, name=mask.name)
+    return Row(number, content, style, output, seen, shape, protect, tuple(found))
 
 
 def _rows(

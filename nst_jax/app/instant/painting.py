@@ -17,7 +17,7 @@ import numpy as np
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
 from nst_jax.app.batch import results
-from nst_jax.app.controls import mask_of, numbers_of
+from nst_jax.app.controls import numbers_of, protect_roles, union_of_masks
 from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row, network_key
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import dpi_of, resized_alpha
@@ -148,9 +148,11 @@ class _Inputs:
             return None  # opacities are used only to choose the pixels from which colours are taken
         protect = None
         if row.protect is not None:
-            assert row.mask is not None
-            read = _read_unchanged(row.protect.mask, row.mask, "protect")
-            protect = Protect(mask_of(read, "protect"), row.protect.amount)
+            read = [
+                _read_unchanged(path, seen, "protect")
+                for path, seen in zip(row.protect.masks, row.masks, strict=True)
+            ]
+            protect = Protect(union_of_masks(read, "protect"), row.protect.amount)
         return checked_controls(
             content.image.shape[:2],
             style.shapes,
@@ -334,8 +336,9 @@ def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork)
         facts["colors"] = job.colors
     if job.realism:
         facts["realism"] = job.realism
-    if row.mask is not None:
-        facts["inputs"]["protect"] = {"name": row.mask.name, "digest": row.mask.digest}
+    if row.protect is not None:
+        for role, mask in zip(protect_roles(row.protect), row.masks, strict=True):
+            facts["inputs"][role] = {"name": mask.name, "digest": mask.digest}
         facts |= numbers_of((), row.protect)
     if style.names:
         return facts | {"styles": dict(zip(style.names, style.shares, strict=True))}

@@ -123,9 +123,11 @@ _controls = all_of(
     look(
         "--protect",
         type=parsing.ProtectType(),
+        multiple=True,
+        callback=parsing.join_protect,
         metavar="MASK[:AMOUNT]",
         help="part of the content that stays as it is, white in MASK; AMOUNT from 0 to 1 (default: 1, "
-        "which keeps its pixels)",
+        "which keeps its pixels). May be repeated with the same AMOUNT",
     ),
 )
 
@@ -473,6 +475,7 @@ batch = all_of(
     _contents,
     _styles_of_batch,
     _wanted,
+    _style_fine,
     _controls_of_batch,
     _files_of_batch,
     _overwrite_finished,
@@ -494,6 +497,7 @@ batch = all_of(
 sweep = all_of(
     _pictures,
     _axes,
+    _style_fine,
     recipe(f"{SWEEP_RECIPE}; a ratio refers to the losses of this recipe", SWEEP_RECIPE),
     weights_of_terms(NUMBERS),
     strength,

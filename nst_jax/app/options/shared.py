@@ -101,9 +101,11 @@ def realism(default: str) -> Decorator:
 protect_each = look(
     "--protect",
     type=parsing.ProtectType(),
+    multiple=True,
+    callback=parsing.join_protect,
     metavar="MASK[:AMOUNT]",
     help="part of every content that stays as it is, as in `stylize`; MASK is one picture, or a folder "
-    "with a mask for each content, of its name",
+    "with a mask for each content, of its name. May be repeated with the same AMOUNT",
 )
 
 quality = look(

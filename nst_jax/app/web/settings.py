@@ -405,8 +405,7 @@ def _parsed(command: click.Command, words: Sequence[str], folder: Path) -> dict[
     ]
     chosen["output"] = folder / chosen["output"]
     if chosen["protect"] is not None:
-        mask = folder / chosen["protect"].mask
-        chosen["protect"] = chosen["protect"]._replace(mask=mask)
+        chosen["protect"] = chosen["protect"].with_masks(lambda path: folder / path)
     chosen["begun"] = time.perf_counter()
     return chosen
 
