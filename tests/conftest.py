@@ -46,6 +46,11 @@ MAPS = Path("/proc/self/maps")  # one line for each piece of memory that is mapp
 MOST_MAPS = 30_000
 
 
+def pytest_collection_finish(session):
+    """Keep the garbage collector off what lives as long as the process: modules, tests, wrappers."""
+    gc.freeze()
+
+
 def pytest_runtest_teardown(item, nextitem):
     """Drop compiled programs between two modules if a process has mapped much memory."""
     if nextitem is not None and nextitem.module is item.module:

@@ -62,10 +62,16 @@ CASES = {
     "a last tile without rows": ((130, 40), {"tile": 32}),
 }
 QUICK = ("in tiles",)
+REPEATED = ("odd sides kept by the pooling",)  # the other poolings keep odd sides, too
 
 
 @pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+    "name",
+    [
+        *QUICK,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in CASES if n not in QUICK + REPEATED),
+        *(pytest.param(n, marks=pytest.mark.long) for n in REPEATED),
+    ],
 )
 def test_bands_give_the_losses_of_the_whole_picture(name, params64, x64):
     shape, changes = CASES[name]

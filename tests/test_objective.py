@@ -70,7 +70,17 @@ FORMULAS = {
 
 # Whose whole runs are compared with independent code elsewhere; `tf-tv` but for its variation.
 COVERED = {"gatys-pytorch", "tf", "tf-tv", "coursera-tf2"}
-CASES = [pytest.param(n, marks=pytest.mark.slow) if n in COVERED else n for n in FORMULAS]
+REPEATED = {"gatys-pytorch", "tf"}  # `gram` and `tf-tv` have the same losses, and variation besides
+
+
+def cost_of(name):
+    """Return the marks of a preset's tests."""
+    if name in REPEATED:
+        return [pytest.mark.long]
+    return [pytest.mark.slow] if name in COVERED else []
+
+
+CASES = [pytest.param(name, marks=cost_of(name)) for name in FORMULAS]
 
 
 @pytest.fixture(scope="module", params=CASES)

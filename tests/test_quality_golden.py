@@ -58,13 +58,13 @@ def check(found, picture, entry, *, rtol=1e-6):
         assert_allclose(picture[::2, ::2], decoded(entry["picture"]), rtol=0, atol=rtol)
 
 
-def run(params, recipe, content, style, start):
-    """Return field -> losses of the start and of the canvases after each update, and the result."""
+def run(params, recipe, content, style, start, count):
+    """Return field -> losses of the first `count` canvases, the start among them, and the last."""
     core = recipes.as_arrays(recipe.bare(), jnp.float64)
     content, style, start = (jnp.asarray(each, jnp.float64) for each in (content, style, start))
     targets = _measure(params, content, style, core)
-    state, history = _run(params, nst.init(start, core), targets, core, STEPS + 1)
-    losses = {field: getattr(history, field)[: STEPS + 1] for field in FIELDS}
+    state, history = _run(params, nst.init(start, core), targets, core, count)
+    losses = {field: getattr(history, field)[:count] for field in FIELDS}
     return losses, np.asarray(optimize.picture(state, core))
 
 
@@ -175,12 +175,14 @@ def test_sliced_wasserstein_is_the_source(params64, x64):
     entry, recipe = ENTRIES["sliced-wasserstein"], recipes.SLICED_WASSERSTEIN
     assert list(recipe.terms.style_layer_weights) == entry["layer_weights"]
     content, style = pixels("small content"), pixels("small style")
-    check(*run(params64, recipe, content, style, decoded(entry["start"])), entry)
+    start, count = decoded(entry["start"]), trusted(entry)  # later canvases are not compared
+    check(*run(params64, recipe, content, style, start, count), entry)
 
 
 def test_histogram_is_the_source(params64, x64):
     content, style = pixels("odd content"), pixels("odd style")
-    check(*run(params64, recipes.HISTOGRAM, content, style, content), ENTRIES["histogram"])
+    found = run(params64, recipes.HISTOGRAM, content, style, content, STEPS + 1)
+    check(*found, ENTRIES["histogram"])
 
 
 # --- The file -------------------------------------------------------------------------------------

@@ -322,23 +322,36 @@ def split_in(params, image, content, styles, recipe, given, split=None):
     return targets.style, *jax.value_and_grad(total, has_aux=True)(image)
 
 
-def test_tiles_and_bands_give_the_losses_of_the_whole_picture(params64, x64):
-    image, content, *styles = large_pictures()
-    given = all_controls(SHAPE, [style.shape[:2] for style in styles])
-    recipe = recipes.as_arrays(terms(DEEP, region_growth=1), jnp.float64)
-    arguments = (params64, image, content, styles, recipe, given)
-    whole = split_in(*arguments)
-    tiled = split_in(*arguments[:4], network(recipe, tile=32), given)
-    assert apart(*jax.tree.map(np.asarray, (whole, tiled))) < 1e-10
-    mesh = sharding.mesh_of(jax.devices()[:2], axis=sharding.BANDS)
-    split = bands.bands_of(mesh, SHAPE, recipe.network)
-    banded = split_in(*sharding.replicate(arguments, mesh), split)
-    assert apart(*jax.tree.map(np.asarray, (whole, banded))) < 1e-10
-    tiles = network(recipe, tile=32)
-    split = bands.bands_of(mesh, SHAPE, tiles.network)
-    arguments = (params64, image, content, styles, tiles, given)
-    both = split_in(*sharding.replicate(arguments, mesh), split)
-    assert apart(*jax.tree.map(np.asarray, (whole, both))) < 1e-10
+@pytest.fixture(scope="module")
+def of_the_whole(params64):
+    """Return the arguments of `split_in` for the whole picture, and what it returns."""
+    with small.double():
+        image, content, *styles = large_pictures()
+        given = all_controls(SHAPE, [style.shape[:2] for style in styles])
+        recipe = recipes.as_arrays(terms(DEEP, region_growth=1), jnp.float64)
+        arguments = (params64, image, content, styles, recipe, given)
+        return arguments, jax.tree.map(np.asarray, split_in(*arguments))
+
+
+# Tiles in bands cut both ways; `test_region_runs.py` paints in tiles alone and in bands alone.
+@pytest.mark.parametrize(
+    ("tile", "banded"),
+    [
+        (32, True),
+        *(pytest.param(*cut, marks=pytest.mark.long) for cut in ((32, False), (0, True))),
+    ],
+    ids=["tiles in bands", "tiles", "bands"],
+)
+def test_tiles_and_bands_give_the_losses_of_the_whole_picture(tile, banded, of_the_whole, x64):
+    (params, image, content, styles, recipe, given), whole = of_the_whole
+    arguments = (params, image, content, styles, network(recipe, tile=tile), given)
+    split = None
+    if banded:
+        mesh = sharding.mesh_of(jax.devices()[:2], axis=sharding.BANDS)
+        split = bands.bands_of(mesh, SHAPE, arguments[4].network)
+        arguments = sharding.replicate(arguments, mesh)
+    found = jax.tree.map(np.asarray, split_in(*arguments, split))
+    assert apart(whole, found) < 1e-10
 
 
 def test_another_mask_weight_or_amount_compiles_nothing(params):
