@@ -86,11 +86,11 @@ class Contestant(NamedTuple):
         return network.precision_on(jax.default_backend()).name
 
     @property
-    def parties(self) -> dict[str, str]:
-        """The raters that favour the contestant, with reasons; see `nst.raters.parties`."""
+    def biased_raters(self) -> dict[str, str]:
+        """The raters that favour the contestant, with reasons; see `nst.raters.biased_raters`."""
         if self.recipe is None:
             return {"style_vector": "it paints by the very vector"}
-        return nst.raters.parties(self.recipe)
+        return nst.raters.biased_raters(self.recipe)
 
 
 @functools.cache

@@ -91,7 +91,7 @@ def measure(plan: Plan) -> Findings:
         "pictures were kept, with their seconds, compiled before"
         if kept
         else "seconds are those of `paint`, compiled before",
-        "a rater marked * is judge and party: what it measures is near to what the recipe minimises",
+        "a rater marked * is biased: what it measures is near to what the recipe minimises",
         "compare figures of one pair and canvas only; docs/raters.md says what they can tell",
         *left_out,
     ]
@@ -254,7 +254,7 @@ def _row(
         "recipes": {
             name: {
                 **{key: value for key, value in one.facts.items() if key != "crop"},
-                "parties": everyone[name].parties,
+                "parties": everyone[name].biased_raters,
                 "ratings": rate(one.image, content, style),
             }
             for name, one in painted.items()

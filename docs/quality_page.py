@@ -42,8 +42,8 @@ quality` measures; [raters.md](raters.md) says what each rater can tell. Numbers
 rater knows of objects, of strokes that hang together, or of beauty.
 
 In every table, figures are means over the pairs that a recipe painted. For a recipe that did not paint
-all pairs, the line below it has `default` on the same pairs. A star marks a judge that is also party:
-the recipe minimises nearly what the rater measures. The anchors at the end are the photograph itself,
+all pairs, the line below it has `default` on the same pairs. A star marks a biased rater: the recipe
+minimises nearly what the rater measures. The anchors at the end are the photograph itself,
 and the style picture, or a part of it with the shape of the canvas.
 """
 

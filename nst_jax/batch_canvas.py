@@ -16,6 +16,7 @@ from nst_jax import correspondence, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
+from nst_jax.batch_members import Member
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images import on_host
@@ -37,21 +38,6 @@ Axes: TypeAlias = tuple[int | None, ...]
 
 # The (height, width) of each canvas, for canvases that lie at the top left of larger arrays.
 RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
-
-
-class Member(NamedTuple):
-    """One picture of a batch."""
-
-    place: int  # index of the picture in the batch, and so in the result
-    # Index of its content in the batch's list of contents. Members with the same index share the
-    # features of the content.
-    content: int
-    # Index of its style picture, or of its list of blended style pictures. Members with the same index
-    # share the statistics of these pictures. If the recipe gives styles the colours of the content, one
-    # style becomes a different picture for each content, and gets a different index for each.
-    style: int
-    prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
-    key: Array  # random key, used if the first canvas has noise
 
 
 class BatchWeights(NamedTuple):

@@ -10,8 +10,18 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batch_canvas, batches, controls, images, optimizers, prepare, recipes, vgg
-from nst_jax.app.batch import groups, local
+from nst_jax import (
+    batch_canvas,
+    batch_members,
+    batch_plans,
+    controls,
+    images,
+    optimizers,
+    prepare,
+    recipes,
+    vgg,
+)
+from nst_jax.app.batch import groups, introduction
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
@@ -83,9 +93,9 @@ def test_contents_of_a_generator_and_a_plan_of_many(params, styles):
         nst.stylize_many(params, pictures, styles, plan=plan, bucket=48)
     small_plan = nst.plan((32, 24), (40, 33), recipe=recipe.replace(size=32), pictures=2, bucket=32)
     with pytest.raises(ValueError, match="^`plan`: picture 0 (needs|has) "):
-        batches.check_run_in_plan(small_plan, 0, RUNS[0], controlled=False)
+        batch_plans.check_run_in_plan(small_plan, 0, RUNS[0], controlled=False)
     with pytest.raises(ValueError, match="`plan`: picture 1 has .* updates at its scales"):
-        batches.check_run_in_plan(plan, 1, RUNS[0][1:], controlled=False)
+        batch_plans.check_run_in_plan(plan, 1, RUNS[0][1:], controlled=False)
     one_shape = nst.plan((48, 48), (40, 33), recipe=recipe, pictures=2, bucket="auto")
     assert not one_shape.in_bucket and one_shape.pictures == 2
 
@@ -112,7 +122,7 @@ def test_by_cost_pictures_of_one_shape_are_painted_as_without_a_bucket(params, s
 
 def test_by_cost_what_no_bucket_holds_fills_its_arrays(params):
     members = [
-        batch_canvas.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
+        batch_members.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
         for index, run in enumerate(RUNS)
     ]
     controlled = members[0].prepared._replace(controls=object())
@@ -122,7 +132,7 @@ def test_by_cost_what_no_bucket_holds_fills_its_arrays(params):
         (mixed, two_scales(), [(False, (0,)), (True, (1, 2))]),
         (members, two_scales(recipes.HISTOGRAM), [(False, (0,)), (False, (1,)), (False, (2,))]),
     ):
-        plans = batches.plan_by_cost(some, recipe)
+        plans = batch_plans.plan_by_cost(some, recipe)
         found = [(plan.in_bucket, tuple(one.place for one in own)) for plan, own in plans]
         assert found == expected
 
@@ -323,7 +333,7 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
     (one,) = {group.arrays for group in groups.form_groups(entries, "cpu", bucket="auto")}
     assert [scale.shape for scale in one] == [(32, 32), (48, 48)]  # by cost it is the same
-    assert local._bucket_words(formed, len(local._programs_of(formed))).startswith(
+    assert introduction._bucket_words(formed, len(groups.programs_of(formed))).startswith(
         "12 shapes in arrays of 48x48 px: 1 program for each scale; 30% more pixels"
     )
 
@@ -332,7 +342,7 @@ def test_programs_are_counted_by_the_sizes_of_chunks():
     """By hand: of 7 pictures at most 3 at once are 3 + 3 + 1, of 8 pictures 2 + 2 + 2 + 2."""
     for count, chunk, expected in ((8, None, {8}), (8, 8, {8}), (7, 3, {3, 1}), (8, 3, {2})):
         group = groups.Group(tuple(entry(number, (48, 40)) for number in range(count)), ())
-        found = local._programs_of([group], chunk)
+        found = groups.programs_of([group], chunk)
         assert {key[2] for key in found} == expected and set(found.values()) == {2}
 
 
@@ -344,7 +354,7 @@ def test_a_loss_that_matches_has_programs_for_each_shape_of_style():
             parts.append(
                 groups.Group((entry(0, (64, 48))._replace(recipe=recipe, scales=scales),), ())
             )
-        assert len(local._programs_of(parts)) == expected
+        assert len(groups.programs_of(parts)) == expected
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import _checks, _files, images, optimizers, painting, prepare, recipes, weights
 from nst_jax.app import arguments, cli, messages, parsing, progress
-from nst_jax.app.batch import groups, local
+from nst_jax.app.batch import groups, results
 from nst_jax.app.options import base
 from nst_jax.feed_forward import styles26
 from nst_jax.recipes import sizes
@@ -447,7 +447,7 @@ def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
 
     monkeypatch.setattr(recipes, "named", fail)
     assert call("recipes", "show", "tiny") == (1, "", f"nst-jax: error: {text}\n")
-    assert local.message_of(error) in {text.replace("`--size`", "size"), type(error).__name__}
+    assert results.message_of(error) in {text.replace("`--size`", "size"), type(error).__name__}
 
 
 def test_a_platform_that_is_not_there_is_named(call, monkeypatch):

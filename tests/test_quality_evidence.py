@@ -51,8 +51,8 @@ def test_contestants_are_recipes_with_their_own_updates_or_others():
     assert (own.recipe.descent.steps, fewer.recipe.descent.steps) == (520, 30)
     assert gallery.contestant("gram", steps=7).recipe.descent.steps == 7
     assert gallery.contestant("instant").recipe is None
-    assert set(gallery.contestant("instant").parties) == {"style_vector"}
-    assert set(gallery.contestant("strotss").parties) == {
+    assert set(gallery.contestant("instant").biased_raters) == {"style_vector"}
+    assert set(gallery.contestant("strotss").biased_raters) == {
         "gram", "wasserstein", "self_similarity", "palette"
     }  # fmt: skip
 

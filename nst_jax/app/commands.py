@@ -26,7 +26,7 @@ from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
 from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
-from nst_jax.app.batch import groups, local, on_ray, results, rows
+from nst_jax.app.batch import groups, local, on_ray, recording, results, rows
 from nst_jax.app.batch import job as batch_job
 from nst_jax.app.chosen_options import (
     Chosen,
@@ -381,7 +381,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         rest, finished = batch_job.unfinished(job, info)
         raise_on_interrupt()
         runner = on_ray.paint_on_ray if with_ray else local.paint_here
-        ending = local.run_batch(loaded, info, job, rest, finished, runner, display)
+        ending = recording.run_batch(loaded, info, job, rest, finished, runner, display)
     records = ending.records
     _print_failures(records, job.listing)
     if ending.problem:

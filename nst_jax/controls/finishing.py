@@ -28,9 +28,9 @@ COLORS = ("style", "content", "luminance", "content-after", "palette")
 RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
-# A picture of more than `MOST_PIXELS` pixels is filtered in strips of rows, to save memory: while it
+# A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory: while it
 # runs, the filter keeps about `FILTER_NUMBERS` float32 numbers for each pixel.
-MOST_PIXELS, FILTER_NUMBERS = 2**19, 90
+STRIP_PIXELS, FILTER_NUMBERS = 2**19, 90
 
 
 def recolors(colors: str) -> bool:
@@ -139,7 +139,7 @@ def rows_at_once(height: int, width: int) -> int:
 
     These are all rows of the picture if it is small.
     """
-    return min(height, max(2 * filter_radius(height, width), MOST_PIXELS // width))
+    return min(height, max(2 * filter_radius(height, width), STRIP_PIXELS // width))
 
 
 def filter_memory(height: int, width: int) -> int:

@@ -17,10 +17,10 @@ from jax.sharding import Mesh
 from nst_jax import images, prepare, provenance, recipes
 from nst_jax.app import arguments, outputs
 from nst_jax.app import controls as controlling
-from nst_jax.app.batch import groups, results, rows
+from nst_jax.app.batch import groups, manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
 from nst_jax.app.batch.groups import Entry, region_styles_of
-from nst_jax.app.batch.rows import ManifestRow, naming_row
+from nst_jax.app.batch.manifests import ManifestRow, naming_row
 from nst_jax.app.job import Job
 from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import toml
@@ -139,7 +139,7 @@ def record_of(
     own = zip(terms.tap_styles, every[len(names) :], strict=True)
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
-    styles = rows.SEPARATOR.join([*names, *(f"{tap}={name}" for tap, name in own)])
+    styles = manifests.SEPARATOR.join([*names, *(f"{tap}={name}" for tap, name in own)])
     files = what.number, str(what.content), styles, str(what.output)
     return results.Record(*files, status, error, **fields)
 
