@@ -245,6 +245,7 @@ def _row(
     content, style = _pictures(plan, pair, size)
     shape = nst.recipes.sizes.LongEdge(size).shape(*content.shape[:2])
     held = gallery.anchors(content, style, shape)
+    click.echo(f"  rating {', '.join(painted)} of {':'.join(pair)} at {size} px", err=True)
     return {
         "pair": list(pair),
         "size": list(shape),
