@@ -12,7 +12,8 @@ belongs in another folder, and whoever judges does not see it.
 Verdicts are a JSON object: for each sheet that was judged its labels from best to worst, such as
 `{"sheet-01": ["C", "A", "B"]}`. With several judges, `--verdicts` is given for each. `count` counts how
 often each contestant was first, and how often each was placed before each other one, and writes that
-into the record of the case, too, with the text of `--judges`, which says who judged.
+into the record of the case, too, with the text of `--judges`, which says who judged. A record keeps the
+counts of several comparisons.
 """
 
 import json
@@ -45,6 +46,8 @@ def lay_out(
     pictures: Path | None,
     *,
     names: Sequence[str] = (),
+    crop: str | None = None,
+    cell: int = CELL,
     seed: int = 0,
 ) -> tuple[dict[str, Any], Json]:
     """Return the sheets by name, and the key.
@@ -55,6 +58,8 @@ def lay_out(
       size: longer side of the pictures, in pixels.
       pictures: folder of contents and styles beside the samples.
       names: the contestants; empty means all.
+      crop: the ratio to which content and style were cropped, such as `4:3`; None means not at all.
+      cell: longer side of each picture on a sheet, in pixels.
       seed: of the shuffling.
 
     Raises:
@@ -78,14 +83,19 @@ def lay_out(
     shuffled = [list(found)[index] for index in random.permutation(len(found))]
     for number, pair in enumerate(shuffled, 1):
         painted, named = found[pair]
-        originals = [gallery.found(name, pictures) for name in pair]
+        originals = [gallery.prepared(gallery.found(name, pictures), size, crop) for name in pair]
         drawn[f"sheet-{number:02}"] = nst.images.sheets.captioned(
             [*originals, *(one.image for one in painted.values())],
             ["the photograph", "the style", *painted],
             columns=max(2, -(-(len(painted) + 2) // 2)),
-            cell=CELL,
+            cell=cell,
         )
-        key[f"sheet-{number:02}"] = {"pair": list(pair), "size": size, "pictures": named}
+        key[f"sheet-{number:02}"] = {
+            "pair": list(pair),
+            "size": size,
+            "crop": crop,
+            "pictures": named,
+        }
     return drawn, key
 
 
@@ -103,7 +113,7 @@ def count(key: Mapping[str, Json], *judges: Mapping[str, Sequence[str]]) -> Json
       `sheets`: number of sheets that were judged. `verdicts`: number of verdicts. `first`: for each
       contestant in how many verdicts it was first, and in how many it was. `before`: for each two
       contestants, in how many verdicts the first was placed before the second, and in how many both
-      were.
+      were. `sizes`: longer sides of the canvases that were judged.
 
     Raises:
       ValueError: for an unknown sheet, and for labels that are not those of the sheet.
@@ -126,6 +136,7 @@ def count(key: Mapping[str, Json], *judges: Mapping[str, Sequence[str]]) -> Json
         present.update(order)
         before.update(combinations(order, 2))
     return {
+        "sizes": sorted({key[sheet]["size"] for sheet, _ in verdicts}),
         "sheets": len({sheet for sheet, _ in verdicts}),
         "verdicts": len(verdicts),
         "first": {name: [first[name], present[name]] for name in sorted(present)},
@@ -136,6 +147,15 @@ def count(key: Mapping[str, Json], *judges: Mapping[str, Sequence[str]]) -> Json
             if before[one, other] + before[other, one]
         },
     }
+
+
+def with_counts(counts: Sequence[Json], new: Json) -> list[Json]:
+    """Return counts with new ones, which replace those of the same contestants, sizes and judges."""
+
+    def what(one: Json) -> tuple[Any, ...]:
+        return sorted(one["first"]), one["sizes"], one["judges"]
+
+    return [*(one for one in counts if what(one) != what(new)), new]
 
 
 # --- Commands -------------------------------------------------------------------------------------
@@ -156,6 +176,8 @@ def main() -> None:
 @click.option("--pair", "texts", multiple=True, help="CONTENT:STYLE; default: all that are kept.")
 @click.option("--recipe", "names", multiple=True, help="A contestant; default: all that are kept.")
 @click.option("--size", default=256, help="Longer side of the pictures, in pixels.")
+@click.option("--crop", help="The ratio to which content and style were cropped, such as 4:3.")
+@click.option("--cell", default=CELL, help="Longer side of each picture on a sheet, in pixels.")
 @click.option("--seed", default=0, help="Of the shuffling; the judge should not know it.")
 def lay_out_command(
     keep: Path,
@@ -165,13 +187,17 @@ def lay_out_command(
     texts: tuple[str, ...],
     names: tuple[str, ...],
     size: int,
+    crop: str | None,
+    cell: int,
     seed: int,
 ) -> None:
     """Make the sheets and their key."""
     kept = Gallery(keep)
     try:
         pairs = [gallery.pair_of(text) for text in texts] or kept.pairs(size)
-        drawn, answers = lay_out(kept, pairs, size, pictures, names=names, seed=seed)
+        drawn, answers = lay_out(
+            kept, pairs, size, pictures, names=names, crop=crop, cell=cell, seed=seed
+        )
     except ValueError as error:
         raise click.ClickException(str(error)) from None
     if key.resolve().parent == folder.resolve():
@@ -211,8 +237,8 @@ def count_command(key: Path, files: tuple[Path, ...], record: Path | None, judge
         raise click.ClickException(str(error)) from None
     if record is not None:
         entry = json.loads(record.read_text("utf-8"))
-        found = {"blind": counts | {"judges": judges}}
-        record.write_text(json.dumps(entry | found, indent=1) + "\n", encoding="utf-8")
+        found = with_counts(entry.get("blind", []), counts | {"judges": judges})
+        record.write_text(json.dumps(entry | {"blind": found}, indent=1) + "\n", encoding="utf-8")
     for name, (wins, of) in counts["first"].items():
         click.echo(f"{name}: first in {wins} of {of} verdicts")
     for text, (wins, of) in counts["before"].items():

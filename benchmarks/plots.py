@@ -147,6 +147,15 @@ def _line(label: str, points: Iterable[tuple[float, Any]]) -> Line:
     return Line(label, x, *columns)
 
 
+def by_canvas(rows: Iterable[Json]) -> dict[str, list[Json]]:
+    """Return the rows of `quality` by longer side of the canvas and crop: `512px-4x3`, large first."""
+    found: dict[str, list[Json]] = {}
+    for row in sorted(rows, key=lambda row: -max(row["size"])):
+        crop = f"-{row['crop'].replace(':', 'x')}" if row.get("crop") else ""
+        found.setdefault(f"{max(row['size'])}px{crop}", []).append(row)
+    return found
+
+
 def front_panels(entry: Json) -> list[Panel]:
     """Return panels of style distance against content distance, one for each pair of a record.
 
@@ -177,7 +186,8 @@ def figures(entries: Iterable[Json]) -> tuple[dict[str, list[Panel]], list[str]]
         if entry["case"] == "gpu":  # a table of single measurements, of which no figure is drawn
             continue
         if entry["case"] == "quality":  # measured apart from the others, so none is missed
-            found[f"quality-{_kind(entry)}"] = front_panels(entry)
+            for name, rows in by_canvas(entry["rows"]).items():
+                found[f"quality-{name}-{_kind(entry)}"] = front_panels({"rows": rows})
             continue
         by_kind.setdefault(_kind(entry), {})[entry["case"]] = entry
     for kind, cases in by_kind.items():

@@ -23,6 +23,8 @@ QUESTION = "What raters say of the pictures of recipes, on one canvas"
 FULL = Plan(sizes=(256,), repeats=1, steps=0, pairs=3, recipes=("default", "gram", "gatys-pytorch"))
 QUICK = Plan(sizes=(96,), repeats=1, steps=2, recipes=("default", "gatys-pytorch"))
 
+LIKENESS = ("ssim", "self_similarity", "gradients")  # the raters of content
+
 Ratings = dict[str, float]
 Row = dict[str, Any]
 
@@ -37,7 +39,8 @@ def measure(plan: Plan) -> Findings:
 
     If the plan names a folder in which pictures are kept, those in it are not painted again, and all of
     them are rated, also those of contestants that the plan does not name. They may come from several
-    machines; each has its own facts. One that cannot be rated is named in a note.
+    machines; each has its own facts. One that cannot be rated is named in a note. Taps are chosen for
+    the recipes that the plan names, too, so that their pictures can be added later.
 
     If the plan names a record, its rows stay, but for pictures that are rated anew.
 
@@ -59,7 +62,7 @@ def measure(plan: Plan) -> Findings:
             left_out += _fill(kept, params, plan)
         entries = _entries_of(kept, plan, left_out)
     record = json.loads(plan.add_to.read_text("utf-8")) if plan.add_to else None
-    names = {name for painted in entries.values() for name in painted}
+    names = {*plan.recipes, *(name for painted in entries.values() for name in painted)}
     if record:
         names |= {name for row in record["rows"] for name in row["recipes"]}
     everyone = {name: gallery.contestant(name, plan.steps) for name in sorted(names)}
@@ -72,6 +75,12 @@ def measure(plan: Plan) -> Findings:
         _row(rate, taps, plan, pair, size, everyone, painted)
         for (pair, size), painted in entries.items()
     ]
+    for row in rows:
+        pair, size = (row["pair"][0], row["pair"][1]), max(row["size"])
+        for name, figures in row["recipes"].items():
+            sizes = [each for one, each in entries if one == pair and name in entries[one, each]]
+            if min(sizes) < size:
+                figures["reduced"] = _reduced(rate, plan, pair, min(sizes), name, entries, size)
     if record:
         old = merging.with_machines(record)
         if not merging.checked_anchors(old, rows):
@@ -236,6 +245,7 @@ def _row(
     content, style = _pictures(plan, pair, size)
     shape = nst.recipes.sizes.LongEdge(size).shape(*content.shape[:2])
     held = gallery.anchors(content, style, shape)
+    click.echo(f"  rating {', '.join(painted)} of {':'.join(pair)} at {size} px", err=True)
     return {
         "pair": list(pair),
         "size": list(shape),
@@ -250,6 +260,33 @@ def _row(
             }
             for name, one in painted.items()
         },
+    }
+
+
+def _reduced(
+    rate: Any,
+    plan: Plan,
+    pair: Pair,
+    size: int,
+    name: str,
+    entries: Mapping[tuple[Pair, int], Entries],
+    larger: int,
+) -> Row:
+    """Reduce a contestant's larger picture to the size of its smallest, rate it, and compare the two.
+
+    Returns:
+      `to`: the canvas. `ratings`: those of the reduced picture. `likeness`: the raters of content, with
+      the smallest picture in place of the photograph.
+    """
+    content, style = _pictures(plan, pair, size)
+    small, large = (entries[pair, each][name].image for each in (size, larger))
+    shape = small.shape[:2]
+    reduced = gallery.as_saved(nst.recipes.filters.antialiased(large, shape))
+    likeness = rate(reduced, small, style)
+    return {
+        "to": list(shape),
+        "ratings": rate(reduced, content, style),
+        "likeness": {rater: likeness[rater] for rater in LIKENESS},
     }
 
 

@@ -1,22 +1,25 @@
 """Write `quality.md`: what raters say of the recipes' pictures, and how often one is ahead of another.
 
     python -m docs.quality_page write                  # the page, from the record
-    python -m docs.quality_page draw --keep FOLDER     # its figures and sheets too; needs matplotlib
+    python -m docs.quality_page draw --keep FOLDER...  # its figures and sheets too; needs matplotlib
 
 The record is `benchmarks/results/quality-cpu.json`, written by `python -m benchmarks quality`. Sheets
-are drawn from the pictures that it kept in FOLDER, of pairs of the package's sample pictures only.
+are drawn from the pictures that were kept in the folders, only of pairs of the package's samples.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 import nst_jax as nst
-from benchmarks import plots
+from benchmarks import gallery, plots
 from benchmarks.gallery import Gallery
+from benchmarks.merging import with_machines
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 
@@ -26,6 +29,8 @@ RECORD = HERE.parent / "benchmarks" / "results" / "quality-cpu.json"
 OURS = "default"  # the recipe that the others are held against
 ENOUGH = 10  # pairs, below which the page warns that they are too few
 CELL = 256  # longer side of the pictures on a sheet, in pixels
+STRIP = 512  # longer side of the pictures that show one pair at several sizes, in pixels
+FRONT = "Distance of style vectors against 1 - SSIM, for each pair"
 
 Json = dict[str, Any]
 
@@ -35,9 +40,12 @@ What raters say of the pictures of recipes, on one canvas. This page is written 
 docs.quality_page` from [a record](../benchmarks/results/quality-cpu.json), which `python -m benchmarks
 quality` measures; [raters.md](raters.md) says what each rater can tell. Numbers do not decide alone: no
 rater knows of objects, of strokes that hang together, or of beauty.
-"""
 
-SECONDS = "processor_seconds"  # what the record calls the CPU seconds of a picture
+In every table, figures are means over the pairs that a recipe painted. For a recipe that did not paint
+all pairs, the line below it has `default` on the same pairs. A star marks a biased rater: the recipe
+minimises nearly what the rater measures. The anchors at the end are the photograph itself,
+and the style picture, or a part of it with the shape of the canvas.
+"""
 
 PROTOCOL = """## Blind sheets
 
@@ -79,61 +87,149 @@ def ahead(rows: Sequence[Json], one: str, other: str) -> tuple[int, int]:
 # --- The page -------------------------------------------------------------------------------------
 
 
-def page() -> str:
+def entry_of(path: Path = RECORD) -> Json:
+    """Return the record, in which each picture names its machine."""
+    entry: Json = json.loads(path.read_text("utf-8"))
+    return entry | {"rows": with_machines(entry)}
+
+
+def page(path: Path = RECORD) -> str:
     """Return the page as Markdown."""
-    entry = json.loads(RECORD.read_text("utf-8"))
+    entry = entry_of(path)
     rows = entry["rows"]
-    return "\n".join(
-        [
-            PREFACE,
-            _conditions(entry),
-            "## Recipe by rater\n",
-            _by_rater(rows),
-            "## Style against content\n",
-            _by_pair(rows),
-            "![Distance of style vectors against 1 - SSIM, for each pair](quality/quality-cpu.png)\n",
-            "## Counts\n",
-            _counts(rows),
-            _processor_times(rows),
-            _sheets(rows),
-            PROTOCOL,
-            _verdicts(entry),
-            _unmeasured(rows),
+    parts = [PREFACE, _raters(rows)]
+    for name, here in plots.by_canvas(rows).items():
+        parts += [
+            f"## {_canvas(here)}\n",
+            _conditions(here),
+            _machines(here),
+            _by_rater(here),
+            _by_pair(here),
+            f"![{FRONT}](quality/quality-{name}-cpu.png)\n",
+            _counts(here),
+            _sheets(name, here),
         ]
+    parts += [_sizes(rows), PROTOCOL, _verdicts(entry), _unmeasured(rows)]
+    return "\n".join(part for part in parts if part)
+
+
+def _canvas(rows: Sequence[Json]) -> str:
+    crop = rows[0].get("crop")
+    side = f"{max(rows[0]['size'])} px"
+    return f"{side}, pictures cropped to {crop}" if crop else f"{side}, whole pictures"
+
+
+def _raters(rows: Sequence[Json]) -> str:
+    taps = ", ".join(rows[0]["taps"])
+    return (
+        f"Gram matrices and Gaussians are compared at {taps}, which no recipe here reads. Pictures "
+        "were rounded to 8 bits before they were rated. All were rated on one CPU, wherever they were "
+        "painted.\n"
     )
 
 
-def _conditions(entry: Json) -> str:
-    rows, device = entry["rows"], entry["device"]
-    names = contestants(rows)
-    updates = {
-        name: sorted({row["recipes"][name]["updates"] for row in pairs_of(rows, name)})
-        for name in names
-    }
+def _conditions(rows: Sequence[Json]) -> str:
     made = ", ".join(
-        f"`{name}` ({'a single pass' if counts == [0] else ' to '.join(map(str, counts)) + ' updates'})"
-        for name, counts in updates.items()
-    )
-    commits = sorted(
-        {one["commit"][:7] for row in rows for one in row["recipes"].values() if one["commit"]}
+        f"`{name}` ({_updates(pairs_of(rows, name), name)})" for name in contestants(rows)
     )
     sizes = ", ".join(sorted({"x".join(map(str, row["size"])) for row in rows}))
-    return (
-        f"Measured: {len(rows)} pairs, the longer side of content and style at "
-        f"{max(rows[0]['size'])} px (canvases of {sizes} px, height first), by {made}. Pictures were "
-        f"rounded to 8 bits before they were rated. Float32 on a CPU ({device['processor']}), commits "
-        f"{', '.join(commits)}. The cores did other work as well, which does not change a picture, so "
-        "seconds on the clock are not given here; [speed.md](speed.md) has some. "
-        f"{entry['notes'][0]}.\n"
+    cropped = (
+        f" Of every picture, content or style, the largest part in the middle with the sides "
+        f"{rows[0]['crop']} is taken, and resized to the canvas."
+        if rows[0].get("crop")
+        else ""
     )
+    return (
+        f"{len(rows)} pairs, the longer side of content and style at {max(rows[0]['size'])} px (height "
+        f"and width of the canvas: {sizes} px), by {made}.{cropped}\n"
+    )
+
+
+def _updates(rows: Sequence[Json], name: str) -> str:
+    counts = sorted({row["recipes"][name]["updates"] for row in rows})
+    return "a single pass" if counts == [0] else f"{' to '.join(map(str, counts))} updates"
+
+
+# --- Machines and seconds -------------------------------------------------------------------------
+
+
+def machine(one: Json) -> str:
+    """Return the machine of a picture in words: its device, and the precision if that is known."""
+    device = one["device"]
+    is_cpu = device["platform"] == "cpu"
+    name = f"CPU ({device['processor']}, {device['cores']} cores)" if is_cpu else device["kind"]
+    precision = one.get("precision") or ("float32" if is_cpu else "")
+    return f"{name}, {precision}" if precision else name
+
+
+def seconds(found: Iterable[Json], *, alone: bool) -> list[float]:
+    """Return the seconds of pictures that were painted alone on a device, or else beside others."""
+    return [
+        one["seconds"]["median"]
+        for one in found
+        if "seconds" in one and (one.get("at_once", 1) == 1) == alone
+    ]
+
+
+def _machines(rows: Sequence[Json]) -> str:
+    lines = [
+        "| recipe | painted on | pairs | seconds | seconds, beside others | CPU seconds |"
+        f" CPU seconds of `{OURS}` on the same pairs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in contestants(rows):
+        groups: dict[str, list[Json]] = {}
+        for row in pairs_of(rows, name):
+            groups.setdefault(machine(row["recipes"][name]), []).append(row)
+        for where, here in groups.items():
+            found = [row["recipes"][name] for row in here]
+            alone, beside = (seconds(found, alone=one) for one in (True, False))
+            at_once = max((one.get("at_once", 1) for one in found), default=1)
+            cells = [
+                _mean_of(alone, len(here)),
+                _mean_of(beside, len(here), f"; {at_once} at once"),
+                *_processor_seconds(here, name),
+            ]
+            lines.append(f"| `{name}` | {where} | {len(here)} | {' | '.join(cells)} |")
+    return (
+        "Mean seconds of a picture, without compiling. Pictures that several processes painted on one "
+        "device at the same time took longer than they take alone. CPU seconds are summed over the "
+        "cores; other work on the cores raises them, so that ratios are what to compare.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+def _mean_of(found: Sequence[float], of: int, more: str = "") -> str:
+    if not found:
+        return ""
+    some = "" if len(found) == of else f"{len(found)} of {of} pairs"
+    note = (some + more).removeprefix("; ")
+    return f"{fmean(found):.3g}" + (f" ({note})" if note else "")
+
+
+def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
+    """Return the mean CPU seconds of a contestant, and of ours, on pairs that both painted on CPUs."""
+    timed = [
+        tuple(row["recipes"][one] for one in (name, OURS))
+        for row in rows
+        if all(_on_cpu(row["recipes"].get(one)) for one in (name, OURS))
+    ]
+    if not timed:
+        return "", ""
+    theirs, ours = (fmean(one[place]["processor_seconds"] for one in timed) for place in (0, 1))
+    return f"{theirs:.3g}", f"{ours:.3g}"
+
+
+def _on_cpu(one: Json | None) -> bool:
+    return one is not None and one["device"]["platform"] == "cpu" and "processor_seconds" in one
+
+
+# --- Tables ---------------------------------------------------------------------------------------
 
 
 def _by_rater(rows: Sequence[Json]) -> str:
     lines = [
-        "Means over the pairs that a recipe painted. For a recipe that did not paint all of them, the "
-        f"line below has `{OURS}` on the same pairs. A star marks a biased rater: the "
-        "recipe minimises nearly what the rater measures. The last two lines are the anchors: the "
-        "photograph unchanged, and a part of the style picture.\n",
         f"| recipe | pairs | {' | '.join(RATERS)} |",
         "|" + "---|" * (len(RATERS) + 2),
         f"| better is | | {' | '.join(_better(name) for name in RATERS)} |",
@@ -141,11 +237,13 @@ def _by_rater(rows: Sequence[Json]) -> str:
     for name in contestants(rows):
         painted = pairs_of(rows, name)
         lines.append(_means(f"`{name}`", painted, name))
-        if len(painted) < len(rows) and name != OURS:
-            lines.append(_means(f"`{OURS}` on these", pairs_of(painted, OURS), OURS))
-    for anchor in rows[0]["anchors"]:
-        cells = [f"{fmean(row['anchors'][anchor][rater] for row in rows):.3f}" for rater in RATERS]
-        lines.append(f"| {anchor} | {len(rows)} | {' | '.join(cells)} |")
+        both = pairs_of(painted, OURS)
+        if len(painted) < len(rows) and name != OURS and both:
+            lines.append(_means(f"`{OURS}` on these", both, OURS))
+    for anchor in dict.fromkeys(name for row in rows for name in row["anchors"]):
+        found = [row["anchors"][anchor] for row in rows if anchor in row["anchors"]]
+        cells = [f"{fmean(one[rater] for one in found):.3f}" for rater in RATERS]
+        lines.append(f"| {anchor} | {len(found)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -201,78 +299,137 @@ def _counts(rows: Sequence[Json]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _processor_times(rows: Sequence[Json]) -> str:
-    lines = [
-        "## Processor time\n",
-        "Mean CPU seconds of a picture, summed over the cores, without compiling; beside it those of "
-        f"`{OURS}` on the same pairs. Other work on the cores raises all of them: compare ratios.\n",
-        f"| recipe | pairs | CPU seconds | `{OURS}` on these | ratio |",
-        "|---|---|---|---|---|",
-    ]
-    for name in contestants(rows):
-        timed = [
-            row["recipes"]
-            for row in rows
-            if all(SECONDS in row["recipes"].get(one, {}) for one in (name, OURS))
-        ]
-        if timed and name != OURS:
-            theirs, ours = (fmean(one[each][SECONDS] for one in timed) for each in (name, OURS))
-            lines.append(
-                f"| `{name}` | {len(timed)} | {theirs:.3g} | {ours:.3g} | {theirs / ours:.2g} |"
-            )
-    if len(lines) == 4:
-        lines[1:] = ["Not measured.\n"]
-    return "\n".join(lines) + "\n"
-
-
 def free_pairs(rows: Sequence[Json]) -> list[Json]:
     """Return the rows of the pairs of sample pictures, whose pictures may be shown."""
     return [row for row in rows if all(name in nst.images.SAMPLES for name in row["pair"])]
 
 
-def _sheets(rows: Sequence[Json]) -> str:
+def _sheets(name: str, rows: Sequence[Json]) -> str:
+    """Show the sheets of a canvas, whose name in file names is given."""
+    free = free_pairs(rows)
+    if not free:
+        return ""
+    shown = "\n\n".join(f"![{', '.join(row['pair'])}](quality/{_sheet(name, row)})" for row in free)
+    return (
+        "The pairs of the package's sample pictures; pictures of the other pairs are not part of this "
+        f"project.\n\n{shown}\n"
+    )
+
+
+def _sheet(name: str, row: Json) -> str:
+    return f"{name}--{'--'.join(row['pair'])}.jpg"
+
+
+# --- One pair at several sizes --------------------------------------------------------------------
+
+
+def strips(rows: Sequence[Json]) -> dict[tuple[tuple[str, ...], str | None], list[Json]]:
+    """Return the rows of each pair of sample pictures that our recipe painted at several sizes."""
+    found: dict[tuple[tuple[str, ...], str | None], list[Json]] = {}
+    for row in sorted(pairs_of(free_pairs(rows), OURS), key=lambda row: max(row["size"])):
+        found.setdefault((tuple(row["pair"]), row.get("crop")), []).append(row)
+    return {key: here for key, here in found.items() if len(here) > 1}
+
+
+def _sizes(rows: Sequence[Json]) -> str:
+    lines = []
+    for name in contestants(rows):
+        by_size: dict[tuple[int, int], list[Json]] = {}
+        for row in pairs_of(rows, name):
+            if "reduced" in row["recipes"][name]:
+                small = max(row["recipes"][name]["reduced"]["to"])
+                by_size.setdefault((max(row["size"]), small), []).append(row)
+        for (large, small), here in sorted(by_size.items()):
+            lines.append(_reduced_line(rows, name, large, small, here))
+    if not lines:
+        return ""
     shown = "\n\n".join(
-        f"![{', '.join(row['pair'])}](quality/{'--'.join(row['pair'])}.jpg)"
-        for row in free_pairs(rows)
+        f"![{', '.join(pair)} by `{OURS}` at {', '.join(str(max(row['size'])) for row in here)} px]"
+        f"(quality/{_strip(pair)})"
+        for (pair, _), here in strips(rows).items()
     )
     return (
-        "## Sheets\n\nThe pairs of the package's sample pictures; pictures of the other pairs are not "
-        f"part of this project.\n\n{shown}\n"
+        "## The same picture at any size\n\n"
+        "A large picture is reduced to the canvas of the small one by the same recipe, and rated "
+        "there. If strokes grow with the canvas, both look alike and have like figures. The last three "
+        "columns rate the reduced picture with the small one in place of the photograph.\n\n"
+        "| recipe | large, small | pairs | style_vector of the small | of the reduced | "
+        "ssim of the small | of the reduced | ssim of both | self_similarity of both | "
+        "gradients of both |\n"
+        "|---|---|---|---|---|---|---|---|---|---|\n" + "\n".join(lines) + f"\n\n{shown}\n"
     )
+
+
+def _reduced_line(
+    rows: Sequence[Json], name: str, large: int, small: int, here: Sequence[Json]
+) -> str:
+    beside = {
+        (tuple(row["pair"]), row.get("crop")): row["recipes"][name]["ratings"]
+        for row in pairs_of(rows, name)
+        if max(row["size"]) == small
+    }
+    reduced = [row["recipes"][name]["reduced"] for row in here]
+    before = [beside[tuple(row["pair"]), row.get("crop")] for row in here]
+    cells = []
+    for rater in ("style_vector", "ssim"):
+        cells.append(fmean(one[rater] for one in before))
+        cells.append(fmean(one["ratings"][rater] for one in reduced))
+    cells += [
+        fmean(one["likeness"][rater] for one in reduced)
+        for rater in ("ssim", "self_similarity", "gradients")
+    ]
+    figures = " | ".join(f"{value:.3f}" for value in cells)
+    return f"| `{name}` | {large}, {small} px | {len(here)} | {figures} |"
+
+
+def _strip(pair: Sequence[str]) -> str:
+    return f"sizes--{'--'.join(pair)}.jpg"
+
+
+# --- What eyes said, and what is not measured -----------------------------------------------------
 
 
 def _verdicts(entry: Json) -> str:
-    counts = entry.get("blind")
-    if counts is None:
-        return "Sheets of this record were not judged yet.\n"
-    by = f" by {counts['judges']}" if counts["judges"] else ""
-    lines = [
-        f"{counts['sheets']} sheets of this record were judged{by}: {counts['verdicts']} verdicts.\n",
-        "| | verdicts |",
-        "|---|---|",
-    ]
-    lines += [
-        f"| `{name}` first | {wins} of {of} |" for name, (wins, of) in counts["first"].items()
-    ]
-    lines += [f"| {text} | {wins} of {of} |" for text, (wins, of) in counts["before"].items()]
-    return "\n".join(lines) + "\n"
+    blocks = []
+    for counts in entry.get("blind", []):
+        by = f" by {counts['judges']}" if counts["judges"] else ""
+        sizes = ", ".join(map(str, counts["sizes"]))
+        lines = [
+            f"{counts['sheets']} sheets at {sizes} px were judged{by}: {counts['verdicts']} "
+            "verdicts.\n",
+            "| | verdicts |",
+            "|---|---|",
+        ]
+        lines += [
+            f"| `{name}` first | {wins} of {of} |" for name, (wins, of) in counts["first"].items()
+        ]
+        if len(counts["first"]) > 2:
+            lines += [
+                f"| {text} | {wins} of {of} |" for text, (wins, of) in counts["before"].items()
+            ]
+        blocks.append("\n".join(lines) + "\n")
+    return "\n".join(blocks) or "Sheets of this record were not judged yet.\n"
 
 
 def _unmeasured(rows: Sequence[Json]) -> str:
-    few = ", ".join(
-        f"`{name}` on {len(rows) - len(pairs_of(rows, name))} of {len(rows)} pairs"
-        for name in contestants(rows)
-        if len(pairs_of(rows, name)) < len(rows)
-    )
+    parts = ["## What is not measured\n"]
+    for here in plots.by_canvas(rows).values():
+        few = ", ".join(
+            f"`{name}` on {len(here) - len(pairs_of(here, name))}"
+            for name in contestants(rows)
+            if len(pairs_of(here, name)) < len(here)
+        )
+        if len(here) < ENOUGH:
+            parts.append(f"- {_canvas(here)}: {len(here)} pairs decide nothing.")
+        if few:
+            parts.append(f"- {_canvas(here)}, of {len(here)} pairs: {few}.")
+    everywhere = [one for row in rows for one in row["recipes"].values()]
+    if not any(one["device"]["platform"] != "cpu" for one in everywhere):
+        parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")
     absent = ", ".join(f"`{name}`" for name in nst.recipes.PRESETS if not pairs_of(rows, name))
-    parts = [
-        "## What is not measured\n",
-        *([f"- More pairs: {len(rows)} decide nothing."] if len(rows) < ENOUGH else []),
-        f"- Canvases of other sizes than {max(rows[0]['size'])} px.",
-        "- Seconds on the clock, and pictures of equal seconds: the cores were shared.",
-        "- Pictures painted on a GPU, with bfloat16 or tensorfloat32.",
+    parts += [
+        "- Pictures of equal seconds.",
         "- Other programs: their constants are recipes here, but their own commands were not run.",
-        *([f"- {few}."] if few else []),
         f"- The recipes {absent}.",
     ]
     return "\n".join(parts) + "\n"
@@ -281,30 +438,46 @@ def _unmeasured(rows: Sequence[Json]) -> str:
 # --- Figures --------------------------------------------------------------------------------------
 
 
-def draw(kept: Gallery) -> None:
-    """Draw the fronts, and a sheet for each pair of sample pictures, into `docs/quality`."""
-    entry = json.loads(RECORD.read_text("utf-8"))
-    plots.draw([entry], FOLDER)
-    for row in free_pairs(entry["rows"]):
-        pair, size = (row["pair"][0], row["pair"][1]), max(row["size"])
-        pictures = [nst.images.sample(name) for name in pair]
-        captions = ["the photograph", "the style"]
-        for name, image in _painted(kept, row, size):
-            pictures.append(image)
-            captions.append(name)
-        sheet = sheets.captioned(pictures, captions, columns=3, cell=CELL)
-        nst.images.save(FOLDER / f"{'--'.join(pair)}.jpg", sheet)
+def draw(kept: Sequence[Gallery]) -> None:
+    """Draw the fronts, and the sheets of all pairs of sample pictures, into `docs/quality`."""
+    rows = entry_of()["rows"]
+    plots.draw([entry_of()], FOLDER)
+    for name, here in plots.by_canvas(rows).items():
+        for row in free_pairs(here):
+            pictures, captions = list(_originals(row)), ["the photograph", "the style"]
+            for one in contestants([row]):
+                pictures.append(_painted(kept, row, one))
+                captions.append(one)
+            sheet = sheets.captioned(pictures, captions, columns=3, cell=CELL)
+            nst.images.save(FOLDER / _sheet(name, row), sheet)
+    for (pair, _), here in strips(rows).items():
+        shape = nst.recipes.sizes.LongEdge(STRIP).shape(*here[0]["size"])
+        pictures = [
+            nst.recipes.filters.antialiased(_painted(kept, row, OURS), shape) for row in here
+        ]
+        captions = [f"{max(row['size'])} px" for row in here]
+        strip = sheets.captioned(
+            [np.asarray(one) for one in pictures], captions, columns=2, cell=STRIP
+        )
+        nst.images.save(FOLDER / _strip(pair), strip)
 
 
-def _painted(kept: Gallery, row: Json, size: int) -> Iterator[tuple[str, Any]]:
-    for name in contestants([row]):
-        found = kept.get((row["pair"][0], row["pair"][1]), size, name)
-        if found is None:
-            raise ValueError(
-                f"`keep`: has no picture of {':'.join(row['pair'])} by {name} at {size} px; name the "
-                "folder from which the record was made"
-            )
-        yield name, found.image
+def _originals(row: Json) -> Iterator[Any]:
+    for name in row["pair"]:
+        yield gallery.prepared(nst.images.sample(name), max(row["size"]), row.get("crop"))
+
+
+def _painted(kept: Sequence[Gallery], row: Json, name: str) -> Any:
+    """Return the kept picture of a row by a contestant, from the folder that has it."""
+    pair, size = (row["pair"][0], row["pair"][1]), max(row["size"])
+    for each in kept:
+        found = each.get(pair, size, name)
+        if found is not None and found.facts.get("crop") == row.get("crop"):
+            return found.image
+    raise ValueError(
+        f"`keep`: no folder has the picture of {':'.join(pair)} by {name} at {size} px; name those "
+        "from which the record was made"
+    )
 
 
 def main() -> None:
@@ -313,10 +486,10 @@ def main() -> None:
     commands = parser.add_subparsers(required=True, dest="command")
     commands.add_parser("write")
     drawing = commands.add_parser("draw")
-    drawing.add_argument("--keep", required=True, type=Path, metavar="FOLDER")
+    drawing.add_argument("--keep", required=True, type=Path, nargs="+", metavar="FOLDER")
     chosen = parser.parse_args()
     if chosen.command == "draw":
-        draw(Gallery(chosen.keep))
+        draw([Gallery(folder) for folder in chosen.keep])
     PAGE.write_text(page(), encoding="utf-8")
 
 

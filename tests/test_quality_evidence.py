@@ -268,6 +268,7 @@ KEY = {
 def test_verdicts_are_counted_by_hand():
     found = blind.count(KEY, {"sheet-01": ["B", "A", "C"], "sheet-02": ["B", "A"]})
     assert found == {
+        "sizes": [24],
         "sheets": 2,
         "verdicts": 2,
         "first": {"p": [1, 2], "q": [1, 2], "r": [0, 1]},
@@ -327,8 +328,10 @@ def test_the_commands_lay_out_and_count_into_the_record(kept, tmp_path):
     assert done.exit_code == 0 and "of 4 verdicts" in done.output
     entry = json.loads(record.read_text())
     assert entry["case"] == "quality"
-    assert (entry["blind"]["sheets"], entry["blind"]["verdicts"]) == (2, 4)
-    assert entry["blind"]["judges"] == "two painters"
+    first, second = entry["blind"]
+    assert (first["sheets"], first["verdicts"], first["judges"]) == (2, 2, "")
+    assert (second["sheets"], second["verdicts"], second["judges"]) == (2, 4, "two painters")
+    assert blind.with_counts(entry["blind"], second) == entry["blind"]
 
 
 # --- The page -------------------------------------------------------------------------------------
@@ -341,10 +344,12 @@ def rows(*pairs):
         {
             "pair": ["x", "y"],
             "size": [16, 24],
+            "taps": ["relu5_2"],
             "anchors": {"the content itself": others | {"style_vector": 3.0, "ssim": 1.0}},
             "recipes": {
                 name: {
                     "updates": 9,
+                    "device": {"platform": "cpu", "processor": "CPU", "cores": 2},
                     "parties": {},
                     "ratings": others | {"style_vector": style, "ssim": ssim},
                 }
@@ -367,13 +372,41 @@ def test_pairs_on_which_one_is_ahead_are_counted_by_hand():
     assert quality_page.contestants(found) == ["p", "q"]
 
 
-def test_processor_times_are_compared_on_the_pairs_that_both_painted():
+def test_seconds_stand_beside_the_machine_that_took_them():
     found = rows({"default": (1.0, 0.5), "q": (2.0, 0.5)}, {"default": (1.0, 0.5)})
-    assert "Not measured." in quality_page._processor_times(found)
+    assert quality_page._machines(found).endswith(
+        "| `default` | CPU (CPU, 2 cores), float32 | 2 |  |  |  |  |\n"
+        "| `q` | CPU (CPU, 2 cores), float32 | 1 |  |  |  |  |\n"
+    )
     for name, seconds in (("default", 20.0), ("q", 50.0)):
         found[0]["recipes"][name]["processor_seconds"] = seconds
-    found[1]["recipes"]["default"]["processor_seconds"] = 900.0
-    assert quality_page._processor_times(found).endswith("| `q` | 1 | 50 | 20 | 2.5 |\n")
+    found[1]["recipes"]["default"] |= {
+        "device": {"platform": "gpu", "kind": "H"},
+        "precision": "bfloat16",
+        "processor_seconds": 900.0,
+        "seconds": {"median": 7.0},
+        "at_once": 3,
+    }
+    assert quality_page._machines(found).endswith(
+        "| `default` | CPU (CPU, 2 cores), float32 | 1 |  |  | 20 | 20 |\n"
+        "| `default` | H, bfloat16 | 1 |  | 7 (3 at once) |  |  |\n"
+        "| `q` | CPU (CPU, 2 cores), float32 | 1 |  |  | 50 | 20 |\n"
+    )
+    assert quality_page._mean_of([1.0, 2.0], 3) == "1.5 (2 of 3 pairs)"
+
+
+def test_pictures_of_several_sizes_are_compared_by_hand():
+    small, large = rows({"default": (1.0, 0.5)}, {"default": (3.0, 0.25)})
+    assert quality_page._sizes([small, large]) == ""
+    ratings = {"style_vector": 1.5, "ssim": 0.75}
+    likeness = {"ssim": 0.125, "self_similarity": 0.25, "gradients": 0.375}
+    reduced = {"to": [16, 24], "ratings": ratings, "likeness": likeness}
+    large["size"] = [32, 48]
+    large["recipes"]["default"]["reduced"] = reduced
+    line = "| `default` | 48, 24 px | 1 | 1.000 | 1.500 | 0.500 | 0.750 | 0.125 | 0.250 | 0.375 |"
+    assert line in quality_page._sizes([small, large])
+    assert list(plots.by_canvas([small, large])) == ["48px", "24px"]
+    assert list(plots.by_canvas([large | {"crop": "4:3"}, large])) == ["48px-4x3", "48px"]
 
 
 def test_panels_have_a_point_for_each_contestant_in_one_order():
@@ -387,11 +420,14 @@ def test_panels_have_a_point_for_each_contestant_in_one_order():
 
 def test_the_page_is_that_of_the_record():
     assert quality_page.PAGE.read_text() == quality_page.page()
-    entry = json.loads(quality_page.RECORD.read_text())
-    assert not {"pictures", "keep"} & set(entry["plan"])
-    for row in quality_page.free_pairs(entry["rows"]):
-        picture = quality_page.FOLDER / f"{'--'.join(row['pair'])}.jpg"
-        assert picture.stat().st_size < 300_000
-    names = {path.stem for path in quality_page.FOLDER.glob("*.jpg")}
-    shown = {"--".join(row["pair"]) for row in quality_page.free_pairs(entry["rows"])}
-    assert names == shown  # no picture of another pair
+    entry = quality_page.entry_of()
+    assert not {"pictures", "keep", "add_to"} & set(entry["plan"])
+    shown = {
+        quality_page._sheet(name, row)
+        for name, here in plots.by_canvas(entry["rows"]).items()
+        for row in quality_page.free_pairs(here)
+    }
+    shown |= {quality_page._strip(pair) for pair, _ in quality_page.strips(entry["rows"])}
+    assert {path.name for path in quality_page.FOLDER.glob("*.jpg")} == shown  # of no other pair
+    for name in shown:
+        assert (quality_page.FOLDER / name).stat().st_size < 300_000
