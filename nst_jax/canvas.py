@@ -145,20 +145,24 @@ class SingleCanvas:
         """
         here, arrays, recipe = self._scales[scale], self.plan.scales[scale], self._at(scale)
         content = on_host.at_scale_on_host(self._prepared.content, here.shape)
+        prepared = self._prepared
         styles = tuple(
             on_host.at_scale_on_host(*pair)
-            for pair in zip(self._prepared.styles, here.style_shapes, strict=True)
+            for pair in zip(
+                (*prepared.styles, *prepared.region_styles), here.style_shapes, strict=True
+            )
         )
         pieces = Measuring(
             self._params, recipe, None, programs=self._programs.measuring, watch=self._watch
         )
-        statistics = [
-            pieces.statistics(
-                jnp.asarray(padded(style, arrays.style_shapes[0])), _traced(style.shape[:2])
-            )
-            for style in styles
-        ]
+        wide_styles = [jnp.asarray(padded(style, arrays.style_shapes[0])) for style in styles]
+        sizes = [_traced(style.shape[:2]) for style in styles]
         wide, size = jnp.asarray(padded(content, arrays.shape)), _traced(here.shape)
+        controls = prepare.controls_in_arrays(prepared, here, arrays)
+        if controls is not None:
+            targets = pieces.controlled(wide, wide_styles, controls, size=size, style_sizes=sizes)
+            return _Measured(content, styles, targets)
+        statistics = [pieces.statistics(*pair) for pair in zip(wide_styles, sizes, strict=True)]
         blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
         targets = Targets(
             pieces.content(wide, size=size),
@@ -331,11 +335,12 @@ class SingleCanvas:
         )
         whole, here = sharding.gather(picture, plan.mesh), self._scales[position.scale]
         if plan.in_bucket:
-            height, width = here.shape
-            whole = jax.device_put(np.asarray(whole)[:height, :width])
+            image = self._finish.in_arrays(whole, here, plan.scales[position.scale])
+        else:
+            image = self._finish(whole, here)
         return Snapshot(
             step=position.step,
-            image=self._finish(whole, here),
+            image=image,
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,

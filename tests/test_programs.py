@@ -13,7 +13,7 @@ import pytest
 from jax import export
 
 import nst_jax as nst
-from nst_jax import losses, measuring, optimizers, painting, prepare, recipes, targets
+from nst_jax import losses, measuring, optimizers, planned_painting, prepare, recipes, targets
 from nst_jax.app import cache, programs
 from nst_jax.app.timing import CompileClock
 from nst_jax.controls.color import luminance
@@ -59,7 +59,7 @@ def kept(place, say=lambda line: None):
 def shots(params, content, style, recipe, **how):
     options = {"init": None, "key": None, "every": 2, **how}
     plan = nst.plan(content, style, recipe=recipe)
-    return list(painting.paint_planned(params, content, style, plan, **options))
+    return list(planned_painting.paint_planned(params, content, style, plan, **options))
 
 
 def files(place):
@@ -241,7 +241,7 @@ def test_traced_programs_lie_in_jaxs_folder(tmp_path):
     finally:
         jax.config.update("jax_compilation_cache_dir", before[0])
         jax.config.update("jax_enable_compilation_cache", before[1])
-    assert programs.kept_in(None) is painting.PROGRAMS
+    assert programs.kept_in(None) is planned_painting.PROGRAMS
 
 
 # --- Ahead ----------------------------------------------------------------------------------------
@@ -289,7 +289,9 @@ def test_what_fails_ahead_fails_the_run(params, content, style):
             raise RuntimeError("no memory left")
         return measuring.PROGRAMS.sum_style(*arguments, **options)
 
-    broken = painting.PROGRAMS._replace(measuring=measuring.PROGRAMS._replace(sum_style=failing))
+    broken = planned_painting.PROGRAMS._replace(
+        measuring=measuring.PROGRAMS._replace(sum_style=failing)
+    )
     with CompileClock() as clock, programs.Ahead(clock) as ahead:
         how = {"programs": broken, "begin": ahead.begin}
         with pytest.raises(RuntimeError, match="no memory left"):

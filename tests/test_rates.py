@@ -7,7 +7,7 @@ import pytest
 
 from nst_jax import recipes
 from nst_jax.app import cache, rates
-from nst_jax.app.batch import local
+from nst_jax.app.batch import groups
 from nst_jax.app.timing import Timed
 from nst_jax.scaling import operations, sharding
 from nst_jax.scaling.bucket_choice import COMPILING_OF_BUCKET, TIME_IN_BUCKET
@@ -77,7 +77,7 @@ def test_a_run_in_a_bucket_counts_as_one_in_arrays_that_its_picture_fills():
 
 def test_a_program_of_a_bucket_counts_as_more_than_one():
     """By hand: 2 scales of a shape with arrays of its own, and 3 scales of a bucket."""
-    programs = local._compiled_programs({(0, True): 2, (1, False): 3})
+    programs = groups.compiled_programs({(0, True): 2, (1, False): 3})
     assert programs == pytest.approx(2 + 3 * COMPILING_OF_BUCKET)
     rates.record_compiling([TF.recipe], 10.0 * programs, programs)
     assert rates.known_costs(TF.recipe, "cpu").program == pytest.approx(10.0)

@@ -26,7 +26,7 @@ from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
 from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
-from nst_jax.app.batch import groups, local, on_ray, results, rows
+from nst_jax.app.batch import groups, local, on_ray, recording, results, rows
 from nst_jax.app.batch import job as batch_job
 from nst_jax.app.chosen_options import (
     Chosen,
@@ -63,8 +63,8 @@ from nst_jax.app.picture_command import (
 )
 from nst_jax.app.progress import Display
 from nst_jax.app.recipe_controls import (
-    check_controls_in_bucket,
     check_no_content,
+    check_no_masks,
     with_controls_of_recipe,
 )
 from nst_jax.app.standard_streams import source
@@ -285,7 +285,7 @@ _Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
 
 def _runs_ahead(chosen: Chosen) -> _Ahead:
     """Check the options of `warm`, and return what compiles the programs of `stylize` and `batch`."""
-    check_controls_in_bucket(chosen["recipe"])
+    check_no_masks(chosen["recipe"])
     chosen = with_controls_of_recipe(chosen)
     side = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
@@ -381,7 +381,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         rest, finished = batch_job.unfinished(job, info)
         raise_on_interrupt()
         runner = on_ray.paint_on_ray if with_ray else local.paint_here
-        ending = local.run_batch(loaded, info, job, rest, finished, runner, display)
+        ending = recording.run_batch(loaded, info, job, rest, finished, runner, display)
     records = ending.records
     _print_failures(records, job.listing)
     if ending.problem:

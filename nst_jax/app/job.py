@@ -22,7 +22,6 @@ from nst_jax.controls.given import Given
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.buckets import check_run_in_bucket
 from nst_jax.scaling.plan import Plan, memory_of_files, plan_in_square, plan_scales
 from nst_jax.scaling.sharding import Devices
 
@@ -147,8 +146,6 @@ def picture_job(
         sized(recipe, scales[-1].shape, given)
     of_regions = controls.region_styles(styles)
     pictures = (content, *styles, *of_regions)
-    if bucket is not None and given is not None:
-        check_run_in_bucket(recipe, scales, controlled=True)
     plan_it = plan_scales if bucket is None else partial(plan_in_square, side=bucket)
     plan = plan_it(
         recipe,

@@ -24,7 +24,7 @@ from nst_jax.app.chosen_options import (
     chosen_tap_files,
     other_inputs,
 )
-from nst_jax.app.fine_style import ROLE, FineStyle, check_fine_style
+from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style
 from nst_jax.app.job import PictureJob, picture_job
 from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import Outputs, check_outputs, default_name
@@ -81,7 +81,11 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
                 precision=chosen["precision"],
                 tile=chosen["tile"],
             )
-        job = _stylize_job(content, styles, chosen, asked, early, fine)
+        try:
+            job = _stylize_job(content, styles, chosen, asked, early, fine)
+        except NotCombined as error:
+            print_message("error", str(error))
+            return 1
         return paint_and_report(job, chosen, display, peers, early)
 
 

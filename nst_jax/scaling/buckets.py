@@ -61,22 +61,18 @@ def checked_bucket(bucket: Any) -> Chosen:
     return side
 
 
-def check_run_in_bucket(
-    recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool = False
-) -> None:
+def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool = False) -> None:
     """Refuse a run whose losses or updates would change if its pictures lay in larger arrays.
 
     Args:
       recipe: the recipe of the run.
       scales: the scales of the run, coarse to fine.
-      controlled: whether the run has regions with styles of their own, parts that keep the content, or
-        transparent parts.
       bands: whether several devices share each picture.
 
     Raises:
       ValueError: if the recipe or one of the arguments prevents a bucket; the message says which.
     """
-    check_in_bucket(recipe, controlled=controlled, bands=bands)
+    check_in_bucket(recipe, bands=bands)
     check_descent_in_bucket(recipe.descent)
     if recipe.descent.carries and len(scales) > 1:
         raise ValueError(
@@ -85,13 +81,13 @@ def check_run_in_bucket(
         )
 
 
-def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool) -> bool:
+def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale]) -> bool:
     """Return whether the pictures of a run can lie in larger arrays; `check_run_in_bucket` decides.
 
     This is for runs in which a single device computes each picture.
     """
     try:
-        check_run_in_bucket(recipe, scales, controlled=controlled)
+        check_run_in_bucket(recipe, scales)
     except ValueError:
         return False
     return True
@@ -179,7 +175,15 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
         canvas = side if index == len(runs[0]) - 1 else rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)
         style = rounded_up(styles, canvas)
-        found.append(Scale((canvas, canvas), ((style, style),), first.steps))
+        found.append(
+            Scale(
+                (canvas, canvas),
+                ((style, style),),
+                first.steps,
+                max(scales[index].regions for scales in runs),
+                any(scales[index].protected for scales in runs),
+            )
+        )
     return tuple(found)
 
 

@@ -539,8 +539,7 @@ def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options:
         array (as with regions, for example), or if there is too little memory for the arrays.
     """
     bands = _devices_of(options.get("mesh")) > 1
-    controlled = scales[-1].regions > 1 or scales[-1].protected
-    buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands)
+    buckets.check_run_in_bucket(recipe, scales, bands=bands)
     (bucket,) = buckets.buckets_of(side, [scales], recipe)
     plan = plan_bucket(recipe, bucket.scales, **options)
     return plan if plan.pictures > 1 else replace(plan, real=tuple(scales))
