@@ -84,6 +84,29 @@ PROGRAMS = MeasuringPrograms(
 )
 
 
+# The same functions without `jax.jit`, for finding out the shapes of their results.
+PLAIN = MeasuringPrograms(
+    measure_content=targets.measure_content,
+    sum_style=targets.sum_style,
+    add_style_tile=targets.add_style_tile,
+    statistics_of=targets.statistics_of,
+    blended_targets=targets.blended_targets,
+    measure_styles=correspondence.measure_styles,
+    measure_masks=targets.measure_masks,
+    controlled_style=targets.controlled_style,
+    kept_of=kept_of,
+    statistics_of_size=targets.statistics_of,
+    controlled_style_of_sizes=targets.controlled_style,
+)
+
+
+class NoWatch(Watch):
+    """Does not wait, for arrays that are only traced."""
+
+    def wait(self, arrays: Any) -> None:
+        del arrays
+
+
 class Measuring:
     """Computes targets at one scale (resolution), one picture or tile after the other.
 

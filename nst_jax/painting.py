@@ -18,7 +18,7 @@ from nst_jax.recipes.changes import checked_tap_pictures, with_options, with_tap
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
-from nst_jax.scaling.plan import Plan, plan_in_square, plan_scales
+from nst_jax.scaling.plan import Plan, plan_in_arrays
 from nst_jax.scaling.sharding import Devices
 
 
@@ -114,7 +114,7 @@ def stylize(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
-    bucket: int | str = buckets.OFF,
+    bucket: int | str = buckets.AUTO,
 ) -> Image:
     """Paint the content in the style of another picture.
 
@@ -176,8 +176,10 @@ def stylize(
         worthwhile if more pictures of other sizes follow. Losses and updates are the same as without
         such an array, up to rounding, but computing the rest of the array takes time. Recipes and
         options whose results would be wrong in a larger array are refused, see
-        `nst_jax.recipes.check_in_bucket`. With `"off"`, the default, and with `"auto"`, the array is as
-        large as the canvas, which is fastest for a single picture.
+        `nst_jax.recipes.check_in_bucket`. With `"off"`, the array is as large as the canvas. With
+        `"auto"`, the default, the platform decides: on a CPU it is as with `"off"`. On an accelerator
+        the side is the longer side of the canvas, rounded up to a multiple of 16 px, and all scales
+        share one loop; where the recipe does not allow that, and above 1024 px, it is as with `"off"`.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
@@ -262,7 +264,7 @@ def paint(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
-    bucket: int | str = buckets.OFF,
+    bucket: int | str = buckets.AUTO,
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
 ) -> Painting:
@@ -298,8 +300,8 @@ def paint(
       protect: a part of the content that stays as it is.
       opacity: the content's opacity, [h, w] in [0, 1].
       style_opacity: the style's opacity, [h', w'] in [0, 1], or a list for several styles.
-      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. A run with
-        `bucket` can be resumed only with the same `bucket`.
+      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. A run can be
+        resumed only in the same array; with `"auto"`, it is that of the checkpoint.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
@@ -363,13 +365,14 @@ def paint(
         check_run_arguments(checked, init, key, every)
         check_controls(given, checked)
         style = styles = [*styles, *checked_tap_pictures(own, checked)]
+        side = checkpoints.bucket_of(side, resume)
         plan = _planned(params, content, styles, checked, devices, given, side)
         shapes = [one.shape[:2] for one in styles]
         shapes += [] if given is None else given.style_shapes
         warn_of_enlarged(shapes, plan.real_scales[-1].style_shapes, checked, stacklevel=2)
     else:
         check_given_plan(plan, options)
-        if side is not None:
+        if side != buckets.AUTO:
             raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
         check_plan_of_one(plan)
         style = [*styles, *tap_pictures_of_plan(plan, tap_styles)]
@@ -400,8 +403,4 @@ def _planned(
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
-    # A bucket is a larger array in which pictures of several sizes can lie, to share compiled programs.
-    # With "auto", the fastest array is used: for a single picture, one of the size of the picture.
-    if bucket is None or bucket == buckets.AUTO:
-        return plan_scales(recipe, scales, mesh=mesh, device=device)
-    return plan_in_square(recipe, scales, bucket, mesh=mesh, device=device)
+    return plan_in_arrays(recipe, scales, bucket, mesh=mesh, device=device)

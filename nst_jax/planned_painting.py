@@ -175,6 +175,8 @@ def paint_planned(
     left_out = notes_on_regions(prepared, plan.recipe)
     key = jax.random.key(0) if key is None else key
     canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
+    if begin is not None and resume is None:
+        canvas.begin_first(begin)
     identify = partial(_identity, params, content, style, plan, init, key, given)
     position = None if resume is None else _position_of(resume, identify(), canvas)
     ahead = None if begin is None else partial(canvas.begin_next, begin)

@@ -30,6 +30,7 @@ from nst_jax.recipes.checking import check_style_scale, check_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import at_longer_side
 from nst_jax.vgg.pixels import CAFFE_BGR
+from nst_jax.vgg.precision import default_platform
 from nst_jax.vgg.taps import SMALLEST
 
 
@@ -456,9 +457,14 @@ def controls_in_arrays(prepared: Prepared, scale: Scale, arrays: Scale) -> Contr
 
 
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
-    """Resize a picture [h, w, 3] to (height, width) with the recipe's filter; return float32."""
+    """Resize a picture [h, w, 3] to (height, width) with the recipe's filter; return float32.
+
+    On an accelerator, NumPy resizes it: XLA took 6 s there to compile the filter for one size.
+    """
     if image.shape[:2] == shape:
         return jnp.asarray(image)
+    if default_platform() != "cpu":
+        return resized_without_compiling(image, shape, recipe)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
 
 
@@ -472,10 +478,12 @@ def at_scale(image: Image, shape: Shape) -> Resized:
     """Resize a picture to the (height, width) of a scale, antialiased, and clip it to [0, 1].
 
     The recipe's own filter is not used here: that filter only resizes pictures to their final sizes,
-    see `resized`.
+    see `resized`. On an accelerator, NumPy resizes the picture, as in `resized`.
     """
     if image.shape[:2] == shape and _is_clipped(image):
         return image  # the same array, since a copy of a large picture takes memory
+    if default_platform() != "cpu":
+        return jax.device_put(on_host_filters.at_scale_on_host(image, shape))
     return _antialiased(image, shape)
 
 

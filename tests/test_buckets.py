@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from nst_jax import (
     batch_canvas,
     batch_members,
     batch_plans,
+    canvas,
     controls,
     images,
     optimizers,
+    planned_painting,
     prepare,
     recipes,
     vgg,
@@ -25,7 +28,7 @@ from nst_jax.app.batch import groups, introduction
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
-from nst_jax.scaling import buckets
+from nst_jax.scaling import buckets, capacity
 from nst_jax.vgg import layers
 from tests import small, test_cli
 from tests.shell import pixels, refused, write_pictures
@@ -206,6 +209,99 @@ def one_tap():
     """Return a recipe of two scales that needs one convolution."""
     taps = {"content_taps": ("relu1_1",), "style_taps": ("relu1_1",), "style_layer_weights": (1.0,)}
     return two_scales(**taps)
+
+
+@pytest.fixture
+def on_accelerator(monkeypatch):
+    """Let plans and resizing believe that the CPU is an accelerator."""
+    monkeypatch.setattr(capacity, "platform_of", lambda device=None: "gpu")
+    monkeypatch.setattr(prepare, "default_platform", lambda: "gpu")
+
+
+def test_on_an_accelerator_all_scales_share_one_square(on_accelerator, monkeypatch):
+    recipe = one_tap()
+    found = nst.plan((37, 45), (40, 33), recipe=recipe)
+    assert found.in_bucket and {scale.shape for scale in found.scales} == {(48, 48)}
+    assert [scale.shape for scale in found.real_scales] == [(20, 24), (39, 48)]
+    given = nst.plan((37, 45), (40, 33), recipe=recipe, bucket=64)
+    assert {scale.shape for scale in given.scales} == {(64, 64)}
+    # Several pictures, another wish, other losses, tiles or a large picture: no such square.
+    for options in (
+        {"pictures": 2},
+        {"bucket": "off"},
+        {"recipe": replace(recipes.HISTOGRAM, pictures=recipe.pictures)},
+        {"tile": 32},
+        {"size": "long:1040"},
+    ):
+        assert not nst.plan((37, 45), (40, 33), **{"recipe": recipe} | options).in_bucket, options
+    monkeypatch.undo()
+    assert not nst.plan((37, 45), (40, 33), recipe=recipe).in_bucket
+
+
+def test_on_an_accelerator_one_program_paints_all_scales_and_shapes(
+    params, styles, on_accelerator, compilations
+):
+    recipe, (content, other) = one_tap(), contents(((37, 45), (48, 38)))
+    found = nst.stylize(params, content, styles, recipe=recipe)
+    expected = nst.stylize(params, content, styles, recipe=recipe, bucket="off")
+    assert float(jnp.max(jnp.abs(found - expected))) < 0.01
+    before = compilations()
+    nst.stylize(params, other, styles, recipe=recipe)
+    assert compilations() == before
+
+
+def test_on_an_accelerator_the_first_programs_are_compiled_while_targets_are_measured(
+    params, styles, on_accelerator, compilations
+):
+    recipe, (content, _) = one_tap(), contents(((37, 45), (48, 38)))
+    recipe = recipe.replace(network__pool=layers.average_pool)  # no other test has its programs
+    plan, made = nst.plan(content, styles, recipe=recipe), []
+
+    def begin(work):
+        before = compilations()
+        found = work()
+        made.append(compilations() - before)
+        return lambda: found
+
+    def paint():
+        return planned_painting.paint_planned(
+            params, content, styles, plan, init=None, key=None, every=2, begin=begin
+        )
+
+    before = len(canvas.PROGRAMS.run._programs)
+    shots = list(paint())
+    assert made[0] >= 3  # `init`, the loop and `picture`
+    # The run itself uses the loop that was compiled ahead, so there is one more in all.
+    assert len(canvas.PROGRAMS.run._programs) == before + 1
+    expected = nst.paint(params, content, styles, plan=plan).finish()
+    np.testing.assert_array_equal(shots[-1].image, expected.image)
+
+
+def test_a_run_is_resumed_in_the_array_of_its_checkpoint(params, styles, on_accelerator):
+    recipe, (content, _) = one_tap(), contents(((37, 45), (48, 38)))
+    run = nst.paint(params, content, styles, recipe=recipe, every=2)
+    next(run), next(run)
+    checkpoint, whole = run.checkpoint(), run.finish()
+    again = nst.paint(params, content, styles, recipe=recipe, resume=checkpoint).finish()
+    np.testing.assert_array_equal(again.image, whole.image)
+    exact = nst.paint(params, content, styles, recipe=recipe, bucket="off", every=2)
+    next(exact), next(exact)
+    checkpoint, whole = exact.checkpoint(), exact.finish()
+    again = nst.paint(params, content, styles, recipe=recipe, resume=checkpoint).finish()
+    np.testing.assert_array_equal(again.image, whole.image)
+
+
+def test_on_an_accelerator_pictures_are_resized_as_on_a_cpu(monkeypatch, compilations):
+    image, recipe = small.picture("chelsea", 61, 83), recipes.DEFAULT
+    array = jax.device_put(image)
+    expected = [prepare.at_scale(array, (40, 53)), prepare.resized(image, (33, 47), recipe)]
+    monkeypatch.setattr(prepare, "default_platform", lambda: "gpu")
+    before = compilations()
+    found = [prepare.at_scale(array, (40, 53)), prepare.resized(image, (33, 47), recipe)]
+    assert compilations() == before
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype == jnp.float32
+        np.testing.assert_allclose(one, other, atol=5e-6)
 
 
 def test_one_picture_in_a_bucket_is_the_one_without(params, styles, compilations):

@@ -195,12 +195,10 @@ def test_a_run_tells_how_long_the_next_will_take(call, kept):
 
 
 def test_twice_the_updates_are_twice_the_seconds(monkeypatch):
-    monkeypatch.setattr(
-        rates, "_read", lambda: {rates._key(plan.plan_canvas(TINY, (16, 16))): [1e12]}
-    )
+    monkeypatch.setattr(rates, "_read", lambda: {rates._key(small.plan_of(TINY, (16, 16))): [1e12]})
 
     def planned(steps):
-        return plan.plan_canvas(TINY.replace(steps=steps), (512, 512))
+        return small.plan_of(TINY.replace(steps=steps), (512, 512))
 
     def seconds(steps):
         return rates.expected(planned(steps)).likely - measuring

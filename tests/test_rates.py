@@ -11,10 +11,10 @@ from nst_jax.app.batch import groups
 from nst_jax.app.timing import Timed
 from nst_jax.scaling import operations, sharding
 from nst_jax.scaling.bucket_choice import COMPILING_OF_BUCKET, TIME_IN_BUCKET
-from nst_jax.scaling.plan import plan_canvas
+from tests import small
 from tests.test_precision import at
 
-TF = plan_canvas(recipes.TF, (64, 64))
+TF = small.plan_of(recipes.TF, (64, 64))
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +48,8 @@ def test_the_known_rate_is_the_median_of_the_last_runs(place):
 
 def test_each_precision_has_its_own_rate(place):
     rates.record_rate(TF, Timed(3e9, 3.0))
-    assert known_rate(plan_canvas(at("bfloat16", recipes.TF), (64, 64))) is None
-    assert known_rate(plan_canvas(recipes.TF.replace(name="another"), (64, 64))) == pytest.approx(
+    assert known_rate(small.plan_of(at("bfloat16", recipes.TF), (64, 64))) is None
+    assert known_rate(small.plan_of(recipes.TF.replace(name="another"), (64, 64))) == pytest.approx(
         (1e9, 1)
     )
     (key,) = json.loads(place.read_text())
@@ -58,7 +58,7 @@ def test_each_precision_has_its_own_rate(place):
 
 def test_bands_have_their_own_rate():
     rates.record_rate(TF, Timed(3e9, 3.0))
-    shared = plan_canvas(recipes.TF, (64, 64), mesh=sharding.abstract_mesh(2))
+    shared = small.plan_of(recipes.TF, (64, 64), mesh=sharding.abstract_mesh(2))
     assert known_rate(shared) is None
     rates.record_rate(shared, Timed(1e9, 2.0))
     assert known_rate(shared) == pytest.approx((5e8, 1)) and known_rate(TF) == pytest.approx(

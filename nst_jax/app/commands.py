@@ -76,7 +76,7 @@ from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
+from nst_jax.scaling.plan import memory_of_files, plan_in_arrays, scales_of_canvas
 from nst_jax.weights.params import load_params
 
 # Largest number of failures that are printed after a batch; the result manifest lists all of them.
@@ -214,12 +214,9 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         decoding = [*(glance.memory for glance in seen), *[0] * len(others)]
         files = memory_of_files([*shapes, *others], decoding, scales[-1], recipe)
         options |= {"files": files, "unread": True}
-        planned = plan_scales(recipe, scales, **options)
     else:
-        planned = plan_canvas(recipe, chosen["shape"], **options)
-    bucket = chosen_bucket_of_picture(chosen)
-    if bucket is not None:
-        planned = plan_in_square(recipe, planned.scales, bucket, **options)
+        scales = scales_of_canvas(recipe, chosen["shape"])
+    planned = plan_in_arrays(recipe, scales, chosen_bucket(chosen), **options)
     if chosen["as_json"]:
         print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:
