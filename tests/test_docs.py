@@ -23,8 +23,8 @@ from click.core import ParameterSource
 from PIL import Image
 
 import nst_jax as nst
-from benchmarks import harness, quality
-from benchmarks.__main__ import CASES
+from benchmarks import __main__ as measuring
+from benchmarks import blind, harness, quality
 from docs import recipes_page
 from nst_jax import images, recipes
 from nst_jax.app import cli
@@ -369,7 +369,7 @@ def test_a_documented_measurement_has_arguments_that_exist(page, module, words, 
     for kind in (click.Path, click.File):  # files and folders need not be there
         monkeypatch.setattr(kind, "convert", lambda self, value, param, context: value)
     if module == "benchmarks":
-        command = importlib.import_module("benchmarks.__main__").main
+        command = measuring.main
     else:
         group = importlib.import_module(module).main
         command, words = group.commands[words[0]], words[1:]
@@ -389,7 +389,7 @@ def is_run_elsewhere(module, words):
     It runs each case, which is all that `all` does, and one that is named with no option of its own.
     """
     return module == "benchmarks" and (
-        words[0] == "all" or (words[0] in CASES and not set(words[1:]) - {"--quick"})
+        words[0] == "all" or (words[0] in measuring.CASES and not set(words[1:]) - {"--quick"})
     )
 
 
@@ -661,7 +661,13 @@ def write_input(path):
 
 
 def test_every_flag_that_a_page_names_exists():
-    known = {flag for command in every_command(cli.cli) for flag in flags_of(command)} | {"--help"}
+    programs = (cli.cli, measuring.main, blind.main)
+    known = {
+        flag
+        for program in programs
+        for command in every_command(program)
+        for flag in flags_of(command)
+    } | {"--help"}
     for page in PAGES:
         text = re.sub(r"^ *```.*?^ *```$", "", (ROOT / page).read_text(), flags=re.M | re.S)
         assert set(re.findall(r"`(--[a-z][a-z-]+)", text)) <= known, page
