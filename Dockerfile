@@ -20,7 +20,8 @@ COPY --from=build /opt/nst-jax /opt/nst-jax
 RUN useradd --create-home --uid 1000 painter && mkdir /pictures && chown painter /pictures \
  && mkdir --mode=1777 /tmp/cache
 # Compiled programs are kept here, also for a user of another number, who has no home in the image. A volume
-# at this place keeps them for the next container.
+# at this place keeps them for the next container. It belongs to the first user who writes into it: nobody
+# else can read or keep programs there, so each user needs a volume.
 ENV XDG_CACHE_HOME=/tmp/cache PATH=/opt/nst-jax/bin:$PATH
 USER painter
 WORKDIR /pictures

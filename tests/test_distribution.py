@@ -12,6 +12,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from nst_jax import images
+from nst_jax.app import cli
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -133,6 +137,71 @@ def test_what_the_build_copies_is_there_and_suffices():
     assert set(copied) == needed
     install = next(text for name, text in first if name == "RUN")
     assert "--constraint constraints.txt ." in install
+
+
+ENGINE = os.environ.get("NST_JAX_ENGINE")  # `docker` or `podman`
+IMAGE, VOLUME = "nst-jax-test", "nst-jax-test-programs"
+
+
+def documented_commands():
+    """Return the command lines at the head of the Dockerfile, with names and sizes of a test."""
+    head = (ROOT / "Dockerfile").read_text().partition("FROM")[0]
+    lines = "".join(re.findall(r"^#     (.*\n)", head, re.MULTILINE)).replace("\\\n", " ")
+    lines = re.sub(r"(?<= )nst-jax(?= )", IMAGE, lines.replace(" 256", " 64"))
+    if os.geteuid() == 0:  # another user, as on most machines, who has no home in the image
+        lines = lines.replace('"$(id -u):$(id -g)"', "12345:23456")
+    lines = lines.replace("-v programs:", f"-v {VOLUME}:")
+    return lines.replace("docker ", f"{ENGINE} ").splitlines()
+
+
+def test_the_head_of_the_dockerfile_has_commands_that_exist():
+    build, *runs = documented_commands()
+    assert build.endswith(f"build -t {IMAGE} .")
+    words = [shlex.split(line.partition(f" {IMAGE} ")[2].partition(" < ")[0]) for line in runs]
+    assert [words[0] for words in words] == ["stylize", "warm", "stylize", "instant"]
+    for name, *rest in words:
+        cli.cli.commands[name].make_context(name, rest)  # raises for a flag that does not exist
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with two pictures that belongs to whom the image is run as; the volume is new."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, sample in (("photo.jpg", "chelsea"), ("painting.jpg", "starry_night")):
+        (folder / name).write_bytes(images.SAMPLES[sample].read_bytes())
+    if os.geteuid() == 0:
+        os.chown(folder, 12345, 23456)
+    yield folder
+    subprocess.run([ENGINE, "volume", "rm", "-f", VOLUME], capture_output=True, timeout=60)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not ENGINE, reason="set NST_JAX_ENGINE to docker or podman")
+def test_the_image_is_built_and_its_documented_commands_run(pictures):
+    def run(line, folder=pictures):
+        ran = subprocess.run(
+            ["bash", "-c", line], cwd=folder, capture_output=True, text=True, timeout=1800
+        )
+        assert ran.returncode == 0, (line, ran.stderr)
+        return ran.stdout + ran.stderr
+
+    build, stylize, warm, in_a_bucket, instant = documented_commands()
+    run(build, ROOT)
+    assert "Usage: nst-jax" in run(f"{ENGINE} run --rm {IMAGE}")
+    painted = pictures / "photo_painting.png"
+    run(f"{stylize} --size 64 --steps 3")
+    with Image.open(painted) as picture:
+        assert picture.size == (64, 43)
+    painted.unlink()
+    assert re.search(r" has [1-9]\d* files of programs", run(warm))
+    assert "; none of them new" in run(warm)  # the volume has kept them
+    run(f"{in_a_bucket} --steps 3")
+    with Image.open(painted) as picture:
+        assert picture.size == (64, 43)
+    run(instant)
+    with Image.open(pictures / "result.png") as picture:
+        assert (picture.format, picture.size) == ("PNG", (512, 341))
 
 
 # --- Completion -----------------------------------------------------------------------------------

@@ -4,10 +4,15 @@ import ast
 import doctest
 import importlib
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import textwrap
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -18,6 +23,8 @@ from click.core import ParameterSource
 from PIL import Image
 
 import nst_jax as nst
+from benchmarks import __main__ as measuring
+from benchmarks import blind, harness, quality
 from docs import recipes_page
 from nst_jax import images, recipes
 from nst_jax.app import cli
@@ -333,18 +340,24 @@ def test_a_documented_command_has_flags_that_exist(page, words):
 
 
 MEASURING = re.compile(r"python -m (benchmarks(?:\.\w+)?)((?: [^\n`&#]*)?)")
-MEASUREMENTS = [
-    (page, module, shlex.split(words))
-    for page in PAGES
-    for module, words in MEASURING.findall((ROOT / page).read_text().replace("\\\n", " "))
-    if words.strip() and "CASE" not in words
-]
+
+
+def measuring_commands(page):
+    """Return the module and the words of every measuring command of a page."""
+    text = (ROOT / page).read_text().replace("\\\n", " ")
+    text = re.sub(r"(`[^`\n]+)\n(?=[^`\n]+`)", r"\1 ", text)  # a command that a line break divides
+    found = [(module, shlex.split(words)) for module, words in MEASURING.findall(text)]
+    return [(module, words) for module, words in found if words and "CASE" not in words]
+
+
+MEASUREMENTS = [(page, *one) for page in PAGES for one in measuring_commands(page)]
 
 
 def test_documented_measurements_are_found():
     assert {"docs/quality.md", "docs/raters.md", "docs/speed.md"} <= {
         page for page, *_ in MEASUREMENTS
     }
+    assert ("docs/raters.md", "benchmarks", ["quality", "--quick"]) in MEASUREMENTS
 
 
 @pytest.mark.parametrize(
@@ -356,7 +369,7 @@ def test_a_documented_measurement_has_arguments_that_exist(page, module, words, 
     for kind in (click.Path, click.File):  # files and folders need not be there
         monkeypatch.setattr(kind, "convert", lambda self, value, param, context: value)
     if module == "benchmarks":
-        command = importlib.import_module("benchmarks.__main__").main
+        command = measuring.main
     else:
         group = importlib.import_module(module).main
         command, words = group.commands[words[0]], words[1:]
@@ -368,6 +381,146 @@ def test_a_documented_measurement_has_arguments_that_exist(page, module, words, 
 def typed(context, param):
     """Return whether a parameter was given on the command line."""
     return context.get_parameter_source(param) is ParameterSource.COMMANDLINE
+
+
+def is_run_elsewhere(module, words):
+    """Return whether `test_benchmarks` runs the command's case in its quick form.
+
+    It runs each case, which is all that `all` does, and one that is named with no option of its own.
+    """
+    return module == "benchmarks" and (
+        words[0] == "all" or (words[0] in measuring.CASES and not set(words[1:]) - {"--quick"})
+    )
+
+
+def measurements_to_run():
+    """Return the measuring commands of each page that nothing else runs, each on one page only."""
+    found = {}
+    for page, *command in MEASUREMENTS:
+        known = [one for commands in found.values() for one in commands]
+        if command not in known and not is_run_elsewhere(*command):
+            found.setdefault(page, []).append(command)
+    return found
+
+
+TO_RUN = measurements_to_run()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", sorted(TO_RUN))
+def test_documented_measurements_run_in_their_order(page, tmp_path):
+    """Each command runs in a process of its own, with `--quick` if it measures."""
+    # What `all --out results` would have written.
+    only_files = shutil.ignore_patterns("plots")
+    shutil.copytree(ROOT / "benchmarks/results", tmp_path / "results", ignore=only_files)
+    (tmp_path / "pictures").mkdir()
+    for name in ("photo.jpg", "painting.jpg"):
+        write_input(tmp_path / "pictures" / name)
+    for module, words in TO_RUN[page]:
+        if "--plots" in words and find_spec("matplotlib") is None:
+            continue
+        if "count" in words:
+            write_verdicts(tmp_path)
+        quick = quick_form(module, words)
+        said = run_module(module, quick, tmp_path)
+        CHECKED[module, words[0]](tmp_path, quick, said)
+
+
+def quick_form(module, words):
+    """Return the words of a command that measures less: few updates on a small canvas."""
+    side = str(quality.QUICK.sizes[0])
+    words = [re.sub(r"@\d+$", "@2", word) for word in words]
+    if words[0] == "lay-out":
+        return [*words, "--size", side]
+    if module == "benchmarks" and words[0] != "report":
+        sizes = ["--sizes", side] if "--sizes" in words else []
+        return [*words, *sizes, "--quick", "--out", "out"]
+    return words
+
+
+def run_module(module, words, folder):
+    """Run `python -m` in a folder, and return what it printed."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment.pop("XLA_FLAGS", None)  # the simulated devices of the tests
+    ran = subprocess.run(
+        [sys.executable, "-m", module, *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=3600,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def record_in(folder, case):
+    """Return the quick record of a case, and its path."""
+    (path,) = (folder / "out").glob(f"{case}-*-quick.json")
+    return json.loads(path.read_text("utf-8")), path
+
+
+def check_quality(folder, words, said):
+    del said
+    record, path = record_in(folder, "quality")
+    recipes_of = [set(row["recipes"]) for row in record["rows"]]
+    assert recipes_of and set.union(*recipes_of) == set(after(words, "--recipe"))
+    pairs = [":".join(row["pair"]) for row in record["rows"]]
+    assert pairs == (after(words, "--pair") or ["chelsea:starry_night"])
+    kept = list((folder / "painted").glob("*.png"))
+    assert len(kept) == sum(map(len, recipes_of))
+    path.rename(folder / "record.json")  # into which the counts of verdicts are written
+
+
+def check_gpu(folder, words, said):
+    record, _ = record_in(folder, "gpu")
+    assert "report" in words and record["rows"]
+    assert not [note for note in record["notes"] if "was not measured:" in note]
+    assert all(row["what"] in said for row in record["rows"])
+
+
+def check_report(folder, words, said):
+    records = harness.read(folder / "results")
+    assert sum(line.startswith("|") for line in said.splitlines()) > len(records)
+    assert all(entry["source"]["commit"][:7] in said for entry in records)
+    if "--plots" in words:
+        assert list((folder / "plots").iterdir())
+
+
+def check_sheets(folder, words, said):
+    del words
+    key = json.loads((folder / "key.json").read_text())
+    assert said.startswith(f"{len(key)} sheets")
+    assert {path.stem for path in (folder / "sheets").iterdir()} == set(key) != set()
+
+
+def check_counts(folder, words, said):
+    del words
+    key = json.loads((folder / "key.json").read_text())
+    counts = json.loads((folder / "record.json").read_text())["blind"]
+    assert counts["sheets"] == counts["verdicts"] == len(key)
+    assert all(name in said for name in counts["first"])
+
+
+CHECKED = {
+    ("benchmarks", "quality"): check_quality,
+    ("benchmarks", "gpu"): check_gpu,
+    ("benchmarks", "report"): check_report,
+    ("benchmarks.blind", "lay-out"): check_sheets,
+    ("benchmarks.blind", "count"): check_counts,
+}
+
+
+def after(words, option):
+    """Return the values of an option that may be repeated."""
+    return [value for word, value in pairwise(words) if word == option]
+
+
+def write_verdicts(folder):
+    """Write what a judge would, who likes each sheet's pictures in the order of their labels."""
+    key = json.loads((folder / "key.json").read_text())
+    verdicts = {name: sorted(sheet["pictures"]) for name, sheet in key.items()}
+    (folder / "verdicts.json").write_text(json.dumps(verdicts))
 
 
 # Flags that make a run small, by command. A list of layers takes the place of the recipe's.
@@ -508,7 +661,13 @@ def write_input(path):
 
 
 def test_every_flag_that_a_page_names_exists():
-    known = {flag for command in every_command(cli.cli) for flag in flags_of(command)} | {"--help"}
+    programs = (cli.cli, measuring.main, blind.main)
+    known = {
+        flag
+        for program in programs
+        for command in every_command(program)
+        for flag in flags_of(command)
+    } | {"--help"}
     for page in PAGES:
         text = re.sub(r"^ *```.*?^ *```$", "", (ROOT / page).read_text(), flags=re.M | re.S)
         assert set(re.findall(r"`(--[a-z][a-z-]+)", text)) <= known, page
