@@ -170,7 +170,7 @@ def test_stylize_and_stylize_many_pass_its_forms_to_their_loops(
     if verb == "stylize":
         monkeypatch.setattr(painting, "PROGRAMS", painting.PROGRAMS._replace(run=loop))
     else:
-        monkeypatch.setattr(batch_canvas, "_run_many", loop)
+        monkeypatch.setattr(batch_canvas, "PROGRAMS", batch_canvas.PROGRAMS._replace(run=loop))
     content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 28, 20)
     recipe = small.shallow(
         steps=1, style_taps=("relu1_1", "relu3_1"), style_layer_weights=(1.0, 1.0)
