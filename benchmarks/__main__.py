@@ -1,6 +1,7 @@
 """`python -m benchmarks CASE...` measures and writes JSON; `report` reads it and prints tables."""
 
 import importlib
+import json
 import os
 import traceback
 from dataclasses import replace
@@ -42,9 +43,10 @@ def measure(name: str, plan: harness.Plan, out: Path, quick: bool) -> Path:
     """Run one case and write its record; return the path of that JSON file."""
     module = case_module(name)
     origin = harness.source()  # read first: files may change while the case runs
+    before = json.loads(plan.add_to.read_text("utf-8")) if plan.add_to else {}
     findings = module.measure(plan)
     entry = harness.record(name, module.QUESTION, plan, findings, origin=origin, quick=quick)
-    return harness.write(entry, out)
+    return harness.write(before | entry, out)
 
 
 def _sizes(
@@ -97,6 +99,14 @@ def _pairs(
         raise click.BadParameter(str(error), param=parameter) from None
 
 
+def _ratio(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    del context
+    try:
+        return value and ":".join(map(str, gallery.ratio_of(value)))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param=parameter) from None
+
+
 @click.command()
 @click.argument("cases", nargs=-1, required=True, type=click.Choice([*CASES, "all", "report"]))
 @click.option("--quick", is_flag=True, help="Small and few: shows that it works, not how fast.")
@@ -111,8 +121,8 @@ def _pairs(
 @click.option(
     "--seconds",
     type=click.IntRange(min=1),
-    help="`gpu` begins no measurement after so many seconds; default: 480, so that it ends in eight "
-    "minutes.",
+    help="`gpu` begins no measurement after so many seconds (default: 480, so that it ends in eight "
+    "minutes), and `quality` with --keep no picture (default: no limit).",
 )
 @click.option(
     "--recipe",
@@ -145,6 +155,30 @@ def _pairs(
     "--no-paint", is_flag=True, help="With --keep: rate what is there, and paint nothing."
 )
 @click.option(
+    "--paint-only",
+    is_flag=True,
+    help="With --keep: paint what is missing, rate nothing and write no record. Sizes, recipes and "
+    "pairs are taken in the order given.",
+)
+@click.option(
+    "--crop",
+    callback=_ratio,
+    help="Ratio of sides, such as 4:3, to which `quality` cuts every picture around its middle, so "
+    "that programs are compiled for one shape; default: whole pictures.",
+)
+@click.option(
+    "--at-once",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Number of processes that paint on this device at the same time; recorded with the seconds.",
+)
+@click.option(
+    "--add",
+    is_flag=True,
+    help="Add the ratings of `quality` to its record in --out, whose other rows stay; both have to be "
+    "rated alike.",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=RESULTS,
@@ -167,6 +201,10 @@ def main(
     pictures: Path | None,
     keep: Path | None,
     no_paint: bool,
+    paint_only: bool,
+    crop: str | None,
+    at_once: int,
+    add: bool,
     out: Path,
     plots: Path | None,
 ) -> None:
@@ -175,9 +213,10 @@ def main(
         raise click.UsageError("`--plots`: only `report` draws; name that case too")
     if peers and not {"wall", "all"} & set(cases):
         raise click.UsageError("`--peers`: only `wall` reads it; name that case too")
-    if (pairs or pictures or keep) and not {"quality", "all"} & set(cases):
+    if (pairs or pictures or keep or crop or add) and not {"quality", "all"} & set(cases):
         raise click.UsageError(
-            "`--pair`, `--pictures`, `--keep`: only `quality` reads them; name that case"
+            "`--pair`, `--pictures`, `--keep`, `--crop`, `--add`: only `quality` reads them; name that "
+            "case"
         )
     if recipes and not {"quality", "head_start", "all"} & set(cases):
         raise click.UsageError(
@@ -186,6 +225,11 @@ def main(
     if no_paint and not keep:
         raise click.UsageError(
             "`--no-paint`: there is nothing to rate without `--keep`; name a folder"
+        )
+    if paint_only and (no_paint or add or not keep or cases != ("quality",)):
+        raise click.UsageError(
+            "`--paint-only`: paints into a folder and rates nothing; name the case `quality` alone and "
+            "--keep, without --no-paint and --add"
         )
     failed = []
     for name in dict.fromkeys(each for case in cases for each in _expanded(case)):
@@ -207,7 +251,16 @@ def main(
             pictures=pictures,
             keep=keep,
             paint=not no_paint,
+            crop=crop,
+            at_once=at_once,
+            add_to=_record_of(name, quick, out) if add else None,
         )
+        if paint_only:
+            try:
+                module.paint_only(plan)
+            except ValueError as error:
+                raise click.ClickException(str(error)) from None
+            continue
         click.echo(f"{name}: {module.QUESTION} ...", err=True)
         try:
             click.echo(f"{name}: {measure(name, plan, out, quick)}", err=True)
@@ -216,6 +269,12 @@ def main(
             failed.append(name)
     if failed:
         raise click.ClickException(f"not measured: {', '.join(failed)}")
+
+
+def _record_of(case: str, quick: bool, out: Path) -> Path | None:
+    """Return the path of the record that a case on this device would replace, if there is one."""
+    path = harness.path_of(case, harness.device()["kind"], quick, out)
+    return path if case == "quality" and path.exists() else None
 
 
 def _expanded(case: str) -> tuple[str, ...]:

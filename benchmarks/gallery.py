@@ -5,6 +5,7 @@ picture that is kept is not painted again: so a measurement of hours may be stop
 extended by further recipes.
 """
 
+import functools
 import json
 import re
 import time
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import nst_jax as nst
@@ -20,6 +22,7 @@ from benchmarks.problems import Pair
 
 WARM_UP = 4  # updates, of which each scale of a schedule gets one at least
 INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
+RATIO = re.compile(r"(?P<width>[1-9][0-9]*):(?P<height>[1-9][0-9]*)")
 RULE = re.compile(r"(?P<recipe>[a-z0-9-]+)(@(?P<updates>[1-9][0-9]*))?")
 
 
@@ -27,7 +30,7 @@ class Painted(NamedTuple):
     """A painted picture, and how it came about."""
 
     image: Any  # [h, w, 3] in [0, 1]
-    facts: dict[str, Any]  # updates, final_loss, commit, processor_seconds
+    facts: dict[str, Any]  # updates, final_loss, seconds, device ...; see `Contestant.paint`
 
 
 class Contestant(NamedTuple):
@@ -52,11 +55,11 @@ class Contestant(NamedTuple):
     def paint(self, params: nst.Params, content: Any, style: Any, size: str) -> Painted:
         """Paint a pair of pictures; both have their longer side as `size` says, such as `long:256`.
 
-        The processor's seconds, of all its cores together, are those of the whole call. They hardly
-        depend on what else the machine does, unlike the seconds that pass.
+        The facts say with which updates, by which commit, on which machine and how precisely it was
+        painted, and in which time. The processor's seconds, of all its cores together, are those of the
+        whole call. They hardly depend on what else the machine does, unlike the seconds that pass.
         """
-        commit = harness.source()["commit"]
-        before = time.process_time()
+        begin, before = time.perf_counter(), time.process_time()
         if self.recipe is None:
             image = np.asarray(nst.instant(content, style, size=size))
             updates, loss = 0, None
@@ -66,16 +69,37 @@ class Contestant(NamedTuple):
             )
             last = shots.finish()
             image, updates, loss = np.asarray(last.image), last.step, float(last.losses.total)
-        seconds = round(time.process_time() - before, 1)
-        facts = {"updates": updates, "final_loss": loss, "commit": commit}
-        return Painted(image, facts | {"processor_seconds": seconds})
+        facts = {
+            "updates": updates,
+            "final_loss": loss,
+            "seconds": harness.spread([time.perf_counter() - begin]),
+            "processor_seconds": round(time.process_time() - before, 1),
+            "precision": self.precision,
+        }
+        return Painted(image, facts | _machine())
 
     @property
-    def parties(self) -> dict[str, str]:
-        """The raters that favour the contestant, with reasons; see `nst.raters.parties`."""
+    def precision(self) -> str:
+        """The precision in which the default device computes."""
+        # `instant` computes as a network does that leaves the choice to the platform.
+        network = nst.vgg.Network() if self.recipe is None else self.recipe.network
+        return network.precision_on(jax.default_backend()).name
+
+    @property
+    def biased_raters(self) -> dict[str, str]:
+        """The raters that favour the contestant, with reasons; see `nst.raters.biased_raters`."""
         if self.recipe is None:
             return {"style_vector": "it paints by the very vector"}
-        return nst.raters.parties(self.recipe)
+        return nst.raters.biased_raters(self.recipe)
+
+
+@functools.cache
+def _machine() -> dict[str, Any]:
+    return {
+        "commit": harness.source()["commit"],
+        "device": harness.device(),
+        "versions": harness.versions(),
+    }
 
 
 def contestant(text: str, steps: int = 0) -> Contestant:
@@ -122,6 +146,35 @@ def pair_of(text: str) -> Pair:
     return content, style
 
 
+def ratio_of(text: str) -> tuple[int, int]:
+    """Return the (width, height) of a ratio such as `4:3`.
+
+    Raises:
+      ValueError: for a text of another form.
+    """
+    match = RATIO.fullmatch(text)
+    if match is None:
+        raise ValueError(f"`crop`: expected WIDTH:HEIGHT, such as 4:3, got {text!r}")
+    return int(match["width"]), int(match["height"])
+
+
+def prepared(image: Any, size: int, crop: str | None) -> Any:
+    """Return a picture as contestants are given it.
+
+    Args:
+      image: [h, w, 3] in [0, 1].
+      size: longer side of the canvas, in pixels.
+      crop: the ratio of sides, such as `4:3`, of the part in the middle that is kept. That part is
+        resized to the canvas, in NumPy. So pictures of all shapes have one shape in the end, for which
+        programs are compiled once. None leaves the picture as it is.
+    """
+    if crop is None:
+        return image
+    width, height = ratio_of(crop)
+    shape = nst.recipes.sizes.LongEdge(size).shape(height, width)
+    return nst.images.on_host.at_scale_on_host(part(image, shape), shape)
+
+
 class Gallery:
     """A folder of painted pictures, each with the facts of how it was painted.
 
@@ -144,7 +197,7 @@ class Gallery:
 
     def pairs(self, size: int) -> list[Pair]:
         """Return the pairs of which there are pictures of this size."""
-        found = [path.stem.split("--") for path in sorted(self.folder.glob("*.png"))]
+        found = [path.stem.split("--") for path in sorted(self.folder.glob("*--*--*--*.png"))]
         return list(dict.fromkeys((one[0], one[1]) for one in found if one[2] == str(size)))
 
     def get(self, pair: Pair, size: int, name: str) -> Painted | None:
@@ -172,11 +225,15 @@ def as_saved(image: Any) -> Any:
 
 
 def anchors(content: Any, style: Any, shape: tuple[int, int]) -> dict[str, Any]:
-    """Return the content, and a part of the style with the shape of the canvas, at its size."""
+    """Return the content, and a part of the style with the shape of the canvas, at its size.
+
+    The part is the style itself if that has the shape of the canvas.
+    """
     resized = nst.recipes.filters.antialiased
+    name = "the style itself" if style.shape[:2] == tuple(shape) else "a part of the style"
     return {
         "the content itself": as_saved(resized(content, shape)),
-        "a part of the style": as_saved(resized(part(style, shape), shape)),
+        name: as_saved(resized(part(style, shape), shape)),
     }
 
 

@@ -24,7 +24,7 @@ import nst_jax as nst
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-FOLDERS = ("pictures", "keep")  # fields of a plan that name places on this machine
+FOLDERS = ("pictures", "keep", "add_to")  # fields of a plan that name places on this machine
 CLOSE = 1e-4  # largest relative difference of losses that `check_equal` accepts
 
 T = TypeVar("T")
@@ -49,8 +49,12 @@ class Plan:
         first `pairs` pairs of sample pictures.
       pictures: folder of pictures beside the samples, for the case `quality`. Not recorded.
       keep: folder in which the case `quality` keeps what is painted. Not recorded.
+      crop: ratio of sides, such as `4:3`, to which `quality` cuts the pictures; None cuts nothing.
+      add_to: the record to whose rows `quality` adds its own; None makes a new one. Not recorded.
+      at_once: number of processes that paint on the device at the same time, for the case `quality`.
       paint: whether the case `quality` paints what is not kept; False: it only rates what is.
-      seconds: for the case `gpu`: after so many seconds no further measurement begins; 0 is no limit.
+      seconds: for the cases `gpu` and `quality`: after so many seconds no further measurement, or no
+        further picture, begins; 0 is no limit.
       huge: for the case `gpu`: side of a canvas that only tiles can hold, in pixels; 0 measures none.
     """
 
@@ -66,6 +70,9 @@ class Plan:
     named_pairs: tuple[tuple[str, str], ...] = ()
     pictures: Path | None = None
     keep: Path | None = None
+    crop: str | None = None
+    add_to: Path | None = None
+    at_once: int = 1
     paint: bool = True
     seconds: int = 0
     huge: int = 0
@@ -274,11 +281,15 @@ def record(
     }
 
 
+def path_of(case: str, kind: str, quick: bool, folder: Path) -> Path:
+    """Return the path of a record: named after case, kind of device and, if so, the quick pass."""
+    plain = "".join(c if c.isalnum() else "-" for c in kind.lower()).strip("-")
+    return folder / f"{case}-{plain}{'-quick' if quick else ''}.json"
+
+
 def write(entry: Mapping[str, Any], folder: Path) -> Path:
-    """Write a record to a file named after the case, the device and, if so, the quick pass."""
-    kind = "".join(c if c.isalnum() else "-" for c in entry["device"]["kind"].lower()).strip("-")
-    quick = "-quick" if entry["quick"] else ""
-    path = folder / f"{entry['case']}-{kind}{quick}.json"
+    """Write a record to its file in a folder; see `path_of`."""
+    path = path_of(entry["case"], entry["device"]["kind"], entry["quick"], folder)
     folder.mkdir(parents=True, exist_ok=True)
     # NaN raises an error here: other programs could not read a file that contains it.
     text = json.dumps(entry, indent=1, allow_nan=False)

@@ -1,6 +1,11 @@
 """How near the pictures of recipes are to content and style, and what artefacts they have."""
 
+import itertools
+import json
+import math
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,7 +13,7 @@ import click
 import jax
 
 import nst_jax as nst
-from benchmarks import gallery, harness
+from benchmarks import gallery, harness, merging
 from benchmarks.gallery import Contestant, Gallery, Painted
 from benchmarks.harness import Findings, Plan
 from benchmarks.problems import PAIRS, Pair
@@ -19,6 +24,7 @@ FULL = Plan(sizes=(256,), repeats=1, steps=0, pairs=3, recipes=("default", "gram
 QUICK = Plan(sizes=(96,), repeats=1, steps=2, recipes=("default", "gatys-pytorch"))
 
 Ratings = dict[str, float]
+Row = dict[str, Any]
 
 
 def measure(plan: Plan) -> Findings:
@@ -30,95 +36,167 @@ def measure(plan: Plan) -> Findings:
     figures are held against theirs. Everything is rounded to 8 bits first.
 
     If the plan names a folder in which pictures are kept, those in it are not painted again, and all of
-    them are rated, also those of contestants that the plan does not name. Of these, the seconds of the
-    processor are known, for pictures may be painted while the machine does other work.
+    them are rated, also those of contestants that the plan does not name. They may come from several
+    machines; each has its own facts. One that cannot be rated is named in a note.
+
+    If the plan names a record, its rows stay, but for pictures that are rated anew.
+
+    Raises:
+      ValueError: if there is no picture to rate, and if the record's ratings are of another kind.
     """
-    pairs = plan.named_pairs or PAIRS[: plan.pairs]
-    pictures = {name: gallery.found(name, plan.pictures) for pair in pairs for name in pair}
-    named = [gallery.contestant(name, plan.steps) for name in plan.recipes]
     params, kept = nst.load_params(), Gallery(plan.keep) if plan.keep else None
-    if kept:
-        if plan.paint:
-            _fill(kept, params, pairs, plan.sizes, pictures, named)
-        entries = {pair: _entries_of(kept, pair, plan.sizes) for pair in pairs}
-    else:
+    left_out: list[str] = []
+    if kept is None:
         entries = {
-            pair: {size: _timed(params, pictures, pair, size, named, plan.repeats)
-                   for size in plan.sizes}
-            for pair in pairs
-        }  # fmt: skip
-    everyone = {
-        name: gallery.contestant(name, plan.steps)
-        for sized in entries.values()
-        for painted in sized.values()
-        for name in painted
-    }
+            (pair, size): _timed(
+                params, _pictures(plan, pair, size), size, _named(plan), plan.repeats
+            )
+            for pair in _pairs(plan)
+            for size in plan.sizes
+        }
+    else:
+        if plan.paint:
+            left_out += _fill(kept, params, plan)
+        entries = _entries_of(kept, plan, left_out)
+    record = json.loads(plan.add_to.read_text("utf-8")) if plan.add_to else None
+    names = {name for painted in entries.values() for name in painted}
+    if record:
+        names |= {name for row in record["rows"] for name in row["recipes"]}
+    everyone = {name: gallery.contestant(name, plan.steps) for name in sorted(names)}
     recipes = [each.recipe for each in everyone.values() if each.recipe is not None]
     taps = nst.raters.unused_taps(*recipes)
+    if record:
+        merging.check_same_taps(record["rows"], taps)
     rate = partial(_rated, _compiled_rate(params), taps)
     rows = [
-        _row(rate, pictures, pair, size, everyone, painted)
-        for pair, sized in entries.items()
-        for size, painted in sized.items()
+        _row(rate, taps, plan, pair, size, everyone, painted)
+        for (pair, size), painted in entries.items()
     ]
+    if record:
+        old = merging.with_machines(record)
+        if not merging.checked_anchors(old, rows):
+            _check_by_rating(rate, plan, old)
+        rows = merging.merged(old, rows)
     notes = [
         f"Gram matrices and Gaussians are compared at {', '.join(taps)}, which no recipe here reads",
-        "pictures were kept, with the processor's seconds, compiled before"
+        "pictures were kept, with their seconds, compiled before"
         if kept
         else "seconds are those of `paint`, compiled before",
-        "a rater marked * is judge and party: what it measures is near to what the recipe minimises",
+        "a rater marked * is biased: what it measures is near to what the recipe minimises",
         "compare figures of one pair and canvas only; docs/raters.md says what they can tell",
+        *left_out,
     ]
     return Findings(rows, notes)
+
+
+def paint_only(plan: Plan) -> None:
+    """Paint what is not kept yet, without rating it; a picture that fails does not end the others.
+
+    Sizes come in the order of the plan, then contestants, then pairs. If the plan has seconds, no
+    picture is begun after them.
+
+    Raises:
+      ValueError: if something was not painted; the message counts and names it.
+    """
+    if plan.keep is None:
+        raise ValueError("`keep`: there is nowhere to put the pictures; name a folder")
+    failed = _fill(Gallery(plan.keep), nst.load_params(), plan)
+    if failed:
+        raise ValueError(f"{len(failed)} pictures were not painted: {'; '.join(failed)}")
 
 
 Entries = dict[str, Painted]  # name of a contestant -> its picture of one pair
 
 
-def _fill(
-    kept: Gallery,
-    params: nst.Params,
-    pairs: Sequence[Pair],
-    sizes: Sequence[int],
-    pictures: Mapping[str, Any],
-    named: Sequence[Contestant],
-) -> None:
-    """Paint what is not kept yet, contestant by contestant, and keep it."""
-    for each in named:
-        for size in sizes:
-            for pair in pairs:
-                if kept.get(pair, size, each.name) is None:
-                    content, style = (pictures[name] for name in pair)
-                    each.warm_up(params, content, style, f"long:{size}")
-                    painted = each.paint(params, content, style, f"long:{size}")
-                    kept.put(pair, size, each.name, painted)
-                    click.echo(f"  {kept.path(pair, size, each.name).stem}", err=True)
+def _pairs(plan: Plan) -> Sequence[Pair]:
+    return plan.named_pairs or PAIRS[: plan.pairs]
 
 
-def _entries_of(kept: Gallery, pair: Pair, sizes: Sequence[int]) -> dict[int, Entries]:
-    found: dict[int, Entries] = {}
-    for size in sizes:
-        names = kept.names(pair, size)
-        pictures = {name: kept.get(pair, size, name) for name in names}
-        found[size] = {name: one for name, one in pictures.items() if one is not None}
-        if not found[size]:
-            raise ValueError(
-                f"`keep`: has no picture of {':'.join(pair)} at {size} px; paint some first, without "
-                "--no-paint"
-            )
+def _named(plan: Plan) -> list[Contestant]:
+    return [gallery.contestant(name, plan.steps) for name in plan.recipes]
+
+
+def _pictures(plan: Plan, pair: Pair, size: int) -> tuple[Any, Any]:
+    """Return the content and the style of a pair, as contestants are given them."""
+    content, style = (
+        gallery.prepared(gallery.found(name, plan.pictures), size, plan.crop) for name in pair
+    )
+    return content, style
+
+
+def _fill(kept: Gallery, params: nst.Params, plan: Plan) -> list[str]:
+    """Paint what is not kept yet, contestant by contestant, and keep it; return what failed."""
+    end = time.monotonic() + (plan.seconds or math.inf)
+    failed, warm = [], set()
+    for size, each, pair in itertools.product(plan.sizes, _named(plan), _pairs(plan)):
+        if kept.get(pair, size, each.name) is not None:
+            continue
+        what = kept.path(pair, size, each.name).stem
+        if time.monotonic() > end:
+            failed.append(f"{what}: no time was left")
+            continue
+        try:
+            content, style = _pictures(plan, pair, size)
+            programs = (each.name, content.shape, style.shape)
+            if programs not in warm:
+                seconds, _ = harness.timed(
+                    partial(each.warm_up, params, content, style, f"long:{size}")
+                )
+                click.echo(f"  {what}: {seconds:.1f} s to compile and begin", err=True)
+                warm.add(programs)
+            painted = each.paint(params, content, style, f"long:{size}")
+            facts = painted.facts | {"crop": plan.crop, "at_once": plan.at_once}
+            kept.put(pair, size, each.name, painted._replace(facts=facts))
+            click.echo(f"  {what}: {painted.facts['seconds']['median']:.3g} s", err=True)
+        except Exception as error:  # one failure must not lose the others, which take hours
+            line = (str(error).strip().splitlines() or [""])[0]
+            failed.append(f"{what}: {type(error).__name__}: {line[:160]}")
+            click.echo(f"  {failed[-1]}", err=True)
+    return failed
+
+
+def _entries_of(kept: Gallery, plan: Plan, left_out: list[str]) -> dict[tuple[Pair, int], Entries]:
+    """Return the kept pictures that can be rated, and add a line for each other one to `left_out`."""
+    found: dict[tuple[Pair, int], Entries] = {}
+    for size in plan.sizes:
+        for pair in plan.named_pairs or kept.pairs(size):
+            for name in kept.names(pair, size):
+                what = kept.path(pair, size, name).stem
+                try:
+                    gallery.contestant(name)
+                    _pictures(plan, pair, size)
+                    one = kept.get(pair, size, name)
+                except ValueError as error:
+                    left_out.append(f"{what} was not rated: {error}")
+                    continue
+                if one is None:
+                    left_out.append(f"{what} was not rated: its facts are missing")
+                elif one.facts.get("crop") != plan.crop:
+                    left_out.append(
+                        f"{what} was not rated: it was painted with `--crop "
+                        f"{one.facts.get('crop')}`, not {plan.crop}"
+                    )
+                else:
+                    found.setdefault((pair, size), {})[name] = one
+    for line in left_out:
+        click.echo(f"  {line}", err=True)
+    if not found:
+        sizes = ", ".join(map(str, plan.sizes))
+        raise ValueError(
+            f"`keep`: has no picture to rate at {sizes} px; paint some first, without --no-paint"
+        )
     return found
 
 
 def _timed(
     params: nst.Params,
-    pictures: Mapping[str, Any],
-    pair: Pair,
+    pictures: tuple[Any, Any],
     size: int,
     named: Sequence[Contestant],
     repeats: int,
 ) -> Entries:
     """Paint a pair in turn by all contestants, and add their seconds to the facts."""
-    content, style = (pictures[name] for name in pair)
+    content, style = pictures
     for each in named:  # so that all programs are compiled
         each.warm_up(params, content, style, f"long:{size}")
     work = {
@@ -148,25 +226,47 @@ def _rated(rate: Any, taps: tuple[str, ...], picture: Any, content: Any, style: 
 
 def _row(
     rate: Any,
-    pictures: Mapping[str, Any],
+    taps: tuple[str, ...],
+    plan: Plan,
     pair: Pair,
     size: int,
     everyone: Mapping[str, Contestant],
     painted: Entries,
-) -> dict[str, Any]:
-    content, style = (pictures[name] for name in pair)
+) -> Row:
+    content, style = _pictures(plan, pair, size)
     shape = nst.recipes.sizes.LongEdge(size).shape(*content.shape[:2])
     held = gallery.anchors(content, style, shape)
     return {
         "pair": list(pair),
         "size": list(shape),
+        "crop": plan.crop,
+        "taps": list(taps),
         "anchors": {name: rate(image, content, style) for name, image in held.items()},
         "recipes": {
             name: {
-                **one.facts,
-                "parties": everyone[name].parties,
+                **{key: value for key, value in one.facts.items() if key != "crop"},
+                "parties": everyone[name].biased_raters,
                 "ratings": rate(one.image, content, style),
             }
             for name, one in painted.items()
         },
     }
+
+
+def _check_by_rating(rate: Any, plan: Plan, old: Sequence[Row]) -> None:
+    """Rate the anchors of a row whose pictures are here again, and compare them with the record's."""
+    for row in old:
+        pair, size = (row["pair"][0], row["pair"][1]), max(row["size"])
+        then = replace(plan, crop=row["crop"])
+        try:
+            content, style = _pictures(then, pair, size)
+        except ValueError:  # its pictures are on another machine
+            continue
+        held = gallery.anchors(content, style, (row["size"][0], row["size"][1]))
+        again = {name: rate(image, content, style) for name, image in held.items()}
+        merging.check_same_anchors(row, row | {"anchors": again})
+        return
+    raise ValueError(
+        "`add`: none of the record's pictures are here, so that its ratings cannot be checked; name "
+        "their folder by --pictures"
+    )

@@ -55,7 +55,8 @@ OTHERS: Mapping[str, str] = {
     "tile": "texture pebbles.jpg --recipe gram --size 64 --steps 60 --tile-seamless",
     "mixed": "stylize painting.jpg pebbles.jpg --recipe gatys-pytorch --size 128 --steps 100 "
     "--content-weight 0 --content-layer relu2_1 --style-layer relu1_1=500 "
-    "--style-layer relu2_1=500 --colors content --set pictures.color_map=pca",
+    "--style-layer relu2_1=500 --colors content --set pictures.color_map=pca "
+    "--set descent.optimizer=LBFGS --set descent.optimizer.history=20 --set descent.coordinates=raw",
     "two-stages": f"stylize photo.jpg mixed.jpg {COMMON}",
 }
 # A strip of pictures of a pair of the case `strength` of the benchmarks, side by side. Their style

@@ -131,7 +131,7 @@ def _conditions(entry: Json) -> str:
 def _by_rater(rows: Sequence[Json]) -> str:
     lines = [
         "Means over the pairs that a recipe painted. For a recipe that did not paint all of them, the "
-        f"line below has `{OURS}` on the same pairs. A star marks a judge that is also party: the "
+        f"line below has `{OURS}` on the same pairs. A star marks a biased rater: the "
         "recipe minimises nearly what the rater measures. The last two lines are the anchors: the "
         "photograph unchanged, and a part of the style picture.\n",
         f"| recipe | pairs | {' | '.join(RATERS)} |",

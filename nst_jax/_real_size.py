@@ -9,6 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool
 
 from nst_jax._types import RealSize, Shape
@@ -48,7 +49,16 @@ def halved_size(size: RealSize, ceil: bool) -> RealSize:
       size: the (height, width) of the picture before the pooling.
       ceil: whether the pooling keeps the last row or column of an odd side; if not, it drops them.
     """
-    return (size + int(ceil)) // 2
+    return divided_size(size + int(ceil), 2)
+
+
+def divided_size(size: RealSize, divisor: int) -> RealSize:
+    """Return a (height, width) divided by a whole number, rounded down.
+
+    For `//`, which also rounds negative numbers down, XLA would compute several operations more, and
+    repeat them in every loop that needs the size.
+    """
+    return lax.div(size, jnp.asarray(divisor, size.dtype))
 
 
 def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:
@@ -69,9 +79,9 @@ def padded(picture: Any, shape: Shape) -> np.ndarray:
     NumPy makes the array on the host, so that JAX compiles nothing for the size of the picture.
 
     Args:
-      picture: [h, w, c].
+      picture: [h, w, c], or a mask [h, w].
       shape: (height, width) of the array; no side may be smaller than the picture's.
     """
     picture = np.asarray(picture)
     missing = [(0, most - side) for most, side in zip(shape, picture.shape[:2], strict=True)]
-    return np.pad(picture, (*missing, (0, 0)))
+    return np.pad(picture, (*missing, *[(0, 0)] * (picture.ndim - 2)))

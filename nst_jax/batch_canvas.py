@@ -17,6 +17,7 @@ from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
+from nst_jax.batch_members import Member
 from nst_jax.canvas import Begin
 from nst_jax.descent import has_stalled
 from nst_jax.feed_forward import instant_painter
@@ -39,21 +40,6 @@ Axes: TypeAlias = tuple[int | None, ...]
 
 # The (height, width) of each canvas, for canvases that lie at the top left of larger arrays.
 RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
-
-
-class Member(NamedTuple):
-    """One picture of a batch."""
-
-    place: int  # index of the picture in the batch, and so in the result
-    # Index of its content in the batch's list of contents. Members with the same index share the
-    # features of the content.
-    content: int
-    # Index of its style picture, or of its list of blended style pictures. Members with the same index
-    # share the statistics of these pictures. If the recipe gives styles the colours of the content, one
-    # style becomes a different picture for each content, and gets a different index for each.
-    style: int
-    prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
-    key: Array  # random key, used if the first canvas has noise
 
 
 class BatchPrograms(NamedTuple):
@@ -259,6 +245,10 @@ class BatchCanvas:
         for place, member in enumerate(self._members):
             prepared, here = member.prepared, member.prepared.scales[scale]
             assert prepared.controls is not None
+            shares = _shares(self._measuring_recipe, place)
+            if self.plan.in_bucket:
+                found.append(self._controlled_in_bucket(scale, member, pieces, shares))
+                continue
             content = prepare.at_scale(prepared.content, here.shape)
             styles, controls = (
                 prepare.styles_at(prepared, here),
@@ -271,7 +261,6 @@ class BatchCanvas:
             # for the same name. The names here are the `id`s of arrays: if several pictures of the
             # chunk have the same style or mask, they refer to the same array.
             names = member.content, [(id(picture), id(mask)) for picture, mask in pairs]
-            shares = _shares(self._measuring_recipe, place)
             found.append(pieces.controlled(*arrays, names=names, shares=shares))
         split = partial(sharding.split, mesh=self.plan.mesh)
         stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
@@ -282,6 +271,42 @@ class BatchCanvas:
             split(stacked(*(targets.photo for targets in found))),
             split(stacked(*(targets.guides for targets in found))),
             split(stacked(*(targets.kept for targets in found))),
+            split(self._real_sizes(scale)),
+        )
+
+    def _controlled_in_bucket(
+        self, scale: int, member: Member, pieces: Measuring, shares: tuple[Any, ...]
+    ) -> Targets:
+        """Compute the targets of a picture with masks that lies at the top left of a larger array.
+
+        Args:
+          scale: index of the scale.
+          member: the picture.
+          pieces: computes features and statistics.
+          shares: the weights by which its styles are blended.
+        """
+        prepared, here = member.prepared, member.prepared.scales[scale]
+        arrays, mesh = self.plan.scales[scale], band_mesh(self.plan.mesh)
+        controls = prepare.controls_in_arrays(prepared, here, arrays)
+        assert controls is not None and prepared.controls is not None
+        content, real = self._at_scale(prepared.content, here.shape, arrays.shape)
+        pictures = (*prepared.styles, *prepared.region_styles)
+        styles, sizes = [], []
+        for picture, shape in zip(pictures, here.style_shapes, strict=True):
+            style, own = self._at_scale(picture, shape, arrays.style_shapes[0])
+            styles.append(style)
+            sizes.append(own["size"])
+        masks = prepared.controls.style_masks
+        keys = [
+            (id(picture), id(mask), shape)
+            for picture, mask, shape in zip(pictures, masks, here.style_shapes, strict=True)
+        ]
+        return pieces.controlled(
+            *sharding.replicate((content, styles, controls), mesh),
+            names=(member.content, keys),
+            shares=shares,
+            size=real["size"],
+            style_sizes=sizes,
         )
 
     def start(self, scale: int, measured: Targets, before: Handover | None) -> State:
@@ -533,30 +558,31 @@ class BatchCanvas:
         measured = sharding.to_host(state.losses, mesh)
         losses = [jax.tree.map(lambda of, i=i: of[i], measured) for i in range(count)]
         if self.plan.in_bucket:
-            arrays = sharding.to_host(images, mesh)[:count]
-            shapes = self._real_sizes(last)
-            assert shapes is not None
-            cropped = zip(arrays, shapes, strict=False)
-            whole = [jax.device_put(image[:height, :width]) for image, (height, width) in cropped]
+            whole = list(sharding.to_host(images, mesh))[:count]
         else:
             whole = list(sharding.gather(images, mesh))[:count]
         finished = [self._finished(place, image) for place, image in enumerate(whole)]
         return finished, losses, self._broke_at.tolist()[:count]
 
-    def _finished(self, place: int, image: Image) -> Image:
+    def _finished(self, place: int, image: Any) -> Resized:
         """Return the finished picture for one optimised image, as `prepare.Finisher` makes it.
 
         Edges and colours are changed as the recipe says, and where the user has protected the content
         by a mask, the content is put back. `place` is the index of the picture in the chunk.
         """
-        member, recipe = self._members[place], self.plan.recipe
+        member, recipe, plan = self._members[place], self.plan.recipe, self.plan
         realism = np.asarray(recipe.pictures.realism)
         if realism.ndim:  # [n] for the n pictures of the batch, or [1] for all of them
             realism = realism[member.place % len(realism)]
         shares = _shares(self._measuring_recipe, place)
         terms = replace(recipe.terms, style_shares=shares)
         finish = prepare.Finisher(member.prepared, replace(recipe, terms=terms), realism)
-        return finish(image, member.prepared.scales[-1])
+        last = member.prepared.scales[-1]
+        return (
+            finish.in_arrays(image, last, plan.scales[-1])
+            if plan.in_bucket
+            else finish(image, last)
+        )
 
 
 def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:

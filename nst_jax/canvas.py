@@ -17,14 +17,14 @@ from jaxtyping import Array
 from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
-from nst_jax._types import Losses, Params, RealSize, Shape, Snapshot, State, Targets
+from nst_jax._types import Image, Losses, Params, RealSize, Shape, Snapshot, State, Targets
 from nst_jax.descent import Position
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images import on_host, resizing
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import sharding, tiles
+from nst_jax.scaling import capacity, sharding, tiles
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.operations import matching_operations
 from nst_jax.scaling.plan import Plan
@@ -97,6 +97,9 @@ class SingleCanvas:
         self.plan, self._prepared, self._programs = plan, prepared, programs
         self._watch = watch
         self._init, self._key = init, key
+        # Waits until the programs of the first scale are compiled in another thread; None if they are
+        # not being compiled there.
+        self._first: Callable[[], Any] | None = None
         self._finish = prepare.Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
         # The recipe's numbers as strongly typed arrays, so that changing a number does not recompile.
@@ -145,30 +148,73 @@ class SingleCanvas:
         """
         here, arrays, recipe = self._scales[scale], self.plan.scales[scale], self._at(scale)
         content = on_host.at_scale_on_host(self._prepared.content, here.shape)
+        prepared = self._prepared
         styles = tuple(
             on_host.at_scale_on_host(*pair)
-            for pair in zip(self._prepared.styles, here.style_shapes, strict=True)
+            for pair in zip(
+                (*prepared.styles, *prepared.region_styles), here.style_shapes, strict=True
+            )
         )
         pieces = Measuring(
             self._params, recipe, None, programs=self._programs.measuring, watch=self._watch
         )
-        statistics = [
-            pieces.statistics(
-                jnp.asarray(padded(style, arrays.style_shapes[0])), _traced(style.shape[:2])
-            )
-            for style in styles
-        ]
+        wide_styles = [jnp.asarray(padded(style, arrays.style_shapes[0])) for style in styles]
+        sizes = [_traced(style.shape[:2]) for style in styles]
         wide, size = jnp.asarray(padded(content, arrays.shape)), _traced(here.shape)
-        blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
-        targets = Targets(
-            pieces.content(wide, size=size),
-            _style_targets(blended, recipe),
-            pieces.photo(wide),
-            size=size,
-        )
+        controls = prepare.controls_in_arrays(prepared, here, arrays)
+        if controls is not None:
+            targets = pieces.controlled(wide, wide_styles, controls, size=size, style_sizes=sizes)
+            return _Measured(content, styles, targets)
+        targets = _targets_in_arrays(pieces, recipe, wide, size, wide_styles, sizes)
         return _Measured(content, styles, targets)
 
+    def begin_first(self, begin: Begin) -> None:
+        """Begin to compile the programs of the first scale, while its targets are measured.
+
+        On an accelerator, this takes seconds, most of them outside Python, and the processor has cores
+        to spare. On a CPU, it would take the time from the measuring.
+
+        Args:
+          begin: a function that starts the work, possibly in another thread; see `Begin`.
+        """
+        simple = self.plan.in_bucket and self._prepared.controls is None
+        if simple and capacity.platform_of_mesh(self.plan.mesh) != "cpu":
+            self._first = begin(self._compile_first)
+
+    def _compile_first(self) -> None:
+        """Compile the programs of the first scale, by calling them with zeros and a loop of 0 steps."""
+        recipe, arrays = self._at(0), self.plan.scales[0]
+        pieces = Measuring(
+            self._params, recipe, None, programs=measuring.PLAIN, watch=measuring.NoWatch()
+        )
+
+        def targets(content: Any, size: Any, styles: Any, sizes: Any) -> Targets:
+            return _targets_in_arrays(pieces, recipe, content, size, styles, sizes)
+
+        def picture(shape: Shape) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
+
+        styles, size = len(self._prepared.styles), jax.ShapeDtypeStruct((2,), jnp.int32)
+        like = jax.eval_shape(
+            targets,
+            picture(arrays.shape),
+            size,
+            [picture(arrays.style_shapes[0])] * styles,
+            [size] * styles,
+        )
+        zeros = jax.tree.map(lambda leaf: jax.device_put(np.zeros(leaf.shape, leaf.dtype)), like)
+        zeros = zeros._replace(size=_traced(self._scales[0].shape))
+        image = jax.device_put(np.zeros((*arrays.shape, 3), np.float32))
+        state = self._programs.init(image, recipe, bands=None)
+        if (count := self._number_of_matches(0)) is not None:
+            state = state._replace(matches=jnp.zeros(count, jnp.int32))
+        state, _ = self._programs.run(self._formed, state, zeros, recipe, 0, bands=None)
+        self._programs.picture(state, recipe, bands=None)
+
     def start(self, scale: int, measured: _Measured, before: Handover | None) -> State:
+        if self._first is not None:
+            self._first()  # wait, since the program would otherwise be compiled here once more
+            self._first = None
         state = self._unmatched(scale, measured, before)
         if self._number_of_matches(scale) is None:
             return state
@@ -331,16 +377,45 @@ class SingleCanvas:
         )
         whole, here = sharding.gather(picture, plan.mesh), self._scales[position.scale]
         if plan.in_bucket:
-            height, width = here.shape
-            whole = jax.device_put(np.asarray(whole)[:height, :width])
+            image = self._finish.in_arrays(whole, here, plan.scales[position.scale])
+        else:
+            image = self._finish(whole, here)
         return Snapshot(
             step=position.step,
-            image=self._finish(whole, here),
+            image=image,
             losses=jax.tree.map(np.array, state.losses),
             history=joined(pieces),
             scale=position.scale,
             broke_at=broke_at + before if broke_at >= 0 else -1,
         )
+
+
+def _targets_in_arrays(
+    pieces: Measuring,
+    recipe: Recipe,
+    content: Image,
+    size: RealSize,
+    styles: Sequence[Any],
+    sizes: Sequence[RealSize],
+) -> Targets:
+    """Compute the targets of a canvas from pictures that lie at the top left of larger arrays.
+
+    Args:
+      pieces: computes features and statistics of single pictures.
+      recipe: the recipe with the values of the scale.
+      content: the array [h, w, 3] with the content.
+      size: (height, width) of the content.
+      styles: an array [h', w', 3] for each style.
+      sizes: (height, width) of each style.
+    """
+    statistics = [pieces.statistics(*pair) for pair in zip(styles, sizes, strict=True)]
+    blended = blend(statistics, recipe.terms.style_shares, recipe.terms)
+    return Targets(
+        pieces.content(content, size=size),
+        _style_targets(blended, recipe),
+        pieces.photo(content),
+        size=size,
+    )
 
 
 def _traced(shape: Shape) -> RealSize:

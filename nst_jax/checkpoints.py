@@ -219,6 +219,22 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
     return replace(recipe, network=network)
 
 
+def bucket_of(bucket: Any, checkpoint: Checkpoint | None) -> Any:
+    """Return the checked argument `bucket`, with the bucket of the checkpoint's run in place of "auto".
+
+    A bucket is a square array in which the canvas lies. The last bits of the picture depend on it.
+
+    Args:
+      bucket: the side in px, "auto" or None; see `nst_jax.scaling.buckets.checked_bucket`.
+      checkpoint: the checkpoint from which the run resumes; None: `bucket` is returned.
+    """
+    if bucket != "auto" or checkpoint is None:
+        return bucket
+    size = str(checkpoint.facts.get("bucket", ""))  # such as "512x512 px"
+    width = size.partition("x")[0]
+    return int(width) if width.isdecimal() else None
+
+
 # --- Files ----------------------------------------------------------------------------------------
 
 

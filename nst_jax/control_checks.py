@@ -5,11 +5,16 @@ layer that the style loss reads. Feature maps have fewer pixels than the picture
 region has any pixel of a feature map in it depends on the picture's size.
 """
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from nst_jax import prepare
 from nst_jax._compile import Jitted
 from nst_jax._types import Shape
+from nst_jax.controls import regions
 from nst_jax.controls.given import Given
 from nst_jax.controls.regions import Controls
 from nst_jax.losses import ContentLoss, JointContentLoss, StyleLoss, Variation
@@ -92,7 +97,7 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
     if controls is None:
         return []
     notes = []
-    for (number, side), taps in _empty_taps(controls, recipe.bare()).items():
+    for (number, side), taps in _empty_taps(prepared, recipe.bare()).items():
         own = number or side == "style"
         if not own and controls.regions > 1:
             continue  # allowed: the other regions may cover the whole content
@@ -139,14 +144,24 @@ def _style_shape(prepared: prepare.Prepared, number: int) -> Shape:
     return shapes[len(prepared.styles) + number - 1] if number else shapes[0]
 
 
-def _empty_taps(controls: Controls, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
+def _empty_taps(prepared: prepare.Prepared, recipe: Recipe) -> dict[tuple[int, str], list[str]]:
     """Return the layers at which the mask of a region, reduced to the layer's size, is 0 everywhere.
 
     Returns:
       (number of the region, "content" or "style") -> names of layers. Number 0 is the region of the
       default style. A region has two masks: one in the content picture, one in its style picture.
     """
-    counts, of_styles = jax.device_get(_totals(controls, recipe))
+    controls, last = prepared.controls, prepared.scales[-1]
+    assert controls is not None
+    real: tuple[Any, ...] = ()
+    if isinstance(
+        controls.masks, np.ndarray
+    ):  # nothing shall be compiled for the size of the masks
+        sizes = [jnp.asarray(shape, jnp.int32) for shape in (last.shape, *last.style_shapes)]
+        real = (sizes[0], sizes[1:])
+        squares = [prepare.square_of(shape) for shape in (last.shape, *last.style_shapes)]
+        controls = regions.padded_controls(controls, squares[0], squares[1:])
+    counts, of_styles = jax.device_get(_totals(controls, recipe, *real))
     found: dict[tuple[int, str], list[str]] = {}
     for tap in recipe.terms.every_style_tap:
         for number in range(controls.regions):

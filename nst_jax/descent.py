@@ -12,6 +12,7 @@ import numpy as np
 
 from nst_jax import _checks, optimize
 from nst_jax.prepare import Scale
+from nst_jax.recipes.recipe import Recipe
 
 # The types of three values that methods of a `Canvas` return. The loop `descend` passes them to other
 # methods of the same `Canvas`, and does not read what is in them.
@@ -162,6 +163,70 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
     # scale has no second loss to compare with, so it is left out.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
+
+
+# A run rests at a scale if its last losses there are equal, and at least this many, and at least this
+# share of all losses of the scale. It rests far from its goal if the last loss is more than
+# `REST_LEVEL` times the first loss of the scale.
+REST_LOSSES, REST_SHARE, REST_LEVEL = 10, 0.5, 0.95
+
+
+class Rest(NamedTuple):
+    """How a finished run came to rest far from its goal, at its last scale."""
+
+    after: int  # number of the last update that changed the loss, over all scales
+    updates: int  # number of updates of the run
+    share: float  # the last loss divided by the first loss of the last scale
+
+    @property
+    def words(self) -> str:
+        """The same as a clause for a message."""
+        since = f"the loss has not changed since update {self.after} of {self.updates}"
+        if self.share < 10:
+            return f"{since} and is still {100 * self.share:.3g} % of the first one"
+        return f"{since} and is {self.share:.3g} times the first one"
+
+
+def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
+    """Return how a finished run came to rest far from its goal; None if it did not.
+
+    A run did so if at every scale the last half of the losses, and at least 10 of them, are equal, and
+    above 95 % of the first loss. This happens to L-BFGS without a guard: after a single move that was
+    far too long, its memory makes all later moves too short to change a pixel.
+
+    Args:
+      totals: the total losses of all canvases of the run, [updates + 1].
+      scales: the scales of the run.
+    """
+    ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
+    # As in `has_stalled`, a scale with a single canvas is left out.
+    parts = [part for part in np.split(totals, ends) if len(part) > 1]
+    for part in parts:
+        resting = _equal_at_the_end(part)
+        if resting < max(REST_LOSSES, REST_SHARE * len(part)):
+            return None
+        if not (np.isfinite(part[-1]) and part[-1] > REST_LEVEL * part[0]):
+            return None
+    if not parts:
+        return None
+    last, updates = parts[-1], len(totals) - 1
+    return Rest(updates + 1 - _equal_at_the_end(last), updates, float(last[-1]) / float(last[0]))
+
+
+def _equal_at_the_end(losses: np.ndarray) -> int:
+    """Return how many of the last losses are equal, the very last one included."""
+    others = np.flatnonzero(losses != losses[-1])
+    return len(losses) - (int(others[-1]) + 1 if len(others) else 0)
+
+
+def remedy_at_rest(recipe: Recipe) -> str:
+    """Return, as a phrase for a message, what to try if a run came to rest far from its goal."""
+    # A guarded optimiser rests only where no small move lowers the loss.
+    if recipe.descent.optimizer.guarded:
+        return "a larger style weight or another start"
+    return (
+        "an optimiser that undoes bad moves: `descent.optimizer=LBFGS`, `descent.coordinates=raw`"
+    )
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:

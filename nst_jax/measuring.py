@@ -49,8 +49,9 @@ class MeasuringPrograms(NamedTuple):
     """The functions that compute the targets of the losses, compiled by `jax.jit`.
 
     Most are the functions with these names in the module `targets`. `measure_styles` is in the module
-    `correspondence`, and `kept_of` in `controls.regions`. `statistics_of_size` is
-    `targets.statistics_of`, compiled with a traced size of the style.
+    `correspondence`, and `kept_of` in `controls.regions`. `statistics_of_size` and
+    `controlled_style_of_sizes` are `targets.statistics_of` and `targets.controlled_style`, compiled
+    with traced sizes of the styles.
     """
 
     measure_content: Callable[..., Any]
@@ -62,9 +63,10 @@ class MeasuringPrograms(NamedTuple):
     measure_masks: Callable[..., Any]
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
-    # `targets.statistics_of` for a style at the top left of a larger array. The style's (height, width)
-    # is traced here, so that one compiled program serves styles of all sizes.
+    # These two are for styles at the top left of larger arrays. The styles' (height, width) are traced
+    # here, so that one program serves styles of all sizes.
     statistics_of_size: Callable[..., Any]
+    controlled_style_of_sizes: Callable[..., Any]
 
 
 PROGRAMS = MeasuringPrograms(
@@ -78,7 +80,31 @@ PROGRAMS = MeasuringPrograms(
     controlled_style=Jitted(targets.controlled_style, static_argnums=(1,)),
     kept_of=Jitted(kept_of),
     statistics_of_size=Jitted(targets.statistics_of),
+    controlled_style_of_sizes=Jitted(targets.controlled_style),
 )
+
+
+# The same functions without `jax.jit`, for finding out the shapes of their results.
+PLAIN = MeasuringPrograms(
+    measure_content=targets.measure_content,
+    sum_style=targets.sum_style,
+    add_style_tile=targets.add_style_tile,
+    statistics_of=targets.statistics_of,
+    blended_targets=targets.blended_targets,
+    measure_styles=correspondence.measure_styles,
+    measure_masks=targets.measure_masks,
+    controlled_style=targets.controlled_style,
+    kept_of=kept_of,
+    statistics_of_size=targets.statistics_of,
+    controlled_style_of_sizes=targets.controlled_style,
+)
+
+
+class NoWatch(Watch):
+    """Does not wait, for arrays that are only traced."""
+
+    def wait(self, arrays: Any) -> None:
+        del arrays
 
 
 class Measuring:
@@ -166,9 +192,7 @@ class Measuring:
           Name of a style loss at a layer (`StylePart.name`) -> its statistic.
         """
         if size is not None:
-            sums = self._programs.sum_style(self._params, style, self._recipe, size=size)
-            cost = style_operations((style.shape[0], style.shape[1]), self._recipe)
-            self._watch.wait_for_piece(sums, cost)
+            sums = self._sums(style, size=size)
             return self._programs.statistics_of_size(sums, size, self._recipe)
         shape = (style.shape[0], style.shape[1])
         return self._programs.statistics_of(self._sums(style), shape, self._recipe)
@@ -181,6 +205,8 @@ class Measuring:
         *,
         names: tuple[Any, Sequence[Any]] | None = None,
         shares: tuple[Any, ...] | None = None,
+        size: RealSize | None = None,
+        style_sizes: Sequence[RealSize] | None = None,
     ) -> Targets:
         """Compute what a canvas with regions, protected or transparent parts is compared with.
 
@@ -194,33 +220,47 @@ class Measuring:
             Any hashable values may be names. What an earlier call computed for a picture of the same
             name is used again. None: everything is computed.
           shares: the weights of the styles in their weighted mean; None: those of the recipe.
+          size: the real (height, width) of the content, if content and masks lie at the top left of
+            larger arrays; None: they fill their arrays.
+          style_sizes: the real (height, width) of each style, likewise.
         """
         known = self._known if names is not None else {}
         of_content, of_styles = names or ("content", range(len(styles)))
-        found = self._programs.measure_masks(controls, self._recipe)
+        real: tuple[Any, ...] = () if size is None else (size, style_sizes)
+        found = self._programs.measure_masks(controls, self._recipe, *real)
         if of_content not in known:
-            known[of_content] = self.content(content, next(iter(found.held), None))
-        for name, style, mask in zip(of_styles, styles, found.styles, strict=True):
+            known[of_content] = self.content(content, next(iter(found.held), None), size)
+        sizes = [None] * len(styles) if style_sizes is None else style_sizes
+        for name, style, mask, own in zip(of_styles, styles, found.styles, sizes, strict=True):
             if name not in known:
-                known[name] = self._sums(style, *([] if mask is None else [mask]))
-        shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
+                known[name] = self._sums(style, *([] if mask is None else [mask]), size=own)
+        shapes: Any = style_sizes
+        if style_sizes is None:
+            shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
         recipe = self._recipe
         if shares is not None:
             recipe = replace(recipe, terms=replace(recipe.terms, style_shares=shares))
         sums = [known[name] for name in of_styles]
-        targets_of_style, guides = self._programs.controlled_style(
-            sums, shapes, found, controls, recipe
-        )
-        kept = self._programs.kept_of(content, controls)
+        of_style: Any = self._programs.controlled_style
+        if style_sizes is not None:
+            of_style = self._programs.controlled_style_of_sizes
+        targets_of_style, guides = of_style(sums, shapes, found, controls, recipe)
+        kept = self._programs.kept_of(content, controls, *real[:1])
         photo = self.photo(content)
-        return Targets(known[of_content], targets_of_style, photo, guides, kept)
+        return Targets(known[of_content], targets_of_style, photo, guides, kept, size)
 
-    def _sums(self, style: StyleImage, *masks: Any) -> dict[str, Any]:
+    def _sums(self, style: StyleImage, *masks: Any, size: RealSize | None = None) -> dict[str, Any]:
         """Return the sums over a style's feature maps from which its statistics are computed.
 
         `masks` is empty, or has a single element, a `targets.StyleMasks`: the masks by which the
-        style's features at each layer are multiplied.
+        style's features at each layer are multiplied. `size` is the real (height, width) of the style,
+        if it lies in a larger array.
         """
+        if size is not None:
+            sums = self._programs.sum_style(self._params, style, self._recipe, *masks, size=size)
+            cost = style_operations((style.shape[0], style.shape[1]), self._recipe)
+            self._watch.wait_for_piece(sums, cost)
+            return sums
         shape = (style.shape[0], style.shape[1])
         cost = style_operations(shape, self._recipe, devices=self._devices)
         grid = None if self._bands is not None else targets.style_grid(style, self._recipe)

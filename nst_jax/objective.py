@@ -21,7 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Bool, Int
 
 from nst_jax import _checks, correspondence, vgg
-from nst_jax._real_size import as_counts, cut
+from nst_jax._real_size import as_counts, cut, inside
 from nst_jax._types import (
     FeatureMap,
     Features,
@@ -159,15 +159,17 @@ def _losses_inside(
     """
     size = targets.size
     assert size is not None
-    check_in_bucket(recipe, controlled=targets.guides is not None)
-    sums = _sums(measured, params, cut(image, size), targets.content, size=size)
+    check_in_bucket(recipe)
+    image = cut(image, size)
+    sums = _sums(measured, params, image, targets.content, targets.guides, size=size)
     pixels = as_counts(size, image.dtype)
     sizes = {}
     for tap in measured.taps:
         height, width = as_counts(feature_size(tap, size, recipe.network.ceil), image.dtype)
         channels = vgg.LAYERS[vgg.layer_of(tap)][1]
         sizes[tap] = _Size(height, width, channels, pixels[0] * pixels[1])
-    return _weighted(sums, sizes, pixels, targets, recipe.terms, step)
+    found = _weighted(sums, sizes, pixels, targets, recipe.terms, step)
+    return _with_matting(found, image, targets, recipe.terms)
 
 
 def _losses_of_matches(
@@ -218,16 +220,19 @@ def _with_matting(
     """
     if terms.matting_weight is None:
         return found
-    energy = terms.matting_weight * _matting(image, targets.photo, bands)
+    energy = terms.matting_weight * _matting(image, targets.photo, bands, targets.size)
     return found._replace(total=found.total + energy, matting=energy)
 
 
-def _matting(image: Image, photo: Resized | None, bands: Bands | None) -> Scalar:
+def _matting(
+    image: Image, photo: Resized | None, bands: Bands | None, size: RealSize | None
+) -> Scalar:
     """Return the matting energy of an image, divided by its number of pixels.
 
     The energy says how far the image is from being a locally affine function of the photo's colours;
     see `nst_jax.controls.matting`. It is computed on the whole image, or on each band of it, even if
-    the network computes the image in tiles.
+    the network computes the image in tiles. If the image lies in a larger array, `size` is its real
+    (height, width), and only windows that lie in it count.
     """
     if photo is None:
         raise ValueError(
@@ -235,6 +240,13 @@ def _matting(image: Image, photo: Resized | None, bands: Bands | None) -> Scalar
         )
     # `checkpoint` computes the energy a second time for the gradient. So the many windows of pixels
     # from which it is computed need not stay in memory while the network computes.
+    if size is not None:
+        rows, columns = image.shape[0] - matting.SIDE + 1, image.shape[1] - matting.SIDE + 1
+        energy = jax.checkpoint(matting_energy)(
+            image, photo, counted=inside(size - matting.SIDE + 1, (rows, columns))
+        )
+        height, width = as_counts(size, image.dtype)
+        return energy / (height * width)
     if bands is None:
         energy = jax.checkpoint(matting_energy)(image, photo)
         return energy / (image.shape[0] * image.shape[1])
@@ -260,7 +272,7 @@ def _device_matting(bands: Bands, band: Image, photo: Resized) -> Scalar:
     edges = ((0, bands.padded_height + more - photo.shape[0]), (0, 0), (0, 0))
     here = lax.dynamic_slice_in_dim(jnp.pad(photo, edges), first, len(rows))
     counted = first + jnp.arange(bands.band_height) < bands.height - more
-    energy = jax.checkpoint(matting_energy)(rows, here, counted=counted)
+    energy = jax.checkpoint(matting_energy)(rows, here, counted=counted[:, None])
     return lax.psum(energy, BANDS)
 
 

@@ -1,28 +1,24 @@
 """`stylize` and `paint`: paint one picture in the style of another."""
 
-import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import _checks, checkpoints, optimize, prepare, provenance, recipes
-from nst_jax._types import Checkpoint, Image, Params, Shape, Snapshot
-from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
-from nst_jax.control_checks import RegionLeftOut, check_controls, notes_on_regions
+from nst_jax import _checks, checkpoints, optimize, prepare, recipes
+from nst_jax._types import Checkpoint, Image, Params, Shape
+from nst_jax.control_checks import RegionLeftOut, check_controls
 from nst_jax.controls.given import Given, checked_controls
-from nst_jax.descent import Position, descend, has_stalled, intervals_of
-from nst_jax.measuring import Watch
-from nst_jax.recipes.changes import with_options, with_tap_styles
+from nst_jax.descent import has_stalled
+from nst_jax.given_plans import check_given_plan, check_plan_of_one, tap_pictures_of_plan
+from nst_jax.planned_painting import Painting, check_run_arguments, paint_planned
+from nst_jax.recipes.changes import checked_tap_pictures, with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
-from nst_jax.scaling.bands import distribute, without_padding
-from nst_jax.scaling.plan import Plan, plan_in_square, plan_scales
+from nst_jax.scaling.plan import Plan, plan_in_arrays
 from nst_jax.scaling.sharding import Devices
 
 
@@ -94,110 +90,6 @@ def warn_of_enlarged(
         warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)
 
 
-class Painting(Iterator[Snapshot]):
-    """An iterator over the snapshots of a run; it can return a checkpoint at the latest snapshot."""
-
-    def __init__(
-        self,
-        positions: Iterator[Position],
-        canvas: SingleCanvas,
-        identify: Callable[[], dict[str, Any]],
-        left_out: Sequence[str] = (),
-    ) -> None:
-        # warnings of regions in which no pixel of some feature map lies
-        self.left_out = tuple(left_out)
-        self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
-        # A function that returns everything that the results of the run depend on, for checkpoints.
-        # Its return value is cached, since it needs hashes of all pictures and weights.
-        self._identify = functools.cache(identify)
-        self._position = Position()
-
-    @property
-    def scales(self) -> tuple[prepare.Scale, ...]:
-        """The scales (resolutions) of the run, coarse to fine."""
-        return self._canvas.plan.real_scales
-
-    def __next__(self) -> Snapshot:
-        self._position, snapshot = next(self._snapshots)
-        return snapshot
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "a run cannot be pickled; send its `checkpoint()`, from which `paint(..., resume=...)` "
-            "continues"
-        )
-
-    def finish(self) -> Snapshot:
-        """Paint to the end and return the last snapshot.
-
-        Returns:
-          A `Snapshot` whose `history` has the losses of the first canvas and of the canvas after each
-          update, arrays [updates + 1]. If the run was resumed from a checkpoint, the losses before it
-          are included.
-
-        Raises:
-          ValueError: if all snapshots have already been yielded.
-
-        Example:
-          >>> import nst_jax as nst
-          >>> params = nst.load_params()
-          >>> content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
-          >>> last = nst.paint(params, content, style, size=48, steps=5).finish()
-          >>> last.history.total.shape, sorted(last.history.style_layers)[0]
-          ((6,), 'relu1_1')
-        """
-        last = None
-        for last in self:  # noqa: B007
-            pass
-        if last is None:
-            raise ValueError("`finish`: the run has ended; call `paint` again")
-        return last._replace(history=joined(self._position.history))
-
-    def checkpoint(self, *, copy: bool = True) -> Checkpoint:
-        """Return the state of the run at the latest snapshot, from which `paint` can resume.
-
-        Args:
-          copy: whether the arrays are copied. If False, they may be buffers of the run, which are valid
-            only until the next snapshot is requested.
-
-        Returns:
-          A checkpoint, which `paint` takes as `resume` and `nst_jax.checkpoints.save` writes.
-
-        Raises:
-          ValueError: if no snapshot has been requested yet.
-        """
-        scale, step, state, pieces = self._position
-        if state is None:
-            raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
-        plan = self._canvas.plan
-        leaves = sharding.to_host(checkpoints.named_leaves(state), plan.mesh, copy=copy)
-        return Checkpoint(
-            step=step,
-            scale=scale,
-            arrays=without_padding(leaves, plan.bands(scale)),
-            history=joined(pieces),
-            facts=self._identify(),
-            scales=provenance.of_scales(plan.scales),
-            device=provenance.device(),
-        )
-
-
-def _snapshots(
-    positions: Iterator[Position], canvas: SingleCanvas
-) -> Iterator[tuple[Position, Snapshot]]:
-    """Yield pairs at intervals: how far the run has come (a `Position`), and the snapshot there.
-
-    Raises:
-      OutOfMemory: if the device runs out of memory.
-    """
-    plan, before = canvas.plan, 0
-    tile = plan.recipe.network.tile
-    with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
-        for position in positions:
-            yield position, canvas.snapshot(position, position.history[before:])
-            before = len(position.history)
-
-
 def stylize(
     params: Params,
     content: Any,
@@ -222,7 +114,7 @@ def stylize(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
-    bucket: int | str = buckets.OFF,
+    bucket: int | str = buckets.AUTO,
 ) -> Image:
     """Paint the content in the style of another picture.
 
@@ -284,8 +176,10 @@ def stylize(
         worthwhile if more pictures of other sizes follow. Losses and updates are the same as without
         such an array, up to rounding, but computing the rest of the array takes time. Recipes and
         options whose results would be wrong in a larger array are refused, see
-        `nst_jax.recipes.check_in_bucket`. With `"off"`, the default, and with `"auto"`, the array is as
-        large as the canvas, which is fastest for a single picture.
+        `nst_jax.recipes.check_in_bucket`. With `"off"`, the array is as large as the canvas. With
+        `"auto"`, the default, the platform decides: on a CPU it is as with `"off"`. On an accelerator
+        the side is the longer side of the canvas, rounded up to a multiple of 16 px, and all scales
+        share one loop; where the recipe does not allow that, and above 1024 px, it is as with `"off"`.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
@@ -370,7 +264,7 @@ def paint(
     protect: Any = None,
     opacity: Any = None,
     style_opacity: Any = None,
-    bucket: int | str = buckets.OFF,
+    bucket: int | str = buckets.AUTO,
     every: int | Iterable[int] = 50,
     resume: Checkpoint | None = None,
 ) -> Painting:
@@ -406,8 +300,8 @@ def paint(
       protect: a part of the content that stays as it is.
       opacity: the content's opacity, [h, w] in [0, 1].
       style_opacity: the style's opacity, [h', w'] in [0, 1], or a list for several styles.
-      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. A run with
-        `bucket` can be resumed only with the same `bucket`.
+      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. A run can be
+        resumed only in the same array; with `"auto"`, it is that of the checkpoint.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
@@ -468,18 +362,19 @@ def paint(
     if plan is None:
         checked, own = with_tap_styles(with_options(*options[:-1]), tap_styles)
         checked = checkpoints.with_choices_of(checked, resume)
-        _check_arguments(checked, init, key, every)
+        check_run_arguments(checked, init, key, every)
         check_controls(given, checked)
         style = styles = [*styles, *checked_tap_pictures(own, checked)]
+        side = checkpoints.bucket_of(side, resume)
         plan = _planned(params, content, styles, checked, devices, given, side)
         shapes = [one.shape[:2] for one in styles]
         shapes += [] if given is None else given.style_shapes
         warn_of_enlarged(shapes, plan.real_scales[-1].style_shapes, checked, stacklevel=2)
     else:
         check_given_plan(plan, options)
-        if side is not None:
+        if side != buckets.AUTO:
             raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
-        _check_plan_of_one(plan)
+        check_plan_of_one(plan)
         style = [*styles, *tap_pictures_of_plan(plan, tap_styles)]
     shots = paint_planned(
         params, content, style, plan, init=init, key=key, every=every, resume=resume, given=given
@@ -508,198 +403,4 @@ def _planned(
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
-    # A bucket is a larger array in which pictures of several sizes can lie, to share compiled programs.
-    # With "auto", the fastest array is used: for a single picture, one of the size of the picture.
-    if bucket is None or bucket == buckets.AUTO:
-        return plan_scales(recipe, scales, mesh=mesh, device=device)
-    return plan_in_square(recipe, scales, bucket, mesh=mesh, device=device)
-
-
-def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
-    """Check the style pictures that single taps (layers) have of their own.
-
-    Args:
-      pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or none.
-      recipe: the checked recipe.
-    """
-    taps = recipe.terms.tap_styles if pictures else ()
-    return [
-        _checks.image(f"tap_styles[{tap!r}]", picture)
-        for tap, picture in zip(taps, pictures, strict=True)
-    ]
-
-
-def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> list[np.ndarray]:
-    """Return the checked pictures of the argument `tap_styles` that was given together with a plan.
-
-    Raises:
-      ValueError: if the plan was made for other taps.
-    """
-    if not tap_styles:
-        return []
-    recipe, pictures = with_tap_styles(plan.recipe, tap_styles)
-    if recipe.terms.tap_styles != plan.recipe.terms.tap_styles:
-        planned = ", ".join(plan.recipe.terms.tap_styles) or "none"
-        raise ValueError(
-            f"`tap_styles`: are for {', '.join(recipe.terms.tap_styles)}, and `plan` was made with "
-            f"those for {planned}; give `nst_jax.plan` the same"
-        )
-    return checked_tap_pictures(pictures, recipe)
-
-
-# Arguments of `paint` that must not be given together with a plan, since the plan contains them.
-OPTIONS = (
-    "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "colors", "realism",
-    "strength", "devices",
-)  # fmt: skip
-
-
-def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
-    """Refuse a `plan` of another type, and arguments that the plan already contains.
-
-    Args:
-      plan: the caller's argument.
-      options: the caller's values of the arguments in `OPTIONS`, in the same order.
-
-    Raises:
-      TypeError: if `plan` is not a `Plan`.
-      ValueError: if an argument of `OPTIONS` was given as well; the message names it.
-    """
-    _checks.instance("plan", plan, Plan, "`nst_jax.plan(content, style)` makes one")
-    for name, value in zip(OPTIONS, options, strict=True):
-        if value is not (recipes.DEFAULT if name == "recipe" else None):
-            raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
-
-
-def paint_planned(
-    params: Params,
-    content: Any,
-    style: Any,
-    plan: Plan,
-    *,
-    init: Any,
-    key: Array | None,
-    every: int | Iterable[int],
-    resume: Checkpoint | None = None,
-    programs: Programs | None = None,
-    begin: Begin | None = None,
-    watch: Watch | None = None,
-    given: Given | None = None,
-    style_originals: Sequence[Shape] | None = None,
-) -> Painting:
-    """Paint as `paint` does, with a given plan.
-
-    Args:
-      params: weights from `nst_jax.load_params`.
-      content: the content picture, [h, w, 3].
-      style: the style picture, [h', w', 3], or a list of several.
-      plan: the plan of this run.
-      init: the first canvas, as in `paint`; None means the recipe's.
-      key: a JAX random key, for first canvases with noise.
-      every: number of updates between two snapshots, or an iterable of such numbers.
-      resume: the checkpoint from which the run resumes, or None.
-      programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
-      begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
-        given, the targets and programs of the next scale are made while the current scale is painted,
-        if both scales fit into memory. With None, they are made when the next scale begins.
-      watch: an object that waits while the targets are computed, to show progress or to end the run by
-        an exception; with None, the run waits without either.
-      given: regions, protected and transparent parts, from `controls.given.checked_controls`.
-      style_originals: (height, width) of each style for which the plan was made, if a style is given at
-        its final size already; see `originals` of `prepare.prepare_pictures`.
-
-    Returns:
-      The iterator that `paint` returns.
-    """
-    intervals = _check_arguments(plan.recipe, init, key, every, resume)
-    check_controls(given, plan.recipe)
-    # The plan puts the canvas into a larger array, a bucket. Some controls do not allow that, such as
-    # opacities. The controls are checked here, since they were not known when the plan was made.
-    if plan.in_bucket:
-        scales, controlled = plan.real_scales, given is not None
-        buckets.check_run_in_bucket(plan.recipe, scales, controlled=controlled)
-    prepared = prepare.prepare_pictures(
-        content, style, plan.recipe, given, on_host=plan.in_bucket, originals=style_originals
-    )
-    check_plan_fits(plan, prepared.scales)
-    left_out = notes_on_regions(prepared, plan.recipe)
-    key = jax.random.key(0) if key is None else key
-    canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
-    identify = partial(_identity, params, content, style, plan, init, key, given)
-    position = None if resume is None else _position_of(resume, identify(), canvas)
-    ahead = None if begin is None else partial(canvas.begin_next, begin)
-    positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
-    return Painting(positions, canvas, identify, left_out)
-
-
-def _check_arguments(
-    recipe: Recipe, init: Any, key: Any, every: Any, resume: Checkpoint | None = None
-) -> Iterator[int]:
-    """Refuse arguments that `paint` cannot use; return the intervals that `every` stands for."""
-    _checks.single(recipe)
-    _checks.start_or_image("init", init)
-    _checks.random_key("key", key)
-    return intervals_of(every, done=0 if resume is None else resume.step)
-
-
-def _check_plan_of_one(plan: Plan) -> None:
-    """Refuse a plan that was made for `stylize_many`."""
-    if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
-        raise ValueError(
-            f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "
-            "call `nst_jax.stylize_many`"
-        )
-
-
-def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
-    """Refuse a plan that was made for pictures of other sizes.
-
-    Raises:
-      ValueError: if any size or number of updates differs; the message names both sizes of the canvas.
-    """
-    if plan.real_scales == tuple(scales):
-        return
-    (height, width), (h, w) = plan.real_scales[-1].shape, scales[-1].shape
-    raise ValueError(
-        f"`plan`: was made for a canvas of {width}x{height} px, but these pictures need {w}x{h} px, or "
-        "other styles, scales, regions or protection; make a plan for these"
-    )
-
-
-# --- Resuming -------------------------------------------------------------------------------------
-
-
-def _identity(
-    params: Params,
-    content: Any,
-    style: Any,
-    plan: Plan,
-    init: Any,
-    key: Array,
-    given: Given | None,
-) -> dict[str, Any]:
-    """Return what the results of a run depend on, to compare it with the `facts` of a checkpoint."""
-    styles = _checks.one_or_several("style", style)
-    names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
-    pictures = {
-        "content": _checks.image("content", content),
-        **dict(zip(names, styles, strict=True)),
-    }
-    controls = {} if given is None else given.facts()
-    facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
-    if plan.in_bucket:
-        # The results also depend on the size of the array (bucket) in which the canvas lies: with
-        # another size, sums are added up in another order, and the last bits differ. The size at the
-        # final scale is enough: the sizes at all other scales follow from it.
-        height, width = plan.scales[-1].shape
-        facts["bucket"] = f"{width}x{height} px"
-    return facts
-
-
-def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:
-    """Return how far the run of a checkpoint had come; refuse a checkpoint of another run."""
-    plan = canvas.plan
-    checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.scales))
-    state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))
-    state = distribute(state, plan.bands(checkpoint.scale))
-    return Position(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))
+    return plan_in_arrays(recipe, scales, bucket, mesh=mesh, device=device)

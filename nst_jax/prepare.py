@@ -17,6 +17,7 @@ from jaxtyping import Array
 
 from nst_jax import _checks
 from nst_jax._compile import Jitted
+from nst_jax._real_size import padded
 from nst_jax._types import AnyImage, Image, KeptContent, Resized, Shape, StyleImage
 from nst_jax.controls import finishing, regions
 from nst_jax.controls.given import Given
@@ -29,6 +30,7 @@ from nst_jax.recipes.checking import check_style_scale, check_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import at_longer_side
 from nst_jax.vgg.pixels import CAFFE_BGR
+from nst_jax.vgg.precision import default_platform
 from nst_jax.vgg.taps import SMALLEST
 
 
@@ -308,7 +310,8 @@ def prepare_pictures(
         region_styles=tuple(
             resize(*pair, recipe) for pair in zip(others, shapes[len(styles) :], strict=True)
         ),
-        controls=given and regions.controls_of(given, scales[-1].shape, shapes),
+        controls=given and regions.controls_of(given, scales[-1].shape, shapes, on_host=on_host),
+        on_host=on_host,
     )
 
 
@@ -320,6 +323,7 @@ def prepared_of(
     *,
     region_styles: tuple[Any, ...] = (),
     controls: Controls | None = None,
+    on_host: bool = False,
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
@@ -335,20 +339,87 @@ def prepared_of(
       recipe: the recipe whose `pictures.colors` applies.
       region_styles: the style of each region at its final size.
       controls: regions, protected and transparent parts; None if there are none.
+      on_host: whether no program is to be compiled for the sizes of the pictures. Programs are then
+        compiled for squares in which the pictures lie.
     """
     pictures, count = recipe.pictures, len(styles)
     if not finishing.recolors(pictures.colors):
         return Prepared(content, styles, scales, content, region_styles, controls)
-    seen = _recolored(
-        content,
-        (*styles, *region_styles),
-        pictures.colors,
-        pictures.color_map,
-        content_opacities=() if controls is None else _content_parts(controls),
-        style_opacities=() if controls is None else controls.style_masks,
-    )
+    everything = (*styles, *region_styles)
+    if on_host:
+        seen = _recolored_in_squares(content, everything, controls, recipe)
+    else:
+        seen = _recolored(
+            content,
+            everything,
+            pictures.colors,
+            pictures.color_map,
+            content_opacities=() if controls is None else _content_parts(controls),
+            style_opacities=() if controls is None else controls.style_masks,
+        )
     own, of_regions = seen.styles[:count], seen.styles[count:]
     return Prepared(seen.content, own, scales, content, of_regions, controls)
+
+
+def _recolored_in_squares(
+    content: Image, styles: tuple[Any, ...], controls: Controls | None, recipe: Recipe
+) -> finishing.Seen:
+    """Return what `finishing.recolored` does, by a program that is compiled for squares.
+
+    Each picture lies at the top left of a square, see `square_of`. Pixels beside it have the opacity 0,
+    so that they do not count in means and covariances. So the program serves all pictures whose longer
+    sides are the same, such as those that the same size rule resized.
+    """
+    shapes = [tuple(np.shape(picture)[:2]) for picture in (content, *styles)]
+    squares = [square_of(shape) for shape in shapes]
+    wide = [
+        jnp.asarray(padded(picture, square))
+        for picture, square in zip((content, *styles), squares, strict=True)
+    ]
+    if controls is None:
+        controls = Controls(
+            np.zeros((*shapes[0], 0), np.float32),
+            np.ones(1, np.float32),
+            (None,) * len(styles),
+            None,
+            None,
+            np.zeros((), np.float32),
+        )
+    opaque = np.ones(shapes[0], np.float32)
+    masked = controls._replace(
+        opacity=opaque if controls.opacity is None else controls.opacity,
+        style_masks=tuple(
+            np.ones(shape, np.float32) if mask is None else mask
+            for mask, shape in zip(controls.style_masks, shapes[1:], strict=True)
+        ),
+    )
+    masked = regions.padded_controls(masked, squares[0], squares[1:])
+    seen = _recolored(
+        wide[0],
+        tuple(wide[1:]),
+        recipe.pictures.colors,
+        recipe.pictures.color_map,
+        content_opacities=_content_parts(masked),
+        style_opacities=masked.style_masks,
+    )
+    found = [
+        jax.device_put(np.asarray(one)[: shape[0], : shape[1]])
+        for one, shape in zip((seen.content, *seen.styles), shapes, strict=True)
+    ]
+    return finishing.Seen(found[0], tuple(found[1:]))
+
+
+def square_of(shape: Shape) -> Shape:
+    """Return the (height, width) of the square in which a picture of this (height, width) lies.
+
+    Its side is the picture's longer side, rounded up to a multiple of 16 px.
+
+    Example:
+      >>> square_of((171, 250))
+      (256, 256)
+    """
+    side = -(-max(shape) // SMALLEST) * SMALLEST
+    return side, side
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
@@ -367,10 +438,33 @@ def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
     return regions.resized_controls(prepared.controls, scale.shape, scale.style_shapes)
 
 
+def controls_in_arrays(prepared: Prepared, scale: Scale, arrays: Scale) -> Controls | None:
+    """Return a run's controls for pictures that lie at the top left of larger arrays.
+
+    NumPy resizes the masks, so that nothing is compiled for their sizes. They are 0 beside pictures.
+
+    Args:
+      prepared: the pictures, prepared on the host.
+      scale: the scale, with the sizes of the pictures.
+      arrays: the sizes of the arrays at this scale. All styles have arrays of the same size.
+    """
+    if prepared.controls is None:
+        return None
+    given = regions.controls_on_host(prepared.controls)
+    here = regions.resized_controls(given, scale.shape, scale.style_shapes)
+    styles = arrays.style_shapes[:1] * len(scale.style_shapes)
+    return regions.padded_controls(here, arrays.shape, styles)
+
+
 def resized(image: np.ndarray, shape: Shape, recipe: Recipe) -> Resized:
-    """Resize a picture [h, w, 3] to (height, width) with the recipe's filter; return float32."""
+    """Resize a picture [h, w, 3] to (height, width) with the recipe's filter; return float32.
+
+    On an accelerator, NumPy resizes it: XLA took 6 s there to compile the filter for one size.
+    """
     if image.shape[:2] == shape:
         return jnp.asarray(image)
+    if default_platform() != "cpu":
+        return resized_without_compiling(image, shape, recipe)
     return jnp.asarray(recipe.pictures.resize(image, shape), jnp.float32)
 
 
@@ -384,10 +478,12 @@ def at_scale(image: Image, shape: Shape) -> Resized:
     """Resize a picture to the (height, width) of a scale, antialiased, and clip it to [0, 1].
 
     The recipe's own filter is not used here: that filter only resizes pictures to their final sizes,
-    see `resized`.
+    see `resized`. On an accelerator, NumPy resizes the picture, as in `resized`.
     """
     if image.shape[:2] == shape and _is_clipped(image):
         return image  # the same array, since a copy of a large picture takes memory
+    if default_platform() != "cpu":
+        return jax.device_put(on_host_filters.at_scale_on_host(image, shape))
     return _antialiased(image, shape)
 
 
@@ -452,6 +548,64 @@ class Finisher:
             )
         return image if self._kept is None else _with_kept(image, self._kept)
 
+    def in_arrays(self, image: Any, scale: Scale, arrays: Scale) -> Image:
+        """Return the finished picture for a painted image at the top left of a larger array.
+
+        Programs are compiled for the size of the array, and not for that of the picture.
+
+        Args:
+          image: [h, w, 3], the array.
+          scale: the scale at which it was painted, with the sizes of the pictures.
+          arrays: the sizes of the arrays of that scale.
+
+        Returns:
+          The picture alone, without the rest of the array.
+        """
+        controls, pictures = self._prepared.controls, self._recipe.pictures
+        if self._filters or (controls is not None and controls.protect is not None):
+            if scale is not self._scale:
+                self._use_in_arrays(scale, arrays)
+            size = jnp.asarray(scale.shape, jnp.int32)
+            image = jnp.asarray(image)
+            if self._filters:
+                image = _finished(
+                    image,
+                    self._content,
+                    self._palette,
+                    jnp.asarray(self._realism, jnp.float32) if self._realism else None,
+                    colors=pictures.colors,
+                    space=pictures.chroma_space,
+                    kept=self._kept,
+                    opacity=self._opacity if pictures.colors == "palette" else None,
+                    size=size,
+                    radius=finishing.filter_radius(*scale.shape) if self._realism else None,
+                )
+            image = image if self._kept is None else _with_kept(image, self._kept)
+        height, width = scale.shape
+        return jax.device_put(np.asarray(image)[:height, :width])
+
+    def _use_in_arrays(self, scale: Scale, arrays: Scale) -> None:
+        """Compute what `in_arrays` needs at a scale; the arguments are those of `in_arrays`."""
+        self._scale, prepared = scale, self._prepared
+        photo = on_host_filters.at_scale_on_host(prepared.photo, scale.shape)
+        self._content = jnp.asarray(padded(photo, arrays.shape))
+        controls = controls_in_arrays(prepared, scale, arrays)
+        if controls is not None:
+            self._opacity = controls.opacity
+            self._kept = _kept_of(self._content, controls, jnp.asarray(scale.shape, jnp.int32))
+        if self._recipe.pictures.colors != "palette":
+            return
+        shapes = scale.style_shapes[: len(prepared.styles)]
+        masks = [None] * len(shapes) if controls is None else controls.style_masks
+        styles, opacities = [], []
+        for style, shape, mask in zip(prepared.styles, shapes, masks, strict=False):
+            found = on_host_filters.at_scale_on_host(style, shape)
+            array = arrays.style_shapes[0]
+            styles.append(jnp.asarray(padded(found, array)))
+            opaque = padded(np.ones(shape, np.float32), array)
+            opacities.append(jnp.asarray(opaque) if mask is None else mask)
+        self._palette = self._mixed(styles, opacities)
+
     def _use(self, scale: Scale) -> None:
         """Compute what `__call__` needs at a scale: content, opacity, protected parts, palette."""
         self._scale = scale
@@ -465,18 +619,26 @@ class Finisher:
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
         """Return statistics of the colours of the blended styles, which are resized to a scale."""
+        masks = () if controls is None else controls.style_masks
+        return self._mixed(styles_at(self._prepared, scale), masks)
+
+    def _mixed(self, styles: Sequence[Any], opacities: Sequence[Any]) -> Palette:
+        """Return statistics of the colours of styles, blended by the recipe's shares.
+
+        `opacities` are those of the styles; empty if all are opaque.
+        """
         # The styles of single taps (layers; see `Terms.tap_styles`) are not blended and have no shares,
         # so their colours are left out.
         terms = self._recipe.terms
-        styles = terms.blended_styles(styles_at(self._prepared, scale))
-        opacities = () if controls is None else terms.blended_styles(controls.style_masks)
+        styles = terms.blended_styles(styles)
+        opacities = terms.blended_styles(opacities) if opacities else ()
         shares = terms.style_shares
         if len(shares) == 1:
             shares = shares * len(styles)
         return _mixed_palette(tuple(styles), jnp.asarray(shares, jnp.float32), tuple(opacities))
 
 
-_finished = Jitted(finishing.finished, static_argnames=("colors", "space"))
+_finished = Jitted(finishing.finished, static_argnames=("colors", "space", "radius"))
 _mixed_palette = Jitted(finishing.mixed_palette)
 _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 

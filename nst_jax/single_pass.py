@@ -208,7 +208,13 @@ def instant_many(
     side = checked_square(bucket)
     found = [checked_picture(name, one) for name, one in _entries("contents", contents)]
     parsed = [
-        parsed_style(name, one, shares if isinstance(one, (list, tuple)) else None, style_size)
+        parsed_style(
+            name,
+            one,
+            shares if isinstance(one, (list, tuple)) else None,
+            style_size,
+            on_host=side is not None,
+        )
         for name, one in _entries("styles", styles)
     ]
     for place, one in enumerate(parsed):

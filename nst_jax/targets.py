@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array
 
 from nst_jax import _checks, correspondence, vgg
-from nst_jax._real_size import as_counts
+from nst_jax._real_size import as_counts, cut
 from nst_jax._types import (
     Features,
     Guides,
@@ -103,9 +103,13 @@ def measure(
     for name, picture in (("content", content), *(("style", each) for each in styles)):
         _checks.array(name, picture, order)
     if size is not None or style_sizes is not None:
-        check_in_bucket(recipe, controlled=controls is not None, bands=bands is not None)
+        check_in_bucket(recipe, bands=bands is not None)
+    if size is not None:  # what is outside the content must not reach `photo_of` and `kept_of`
+        content = cut(content, size)
     if controls is not None:
-        return _measure_controlled(params, content, styles, recipe, controls, bands)
+        return _measure_controlled(
+            params, content, styles, recipe, controls, bands, size, style_sizes
+        )
     check_styles(recipe.terms, len(styles))
     features = measure_content(params, content, recipe, bands=bands, size=size)
     if isinstance(recipe.terms.style_loss, MatchingLoss):
@@ -134,20 +138,25 @@ def _measure_controlled(
     recipe: Recipe,
     controls: Controls,
     bands: Bands | None,
+    size: RealSize | None,
+    style_sizes: Sequence[RealSize] | None,
 ) -> Targets:
     """Return the result of `measure` for a run with regions, protected or transparent parts."""
     check_styles(recipe.terms, len(styles) - controls.regions + 1)
-    found = measure_masks(controls, recipe)
+    found = measure_masks(controls, recipe, size, style_sizes)
+    sizes = [None] * len(styles) if style_sizes is None else style_sizes
     sums = [
-        sum_style(params, style, recipe, mask, bands=bands)
-        for style, mask in zip(styles, found.styles, strict=True)
+        sum_style(params, style, recipe, mask, bands=bands, size=own)
+        for style, mask, own in zip(styles, found.styles, sizes, strict=True)
     ]
-    shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
+    shapes: Any = style_sizes
+    if style_sizes is None:
+        shapes = tuple((style.shape[0], style.shape[1]) for style in styles)
     held = next(iter(found.held), None)
-    features = measure_content(params, content, recipe, bands=bands, held=held)
+    features = measure_content(params, content, recipe, bands=bands, held=held, size=size)
     style, guides = controlled_style(sums, shapes, found, controls, recipe)
-    kept = regions.kept_of(content, controls)
-    return Targets(features, style, photo_of(content, recipe), guides, kept)
+    kept = regions.kept_of(content, controls, size)
+    return Targets(features, style, photo_of(content, recipe), guides, kept, size)
 
 
 def measure_content(
@@ -471,18 +480,31 @@ def reach_of(recipe: Recipe) -> Reach:
     return Reach(terms.region_reach, terms.region_growth, recipe.network.ceil)
 
 
-def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
-    """Resize the masks of a canvas and of its styles to the feature maps that losses read."""
+def measure_masks(
+    controls: Controls,
+    recipe: Recipe,
+    size: RealSize | None = None,
+    style_sizes: Sequence[RealSize] | None = None,
+) -> MaskedTaps:
+    """Resize the masks of a canvas and of its styles to the feature maps that losses read.
+
+    Args:
+      controls: the masks of pixels.
+      recipe: as in `measure`.
+      size: as in `measure`.
+      style_sizes: as in `measure`.
+    """
     taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
+    sizes = [None] * len(controls.style_masks) if style_sizes is None else style_sizes
     return MaskedTaps(
-        regions.canvas_masks(controls, taps, reach),
+        regions.canvas_masks(controls, taps, reach, size),
         tuple(
-            None if mask is None else regions.style_masks_at(mask, taps, reach)
-            for mask in controls.style_masks
+            None if mask is None else regions.style_masks_at(mask, taps, reach, own)
+            for mask, own in zip(controls.style_masks, sizes, strict=True)
         ),
         # Only a content loss that is a sum over positions can be limited to the protected positions.
         # Any other content loss gets no mask.
-        regions.held_at(controls, recipe.terms.taps, reach)
+        regions.held_at(controls, recipe.terms.taps, reach, size)
         if recipe.terms.content_loss.additive
         else {},
     )
@@ -490,7 +512,7 @@ def measure_masks(controls: Controls, recipe: Recipe) -> MaskedTaps:
 
 def controlled_style(
     sums: Sequence[dict[str, Any]],
-    shapes: Sequence[tuple[int, int]],
+    shapes: Sequence[tuple[int, int]] | Sequence[RealSize],
     found: MaskedTaps,
     controls: Controls,
     recipe: Recipe,
@@ -501,7 +523,7 @@ def controlled_style(
 
     Args:
       sums: what `sum_style` returns for each style, then for each region's style.
-      shapes: (height, width) of each of these styles. Static.
+      shapes: (height, width) of each of these styles: static, or traced arrays.
       found: the masks at the taps, from `measure_masks`.
       controls: the masks and numbers of the regions.
       recipe: as in `measure`.
@@ -509,7 +531,8 @@ def controlled_style(
     own = len(sums) - controls.regions + 1
     totals = style_totals(found, recipe)
     statistics = []
-    for each, shape, mask, of_style in zip(sums, shapes, found.styles, totals, strict=True):
+    lines: Sequence[Any] = shapes
+    for each, shape, mask, of_style in zip(sums, lines, found.styles, totals, strict=True):
         # If the mask of a style is 0 everywhere at a tap, its sums are divided by 1 instead of 0. The
         # share of its region in the style loss at this tap is 0, so the result does not matter.
         safe = mask and {tap: jnp.where(one > 0, one, 1) for tap, one in of_style.items()}
@@ -517,7 +540,7 @@ def controlled_style(
     blended = blend(statistics[:own], recipe.terms.style_shares, recipe.terms)
     targets = [style_targets(each, recipe) for each in (blended, *statistics[own:])]
     guides = regions.guides_of(
-        found.canvas, controls.weights, totals_of_regions(totals, own), found.held
+        found.canvas, jnp.asarray(controls.weights), totals_of_regions(totals, own), found.held
     )
     return stacked_targets(targets), guides
 
@@ -560,18 +583,24 @@ def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str
     }
 
 
-def totals_at_taps(controls: Controls, recipe: Recipe) -> tuple[dict[str, Array], dict[str, Array]]:
+def totals_at_taps(
+    controls: Controls,
+    recipe: Recipe,
+    size: RealSize | None = None,
+    style_sizes: Sequence[RealSize] | None = None,
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return the sums of T² over the positions of the canvas and of the styles, to find empty regions.
 
     T is the value of a mask at a position of the features. Where a sum is 0, the region, or its style,
-    has no position.
+    has no position. If the masks lie at the top left of larger arrays, `size` and `style_sizes` are the
+    real (height, width) of the canvas and of each style.
 
     Returns:
       Two dictionaries, with arrays [r + 1] by style tap, where r is the number of regions with styles
       of their own; the region of the default style comes first. The first dictionary has the sum over
       the canvas for each region, the second the sum over each region's style.
     """
-    found = measure_masks(controls, recipe)
+    found = measure_masks(controls, recipe, size, style_sizes)
     own = len(controls.style_masks) - controls.regions + 1
     canvas = {tap: regions.total(mask) for tap, mask in found.canvas.items()}
     return canvas, totals_of_regions(style_totals(found, recipe), own)

@@ -10,6 +10,7 @@ import numpy as np
 from nst_jax import images, recipes
 from nst_jax.images import resizing
 from nst_jax.recipes import sizes
+from nst_jax.scaling import plan
 
 
 @contextmanager
@@ -54,6 +55,11 @@ def shallow(recipe=recipes.GRAM, *, steps=4, **terms):
         terms=replace(recipe.terms, **(taps | terms)),
         descent=replace(recipe.descent, steps=steps, schedule=recipes.OneScale()),
     )
+
+
+def plan_of(recipe, shape, **options):
+    """Return the plan of a run on a canvas of this (height, width), with styles of the same size."""
+    return plan.plan_scales(recipe, plan.scales_of_canvas(recipe, shape), **options)
 
 
 # Flags of `stylize` that let any recipe compile quickly, as `shallow` does.

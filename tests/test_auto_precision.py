@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from PIL import Image
 import nst_jax as nst
 from nst_jax import checkpoints, images, provenance, recipes
 from nst_jax.app import cli, plan_report, programs
-from nst_jax.app.batch import local
 from nst_jax.recipes import changes, sizes, starts, toml
 from nst_jax.scaling import capacity
 from nst_jax.vgg import precision
@@ -306,7 +306,7 @@ def test_an_album_of_others_waits_for_their_platform(pair, call, monkeypatch):
 
     for name, value in {
         "check_installed": lambda: None,
-        "connected": local.suppress,  # a context that does nothing
+        "connected": suppress,  # a context that does nothing
         "platform": lambda: "tpu",
         "paint_on_ray": paint,
     }.items():

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import nst_jax as nst
-from nst_jax import optimizers, painting, recipes
+from nst_jax import optimizers, planned_painting, recipes
 from nst_jax.scaling import bands, footprint, sharding, tiles
 from nst_jax.vgg import layers
 from tests import small
@@ -135,7 +135,7 @@ def test_scales_and_tiles_in_bands(params):
 
 
 def test_a_step_exchanges_rows_and_sums_but_gathers_nothing(params):
-    texts, run = [], painting.PROGRAMS.run
+    texts, run = [], planned_painting.PROGRAMS.run
 
     def spied(*arguments, **options):
         texts.append(run.lower(*arguments, **options).compile().as_text())
@@ -145,7 +145,7 @@ def test_a_step_exchanges_rows_and_sums_but_gathers_nothing(params):
     content, style = small.picture("chelsea", 75, 40), small.picture("gravel", 30, 40)
     plan = nst.plan(content, style, recipe=recipe, devices=DEVICES)
     list(
-        painting.paint_planned(
+        planned_painting.paint_planned(
             params,
             content,
             style,
@@ -153,7 +153,7 @@ def test_a_step_exchanges_rows_and_sums_but_gathers_nothing(params):
             init=None,
             key=None,
             every=1,
-            programs=painting.PROGRAMS._replace(run=spied),
+            programs=planned_painting.PROGRAMS._replace(run=spied),
         )
     )
     said = set(
@@ -267,7 +267,7 @@ def test_the_memory_estimate_is_that_of_each_device(tile, params):
     state = jax.jit(nst.init)(everywhere(canvas), recipe, bands=split)
     targets = jax.eval_shape(partial(nst.measure, bands=split), params, picture, picture, recipe)
     targets = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), targets)
-    lowered = painting.PROGRAMS.run.lower(
+    lowered = planned_painting.PROGRAMS.run.lower(
         everywhere(formed), state, targets, recipe, 1, bands=split
     )
     compiled = lowered.compile()

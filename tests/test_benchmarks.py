@@ -404,23 +404,23 @@ def test_a_part_of_a_style_has_the_shape_of_the_canvas(image, shape, expected):
     assert found[0, 0, 0] == pixels[tuple(middle)][0]
 
 
-def test_what_is_judge_and_party_is_marked():
+def test_a_biased_rater_is_marked():
     names = nst.raters.Rating._fields
     ratings = dict.fromkeys(names, 0.5)
     figures = {"updates": 3, "seconds": harness.spread([1.0]), "ratings": ratings}
-    parties = nst.raters.parties(nst.recipes.TF)
+    biased = nst.raters.biased_raters(nst.recipes.TF)
     row = {
         "pair": ["a", "b"],
         "size": [64, 96],
         "anchors": {"the content itself": ratings},
-        "recipes": {"tf": figures | {"parties": parties}},
+        "recipes": {"tf": figures | {"parties": biased}},
     }
     header, cells = TABLES["quality"]
     anchor, rated = cells(row)
     assert len(header) == len(anchor) == len(rated) == 5 + len(names)
     assert not any("*" in text for text in anchor)
     marked = {name for name, text in zip(names, rated[5:], strict=True) if text == "0.500*"}
-    assert marked == set(parties) and marked
+    assert marked == set(biased) and marked
 
 
 # --- Plots ----------------------------------------------------------------------------------------

@@ -9,7 +9,15 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import checkpoints, optimize, optimizers, painting, prepare, provenance, recipes
+from nst_jax import (
+    checkpoints,
+    optimize,
+    optimizers,
+    planned_painting,
+    prepare,
+    provenance,
+    recipes,
+)
 from nst_jax.images import resizing
 from nst_jax.recipes import GeometricScales, sizes
 from nst_jax.scaling import footprint
@@ -312,8 +320,10 @@ def test_work_for_the_next_scale_may_begin_before_the_state_is_given_up(params, 
     plan = nst.plan(large, art, recipe=ALL)
     given = {"init": None, "key": None, "every": 2}
     # Called when the result is wanted, after the loop has donated the buffers of the state.
-    late = painting.paint_planned(params, large, art, plan, begin=lambda work: work, **given)
-    at_once = painting.paint_planned(params, large, art, plan, **given)
+    late = planned_painting.paint_planned(
+        params, large, art, plan, begin=lambda work: work, **given
+    )
+    at_once = planned_painting.paint_planned(params, large, art, plan, **given)
     assert_array_equal(late.finish().image, at_once.finish().image)
 
 

@@ -4,18 +4,31 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batch_canvas, batches, controls, images, optimizers, prepare, recipes, vgg
-from nst_jax.app.batch import groups, local
+from nst_jax import (
+    batch_canvas,
+    batch_members,
+    batch_plans,
+    canvas,
+    controls,
+    images,
+    optimizers,
+    planned_painting,
+    prepare,
+    recipes,
+    vgg,
+)
+from nst_jax.app.batch import groups, introduction
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
-from nst_jax.scaling import buckets
+from nst_jax.scaling import buckets, capacity
 from nst_jax.vgg import layers
 from tests import small, test_cli
 from tests.shell import pixels, refused, write_pictures
@@ -83,9 +96,9 @@ def test_contents_of_a_generator_and_a_plan_of_many(params, styles):
         nst.stylize_many(params, pictures, styles, plan=plan, bucket=48)
     small_plan = nst.plan((32, 24), (40, 33), recipe=recipe.replace(size=32), pictures=2, bucket=32)
     with pytest.raises(ValueError, match="^`plan`: picture 0 (needs|has) "):
-        batches.check_run_in_plan(small_plan, 0, RUNS[0], controlled=False)
+        batch_plans.check_run_in_plan(small_plan, 0, RUNS[0])
     with pytest.raises(ValueError, match="`plan`: picture 1 has .* updates at its scales"):
-        batches.check_run_in_plan(plan, 1, RUNS[0][1:], controlled=False)
+        batch_plans.check_run_in_plan(plan, 1, RUNS[0][1:])
     one_shape = nst.plan((48, 48), (40, 33), recipe=recipe, pictures=2, bucket="auto")
     assert not one_shape.in_bucket and one_shape.pictures == 2
 
@@ -112,17 +125,17 @@ def test_by_cost_pictures_of_one_shape_are_painted_as_without_a_bucket(params, s
 
 def test_by_cost_what_no_bucket_holds_fills_its_arrays(params):
     members = [
-        batch_canvas.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
+        batch_members.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
         for index, run in enumerate(RUNS)
     ]
     controlled = members[0].prepared._replace(controls=object())
     mixed = [members[0]._replace(prepared=controlled), *members[1:]]
     for some, recipe, expected in (
         (members, two_scales(), [(True, (0, 1, 2))]),
-        (mixed, two_scales(), [(False, (0,)), (True, (1, 2))]),
+        (mixed, two_scales(), [(True, (0, 1, 2))]),
         (members, two_scales(recipes.HISTOGRAM), [(False, (0,)), (False, (1,)), (False, (2,))]),
     ):
-        plans = batches.plan_by_cost(some, recipe)
+        plans = batch_plans.plan_by_cost(some, recipe)
         found = [(plan.in_bucket, tuple(one.place for one in own)) for plan, own in plans]
         assert found == expected
 
@@ -156,10 +169,6 @@ def test_buckets_that_cannot_be_used(as_users_do, params, styles, bucket, error,
 
 def test_what_is_not_exact_in_a_bucket_is_refused(params, styles):
     cases = {
-        "regions": {
-            "contents": contents(SHAPES[:1]),
-            "protect": controls.Protect(_left_half()),
-        },
         "`style_loss` is no sum": {"recipe": recipes.NNST.replace(size=48)},
         "carries its averages": {"recipe": two_scales(recipes.CROWSONKB)},
         "optax rule": {"recipe": two_scales().replace(optimizer=optimizers.Optax(_rule()))},
@@ -170,9 +179,10 @@ def test_what_is_not_exact_in_a_bucket_is_refused(params, styles):
             nst.stylize_many(params, styles=styles, **options)
 
 
-def _left_half():
-    mask = np.zeros((48, 40), np.float32)
-    mask[:, :20] = 1
+def _left_half(height=48, width=40):
+    mask = np.zeros((height, width), np.float32)
+    mask[:, : width // 2] = 1
+    mask[: height // 4] = 0.6
     return mask
 
 
@@ -201,6 +211,99 @@ def one_tap():
     return two_scales(**taps)
 
 
+@pytest.fixture
+def on_accelerator(monkeypatch):
+    """Let plans and resizing believe that the CPU is an accelerator."""
+    monkeypatch.setattr(capacity, "platform_of", lambda device=None: "gpu")
+    monkeypatch.setattr(prepare, "default_platform", lambda: "gpu")
+
+
+def test_on_an_accelerator_all_scales_share_one_square(on_accelerator, monkeypatch):
+    recipe = one_tap()
+    found = nst.plan((37, 45), (40, 33), recipe=recipe)
+    assert found.in_bucket and {scale.shape for scale in found.scales} == {(48, 48)}
+    assert [scale.shape for scale in found.real_scales] == [(20, 24), (39, 48)]
+    given = nst.plan((37, 45), (40, 33), recipe=recipe, bucket=64)
+    assert {scale.shape for scale in given.scales} == {(64, 64)}
+    # Several pictures, another wish, other losses, tiles or a large picture: no such square.
+    for options in (
+        {"pictures": 2},
+        {"bucket": "off"},
+        {"recipe": replace(recipes.HISTOGRAM, pictures=recipe.pictures)},
+        {"tile": 32},
+        {"size": "long:1040"},
+    ):
+        assert not nst.plan((37, 45), (40, 33), **{"recipe": recipe} | options).in_bucket, options
+    monkeypatch.undo()
+    assert not nst.plan((37, 45), (40, 33), recipe=recipe).in_bucket
+
+
+def test_on_an_accelerator_one_program_paints_all_scales_and_shapes(
+    params, styles, on_accelerator, compilations
+):
+    recipe, (content, other) = one_tap(), contents(((37, 45), (48, 38)))
+    found = nst.stylize(params, content, styles, recipe=recipe)
+    expected = nst.stylize(params, content, styles, recipe=recipe, bucket="off")
+    assert float(jnp.max(jnp.abs(found - expected))) < 0.01
+    before = compilations()
+    nst.stylize(params, other, styles, recipe=recipe)
+    assert compilations() == before
+
+
+def test_on_an_accelerator_the_first_programs_are_compiled_while_targets_are_measured(
+    params, styles, on_accelerator, compilations
+):
+    recipe, (content, _) = one_tap(), contents(((37, 45), (48, 38)))
+    recipe = recipe.replace(network__pool=layers.average_pool)  # no other test has its programs
+    plan, made = nst.plan(content, styles, recipe=recipe), []
+
+    def begin(work):
+        before = compilations()
+        found = work()
+        made.append(compilations() - before)
+        return lambda: found
+
+    def paint():
+        return planned_painting.paint_planned(
+            params, content, styles, plan, init=None, key=None, every=2, begin=begin
+        )
+
+    before = len(canvas.PROGRAMS.run._programs)
+    shots = list(paint())
+    assert made[0] >= 3  # `init`, the loop and `picture`
+    # The run itself uses the loop that was compiled ahead, so there is one more in all.
+    assert len(canvas.PROGRAMS.run._programs) == before + 1
+    expected = nst.paint(params, content, styles, plan=plan).finish()
+    np.testing.assert_array_equal(shots[-1].image, expected.image)
+
+
+def test_a_run_is_resumed_in_the_array_of_its_checkpoint(params, styles, on_accelerator):
+    recipe, (content, _) = one_tap(), contents(((37, 45), (48, 38)))
+    run = nst.paint(params, content, styles, recipe=recipe, every=2)
+    next(run), next(run)
+    checkpoint, whole = run.checkpoint(), run.finish()
+    again = nst.paint(params, content, styles, recipe=recipe, resume=checkpoint).finish()
+    np.testing.assert_array_equal(again.image, whole.image)
+    exact = nst.paint(params, content, styles, recipe=recipe, bucket="off", every=2)
+    next(exact), next(exact)
+    checkpoint, whole = exact.checkpoint(), exact.finish()
+    again = nst.paint(params, content, styles, recipe=recipe, resume=checkpoint).finish()
+    np.testing.assert_array_equal(again.image, whole.image)
+
+
+def test_on_an_accelerator_pictures_are_resized_as_on_a_cpu(monkeypatch, compilations):
+    image, recipe = small.picture("chelsea", 61, 83), recipes.DEFAULT
+    array = jax.device_put(image)
+    expected = [prepare.at_scale(array, (40, 53)), prepare.resized(image, (33, 47), recipe)]
+    monkeypatch.setattr(prepare, "default_platform", lambda: "gpu")
+    before = compilations()
+    found = [prepare.at_scale(array, (40, 53)), prepare.resized(image, (33, 47), recipe)]
+    assert compilations() == before
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype == jnp.float32
+        np.testing.assert_allclose(one, other, atol=5e-6)
+
+
 def test_one_picture_in_a_bucket_is_the_one_without(params, styles, compilations):
     recipe, (content, other) = one_tap(), contents(((37, 45), (48, 38)))
     found = nst.paint(params, content, styles, recipe=recipe, bucket=48, every=3)
@@ -216,6 +319,82 @@ def test_one_picture_in_a_bucket_is_the_one_without(params, styles, compilations
     assert compilations() == before  # another size in a bucket compiles nothing
     exact = nst.stylize(params, content, styles, recipe=recipe, bucket="auto")
     np.testing.assert_array_equal(exact, last.image)
+
+
+def every_control(content, styles):
+    """Return a region with a masked style, a protected part and a transparent part of a content."""
+    style, half = styles[0], _left_half(*content.shape[:2])
+    return {
+        "regions": [controls.Region(half, style[:, ::-1], _left_half(*style.shape[:2]))],
+        "protect": controls.Protect(half[::-1, ::-1], 0.5),
+        "opacity": np.clip(half[:, ::-1] + 0.3, 0, 1),
+    }
+
+
+ONE_CONTROL = ("protect",)
+FINISHED = [
+    ({"realism": 0.7}, ("regions", "protect", "opacity")),
+    ({"colors": "content"}, ("regions", "protect", "opacity")),
+    ({"colors": "palette", "realism": 0.3}, ("protect", "opacity")),
+    ({"colors": "luminance"}, ONE_CONTROL),
+    ({"colors": "content-after", "realism": 0.3}, ()),
+    ({"colors": "palette"}, ()),
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [FINISHED[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[1:])],
+)
+def test_controls_and_colours_in_a_bucket_are_those_without(
+    params, styles, compilations, options, names
+):
+    recipe, (content, other) = one_tap(), contents(((37, 45), (48, 38)))
+    terms = replace(recipe.terms, matting_weight=0.1, region_reach="simple")
+    options = {**options, "recipe": replace(recipe, terms=terms)}
+
+    def painted(picture, **more):
+        given = every_control(picture, styles)
+        return nst.stylize(
+            params, picture, styles, **options, **{name: given[name] for name in names}, **more
+        )
+
+    found, alone = painted(content, bucket=48), painted(content)
+    # Rounding errors of float32 grow from update to update, and those of masks are up to 2^-16.
+    assert found.shape == alone.shape and float(jnp.max(jnp.abs(found - alone))) < 1e-3
+    before = compilations()
+    painted(other, bucket=48)
+    assert compilations() == before  # another size in a bucket compiles nothing
+
+
+def test_a_batch_of_masked_pictures_in_a_bucket(params, styles, compilations):
+    recipe, pictures = one_tap(), contents(SHAPES[1:])
+    each = [every_control(picture, styles) for picture in pictures]
+    regions = [each[0]["regions"][0]]
+    masks = [one["regions"][0].mask for one in each]
+    together = {
+        "regions": [replace(regions[0], mask=masks)],
+        "protect": controls.Protect([one["protect"].mask for one in each], 0.5),
+        "opacity": [each[0]["opacity"], None],
+    }
+    found = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket=48, **together)
+    for picture, one, image in zip(pictures, each, found, strict=True):
+        given = one if picture is pictures[0] else {**one, "opacity": None}
+        alone = nst.stylize(params, picture, styles, recipe=recipe, bucket=48, **given)
+        assert float(jnp.max(jnp.abs(image - alone))) < 1e-3
+    by_cost = nst.stylize_many(params, pictures, styles, recipe=recipe, bucket="auto", **together)
+    for one, other in zip(by_cost, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    others = contents(((33, 48), (48, 38)))
+    masks = [every_control(picture, styles) for picture in others]
+    together = {
+        "regions": [replace(regions[0], mask=[one["regions"][0].mask for one in masks])],
+        "protect": controls.Protect([one["protect"].mask for one in masks], 0.5),
+        "opacity": [masks[0]["opacity"], None],
+    }
+    before = compilations()
+    nst.stylize_many(params, others, styles, recipe=recipe, bucket=48, **together)
+    assert compilations() == before  # other sizes of pictures and masks compile nothing
 
 
 def test_a_run_in_a_bucket_resumes_in_it_only(params, styles):
@@ -271,8 +450,6 @@ def test_more_padding_than_memory_is_refused(styles):
 
 def test_one_picture_that_no_bucket_holds_is_refused(params, styles):
     for message, given in {
-        "regions": {"protect": controls.Protect(_left_half())},
-        "transparent parts": {"opacity": _left_half()},
         "`style_loss` is no sum": {"recipe": recipes.NNST.replace(size=48)},
         "tiles": {"tile": 32},
         "devices": {"devices": 2},
@@ -323,7 +500,7 @@ def test_pictures_of_twelve_shapes_are_groups_of_one_program():
     assert len({len(group.entries) for group in formed}) == 1  # so all run the same programs
     (one,) = {group.arrays for group in groups.form_groups(entries, "cpu", bucket="auto")}
     assert [scale.shape for scale in one] == [(32, 32), (48, 48)]  # by cost it is the same
-    assert local._bucket_words(formed, len(local._programs_of(formed))).startswith(
+    assert introduction._bucket_words(formed, len(groups.programs_of(formed))).startswith(
         "12 shapes in arrays of 48x48 px: 1 program for each scale; 30% more pixels"
     )
 
@@ -332,7 +509,7 @@ def test_programs_are_counted_by_the_sizes_of_chunks():
     """By hand: of 7 pictures at most 3 at once are 3 + 3 + 1, of 8 pictures 2 + 2 + 2 + 2."""
     for count, chunk, expected in ((8, None, {8}), (8, 8, {8}), (7, 3, {3, 1}), (8, 3, {2})):
         group = groups.Group(tuple(entry(number, (48, 40)) for number in range(count)), ())
-        found = local._programs_of([group], chunk)
+        found = groups.programs_of([group], chunk)
         assert {key[2] for key in found} == expected and set(found.values()) == {2}
 
 
@@ -344,7 +521,7 @@ def test_a_loss_that_matches_has_programs_for_each_shape_of_style():
             parts.append(
                 groups.Group((entry(0, (64, 48))._replace(recipe=recipe, scales=scales),), ())
             )
-        assert len(local._programs_of(parts)) == expected
+        assert len(groups.programs_of(parts)) == expected
 
 
 @pytest.mark.slow
@@ -389,8 +566,12 @@ def test_by_cost_transparent_pictures_are_painted_alone(call, here):
     code, _, err = call("batch", *words, "-o", "out", "--steps", 1, "--bucket", "auto")
     assert code == 0, err
     assert len(list(here.glob("out/*.png"))) == 3
-    refused_row = call("batch", *words, "-o", "other", "--steps", 1, "--bucket", 64)
-    assert refused_row[0] == 1 and "transparent parts are not possible" in refused_row[2]
+    options = ("--steps", 1, "--bucket", 64, "--format", "png")
+    code, _, err = call("batch", *words, "-o", "other", *options)
+    assert code == 0, err
+    for name in ("photo", "tall", "wide"):
+        found, expected = (pixels(f"{folder}/{name}_art.png") for folder in ("other", "out"))
+        assert np.abs(found.astype(int) - expected.astype(int)).max() <= 3
 
 
 def test_sweeps_and_plans_of_pictures_in_a_bucket(call, here):

@@ -20,9 +20,19 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import _checks, _files, images, optimizers, painting, prepare, recipes, weights
+from nst_jax import (
+    _checks,
+    _files,
+    images,
+    optimizers,
+    painting,
+    planned_painting,
+    prepare,
+    recipes,
+    weights,
+)
 from nst_jax.app import arguments, cli, messages, parsing, progress
-from nst_jax.app.batch import groups, local
+from nst_jax.app.batch import groups, results
 from nst_jax.app.options import base
 from nst_jax.feed_forward import styles26
 from nst_jax.recipes import sizes
@@ -447,7 +457,7 @@ def test_an_error_without_a_text_is_named(call, monkeypatch, error, text):
 
     monkeypatch.setattr(recipes, "named", fail)
     assert call("recipes", "show", "tiny") == (1, "", f"nst-jax: error: {text}\n")
-    assert local.message_of(error) in {text.replace("`--size`", "size"), type(error).__name__}
+    assert results.message_of(error) in {text.replace("`--size`", "size"), type(error).__name__}
 
 
 def test_a_platform_that_is_not_there_is_named(call, monkeypatch):
@@ -1006,7 +1016,7 @@ def test_an_output_folder_that_vanishes_is_a_failure_and_not_bad_input(call, mon
 
 
 def test_a_run_that_fails_keeps_its_canvas(call, monkeypatch):
-    class Failing(painting.Painting):
+    class Failing(planned_painting.Painting):
         def __next__(self):
             if failed:
                 raise RuntimeError("the device is gone")
@@ -1014,7 +1024,7 @@ def test_a_run_that_fails_keeps_its_canvas(call, monkeypatch):
             return super().__next__()
 
     failed = []
-    monkeypatch.setattr(painting, "Painting", Failing)
+    monkeypatch.setattr(planned_painting, "Painting", Failing)
     argv = ["--recipe", "tiny", "-o", "out.png"]
     code, _, err = call("stylize", "photo.png", "art.png", *argv)
     assert code == 1 and "the device is gone" in err.splitlines()[-1]

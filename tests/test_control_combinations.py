@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import batches, controls, images, prepare, recipes, texturing
+from nst_jax import batch_members, controls, images, prepare, recipes, texturing
 from nst_jax.app import controls as files_of_controls
 from nst_jax.app import preview
 from nst_jax.app.controls import why_transparent_counts
@@ -245,7 +245,7 @@ def test_regions_that_cover_everything_leave_the_other_style_finite(photo, night
 def test_a_batch_recolours_each_picture_by_its_own_region(photo, night, gravel):
     masks = np.stack([upper(HEIGHT, WIDTH), 1 - upper(HEIGHT, WIDTH)])
     recipe = TINY.replace(colors="content")
-    members = batches.members_of(
+    members = batch_members.members_of(
         [photo], night, recipe, given=BatchControls(regions=[Region(masks, gravel)])
     )
     for member, mask in zip(members, masks, strict=True):

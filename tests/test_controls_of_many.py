@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import images, recipes
 from nst_jax.app import sweep
-from nst_jax.app.batch import groups, on_ray, rows
+from nst_jax.app.batch import groups, manifests, on_ray, rows
 from nst_jax.recipes import sizes
 from tests.shell import caller, refused
 from tests.test_region_runs import BLUE, HEIGHT, RED, TINY, WIDTH, box, left, map_of
@@ -145,10 +145,10 @@ def test_a_rows_own_controls_take_the_place_of_the_flags(folder):
         '{"content": "photos/two.png", "style": "blue.png", "protect": "left.png:0.5"}\n'
     )
     given = {
-        "regions": (rows.parsing.parse_region("faces:red.png"),),
-        "protect": rows.parsing.parse_protect("faces:0.25"),
+        "regions": (manifests.parsing.parse_region("faces:red.png"),),
+        "protect": manifests.parsing.parse_protect("faces:0.25"),
     }
-    first, second, third = rows.with_controls(rows.read_manifest(Path("jobs.jsonl")), given)
+    first, second, third = rows.with_controls(manifests.read_manifest(Path("jobs.jsonl")), given)
     assert [region.style.name for region in first.regions] == ["blue.png"]
     assert second.regions == () and [path.name for path in second.region_maps] == [
         "map.png",

@@ -246,11 +246,15 @@ def test_the_page_of_the_raters_python_runs(run_page):
 
 
 def test_the_page_of_the_raters_has_every_rater():
-    table, _, parties = (DOCS / "raters.md").read_text().partition("## Judge and party")
+    table, _, biased = (DOCS / "raters.md").read_text().partition("## Biased raters")
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(nst.raters.RATERS)
-    named = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", parties, re.MULTILINE)
+    named = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", biased, re.MULTILINE)
     assert set(re.findall(r"\w+", " ".join(named))) == {
-        *(rater for recipe in recipes.PRESETS.values() for rater in nst.raters.parties(recipe)),
+        *(
+            rater
+            for recipe in recipes.PRESETS.values()
+            for rater in nst.raters.biased_raters(recipe)
+        ),
         "style_vector",
     }
 

@@ -636,9 +636,9 @@ def test_metadata_are_not_read_where_decoding_takes_too_much_memory(tmp_path, su
     with pytest.raises(ValueError, match="`file`: .* decoding it takes 0.00011 GB") as error:
         images.read_metadata(file, argument="file")
     one_line(error)
-    assert reading.has_settings(file)  # its text precedes the pixels
+    assert reading.has_metadata(file)  # its text precedes the pixels
     images.save(file, np.zeros((80, 100, 3)))
-    assert not reading.has_settings(file)
+    assert not reading.has_metadata(file)
 
 
 def test_a_file_that_is_larger_than_the_memory_is_not_read(path, monkeypatch):
@@ -651,7 +651,7 @@ def test_a_file_that_is_larger_than_the_memory_is_not_read(path, monkeypatch):
         ) as error:
             reader(path)
         one_line(error)
-    assert not reading.has_settings(path)
+    assert not reading.has_metadata(path)
 
 
 HEIC = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"mif1", 0, b"mif1", b"heic") + bytes(40)

@@ -26,6 +26,7 @@ from nst_jax.feed_forward import (
     style_names,
 )
 from nst_jax.scaling import chunk_size
+from tests import small
 from tests.shell import caller, pixels, refused, write_pictures
 
 SIZE = ["--size", "40"]  # small, and for all pictures of one shape the same program
@@ -486,11 +487,27 @@ def test_a_run_that_writes_its_picture_begins_with_a_preview(job, monkeypatch, c
         seen["pixels"], seen["facts"] = pixels("out.png"), images.read_metadata("out.png")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nst_jax.painting.paint_planned", paint_planned)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", paint_planned)
     assert cli.main([*job, "--every", "1"]) == 130
     assert "out.png shows a preview" in capsys.readouterr().err
     assert np.abs(seen["pixels"].astype(int) - expected("art.png")).max() <= 1
     assert seen["facts"]["preview"] == "arbitrary" and seen["facts"]["finished"] is False
+
+
+def test_previews_of_pictures_of_other_shapes_compile_nothing(job, monkeypatch, compilations):
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", interrupted)
+    assert cli.main([*job, "--every", "1"]) == 130
+    for name, shape in (("tall.png", (60, 31)), ("wide.png", (30, 60))):
+        images.save(name, small.picture("chelsea", *shape))
+    other = ["stylize", "tall.png", "wide.png", *job[3:], "--every", "1", "--overwrite"]
+    before = compilations()
+    assert cli.main(other) == 130
+    assert compilations() == before
+    assert pixels("out.png").shape == (40, 21, 3)
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
 
 
 def test_the_preview_is_replaced_and_the_start_recorded(job):
@@ -502,7 +519,7 @@ def test_the_preview_is_replaced_and_the_start_recorded(job):
 
 def test_a_run_without_such_a_picture_has_no_preview(job, monkeypatch, capsys):
     monkeypatch.setattr(preview, "_painted", None)
-    monkeypatch.setattr("nst_jax.painting.paint_planned", lambda *args, **options: iter(()))
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", lambda *args, **options: iter(()))
     cli.main(job)
     assert "preview" not in capsys.readouterr().err
 
@@ -530,13 +547,13 @@ def test_somebody_at_a_terminal_sees_a_preview_of_any_run(job, monkeypatch, caps
         assert shown.wait(100)  # it is painted in another thread
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nst_jax.painting.paint_planned", paint_planned)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", paint_planned)
     assert cli.main(job) == 130
     assert images.read_metadata("out.png")["preview"] == "arbitrary"
     # The picture of an earlier run is not replaced by a preview.
     before = Path("out.png").read_bytes()
     monkeypatch.setattr(preview, "_painted", None)
-    monkeypatch.setattr("nst_jax.painting.paint_planned", lambda *args, **options: iter(()))
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", lambda *args, **options: iter(()))
     cli.main(job)
     assert Path("out.png").read_bytes() == before
 
@@ -550,7 +567,7 @@ def test_an_earlier_picture_outlives_a_run_without_a_canvas(job, monkeypatch, ca
     monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
     Image.new("RGB", (40, 30), "red").save("out.png")
     before = Path("out.png").read_bytes()
-    monkeypatch.setattr("nst_jax.painting.paint_planned", no_canvas)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
     assert cli.main(job) == 130
     assert Path("out.png").read_bytes() == before
     assert "preview" not in capsys.readouterr().err
@@ -559,7 +576,7 @@ def test_an_earlier_picture_outlives_a_run_without_a_canvas(job, monkeypatch, ca
 def test_the_preview_of_an_earlier_run_is_replaced(job, monkeypatch, capsys):
     monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
     monkeypatch.setattr(preview, "PATIENCE", 100)
-    monkeypatch.setattr("nst_jax.painting.paint_planned", no_canvas)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
     for shade in (0.25, 0.75):
         image = np.full((30, 40, 3), shade, np.float32)
         monkeypatch.setattr(preview, "_painted", lambda *arguments, image=image: image)
@@ -573,7 +590,7 @@ def test_the_preview_of_an_earlier_run_is_replaced(job, monkeypatch, capsys):
 def test_there_is_no_preview_on_standard_output(job, monkeypatch, capsysbinary):
     monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
     monkeypatch.setattr(preview, "_painted", None)
-    monkeypatch.setattr("nst_jax.painting.paint_planned", no_canvas)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
     assert cli.main([*job[:-1], "-"]) == 130
     out, err = capsysbinary.readouterr()
     assert out == b"" and b"preview" not in err

@@ -61,6 +61,46 @@ def test_pictures_in_arrays_are_those_that_fill_theirs(x64, compilations, networ
     assert compilations() == before
 
 
+@pytest.mark.parametrize("shape", [(64, 96), (63, 64), (17, 96), (95, 33), (50, 77), (16, 16)])
+def test_the_style_vector_of_a_picture_in_an_array_is_its_own(x64, compilations, shape):
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float64), feed_forward.load_arbitrary()
+    )
+    picture = np.asarray(small.picture("starry_night", *shape), np.float64)
+    wide = np.full((96, 96, 3), np.nan)
+    wide[: shape[0], : shape[1]] = picture
+    expected = jax.jit(arbitrary.style_vector)(params, picture)
+    found = _sized_vector(params, wide, np.array(shape, np.int32))
+    assert_allclose(found, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    before = compilations()
+    _sized_vector(params, wide, np.array((40, 16), np.int32))
+    assert compilations() == before
+
+
+@jax.jit
+def _sized_vector(params, wide, size):
+    return arbitrary.style_vector(params, wide, size=size)
+
+
+def test_style_vectors_of_pictures_of_several_sizes_by_one_call():
+    params, shapes = feed_forward.load_arbitrary(), [(32, 20), (17, 32)]
+    pictures = [small.picture("gravel", *shape) for shape in shapes]
+    wide = np.zeros((2, 32, 32, 3), np.float32)
+    for row, picture in zip(wide, pictures, strict=True):
+        row[: picture.shape[0], : picture.shape[1]] = picture
+    found = jax.jit(arbitrary.style_vector)(params, wide, size=np.array(shapes, np.int32))
+    for vector, picture in zip(found, pictures, strict=True):
+        alone = jax.jit(arbitrary.style_vector)(params, picture)
+        assert_allclose(vector, alone, rtol=0, atol=1e-5 * np.abs(alone).max())
+
+
+def test_a_style_in_an_array_of_other_sides_is_refused():
+    with pytest.raises(ValueError, match="`style`: with `size`, .* multiples of 32 px, got 48x48"):
+        arbitrary.style_vector(
+            feed_forward.load_arbitrary(), np.zeros((48, 48, 3), np.float32), size=(40, 40)
+        )
+
+
 def test_arrays_of_other_sides_are_refused():
     params, vector = feed_forward.load_arbitrary(), np.zeros(100, np.float32)
     with pytest.raises(
@@ -167,15 +207,17 @@ def test_what_is_missing_to_a_multiple_is_mirrored(shape):
 def test_many_pictures_of_many_shapes_by_one_program(compilations):
     pictures = [small.picture("chelsea", *shape) for shape in SHAPES]
     style = small.picture("starry_night", 32, 32)
-    options = {"size": 40, "style_size": "as-is"}
+    # With a strength under 1, the style vectors of the contents are computed, too.
+    options = {"size": 40, "style_size": "as-is", "strength": 0.5}
     found = nst.instant_many(pictures, style, bucket=48, chunk=1, **options)
     for one, picture in zip(found, pictures, strict=True):
         expected = nst.instant(picture, style, **options)
         assert one.shape == expected.shape
         assert_allclose(one, expected, atol=1e-5)
     others = [small.picture("chelsea", *shape) for shape in ((33, 20), (50, 64), (21, 21))]
+    wider = small.picture("gravel", 30, 52)
     before = compilations()
-    nst.instant_many(others, style, bucket=48, chunk=1, **options)
+    nst.instant_many(others, [style, wider, style], bucket=48, chunk=1, **options)
     assert (
         compilations() == before
     )  # neither for the sizes of the results nor for those of the files

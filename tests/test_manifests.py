@@ -19,7 +19,7 @@ from PIL import Image
 from nst_jax import _files, _memory, batches, images, optimizers, prepare
 from nst_jax._types import Losses
 from nst_jax.app import arguments
-from nst_jax.app.batch import groups, job, local, results, rows
+from nst_jax.app.batch import group_painting, groups, job, local, manifests, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.vgg import layers
 from tests import test_cli
@@ -68,8 +68,8 @@ AS_CSV = (
 def same_rows(found, folder):
     first, second = (row._replace(location="") for row in found)
     a, b, c = (folder / name for name in ("a.jpg", "b.jpg", "c.jpg"))
-    assert first == rows.ManifestRow(1, a, ((b, None),))
-    assert second == rows.ManifestRow(
+    assert first == manifests.ManifestRow(1, a, ((b, None),))
+    assert second == manifests.ManifestRow(
         2,
         a,
         ((b, 0.7), (c, 0.3)),
@@ -82,34 +82,34 @@ def same_rows(found, folder):
 def test_csv_and_jsonl_are_read_alike(here):
     Path("sub").mkdir()
     csv("\ufeff" + AS_CSV[0], *AS_CSV[1:], name="sub/jobs.csv")
-    same_rows(rows.read_manifest(Path("sub/jobs.csv")), Path("sub"))
+    same_rows(manifests.read_manifest(Path("sub/jobs.csv")), Path("sub"))
     Path("jobs.jsonl").write_text("\n\n".join(map(json.dumps, ROWS)))
-    same_rows(rows.read_manifest(here / "jobs.jsonl"), here)
+    same_rows(manifests.read_manifest(here / "jobs.jsonl"), here)
     changed = {"terms.style_weight": 3, "descent.optimizer": "Adam"}
     changed_rows = [ROWS[0], ROWS[1] | {"overrides": changed}]
     Path("jobs.jsonl").write_text("\n".join(map(json.dumps, changed_rows)))
-    same_rows(rows.read_manifest(here / "jobs.jsonl"), here)
+    same_rows(manifests.read_manifest(here / "jobs.jsonl"), here)
 
 
 def test_parquet_is_read_like_the_others(here):
     pyarrow = pytest.importorskip("pyarrow", reason="install the extra `parquet`")
     from pyarrow import parquet
 
-    columns = {name: [row.get(name) for row in ROWS] for name in rows.COLUMNS}
+    columns = {name: [row.get(name) for row in ROWS] for name in manifests.COLUMNS}
     columns["style"][0] = [columns["style"][0]]  # a column has one type
     table = pyarrow.table(columns)
     parquet.write_table(table, "jobs.parquet")
-    same_rows(rows.read_manifest(here / "jobs.parquet"), here)
+    same_rows(manifests.read_manifest(here / "jobs.parquet"), here)
     Path("jobs.parquet").write_text("no")
     with pytest.raises(ValueError, match=r"`contents`: 'jobs.parquet': is not Parquet"):
-        rows.read_manifest(Path("jobs.parquet"))
+        manifests.read_manifest(Path("jobs.parquet"))
 
 
 def test_file_names_may_contain_semicolons_and_colons(here):
     for name in ("a;b.png", "wave:2"):
         shutil.copy("art.png", name)
     csv("content,style", "photo.png,a;b.png", "photo.png,wave:2", "photo.png,art.png:2")
-    styles = [row.styles for row in rows.read_manifest(here / "jobs.csv")]
+    styles = [row.styles for row in manifests.read_manifest(here / "jobs.csv")]
     assert styles == [
         ((here / n, s),) for n, s in [("a;b.png", None), ("wave:2", None), ("art.png", 2.0)]
     ]
@@ -180,9 +180,9 @@ def test_an_output_behind_a_link_is_elsewhere(call):
         jobs = csv(HEAD, f"photo.png,art.png,{output},,")
         refused(call("batch", jobs, "-o", "out", "--recipe", "tiny"), "row 1", "is outside")
     Path("link").symlink_to("out")  # the folder itself may be a link
-    found = rows.read_manifest(Path(csv(HEAD, "photo.png,art.png,in.png,,")))
+    found = manifests.read_manifest(Path(csv(HEAD, "photo.png,art.png,in.png,,")))
     assert destinations(found, Path("link"), "png") == [Path("link/in.png")]
-    assert destinations(rows.read_manifest(Path(jobs)), Path("/"), "png")
+    assert destinations(manifests.read_manifest(Path(jobs)), Path("/"), "png")
 
 
 def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
@@ -333,7 +333,7 @@ def test_recipes_that_differ_in_structure_do_not_share_a_program(other):
 
 
 def row_of(number, recipe=None, *overrides):
-    return rows.ManifestRow(
+    return manifests.ManifestRow(
         number, Path("a.png"), ((Path("b.png"), None),), recipe=recipe, overrides=overrides
     )
 
@@ -360,7 +360,7 @@ def test_rows_that_one_program_can_paint_are_in_one_shard():
 def test_a_shard_opens_and_checks_only_its_own_rows(here, monkeypatch):
     asked = [row_of(i, "tiny", "terms.style_weight=nonsense") for i in range(1, 21)]
     pair = Path("photo.png"), ((Path("art.png"), None),)
-    asked += [rows.ManifestRow(i, *pair, recipe="tiny") for i in (21, 22)]
+    asked += [manifests.ManifestRow(i, *pair, recipe="tiny") for i in (21, 22)]
     opened, real = [], images.glance
 
     def glance(path, **options):
@@ -386,7 +386,7 @@ def test_rows_that_differ_by_numbers_are_planned_once(here, monkeypatch):
     overrides = [(f"terms.style_weight={weight}",) for weight in range(1, 6)]
     overrides += [("network.pool=average",), ("terms.style_weight=9", "network.pool=average")]
     asked = [
-        rows.ManifestRow(
+        manifests.ManifestRow(
             number,
             Path("photo.png"),
             ((Path("art.png"), None),),
@@ -428,7 +428,7 @@ def test_a_row_that_does_not_fit_is_refused_alone(here, monkeypatch):
 
     monkeypatch.setattr(job, "plan_scales", plan)
     asked = [
-        rows.ManifestRow(
+        manifests.ManifestRow(
             number,
             Path("photo.png"),
             ((Path("art.png"), None),),
@@ -446,7 +446,8 @@ def test_a_row_that_does_not_fit_is_refused_alone(here, monkeypatch):
 
 def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
     missing = [
-        rows.ManifestRow(i, Path(f"no{i}.png"), ((Path("art.png"), None),)) for i in range(1, 6)
+        manifests.ManifestRow(i, Path(f"no{i}.png"), ((Path("art.png"), None),))
+        for i in range(1, 6)
     ]
     reported = [
         [
@@ -617,10 +618,10 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
             raise RuntimeError("out of memory")
         return batches.PaintedBatch({0: None}, {0: Losses(1.0, 0.5, 0.5, 0.0, {})}, {}, set())
 
-    monkeypatch.setattr(local, "paint_batch", failing)
+    monkeypatch.setattr(group_painting, "paint_batch", failing)
     picture = images.sample_picture("gravel")
     loaded = [
-        local.Loaded(
+        group_painting.Loaded(
             entry(i), picture._replace(image=np.full((30, 40, 3), level, np.uint8)), (picture,)
         )
         for i, level in ((1, 1), (2, 2), (3, 1))
@@ -634,7 +635,7 @@ def test_a_group_that_fails_is_painted_one_by_one(monkeypatch, as_users_do):
         def __iter__(self):
             return iter(())
 
-    canvases, failed = local.paint_group(None, loaded, group, batch, Progress())
+    canvases, failed = group_painting.paint_group(None, loaded, group, batch, Progress())
     assert [canvas.loaded.entry.number for canvas in canvases] == [1, 3]
     assert [(record.row, record.status) for record in failed] == [(2, "failed")]
     assert failed[0].error == "RuntimeError: out of memory"
@@ -647,13 +648,13 @@ def test_reading_and_writing_overlap_with_painting(monkeypatch, as_users_do):
     def read(group):
         if group is parts[1]:
             happened["read 1"].set()
-        return [local.Loaded(group.entries[0], None, ())], []
+        return [group_painting.Loaded(group.entries[0], None, ())], []
 
     def painted(params, loaded, *others):
         # Each event happens in time only if the other threads work while this one waits.
         wait = {0: "read 1", 1: "written 0"}.get(loaded[0].entry.number)
         assert wait is None or happened[wait].wait(30)
-        return [local.PaintedPicture(loaded[0], None, None, None, False, 0.0)], []
+        return [group_painting.PaintedPicture(loaded[0], None, None, None, False, 0.0)], []
 
     def write(canvas, batch, weights):
         if canvas.loaded.entry.number == 0:

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from nst_jax import (
     losses,
-    painting,
+    planned_painting,
     prepare,
     provenance,
     recipes,
@@ -303,7 +303,7 @@ def test_kept_programs_paint_the_same_bits(params, pair, painted, tmp_path):
 
     def again():
         options = {"init": None, "key": None, "every": 10, "programs": programs.kept_in(tmp_path)}
-        return list(painting.paint_planned(params, *pair, plan, **options))[-1].image
+        return list(planned_painting.paint_planned(params, *pair, plan, **options))[-1].image
 
     assert_array_equal(again(), painted)
     files = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}

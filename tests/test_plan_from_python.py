@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import canvas, painting
+from nst_jax import canvas, planned_painting
 from nst_jax.scaling import capacity, fitting
 from tests import small
 from tests.test_plans import exhaust
@@ -113,7 +113,7 @@ def test_a_plan_for_a_run_that_resumes_keeps_its_tiles(as_users_do, params, cont
 def test_memory_that_runs_out_while_a_snapshot_is_made_is_explained(
     params, content, style, monkeypatch
 ):
-    monkeypatch.setattr(painting, "PROGRAMS", canvas.PROGRAMS._replace(picture=exhaust))
+    monkeypatch.setattr(planned_painting, "PROGRAMS", canvas.PROGRAMS._replace(picture=exhaust))
     with pytest.raises(nst.OutOfMemory, match="32x24 px takes .* by estimate"):
         next(nst.paint(params, content, style, recipe=RECIPE))
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import painting, prepare, recipes
+from nst_jax import planned_painting, prepare, recipes
 from nst_jax.app import cache, cli, commands, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
@@ -195,12 +195,10 @@ def test_a_run_tells_how_long_the_next_will_take(call, kept):
 
 
 def test_twice_the_updates_are_twice_the_seconds(monkeypatch):
-    monkeypatch.setattr(
-        rates, "_read", lambda: {rates._key(plan.plan_canvas(TINY, (16, 16))): [1e12]}
-    )
+    monkeypatch.setattr(rates, "_read", lambda: {rates._key(small.plan_of(TINY, (16, 16))): [1e12]})
 
     def planned(steps):
-        return plan.plan_canvas(TINY.replace(steps=steps), (512, 512))
+        return small.plan_of(TINY.replace(steps=steps), (512, 512))
 
     def seconds(steps):
         return rates.expected(planned(steps)).likely - measuring
@@ -379,8 +377,8 @@ def exhaust(*args, **options):
 
 
 def test_a_device_out_of_memory_says_so_in_our_words(params, content, style, monkeypatch):
-    programs = painting.PROGRAMS._replace(run=exhaust)
-    monkeypatch.setattr(painting, "PROGRAMS", programs)
+    programs = planned_painting.PROGRAMS._replace(run=exhaust)
+    monkeypatch.setattr(planned_painting, "PROGRAMS", programs)
     with pytest.raises(nst.OutOfMemory, match="32x24 px takes .* by estimate") as error:
         nst.stylize(params, content, style, recipe=TINY, size="as-is")
     assert isinstance(error.value, MemoryError)
@@ -407,13 +405,17 @@ def test_other_errors_of_the_device_stay_what_they_are(params, content, style, m
     def broken(*args, **options):
         raise jax.errors.JaxRuntimeError("INTERNAL: the device is gone")
 
-    monkeypatch.setattr(painting, "PROGRAMS", painting.PROGRAMS._replace(run=broken))
+    monkeypatch.setattr(
+        planned_painting, "PROGRAMS", planned_painting.PROGRAMS._replace(run=broken)
+    )
     with pytest.raises(jax.errors.JaxRuntimeError, match="the device is gone"):
         nst.stylize(params, content, style, recipe=TINY, size="as-is")
 
 
 def test_the_command_line_says_it_in_one_line_and_what_to_do(call, monkeypatch):
-    monkeypatch.setattr(painting, "PROGRAMS", painting.PROGRAMS._replace(run=exhaust))
+    monkeypatch.setattr(
+        planned_painting, "PROGRAMS", planned_painting.PROGRAMS._replace(run=exhaust)
+    )
     code, _, err = call(*RUN, "-q")
     assert code == 1 and err.count("\n") == 1 and "Traceback" not in err
     assert err.startswith("nst-jax: error: `--size`: the device ran out of memory: 40x30 px takes")

@@ -15,12 +15,12 @@ from jax import export
 import nst_jax as nst
 from nst_jax import (
     batch_canvas,
-    batches,
+    batch_members,
     descent,
     losses,
     measuring,
     optimizers,
-    painting,
+    planned_painting,
     prepare,
     recipes,
     targets,
@@ -71,7 +71,7 @@ def kept(place, say=lambda line: None):
 def shots(params, content, style, recipe, **how):
     options = {"init": None, "key": None, "every": 2, **how}
     plan = nst.plan(content, style, recipe=recipe)
-    return list(painting.paint_planned(params, content, style, plan, **options))
+    return list(planned_painting.paint_planned(params, content, style, plan, **options))
 
 
 def files(place):
@@ -121,7 +121,7 @@ def test_a_second_start_traces_nothing_and_gives_the_same_bits(
 
 def painted_many(params, contents, style, recipe, begin=None, **how):
     """Return the results of pictures that are painted together, as `BatchCanvas` paints a chunk."""
-    members = batches.members_of(
+    members = batch_members.members_of(
         contents, [[style]], recipe, init=None, given=BatchControls(), on_host=False
     )
     plan = nst.plan(contents[0], style, recipe=recipe, pictures=len(contents), chunk=len(contents))
@@ -291,7 +291,7 @@ def test_traced_programs_lie_in_jaxs_folder(tmp_path):
     finally:
         jax.config.update("jax_compilation_cache_dir", before[0])
         jax.config.update("jax_enable_compilation_cache", before[1])
-    assert programs.kept_in(None) is painting.PROGRAMS
+    assert programs.kept_in(None) is planned_painting.PROGRAMS
 
 
 # --- Ahead ----------------------------------------------------------------------------------------
@@ -388,7 +388,9 @@ def test_what_fails_ahead_fails_the_run(params, content, style):
             raise RuntimeError("no memory left")
         return measuring.PROGRAMS.sum_style(*arguments, **options)
 
-    broken = painting.PROGRAMS._replace(measuring=measuring.PROGRAMS._replace(sum_style=failing))
+    broken = planned_painting.PROGRAMS._replace(
+        measuring=measuring.PROGRAMS._replace(sum_style=failing)
+    )
     with CompileClock() as clock, programs.Ahead(clock) as ahead:
         how = {"programs": broken, "begin": ahead.begin}
         with pytest.raises(RuntimeError, match="no memory left"):

@@ -1,15 +1,17 @@
 """Kept pictures, blind sheets and their counts, and the page `docs/quality.md`."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import nst_jax as nst
-from benchmarks import blind, gallery, plots
+from benchmarks import blind, gallery, merging, plots, quality
 from benchmarks.__main__ import main
 from benchmarks.gallery import Gallery, Painted
+from benchmarks.harness import Plan
 from docs import quality_page
 
 PAIR = ("chelsea", "gravel")
@@ -49,8 +51,8 @@ def test_contestants_are_recipes_with_their_own_updates_or_others():
     assert (own.recipe.descent.steps, fewer.recipe.descent.steps) == (520, 30)
     assert gallery.contestant("gram", steps=7).recipe.descent.steps == 7
     assert gallery.contestant("instant").recipe is None
-    assert set(gallery.contestant("instant").parties) == {"style_vector"}
-    assert set(gallery.contestant("strotss").parties) == {
+    assert set(gallery.contestant("instant").biased_raters) == {"style_vector"}
+    assert set(gallery.contestant("strotss").biased_raters) == {
         "gram", "wasserstein", "self_similarity", "palette"
     }  # fmt: skip
 
@@ -78,6 +80,155 @@ def test_options_of_quality_are_refused_elsewhere(tmp_path):
 def test_a_picture_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(ValueError, match=r"`pair`: no picture 'cat'; there are chelsea, gravel, "):
         gallery.found("cat", None)
+
+
+def test_pictures_are_cropped_to_one_shape():
+    wide, high = np.zeros((30, 90, 3), np.float32), np.zeros((80, 40, 3), np.float32)
+    wide[:, 25:65] = 1  # the part in the middle, 30 x 40
+    found = gallery.prepared(wide, 48, "4:3")
+    assert found.shape == gallery.prepared(high, 48, "4:3").shape == (36, 48, 3)
+    np.testing.assert_allclose(found, 1, atol=1e-6)
+    assert gallery.prepared(high, 48, None) is high
+    assert gallery.ratio_of("16:10") == (16, 10)
+    done = CliRunner().invoke(main, ["quality", "--crop", "4x3"])
+    assert done.exit_code == 2 and "expected WIDTH:HEIGHT, such as 4:3, got '4x3'" in done.output
+
+
+def test_a_picture_that_fails_does_not_end_the_others(tmp_path):
+    words = ["quality", "--paint-only", "--recipe", "instant", "--sizes", "32", "--crop", "4:3"]
+    words += ["--pair", "cat:gravel", "--pair", "chelsea:gravel", "--keep", str(tmp_path)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1 and "1 pictures were not painted: cat--gravel--32--i" in done.output
+    one = Gallery(tmp_path).get(PAIR, 32, "instant")
+    assert one.image.shape == (24, 32, 3)
+    assert (one.facts["crop"], one.facts["precision"]) == ("4:3", "float32")
+    assert one.facts["device"]["platform"] == "cpu" and one.facts["seconds"]["median"] > 0
+    again = CliRunner().invoke(main, [*words[:8], *words[10:]])
+    assert again.exit_code == 0 and "instant" not in again.output  # it is not painted again
+    assert "name the case" in CliRunner().invoke(main, ["quality", "--paint-only"]).output
+
+
+def test_no_picture_is_begun_when_the_time_is_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality.time, "monotonic", iter([0.0, 9.0, 11.0]).__next__)
+    plan = Plan(sizes=(32,), recipes=("instant",), seconds=10, keep=tmp_path, crop="4:3")
+    with pytest.raises(ValueError, match="1 pictures .*starry_night--gravel.*: no time was left"):
+        quality.paint_only(replace(plan, named_pairs=(PAIR, OTHER)))
+    assert Gallery(tmp_path).pairs(32) == [PAIR]
+
+
+def test_what_cannot_be_rated_is_named(kept):
+    left_out = []
+    kept.put(PAIR, 24, "gram", flat(50))
+    kept.put(PAIR, 24, "tf", Painted(flat(60).image, {"updates": 1, "crop": "4:3"}))
+    kept.put(("cat", "gravel"), 24, "gram", flat(70))
+    (kept.folder / "chelsea--gravel--24--nnst.png").write_bytes(b"no picture")
+    (kept.folder / "chelsea--gravel--24--nnst.json").write_text("{}")
+    (kept.folder / "holiday.png").write_bytes(b"")
+    found = quality._entries_of(kept, Plan(sizes=(24, 48)), left_out)
+    assert {key: list(names) for key, names in found.items()} == {(PAIR, 24): ["gram"]}
+    for part in (
+        "no recipe 'a'",
+        "with `--crop 4:3`, not None",
+        "no picture 'cat'",
+        "24--nnst was",
+    ):
+        assert sum(part in line for line in left_out) >= 1, part
+    with pytest.raises(ValueError, match="has no picture to rate at 48 px"):
+        quality._entries_of(kept, Plan(sizes=(48,)), [])
+
+
+# --- Records to which ratings are added -----------------------------------------------------------
+
+
+def rated(**recipes):
+    """Return a made-up row of the pair, with one figure for each recipe."""
+    ratings = dict.fromkeys(nst.raters.RATERS, 0.5)
+    return {
+        "pair": list(PAIR),
+        "size": [18, 24],
+        "crop": "4:3",
+        "taps": ["relu5_2"],
+        "anchors": {"the content itself": ratings},
+        "recipes": {
+            name: {"updates": value, "ratings": ratings} for name, value in recipes.items()
+        },
+    }
+
+
+def test_new_rows_are_added_and_old_ones_stay():
+    old = [rated(p=1, q=2), rated(p=3) | {"pair": ["x", "y"]}, rated(p=4) | {"crop": None}]
+    found = merging.merged(old, [rated(q=9, r=8), rated(r=7) | {"size": [36, 48]}])
+    assert [{name: one["updates"] for name, one in row["recipes"].items()} for row in found] == [
+        {"p": 1, "q": 9, "r": 8},
+        {"p": 3},
+        {"p": 4},
+        {"r": 7},
+    ]
+
+
+def test_pictures_without_a_machine_are_those_of_the_record():
+    row = rated(p=1, q=2)
+    row["recipes"]["q"]["device"] = {"kind": "gpu"}
+    record = {"device": {"kind": "cpu"}, "versions": {"jax": "0"}, "rows": [row]}
+    found = merging.with_machines(record)[0]["recipes"]
+    assert [found[name]["device"]["kind"] for name in "pq"] == ["cpu", "gpu"]
+    assert found["p"]["versions"] == {"jax": "0"} and found["p"]["updates"] == 1
+
+
+def test_ratings_of_another_kind_are_not_mixed():
+    merging.check_same_taps([rated(p=1)], ["relu5_2"])
+    with pytest.raises(ValueError, match="was rated at relu5_2, the pictures now at relu5_1"):
+        merging.check_same_taps([rated(p=1)], ["relu5_1"])
+    with pytest.raises(ValueError, match="was rated at taps that it does not name"):
+        merging.check_same_taps([{**rated(p=1), "taps": ["taps that it does not name"]}], ["x"])
+    fewer = rated(p=1) | {"anchors": {"the content itself": {"ssim": 1.0}}}
+    with pytest.raises(ValueError, match="the record has the raters ssim, not style_vector"):
+        merging.check_same_taps([fewer], ["relu5_2"])
+    near, far = rated(q=1), rated(q=1)
+    for row, value in ((near, 0.5004), (far, 0.502)):
+        ratings = dict(row["anchors"]["the content itself"], grid=value)
+        row["anchors"] = {"the content itself": ratings}
+    assert merging.checked_anchors([rated(p=1)], [near])
+    with pytest.raises(
+        ValueError, match=r"grid of the content itself of .* is 0.502 now and 0.5 in"
+    ):
+        merging.checked_anchors([rated(p=1)], [far])
+    assert not merging.checked_anchors([rated(p=1) | {"crop": None}], [far])
+
+
+def by_brightness(picture, content, style, taps):
+    """Rate a picture quickly: every rater says how bright it is."""
+    return nst.raters.Rating(*[picture.mean()] * len(nst.raters.RATERS))
+
+
+def test_a_record_is_extended_by_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "_compiled_rate", lambda params: by_brightness)
+    run, kept = CliRunner().invoke, tmp_path / "kept"
+    words = ["quality", "--quick", "--sizes", "96", "--crop", "4:3", "--keep", str(kept)]
+    words += ["--out", str(tmp_path)]
+    done = run(main, [*words, "--recipe", "instant", "--pair", "chelsea:gravel"])
+    assert done.exit_code == 0, done.output
+    path = tmp_path / "quality-cpu-quick.json"
+    first = json.loads(path.read_text())
+    path.write_text(json.dumps(first | {"blind": {"sheets": 1}}))
+    words += ["--add", "--recipe", "instant"]
+    done = run(main, [*words, "--pair", "starry_night:gravel"])
+    assert done.exit_code == 0, done.output
+    both = json.loads(path.read_text())
+    assert both["rows"][0] == first["rows"][0] and both["blind"] == {"sheets": 1}
+    assert [row["pair"] for row in both["rows"]] == [list(PAIR), list(OTHER)]
+
+    both["rows"][0]["anchors"]["the content itself"]["palette"] += 0.1
+    path.write_text(json.dumps(both))
+    (kept / "starry_night--gravel--96--instant.png").rename(tmp_path / "away.png")
+    done = run(main, [*words, "--pair", "starry_night:gravel", "--no-paint"])
+    assert done.exit_code == 1 and "has no picture to rate" in done.output
+    (tmp_path / "away.png").rename(kept / "starry_night--gravel--96--instant.png")
+    both["rows"] = both["rows"][:1]
+    path.write_text(json.dumps(both))
+    done = run(main, [*words, "--pair", "starry_night:gravel", "--no-paint"])
+    assert done.exit_code == 1 and "so raters or pictures have changed" in done.output
+    assert json.loads(path.read_text()) == both  # the record is as it was
 
 
 # --- Blind sheets ---------------------------------------------------------------------------------

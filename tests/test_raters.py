@@ -507,7 +507,7 @@ def test_what_cannot_be_rated_is_refused(params, predictor, cat, painting, as_us
         rate(cat, cat, painting, taps=("relu9_9",))
 
 
-# --- Judge and party ------------------------------------------------------------------------------
+# --- Biased raters --------------------------------------------------------------------------------
 
 
 def test_taps_are_those_that_no_recipe_reads():
@@ -531,17 +531,17 @@ def test_no_preset_is_judged_by_a_tap_that_it_minimises(name):
     assert not layers & {tap[-3:] for tap in raters.unused_taps(recipe)}
 
 
-def test_parties_are_what_a_recipe_minimises_itself():
+def test_biased_raters_are_what_a_recipe_minimises_itself():
     recipe = recipes.DEFAULT.replace(tv_weight=0.0)
-    assert set(raters.parties(recipe)) == {"gram", "wasserstein", "self_similarity"}
-    assert set(raters.parties(recipe.replace(style_weight=0.0))) == {"self_similarity"}
-    assert "speckle" in raters.parties(recipe.replace(tv_weight=jnp.array([0.0, 1.0])))
+    assert set(raters.biased_raters(recipe)) == {"gram", "wasserstein", "self_similarity"}
+    assert set(raters.biased_raters(recipe.replace(style_weight=0.0))) == {"self_similarity"}
+    assert "speckle" in raters.biased_raters(recipe.replace(tv_weight=jnp.array([0.0, 1.0])))
     started = recipe.replace(start=recipes.starts.Instant())
-    assert "style_vector" in raters.parties(started)
+    assert "style_vector" in raters.biased_raters(started)
     # The recipe that moves its colours to the style's palette has no content loss.
-    by_neighbours = raters.parties(recipes.NNST)
+    by_neighbours = raters.biased_raters(recipes.NNST)
     assert set(by_neighbours) == {"gram", "wasserstein", "palette"}
     assert by_neighbours["gram"] == "its style loss compares features of the same network"
-    assert "palette" not in raters.parties(recipes.NNST.replace(colors="style"))
-    assert set(raters.parties(recipes.DEFAULT)) <= set(raters.RATERS)
+    assert "palette" not in raters.biased_raters(recipes.NNST.replace(colors="style"))
+    assert set(raters.biased_raters(recipes.DEFAULT)) <= set(raters.RATERS)
     assert all(rater.of in ("style", "content", "artefacts") for rater in raters.RATERS.values())

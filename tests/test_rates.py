@@ -7,14 +7,14 @@ import pytest
 
 from nst_jax import recipes
 from nst_jax.app import cache, rates
-from nst_jax.app.batch import local
+from nst_jax.app.batch import groups
 from nst_jax.app.timing import Timed
 from nst_jax.scaling import operations, sharding
 from nst_jax.scaling.bucket_choice import COMPILING_OF_BUCKET, TIME_IN_BUCKET
-from nst_jax.scaling.plan import plan_canvas
+from tests import small
 from tests.test_precision import at
 
-TF = plan_canvas(recipes.TF, (64, 64))
+TF = small.plan_of(recipes.TF, (64, 64))
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +48,8 @@ def test_the_known_rate_is_the_median_of_the_last_runs(place):
 
 def test_each_precision_has_its_own_rate(place):
     rates.record_rate(TF, Timed(3e9, 3.0))
-    assert known_rate(plan_canvas(at("bfloat16", recipes.TF), (64, 64))) is None
-    assert known_rate(plan_canvas(recipes.TF.replace(name="another"), (64, 64))) == pytest.approx(
+    assert known_rate(small.plan_of(at("bfloat16", recipes.TF), (64, 64))) is None
+    assert known_rate(small.plan_of(recipes.TF.replace(name="another"), (64, 64))) == pytest.approx(
         (1e9, 1)
     )
     (key,) = json.loads(place.read_text())
@@ -58,7 +58,7 @@ def test_each_precision_has_its_own_rate(place):
 
 def test_bands_have_their_own_rate():
     rates.record_rate(TF, Timed(3e9, 3.0))
-    shared = plan_canvas(recipes.TF, (64, 64), mesh=sharding.abstract_mesh(2))
+    shared = small.plan_of(recipes.TF, (64, 64), mesh=sharding.abstract_mesh(2))
     assert known_rate(shared) is None
     rates.record_rate(shared, Timed(1e9, 2.0))
     assert known_rate(shared) == pytest.approx((5e8, 1)) and known_rate(TF) == pytest.approx(
@@ -77,7 +77,7 @@ def test_a_run_in_a_bucket_counts_as_one_in_arrays_that_its_picture_fills():
 
 def test_a_program_of_a_bucket_counts_as_more_than_one():
     """By hand: 2 scales of a shape with arrays of its own, and 3 scales of a bucket."""
-    programs = local._compiled_programs({(0, True): 2, (1, False): 3})
+    programs = groups.compiled_programs({(0, True): 2, (1, False): 3})
     assert programs == pytest.approx(2 + 3 * COMPILING_OF_BUCKET)
     rates.record_compiling([TF.recipe], 10.0 * programs, programs)
     assert rates.known_costs(TF.recipe, "cpu").program == pytest.approx(10.0)

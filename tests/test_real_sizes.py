@@ -12,6 +12,8 @@ from jax import lax
 import nst_jax as nst
 from nst_jax import losses, optimizers, recipes, vgg
 from nst_jax._real_size import cut, padded
+from nst_jax.controls import masks, with_kept
+from nst_jax.controls.regions import Controls, padded_controls
 from nst_jax.optimizers.pyramid import multilevel
 from nst_jax.vgg import layers, sized_layers
 from tests import small
@@ -178,6 +180,101 @@ def check_recipe(params, recipe, sizes, style_size):
         assert not np.any(wide_gradient[h:]) and not np.any(wide_gradient[:, w:])
 
 
+def controls_of(size, style_sizes, rng, *, protect=True, soft=True):
+    """Return masks of one region, of a protected part and of transparent parts, with soft edges."""
+
+    def mask(height, width):
+        rough = np.clip(3 * rng.random((height // 4 + 1, width // 4 + 1)) - 1, 0, 1)
+        grown = np.kron(rough, np.ones((4, 4)))[:height, :width]
+        return grown if soft else np.round(grown)
+
+    return Controls(
+        masks=mask(*size)[..., None],
+        weights=np.array([1.0, 2.0]),
+        style_masks=(mask(*style_sizes[0]), None, mask(*style_sizes[2])),
+        opacity=mask(*size),
+        protect=mask(*size) if protect else None,
+        amount=np.array(0.7),
+    )
+
+
+@pytest.mark.parametrize(
+    ("reach", "options"),
+    [
+        ("inside", {"protect": False}),
+        ("simple", {}),
+        pytest.param("all", {"soft": False}, marks=pytest.mark.slow),
+        pytest.param("inside", {}, marks=pytest.mark.slow),
+    ],
+)
+def test_controls_in_a_bucket_are_those_of_the_picture_alone(
+    x64, params64, compilations, reach, options
+):
+    """Regions, protected and transparent parts, masks of styles, two blended styles, and matting."""
+    recipe = of_one_tap(recipes.GRAM)
+    terms = replace(
+        recipe.terms,
+        style_taps=("relu1_1", "relu2_1"),
+        style_layer_weights=(1.0, 0.5),
+        region_reach=reach,
+        region_growth=1,
+        matting_weight=0.3,
+    )
+    recipe, style_sizes = replace(recipe, terms=terms), [(31, 44), (20, 35), (48, 33)]
+    styles = [drawn(seed, *size) for seed, size in enumerate(style_sizes)]
+    wide_styles = [in_bucket(style)[0] for style in styles]
+    real_styles = [in_bucket(style)[1] for style in styles]
+
+    def painted(image, content, styles, controls, **sizes):
+        targets = nst.measure(params64, content, styles, recipe, controls=controls, **sizes)
+
+        def total(image):
+            found = nst.losses_of(params64, with_kept(image, targets.kept), targets, recipe)
+            return found.total, found
+
+        (_, found), gradient = jax.value_and_grad(total, has_aux=True)(image)
+        return found, gradient
+
+    inside, alone = jax.jit(painted), jax.jit(painted)
+    programs = []
+    for size in ((35, 49), (48, 40)):
+        content, canvas = drawn(2, *size), drawn(3, *size)
+        controls = controls_of(size, style_sizes, np.random.default_rng(5), **options)
+        arrays = jax.tree.map(jnp.asarray, controls)
+        wide = padded_controls(controls, BUCKET, [BUCKET] * 3)
+        wide_image, real = in_bucket(canvas, garbage=0.5)
+        rest = {"size": real, "style_sizes": real_styles}
+        wide_content, before = in_bucket(content)[0], compilations()
+        found, wide_gradient = inside(wide_image, wide_content, wide_styles, wide, **rest)
+        programs.append(compilations() - before)
+        expected, gradient = alone(
+            jnp.asarray(canvas), jnp.asarray(content), [jnp.asarray(one) for one in styles], arrays
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=CLOSE), found, expected)
+        h, w = size
+        assert relative(wide_gradient[:h, :w], gradient) < CLOSE
+        assert not np.any(wide_gradient[h:]) and not np.any(wide_gradient[:, w:])
+    assert programs[0] > 0 and programs[1] == 0  # another size compiles nothing
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("reach", masks.REACHES)
+def test_masks_at_every_tap_are_those_of_the_picture_alone(x64, reach, ceil):
+    taps = ["relu1_1", "relu2_1", "relu3_3", "relu5_1"]
+    options = {"reach": reach, "growth": 1, "ceil": ceil}
+    of = jax.jit(lambda drawn, size=None: masks.at_taps(drawn, taps, **options, size=size))
+    for size in ((35, 49), (48, 64), (16, 33)):
+        mask = np.clip(3 * np.random.default_rng(1).random((*size, 2)) - 1, 0, 1)
+        mask[:, size[1] // 2 :, 0] = 1
+        wide = np.full((*BUCKET, 2), np.nan)
+        wide[: size[0], : size[1]] = mask
+        found = of(jnp.asarray(wide), jnp.asarray(size, jnp.int32))
+        for tap, expected in of(jnp.asarray(mask)).items():
+            h, w, _ = expected.shape
+            np.testing.assert_allclose(found[tap][:h, :w], expected, rtol=CLOSE, atol=CLOSE)
+            assert not np.any(found[tap][h:]) and not np.any(found[tap][:, w:])
+
+
 SUMS = [name for name, recipe in recipes.PRESETS.items() if recipe.divisible]
 
 
@@ -223,7 +320,6 @@ def test_every_variation_of_a_picture_in_a_bucket(x64, name):
         (recipes.HISTOGRAM, "`second_style.loss` is no sum"),
         (replace(recipes.GRAM, network=vgg.Network(padding=layers.wrap_padded)), "borders .* meet"),
         (replace(recipes.GRAM, network=vgg.Network(tile=128)), "tiles"),
-        (recipes.GRAM.replace(matting_weight=1.0), "`matting_weight`"),
     ],
 )
 def test_recipes_that_cannot_be_exact_are_refused(recipe, message):

@@ -175,7 +175,7 @@ def test_realism_is_a_share(step):
 def test_strips_give_what_one_piece_gives(monkeypatch, step):
     photo, painting = step
     whole = mixed(painting, photo, 1.0)
-    monkeypatch.setattr(finishing, "MOST_PIXELS", 1)
+    monkeypatch.setattr(finishing, "STRIP_PIXELS", 1)
     in_strips = jax.jit(lambda *pictures: realistic(*pictures, 1.0))  # traced anew
     jaxpr = in_strips.trace(painting, photo).jaxpr
     assert any(one.primitive.name == "scan" for one in small.primitives(jaxpr.jaxpr))

@@ -323,7 +323,7 @@ def test_a_lock_lasts_as_long_as_the_run(call, monkeypatch):
         seen.extend(name for name in sorted(os.listdir()) if name.startswith("."))
         raise OSError("stop")
 
-    monkeypatch.setattr(single.painting, "paint_planned", failing)
+    monkeypatch.setattr(single.planned_painting, "paint_planned", failing)
     for name in (".run.h5.lock", ".run.h5.0123abcd.part", ".photo_art.png.0123abcd.part"):
         Path(name).touch()  # as a killed run leaves it
     assert call(*RUN, *KEEP, "--log", "log.jsonl")[0] == 1

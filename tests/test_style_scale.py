@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batches, painting, prepare, provenance, recipes
+from nst_jax import batch_members, batch_plans, painting, prepare, provenance, recipes
 from nst_jax.feed_forward import training_job
 from nst_jax.recipes import changes, sizes, toml
 from tests import small
@@ -134,10 +134,10 @@ def test_each_blend_of_a_batch_may_have_its_own_factors(params, content, style):
 def test_a_loss_that_matches_positions_paints_each_size_of_a_style_by_itself(content, style):
     groups = {}
     for recipe in (FAST, recipes.NNST.replace(size=sizes.AsIs())):
-        members = batches.members_of(
+        members = batch_members.members_of(
             [content] * 4, style, recipe, style_scale=[(1.0,), (0.8,), (1.0,), (0.9,)]
         )
-        found = batches._by_shape(members, recipe)
+        found = batch_plans.by_shape(members, recipe)
         groups[recipe.name] = [[member.place for member in group] for group in found]
     assert groups == {"shallow": [[0, 1, 2, 3]], "nnst": [[0, 2], [1], [3]]}
 

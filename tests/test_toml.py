@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from nst_jax import losses, optimizers, provenance, recipes, vgg
-from nst_jax.recipes import DEFAULT, PRESETS, TF, filters, sizes, starts, toml, walk
+from nst_jax.recipes import DEFAULT, PRESETS, TF, filters, sizes, starts, tables, walk
 from nst_jax.recipes.toml import from_toml, to_toml, with_value, with_values
 from nst_jax.vgg import layers
 
@@ -135,7 +135,7 @@ def test_every_field_of_a_recipe_is_of_a_type_that_files_know(kind):
     for entry in fields(kind):
         declared, _ = walk.declared_type(entry.type)
         one = get_args(declared)[0] if get_origin(declared) is tuple else declared
-        known = walk.choice_of(one) or one in toml.WORDS
+        known = walk.choice_of(one) or one in tables.WORDS
         assert known or is_dataclass(one), entry
 
 

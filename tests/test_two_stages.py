@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 
 import nst_jax as nst
 from docs import controls_page
-from nst_jax import images, losses, optimizers, painting, recipes, vgg
+from nst_jax import descent, images, losses, optimizers, planned_painting, prepare, recipes, vgg
 from nst_jax.app import arguments, cache, fine_style
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
@@ -151,13 +151,13 @@ def test_the_size_rule_of_the_style_is_applied_once(
 def test_the_first_stage_computes_as_the_second(call, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "programs_folder", lambda: tmp_path / "kept")
     monkeypatch.setattr(fine_style, "UPDATES", 1)
-    plans, paint = [], painting.paint_planned
+    plans, paint = [], planned_painting.paint_planned
 
     def planned(params, content, style, plan, **options):
         plans.append(plan)
         return paint(params, content, style, plan, **options)
 
-    monkeypatch.setattr(painting, "paint_planned", planned)
+    monkeypatch.setattr(planned_painting, "paint_planned", planned)
     options = ("--precision", "bfloat16", "--tile", "32", "--style-fine", "fine.png")
     code, _, told = call("stylize", "photo.png", "art.png", *RUN, *options, "-o", "a.png")
     assert code == 0, told
@@ -175,9 +175,85 @@ def test_a_first_stage_that_changes_nothing_is_refused(call, params, monkeypatch
     with pytest.raises(nst.Stalled):
         nst.combined_style(params, art, fine, recipe=still, size="32x48")
     found = call("stylize", "photo.png", "art.png", *RUN, "--style-fine", "fine.png", "-o", "a.png")
-    assert found[0] == 2 and not os.path.exists("a.png")
+    assert found[0] == 1 and not os.path.exists("a.png")
     why = "the losses after 3 updates of the style are those of the start"
     assert f"`--style-fine`: {why}, so it got no other structure" in found[2]
+
+
+def test_a_first_stage_that_diverges_ends_as_any_run_that_does(call, monkeypatch):
+    wild = optimizers.Adam(learning_rate=1e30)
+    broken = fine_style.GATYS_FINE_STYLE.replace(optimizer=wild)
+    monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", broken)
+    found = call("stylize", "photo.png", "art.png", *RUN, "--style-fine", "fine.png", "-o", "a.png")
+    assert found[0] == 1 and not os.path.exists("a.png")
+    assert "error: `--style-fine`: the losses are not finite after" in found[2]
+
+
+# --- A coarse picture that is flat over large areas ------------------------------------------------
+
+
+def strokes_on_white(height, width):
+    """Return a picture [height, width, 3] that is white but for six short dark strokes."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    found = np.ones((height, width, 3), np.float32)
+    for _ in range(6):
+        cx, cy, angle = rng.uniform(0, (width, height, np.pi))
+        along = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+        across = (x - cx) * np.sin(angle) - (y - cy) * np.cos(angle)
+        found[(np.abs(across) < 1.5) & (np.abs(along) < 15)] = rng.uniform(0, 0.6, 3)
+    return found
+
+
+def unguarded(recipe, steps):
+    """Return the recipe with torch's L-BFGS, which comes to rest on these pictures."""
+    pixels = recipes.GATYS_PYTORCH.descent
+    return recipe.replace(optimizer=pixels.optimizer, coordinates=pixels.coordinates, steps=steps)
+
+
+def test_strokes_on_white_get_the_structure_of_pebbles(params):
+    coarse, fine = strokes_on_white(48, 72), small.picture("gravel", 48, 72)
+    recipe = recipes.GATYS_FINE_STYLE
+    last = nst.paint(params, coarse, fine, recipe=recipe, size="72x48", steps=30).finish()
+    totals = np.asarray(last.history.total)
+    assert totals[-1] < 0.01 * totals[0]
+    assert descent.rest_of(totals, [prepare.Scale((48, 72), ((48, 72),), 30)]) is None
+    image = np.asarray(last.image)
+    bare = (coarse == 1).all(-1)
+    assert image[bare].std() > 0.03  # the white parts are no longer flat
+    stuck = nst.paint(params, coarse, fine, recipe=unguarded(recipe, 30), size="72x48").finish()
+    totals = np.asarray(stuck.history.total)
+    rest = descent.rest_of(totals, [prepare.Scale((48, 72), ((48, 72),), 30)])
+    assert rest.after < 10 and 0.95 < rest.share < 1
+
+
+def test_a_first_stage_that_comes_to_rest_is_told(call, monkeypatch):
+    stuck = unguarded(fine_style.GATYS_FINE_STYLE, 30)
+    monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", stuck)
+    images.save("white.png", strokes_on_white(48, 72))
+    images.save("wide.png", small.picture("chelsea", 48, 72))
+    images.save("pebbles.png", small.picture("gravel", 48, 72))
+    fine = ("--style-fine", "pebbles.png", "--style-size", "as-is")
+    code, _, told = call("stylize", "wide.png", "white.png", *RUN, *fine, "-o", "a.png", "-q")
+    assert code == 0, told
+    assert "warning: `--style-fine`: the loss has not changed since update" in told
+    assert "white.png hardly got the structure of pebbles.png; choose another picture" in told
+
+
+def test_a_run_that_comes_to_rest_is_told(call, monkeypatch):
+    stuck = unguarded(recipes.GATYS_FINE_STYLE, 30)
+    monkeypatch.setitem(recipes.PRESETS, "stuck", stuck)
+    images.save("white.png", strokes_on_white(48, 72))
+    images.save("pebbles.png", small.picture("gravel", 48, 72))
+    run = ("stylize", "white.png", "pebbles.png", "--recipe", "stuck", "--size", "72x48")
+    code, printed, told = call(*run, "--no-cache", "-o", "a.png", "-q")
+    assert code == 0 and os.path.exists("a.png"), (printed, told)
+    assert "warning: the loss has not changed since update" in told and "of 30" in told
+    assert "a.png is hardly painted: try" in told
+    remedy = ("--set", "descent.optimizer=LBFGS", "--set", "descent.coordinates=raw")
+    assert " ".join(remedy[:2]) in told and " ".join(remedy[2:]) in told
+    code, _, told = call(*run, *remedy, "--no-cache", "-o", "b.png", "-q")
+    assert code == 0 and "warning" not in told
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import descent, optimize, optimizers, painting, prepare, recipes
+from nst_jax import descent, optimize, optimizers, planned_painting, prepare, recipes
 from nst_jax.recipes import CoarseToFine, starts
 from tests import small
 
@@ -272,6 +272,40 @@ def test_a_scale_of_one_canvas_says_nothing():
     assert not descent.has_stalled(np.asarray([3.0]), scales[:1])
 
 
+@pytest.mark.parametrize(
+    ("totals", "after", "share"),
+    [
+        ([100, 99, 99, 98] + 17 * [97], 4, 0.97),
+        ([100, 99] + 19 * [2e22], 2, 2e20),
+        (21 * [100.0], 0, 1),
+        ([100, 99, 99, 98] + 17 * [90], None, None),  # near the goal
+        (list(range(100, 89, -1)) + 10 * [97], None, None),  # less than half of the losses
+        ([100, 99] + 19 * [np.nan], None, None),
+        (21 * [0.0], None, None),  # nothing to do
+    ],
+)
+def test_a_run_rests_far_from_its_goal(totals, after, share):
+    scales = [prepare.Scale((8, 8), ((8, 8),), 20)]
+    rest = descent.rest_of(np.asarray(totals, float), scales)
+    if after is None:
+        assert rest is None
+    else:
+        assert (rest.after, rest.updates, rest.share) == (after, 20, pytest.approx(share))
+
+
+def test_a_run_rests_if_it_does_at_every_scale():
+    scales = [prepare.Scale((side, side), ((side, side),), 20) for side in (4, 8)]
+    still, falling = [100.0] + 19 * [99.0], list(np.linspace(50, 10, 21))
+    assert descent.rest_of(np.asarray(falling[:20] + still + [99.0]), scales) is None
+    rest = descent.rest_of(np.asarray(still + still + [99.0]), scales)
+    assert (rest.after, rest.updates) == (21, 40)
+    told = "the loss has not changed since update 21 of 40 and is still 99 % of the first one"
+    assert rest.words == told
+    assert rest._replace(share=2e20).words.endswith(
+        "update 21 of 40 and is 2e+20 times the first one"
+    )
+
+
 # --- The door -------------------------------------------------------------------------------------
 
 
@@ -299,13 +333,13 @@ def test_a_pace_that_stands_still_is_refused_when_it_does(params, content, style
 
 def test_a_chunk_is_one_dispatch(params, content, style, monkeypatch):
     lengths = []
-    programs = painting.PROGRAMS
+    programs = planned_painting.PROGRAMS
 
     def run(*arguments, **options):
         lengths.append(arguments[-1])
         return programs.run(*arguments, **options)
 
-    monkeypatch.setattr(painting, "PROGRAMS", programs._replace(run=run))
+    monkeypatch.setattr(planned_painting, "PROGRAMS", programs._replace(run=run))
     for _ in nst.paint(params, content, style, recipe=FAST, steps=50, every=20):
         pass
     assert lengths == [1, 20, 20, 10]

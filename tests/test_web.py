@@ -24,7 +24,6 @@ from nst_jax.app.web.run import Failure, Progress, Run, RunState, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.uploads import Uploads
 from nst_jax.app.web.visitors import Visitor, Visitors
-from nst_jax.feed_forward import instant_painter
 from tests import shell, small
 
 SIDE = 48
@@ -133,7 +132,8 @@ def test_settings_that_cannot_be_used_are_one_sentence(change, words):
 
 def test_a_gallery_style_is_only_painted_by_a_single_pass():
     chosen = settings.settings_in({"photo": "photo.jpg", "styles": [["waves", 1]]}, KNOWN)
-    assert settings.instant_words(chosen) == ["instant", "photo.jpg", "waves", "-o", "picture.png"]
+    words = ["--bucket", "512", "-o", "picture.png"]
+    assert settings.instant_words(chosen) == ["instant", "photo.jpg", "waves", *words]
     with pytest.raises(ValueError, match="in a moment only"):
         settings.stylize_words(chosen)
 
@@ -148,7 +148,8 @@ def test_an_instant_picture_has_the_colours_and_masks_that_it_can_have():
         ("waves", "content-after", ["--colors", "content-after"]),
     ):
         chosen = settings.settings_in({**given, "styles": [[style, 1]], "colors": colors}, known)
-        assert settings.instant_words(chosen) == ["instant", "photo.jpg", style, *more, *words]
+        expected = ["instant", "photo.jpg", style, "--bucket", "512", *more, *words]
+        assert settings.instant_words(chosen) == expected
 
 
 @pytest.mark.parametrize(
@@ -866,21 +867,21 @@ def test_a_painter_that_is_warm_compiles_nothing_for_the_first_pictures(
     painter, uploads = QuickPainter(), Uploads(tmp_path)
     painter.warm(tmp_path)
     photo, style = uploads.add_sample("chelsea"), uploads.add_sample("starry_night", "painting")
+    camera = uploads.add("camera.png", png(480, 640))
+    wide = uploads.add("wide.png", png(300, 540), "painting")
     before = compilations()
-    for more in ({"strength": 0.85}, {"strength": 0.3}, {"size": 256}):
+    for more in (
+        {"strength": 0.85},
+        {"strength": 0.3},
+        {"size": 256},
+        {"photo": camera.name},
+        {"photo": camera.name, "styles": [[wide.name, 1]]},
+        {"photo": camera.name, "styles": [["waves", 1]]},
+    ):
         given = {"photo": photo.name, "styles": [[style.name, 1]]} | more
         words = settings.instant_words(settings.settings_in(given, uploads.known))
         painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
     assert compilations() == before
-    # The photo of a camera needs only the program that resizes it, which is compiled quickly.
-    given = {
-        "photo": uploads.add("camera.png", png(480, 640)).name,
-        "styles": [[style.name, 1]],
-    }
-    words = settings.instant_words(settings.settings_in(given, uploads.known))
-    # A program of the network for a new size would be made by `_jitted`.
-    monkeypatch.setattr(instant_painter.PROGRAMS.stylize_with, "_jitted", None)
-    painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
     assert shell.pixels(tmp_path / "instant.png").shape == (384, 512, 3)
 
 
@@ -893,13 +894,13 @@ class Turns(QuickPainter):
 
     def _paint(self, words, folder, output, wanted):
         with self._turn():
-            self.painted.append("visitor" if words == ["visitor"] else words[3:-2])
+            self.painted.append("visitor" if words == ["visitor"] else words[1:3])
             assert self.go_on.wait(SECONDS)
             return QuickPicture(output, words, 0.0)
 
-    def _prepare(self, shape):
+    def _prepare_wide_style(self):
         with self._turn():
-            self.painted.append(shape)
+            self.painted.append(quick.WIDE_STYLE)
 
     def visit(self):
         self.paint(["visitor"], Path(), Path("out.png"), lambda: True)
@@ -924,8 +925,8 @@ def test_a_visitor_waits_for_one_picture_that_nobody_asked_for(tmp_path, monkeyp
     painter.go_on.set()
     for thread in (warming, visitor):
         thread.join(SECONDS)
-    first, *others = map(list, quick.FIRST_OPTIONS)
-    assert painter.painted == [first, "visitor", *others, *quick.CAMERA_SHAPES]
+    first, *others = ([photo, style] for photo, style, _ in quick.FIRST_PICTURES)
+    assert painter.painted == [first, "visitor", *others, quick.WIDE_STYLE]
 
 
 def test_before_the_first_visit_only_its_picture_is_prepared(tmp_path):
@@ -938,8 +939,8 @@ def test_before_the_first_visit_only_its_picture_is_prepared(tmp_path):
     assert warming.is_alive() and len(painter.painted) == 1
     painter.visit()
     warming.join(SECONDS)
-    first, *others = map(list, quick.FIRST_OPTIONS)
-    assert painter.painted == [first, "visitor", *others, *quick.CAMERA_SHAPES]
+    first, *others = ([photo, style] for photo, style, _ in quick.FIRST_PICTURES)
+    assert painter.painted == [first, "visitor", *others, quick.WIDE_STYLE]
 
 
 def test_a_server_that_ends_prepares_no_more_pictures(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import batch_canvas, painting, vgg
+from nst_jax import batch_canvas, planned_painting, vgg
 from nst_jax.vgg import layers, winograd
 from tests import small
 
@@ -168,7 +168,9 @@ def test_stylize_and_stylize_many_pass_its_forms_to_their_loops(
         raise InterruptedError  # it need not be compiled
 
     if verb == "stylize":
-        monkeypatch.setattr(painting, "PROGRAMS", painting.PROGRAMS._replace(run=loop))
+        monkeypatch.setattr(
+            planned_painting, "PROGRAMS", planned_painting.PROGRAMS._replace(run=loop)
+        )
     else:
         monkeypatch.setattr(batch_canvas, "PROGRAMS", batch_canvas.PROGRAMS._replace(run=loop))
     content, style = small.picture("chelsea", 24, 32), small.picture("starry_night", 28, 20)

@@ -12,7 +12,7 @@ import click
 from nst_jax import _checks, images, optimizers, recipes, vgg
 from nst_jax.app.parsing import as_number, parse_path
 from nst_jax.recipes import changes as variants
-from nst_jax.recipes import starts, toml
+from nst_jax.recipes import starts, tables, toml
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.strength import factor_of
 from nst_jax.vgg.precision import precision_named
@@ -171,7 +171,7 @@ def _tile(text: str) -> int | str:
     A number of pixels stays a number, "off" becomes 0, and "auto" becomes "none".
     """
     tile = variants.tile_of(int(text) if text.isdecimal() else text)
-    return toml.NONE if tile is None else tile
+    return tables.NONE if tile is None else tile
 
 
 # For each flag whose values are written differently in recipe files: the function that converts a value

@@ -26,7 +26,7 @@ from nst_jax.app import plan_report as plans
 from nst_jax.app import sweep as sweeps
 from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
-from nst_jax.app.batch import groups, local, on_ray, results, rows
+from nst_jax.app.batch import groups, local, on_ray, recording, results, rows
 from nst_jax.app.batch import job as batch_job
 from nst_jax.app.chosen_options import (
     Chosen,
@@ -63,8 +63,8 @@ from nst_jax.app.picture_command import (
 )
 from nst_jax.app.progress import Display
 from nst_jax.app.recipe_controls import (
-    check_controls_in_bucket,
     check_no_content,
+    check_no_masks,
     with_controls_of_recipe,
 )
 from nst_jax.app.standard_streams import source
@@ -76,7 +76,7 @@ from nst_jax.recipes import GATYS_TEXTURE
 from nst_jax.recipes.changes import with_sizes
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
-from nst_jax.scaling.plan import memory_of_files, plan_canvas, plan_in_square, plan_scales
+from nst_jax.scaling.plan import memory_of_files, plan_in_arrays, scales_of_canvas
 from nst_jax.weights.params import load_params
 
 # Largest number of failures that are printed after a batch; the result manifest lists all of them.
@@ -214,12 +214,9 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
         decoding = [*(glance.memory for glance in seen), *[0] * len(others)]
         files = memory_of_files([*shapes, *others], decoding, scales[-1], recipe)
         options |= {"files": files, "unread": True}
-        planned = plan_scales(recipe, scales, **options)
     else:
-        planned = plan_canvas(recipe, chosen["shape"], **options)
-    bucket = chosen_bucket_of_picture(chosen)
-    if bucket is not None:
-        planned = plan_in_square(recipe, planned.scales, bucket, **options)
+        scales = scales_of_canvas(recipe, chosen["shape"])
+    planned = plan_in_arrays(recipe, scales, chosen_bucket(chosen), **options)
     if chosen["as_json"]:
         print_lines(*json.dumps(plans.facts(planned), indent=2).split("\n"))
     else:
@@ -285,7 +282,7 @@ _Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
 
 def _runs_ahead(chosen: Chosen) -> _Ahead:
     """Check the options of `warm`, and return what compiles the programs of `stylize` and `batch`."""
-    check_controls_in_bucket(chosen["recipe"])
+    check_no_masks(chosen["recipe"])
     chosen = with_controls_of_recipe(chosen)
     side = chosen_bucket_of_picture(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
@@ -381,7 +378,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         rest, finished = batch_job.unfinished(job, info)
         raise_on_interrupt()
         runner = on_ray.paint_on_ray if with_ray else local.paint_here
-        ending = local.run_batch(loaded, info, job, rest, finished, runner, display)
+        ending = recording.run_batch(loaded, info, job, rest, finished, runner, display)
     records = ending.records
     _print_failures(records, job.listing)
     if ending.problem:

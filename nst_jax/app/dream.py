@@ -196,6 +196,11 @@ class DreamRecorder(Recorder):
             return False
         return dreaming.is_unchanged(shot, self.job.content.image, self.job.plan)
 
+    def _warning(self, shot: dreaming.DreamShot) -> str:
+        """Return an empty text, since a dream has no losses that could tell whether it rests."""
+        del shot
+        return ""
+
     def _broken(self, shot: dreaming.DreamShot) -> tuple[str, str]:
         why = f"what the dream maximises is not finite after {shot.broke_at} updates"
         return why, dreaming.REMEDY

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import images, painting, prepare
+from nst_jax import images, planned_painting, prepare
 from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
+from nst_jax.app.messages import print_message
 from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display, loss_shares
-from nst_jax.descent import has_stalled
+from nst_jax.descent import has_stalled, rest_of
 from nst_jax.images.eight_bit import to_uint8
 from nst_jax.recipes import GATYS_FINE_STYLE
 from nst_jax.recipes.changes import with_options
@@ -26,6 +27,14 @@ from nst_jax.scaling.sharding import Devices
 ROLE = "fine_style"  # name of the picture with the fine structure among a run's inputs
 
 UPDATES = 10  # number of updates after which the shown progress is refreshed
+
+
+class NotCombined(RuntimeError):
+    """Raised if the run that combines a style fails: its losses are not finite, or never change.
+
+    The message begins with the option, `--style-fine`. It is not a `ValueError`, since the input was
+    valid: the command ends with exit code 1, as after any run that diverges.
+    """
 
 
 @dataclass(frozen=True)
@@ -68,14 +77,14 @@ class FineStyle:
           The style at this size, [h, w, 3] in [0, 1].
 
         Raises:
-          ValueError: if the two pictures cannot be combined, or if the losses stop being finite or
-            never change.
+          ValueError: if the two pictures cannot be combined.
+          NotCombined: if the losses stop being finite, or if they never change.
         """
         plan = self._plan(style, shape)
         recipe = plan.recipe
         size, steps = f"{shape[1]}x{shape[0]} px", int(recipe.descent.steps)
         self.display.say(f"{style.name} gets the structure of {self.picture.name} at {size}")
-        shots = painting.paint_planned(
+        shots = planned_painting.paint_planned(
             self.params,
             style.image,
             self.picture.image,
@@ -89,17 +98,23 @@ class FineStyle:
         with self.display.bar(steps, "compiling"):
             for shot in shots:
                 if shot.broke_at >= 0:
-                    raise ValueError(
-                        f"`style_fine`: the losses are not finite after {shot.broke_at} updates of the "
-                        "style; choose another picture"
+                    raise NotCombined(
+                        f"`--style-fine`: the losses are not finite after {shot.broke_at} updates of "
+                        "the style; choose another picture"
                     )
                 totals.append(np.asarray(shot.history.total))
                 words = loss_shares(shot.losses)
                 self.display.move(shot.step, steps, "step of the style", words)
         if has_stalled(np.concatenate(totals), plan.scales):
-            raise ValueError(
-                f"`style_fine`: the losses after {shot.step} updates of the style are those of the "
+            raise NotCombined(
+                f"`--style-fine`: the losses after {shot.step} updates of the style are those of the "
                 "start, so it got no other structure; choose another picture"
+            )
+        if (rest := rest_of(np.concatenate(totals), plan.scales)) is not None:
+            print_message(
+                "warning",
+                f"`--style-fine`: {rest.words}, so {style.name} hardly got the structure of "
+                f"{self.picture.name}; choose another picture",
             )
         return to_uint8(shot.image).astype(np.float32) / 255
 

@@ -7,7 +7,6 @@ picture of one job.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,8 @@ from nst_jax.control_checks import check_controls
 from nst_jax.controls.given import Given
 from nst_jax.provenance import Named, roles
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import sharding
-from nst_jax.scaling.buckets import check_run_in_bucket
-from nst_jax.scaling.plan import Plan, memory_of_files, plan_in_square, plan_scales
+from nst_jax.scaling import buckets, sharding
+from nst_jax.scaling.plan import Plan, memory_of_files, plan_in_arrays
 from nst_jax.scaling.sharding import Devices
 
 
@@ -100,7 +98,7 @@ def picture_job(
     *,
     resume: Checkpoint | None = None,
     devices: Devices = None,
-    bucket: int | None = None,
+    bucket: buckets.Chosen = None,
     controls: ReadControls | None = None,
     sized: Callable[[Recipe, Shape, Given | None], None] | None = None,
     **options: Any,
@@ -115,7 +113,8 @@ def picture_job(
       resume: the checkpoint from which the run resumes, or None.
       devices: the devices that share the canvas: a number of devices, "all", or a list of them. None
         means one device.
-      bucket: side, in px, of a square array (bucket) in which the canvas lies; None if there is none.
+      bucket: side, in px, of a square array (bucket) in which the canvas lies; "auto" if the platform
+        decides, see `plan_in_arrays`; None if there is none.
       controls: the content's regions with styles of their own and its protected part, as they were read
         from files; None if there are none.
       sized: a function that is called as soon as the size of the result is known, before the run is
@@ -147,12 +146,10 @@ def picture_job(
         sized(recipe, scales[-1].shape, given)
     of_regions = controls.region_styles(styles)
     pictures = (content, *styles, *of_regions)
-    if bucket is not None and given is not None:
-        check_run_in_bucket(recipe, scales, controlled=True)
-    plan_it = plan_scales if bucket is None else partial(plan_in_square, side=bucket)
-    plan = plan_it(
+    plan = plan_in_arrays(
         recipe,
         scales,
+        checkpoints.bucket_of(bucket, resume),
         files=memory_of_files(
             [picture.image.shape[:2] for picture in pictures],
             [picture.memory for picture in pictures],

@@ -12,7 +12,7 @@ from typing import Any
 from nst_jax.app import autosave, cluster, preview, single, standard_streams
 from nst_jax.app.chosen_options import Chosen
 from nst_jax.app.job import PictureJob
-from nst_jax.app.messages import print_lines, print_message
+from nst_jax.app.messages import as_flags, print_lines, print_message
 from nst_jax.app.outputs import STANDARD, Outputs
 from nst_jax.app.progress import Display
 from nst_jax.weights import params
@@ -79,6 +79,8 @@ def report_ending(ending: single.Ending, outputs: Outputs, chosen: Mapping[str, 
     """Print how a run ended, and return its exit code."""
     if ending.code:
         print_message("error" if ending.status == "failed" else ending.status, ending.message)
-    elif not chosen["quiet"] and chosen.get("prints_path", True):
+    elif ending.message:
+        print_message("warning", as_flags(ending.message))
+    if not (ending.code or chosen["quiet"]) and chosen.get("prints_path", True):
         print_lines(*outputs.shown)
     return ending.code

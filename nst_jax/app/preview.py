@@ -29,7 +29,9 @@ from nst_jax.scaling import capacity
 from nst_jax.vgg.precision import DEFAULT_DEVICE
 
 PLATFORMS = "jax_platforms"  # jax's setting: names of the platforms that it uses, or None for all
-LARGEST = 384  # longest side of a preview in px; painting a larger one would take too long
+# Longest side of a preview in px; painting a larger one would take too long. Content and style lie in
+# squares of this side, so that previews of all shapes share two compiled programs.
+LARGEST = 384
 
 # Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
 # preview, but not to compile the programs for that; these are compiled only once, and later runs load
@@ -231,6 +233,12 @@ def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
         return work(*arguments)
 
 
+def _style_shape(shape: Shape) -> Shape:
+    """Return the (height, width) of a style picture that `instant` would use, at most `LARGEST` px."""
+    found = given_styles.style_rule(None).shape(*shape)
+    return LongEdge(LARGEST).shape(*shape) if max(found) > LARGEST else found
+
+
 def _painted(
     content: images.Picture,
     styles: Sequence[images.Picture],
@@ -242,15 +250,14 @@ def _painted(
     if max(shape) > LARGEST:
         shape = LongEdge(LARGEST).shape(*shape)
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
-    painter = instant_painter.InstantPainter(programs=kept)
+    painter = instant_painter.InstantPainter(programs=kept, bucket=LARGEST)
     with ThreadPoolExecutor(1) as reader:
         # A second thread reads the weights while this one resizes the pictures.
         device = getattr(jax.config, DEFAULT_DEVICE)  # a default device holds for one thread only
         network = reader.submit(_on_device, device, lambda: painter.arbitrary)
-        rule = given_styles.style_rule(None)
         # Pillow resizes the pictures, since jax would first have to compile a program for each size.
         resized = [
-            images.bicubic_8bit(picture.image, rule.shape(*picture.image.shape[:2]))
+            images.bicubic_8bit(picture.image, _style_shape(picture.image.shape[:2]))
             for picture in styles
         ]
         small = images.bicubic_8bit(content.image, shape)

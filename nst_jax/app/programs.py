@@ -31,7 +31,7 @@ import optax
 from jax import export, lax
 
 import nst_jax
-from nst_jax import _compile, batch_canvas, dreaming, optimize, painting
+from nst_jax import _compile, batch_canvas, canvas, dreaming, optimize
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.cache import without
@@ -60,7 +60,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})  # default for `Kept._key`: no
 Say = Callable[[str], None]
 
 
-def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Programs:
+def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs:
     """Return the functions that a run compiles.
 
     For those that are slow to trace, the traced programs are stored on disk.
@@ -71,11 +71,11 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
       say: called with a line of text for each stored program that is damaged.
 
     Returns:
-      A named tuple like `painting.PROGRAMS`, whose functions return the same results.
+      A named tuple like `canvas.PROGRAMS`, whose functions return the same results.
     """
     if place is None or not _sources():
-        return painting.PROGRAMS
-    measuring = painting.PROGRAMS.measuring._replace(
+        return canvas.PROGRAMS
+    measuring = canvas.PROGRAMS.measuring._replace(
         measure_content=Kept(measure_content, place, static=("held",), say=say),
         sum_style=Kept(sum_style, place, say=say),
         add_style_tile=Kept(add_style_tile, place, say=say),
@@ -83,7 +83,7 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> painting.Progra
     )
     run = Kept(optimize.run, place, say=say, donated=1)
     match = Kept(optimize.match, place, static=("first",), say=say)
-    return painting.PROGRAMS._replace(measuring=measuring, run=run, match=match)
+    return canvas.PROGRAMS._replace(measuring=measuring, run=run, match=match)
 
 
 def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:

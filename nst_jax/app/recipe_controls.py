@@ -26,8 +26,8 @@ from nst_jax.recipes.toml import CONTROLS
 
 # The options that define regions. If one of them is given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
-# Options that no picture in a bucket can have -> the key of the table that sets them.
-BESIDE_BUCKETS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
+# Options that give masks of a picture -> the key of the table that sets them.
+MASKS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
 
 
 def controls_of_recipe(recipe: str | None) -> dict[str, Any]:
@@ -105,10 +105,10 @@ def check_no_content(recipe: str | None) -> None:
             )
 
 
-def check_controls_in_bucket(recipe: str | None) -> None:
-    """Refuse a recipe file whose pictures cannot lie in a bucket, for a command that only has buckets.
+def check_no_masks(recipe: str | None) -> None:
+    """Refuse a recipe file with masks, for a command that compiles programs before there are pictures.
 
-    A picture with regions or a protected part has masks of its own shape.
+    The programs of a picture with regions or a protected part depend on which masks there are.
 
     Args:
       recipe: the value of `--recipe`.
@@ -116,11 +116,11 @@ def check_controls_in_bucket(recipe: str | None) -> None:
     Raises:
       ValueError: if the file names regions or a protected part.
     """
-    for name, key in BESIDE_BUCKETS.items():
+    for name, key in MASKS.items():
         if name in controls_of_recipe(recipe):
             raise ValueError(
-                f"`recipe`: '{recipe}': with its `{CONTROLS}.{key}`, no picture can be painted in a "
-                "bucket, so no programs can be compiled ahead; name a recipe file without it"
+                f"`recipe`: '{recipe}': its `{CONTROLS}.{key}` has masks, for which no programs "
+                "are compiled ahead; name a recipe file without it"
             )
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from nst_jax import _files, painting, prepare, provenance
+from nst_jax import _files, painting, planned_painting, prepare, provenance
 from nst_jax._types import Checkpoint, Params
 from nst_jax.app import autosave, cache, cluster, plan_report, programs
 from nst_jax.app.filming import Filming
@@ -42,7 +42,7 @@ from nst_jax.app.timing import CompileClock, IntervalChooser, Range, Stopwatch
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, write_elsewhere, write_picture
 from nst_jax.canvas import Begin, Programs
-from nst_jax.descent import has_stalled
+from nst_jax.descent import has_stalled, remedy_at_rest, rest_of
 from nst_jax.images.resizing import enlarge
 from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.prepare import style_rule_words
@@ -57,7 +57,7 @@ class Ending(NamedTuple):
     """How a run ended."""
 
     status: str  # "done", "interrupted" or "failed"
-    message: str  # why the run ended; empty if done
+    message: str  # why the run ended; of a finished run, a warning about its result, or ""
     code: int  # exit code of the command
 
 
@@ -146,7 +146,7 @@ def begun_painting(
     compiled: Programs,
     begin: Begin | None,
     watch: MeasuringWatch,
-) -> painting.Painting:
+) -> planned_painting.Painting:
     """Return an iterator that paints a picture and yields its snapshots.
 
     A snapshot is the canvas after some updates, with the losses since the last snapshot.
@@ -157,11 +157,11 @@ def begun_painting(
       every: yields the number of updates from one snapshot to the next.
       compiled: the compiled functions, from `programs.kept_in`.
       begin: a function that starts work, such as compiling for the next scale, in another thread. With
-        None, all work is done in this thread. See `painting.paint_planned`.
+        None, all work is done in this thread. See `planned_painting.paint_planned`.
       watch: waits until the targets are computed. Meanwhile it shows progress, and may end the run. See
-        `painting.paint_planned`.
+        `planned_painting.paint_planned`.
     """
-    return painting.paint_planned(
+    return planned_painting.paint_planned(
         params,
         job.content.image,
         job.painted_styles,
@@ -481,7 +481,7 @@ class Recorder:
         }
         words = ", ".join(f"{duration(seconds)} of {name}" for name, seconds in parts.items())
         self.display.say(f"done in {duration(self._whole())}: {words}")
-        return Ending("done", "", 0)
+        return Ending("done", self._warning(shot), 0)
 
     @property
     def _nothing(self) -> str:
@@ -556,6 +556,14 @@ class Recorder:
         if shot.broke_at >= 0 or shot.step < self.pace.total:
             return False
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
+
+    def _warning(self, shot: Shot) -> str:
+        """Return a warning if the finished run came to rest far from its goal, else an empty text."""
+        rest = rest_of(np.concatenate(self._totals), self.job.plan.scales)
+        if rest is None or not cluster.is_first():
+            return ""
+        name, remedy = self.job.outputs.picture.name, remedy_at_rest(self.job.plan.recipe)
+        return f"{rest.words}, so {name} is hardly painted: try {remedy}"
 
     def _broken(self, shot: Shot) -> tuple[str, str]:
         """Return two texts: why a run ended whose losses were not finite, and what the user may try."""

@@ -17,14 +17,14 @@ from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
     check_weights,
-    chosen_bucket_of_picture,
+    chosen_bucket,
     chosen_outputs,
     chosen_recipe,
     chosen_seed,
     chosen_tap_files,
     other_inputs,
 )
-from nst_jax.app.fine_style import ROLE, FineStyle, check_fine_style
+from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style
 from nst_jax.app.job import PictureJob, picture_job
 from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import Outputs, check_outputs, default_name
@@ -81,7 +81,11 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
                 precision=chosen["precision"],
                 tile=chosen["tile"],
             )
-        job = _stylize_job(content, styles, chosen, asked, early, fine)
+        try:
+            job = _stylize_job(content, styles, chosen, asked, early, fine)
+        except NotCombined as error:
+            print_message("error", str(error))
+            return 1
         return paint_and_report(job, chosen, display, peers, early)
 
 
@@ -158,7 +162,7 @@ def _stylize_job(
         init_file=asked.init_file,
         resume=resume,
         devices=chosen["devices"],
-        bucket=chosen_bucket_of_picture(chosen),
+        bucket=chosen_bucket(chosen),
         begun=chosen["begun"],
         controls=controls,
         sized=sized,

@@ -29,7 +29,8 @@ from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, div
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import where_instead, write_picture
-from nst_jax.batches import members_of, paint_batch
+from nst_jax.batch_members import members_of
+from nst_jax.batches import paint_batch
 from nst_jax.control_checks import check_controls, notes_on_regions
 from nst_jax.controls.given import BatchControls, Given
 from nst_jax.descent import intervals_of
@@ -353,8 +354,7 @@ def sweep_job(
     labels = _labels(rows, columns)
     arrays = scales
     if bucket is not None:
-        controlled = given is not None
-        buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands > 1)
+        buckets.check_run_in_bucket(recipe, scales, bands=bands > 1)
         arrays = buckets.buckets_of(bucket, [scales], recipe)[0].scales
     group = worthwhile_divisor(
         len(labels),

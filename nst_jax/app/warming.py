@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nst_jax import painting, prepare
+from nst_jax import planned_painting, prepare
 from nst_jax._types import Params
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import groups
@@ -25,7 +25,8 @@ from nst_jax.app.instant.painting import size_of_groups
 from nst_jax.app.progress import Display
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
-from nst_jax.batches import members_of, paint_batch
+from nst_jax.batch_members import members_of
+from nst_jax.batches import paint_batch
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import intervals_of
 from nst_jax.feed_forward import (
@@ -46,6 +47,10 @@ from nst_jax.vgg.precision import Precision
 # The (height, width), in px, of three content pictures. If a size rule gives them canvases whose longer
 # sides differ, the longer side depends on the shape of the content, and the user must name a bucket.
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
+
+# The (height, width), in px, of style pictures for which `instant` computes the style vector by
+# different programs, at the default size of style pictures.
+_STYLES = ((1000, 1000), (1000, 2000))
 
 
 class Square(NamedTuple):
@@ -140,24 +145,18 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
 def left_for_each_shape(recipe: Recipe) -> list[str]:
     """Return what programs of their own remain for in each shape of picture, in a bucket as well.
 
-    Colours and edges of a picture are changed, and a start is drawn or painted, at the picture's own
-    shape.
+    A start is drawn or painted at the picture's own shape.
 
     Args:
       recipe: the recipe, with the start that `--init` names.
 
     Example:
       >>> from nst_jax import recipes
-      >>> left_for_each_shape(recipes.GRAM.replace(colors="content", realism=0.5))
-      ['colors content', 'realism 0.5']
+      >>> left_for_each_shape(recipes.GRAM.replace(start=recipes.starts.Noise(), realism=0.5))
+      ['start Noise']
     """
-    pictures = recipe.pictures
-    found = [] if pictures.colors == "style" else [f"colors {pictures.colors}"]
-    if pictures.realism:
-        found.append(f"realism {pictures.realism:g}")
-    if not isinstance(pictures.start, FromContent):
-        found.append(f"start {type(pictures.start).__name__}")
-    return found
+    start = recipe.pictures.start
+    return [] if isinstance(start, FromContent) else [f"start {type(start).__name__}"]
 
 
 class Wanted(NamedTuple):
@@ -178,7 +177,7 @@ def wanted_of(square: Square) -> list[Wanted]:
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
     scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
     try:
-        buckets.check_run_in_bucket(recipe, scales, controlled=False)
+        buckets.check_run_in_bucket(recipe, scales)
     except ValueError as error:
         reason = str(error).removeprefix("`bucket`: ").removesuffix('; use "off"')
         raise ValueError(
@@ -243,7 +242,7 @@ def _paint_one(
     """Paint a grey picture as `stylize` does, with the programs that `stylize` stores on disk."""
     styles = [_grey(plan)] * _styles_of(plan.recipe)
     with programs.Ahead(compiling) as ahead:
-        shots = painting.paint_planned(
+        shots = planned_painting.paint_planned(
             params,
             _grey(plan),
             styles,
@@ -292,8 +291,8 @@ def compile_instant(
 ) -> None:
     """Compile the programs of `instant` for buckets, by painting grey pictures; store them on disk.
 
-    A style picture needs one more program, compiled for the shape of this picture. Here it is compiled
-    for square style pictures only.
+    The style vector of a style picture is computed by a program for the square in which this picture
+    lies. Here it is compiled for the two squares of pictures of up to 2:1.
 
     Args:
       squares: side of each bucket, in px -> the numbers of pictures that are painted at once. For each
@@ -307,10 +306,13 @@ def compile_instant(
         painter = instant_painter.InstantPainter(
             precision=precision, programs=compiled, bucket=side
         )
+        rule = given_styles.style_rule(style_size)
+        for shape in _STYLES:
+            painter.vector(np.full((*rule.shape(*shape), 3), 0.5, np.float32))
         content = np.full((side, side, 3), 0.5, np.float32)
         for given in (content, style_names.NAMES[0]):
             begun = time.perf_counter()
-            style = given_styles.parsed_style("style", given, None, style_size)
+            style = given_styles.parsed_style("style", given, None, style_size, on_host=True)
             request, _ = instant_controls.controlled_request(
                 painter, content, style, instant_controls.recipe_finishing_with("style", 0.0)
             )

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from nst_jax._types import AnyImage, Image, KeptContent, Scalar
+from nst_jax._real_size import inside
+from nst_jax._types import AnyImage, Image, KeptContent, RealSize, Scalar
 from nst_jax.controls.color import luminance, matched_luminance, with_chroma_of, with_colors_of
 from nst_jax.controls.guided_filter import filtered_by_guide
 from nst_jax.controls.regions import with_kept
@@ -28,9 +29,9 @@ COLORS = ("style", "content", "luminance", "content-after", "palette")
 RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
-# A picture of more than `MOST_PIXELS` pixels is filtered in strips of rows, to save memory: while it
+# A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory: while it
 # runs, the filter keeps about `FILTER_NUMBERS` float32 numbers for each pixel.
-MOST_PIXELS, FILTER_NUMBERS = 2**19, 90
+STRIP_PIXELS, FILTER_NUMBERS = 2**19, 90
 
 
 def recolors(colors: str) -> bool:
@@ -139,7 +140,7 @@ def rows_at_once(height: int, width: int) -> int:
 
     These are all rows of the picture if it is small.
     """
-    return min(height, max(2 * filter_radius(height, width), MOST_PIXELS // width))
+    return min(height, max(2 * filter_radius(height, width), STRIP_PIXELS // width))
 
 
 def filter_memory(height: int, width: int) -> int:
@@ -154,6 +155,8 @@ def realistic(
     realism: Scalar | float,
     *,
     shown: AnyImage | None = None,
+    size: RealSize | None = None,
+    radius: int | None = None,
 ) -> Image:
     """Return a picture whose edges are moved towards those of a photograph.
 
@@ -170,6 +173,9 @@ def realistic(
       shown: the picture that is filtered, [h, w, 3]; None means `image`. If parts of the content are
         protected, it is `image` with the content mixed in there, since `image` itself may still be
         noise at these pixels, and the filter would spread this noise to the pixels around them.
+      size: the real (height, width) of the pictures, if they lie at the top left of larger arrays; what
+        the result is outside has no meaning. None: they fill their arrays.
+      radius: `filter_radius` of the real size, if there is a `size`. Static.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -184,31 +190,38 @@ def realistic(
     image, content = jnp.asarray(image), jnp.asarray(content)
     shown = image if shown is None else jnp.asarray(shown)
     height, width, _ = image.shape
-    radius, rows = filter_radius(height, width), rows_at_once(height, width)
-    whole = rows >= height
+    rows = rows_at_once(height, width)
+    radius = filter_radius(height, width) if radius is None else radius
+    real = None if size is None else inside(size, (height, width)).astype(image.dtype)
     filtered = (
-        filtered_by_guide(shown, content, radius=radius, epsilon=EPSILON)
-        if whole
-        else _filtered_in_strips(shown, content, radius, rows)
+        filtered_by_guide(shown, content, radius=radius, epsilon=EPSILON, inside=real)
+        if rows >= height
+        else _filtered_in_strips(shown, content, radius, rows, real)
     )
     filtered = jnp.clip(filtered, 0.0, 1.0)
     share = jnp.asarray(realism, image.dtype)
     return (1 - share) * image + share * filtered
 
 
-def _filtered_in_strips(image: Image, content: Image, radius: int, rows: int) -> Image:
-    """Filter a picture in strips of `rows` rows, each with the rows around it on which it depends."""
+def _filtered_in_strips(
+    image: Image, content: Image, radius: int, rows: int, real: Float[Array, "h w"] | None = None
+) -> Image:
+    """Filter a picture in strips of `rows` rows, each with the rows around it on which it depends.
+
+    If the picture lies in a larger array, `real` is 1 for its pixels, and 0 for the others.
+    """
     # The guided filter fits a function to the pixels of each window. The result at a pixel is the mean
     # of the fits of all windows that contain it, so it depends on pixels up to two radii away.
     height, halo = image.shape[0], 2 * radius
     count = -(-height // rows)
     below = count * rows - height + halo
     padded = [jnp.pad(one, ((halo, below), (0, 0), (0, 0))) for one in (image, content)]
-    inside = jnp.pad(jnp.ones(image.shape[:2], image.dtype), ((halo, below), (0, 0)))
+    all_count = jnp.ones(image.shape[:2], image.dtype) if real is None else real
+    counted_rows = jnp.pad(all_count, ((halo, below), (0, 0)))
 
     def strip(first: Array) -> Image:
         parts = [lax.dynamic_slice_in_dim(one, first, rows + 2 * halo) for one in padded]
-        counted = lax.dynamic_slice_in_dim(inside, first, rows + 2 * halo)
+        counted = lax.dynamic_slice_in_dim(counted_rows, first, rows + 2 * halo)
         found = filtered_by_guide(*parts, radius=radius, epsilon=EPSILON, inside=counted)
         return found[halo : halo + rows]
 
@@ -226,6 +239,8 @@ def finished(
     space: str,
     kept: KeptContent | None = None,
     opacity: Any = None,
+    size: RealSize | None = None,
+    radius: int | None = None,
 ) -> Image:
     """Return the picture that a user gets for a canvas: first its edges are changed, then its colours.
 
@@ -245,15 +260,19 @@ def finished(
         pixels around each pixel, therefore get the image with the protected parts mixed in.
       opacity: how much each pixel of the content counts in the mean and covariance of "palette",
         [h, w] in [0, 1], 0 for transparent pixels. None: all count alike.
+      size: as in `realistic`.
+      radius: as in `realistic`.
 
     Returns:
       [h, w, 3] in [0, 1].
     """
     if realism is not None:
-        image = realistic(image, content, realism, shown=with_kept(image, kept))
+        image = realistic(
+            image, content, realism, shown=with_kept(image, kept), size=size, radius=radius
+        )
     if colors in ("luminance", "content-after"):
         return jnp.clip(with_chroma_of(image, content, space), 0.0, 1.0)
     if colors == "palette":
         assert palette is not None
-        return recoloured(with_kept(image, kept), content, palette, opacity)
+        return recoloured(with_kept(image, kept), content, palette, opacity, size)
     return image

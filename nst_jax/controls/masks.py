@@ -15,8 +15,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
-from nst_jax._types import Shape
-from nst_jax.images.resizing import antialiased_masks
+from nst_jax._real_size import cut, halved_size
+from nst_jax._types import RealSize, Shape
+from nst_jax.images import on_host
+from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_masks_inside
+from nst_jax.vgg.sized_layers import feature_size
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
 # Values of the argument `reach` of `at_taps`, which makes a mask of the features at a tap (layer) from
@@ -139,6 +142,12 @@ def resized_masks(masks: Float[Array, "h w n"], shape: Shape) -> Float[Array, "h
     return jnp.round(antialiased_masks(masks, shape) * STEPS) / STEPS
 
 
+def resized_masks_on_host(masks: Any, shape: Shape) -> Float[np.ndarray, "h2 w2 n"]:
+    """Resize masks [h, w, n] as `resized_masks` does, by NumPy, so that nothing is compiled."""
+    found = on_host.resized_on_host(masks, shape, antialiased)
+    return (np.round(found * STEPS) / STEPS).astype(np.float32)
+
+
 def at_taps(
     masks: Float[Array, "h w n"],
     taps: Iterable[str],
@@ -146,6 +155,7 @@ def at_taps(
     reach: str = "inside",
     growth: int = 3,
     ceil: bool = False,
+    size: RealSize | None = None,
 ) -> dict[str, Float[Array, "..."]]:
     """Make masks of the features at taps (layers) from masks of pixels.
 
@@ -162,9 +172,13 @@ def at_taps(
       growth: number of positions by which the area inside is extended, unless `reach` is `"simple"`.
         Static.
       ceil: whether poolings keep an odd last row and column; see `nst_jax.vgg.Network`. Static.
+      size: the (height, width) of the picture, if the masks lie at the top left of larger arrays; it
+        may be traced. None means that they fill their arrays.
 
     Returns:
-      For each tap, [h', w', n] in [0, 1], where (h', w') is the size of the tap's features.
+      For each tap, [h', w', n] in [0, 1], where (h', w') is the size of the tap's features. With
+      `size`, it is the size of the features of a picture that fills the array, and positions outside
+      the features of the real picture are 0.
 
     Example:
       >>> import jax.numpy as jnp
@@ -181,24 +195,44 @@ def at_taps(
       `"inside"` with a growth of 3.
     """
     names = {tap: layer_of(tap) for tap in taps}
+    shape = masks.shape[0], masks.shape[1]
     if reach == "simple":
-        shape = masks.shape[0], masks.shape[1]
-        return {tap: resized_masks(masks, feature_shape(tap, *shape, ceil)) for tap in names}
+        return {tap: _reduced(masks, tap, shape, ceil, size) for tap in names}
     inside = (masks >= THRESHOLD).astype(masks.dtype)
     # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
     # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
     # the `spread` of the preceding layer, since each convolution and pooling reads windows of
-    # positions.
-    spread = inside if reach == "all" else 1 - inside
+    # positions. It is 0 outside the real size, since what the network pads is never outside the mask.
+    spread = _cut(inside if reach == "all" else 1 - inside, size)
     layers = list(LAYERS)
     found, block = {}, 0
     for name in layers[: max(map(layers.index, names.values())) + 1]:
         if halvings(name) > block:
             spread, block = _pooled(spread, ceil), halvings(name)
-        spread = _dilated(spread, 1)  # a 3 x 3 convolution reads one more position on each side
+            size = None if size is None else halved_size(size, ceil)
+            spread = _cut(spread, size)
+        spread = _cut(_dilated(spread, 1), size)  # a 3 x 3 convolution reads one more position
         if name in names.values():
-            found[name] = _dilated(spread if reach == "all" else 1 - spread, growth)
+            own = spread if reach == "all" else _cut(1 - spread, size)
+            found[name] = _cut(_dilated(own, growth), size)
     return {tap: found[name] for tap, name in names.items()}
+
+
+def _cut(masks: Float[Array, "h w n"], size: RealSize | None) -> Float[Array, "h w n"]:
+    """Return masks with zeros outside their real size; unchanged if they fill their arrays."""
+    return masks if size is None else cut(masks, size)
+
+
+def _reduced(
+    masks: Float[Array, "h w n"], tap: str, shape: Shape, ceil: bool, size: RealSize | None
+) -> Float[Array, "h2 w2 n"]:
+    """Return masks resized to the features of a tap; the arguments are those of `at_taps`."""
+    array = feature_shape(tap, *shape, ceil)
+    if size is None:
+        return resized_masks(masks, array)
+    new = feature_size(tap, size, ceil)
+    found = antialiased_masks_inside(cut(masks, size), size, array, new)
+    return jnp.round(found * STEPS) / STEPS
 
 
 def _dilated(masks: Float[Array, "h w n"], radius: int) -> Float[Array, "h w n"]:

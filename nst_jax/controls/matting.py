@@ -93,7 +93,7 @@ def matting_energy(
     photo: AnyImage,
     epsilon: float = EPSILON,
     *,
-    counted: Bool[Array, " rows"] | None = None,
+    counted: Bool[Array, "_ _"] | None = None,
 ) -> Scalar:
     """Return xᵀLx for a picture x and a photograph's matting Laplacian L, summed over channels.
 
@@ -104,9 +104,10 @@ def matting_energy(
       photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
         each window of 3 x 3 pixels.
-      counted: for each row of the picture, except the last two, whether the windows with this top row
-        count; None means that all count. If several devices share a picture, each counts the windows
-        that begin in its band of rows, and the sum over the devices is the energy of the picture.
+      counted: [h - 2, w - 2], or [h - 2, 1] for whole rows of windows: whether the window with this
+        pixel at its top left counts; None means that all count. If several devices share a picture,
+        each counts the windows that begin in its band of rows, and the sum over the devices is the
+        energy of the picture. In a picture that lies in a larger array, those inside it count.
 
     Returns:
       A number that is 0 or more.
@@ -122,4 +123,4 @@ def matting_energy(
     found, left = _residuals(picture, photo, epsilon)
     if counted is None:
         return jnp.sum(found * left)
-    return jnp.sum(jnp.where(counted[:, None, None, None], found * left, 0))
+    return jnp.sum(jnp.where(counted[:, :, None, None], found * left, 0))

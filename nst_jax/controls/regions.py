@@ -13,10 +13,13 @@ from parts of the canvas, whose sums are added (see `nst_jax.scaling`).
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from nst_jax._types import Guides, KeptContent, Shape
+from nst_jax._real_size import cut, padded
+from nst_jax._types import Guides, KeptContent, RealSize, Shape
 from nst_jax.controls import masks
 from nst_jax.controls.given import Given
 from nst_jax.vgg.taps import TAPS
@@ -25,21 +28,23 @@ from nst_jax.vgg.taps import TAPS
 
 
 class Controls(NamedTuple):
-    """The regions, protected part and opacities for a canvas of one size, as JAX arrays.
+    """The regions, protected part and opacities for a canvas of one size, as arrays.
 
     All pixels outside the regions have the default style, and count as one more region. Unlike the
-    values in `given.Given`, these can be arguments of traced functions.
+    values in `given.Given`, these can be arguments of traced functions. They are JAX arrays; or NumPy
+    arrays, where nothing is to be compiled for the size of the canvas.
     """
 
-    masks: Float[Array, "*batch h w r"]  # masks of the r regions, without that of the default style
+    # Masks of the r regions, without that of the default style.
+    masks: Float[Array | np.ndarray, "*batch h w r"]
     # Weights of the r + 1 style losses, that of the default style first.
-    weights: Float[Array, "*batch r1"]
+    weights: Float[Array | np.ndarray, "*batch r1"]
     # A mask [h', w'] for each default style (if there are several, they are blended), then one for each
     # region's style. None in place of a mask means that all pixels of the style count.
     style_masks: tuple[Any, ...]
     opacity: Any  # opacity [h, w] of the content; None if it is opaque
     protect: Any  # mask [h, w] of the protected part; None if nothing is protected
-    amount: Float[Array, "*batch"]  # how strongly that part is protected, 0 to 1
+    amount: Float[Array | np.ndarray, "*batch"]  # how strongly that part is protected, 0 to 1
 
     @property
     def regions(self) -> int:
@@ -47,29 +52,34 @@ class Controls(NamedTuple):
         return int(self.masks.shape[-1]) + 1
 
 
-def controls_of(given: Given, canvas: Shape, styles: Sequence[Shape]) -> Controls:
+def controls_of(
+    given: Given, canvas: Shape, styles: Sequence[Shape], *, on_host: bool = False
+) -> Controls:
     """Convert regions, protected part and opacities to arrays for pictures of the given sizes.
 
     Args:
       given: what the caller gave, from `given.checked_controls`.
       canvas: (height, width) of the canvas.
       styles: (height, width) of each default style, then of each region's style.
+      on_host: whether the masks are NumPy arrays, made without compiling a program for their sizes.
     """
     own = len(styles) - len(given.regions)
     opacities = given.style_opacities or (None,) * own
     style_masks = (*opacities, *(region.style_mask for region in given.regions))
-    drawn = [resized_mask(region.mask, canvas) for region in given.regions]
+    resize: Any = _resized_mask_on_host if on_host else resized_mask
+    drawn = [resize(region.mask, canvas) for region in given.regions]
     protect = given.protect
+    numpy: Any = np if on_host else jnp
     return Controls(
-        masks=jnp.stack(drawn, -1) if drawn else jnp.zeros((*canvas, 0), jnp.float32),
-        weights=jnp.asarray([1.0, *(region.weight for region in given.regions)], jnp.float32),
+        masks=numpy.stack(drawn, -1) if drawn else numpy.zeros((*canvas, 0), np.float32),
+        weights=numpy.asarray([1.0, *(region.weight for region in given.regions)], np.float32),
         style_masks=tuple(
-            None if mask is None else resized_mask(mask, shape)
+            None if mask is None else resize(mask, shape)
             for mask, shape in zip(style_masks, styles, strict=True)
         ),
-        opacity=None if given.opacity is None else resized_mask(given.opacity, canvas),
-        protect=None if protect is None else resized_mask(protect.mask, canvas),
-        amount=jnp.asarray(0.0 if protect is None else protect.amount, jnp.float32),
+        opacity=None if given.opacity is None else resize(given.opacity, canvas),
+        protect=None if protect is None else resize(protect.mask, canvas),
+        amount=numpy.asarray(0.0 if protect is None else protect.amount, np.float32),
     )
 
 
@@ -77,19 +87,49 @@ def resized_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape])
     """Resize the masks of regions, protected part and opacities to another size of the pictures.
 
     Args:
-      controls: the masks at some size.
+      controls: the masks at some size. Masks that are NumPy arrays are resized by NumPy.
       canvas: the new (height, width) of the canvas.
       styles: the new (height, width) of each default style, then of each region's style.
     """
     drawn = controls.masks
+    on_host = isinstance(drawn, np.ndarray)
+    resize: Any = _resized_mask_on_host if on_host else resized_mask
+    resize_all: Any = masks.resized_masks_on_host if on_host else masks.resized_masks
     return controls._replace(
-        masks=masks.resized_masks(drawn, canvas) if drawn.shape[:2] != canvas else drawn,
+        masks=resize_all(drawn, canvas) if drawn.shape[:2] != tuple(canvas) else drawn,
         style_masks=tuple(
-            None if mask is None else resized_mask(mask, shape)
+            None if mask is None else resize(mask, shape)
             for mask, shape in zip(controls.style_masks, styles, strict=True)
         ),
-        opacity=None if controls.opacity is None else resized_mask(controls.opacity, canvas),
-        protect=None if controls.protect is None else resized_mask(controls.protect, canvas),
+        opacity=None if controls.opacity is None else resize(controls.opacity, canvas),
+        protect=None if controls.protect is None else resize(controls.protect, canvas),
+    )
+
+
+def controls_on_host(controls: Controls) -> Controls:
+    """Return controls whose arrays are NumPy arrays."""
+    return jax.tree.map(np.asarray, controls)
+
+
+def padded_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
+    """Return controls whose masks lie at the top left of larger arrays, with zeros around them.
+
+    Args:
+      controls: the masks, as NumPy arrays.
+      canvas: (height, width) of the array in which the canvas lies.
+      styles: (height, width) of the array of each default style, then of each region's style.
+    """
+
+    def wide(mask: Any, shape: Shape) -> Any:
+        return None if mask is None else jnp.asarray(padded(mask, shape))
+
+    return controls._replace(
+        masks=wide(controls.masks, canvas),
+        weights=jnp.asarray(controls.weights),
+        style_masks=tuple(map(wide, controls.style_masks, styles)),
+        opacity=wide(controls.opacity, canvas),
+        protect=wide(controls.protect, canvas),
+        amount=jnp.asarray(controls.amount),
     )
 
 
@@ -98,6 +138,14 @@ def resized_mask(mask: Any, shape: Shape) -> Float[Array, "h w"]:
     if mask.shape == tuple(shape):
         return jnp.asarray(mask)
     return masks.resized_masks(jnp.asarray(mask)[..., None], shape)[..., 0]
+
+
+def _resized_mask_on_host(mask: Any, shape: Shape) -> Float[np.ndarray, "h w"]:
+    """Return a mask [h, w] as `resized_mask` does, by NumPy."""
+    mask = np.asarray(mask)
+    if mask.shape == tuple(shape):
+        return mask
+    return masks.resized_masks_on_host(mask[..., None], shape)[..., 0]
 
 
 # --- Masks of features at taps --------------------------------------------------------------------
@@ -113,9 +161,16 @@ class Reach(NamedTuple):
     growth: int = 3
     ceil: bool = False
 
-    def at_taps(self, drawn: Float[Array, "h w n"], taps: Sequence[str]) -> dict[str, Any]:
-        """Make masks of the features, [h', w', n] by tap (layer), from masks of pixels, [h, w, n]."""
-        return masks.at_taps(drawn, taps, reach=self.reach, growth=self.growth, ceil=self.ceil)
+    def at_taps(
+        self, drawn: Float[Array, "h w n"], taps: Sequence[str], size: RealSize | None = None
+    ) -> dict[str, Any]:
+        """Make masks of the features, [h', w', n] by tap (layer), from masks of pixels, [h, w, n].
+
+        `size` is the real (height, width) of the masks, if they lie in larger arrays.
+        """
+        return masks.at_taps(
+            drawn, taps, reach=self.reach, growth=self.growth, ceil=self.ceil, size=size
+        )
 
 
 def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
@@ -155,7 +210,7 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
     own = len(controls.style_masks) - controls.regions + 1
     if controls.regions == 1:
         return (controls.opacity,) * own
-    shares = shares_of_pixels(controls.masks)
+    shares = shares_of_pixels(jnp.asarray(controls.masks))
     if controls.opacity is not None:
         shares = shares * controls.opacity[..., None]
     rest, *others = jnp.moveaxis(shares, -1, 0)
@@ -164,32 +219,39 @@ def content_parts(controls: Controls) -> tuple[Any, ...]:
     return (*(rest,) * own, *others)
 
 
-def canvas_masks(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Array]:
+def canvas_masks(
+    controls: Controls, taps: Sequence[str], reach: Reach, size: RealSize | None = None
+) -> dict[str, Array]:
     """Return, by tap (layer), the masks T of all regions, [h', w', r + 1], the default style's first.
 
     `masks.at_taps` makes the masks T from masks of pixels. Unless `reach.reach` is "simple", the masks
     of pixels are first made binary: a pixel belongs only to the region that has the largest share in
     it, or to several regions if these have equally large shares. Transparent pixels belong to no
     region. At protected positions, T is multiplied by 1 - amount, where `controls.amount` says how
-    strongly they are protected.
+    strongly they are protected. If the canvas lies in a larger array, `size` is its real (height,
+    width), and the masks are 0 outside.
     """
-    shares = shares_of_pixels(controls.masks)
+    shares = shares_of_pixels(jnp.asarray(controls.masks))
     if reach.reach != "simple":
         shares = (shares >= jnp.max(shares, axis=-1, keepdims=True)).astype(shares.dtype)
     if controls.opacity is not None:
         shares = shares * controls.opacity[..., None]
-    found = reach.at_taps(shares, taps)
+    found = reach.at_taps(shares, taps, size)
     if controls.protect is None:
         return found
-    free = reach.at_taps(1 - controls.protect[..., None], taps)
+    free = reach.at_taps(1 - controls.protect[..., None], taps, size)
     return {tap: mask * (1 - controls.amount * (1 - free[tap])) for tap, mask in found.items()}
 
 
 def style_masks_at(
-    mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach
+    mask: Float[Array, "h w"], taps: Sequence[str], reach: Reach, size: RealSize | None = None
 ) -> dict[str, Array]:
-    """Return, by tap (layer), a style's mask T [h', w'] of features, made from its mask of pixels."""
-    return {tap: found[..., 0] for tap, found in reach.at_taps(mask[..., None], taps).items()}
+    """Return, by tap (layer), a style's mask T [h', w'] of features, made from its mask of pixels.
+
+    `size` is the real (height, width) of the style, if it lies in a larger array.
+    """
+    found = reach.at_taps(mask[..., None], taps, size)
+    return {tap: one[..., 0] for tap, one in found.items()}
 
 
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
@@ -254,12 +316,14 @@ def held_tap(taps: Sequence[str]) -> str:
     return next(tap for tap in HELD_TAPS if TAPS.index(tap) <= deepest)
 
 
-def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, Any]:
+def held_at(
+    controls: Controls, taps: Sequence[str], reach: Reach, size: RealSize | None = None
+) -> dict[str, Any]:
     """Return how much each position counts in the content loss for protected parts.
 
     The mask of the protected part is resized to the features at one tap (layer), which `held_tap`
     returns. The weight of a position is the value of this mask times `amount`, which says how strongly
-    the part is protected.
+    the part is protected. If the canvas lies in a larger array, `size` is its real (height, width).
 
     Returns:
       A dictionary with this tap as its only key, and with the square roots of the weights, [h', w', 1],
@@ -269,16 +333,23 @@ def held_at(controls: Controls, taps: Sequence[str], reach: Reach) -> dict[str, 
     if controls.protect is None:
         return {}
     tap = held_tap(taps)
-    found = reach._replace(reach="simple").at_taps(controls.protect[..., None], [tap])
+    found = reach._replace(reach="simple").at_taps(controls.protect[..., None], [tap], size)
     return {tap: jnp.sqrt(controls.amount * found[tap])}
 
 
-def kept_of(content: Float[Array, "h w 3"], controls: Controls) -> KeptContent | None:
-    """Return the content, and its share in each pixel of the result; None if nothing is protected."""
+def kept_of(
+    content: Float[Array, "h w 3"], controls: Controls, size: RealSize | None = None
+) -> KeptContent | None:
+    """Return the content, and its share in each pixel of the result; None if nothing is protected.
+
+    If the content lies in a larger array, `size` is its real (height, width), and both are 0 outside.
+    """
     if controls.protect is None:
         return None
-    share = controls.amount * controls.protect
-    return KeptContent(content, jnp.broadcast_to(share[..., None], content.shape))
+    share = jnp.broadcast_to((controls.amount * controls.protect)[..., None], content.shape)
+    if size is None:
+        return KeptContent(content, share)
+    return KeptContent(cut(content, size), cut(share, size))
 
 
 def with_kept(image: Float[Array, "h w 3"], kept: KeptContent | None) -> Float[Array, "h w 3"]:

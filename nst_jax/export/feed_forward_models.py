@@ -138,7 +138,7 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
     return Model(
         name="styles26",
         summary="paints a picture in one of 26 styles, or in a mixture of them",
-        programs={"stylize": _mixture(call, styles26.STYLES)},
+        programs={"stylize": _mixture(call, styles26.STYLES, "their sum should be 1")},
         weights=named_weights(params.layers),
         facts={
             "styles": list(NAMES),
@@ -178,7 +178,7 @@ def trained_model(style: ReadStyle) -> Model:
     return Model(
         name="style file",
         summary=f"paints a picture in the style of {', '.join(names)}",
-        programs={"stylize": _mixture(call, len(names))},
+        programs={"stylize": _mixture(call, len(names), "they are divided by their sum")},
         weights=named_weights(style.network.params),
         facts={
             "styles": names,
@@ -191,12 +191,13 @@ def trained_model(style: ReadStyle) -> Model:
     )
 
 
-def _mixture(call: Callable[..., Specs], styles: int) -> Program:
+def _mixture(call: Callable[..., Specs], styles: int, sums: str) -> Program:
     """Return the program of a network that paints a mixture of its styles.
 
     Args:
       call: the function (weights, content, shares) of the program.
       styles: number of styles of the network, which is the length of `shares`.
+      sums: what the metadata say about the sum of `shares`.
     """
     return Program(
         call=call,
@@ -204,5 +205,5 @@ def _mixture(call: Callable[..., Specs], styles: int) -> Program:
             "content": picture_of(SIDES, sizes),
             "shares": jax.ShapeDtypeStruct((styles,), jnp.float32),
         },
-        about=_IMAGE | {"shares": "the share of each style; their sum is 1"},
+        about=_IMAGE | {"shares": f"the share of each style; {sums}"},
     )

@@ -37,12 +37,14 @@ dictionaries of float32 arrays:
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from nst_jax._files import PathLike
-from nst_jax._types import AnyImage, FeatureMap, Image, Params
+from nst_jax._real_size import as_counts, cut
+from nst_jax._types import AnyImage, FeatureMap, Image, Params, RealSize
 from nst_jax.feed_forward.layers import Convolution2D, NewFeatures, sizes_of_array
 from nst_jax.feed_forward.transformer import (
     DIVISOR,
@@ -73,6 +75,9 @@ BLOCKS = (
     (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
 )  # fmt: skip
 EXPANSION = 6
+# The predictor halves both sides of a picture five times. So arrays in which smaller pictures lie need
+# sides that are multiples of this number of px.
+PREDICTOR_DIVISOR = 32
 # Channels of the predictor's first convolution, of its first block, and of its last convolution.
 STEM, FIRST, HEAD = 32, 16, 1280
 
@@ -83,6 +88,9 @@ class StylePredictor(nn.Module):
     It is a MobileNet v2, whose last features are averaged over all positions and mapped linearly to the
     style vector. Its batch norms are folded into the kernels and biases of its convolutions.
 
+    With `size`, pictures of this (height, width) lie at the top left of `style`, whose sides are then
+    multiples of 32 px, since the network halves both sides five times.
+
     Attributes:
       precision: precision of products and activations.
     """
@@ -90,34 +98,55 @@ class StylePredictor(nn.Module):
     precision: Precision = FLOAT32
 
     @nn.compact
-    def __call__(self, style: Float[Array, "n h w 3"]) -> Float[Array, "n 100"]:
+    def __call__(
+        self, style: Float[Array, "n h w 3"], size: RealSize | None = None
+    ) -> Float[Array, "n 100"]:
         x = style.astype(self.precision.activations_of(style.dtype))
-        x = _relu6(self._convolved("stem", x, STEM, size=3, stride=2))
-        x = _relu6(self._convolved("block0_depthwise", x, STEM, size=3, depthwise=True))
+        x = _relu6(self._convolved("stem", x, STEM, side=3, stride=2, size=size))
+        size = _strided(size, 2)
+        x = _relu6(self._convolved("block0_depthwise", x, STEM, side=3, depthwise=True, size=size))
         x = self._convolved("block0_project", x, FIRST)
         for number, (channels, stride) in enumerate(BLOCKS, 1):
-            x = self._block(f"block{number}", x, channels, stride)
-        x = _relu6(self._convolved("head", x, HEAD))
-        mean = jnp.mean(at_least_float32(x), axis=(1, 2))
+            x = self._block(f"block{number}", x, channels, stride, size)
+            size = _strided(size, stride)
+        x = at_least_float32(_relu6(self._convolved("head", x, HEAD)))
+        if size is None:
+            mean = jnp.mean(x, axis=(1, 2))
+        else:
+            height, width = as_counts(size, x.dtype)
+            mean = jnp.sum(cut(x, size), axis=(1, 2)) / (height * width)
         return nn.Dense(VECTOR, use_bias=False, precision=FLOAT32.products, name="vector")(mean)
 
-    def _block(self, name: str, x: FeatureMap, channels: int, stride: int) -> NewFeatures:
+    def _block(
+        self, name: str, x: FeatureMap, channels: int, stride: int, size: RealSize | None
+    ) -> NewFeatures:
         wide = EXPANSION * x.shape[-1]
         y = _relu6(self._convolved(f"{name}_expand", x, wide))
-        y = _relu6(
-            self._convolved(f"{name}_depthwise", y, wide, size=3, stride=stride, depthwise=True)
-        )
+        options = {"side": 3, "stride": stride, "depthwise": True}
+        y = _relu6(self._convolved(f"{name}_depthwise", y, wide, size=size, **options))
         y = self._convolved(f"{name}_project", y, channels)
         return x + y if stride == 1 and channels == x.shape[-1] else y
 
     def _convolved(
-        self, name: str, x: FeatureMap, channels: int, *, size: int = 1, **options: Any
+        self,
+        name: str,
+        x: FeatureMap,
+        channels: int,
+        *,
+        side: int = 1,
+        size: RealSize | None = None,
+        **options: Any,
     ) -> NewFeatures:
         products = self.precision.products
         module = Convolution2D(
-            channels, size, reflected=False, products=products, name=name, **options
+            channels, side, reflected=False, products=products, name=name, **options
         )
-        return module(x)
+        return module(x, size)
+
+
+def _strided(size: RealSize | None, stride: int) -> RealSize | None:
+    """Return the (height, width) of features after a convolution with this stride; None stays None."""
+    return None if size is None else (size + stride - 1) // stride
 
 
 def _relu6(x: FeatureMap) -> FeatureMap:
@@ -212,7 +241,7 @@ def load_arbitrary(path: PathLike | None = None) -> Params:
 
 
 def style_vector(
-    params: Params, style: AnyImage, *, precision: AnyPrecision = AUTO
+    params: Params, style: AnyImage, *, precision: AnyPrecision = AUTO, size: Any = None
 ) -> Float[Array, "*batch 100"]:
     """Predict the style vector of a picture: 100 numbers that describe the style of the picture.
 
@@ -224,14 +253,18 @@ def style_vector(
       style: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static under `jax.jit`.
+      size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of `style`,
+        whose sides are then multiples of 32 px. It is a value at runtime, so that pictures of many
+        sizes share a program. None: the picture fills `style`.
 
     Returns:
       Style vectors [*batch, 100], in the dtype of `style`.
 
     Raises:
       TypeError: if `params` is not a `Params`, or if `style` is not an array.
-      ValueError: if the weights are of another network; or if `style` has another shape, a side under
-        16 px, or numbers that are not floating point.
+      ValueError: if the weights are of another network; if `style` has another shape, a side under
+        16 px, or numbers that are not floating point; or if `size` is no (height, width) within
+        `style`.
 
     Example:
       >>> import jax
@@ -248,7 +281,19 @@ def style_vector(
     check_network(params, "predictor", "load_arbitrary")
     batch, flat = flattened("style", style)
     predictor = StylePredictor(precision_on(precision))
-    vectors: Any = predictor.apply({"params": params.layers["predictor"]}, flat)
+    variables = {"params": params.layers["predictor"]}
+    vectors: Any
+    if size is None:
+        vectors = predictor.apply(variables, flat)
+    else:
+        sizes = sizes_of_array(
+            size, style.shape, PREDICTOR_DIVISOR, smallest=SMALLEST, argument="style"
+        )
+
+        def vector_of(picture: Array, real: RealSize) -> Any:
+            return predictor.apply(variables, picture[None], real)[0]
+
+        vectors = jax.vmap(vector_of)(flat, sizes)
     return vectors.reshape(*batch, VECTOR).astype(style.dtype)
 
 

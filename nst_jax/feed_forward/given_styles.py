@@ -61,7 +61,9 @@ class ParsedStyle(NamedTuple):
     trained: Trained | None = None  # the trained network; None for other kinds of styles
 
 
-def parsed_style(argument: str, style: Style, shares: Any, style_size: Size) -> ParsedStyle:
+def parsed_style(
+    argument: str, style: Style, shares: Any, style_size: Size, *, on_host: bool = False
+) -> ParsedStyle:
     """Check a style, read its files, and resize its pictures.
 
     Args:
@@ -70,6 +72,7 @@ def parsed_style(argument: str, style: Style, shares: Any, style_size: Size) -> 
       shares: the weights in the mixture: one for each style in a list, or one for each style of a
         trained network. None means equal weights.
       style_size: size of the style pictures, as in `nst_jax.instant`; None is `STYLE_SIZE`.
+      on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 
     Returns:
       The checked style.
@@ -105,7 +108,7 @@ def parsed_style(argument: str, style: Style, shares: Any, style_size: Size) -> 
     places = [f"{argument}[{place}]" for place in range(len(entries))]
     places = places if len(entries) > 1 else [argument]
     pictures = tuple(
-        resized_style(checked_picture(name, entry), style_size, argument=name)
+        resized_style(checked_picture(name, entry), style_size, argument=name, on_host=on_host)
         for name, entry in zip(places, entries, strict=True)
     )
     return ParsedStyle(pictures, checked_shares(weights, argument="shares"))
@@ -269,15 +272,17 @@ def resized_content(
 
     With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
     """
-    rule = content_rule(size)
-    if on_host:
-        return at_scale_on_host(image, shape_by(rule, image.shape[:2], argument=argument))
-    return _resized(image, rule, argument)
+    return _resized(image, content_rule(size), argument, on_host)
 
 
-def resized_style(image: HostImage, style_size: Size, *, argument: str = "style") -> Resized:
-    """Resize a style picture [h, w, 3] to `style_size`; None is `STYLE_SIZE`."""
-    return _resized(image, style_rule(style_size), argument)
+def resized_style(
+    image: HostImage, style_size: Size, *, argument: str = "style", on_host: bool = False
+) -> Resized:
+    """Resize a style picture [h, w, 3] to `style_size`; None is `STYLE_SIZE`.
+
+    With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
+    """
+    return _resized(image, style_rule(style_size), argument, on_host)
 
 
 def resized_to(image: HostImage, shape: Shape) -> Resized:
@@ -285,5 +290,6 @@ def resized_to(image: HostImage, shape: Shape) -> Resized:
     return np.asarray(prepare.at_scale(jnp.asarray(image), shape))
 
 
-def _resized(image: HostImage, rule: sizes.SizeRule, argument: str) -> Resized:
-    return resized_to(image, shape_by(rule, image.shape[:2], argument=argument))
+def _resized(image: HostImage, rule: sizes.SizeRule, argument: str, on_host: bool) -> Resized:
+    shape = shape_by(rule, image.shape[:2], argument=argument)
+    return at_scale_on_host(image, shape) if on_host else resized_to(image, shape)

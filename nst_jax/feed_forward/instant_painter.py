@@ -35,6 +35,11 @@ from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, preci
 # style is often used again, with other photos or another strength. A style vector has 100 numbers.
 VECTORS_IN_MEMORY = 64
 
+# In a bucket, style pictures lie in squares, too, so that pictures of all shapes share a program. At
+# their default size, with a shorter side of 256 px, pictures of up to 3:2 lie in the smallest square,
+# and longer ones of up to 2:1 in the next.
+SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
+
 # Numbers that tell a network in which style to paint.
 Condition: TypeAlias = Float[np.ndarray, " k"]
 
@@ -86,6 +91,16 @@ def chosen_precision(name: str) -> Precision:
     if isinstance(found, Auto):
         return FLOAT32 if capacity.platform_of() == "cpu" else TENSORFLOAT32
     return found
+
+
+def style_square(shape: Shape) -> int:
+    """Return the side in px of the square in which a style picture of a (height, width) lies.
+
+    Example:
+      >>> style_square((256, 300)), style_square((256, 500))
+      (384, 512)
+    """
+    return max(SMALLEST_STYLE_SQUARE, buckets.rounded_up(max(shape), STYLE_SQUARE_STEP))
 
 
 def check_in_square(shape: Shape, side: int) -> None:
@@ -173,7 +188,8 @@ class InstantPainter:
             painting more at once is hardly faster.
           programs: the compiled functions.
           bucket: side, in px, of a square at whose top left each picture lies, so that pictures of all
-            sizes up to it share their programs; None if each shape has programs of its own.
+            sizes up to it share their programs; None if each shape has programs of its own. With a
+            bucket, style pictures lie in squares of `style_square`.
         """
         self._params, self._precision, self._bucket = params, precision, bucket
         self._chunk, self._programs = chunk, programs
@@ -209,14 +225,21 @@ class InstantPainter:
         pixels = np.ascontiguousarray(picture)
         key = pixels.shape, pixels.dtype, hashlib.sha256(pixels.data).digest()
         if key not in self._vectors:
-            found = self._programs.style_vector(
-                self.arbitrary.params, jnp.asarray(pixels), precision=self._precision
-            )
-            self._vectors[key] = np.asarray(found)
+            self._vectors[key] = np.asarray(self._predicted(pixels))
         self._vectors.move_to_end(key)
         if len(self._vectors) > VECTORS_IN_MEMORY:
             self._vectors.popitem(last=False)
         return self._vectors[key]
+
+    def _predicted(self, pixels: np.ndarray) -> Any:
+        params, predict = self.arbitrary.params, self._programs.style_vector
+        if self._bucket is None:
+            return predict(params, jnp.asarray(pixels), precision=self._precision)
+        height, width = pixels.shape[:2]
+        side = style_square((height, width))
+        wide = jnp.asarray(padded(pixels, (side, side)))
+        size = jnp.asarray(np.asarray((height, width), np.int32))
+        return predict(params, wide, precision=self._precision, size=size)
 
     def request(self, content: HostImage, style: ParsedStyle, strength: float = 1.0) -> Request:
         """Return the request to paint a content in a style; the style decides which network paints.
@@ -241,7 +264,8 @@ class InstantPainter:
             return Request(content, self.styles26, style.shares)
         vector = style.shares @ np.stack([self.vector(picture) for picture in style.pictures])
         if strength != 1:
-            own = self.vector(resized_style(content, None))
+            on_host = self._bucket is not None
+            own = self.vector(resized_style(content, None, on_host=on_host))
             vector = own + np.float32(strength) * (vector - own)
         return Request(content, self.arbitrary, vector)
 
@@ -340,7 +364,7 @@ def resolved_start(
         return init
     given = recipe.terms.style_shares if shares is None else shares
     blended = recipe.terms.blended_styles(prepared.styles)
-    style = style_of([np.asarray(picture) for picture in blended], given)
+    style = style_of([resized_style(np.asarray(picture), None) for picture in blended], given)
     content = prepare.at_scale(prepared.content, prepared.scales[0].shape)
     painter = InstantPainter()
     return painter.paint([painter.request(np.asarray(content), style)])[0]
@@ -350,10 +374,9 @@ def style_of(pictures: Sequence[np.ndarray], shares: Sequence[Any]) -> ParsedSty
     """Return a mixture of style pictures as a checked style for `InstantPainter.request`.
 
     Args:
-      pictures: images [h, w, 3] in [0, 1] of any sizes; they are resized to a shorter side of 256 px.
+      pictures: images [h, w, 3] in [0, 1], at the sizes at which their style vectors are computed.
       shares: the weight of each picture in the mixture; a single number means equal weights.
     """
     given = [float(share) for share in shares]
     given = given * len(pictures) if len(given) == 1 else given
-    resized = tuple(resized_style(picture, None) for picture in pictures)
-    return ParsedStyle(resized, checked_shares(given, argument="style_shares"))
+    return ParsedStyle(tuple(pictures), checked_shares(given, argument="style_shares"))

@@ -18,6 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
+from nst_jax._real_size import divided_size
 from nst_jax._types import FeatureMap, Image, RealSize
 from nst_jax.feed_forward.layers import (
     Convolution2D,
@@ -100,7 +101,7 @@ class StyledConvolution(nn.Module):
             products=self.products,
             name="conv",
         )(x, size)
-        size = None if size is None else size // self.stride
+        size = None if size is None else divided_size(size, self.stride)
         table = (shares.shape[-1], self.channels)
         gamma = self.param(GAMMA, nn.initializers.ones_init(), table)
         beta = self.param(BETA, nn.initializers.zeros_init(), table)

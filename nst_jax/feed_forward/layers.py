@@ -19,7 +19,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from nst_jax._real_size import as_counts, cut
+from nst_jax._real_size import as_counts, cut, divided_size
 from nst_jax._types import FeatureMap, RealSize
 from nst_jax.losses import at_least_float32
 from nst_jax.vgg.layers import BIAS, KERNEL
@@ -139,10 +139,56 @@ def reflect_sized_to_multiple(
       An array of the shape of `x` with the extended features at the top left, and their (height,
       width).
     """
-    return _mirrored(x, 0, 0, size), size + (-size) % multiple
+    whole = divided_size(size + (multiple - 1), multiple)
+    return _mirrored(x, 0, 0, size), whole * multiple
 
 
-def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int, *, smallest: int) -> RealSizes:
+def zeros_around_sized(x: FeatureMap, side: int, stride: int, size: RealSize) -> NewFeatures:
+    """Surround features that fill only a part of `x` with zeros, as TensorFlow's padding `SAME` does.
+
+    With stride 2, TensorFlow puts the first window further to the left, and further up, for features
+    with an odd number of pixels on that axis than for those with an even number.
+
+    Args:
+      x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `stride`.
+      side: side of the kernel in px, odd.
+      stride: stride of the convolution in px, 1 or 2.
+      size: the (height, width) of the features.
+
+    Returns:
+      The array for a convolution with the padding `VALID`, which gives [*batch, h / stride, w / stride,
+      c_new], with the result for the features at the top left.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> x = jnp.array([1.0, 2.0, jnp.nan, jnp.nan]).reshape(1, 4, 1).repeat(2, axis=0)
+      >>> zeros_around_sized(x, 3, 2, jnp.array([2, 2]))[0, :, 0]
+      Array([1., 2., 0., 0., 0.], dtype=float32)
+    """
+    x, margin = cut(x, size), side // 2
+    for number, axis in enumerate((x.ndim - 3, x.ndim - 2)):
+        length, zeros = x.shape[axis], [(0, 0)] * x.ndim
+        zeros[axis] = (margin, margin)
+        wide = jnp.pad(x, zeros)
+        if stride == 1:
+            x = wide
+            continue
+        needed = length + side - stride  # from the start of the first window to the end of the last
+        odd, even = (
+            lax.slice_in_dim(wide, first, first + needed, axis=axis) for first in (0, stride - 1)
+        )
+        x = jnp.where(size[number] % stride == 1, odd, even)
+    return x
+
+
+def sizes_of_array(
+    size: Any,
+    shape: tuple[int, ...],
+    multiple: int,
+    *,
+    smallest: int,
+    argument: str = "content",
+) -> RealSizes:
     """Check the argument `size` of a function that paints, and return it as [n, 2].
 
     Args:
@@ -151,6 +197,7 @@ def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int, *, smallest
       multiple: the number that must divide h and w.
       smallest: smallest side of a picture in px. Sides are compared with it, and with those of the
         arrays, unless `size` contains tracers.
+      argument: the caller's name for the arrays, shown in error messages.
 
     Raises:
       ValueError: if h or w is not divisible by `multiple`, or `size` cannot be used.
@@ -158,7 +205,7 @@ def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int, *, smallest
     *batch, height, width, _ = shape
     if height % multiple or width % multiple:
         raise ValueError(
-            f"`content`: with `size`, expected an array whose sides are multiples of {multiple} px, "
+            f"`{argument}`: with `size`, expected an array whose sides are multiples of {multiple} px, "
             f"got {width}x{height} px; pad it with zeros below and at the right"
         )
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(size))
@@ -171,14 +218,15 @@ def sizes_of_array(size: Any, shape: tuple[int, ...], multiple: int, *, smallest
         each = f", or {[*batch, 2]}, a size for each picture" if batch else ""
         raise ValueError(
             f"`size`: expected (height, width) in px, two whole numbers{each}, got {came}; leave it "
-            "out if the pictures fill `content`"
+            f"out if the pictures fill `{argument}`"
         )
     if not traced:
         for one in given.reshape(-1, 2).tolist():
             if not (smallest <= one[0] <= height and smallest <= one[1] <= width):
                 raise ValueError(
                     f"`size`: expected a height from {smallest} to {height} px and a width from "
-                    f"{smallest} to {width} px, since pictures lie within `content`, got {tuple(one)}"
+                    f"{smallest} to {width} px, since pictures lie within `{argument}`, got "
+                    f"{tuple(one)}"
                 )
     rows = jnp.broadcast_to(jnp.asarray(given, jnp.int32), (*batch, 2))
     return rows.reshape(-1, 2)
@@ -314,7 +362,8 @@ class Convolution2D(nn.Module):
       size: side of the kernel in px, odd.
       stride: px from the start of one window to the start of the next.
       reflected: whether features are first extended by `size // 2` px on each side by mirroring; if
-        not, zeros are added, as many as TensorFlow adds for its padding `SAME`.
+        not, zeros are added, as many as TensorFlow adds for its padding `SAME`. If a call gets `size`,
+        the features have this (height, width) and lie at the top left of a larger array `x`.
       depthwise: whether each channel is convolved by itself, with a kernel of its own.
       use_bias: whether a bias is added.
       products: the precision with which the device shall compute products.
@@ -333,10 +382,12 @@ class Convolution2D(nn.Module):
         groups = x.shape[-1] if self.depthwise else 1
         shape = (self.size, self.size, x.shape[-1] // groups, self.channels)
         kernel = self.param(KERNEL, nn.initializers.he_normal(), shape)
+        padding = "VALID" if self.reflected else "SAME"
         if self.reflected and self.size > 1:
             margin = self.size // 2
             x = reflect(x, margin) if size is None else reflect_sized(x, margin, size)
-        padding = "VALID" if self.reflected else "SAME"
+        elif size is not None and self.size > 1:
+            x, padding = zeros_around_sized(x, self.size, self.stride, size), "VALID"
         y = conv2d(
             x,
             kernel,

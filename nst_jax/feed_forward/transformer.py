@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nst_jax import _checks
+from nst_jax._real_size import divided_size
 from nst_jax._types import FeatureMap, Params, RealSize
 from nst_jax.feed_forward.layers import (
     Convolution2D,
@@ -148,7 +149,7 @@ class StyleTransformer(nn.Module):
             if layer.upsampled:
                 x, size = upsample(x), None if size is None else 2 * size
             y = self._convolved(layer, x, size)
-            size = None if size is None else size // layer.stride
+            size = None if size is None else divided_size(size, layer.stride)
             norm = conditions[layer.name] if layer.normed else None
             x = activated(layer, normed(widened(layer, y), *norm, size) if norm else y, before)
         return cropped(x, height, width).astype(content.dtype)

@@ -8,16 +8,17 @@ import contextlib
 import io
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from PIL import ExifTags, ImageCms, JpegImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, JpegImagePlugin, UnidentifiedImageError
 from PIL import Image as PilImage
 
 from nst_jax import _memory
 from nst_jax.images import jpeg_markers, png_chunks
+from nst_jax.images.srgb import CODE_POINTS, gamma_of, gamma_to_srgb, to_srgb
 
 # Largest number of pixels that are read, which is also the limit beyond which Pillow raises an error.
 # As float32 RGB, this many pixels take 2 GB. A JPEG with more pixels is decoded at a smaller size;
@@ -31,10 +32,6 @@ _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "
 
 # Pillow's name of a format -> its name in messages, for formats where these differ.
 _SPELLED = {"WEBP": "WebP", "JPEG2000": "JPEG 2000", "HEIF": "HEIC"}
-
-# Flag for black point compensation in Little CMS, the library with which Pillow converts colours.
-# Pillow before 10.3 has no name for it.
-_BLACK_TO_BLACK: Any = 0x2000
 
 # Formats in which several pictures in one file are the frames of an animation. In others, such as TIFF,
 # they are separate pictures.
@@ -61,23 +58,15 @@ _TURNS = {
 
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
-# Largest resolution that is read, in pixels per inch. If a file states more, its resolution is ignored,
-# since `writing` cannot write more than this.
+# Largest resolution that is read or written, in pixels per inch. It is far above what printers need,
+# and below 65,535, the largest number that JPEG's field can hold. If a file states more, its resolution
+# is ignored, since `writing` cannot write more than this.
 MOST_DPI = 30_000
-
-# CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
-_SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
 # Keys under which this module adds facts of its own to `info`, the dictionary of an opened picture in
 # which Pillow collects what the file states.
 _EXIF_IS_UNREADABLE = "nst_jax unreadable EXIF"  # present if the EXIF is damaged
 _FULL_SIZE = "nst_jax full size"  # (width, height) of a JPEG that is decoded at a smaller size
-_CODE_POINTS = "nst_jax cICP"  # what `png_chunks.code_points` returns for a PNG
-
-_PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
-# Two tuples: the primaries, and the transfer functions, that are read as if they were sRGB's, by their
-# numbers in ITU-T H.273. They differ little from sRGB's, except that 2 means "not specified".
-_LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
 class _RefusedError(Exception):
@@ -124,7 +113,7 @@ def opened_picture(
                     raise PilImage.DecompressionBombError
                 for key, value in png_chunks.late_information(chunks).items():
                     opened.info.setdefault(key, value)
-                opened.info[_CODE_POINTS] = png_chunks.code_points(chunks)
+                opened.info[CODE_POINTS] = png_chunks.code_points(chunks)
                 yield opened
     except UnidentifiedImageError:
         reason = _why_unidentified(data, formats)
@@ -234,7 +223,7 @@ def decoded(
     """
     notes = [*_notes_on_file(opened)]
     orientation = _orientation(opened, notes)
-    gamma = None if opened.info.get("icc_profile") else _gamma(opened.info, notes)
+    gamma = None if opened.info.get("icc_profile") else gamma_of(opened.info, notes)
     _check_memory(opened, memory_of(opened))
     low = None if gamma is None else _low_bytes(opened)
     opened.load()
@@ -252,7 +241,7 @@ def decoded(
     if low is not None and gamma is not None:
         colours = _from_deep_colours(colours, low, gamma)
         gamma = None
-    rgb = _to_srgb(colours, opened.info, gamma, notes)
+    rgb = to_srgb(colours, opened.info, gamma, notes)
     if alpha is not None:
         notes.append("transparent parts composited over white")
         rgb = _over_white(rgb, alpha)
@@ -432,7 +421,7 @@ def _from_deep_grey(
     # the samples may span several levels of sRGB.
     levels = np.empty(values.shape, np.uint8)
     for row, samples in zip(levels, values / white, strict=True):  # row by row, to save memory
-        row[:] = np.rint((samples if gamma is None else _gamma_to_srgb(samples, gamma)) * 255)
+        row[:] = np.rint((samples if gamma is None else gamma_to_srgb(samples, gamma)) * 255)
     grey = PilImage.fromarray(levels)
     key = image.info.get("transparency")
     if not isinstance(key, int) or not (values == key).any():
@@ -464,107 +453,13 @@ def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) 
     Args:
       high: a picture with the high bytes of the colours.
       low: a picture with their low bytes.
-      gamma: the file's gamma, see `_gamma`.
+      gamma: the file's gamma, see `gamma_of`.
     """
-    table = np.rint(255 * _gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
+    table = np.rint(255 * gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
     for row, below in zip(found, np.asarray(low), strict=True):  # row by row, to save memory
         row[:] = table[row.astype(np.uint16) << 8 | below]
     return PilImage.fromarray(found)
-
-
-def _to_srgb(
-    colours: PilImage.Image, info: Mapping[Any, Any], gamma: float | None, notes: list[str]
-) -> PilImage.Image:
-    """Return colours in sRGB: converted by the file's profile, or by `gamma`, or unchanged.
-
-    The profile is used if there is one. Without a profile, `gamma` is used if it is not None.
-    """
-    converted = None
-    if profile := info.get("icc_profile"):
-        converted = _with_profile(colours, profile, notes)
-    elif gamma is not None:
-        levels = np.rint(255 * _gamma_to_srgb(np.linspace(0, 1, 256), gamma)).astype(int).tolist()
-        converted = colours.point(levels * len(colours.getbands())).convert("RGB")
-    if converted is None and colours.mode == "LAB":  # Pillow converts LAB only with a profile
-        converted = _transformed(colours, ImageCms.createProfile("LAB"))
-    return converted or colours.convert("RGB")
-
-
-def _gamma(info: Mapping[Any, Any], notes: list[str]) -> float | None:
-    """Return the gamma of a PNG that has to be converted to sRGB; None if no conversion is needed.
-
-    Samples are light to the power of the gamma. If a cICP chunk names the colour space, the gamma is
-    ignored and the result is None. Primaries (the cHRM chunk) are ignored. If the result is not None, a
-    note on it is added to `notes`. So is a note on a colour space or on primaries that are not sRGB's.
-    """
-    gamma = info.get("gamma")
-    points = info.get(_CODE_POINTS)
-    if points is not None:  # a cICP chunk overrides a gamma
-        primaries, transfer = points
-        if not (primaries in _LIKE_SRGB[0] and transfer in _LIKE_SRGB[1]):
-            kind = "HDR colours" if transfer in (_PQ, _HLG) else "colours of another space"
-            notes.append(
-                f"{kind} (cICP {primaries}, {transfer}) read as sRGB, so they look different"
-            )
-        return None
-    if "srgb" in info:
-        return None
-    stated = info.get("chromaticity")
-    if stated and np.abs(np.subtract(stated, _SRGB_PRIMARIES)).max() > 0.01:
-        notes.append("primaries that are not sRGB's (cHRM) ignored, so colours may look different")
-    # PNGs state 1/2.2 as sRGB's gamma. Like libpng, this ignores differences of less than 5 %.
-    if not gamma or abs(gamma * 2.2 - 1) < 0.05:
-        return None
-    notes.append(f"gamma {gamma:g} converted to sRGB")
-    return gamma
-
-
-def _gamma_to_srgb(samples: Float[np.ndarray, "..."], gamma: float) -> Float[np.ndarray, "..."]:
-    """Return sRGB in [0, 1] from samples in [0, 1] that are light to the power of `gamma`."""
-    light = samples ** (1 / gamma)
-    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-
-
-def _with_profile(
-    colours: PilImage.Image, profile: bytes, notes: list[str]
-) -> PilImage.Image | None:
-    try:
-        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if colours.mode == "L" and own.profile.xcolor_space.strip() == "RGB":
-            colours = colours.convert("RGB")
-        if colours.mode == "RGB" and _is_srgb(own):
-            return None
-        name = " ".join(ImageCms.getProfileDescription(own).split())[:60] or "unnamed"
-        converted = _transformed(colours, own)
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        notes.append("unusable colour profile ignored, assumed to be sRGB")
-        return None
-    notes.append(f"colour profile {name!r} converted to sRGB")
-    return converted
-
-
-def _transformed(colours: PilImage.Image, profile: Any) -> PilImage.Image:
-    # White is mapped to white and black to black, as in browsers and photo editors.
-    converted = ImageCms.profileToProfile(
-        colours,
-        profile,
-        ImageCms.createProfile("sRGB"),
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        outputMode="RGB",
-        flags=_BLACK_TO_BLACK,
-    )
-    assert converted is not None  # `profileToProfile` returns None only if it converts in place
-    return converted
-
-
-def _is_srgb(profile: ImageCms.ImageCmsProfile) -> bool:
-    # There are many sRGB profiles, which differ in name and bytes. So a profile counts as sRGB if it
-    # changes no colour of a grid by more than one 8-bit level.
-    grid = np.minimum(np.indices((9, 9, 9), np.int32).reshape(3, 27, 27) * 32, 255)
-    colours = np.ascontiguousarray(np.moveaxis(grid, 0, -1).astype(np.uint8))
-    converted = np.asarray(_transformed(PilImage.fromarray(colours), profile))
-    return bool(np.abs(converted.astype(int) - colours).max() <= 1)
 
 
 def _over_white(rgb: PilImage.Image, alpha: np.ndarray) -> PilImage.Image:

@@ -11,17 +11,22 @@ import numpy as np
 from jaxtyping import Float
 
 from nst_jax._types import HostImage, Shape
-from nst_jax.images.resizing import antialiased, bilinear, enlarge, keys_cubic, torch_bicubic
-
-LANCZOS_LOBES = 3  # the Lanczos filter is 0 at distances of more pixels than this
+from nst_jax.images.resizing import (
+    LOBES,
+    antialiased,
+    bilinear,
+    enlarge,
+    keys_cubic,
+    torch_bicubic,
+)
 
 # A function that returns the weights of pixels, given an array of their distances in pixels.
 Kernel = Callable[[np.ndarray], np.ndarray]
 
 
 def _lanczos(distance: np.ndarray) -> np.ndarray:
-    inside = np.abs(distance) <= LANCZOS_LOBES
-    return np.where(inside, np.sinc(distance) * np.sinc(distance / LANCZOS_LOBES), 0)
+    inside = np.abs(distance) <= LOBES
+    return np.where(inside, np.sinc(distance) * np.sinc(distance / LOBES), 0)
 
 
 def _linear(distance: np.ndarray) -> np.ndarray:
@@ -50,17 +55,17 @@ KNOWN: Mapping[Any, _Filter | None] = {
 }
 
 
-def resized_on_host(image: Any, shape: Shape, resize: Any) -> HostImage:
+def resized_on_host(image: Any, shape: Shape, resize: Any) -> Float[np.ndarray, "_ _ c"]:
     """Resize a picture as a filter of `images.resizing` does.
 
     Args:
-      image: [h, w, 3].
+      image: [h, w, c].
       shape: the new (height, width).
       resize: one of the functions in `KNOWN`, or any other function of (image, shape), which is then
         simply called.
 
     Returns:
-      [height, width, 3] float32; if the picture has this size already, the picture itself.
+      [height, width, c] float32; if the picture has this size already, the picture itself.
 
     Example:
       >>> import numpy as np
@@ -79,8 +84,8 @@ def resized_on_host(image: Any, shape: Shape, resize: Any) -> HostImage:
         (_torch_weights(new, old) if how is None else _weights(new, old, how)).astype(np.float32)
         for new, old in zip(shape, image.shape[:2], strict=True)
     )
-    channels = [rows @ image[..., index].astype(np.float32) @ columns.T for index in range(3)]
-    found = np.stack(channels, axis=-1)
+    planes = np.moveaxis(image, -1, 0).astype(np.float32)
+    found = np.moveaxis(rows @ planes @ columns.T, 0, -1)
     return np.clip(found, 0, 1) if how is not None and how.clips else found
 
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from nst_jax._types import Image
+from nst_jax._real_size import inside
+from nst_jax._types import Image, RealSize
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
@@ -76,7 +77,11 @@ def palette_of(styles: Sequence[Array], opacities: Sequence[Any] = ()) -> Palett
 
 
 def recoloured(
-    image: Image, content: Image, palette: Palette, opacity: Float[Array, "h w"] | None = None
+    image: Image,
+    content: Image,
+    palette: Palette,
+    opacity: Float[Array, "h w"] | None = None,
+    size: RealSize | None = None,
 ) -> Image:
     """Return a stylised picture with the hues of its content, moved to the palette of its style.
 
@@ -100,6 +105,8 @@ def recoloured(
       palette: the style's colours, from `palette_of`.
       opacity: weight of each pixel of `content` in the mean and covariance of the content's colours,
         [h, w] in [0, 1]; None: all pixels have the same weight.
+      size: the real (height, width) of both pictures, if they lie at the top left of larger arrays;
+        what the result is outside has no meaning. None: they fill their arrays.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -113,6 +120,10 @@ def recoloured(
       >>> bool(found[2] > found[0])
       True
     """
+    if size is not None:
+        height, width, _ = image.shape
+        real = inside(size, (height, width)).astype(image.dtype)
+        opacity = real if opacity is None else opacity * real
     least, most = palette.least[None, None], palette.most[None, None]
     lab = jnp.clip(_lab(jnp.clip(image, 0.0, 1.0)), least, most)
     hues = _lab(jnp.clip(content, 0.0, 1.0))[..., 1:]
@@ -122,7 +133,7 @@ def recoloured(
     grey = jnp.max(jnp.abs(palette.covariance[1:, 1:])) < GREY
     light = jnp.where(grey, in_grey[..., :1], lab[..., :1])
     hues = jnp.where(grey, in_grey[..., 1:], in_colour)
-    lab = jnp.concatenate([light, _smoothed(hues, light)], axis=-1)
+    lab = jnp.concatenate([light, _smoothed(hues, light, size)], axis=-1)
     lab = jnp.clip(lab, least, most)
     return jnp.clip(linear_of_oklab(lab), 0.0, 1.0)
 
@@ -173,17 +184,26 @@ def _power(covariance: Float[Array, "c c"], exponent: float) -> Float[Array, "c 
     return jnp.matmul(vectors * powers[None], vectors.T, precision=lax.Precision.HIGHEST)
 
 
-def _smoothed(hues: Float[Array, "h w 2"], light: Float[Array, "h w 1"]) -> Float[Array, "h w 2"]:
+def _smoothed(
+    hues: Float[Array, "h w 2"], light: Float[Array, "h w 1"], size: RealSize | None
+) -> Float[Array, "h w 2"]:
     """Smooth a and b by a joint bilateral filter, which does not smooth across edges of L.
 
     Args:
       hues: the channels a and b of a picture in OKLab.
       light: its channel L.
+      size: as in `recoloured`.
     """
     height, width, _ = light.shape
 
     def neighbours(plane: Array) -> list[Array]:
         wide = jnp.pad(plane, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        if size is not None:  # the pixels at the real border are repeated beyond it
+            rows, columns = (
+                jnp.clip(jnp.arange(-1, side + 1), 0, size[axis] - 1)
+                for axis, side in enumerate((height, width))
+            )
+            wide = plane[rows][:, columns]
         return [wide[i : i + height, j : j + width] for i in range(3) for j in range(3)]
 
     weights = [jnp.exp(-SHARPNESS * jnp.abs(other - light)) for other in neighbours(light)]

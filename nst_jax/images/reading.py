@@ -169,7 +169,7 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
     return found
 
 
-def has_settings(path: Source) -> bool:
+def has_metadata(path: Source) -> bool:
     """Return whether `save` embedded metadata in a picture file, even if its pixels are damaged."""
     try:
         data, _, words = contents_of(path, "path")

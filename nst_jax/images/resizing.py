@@ -5,9 +5,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from nst_jax._types import AnyImage, Resized, Shape
+from nst_jax._types import AnyImage, RealSize, Resized, Shape
+
+LOBES = 3  # the Lanczos filter is 0 at distances of more pixels than this
 
 
 def antialiased(image: AnyImage, shape: Shape) -> Resized:
@@ -34,6 +36,54 @@ def antialiased_masks(masks: Float[Array | np.ndarray, "h w n"], shape: Shape) -
       [height, width, n] in [0, 1]; the filter's overshoot is clipped.
     """
     return jnp.clip(_resized(masks, shape, "lanczos3", antialias=True), 0.0, 1.0)
+
+
+def antialiased_masks_inside(
+    masks: Float[Array, "h w n"], old: RealSize, shape: Shape, new: RealSize
+) -> Array:
+    """Resize masks that fill only the top left part of their arrays, as `antialiased_masks` does.
+
+    Args:
+      masks: [h, w, n] in [0, 1].
+      old: the (height, width) of the masks in these arrays, at runtime.
+      shape: the (height, width) of the resulting arrays.
+      new: the (height, width) of the resized masks, at runtime.
+
+    Returns:
+      [*shape, n] in [0, 1], with zeros outside the resized masks.
+    """
+    dtype = jnp.promote_types(masks.dtype, jnp.float32)
+    rows, columns = (
+        _lanczos_weights(masks.shape[axis], shape[axis], old[axis], new[axis], dtype)
+        for axis in (0, 1)
+    )
+    found = jnp.einsum("yhn,hY->Yyn", masks.swapaxes(0, 1), rows, precision="highest")
+    found = jnp.einsum("ywn,wX->yXn", found, columns, precision="highest")
+    return jnp.clip(found, 0.0, 1.0)
+
+
+def _lanczos_weights(
+    length: int, new_length: int, old: Int[Array, ""], new: Int[Array, ""], dtype: Any
+) -> Float[Array, "length new_length"]:
+    """Return the weights of `old` of `length` pixels in `new` of `new_length` pixels of a line.
+
+    From `old` to `new` pixels, they are those of `jax.image.resize` with "lanczos3", antialiased. All
+    other weights are 0.
+    """
+    before, after = jnp.arange(length), jnp.arange(new_length)
+    ratio = old.astype(dtype) / new.astype(dtype)
+    positions = (after.astype(dtype) + 0.5) * ratio - 0.5
+    distance = jnp.abs(positions[None, :] - before[:, None].astype(dtype)) / jnp.maximum(ratio, 1)
+    # A distance near 0 is replaced before the division, so that no result is NaN.
+    safe = jnp.where(distance > 1e-3, distance, 1)
+    wave = LOBES * jnp.sin(jnp.pi * safe) * jnp.sin(jnp.pi * safe / LOBES) / (jnp.pi * safe) ** 2
+    weights = jnp.where(distance > 1e-3, wave, 1)
+    counted = (before < old)[:, None] & (after < new)[None, :] & (distance <= LOBES)
+    weights = jnp.where(counted, weights, 0)
+    # The resampling filter is left out where it would change nothing.
+    weights = jnp.where(old == new, jnp.where(counted & (distance == 0), 1.0, 0.0), weights)
+    total = jnp.sum(weights, axis=0, keepdims=True)
+    return weights / jnp.where(total == 0, 1, total)
 
 
 def bilinear(image: AnyImage, shape: Shape) -> Resized:

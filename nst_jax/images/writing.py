@@ -15,12 +15,10 @@ from nst_jax import _checks, _files
 from nst_jax._files import PathLike
 from nst_jax._types import Shape
 from nst_jax.images import encoding
+from nst_jax.images.decoding import MOST_DPI
 from nst_jax.images.eight_bit import to_uint8
 
 SUFFIXES = tuple(encoding.WRITERS)  # file suffixes of the formats that can be written
-# Largest resolution that is written, in pixels per inch. It is far above what printers need, and below
-# 65,535, the largest number that JPEG's field can hold.
-MOST_DPI = 30_000
 # Names of the formats for the argument `format`, which also accepts a suffix such as "jpg".
 FORMATS = ("png", "jpeg", "webp", "tiff")
 

@@ -6,7 +6,7 @@ They measure how near the result is to the content and to the style, and what ar
     rating = rate(nst.load_params(), nst.feed_forward.load_arbitrary(), image, content, style)
 
 `rate` returns the values of all raters as a `Rating`. `RATERS` says what each rater rates and which
-values are better. `parties` says which raters are biased in favour of a recipe, since they measure
+values are better. `biased_raters` says which raters favour a recipe, since they measure
 nearly what the recipe minimises. docs/raters.md says how far the value of each rater can be trusted.
 The modules `style`, `palette` and `content` compare two pictures or their features, `artefacts` rates
 one picture by itself, and `rating` has the functions that use all raters.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nst_jax.raters.artefacts import Border, border, grid_energy, grid_peaks, speckle
     from nst_jax.raters.content import gradient_agreement, self_similarity_divergence, ssim
     from nst_jax.raters.palette import oklab, palette_distance
-    from nst_jax.raters.rating import RATERS, Rater, Rating, parties, rate, unused_taps
+    from nst_jax.raters.rating import RATERS, Rater, Rating, biased_raters, rate, unused_taps
     from nst_jax.raters.style import gram_distance, style_vector_distance, wasserstein_distance
 else:
     __getattr__, __dir__ = lazy_names(
@@ -35,14 +35,14 @@ else:
             "artefacts": ("Border", "border", "grid_energy", "grid_peaks", "speckle"),
             "content": ("gradient_agreement", "self_similarity_divergence", "ssim"),
             "palette": ("oklab", "palette_distance"),
-            "rating": ("RATERS", "Rater", "Rating", "parties", "rate", "unused_taps"),
+            "rating": ("RATERS", "Rater", "Rating", "biased_raters", "rate", "unused_taps"),
             "style": ("gram_distance", "style_vector_distance", "wasserstein_distance"),
         },
     )
 
 __all__ = [
-    "Border", "RATERS", "Rater", "Rating", "artefacts", "border", "content", "gradient_agreement",
-    "gram_distance", "grid_energy", "grid_peaks", "oklab", "palette", "palette_distance", "parties",
-    "rate", "rating", "self_similarity_divergence", "speckle", "ssim", "style",
+    "Border", "RATERS", "Rater", "Rating", "artefacts", "biased_raters", "border", "content",
+    "gradient_agreement", "gram_distance", "grid_energy", "grid_peaks", "oklab", "palette",
+    "palette_distance", "rate", "rating", "self_similarity_divergence", "speckle", "ssim", "style",
     "style_vector_distance", "unused_taps", "wasserstein_distance",
 ]  # fmt: skip

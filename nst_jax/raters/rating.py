@@ -2,7 +2,7 @@
 
 A rater is a function that measures one property of a painted picture, such as the distance of its
 colours from those of the style. `rate` returns a `Rating` with the values of all raters, and `RATERS`
-describes each of them. `unused_taps` and `parties` help to compare recipes fairly.
+describes each of them. `unused_taps` and `biased_raters` help to compare recipes fairly.
 """
 
 from collections.abc import Mapping
@@ -263,7 +263,7 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
     return tuple(found)
 
 
-def parties(recipe: Recipe) -> dict[str, str]:
+def biased_raters(recipe: Recipe) -> dict[str, str]:
     """Return the raters that favour a recipe, since they measure nearly what the recipe minimises.
 
     The raters `gram` and `wasserstein` favour every recipe that has a style loss. They do so even if
@@ -278,8 +278,8 @@ def parties(recipe: Recipe) -> dict[str, str]:
 
     Example:
       >>> from nst_jax import recipes
-      >>> from nst_jax.raters import parties
-      >>> sorted(parties(recipes.TF))
+      >>> from nst_jax.raters import biased_raters
+      >>> sorted(biased_raters(recipes.TF))
       ['gram', 'self_similarity', 'wasserstein']
     """
     terms = recipe.terms

@@ -183,6 +183,20 @@ def with_tap_styles(
     return check(recipe.replace(terms__tap_styles=tuple(tap_styles))), list(tap_styles.values())
 
 
+def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
+    """Check the style pictures that single taps (layers) have of their own.
+
+    Args:
+      pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or none.
+      recipe: the checked recipe.
+    """
+    taps = recipe.terms.tap_styles if pictures else ()
+    return [
+        _checks.image(f"tap_styles[{tap!r}]", picture)
+        for tap, picture in zip(taps, pictures, strict=True)
+    ]
+
+
 # The words that may be given as `tile` in place of a size in px -> the value of `vgg.Network.tile`.
 TILE_WORDS = {"auto": None, "off": 0}
 

@@ -469,7 +469,7 @@ def check_not_cut(recipe: Recipe) -> None:
             )
 
 
-def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = False) -> None:
+def check_in_bucket(recipe: Recipe, *, bands: bool = False) -> None:
     """Refuse a recipe whose losses would be wrong for a picture that lies in a bucket.
 
     A bucket is a larger array with padding beside the picture. In buckets of the same size, pictures of
@@ -477,7 +477,6 @@ def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = F
 
     Args:
       recipe: the recipe, of which the losses and the network are checked.
-      controlled: whether the run has regions, protected parts or transparent parts.
       bands: whether several devices share a canvas.
 
     Raises:
@@ -491,7 +490,7 @@ def check_in_bucket(recipe: Recipe, *, controlled: bool = False, bands: bool = F
       ...
       ValueError: `bucket`: `second_style.loss` is no sum over positions, as a bucket needs; use "off"
     """
-    why = _why_not_in_bucket(recipe, controlled, bands)
+    why = _why_not_in_bucket(recipe, bands)
     if why is not None:
         raise ValueError(f'`bucket`: {why}; use "off"')
 
@@ -520,23 +519,19 @@ def check_descent_in_bucket(descent: Descent) -> None:
         raise ValueError(f'`bucket`: {why}; use "off"')
 
 
-def _why_not_in_bucket(recipe: Recipe, controlled: bool, bands: bool) -> str | None:
+def _why_not_in_bucket(recipe: Recipe, bands: bool) -> str | None:
     network, terms = recipe.network, recipe.terms
     for name, loss in terms.named_losses.items():
         if not loss.additive:
             return f"`{name}` is no sum over positions, as a bucket needs"
     if not terms.variation.sized:
         return "`variation` cannot be limited to a picture inside a larger array"
-    if terms.matting_weight is not None:
-        return "`matting_weight` compares windows of whole pictures, and not those in a bucket"
     if network.wraps:
         return "the borders of the picture meet (`padding` wrap), which they do not in a bucket"
     if network.padding not in PADDED or network.pool not in POOLED:
         return "only this package's paddings and poolings can be used in a bucket"
     if network.tile:
         return f"pictures in tiles (here of {network.tile} px) do not lie in buckets"
-    if controlled:
-        return "regions, protected and transparent parts are not possible in a bucket"
     return "devices that share a canvas cannot paint a bucket" if bands else None
 
 

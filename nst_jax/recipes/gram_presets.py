@@ -137,9 +137,13 @@ GATYS_PYTORCH_800 = replace(
 # structure of the fine one on the shapes of the coarse one. `nst_jax.combined_style` runs it. There is
 # no content loss. The coarse shapes stay, because the run starts from the coarse picture and the layers
 # that the style loss reads respond to fine structure only. Departures from the source: it makes 500
-# updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's L-BFGS;
-# and both of its style pictures first get the colours of the photo, while here the fine picture gets
-# those of the coarse one. The recipe is not in the list of presets, since its content is not a photo
+# updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's
+# L-BFGS-B, which searches along each direction; and both of its style pictures first get the colours of
+# the photo, while here the fine picture gets those of the coarse one. The optimiser is the guarded
+# L-BFGS, because torch's L-BFGS fails on some coarse pictures that are flat over large areas. There,
+# the loss curves downwards along the first move, so this pair is not stored. The second move is then
+# the whole gradient, which is far too long, and the pair that it leaves makes all later moves too
+# short to change a pixel. The recipe is not in the list of presets, since its content is not a photo
 # but a style picture.
 GATYS_FINE_STYLE = Recipe(
     name="gatys-fine-style",
@@ -154,7 +158,7 @@ GATYS_FINE_STYLE = Recipe(
         style_taps=("relu1_1", "relu2_1"),
         style_layer_weights=(1e3 / 2, 1e3 / 2),
     ),
-    descent=replace(GATYS_PYTORCH.descent, steps=100),
+    descent=Descent(optimizer=optimizers.LBFGS(history=20), steps=100),
 )
 
 

@@ -272,7 +272,7 @@ class Paper:
     def resized(self, pixels: int) -> "Paper":
         """Return the rule for the same paper at another resolution: its longer side is `pixels` px."""
         short = max(1, round(self.short * pixels / self.long))
-        return Paper(pixels, short, max(SMALLEST, round(self.dpi * pixels / self.long)))
+        return Paper(pixels, short, max(SMALLEST_DPI, round(self.dpi * pixels / self.long)))
 
     def __str__(self) -> str:
         return f"inside {self.long} x {self.short} px, {self.dpi} dpi"
@@ -372,7 +372,7 @@ _GRAMMAR = (
 )
 
 SMALLEST, LARGEST = 16, 65536  # smallest and largest number of px in a size rule
-MOST_DPI = 4800  # largest resolution that can be given for paper, in pixels per inch
+SMALLEST_DPI, LARGEST_DPI = 16, 4800  # the same for the resolution of paper, in pixels per inch
 
 
 def with_size(rule: SizeRule, size: Size, *, argument: str = "size") -> SizeRule:
@@ -484,8 +484,8 @@ def _paper(text: str, argument: str) -> Paper | None:
             f"'{name}@150'; got {text!r}"
         )
     dpi = int(resolution.removesuffix("dpi"))
-    if not SMALLEST <= dpi <= MOST_DPI:
-        raise ValueError(f"`{argument}`: expected {SMALLEST} to {MOST_DPI} dpi, got {dpi}")
+    if not SMALLEST_DPI <= dpi <= LARGEST_DPI:
+        raise ValueError(f"`{argument}`: expected {SMALLEST_DPI} to {LARGEST_DPI} dpi, got {dpi}")
     if sides is None:
         lengths = PAPERS[name]
     else:

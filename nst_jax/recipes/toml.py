@@ -1,36 +1,29 @@
 """Recipes as TOML text: functions that write and read it, and that change single values of a recipe.
 
-A recipe consists of dataclasses. This module reads their fields and annotations, and the names of
-functions and dataclasses in `nst_jax.recipes.walk.CHOICES`. So it need not change for a new field or a
-new named value. A file is plain data: nothing in it is executed. A function or dataclass without a name
-in `CHOICES` cannot be written to a file.
+A file is plain data: nothing in it is executed. `nst_jax.recipes.tables` makes a recipe of it. A
+function or dataclass without a name in `nst_jax.recipes.walk.CHOICES` cannot be written to a file.
 """
 
 import json
-import math
-import re
 import reprlib
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, is_dataclass, replace
+from dataclasses import is_dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple, get_origin
 
 from nst_jax import _checks
 from nst_jax.recipes import changes, presets
-from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.strength import factor_of
+from nst_jax.recipes.tables import KIND, NONE, Refused, checked, filled, refuse_unknown, scalar
 from nst_jax.recipes.walk import (
-    CHOICES,
-    Choice,
     Declared,
     Item,
     declared_fields,
     fields_of,
     name_to_show,
     parts_of,
-    possible_keys,
 )
 
 # The first line of every file that this module writes.
@@ -49,15 +42,7 @@ STRENGTH = "strength"
 # The key in a file for a table that names pictures, which are no part of a recipe.
 CONTROLS = "controls"
 
-# The key in a table for the name of the dataclass that the table describes, as in `kind = "Adam"`.
-KIND = "kind"
-
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})  # of a file without the table `controls`
-
-NONE = "none"  # the string that stands for None in a file, since TOML has no literal for None
-
-# Type of a field -> what error messages call a value of this type.
-WORDS = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -280,12 +265,12 @@ def recipe_strength_and_controls(text: str, *, argument: str = "recipe") -> Reci
     """
     try:
         table = _parsed(text)
-        _refuse_unknown(table, Recipe, "", BASE, STRENGTH, CONTROLS)
+        refuse_unknown(table, Recipe, "", BASE, STRENGTH, CONTROLS)
         base = _base(table.pop(BASE)) if BASE in table else Recipe()
         strength = _checked_strength(table.pop(STRENGTH)) if STRENGTH in table else None
         controls = _table_of_texts(table.pop(CONTROLS, {}))
-        return RecipeFile(_checked(_filled(Recipe, base, table, "")), strength, controls)
-    except _Refused as error:
+        return RecipeFile(checked(filled(Recipe, base, table, "")), strength, controls)
+    except Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
 
 
@@ -294,39 +279,31 @@ def _with_strength(recipe: Recipe, strength: float | None) -> Recipe:
 
 
 def _checked_strength(value: Any) -> float:
-    number = _scalar(float, value, STRENGTH)
+    number = scalar(float, value, STRENGTH)
     try:
         factor_of(number)
         return number
     except ValueError as error:
-        raise _Refused(str(error)) from None
+        raise Refused(str(error)) from None
 
 
 def _table_of_texts(table: Any) -> dict[str, Any]:
     """Return the table `controls`; refuse values that are no texts, lists or tables of texts."""
     if not isinstance(table, dict):
-        raise _Refused(f"`{CONTROLS}`: expected a table of keys, got {reprlib.repr(table)}")
+        raise Refused(f"`{CONTROLS}`: expected a table of keys, got {reprlib.repr(table)}")
     for key, value in table.items():
         texts = value if isinstance(value, list) else [value]
         texts = list(value.values()) if isinstance(value, dict) else texts
         for text in texts:
-            _scalar(str, text, f"{CONTROLS}.{key}")
+            scalar(str, text, f"{CONTROLS}.{key}")
     return table
-
-
-class _Refused(ValueError):
-    """Raised inside this module for a text or value that cannot be used.
-
-    The public functions catch this error and raise a ValueError, whose message also names their
-    argument.
-    """
 
 
 def _base(name: Any) -> Recipe:
     try:
-        return presets.named(_scalar(str, name, BASE), argument=BASE)
+        return presets.named(scalar(str, name, BASE), argument=BASE)
     except ValueError as error:
-        raise _Refused(str(error)) from None
+        raise Refused(str(error)) from None
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -334,168 +311,13 @@ def _parsed(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         end = f"at the end, line {len(text.splitlines())}"
-        raise _Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
+        raise Refused(f"is no TOML: {str(error).replace('at end of document', end)}") from None
     except (ValueError, RecursionError):
         # `tomllib` raises these errors for numbers with more digits, and for lists with deeper nesting,
         # than Python allows.
-        raise _Refused(
+        raise Refused(
             "is no TOML of a recipe: a number too long, or lists nested too deep"
         ) from None
-
-
-def _filled(kind: type, current: Any, table: Mapping[str, Any], key: str) -> Any:
-    """Make an instance of a dataclass from a table.
-
-    Args:
-      kind: the dataclass.
-      current: an instance, whose values are used for keys that the table lacks. If it is None, these
-        keys get the defaults of the dataclass.
-      table: the keys and values that were read.
-      key: the full key of the table, for error messages; empty for the whole file.
-    """
-    entries = declared_fields(kind)
-    _refuse_unknown(table, kind, key)
-    values = {}
-    for name, value in table.items():
-        default = entries[name].field.default
-        old = (
-            (None if default is MISSING else default) if current is None else getattr(current, name)
-        )
-        values[name] = _read(entries[name], old, value, f"{key}.{name}".lstrip("."))
-    if current is not None:
-        return replace(current, **values)
-    for name, (entry, *_) in entries.items():
-        if name not in values and entry.default is MISSING and entry.default_factory is MISSING:
-            raise _Refused(f"`{key}.{name}`: is missing; {kind.__name__} has no default for it")
-    return kind(**values)
-
-
-def _refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -> None:
-    """Refuse a table with a key that is no field of `kind`, and suggest the nearest known key.
-
-    Args:
-      table: the keys and values that were read.
-      kind: the dataclass that the table describes.
-      key: the full key of the table, for error messages; empty for the whole file.
-      *more: further keys that are allowed, besides the fields of `kind`.
-    """
-    if all(name in declared_fields(kind) for name in table):
-        # Usually all keys are known, and the code below is not needed. It is slow, and a batch may read
-        # thousands of tables.
-        return
-    chosen = any(kind in choice.named.values() for choice in CHOICES)
-    names = [*more, *([KIND] if chosen else []), *declared_fields(kind)]
-    here = {name: f"{key}.{name}".lstrip(".") for name in names}
-    everywhere = {full.rpartition(".")[2]: full for full in possible_keys(Recipe)}
-    for name in table:
-        if name in names:
-            continue
-        # If this table may have a `kind`, such as "Adam", and the unknown name is a key of another
-        # table, it probably belongs to another kind, such as "LBFGS". So all keys that this table may
-        # have are listed. If this table has no `kind`, the most similar key of any table is suggested.
-        known = ({} if name in everywhere else here) if chosen else everywhere | here
-        near = known.get(_checks.nearest_name(name, known) or "")
-        hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"
-        full = f"{key}.{name}".lstrip(".")
-        what = f"{kind.__name__} key" if chosen else "key"
-        raise _Refused(f"there is no {what} {full!r}; {hint}")
-
-
-def _read(entry: Declared, old: Any, value: Any, key: str) -> Any:
-    """Convert a value that was read from TOML to the type that the field's annotation requires.
-
-    Args:
-      entry: what the dataclass declares about the field.
-      old: the value that the field has if the text lacks it: that of the preset, or the default.
-      value: the value as `tomllib` reads it.
-      key: the full key of the field, for error messages.
-    """
-    _, declared, optional, choice = entry
-    if optional and value == NONE:
-        return None
-    if choice is not None:
-        return _chosen(choice, old, value, key)
-    if isinstance(declared, type) and is_dataclass(declared):
-        if not isinstance(value, dict):
-            raise _Refused(f"`{key}`: expected a table of keys, got {reprlib.repr(value)}")
-        return _filled(declared, old, value, key)
-    if get_origin(declared) is tuple:
-        if not isinstance(value, list):
-            raise _Refused(f"`{key}`: expected a list, got {reprlib.repr(value)}")
-        return tuple(_scalar(get_args(declared)[0], item, key) for item in value)
-    return _scalar(declared, value, key)
-
-
-def _chosen(choice: Choice, old: Any, value: Any, key: str) -> Any:
-    """Return the value of a field whose values have names, such as an optimiser or a size rule.
-
-    Args:
-      choice: the named values of the field.
-      old: the value that the field has if the text lacks it: that of the preset, or the default.
-      value: what TOML has for the field: the name of a value; or a table with the name under the key
-        `kind`; or a table without `kind`, which changes single values of `old`.
-      key: the full key of the field, for error messages.
-    """
-    table = {KIND: value} if isinstance(value, str) else value
-    if not isinstance(table, dict):
-        names = ", ".join(choice.named)
-        raise _Refused(f"`{key}`: expected one of {names}; got {reprlib.repr(value)}")
-    numbers = {name: item for name, item in table.items() if name != KIND}
-    if KIND in table:
-        name, old = _scalar(str, table[KIND], f"{key}.{KIND}"), None
-    elif found := choice.name_of(old):
-        name = found
-    else:
-        raise _Refused(f"`{key}.{KIND}`: is missing; expected one of {', '.join(choice.named)}")
-    if name not in choice.named:
-        raise _Refused(str(_checks.unknown(key, name, choice.named, choice.what)))
-    if isinstance(choice.named[name], type):
-        return _filled(choice.named[name], old, numbers, key)
-    if numbers:
-        raise _Refused(f"`{key}.{next(iter(numbers))}`: `{key}` is a name and has no keys")
-    return choice.named[name]
-
-
-def _scalar(declared: Any, value: Any, key: str) -> Any:
-    """Return a string, truth value or number unchanged, if it has the type that the field declares.
-
-    Args:
-      declared: the type, a key of `WORDS`. A whole number is accepted as a float, too.
-      value: the value as `tomllib` reads it.
-      key: the full key of the field, for error messages.
-
-    Raises:
-      _Refused: for a value of another type, and for a float that is not finite.
-    """
-    kinds = (int, float) if declared is float else declared
-    if not isinstance(value, kinds) or (isinstance(value, bool) and declared is not bool):
-        raise _Refused(f"`{key}`: expected {WORDS[declared]}, got {reprlib.repr(value)}")
-    if declared is float and not _finite(value):
-        raise _Refused(f"`{key}`: expected a finite number, got {reprlib.repr(value)}")
-    return value
-
-
-def _finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        # `math.isfinite` raises this error for a whole number that is too large for a float.
-        return False
-
-
-def _checked(recipe: Recipe) -> Recipe:
-    """Check a recipe with `checking.check`, and put the full key of a field into its error messages.
-
-    Messages of `check` name only the last part of the key, such as `steps`.
-    """
-    try:
-        return check(recipe)
-    except (TypeError, ValueError) as error:
-        found = re.match(r"`([\w.]+)`", str(error))
-        if found is None:  # the message names no field, so it needs no full key
-            raise
-        keys = (key for key in possible_keys(Recipe) if f".{key}".endswith(f".{found[1]}"))
-        raise _Refused(f"`{next(keys, found[1])}`{str(error)[found.end() :]}") from None
 
 
 # --- Changing single values -----------------------------------------------------------------------
@@ -527,8 +349,8 @@ def with_values(recipe: Recipe, values: Mapping[str, str], *, argument: str = "v
     """
     recipe, strength = values_and_strength(recipe, values, argument=argument)
     try:
-        return _checked(_with_strength(recipe, strength))
-    except _Refused as error:
+        return checked(_with_strength(recipe, strength))
+    except Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
 
 
@@ -565,10 +387,10 @@ def values_and_strength(
                 strength = _checked_strength(_value(text))
             else:
                 # `_changed` would not suggest the key `strength`, which is no value of a recipe.
-                _refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
+                refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
                 recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
-        return _checked(recipe), strength
-    except _Refused as error:
+        return checked(recipe), strength
+    except Refused as error:
         raise ValueError(f"`{argument}`: {error}") from None
 
 
@@ -597,7 +419,7 @@ def with_value(recipe: Recipe, key: str, value: Any, *, argument: str) -> Recipe
     """
     try:
         return _changed(recipe, key, value)
-    except _Refused as error:
+    except Refused as error:
         raise ValueError(str(error).replace(f"`{key}`", f"`{argument}`", 1)) from None
 
 
@@ -605,7 +427,7 @@ def _changed(recipe: Recipe, key: str, value: Any) -> Recipe:
     """Return the recipe with one value replaced, given its full key, such as "descent.steps"."""
     for name in reversed(key.split(".")):
         value = {name: value}
-    return _filled(Recipe, recipe, value, "")
+    return filled(Recipe, recipe, value, "")
 
 
 def _declared(recipe: Recipe, key: str) -> Any:
@@ -640,7 +462,7 @@ def _value(text: str) -> Any:
     """Return the value that a text has in TOML, such as 3 for "3"; the text itself if it has none."""
     try:
         found = _parsed(f"value = {text}")
-    except _Refused:
+    except Refused:
         return text
     # If the text contains a line break, what follows it might be read as a further key.
     return found["value"] if len(found) == 1 else text

@@ -227,6 +227,8 @@ def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
             _rounded(_enclosing(scale.shape for scale in alike)),
             (_rounded(_enclosing(scale.style_shapes[0] for scale in alike)),),
             alike[0].steps,
+            max(scale.regions for scale in alike),
+            any(scale.protected for scale in alike),
         )
         for alike in zip(*(kind.scales for kind in kinds), strict=True)
     )

@@ -28,6 +28,11 @@ AUTO: Literal["auto"] = "auto"
 # The argument `bucket` after its check: the side in px of square arrays in which pictures of several
 # sizes lie; or "auto"; or None for "off".
 Chosen: TypeAlias = int | Literal["auto"] | None
+
+# Largest side in px at which one picture on an accelerator lies in arrays of one size at all scales.
+# There, compiling a program takes 10 s and more, and painting up to this size about a second. In larger
+# arrays, the padding at the coarser scales would cost more than the programs that it saves.
+LARGEST_SHARED = 1024
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
 
@@ -61,22 +66,18 @@ def checked_bucket(bucket: Any) -> Chosen:
     return side
 
 
-def check_run_in_bucket(
-    recipe: Recipe, scales: Sequence[Scale], *, controlled: bool, bands: bool = False
-) -> None:
+def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool = False) -> None:
     """Refuse a run whose losses or updates would change if its pictures lay in larger arrays.
 
     Args:
       recipe: the recipe of the run.
       scales: the scales of the run, coarse to fine.
-      controlled: whether the run has regions with styles of their own, parts that keep the content, or
-        transparent parts.
       bands: whether several devices share each picture.
 
     Raises:
       ValueError: if the recipe or one of the arguments prevents a bucket; the message says which.
     """
-    check_in_bucket(recipe, controlled=controlled, bands=bands)
+    check_in_bucket(recipe, bands=bands)
     check_descent_in_bucket(recipe.descent)
     if recipe.descent.carries and len(scales) > 1:
         raise ValueError(
@@ -85,13 +86,13 @@ def check_run_in_bucket(
         )
 
 
-def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, controlled: bool) -> bool:
+def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale]) -> bool:
     """Return whether the pictures of a run can lie in larger arrays; `check_run_in_bucket` decides.
 
     This is for runs in which a single device computes each picture.
     """
     try:
-        check_run_in_bucket(recipe, scales, controlled=controlled)
+        check_run_in_bucket(recipe, scales)
     except ValueError:
         return False
     return True
@@ -109,7 +110,9 @@ class Bucket(NamedTuple):
     exact: bool = False  # whether all canvases have the shape of these arrays, without any padding
 
 
-def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket]:
+def buckets_of(
+    side: int, runs: Sequence[Scales], recipe: Recipe, *, one_size: bool = False
+) -> list[Bucket]:
     """Divide the runs of several pictures into buckets, each with arrays in which its pictures lie.
 
     The runs of a bucket have the same number of updates at each scale; runs that differ in these
@@ -125,6 +128,8 @@ def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket
       side: side of the square for the canvas at the final scale, in px; a multiple of 16.
       runs: the scales of each run, with the real sizes of its pictures.
       recipe: the recipe of all runs.
+      one_size: whether the arrays for canvases have the side `side` at the coarser scales, too, so that
+        all scales use the same compiled programs.
 
     Raises:
       ValueError: if the final canvas of a run is larger than `side`.
@@ -147,7 +152,7 @@ def buckets_of(side: int, runs: Sequence[Scales], recipe: Recipe) -> list[Bucket
     for index, scales in enumerate(runs):
         alike.setdefault(tuple(scale.steps for scale in scales), []).append(index)
     return [
-        Bucket(_arrays(side, [runs[index] for index in some], recipe), tuple(some))
+        Bucket(_arrays(side, [runs[index] for index in some], recipe, one_size), tuple(some))
         for some in alike.values()
     ]
 
@@ -157,13 +162,14 @@ def rounded_up(side: int, step: int = SMALLEST) -> int:
     return -(-side // step) * step
 
 
-def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
+def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -> Scales:
     """Return the sizes of the square arrays at each scale in which the pictures of some runs lie.
 
     Args:
       side: side in px of the arrays for canvases at the final scale.
       runs: the scales of each run. All runs have the same number of updates at each scale.
       recipe: the recipe of all runs.
+      one_size: whether the arrays for canvases have the side `side` at all scales.
 
     Returns:
       The field `scales` of a `Bucket`.
@@ -176,10 +182,19 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe) -> Scales:
         # than for the pictures of the runs. If it does, the sides of the arrays at the coarser scales
         # follow from the pictures of the runs alone.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
-        canvas = side if index == len(runs[0]) - 1 else rounded_up(max(largest, planned))
+        final = index == len(runs[0]) - 1
+        canvas = side if final or one_size else rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)
         style = rounded_up(styles, canvas)
-        found.append(Scale((canvas, canvas), ((style, style),), first.steps))
+        found.append(
+            Scale(
+                (canvas, canvas),
+                ((style, style),),
+                first.steps,
+                max(scales[index].regions for scales in runs),
+                any(scales[index].protected for scales in runs),
+            )
+        )
     return tuple(found)
 
 

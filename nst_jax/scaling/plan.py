@@ -6,6 +6,7 @@ memory, and the predicted memory and number of arithmetic operations. Each run h
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -258,7 +259,7 @@ def plan(
     resume: Checkpoint | None = None,
     regions: Sequence[Any] = (),
     protect: Any = None,
-    bucket: int | str = buckets.OFF,
+    bucket: int | str = buckets.AUTO,
 ) -> Plan:
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
@@ -299,10 +300,10 @@ def plan(
       regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
         width) of its style.
       protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
-      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. With several
-        pictures, these may have any shapes that fit into the arrays. The content and style given here
-        then decide only how large the arrays at the coarser scales and those for styles are, so give
-        the largest.
+      bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`; see `stylize`.
+        With several pictures, these may have any shapes that fit into the arrays. The content and style
+        given here then decide only how large the arrays at the coarser scales and those for styles are,
+        so give the largest.
 
     Returns:
       The `Plan`, which `stylize`, `paint` and `stylize_many` take as `plan`.
@@ -356,13 +357,9 @@ def plan(
     if memory is not None:
         _checks.whole("memory", memory, least=1)
     options: dict[str, Any] = {"memory": memory, "platform": platform}
-    side = buckets.checked_bucket(bucket)
-    # With "auto", a single shape gets no bucket: larger arrays save time only if several pictures of
-    # different sizes use the same compiled programs.
-    if side is not None and side != buckets.AUTO:
-        options |= {"pictures": pictures, "chunk": chunk}
-        return plan_in_square(checked, scales, side, mesh=mesh, **options)
-    return plan_scales(checked, scales, mesh=mesh, pictures=pictures, chunk=chunk, **options)
+    options |= {"mesh": mesh, "pictures": pictures, "chunk": chunk}
+    chosen = checkpoints.bucket_of(buckets.checked_bucket(bucket), resume)
+    return plan_in_arrays(checked, scales, chosen, **options)
 
 
 def _is_list_of_pictures(style: Any) -> bool:
@@ -383,21 +380,13 @@ def _shape_of(argument: str, picture: Any) -> Shape:
     raise TypeError(f"`{argument}`: expected an image or (height, width), got {picture!r}")
 
 
-def plan_canvas(
-    recipe: Recipe,
-    shape: Shape,
-    **options: Any,
-) -> Plan:
-    """Plan a run on a canvas of a given size, with styles of the same size.
+def scales_of_canvas(recipe: Recipe, shape: Shape) -> tuple[Scale, ...]:
+    """Return the scales of a run on a canvas of a final (height, width), with styles of the same size.
 
-    Args:
-      recipe: a recipe that `recipes.check` returned; its size rules are ignored.
-      shape: (height, width) of the canvas at its final size.
-      **options: further arguments of `plan_scales`.
+    The size rules of the recipe are ignored.
     """
     styles = [shape] * (1 + len(recipe.terms.tap_styles))
-    scales = prepare.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
-    return plan_scales(recipe, scales, **options)
+    return prepare.scales_of(shape, styles, with_sizes(recipe, "as-is", "as-is"))
 
 
 def plan_scales(
@@ -493,6 +482,48 @@ def plan_scales(
     )
 
 
+def plan_in_arrays(
+    recipe: Recipe, scales: Sequence[Scale], bucket: buckets.Chosen, **options: Any
+) -> Plan:
+    """Plan a run in arrays of the size that the argument `bucket` asks for.
+
+    With "auto", several pictures, and any picture on a CPU, lie in arrays of their own size. One
+    picture on an accelerator lies in a square, where this is possible and the side of the square is at
+    most `buckets.LARGEST_SHARED` px: compiling takes far longer there than painting.
+
+    Args:
+      recipe: a recipe that `recipes.check` returned.
+      scales: the scales of the run, with the sizes of the picture.
+      bucket: the argument after its check.
+      **options: further arguments of `plan_scales`.
+    """
+    if bucket is not None and bucket != buckets.AUTO:
+        return plan_in_square(recipe, tuple(scales), bucket, **options)
+    side = buckets.rounded_up(max(scales[-1].shape))
+    if bucket == buckets.AUTO and _may_share(side, options):
+        # Of the reasons for an error, those that are not about the square appear again below.
+        with suppress(ValueError):
+            plan = plan_in_square(recipe, tuple(scales), side, **options)
+            if plan.fits is not False:
+                return plan
+    return plan_scales(recipe, scales, **options)
+
+
+def _may_share(side: int, options: Mapping[str, Any]) -> bool:
+    """Return whether all scales of a run shall lie in arrays of one size.
+
+    This is so for one picture on an accelerator, in a square of up to `buckets.LARGEST_SHARED` px.
+    `options` are further arguments of `plan_scales`.
+    """
+    platform = options.get("platform")
+    if platform is None and options.get("device") is not None:
+        platform = capacity.platform_of(options["device"])
+    if platform is None:
+        platform = capacity.platform_of_mesh(options.get("mesh"))
+    one = options.get("pictures", 1) == 1
+    return one and platform != "cpu" and side <= buckets.LARGEST_SHARED
+
+
 def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     """Return the plan by which the pictures of a bucket are painted.
 
@@ -530,6 +561,7 @@ def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options:
     """Plan the run of pictures that lie at the top left of square arrays, one array for each scale.
 
     Pictures of other sizes can lie in arrays of the same size, and so use the same compiled programs.
+    For one picture on an accelerator, the arrays have the same size at all scales.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
@@ -543,9 +575,9 @@ def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options:
         array (as with regions, for example), or if there is too little memory for the arrays.
     """
     bands = _devices_of(options.get("mesh")) > 1
-    controlled = scales[-1].regions > 1 or scales[-1].protected
-    buckets.check_run_in_bucket(recipe, scales, controlled=controlled, bands=bands)
-    (bucket,) = buckets.buckets_of(side, [scales], recipe)
+    buckets.check_run_in_bucket(recipe, scales, bands=bands)
+    one_size = _may_share(side, options)
+    (bucket,) = buckets.buckets_of(side, [scales], recipe, one_size=one_size)
     plan = plan_bucket(recipe, bucket.scales, **options)
     return plan if plan.pictures > 1 else replace(plan, real=tuple(scales))
 

@@ -16,7 +16,7 @@ import nst_jax as nst
 from nst_jax import _hdf5, checkpoints, images, recipes
 from nst_jax._types import Params
 from nst_jax.app import arguments
-from nst_jax.app.batch import rows
+from nst_jax.app.batch import manifests
 from nst_jax.recipes import toml
 from nst_jax.vgg import LAYERS
 from nst_jax.weights import convert
@@ -432,4 +432,4 @@ def test_manifests(tmp_path, worker, suffix, trials):
         lines = ["content,style,output", *(",".join(row.values()) for row in cells)]
     sound = tmp_path / f"sound{suffix}"
     sound.write_text("\n".join(lines) + "\n")
-    damage(worker, sound, trials, f"manifests, {suffix[1:]}", rows.read_manifest, check_rows)
+    damage(worker, sound, trials, f"manifests, {suffix[1:]}", manifests.read_manifest, check_rows)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nst_jax import images
-from nst_jax.app.batch.rows import ManifestRow, naming_row
+from nst_jax.app.batch.manifests import ManifestRow, naming_row
 from nst_jax.app.controls import files_of
 
 

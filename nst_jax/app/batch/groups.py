@@ -24,10 +24,16 @@ import numpy as np
 
 from nst_jax import images, prepare
 from nst_jax._types import Shape
-from nst_jax.app.batch.rows import ManifestRow
+from nst_jax.app.batch.manifests import ManifestRow
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling import buckets
-from nst_jax.scaling.bucket_choice import Costs, chosen_buckets, even_size, typical_costs
+from nst_jax.scaling import buckets, chunk_size, sharding
+from nst_jax.scaling.bucket_choice import (
+    COMPILING_OF_BUCKET,
+    Costs,
+    chosen_buckets,
+    even_size,
+    typical_costs,
+)
 from nst_jax.scaling.chunk_size import worthwhile_chunk
 
 MOST_PICTURES = 8  # largest number of pictures of one group that one device paints
@@ -153,8 +159,7 @@ def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Al
 
 
 def _can_lie_in_bucket(entry: Entry) -> bool:
-    controlled = entry.controls is not None
-    return buckets.can_lie_in_bucket(entry.recipe, entry.scales, controlled=controlled)
+    return buckets.can_lie_in_bucket(entry.recipe, entry.scales)
 
 
 def structure_of(recipe: Recipe) -> Hashable:
@@ -279,6 +284,57 @@ def form_groups(
 
 
 # --- Shards ---------------------------------------------------------------------------------------
+
+
+def programs_of(
+    parts: Sequence[Group], chunk: int | None = None, mesh: sharding.AnyMesh | None = None
+) -> dict[Any, int]:
+    """Return a key for each different set of programs that groups run -> the number of its programs.
+
+    A set has one program for each scale (resolution).
+
+    It is assumed that a group fits into memory; if not, it is painted in smaller chunks, whose programs
+    are known only then.
+
+    Args:
+      parts: the groups.
+      chunk: largest number of pictures painted at once; None sets no limit.
+      mesh: the devices that share a group; None is one device.
+    """
+    found = {}
+    for group in parts:
+        first = group.entries[0]
+        if group.arrays is None:
+            shapes = prepare.shapes_of(first.scales, first.recipe)
+        else:
+            shapes = tuple((one.shape, one.style_shapes) for one in group.arrays)
+        count = len(group.entries)
+        size = chunk_size.even_chunk_over_devices(count, chunk, mesh)
+        # A chunk that the devices cannot share evenly is filled up with copies, see `BatchCanvas`.
+        sizes = {sharding.round_up(some, mesh) for some in _sizes(count, size)}
+        for some in sizes:
+            key = (
+                structure_of(first.recipe),
+                group.varying,
+                some,
+                shapes,
+                group.arrays is None,
+            )
+            found[key] = len(group.scales)
+    return found
+
+
+def compiled_programs(programs: Mapping[Any, int]) -> float:
+    """Return how many programs for filled arrays take as long to compile as those of `programs_of`."""
+    return sum(
+        scales * (1.0 if filled else COMPILING_OF_BUCKET)
+        for (*_, filled), scales in programs.items()
+    )
+
+
+def _sizes(count: int, most: int) -> set[int]:
+    """Return the sizes of chunks of at most `most` pictures into which `count` pictures are divided."""
+    return {min(most, count - first) for first in range(0, count, most)}
 
 
 class Shard(NamedTuple):

@@ -17,10 +17,10 @@ from jax.sharding import Mesh
 from nst_jax import images, prepare, provenance, recipes
 from nst_jax.app import arguments, outputs
 from nst_jax.app import controls as controlling
-from nst_jax.app.batch import groups, results, rows
+from nst_jax.app.batch import groups, manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
 from nst_jax.app.batch.groups import Entry, region_styles_of
-from nst_jax.app.batch.rows import ManifestRow, naming_row
+from nst_jax.app.batch.manifests import ManifestRow, naming_row
 from nst_jax.app.job import Job
 from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import toml
@@ -139,7 +139,7 @@ def record_of(
     own = zip(terms.tap_styles, every[len(names) :], strict=True)
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
-    styles = rows.SEPARATOR.join([*names, *(f"{tap}={name}" for tap, name in own)])
+    styles = manifests.SEPARATOR.join([*names, *(f"{tap}={name}" for tap, name in own)])
     files = what.number, str(what.content), styles, str(what.output)
     return results.Record(*files, status, error, **fields)
 
@@ -342,8 +342,7 @@ def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
         if bucket is None or bucket == buckets.AUTO:
             plan_scales(entry.recipe, entry.scales, mesh=mesh)
             return ""
-        controlled = entry.controls is not None
-        buckets.check_run_in_bucket(entry.recipe, entry.scales, controlled=controlled)
+        buckets.check_run_in_bucket(entry.recipe, entry.scales)
         (own,) = buckets.buckets_of(bucket, [entry.scales], entry.recipe)
         plan_bucket(entry.recipe, own.scales, mesh=mesh)
     except ValueError as error:

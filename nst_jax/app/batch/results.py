@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar, runtime_checkab
 from nst_jax import _files, _locks, images
 from nst_jax.app import outputs, writing
 from nst_jax.images import reading
+from nst_jax.scaling.capacity import OutOfMemory
 
 # How the file name of the result manifest begins. Text such as "-2-of-8" follows for a shard, which is
 # a part of a batch that a process of its own paints.
@@ -35,6 +36,9 @@ LISTING = "results"
 # Settings of a finished picture that may differ from the requested ones, since they change pictures
 # only by rounding errors.
 IGNORED_SETTINGS = ("network.tile", "network.remat")
+
+# Exceptions whose messages are clear without the name of the exception's type.
+SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Record(NamedTuple):
@@ -55,6 +59,20 @@ class Record(NamedTuple):
     def good(self) -> bool:
         """Whether the picture is finished."""
         return self.status in ("done", "skipped")
+
+
+def message_of(error: BaseException) -> str:
+    """Return the message of an error as one line, which begins with the name of the error's type.
+
+    The name is left out if the type is in `SELF_EXPLAINING`. For a MemoryError that is not an
+    `OutOfMemory`, a fixed sentence is returned.
+    """
+    if isinstance(error, MemoryError) and not isinstance(error, OutOfMemory):
+        return "there is too little memory; choose a smaller size"
+    lines, kind = " ".join(str(error).split()), type(error).__name__
+    if not lines:
+        return kind
+    return lines if isinstance(error, SELF_EXPLAINING) else f"{kind}: {lines}"
 
 
 class Results(AbstractContextManager):
@@ -304,7 +322,7 @@ def check_sheet(sheet: Path, *, overwrite: bool | None) -> None:
     if not sheet.parent.exists():
         return
     images.check_output(sheet, argument="output")
-    if sheet.exists() and not overwrite and not reading.has_settings(sheet):
+    if sheet.exists() and not overwrite and not reading.has_metadata(sheet):
         raise ValueError(
             f"`output`: '{sheet}' exists and this program did not write it; choose another "
             "folder, or `--overwrite` to replace the file"
@@ -340,7 +358,7 @@ def is_ours(path: Path, written: set[str]) -> bool:
       path: an existing file.
       written: the paths of pictures that result manifests record, from `written_before`.
     """
-    return os.path.realpath(path) in written or reading.has_settings(path)
+    return os.path.realpath(path) in written or reading.has_metadata(path)
 
 
 def _comparable(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from nst_jax import _files, provenance
 from nst_jax.app import cache, programs, standard_streams
-from nst_jax.app.batch import local, results, rows
+from nst_jax.app.batch import contact_sheet, results, rows
 from nst_jax.app.batch.job import listing_of
 from nst_jax.app.formatting import duration, few
 from nst_jax.app.instant.job import (
@@ -315,7 +315,7 @@ def _written(
         write_picture(row.output, painted.image, **options, overwrite=job.overwrite is not False)
     except (ValueError, OSError, MemoryError) as error:
         instead = where_instead(row.output, painted.image, "the picture", **options)
-        return row.record("failed", f"{local.message_of(error)}{instead}")
+        return row.record("failed", f"{results.message_of(error)}{instead}")
     return row.record("done", seconds=painted.seconds)
 
 
@@ -333,9 +333,12 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
     # A white pixel takes the place of the picture of a style that has no picture.
     blank = np.ones((1, 1, 3), np.float32)
     drawn = sheets.contact_sheet(
-        [local.thumbnail(path) for path in down],
-        [local.thumbnail(style.paths[0]) if style.seen else blank for style in across],
-        {(down[row.content], across[row.style]): local.thumbnail(row.output) for row in shown},
+        [contact_sheet.thumbnail(path) for path in down],
+        [contact_sheet.thumbnail(style.paths[0]) if style.seen else blank for style in across],
+        {
+            (down[row.content], across[row.style]): contact_sheet.thumbnail(row.output)
+            for row in shown
+        },
         content_labels=[path.stem for path in down],
         style_labels=["+".join(label.stem for label in style.labels) for style in across],
     )

@@ -16,7 +16,7 @@ import numpy as np
 from nst_jax import _checks, images, single_pass
 from nst_jax._types import Shape
 from nst_jax.app import arguments, controls
-from nst_jax.app.batch import results, rows
+from nst_jax.app.batch import manifests, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.app.batch.job import listing_of
 from nst_jax.app.outputs import (
@@ -83,8 +83,12 @@ class ChosenStyle:
         parts = [f"{one}:{share:g}" for one, share in zip(mixed, self.shares, strict=True)]
         if self.trained is not None:
             (path,) = self.paths
-            return str(path) if len(self.labels) == 1 else rows.SEPARATOR.join([str(path), *parts])
-        return rows.SEPARATOR.join(parts)
+            return (
+                str(path)
+                if len(self.labels) == 1
+                else manifests.SEPARATOR.join([str(path), *parts])
+            )
+        return manifests.SEPARATOR.join(parts)
 
 
 class Row(NamedTuple):
@@ -354,7 +358,9 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
         rows.expanded(contents, "content"), styles, zipped=chosen["pair"] == "zip"
     )
     drafts = [
-        rows.ManifestRow(number, path, tuple((label, None) for label in style.labels), typed=typed)
+        manifests.ManifestRow(
+            number, path, tuple((label, None) for label in style.labels), typed=typed
+        )
         for number, ((path, typed), style) in enumerate(pairs, 1)
     ]
     named = destinations(drafts, folder, chosen["suffix"] or "png", anywhere=False)
@@ -453,7 +459,7 @@ def _row(
 
 
 def _rows(
-    drafts: Sequence[rows.ManifestRow],
+    drafts: Sequence[manifests.ManifestRow],
     styles: Sequence[ChosenStyle],
     outputs: Sequence[Path],
     chosen: Mapping[str, Any],

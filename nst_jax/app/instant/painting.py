@@ -16,7 +16,7 @@ import numpy as np
 
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
-from nst_jax.app.batch import local, results
+from nst_jax.app.batch import results
 from nst_jax.app.controls import mask_of, numbers_of
 from nst_jax.app.instant.job import ChosenStyle, InstantJob, Row
 from nst_jax.app.standard_streams import source
@@ -129,7 +129,10 @@ class _Inputs:
             for path, seen in zip(style.paths, style.seen, strict=True)
         ]
         size = self._job.style_size
-        pictures = tuple(given_styles.resized_style(one.image, size) for one in read)
+        on_host = self._job.bucket is not None
+        pictures = tuple(
+            given_styles.resized_style(one.image, size, on_host=on_host) for one in read
+        )
         return _ReadStyle(
             given_styles.ParsedStyle(pictures, np.asarray(style.shares, np.float32)),
             tuple(one.image.shape[:2] for one in read),
@@ -245,7 +248,7 @@ def paint_rows(
             for row in group.rows:
                 content = contents[row.content]
                 if isinstance(content, Exception):
-                    yield row.record("failed", local.message_of(content))
+                    yield row.record("failed", results.message_of(content))
                 else:
                     readable.append((row, content))
             yield from _paint_together(readable, inputs, job, painter, group.filled)
@@ -279,7 +282,7 @@ def _paint_together(
         ]
     except Exception as error:
         if len(group) == 1:
-            yield group[0][0].record("failed", local.message_of(error))
+            yield group[0][0].record("failed", results.message_of(error))
             return
         for one in group:
             yield from _paint_together([one], inputs, job, painter)

@@ -255,18 +255,21 @@ _FOR_BATCHES = (
 _FOR_SWEEPS = (
     "auto, off: the picture's own shape, since all canvases of a sweep have this one shape"
 )
-_FOR_PICTURES = "auto, off: the picture's own shape, which for one picture takes the least time"
+_FOR_PICTURES = (
+    "auto: on a GPU or TPU, a square of the longer side of up to 1024 px, since compiling takes long "
+    "there; on a CPU, the picture's own shape. off: the picture's own shape"
+)
 
 
-def _bucket(words: str) -> Decorator:
+def _bucket(words: str, default: str = "off") -> Decorator:
     return memory(
         "--bucket",
         type=parsing.BucketSide(),
-        default="off",
+        default=default,
         metavar="auto|off|PIXELS",
         help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
         "pictures of all shapes up to this size share their compiled programs, with the same results; "
-        f"the rest of the square takes time. {words} (default: off)",
+        f"the rest of the square takes time. {words} (default: {default})",
     )
 
 
@@ -426,7 +429,7 @@ stylize = all_of(
     _run,
     _progress_files,
     _devices_of_picture,
-    _bucket(_FOR_PICTURES),
+    _bucket(_FOR_PICTURES, "auto"),
     _cluster,
     _network,
     _learning_rate(),
@@ -530,7 +533,7 @@ plan = all_of(
     _computing,
     _machine,
     _devices_planned,
-    _bucket(_FOR_PICTURES),
+    _bucket(_FOR_PICTURES, "auto"),
     _network,
     pool,
     _cache_of_rates,

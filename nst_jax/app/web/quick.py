@@ -5,6 +5,7 @@ page in a browser. A run is a painting by optimisation, which takes much longer 
 request is what `InstantPainter` needs to paint one picture.
 """
 
+import functools
 import shutil
 import tempfile
 import threading
@@ -17,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from nst_jax import images
-from nst_jax._types import Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import results
 from nst_jax.app.instant.painting import paint_rows, written_with
@@ -26,22 +26,29 @@ from nst_jax.app.web.limits import without_paths
 from nst_jax.app.web.settings import instant_job_of
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward import given_styles, style_names
-from nst_jax.feed_forward.arbitrary import VECTOR
-from nst_jax.feed_forward.instant_painter import InstantPainter, Request, chosen_precision
+from nst_jax.feed_forward.instant_painter import (
+    InstantPainter,
+    InstantPrograms,
+    chosen_precision,
+)
 from nst_jax.vgg.precision import Precision
 
 # Longer side in px of each picture in the row of 26 pictures that shows a photo in 26 styles.
 TILE = 144
 
 
-# When the server starts, it paints one picture with each of these options of the command `instant`, so
-# that their programs are compiled before a visitor comes. The first has no options, as the first
-# picture that a visitor sees. The second has a weaker style, for which the style vector of the photo is
-# computed as well. The third has a smaller size.
-FIRST_OPTIONS = ((), ("--strength", "0.5"), ("--size", "256"))
-# Shapes of the photos of most cameras, as (height, width). For photos of these shapes, the program that
-# paints is prepared as well.
-CAMERA_SHAPES = ((3000, 4000), (4000, 3000), (2000, 3000), (3000, 2000))
+# When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
+# size in px. So the programs are compiled before a visitor comes. They serve photos of all shapes,
+# since pictures lie in squares. The first line is the first picture that a visitor sees. The second has
+# a style that a network has learned, the third a smaller size.
+FIRST_PICTURES = (
+    ("chelsea.jpg", "starry_night.jpg", None),
+    ("chelsea.jpg", "mosaic", None),
+    ("chelsea.jpg", "starry_night.jpg", 256),
+)
+# (height, width) of a style picture that is too wide for the square of the others. Its style vector is
+# computed last, so that the program for the next larger square is compiled, too.
+WIDE_STYLE = (256, 512)
 # After the first of the pictures, the others wait until a visitor has got a picture, but at most for
 # so many seconds. A browser that opens with the server would otherwise wait for them.
 FIRST_VISIT_SECONDS = 10.0
@@ -70,7 +77,7 @@ class QuickPainter:
         """Make a painter; the networks are read when they are first needed."""
         self._painting = threading.Lock()
         self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
-        self._painters: dict[Precision, InstantPainter] = {}
+        self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
         self._visited = threading.Event()  # set when a visitor has got a picture, and by `close`
 
@@ -104,7 +111,7 @@ class QuickPainter:
                 raise Superseded
             begun = time.perf_counter()
             job = instant_job_of(words, folder)
-            painter = self._painter(job.precision)
+            painter = self._painter(job.precision, job.bucket)
             (painted,) = paint_rows(job, painter)
             if isinstance(painted, results.Record):
                 raise ValueError(without_paths(painted.error or "nothing was painted", folder))
@@ -134,11 +141,9 @@ class QuickPainter:
     def warm(self, folder_of_all: Path) -> None:
         """Paint sample pictures, so that networks and programs are ready for the first visitor.
 
-        The pictures are painted with `FIRST_OPTIONS`. A program is compiled for one size of pictures
-        only. So afterwards, a black photo of each of the `CAMERA_SHAPES` is painted, too. The
-        programs stay on disk, so that a later start of the server only reads them. If the sample
-        pictures cannot be painted or written, the error is ignored, and networks and programs are
-        prepared when first needed.
+        The pictures are `FIRST_PICTURES`. The programs stay on disk, so that a later start of the
+        server only reads them. If the sample pictures cannot be painted or written, the error is
+        ignored, and networks and programs are prepared when first needed.
 
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.
@@ -151,25 +156,23 @@ class QuickPainter:
             folder = Path(name)
             for path in samples:
                 shutil.copyfile(path, folder / path.name)
-            for number, options in enumerate(FIRST_OPTIONS):
+            for number, (photo, style, size) in enumerate(FIRST_PICTURES):
                 if number == 1:
                     self._visited.wait(FIRST_VISIT_SECONDS)
                 if self._closed:
                     return
-                files = [path.name for path in samples]
-                words = ["instant", *files, *options, "-o", settings.OUTPUT]
+                words = settings.instant_words(
+                    settings.Settings(photo=photo, styles=((style, 1.0),), size=size)
+                )
                 self._paint(words, folder, folder / settings.OUTPUT, lambda: True)
-            for shape in CAMERA_SHAPES:
-                if self._closed:
-                    return
-                self._prepare(shape)
+            if not self._closed:
+                self._prepare_wide_style()
 
-    def _prepare(self, shape: Shape) -> None:
-        """Paint a black photo of this shape, (height, width), at the size of instant pictures."""
+    def _prepare_wide_style(self) -> None:
+        """Compute the style vector of a black picture of the shape `WIDE_STYLE`."""
         with self._turn():
-            painter = self._painter(chosen_precision("auto"))
-            photo = np.zeros((*given_styles.content_rule(None).shape(*shape), 3), np.float32)
-            painter.paint([Request(photo, painter.arbitrary, np.zeros(VECTOR, np.float32))])
+            painter = self._painter(chosen_precision("auto"), TILE)
+            painter.vector(np.zeros((*WIDE_STYLE, 3), np.float32))
 
     def gallery(self, photo: Path, output: Path) -> None:
         """Write one picture that shows a photo in 26 styles, side by side.
@@ -181,8 +184,10 @@ class QuickPainter:
           output: the file to write.
         """
         with self._turn():
-            content = given_styles.resized_content(images.load(photo, argument="photo"), TILE)
-            painter = self._painter(chosen_precision("auto"))
+            content = given_styles.resized_content(
+                images.load(photo, argument="photo"), TILE, on_host=True
+            )
+            painter = self._painter(chosen_precision("auto"), TILE)
             requests = [
                 painter.request(content, given_styles.parsed_style("style", name, None, None))
                 for name in style_names.NAMES
@@ -190,9 +195,16 @@ class QuickPainter:
             row = np.concatenate([np.asarray(one) for one in painter.paint(requests)], axis=1)
             write_picture(output, row)
 
-    def _painter(self, precision: Precision) -> InstantPainter:
-        """Return the painter for a precision. The painter keeps its networks and programs in memory."""
-        if precision not in self._painters:
-            kept = programs.instant_kept_in(cache.programs_folder(), lambda line: None)
-            self._painters[precision] = InstantPainter(precision=precision, programs=kept)
-        return self._painters[precision]
+    def _painter(self, precision: Precision, bucket: int | None) -> InstantPainter:
+        """Return the painter for a precision and a bucket; it keeps its networks in memory."""
+        key = precision, bucket
+        if key not in self._painters:
+            self._painters[key] = InstantPainter(
+                precision=precision, programs=self._programs, bucket=bucket
+            )
+        return self._painters[key]
+
+    @functools.cached_property
+    def _programs(self) -> InstantPrograms:
+        """The compiled functions, which all painters share."""
+        return programs.instant_kept_in(cache.programs_folder(), lambda line: None)

@@ -22,6 +22,7 @@ from nst_jax.app.job import PictureJob
 from nst_jax.app.messages import PROGRAM, BadInput, usage_message
 from nst_jax.app.options import feed_forward, painting
 from nst_jax.app.stylize import stylize_job
+from nst_jax.app.warming import side_of_instant
 from nst_jax.app.web import limits
 from nst_jax.controls.finishing import COLORS
 from nst_jax.feed_forward import style_names
@@ -32,6 +33,10 @@ from nst_jax.recipes.strength import OWN
 # Name of the result on the command line that the page shows. It is fixed, since the page does not ask
 # the visitor for a name.
 OUTPUT = "picture.png"
+
+# Largest size in px at which instant pictures lie in a square. A larger square takes too much time, and
+# may not fit into memory, where the picture itself would be painted in strips.
+LARGEST_BUCKET = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,10 +258,13 @@ def instant_words(settings: Settings) -> list[str]:
     left out. If the styles are names of styles that the network has learned, the strength is left out
     as well, and so are colours that need the pixels of a style picture.
 
+    Up to `LARGEST_BUCKET`, pictures lie in a bucket, a square of their size, so that photos of all
+    shapes are painted by the same compiled programs.
+
     Example:
-      >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=256)
+      >>> one = Settings(photo="cat.jpg", styles=(("sea.jpg", 1.0),), strength=0.34, size=250)
       >>> command_line(instant_words(one))
-      'nst-jax instant cat.jpg sea.jpg --strength 0.4 --size 256 -o picture.png'
+      'nst-jax instant cat.jpg sea.jpg --strength 0.4 --size 250 --bucket 256 -o picture.png'
     """
     words = ["instant", settings.photo, *_style_words(settings)]
     strength = min(1.0, settings.strength / OWN)
@@ -264,12 +272,30 @@ def instant_words(settings: Settings) -> list[str]:
         words += ["--strength", f"{strength:g}"]
     if settings.size is not None:
         words += ["--size", str(settings.size)]
+    words += bucket_words(settings.size)
     colors = settings.colors
     if colors is not None and (colors in WITHOUT_PICTURE or not settings.is_named):
         words += ["--colors", colors]
     if settings.realism:
         words += ["--realism", f"{settings.realism:g}"]
     return [*words, *_protect_words(settings), "-o", OUTPUT]
+
+
+def bucket_words(size: int | None) -> list[str]:
+    """Return the words that put a picture of `instant` into a bucket; none for a large picture.
+
+    A bucket is a square at whose top left the picture lies, so that pictures of all shapes share
+    compiled programs.
+
+    Args:
+      size: the longer side of the picture in px; None is that of the recipe `default`.
+
+    Example:
+      >>> bucket_words(None), bucket_words(250), bucket_words(2000)
+      (['--bucket', '512'], ['--bucket', '256'], [])
+    """
+    side = side_of_instant(None if size is None else str(size))
+    return [] if side > LARGEST_BUCKET else ["--bucket", str(side)]
 
 
 def _protect_words(settings: Settings) -> list[str]:

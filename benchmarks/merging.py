@@ -1,0 +1,97 @@
+"""Records of `quality` to which ratings are added: the rows of other pairs and recipes stay.
+
+A row has a pair, a canvas and a crop; in it, each recipe has its figures. Rows may be rated at
+different times, if they are rated alike: by the same raters, at the same taps, with the same figures
+for the same pictures. The pictures may come from different machines, which their facts name.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from nst_jax.raters import RATERS
+
+Row = dict[str, Any]
+Key = tuple[tuple[str, ...], tuple[int, ...], str | None]
+
+ALIKE = 1e-3  # largest difference of two ratings of one picture, relative to 1 or to the larger one
+AFRESH = "rate all pictures again, without --add"
+
+
+def key_of(row: Row) -> Key:
+    """Return what no two rows of a record have in common: pair, canvas and crop."""
+    return tuple(row["pair"]), tuple(row["size"]), row.get("crop")
+
+
+def with_machines(record: Row) -> list[Row]:
+    """Return the rows of a record, in which each picture names its machine.
+
+    A picture that does not was painted on the machine of the record.
+    """
+    machine = {name: record[name] for name in ("device", "versions")}
+    return [
+        row | {"recipes": {name: machine | one for name, one in row["recipes"].items()}}
+        for row in record["rows"]
+    ]
+
+
+def check_same_taps(rows: Sequence[Row], taps: Sequence[str]) -> None:
+    """Refuse a record that was rated by other raters or at other taps.
+
+    Raises:
+      ValueError: with both, and the next move.
+    """
+    for row in rows:
+        if row.get("taps") != list(taps):
+            then = ", ".join(row.get("taps", ["taps that it does not name"]))
+            raise ValueError(
+                f"`add`: the record was rated at {then}, the "
+                f"pictures now at {', '.join(taps)}, which none of all the recipes reads; {AFRESH}"
+            )
+        for one in (
+            *row["anchors"].values(),
+            *(each["ratings"] for each in row["recipes"].values()),
+        ):
+            if list(one) != list(RATERS):
+                raise ValueError(
+                    f"`add`: the record has the raters {', '.join(one)}, not {', '.join(RATERS)}; "
+                    f"{AFRESH}"
+                )
+
+
+def check_same_anchors(old: Row, new: Row) -> None:
+    """Refuse rows of one key whose anchors are rated differently: raters, weights or pictures changed.
+
+    Raises:
+      ValueError: with the first rating that differs.
+    """
+    for name, ratings in new["anchors"].items():
+        for rater, value in ratings.items():
+            before = old["anchors"].get(name, {}).get(rater, math.nan)
+            if not abs(value - before) <= ALIKE * max(1, abs(value), abs(before)):
+                raise ValueError(
+                    f"`add`: {rater} of {name} of {':'.join(old['pair'])} is {value:.5g} now and "
+                    f"{before:.5g} in the record, so raters or pictures have changed; {AFRESH}"
+                )
+
+
+def checked_anchors(old: Sequence[Row], new: Sequence[Row]) -> bool:
+    """Compare the anchors of all keys that both have; return whether there was any.
+
+    Raises:
+      ValueError: if they differ.
+    """
+    by_key = {key_of(row): row for row in old}
+    both = [(by_key[key_of(row)], row) for row in new if key_of(row) in by_key]
+    for before, now in both:
+        check_same_anchors(before, now)
+    return bool(both)
+
+
+def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """Return the old rows with the new ones: figures of the same key and recipe are replaced."""
+    found = {key_of(row): row for row in old}
+    for row in new:
+        before = found.get(key_of(row), row)
+        found[key_of(row)] = row | {"recipes": before["recipes"] | row["recipes"]}
+    return list(found.values())

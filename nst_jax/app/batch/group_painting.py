@@ -1,0 +1,275 @@
+"""One group of a batch: its files read, its pictures painted together, and each of them written.
+
+A row is one picture of the batch. An `Entry` is a row whose input files were inspected, but not read
+yet. A `Group` has the entries that are painted together. A `Record` says how a row ended.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nst_jax import _files, images, provenance
+from nst_jax._types import Params
+from nst_jax.app.batch import groups, results
+from nst_jax.app.batch.groups import Entry, Group
+from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
+from nst_jax.app.batch.results import Record
+from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
+from nst_jax.app.progress import STALLED, BatchProgress, divergence
+from nst_jax.app.watch import PollingWatch
+from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
+from nst_jax.batch_members import members_of
+from nst_jax.batches import PaintedBatch, paint_batch
+from nst_jax.control_checks import notes_on_regions
+from nst_jax.controls.given import BatchControls
+from nst_jax.descent import intervals_of
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.starts import same_start
+from nst_jax.scaling import buckets
+from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
+from nst_jax.weights.params import WeightsInfo
+
+
+class Loaded(NamedTuple):
+    """A picture to paint, and what was read from its files: content, styles, and masks.
+
+    The masks are those of regions and of protected parts, which keep the content.
+    """
+
+    entry: Entry
+    content: images.Picture
+    styles: tuple[images.Picture, ...]
+    controls: ReadControls = ReadControls()
+
+
+class PaintedPicture(NamedTuple):
+    """A picture that has been painted but not written yet."""
+
+    loaded: Loaded
+    image: Any  # [h, w, 3] in [0, 1]
+    losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
+    # Number of updates after which losses that are not finite were found; None if all were finite.
+    broke_at: int | None
+    stalled: bool  # whether no update changed the losses of the picture
+    # Duration of painting the picture's group, divided by the number of pictures in the group.
+    seconds: float
+
+
+def plan_group(group: Group, job: BatchJob) -> Plan:
+    """Decide how the pictures of a group are painted together, so that they fit into memory.
+
+    This includes the size of tiles, and how many of the pictures are computed at once.
+    """
+    entries, scales = group.entries, group.scales
+    recipe = groups.joint_recipe(entries, group.varying)
+    options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
+    if group.arrays is not None:
+        return plan_bucket(recipe, scales, **options)
+    # If a style loss compares single feature vectors, its memory depends on the shapes of the styles of
+    # each picture. For all other losses, memory depends only on which shapes occur in the group.
+    if not recipe.terms.matched:
+        shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
+        scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
+    return plan_scales(recipe, scales, **options)
+
+
+def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
+    """Read the input files of a group's pictures, each file only once.
+
+    Returns:
+      A `Loaded` for each picture whose files could be read, and a `Record` with the status "failed" for
+      each other picture.
+    """
+    known: dict[Path, images.Picture] = {}
+    loaded, failed = [], []
+    for entry in group.entries:
+        try:
+            roles = ["content", *["style"] * len(entry.styles)]
+            for path, role in zip((entry.content, *entry.styles), roles, strict=True):
+                if path not in known:
+                    known[path] = images.read(path, argument=role)
+            content, *styles = (known[path] for path in (entry.content, *entry.styles))
+            for picture, glance in zip((content, *styles), entry.seen, strict=True):
+                _check_unchanged(picture, glance)
+            controls = ReadControls()
+            if entry.controls is not None:
+                controls = read_controls(entry.controls, styles)
+                for role, picture in controls.files.items():
+                    _check_unchanged(picture, entry.masked[role])
+        except (ValueError, OSError, MemoryError) as error:
+            failed.append(record_of(entry, "failed", results.message_of(error)))
+        else:
+            loaded.append(Loaded(entry, content, tuple(styles), controls))
+    return loaded, failed
+
+
+def _check_unchanged(picture: images.Picture, glance: images.Glance) -> None:
+    if picture.digest != glance.digest:
+        raise ValueError(f"{picture.name!r} changed since the batch was begun")
+
+
+def paint_group(
+    params: Params,
+    loaded: Sequence[Loaded],
+    group: Group,
+    job: BatchJob,
+    progress: BatchProgress,
+) -> tuple[list[PaintedPicture], list[Record]]:
+    """Paint a group of pictures together, or, if that fails, one by one, so that few of them fail.
+
+    Args:
+      params: the weights.
+      loaded: the pictures of the group whose files could be read.
+      group: the group.
+      job: the batch to which the group belongs, with its options.
+      progress: shows the progress of the batch; its current group must be this one.
+
+    Returns:
+      The painted pictures, and a `Record` of each picture that failed.
+    """
+    if not loaded:
+        return [], []
+    # A bucket is a larger array, shared by many sizes, in which a picture lies. `alone` is the group
+    # without buckets.
+    alone = group._replace(arrays=None)
+    by_cost = job.bucket == buckets.AUTO and group.arrays is not None
+    begun = time.perf_counter()
+    try:
+        # How to paint the group in the available memory is decided only now. Its pictures have been
+        # read, so the memory that they take no longer counts as available.
+        plan = plan_group(group._replace(entries=tuple(one.entry for one in loaded)), job)
+        found = _paint_together(params, loaded, plan, job, progress)
+    except Exception as error:
+        if len(loaded) == 1 and not by_cost:
+            return [], [record_of(loaded[0].entry, "failed", results.message_of(error))]
+        # The group may have failed for lack of memory. A picture takes the least memory if it is
+        # painted alone and in an array of its own size, not in a bucket (a larger array).
+        if by_cost:
+            progress.say(
+                f"note: a bucket failed; its pictures are painted alone: {results.message_of(error)}"
+            )
+        how = alone if by_cost else group
+        return _joined([paint_group(params, [one], how, job, progress) for one in loaded])
+    seconds = (time.perf_counter() - begun) / len(loaded)
+    canvases = []
+    for index, one in enumerate(loaded):
+        broke_at = found.broken.get(index)
+        losses = None if broke_at is not None else provenance.of_losses(found.losses[index])
+        stalled = index in found.stalled
+        canvases.append(
+            PaintedPicture(one, found.images[index], losses, broke_at, stalled, seconds)
+        )
+    return canvases, []
+
+
+def _joined(
+    parts: Sequence[tuple[list[PaintedPicture], list[Record]]],
+) -> tuple[list[PaintedPicture], list[Record]]:
+    return [c for some, _ in parts for c in some], [r for _, some in parts for r in some]
+
+
+def _paint_together(
+    params: Params, loaded: Sequence[Loaded], plan: Plan, job: BatchJob, progress: BatchProgress
+) -> PaintedBatch:
+    start = plan.recipe.pictures.start if job.init is None else job.init
+    start = same_start(start, job.seed)
+    contents, styles = _pictures(loaded)
+    # A picture with regions or protected parts is never grouped with others. So either there is only
+    # one picture here, or none of them has regions or protected parts.
+    controls = loaded[0].controls
+    opacity, style_opacity = _opacities(loaded, len(contents), len(styles), plan.recipe)
+    members = members_of(
+        contents,
+        styles,
+        plan.recipe,
+        init=start,
+        given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
+        on_host=plan.in_bucket,
+    )
+    for member in members:  # ValueError if a region is empty
+        notes_on_regions(member.prepared, plan.recipe)
+    return paint_batch(
+        params,
+        [(plan, members)],
+        init=start,
+        intervals=intervals_of(progress),
+        progress=progress.report,
+        watch=PollingWatch(),
+    )
+
+
+def _opacities(
+    loaded: Sequence[Loaded], contents: int, styles: int, recipe: Recipe
+) -> tuple[list[Any] | None, list[Any] | None]:
+    """Return a list of the opacities of the contents, and a list of the opacities of the styles.
+
+    None takes the place of a list if all its pictures are opaque. It takes the place of both lists if
+    the losses of the recipe cannot leave out transparent parts; these then count as white.
+
+    Args:
+      loaded: the pictures to paint, with what was read from their files.
+      contents: number of contents that `_pictures` returns.
+      styles: number of items in the list of styles that `_pictures` returns.
+      recipe: the recipe of the group.
+    """
+    if why_transparent_counts(recipe):
+        return None, None
+    of_contents = [one.content.alpha for one in loaded][:contents]
+    of_styles = [[style.alpha for style in one.styles] for one in loaded][:styles]
+    transparent = any(alpha is not None for some in of_styles for alpha in some)
+    return (
+        None if all(alpha is None for alpha in of_contents) else of_contents,
+        of_styles if transparent else None,
+    )
+
+
+def _pictures(loaded: Sequence[Loaded]) -> tuple[list[Any], list[Any]]:
+    """Return the list of contents and the list of styles, with an item for each picture to paint.
+
+    There are two exceptions. If all pictures have the same styles, the list of styles has a single
+    item. If not, but all have the same content, the list of contents has a single item. Then
+    `members_of` uses this item for all pictures, and its features are computed only once.
+    """
+    contents = [one.content.image for one in loaded]
+    styles = [[style.image for style in one.styles] for one in loaded]
+    if len({one.entry.styles for one in loaded}) == 1:
+        return contents, styles[:1]
+    if len({one.entry.content for one in loaded}) == 1:
+        return contents[:1], styles
+    return contents, styles
+
+
+def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record:
+    """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
+    entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
+    metadata = requested_settings(entry, job, weights)
+    metadata |= {
+        "device": provenance.device(),
+        "versions": provenance.versions(),
+        "steps_done": metadata["steps"] if broke_at is None else max(0, broke_at - 1),
+        "finished": broke_at is None and not canvas.stalled,
+    }
+    if canvas.losses is not None:
+        metadata["losses"] = canvas.losses
+    options: dict[str, Any] = {"metadata": metadata if job.metadata else None}
+    try:
+        options["alpha"] = resized_alpha(content.alpha, canvas.image)
+        options["dpi"] = dpi_of(entry.recipe.pictures.size, content.dpi)
+        _make_folder_of(entry.output)
+        overwrite = job.overwrite is not False
+        write_picture(entry.output, canvas.image, **options, overwrite=overwrite)
+    except (ValueError, OSError, MemoryError) as error:
+        instead = where_instead(entry.output, canvas.image, "the picture", **options)
+        return record_of(entry, "failed", f"{results.message_of(error)}{instead}")
+    status, why = ("done", None) if broke_at is None else ("diverged", divergence(broke_at))
+    status, why = ("stalled", STALLED) if canvas.stalled else (status, why)
+    seconds = round(canvas.seconds, 3)
+    return record_of(entry, status, why, seconds=seconds, losses=canvas.losses)
+
+
+def _make_folder_of(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"cannot write '{output}': {_files.reason_of(error)}") from error

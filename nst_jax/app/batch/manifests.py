@@ -1,0 +1,352 @@
+"""Manifests, tables of pictures to paint in CSV, JSONL or Parquet, and their rows.
+
+A row is one picture to paint. A manifest is a table of rows with the columns `content` and `style` and
+optionally `output`, `recipe`, `overrides`, `region`, `regions` and `protect`. Its rows are numbered
+from 1, not counting a header. Paths of contents, styles, masks and recipe files are relative to the
+manifest's folder, so that this folder can be moved as a whole; outputs are relative to the folder of
+the results. An override is a change KEY=VALUE of the recipe.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nst_jax import _checks, vgg
+from nst_jax.app import arguments, parsing
+from nst_jax.app.messages import with_file_named
+
+CONTENTS = "contents"  # name of the command-line argument that names pictures or a manifest
+
+REQUIRED = ("content", "style")
+OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect")
+
+COLUMNS = (*REQUIRED, *OPTIONAL)
+
+SEPARATOR = ";"  # separates the styles, overrides or regions in one cell of a manifest
+
+Cells = Mapping[str, Any]  # one row of a manifest: name of a column -> the cell
+
+
+class ManifestRow(NamedTuple):
+    """One picture to paint, from a manifest or the command line; its files have not been opened yet."""
+
+    number: int  # number of the row, from 1
+    content: Path
+    # Style files, which are blended, each with its weight (share) in the blend; None if none was given.
+    styles: tuple[parsing.StyleShare, ...]
+    location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
+    # Path of the result, relative to the folder of results; None means a name made from those of the
+    # content and the styles.
+    output: str | None = None
+    recipe: str | None = None  # a name or a file; None is the recipe of the command line
+    overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
+    regions: tuple[parsing.RegionFiles, ...] = ()
+    # Paths of two pictures in which each colour marks a region, one for the content and one for the
+    # style; or empty. Each region of the content is painted in the style of the region that has the
+    # same colour in the other picture.
+    region_maps: tuple[Path, ...] = ()
+    protect: parsing.ProtectFile | None = None
+    # Whether content and style were typed on the command line one by one, rather than found in a
+    # folder, by a glob or in a manifest. If a typed file cannot be used, its name was probably
+    # mistyped, and the batch does not start.
+    typed: bool = False
+    # For each layer of the network that has a style picture of its own: the name of the layer, and the
+    # path of the picture. (In this package, a layer whose activations are read is called a tap.)
+    tap_files: tuple[tuple[str, Path], ...] = ()
+
+    @property
+    def style_files(self) -> tuple[Path, ...]:
+        """All style files: those that are blended, then those given to single layers."""
+        return (*(path for path, _ in self.styles), *(path for _, path in self.tap_files))
+
+    @property
+    def controls(self) -> dict[str, Any]:
+        """The values of `stylize`'s options for regions and a protected part, by the options' names."""
+        return {
+            "regions": self.regions,
+            "region_maps": self.region_maps,
+            "protect": self.protect,
+        }
+
+
+@contextmanager
+def naming_row(row: ManifestRow) -> Iterator[None]:
+    """Context manager: if its block raises an error, name the manifest and the row in the message.
+
+    A TypeError or ValueError about a row of a manifest becomes a ValueError. If the row is not from a
+    manifest, the error is unchanged.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if not row.location:
+            raise
+        message = with_file_named(str(error), row.recipe)
+        raise ValueError(f"`{CONTENTS}`: {row.location}: {message}") from None
+
+
+# --- Files ----------------------------------------------------------------------------------------
+
+
+def is_manifest(path: Path) -> bool:
+    """Return whether a path names a manifest, which is a table of pictures to paint.
+
+    It does if its suffix is .csv, .jsonl or .parquet, and it is not a folder.
+    """
+    return path.suffix.lower() in READERS and not path.is_dir()
+
+
+def read_manifest(path: Path) -> list[ManifestRow]:
+    """Read the rows of a manifest, which is a table of pictures to paint.
+
+    Args:
+      path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
+        A cell of the column `style` has FILE or FILE:SHARE. Several styles, which are blended, are
+        separated by semicolons, or are a list in JSONL and Parquet; LAYER=FILE among them is the style
+        of one layer. The column `region` has one region, written as after `--region`, or several, which
+        are separated by semicolons or are a list. The column `regions` has two colour-coded maps, as
+        after `--regions`, and `protect` is written as after `--protect`. The column `overrides` has
+        KEY=VALUE, as after `--set`. Several overrides are separated by semicolons, are a list, or are
+        an object of keys and values.
+
+    Returns:
+      The rows, in the order of the file.
+
+    Raises:
+      ValueError: if the file is missing, damaged, unreadable or without rows; if pyarrow is needed but
+        missing; if a column is missing, unknown or given twice; or if the cell of a content or a style
+        is empty, or another cell cannot be used. An error about a cell names the row.
+    """
+    try:
+        rows = [_row(number, cells, path) for number, cells in READERS[path.suffix.lower()](path)]
+    except FileNotFoundError:
+        raise _refused(path, "there is no such file; check the path") from None
+    except UnicodeDecodeError:
+        raise _refused(path, "is not UTF-8 text") from None
+    except OSError as error:
+        raise _refused(path, f"cannot be read: {error.strerror or error}") from None
+    if not rows:
+        raise _refused(path, "has no rows")
+    return rows
+
+
+def _refused(path: Path, reason: str) -> ValueError:
+    return ValueError(f"`{CONTENTS}`: '{path}': {' '.join(reason.split())}")
+
+
+def _location(number: int, path: Path) -> str:
+    return f"row {number} of '{path}'"
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Cells]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            _check_columns(header, path)
+            # Empty lines are not rows, and are not counted.
+            for number, cells in enumerate(filter(None, reader), 1):
+                if len(cells) > len(header):
+                    raise _refused(
+                        path,
+                        f"row {number} has {len(cells)} cells for {len(header)} columns; put quotes "
+                        "around a cell with a comma in it",
+                    )
+                yield number, dict(zip(header, cells, strict=False))
+        except csv.Error as error:
+            raise _refused(path, f"is not CSV near line {reader.line_num}: {error}") from None
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Cells]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(filter(str.strip, file), 1):
+            try:
+                cells = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise _refused(path, f"row {number} is not JSON: {error}") from None
+            if not isinstance(cells, dict):
+                raise _refused(
+                    path, f"row {number} is not an object such as {{'content': 'a.jpg'}}"
+                )
+            _check_columns([*cells], path, f"row {number} ")
+            yield number, cells
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Cells]]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise _refused(
+            path, "reading Parquet needs pyarrow; install it by `pip install 'nst-jax[parquet]'`"
+        ) from None
+    try:
+        with parquet.ParquetFile(path) as file:
+            _check_columns(file.schema_arrow.names, path)
+            number = 0
+            for batch in file.iter_batches():
+                for cells in batch.to_pylist():
+                    number += 1
+                    yield number, cells
+    except ArrowException as error:
+        raise _refused(path, f"is not Parquet: {error}") from None
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[int, Cells]]]] = {
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+}
+
+
+def _check_columns(names: Sequence[str], path: Path, where: str = "") -> None:
+    for name in names:
+        if name not in COLUMNS:
+            near = _checks.nearest_name(name, COLUMNS)
+            hint = f"did you mean {near!r}?" if near else f"the columns are {', '.join(COLUMNS)}"
+            raise _refused(path, f"{where}has an unknown column {name!r}; {hint}")
+        if names.count(name) > 1:
+            raise _refused(path, f"has the column {name!r} twice")
+    for name in REQUIRED:
+        if name not in names:
+            raise _refused(
+                path, f"{where}has no column {name!r}; a manifest needs {' and '.join(REQUIRED)}"
+            )
+
+
+# --- Cells ----------------------------------------------------------------------------------------
+
+
+def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
+    folder = path.parent
+    try:
+        recipe = _text("recipe", cells.get("recipe"))
+        if recipe is not None and arguments.recipe_file(recipe) is not None:
+            recipe = os.path.join(folder, recipe)
+        content = _text("content", cells.get("content"))
+        styles, tap_files = _styles(cells.get("style"), folder)
+        for name, value in (("content", content), ("style", styles)):
+            if not value:
+                raise ValueError(f"has no {name}")
+        return ManifestRow(
+            number=number,
+            content=folder / str(content),
+            styles=styles,
+            tap_files=tap_files,
+            location=_location(number, path),
+            output=_text("output", cells.get("output")),
+            recipe=recipe,
+            overrides=tuple(_overrides(cells.get("overrides"))),
+            regions=_regions(cells.get("region"), folder),
+            region_maps=_region_maps(cells.get("regions"), folder),
+            protect=_protect(cells.get("protect"), folder),
+        )
+    except ValueError as error:
+        raise ValueError(f"`{CONTENTS}`: {_location(number, path)}: {error}") from None
+
+
+def _text(name: str, value: Any) -> str | None:
+    """Return the text of a manifest's cell, or None if the cell is empty.
+
+    Args:
+      name: name of the cell's column, for error messages.
+      value: the cell, as it was read.
+    """
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"`{name}`: expected text, got {value!r}")
+    if value and "\0" in value:
+        raise ValueError(f"`{name}`: contains a zero byte, which file names cannot contain")
+    try:
+        os.fsencode(value or "")
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"`{name}`: {value!r} has half a character: one of two \\u codes is missing"
+        ) from None
+    return (value or "").strip() or None
+
+
+def _styles(
+    value: Any, folder: Path
+) -> tuple[tuple[parsing.StyleShare, ...], tuple[tuple[str, Path], ...]]:
+    """Return the styles in a cell with their shares, and pairs of a layer and its style's path.
+
+    Args:
+      value: the cell; LAYER=FILE in it is the style of a single layer.
+      folder: the manifest's folder, to which paths are relative.
+    """
+    if isinstance(value, list):
+        words = [_text("style", part) for part in value]
+    else:
+        text = _text("style", value) or ""
+        # If the whole text names a file, its semicolons are part of the name and separate nothing.
+        whole = file_exists(folder / text) or SEPARATOR not in text
+        words = [text] if whole else [part.strip() for part in text.split(SEPARATOR)]
+    styles, files = [], {}
+    for word in filter(None, words):
+        layer, equals, file = word.partition("=")
+        if equals and _is_layer(layer) and not file_exists(folder / word):
+            files[vgg.resolve_tap(layer)] = folder / file
+        else:
+            styles.append(parsing.parse_style(word, folder))
+    return tuple(styles), tuple(files.items())
+
+
+def _is_layer(name: str) -> bool:
+    try:
+        vgg.resolve_tap(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _regions(value: Any, folder: Path) -> tuple[parsing.RegionFiles, ...]:
+    parts = value if isinstance(value, list) else (_text("region", value) or "").split(SEPARATOR)
+    words = [_text("region", part) for part in parts]
+    try:
+        return tuple(parsing.parse_region(word, folder) for word in words if word)
+    except ValueError as error:
+        raise ValueError(f"`region`: {error}") from None
+
+
+def _region_maps(value: Any, folder: Path) -> tuple[Path, ...]:
+    parts = value if isinstance(value, list) else (_text("regions", value) or "").split(SEPARATOR)
+    words = [word for word in (_text("regions", part) for part in parts) if word]
+    if len(words) not in (0, 2):
+        raise ValueError(
+            f"`regions`: expected two colour-coded pictures, MAP{SEPARATOR}STYLE_MAP, got {value!r}; "
+            "regions with masks of their own are in the column 'region'"
+        )
+    return tuple(folder / word for word in words)
+
+
+def _protect(value: Any, folder: Path) -> parsing.ProtectFile | None:
+    text = _text("protect", value)
+    return None if text is None else parsing.parse_protect(text, folder)
+
+
+def _overrides(value: Any) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        return [f"{key}={_typed(item)}" for key, item in value.items() if item is not None]
+    if isinstance(value, list):
+        # pyarrow returns a Parquet map as a list of pairs.
+        if all(isinstance(part, tuple) for part in value):
+            return _overrides(dict(value))
+        return [word for word in (_text("overrides", part) for part in value) if word]
+    text = _text("overrides", value) or ""
+    return [part.strip() for part in text.split(SEPARATOR) if part.strip()]
+
+
+def _typed(value: Any) -> str:
+    """Return a JSON value as text, as a user would type the value after `--set KEY=`."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def file_exists(path: Path) -> bool:
+    """Return whether there is a file or folder of this name; not if no file can have the name."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # `path` is not a possible file name
+        return False

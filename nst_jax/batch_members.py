@@ -1,0 +1,412 @@
+"""The members of a batch: which content is painted in which styles, checked and resized."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from nst_jax import _checks, prepare, recipes
+from nst_jax._types import Shape
+from nst_jax.control_checks import check_controls
+from nst_jax.controls import finishing
+from nst_jax.controls.given import BatchControls, Given
+from nst_jax.controls.regions import controls_of
+from nst_jax.painting import warn_of_enlarged
+from nst_jax.recipes.recipe import Recipe
+
+
+class Member(NamedTuple):
+    """One picture of a batch."""
+
+    place: int  # index of the picture in the batch, and so in the result
+    # Index of its content in the batch's list of contents. Members with the same index share the
+    # features of the content.
+    content: int
+    # Index of its style picture, or of its list of blended style pictures. Members with the same index
+    # share the statistics of these pictures. If the recipe gives styles the colours of the content, one
+    # style becomes a different picture for each content, and gets a different index for each.
+    style: int
+    prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
+    key: Array  # random key, used if the first canvas has noise
+
+
+def members_of(
+    contents: Any,
+    styles: Any,
+    recipe: Recipe,
+    *,
+    init: Any = None,
+    key: Array | None = None,
+    given: BatchControls | None = None,
+    style_scale: Sequence[tuple[float, ...]] | None = None,
+    on_host: bool = False,
+) -> list[Member]:
+    """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
+
+    Args:
+      contents: as in `stylize_many`.
+      styles: as in `stylize_many`, with the pictures of `tap_styles` appended to each entry.
+      recipe: the recipe of all pictures, with the options of the call and already checked.
+      init: as in `stylize_many`; it is only checked here, and used when the batch is painted.
+      key: as in `stylize_many`.
+      given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
+        if none of these is given.
+      style_scale: for each picture the factors of its styles' sizes, positive numbers: one, or one for
+        each style. Of n entries, picture number i gets entry number i mod n. None: the recipe's.
+      on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
+
+    Returns:
+      The members of the batch, in the order of the pictures.
+
+    Raises:
+      TypeError: if an argument is of the wrong type.
+      ValueError: if an argument cannot be used, or the numbers of contents, styles and recipe values do
+        not fit together.
+    """
+    _checks.start_or_image("init", init)
+    _checks.random_key("key", key)
+    contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
+    given = BatchControls() if given is None else given
+    key = jax.random.key(0) if key is None else key
+    several = given.lengths() | ({} if style_scale is None else {"style_scale": len(style_scale)})
+    count = _count(contents, styles, recipe, several)
+    pairs = [
+        Pair(index % len(contents), index % len(styles), _of_picture(style_scale, index))
+        for index in range(count)
+    ]
+    sides = [[image.shape[:2] for image in blended] for blended in styles]
+    controls = [
+        given.checked(index, contents[pair.content].shape[:2], sides[pair.style])
+        for index, pair in enumerate(pairs)
+    ]
+    for one in controls:
+        check_controls(one, recipe)
+    resize = prepare.resized_without_compiling if on_host else prepare.resized
+    resized = _resized(contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize)
+    prepared = _recolored(resized, pairs, controls, recipe, on_host)
+    # A style that gets the colours of its content becomes a different picture for each content, and so
+    # does a style in another size. Each of these pictures needs an index of its own (`Member.style`),
+    # since `BatchCanvas` computes the statistics of styles with the same index only once.
+    recolors = finishing.recolors(recipe.pictures.colors)
+    versions = [(pair.content if recolors else None, pair.style_scale) for pair in pairs]
+    numbers = {version: number for number, version in enumerate(dict.fromkeys(versions))}
+    return [
+        Member(
+            index,
+            pair.content,
+            numbers[version] * len(styles) + pair.style,
+            prepared[index],
+            jax.random.fold_in(key, index),
+        )
+        for index, (pair, version) in enumerate(zip(pairs, versions, strict=True))
+    ]
+
+
+class Pair(NamedTuple):
+    """A content and the styles in which it is painted.
+
+    Pictures of a batch whose pairs are equal share the arrays of the resized content and styles.
+    """
+
+    content: int  # index in the list of contents
+    style: int  # index in the list of styles, whose entries are single styles or blends
+    # Factors by which the sizes of these styles are multiplied; None means those of the recipe.
+    style_scale: tuple[float, ...] | None = None
+
+
+def _of_picture(
+    style_scale: Sequence[tuple[float, ...]] | None, index: int
+) -> tuple[float, ...] | None:
+    """Return the factors of the sizes of one picture's styles; None means those of the recipe.
+
+    `style_scale` is the argument of `members_of`, and `index` the number of the picture.
+    """
+    return None if style_scale is None else style_scale[index % len(style_scale)]
+
+
+def _with_style_scale(recipe: Recipe, factors: tuple[float, ...] | None) -> Recipe:
+    """Return the recipe with `factors` for the sizes of its styles; with None, unchanged."""
+    return recipe if factors is None else recipe.replace(pictures__style_scale=factors)
+
+
+def _recolored(
+    resized: Mapping[Pair, prepare.Prepared],
+    pairs: Sequence[Pair],
+    given: Sequence[Given | None],
+    recipe: Recipe,
+    on_host: bool,
+) -> list[prepare.Prepared]:
+    """Return the prepared arrays of each picture of the batch, recoloured if the recipe says so.
+
+    Pictures with the same content and styles share one recoloured copy. A picture with regions or
+    transparent parts gets its own copy, since these decide which pixels' colours are compared, and they
+    may differ from picture to picture.
+
+    Args:
+      resized: content and styles of each `Pair` as prepared arrays, resized but not recoloured.
+      pairs: the key in `resized` of each picture of the batch.
+      given: the checked regions, protected and transparent parts of each picture; None: it has none.
+      recipe: the recipe of all pictures.
+      on_host: whether no program is to be compiled for the sizes of the pictures.
+    """
+    known: dict[Pair, prepare.Prepared] = {}
+    found = []
+    for pair, own in zip(pairs, given, strict=True):
+        content, styles, scales, _, region_styles, _ = resized[pair]
+        controls = own and controls_of(
+            own, scales[-1].shape, scales[-1].style_shapes, on_host=on_host
+        )
+        parts = own is not None and (
+            own.opacity is not None or bool(own.style_opacities) or bool(own.regions)
+        )
+        if pair in known and not parts:
+            found.append(known[pair]._replace(controls=controls))
+            continue
+        one = prepare.prepared_of(
+            content,
+            styles,
+            scales,
+            recipe,
+            region_styles=region_styles,
+            controls=controls,
+            on_host=on_host,
+        )
+        if not parts:
+            known[pair] = one
+        found.append(one)
+    return found
+
+
+def _resized(
+    contents: list[np.ndarray],
+    styles: list[list[np.ndarray]],
+    pairs: Iterable[Pair],
+    given: Given | None,
+    recipe: Recipe,
+    resize: Callable[[np.ndarray, Shape, Recipe], Any],
+) -> dict[Pair, prepare.Prepared]:
+    """Resize contents and styles to their final sizes; return the prepared arrays of each pair.
+
+    The sizes of all pairs are checked before the first picture is resized. A picture that several pairs
+    need in the same size is resized once.
+
+    Args:
+      contents: pictures [h, w, 3].
+      styles: lists of pictures [h', w', 3]. The pictures of a list are blended; a single style is a
+        list of one picture.
+      pairs: the pairs of the batch, each once.
+      given: the checked regions, protected and transparent parts; None: there are none. The regions'
+        styles are the same for all pictures of a batch, so those of one picture are enough.
+      recipe: the recipe whose size rules apply.
+      resize: the function that resizes a picture to a (height, width) with the recipe's filter.
+    """
+    others = [] if given is None else [region.style for region in given.regions]
+    sides = [[image.shape[:2] for image in blended] for blended in styles]
+    scales = {
+        pair: prepare.scales_of(
+            contents[pair.content].shape[:2],
+            sides[pair.style],
+            _with_style_scale(recipe, pair.style_scale),
+            region_styles=[image.shape[:2] for image in others],
+            protected=given is not None and given.protect is not None,
+        )
+        for pair in pairs
+    }
+    canvas_shapes = {pair.content: found[-1].shape for pair, found in scales.items()}
+    # The recipe's size rule may derive the size of a style from that of its content, so one style can
+    # have several sizes.
+    style_shapes = {
+        pair: found[-1].style_shapes[: len(sides[pair.style])] for pair, found in scales.items()
+    }
+    resized_contents = {i: resize(contents[i], shape, recipe) for i, shape in canvas_shapes.items()}
+    resized_styles = {
+        (style, shapes): tuple(
+            resize(*one, recipe) for one in zip(styles[style], shapes, strict=True)
+        )
+        for style, shapes in dict.fromkeys(
+            (pair.style, found) for pair, found in style_shapes.items()
+        )
+    }
+    of_regions = {
+        pair: found[-1].style_shapes[len(sides[pair.style]) :] for pair, found in scales.items()
+    }
+    region_styles = {
+        shapes: tuple(resize(*pair, recipe) for pair in zip(others, shapes, strict=True))
+        for shapes in dict.fromkeys(of_regions.values())
+    }
+    return {
+        pair: prepare.Prepared(
+            resized_contents[pair.content],
+            resized_styles[pair.style, style_shapes[pair]],
+            found,
+            photo=resized_contents[pair.content],
+            region_styles=region_styles[of_regions[pair]],
+        )
+        for pair, found in scales.items()
+    }
+
+
+# --- The arguments --------------------------------------------------------------------------------
+
+
+# A number of a recipe may be an array [n], with one value for each picture of a batch, if the path of
+# its attributes, such as "terms.style_weight", begins with one of these.
+SWEPT = ("terms.", "descent.optimizer.", "descent.last_learning_rate", "pictures.realism")
+
+
+def _count(
+    contents: list[np.ndarray],
+    styles: list[list[np.ndarray]],
+    recipe: Recipe,
+    several: Mapping[str, int],
+) -> int:
+    """Return the number of pictures of a batch.
+
+    It is the length that all lists and arrays with more than one item have, and 1 if every list or
+    array has a single item.
+
+    Args:
+      contents: the content pictures.
+      styles: the entries of the styles, each a list of pictures that are blended.
+      recipe: the recipe, in which a number may be an array with an item for each picture.
+      several: name -> number of items, for the controls (masks, weights, amounts) that are given as
+        lists or arrays with an item for each picture.
+
+    Raises:
+      ValueError: if two lists or arrays have different numbers of items, both more than one; or if a
+        number of the recipe is an array and may not be one.
+    """
+    sizes = {"contents": len(contents), "styles": len(styles), **several}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
+        if np.ndim(leaf) == 0:
+            continue
+        name = jax.tree_util.keystr(path).lstrip(".")
+        if np.ndim(leaf) > 1 or not name.startswith(SWEPT):
+            raise ValueError(
+                f"`recipe`: `{name}` may not be an array of shape {list(np.shape(leaf))}; "
+                "a sweep is an array [n] in `terms` or `descent.optimizer`, or of learning rates, "
+                "or `realism`"
+            )
+        sizes[f"recipe.{name}"] = len(leaf)
+    counts = {size for size in sizes.values() if size != 1}
+    if len(counts) > 1:
+        listed = ", ".join(f"{size} {name}" for name, size in sizes.items())
+        raise ValueError(
+            f"`stylize_many`: {listed} do not fit together; give n of each, or one for all"
+        )
+    return counts.pop() if counts else 1
+
+
+def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:
+    """Check each entry of the argument `styles`, and return it as a list of images.
+
+    A list of one image is a single style, a longer list is a blend.
+    """
+    found = lists_of_styles(styles)
+    for index, blended in enumerate(found):
+        try:
+            recipes.check_styles(recipe.terms, len(blended), argument=f"styles[{index}]")
+        except ValueError as error:
+            hint = "; a blend is a list within the list, `[[a, b]]`" if len(blended) == 1 else ""
+            raise ValueError(f"{error}{hint}") from error
+    return found
+
+
+def lists_of_styles(styles: Any) -> list[list[np.ndarray]]:
+    """Check the images in the argument `styles`, and return each of its entries as a list of images.
+
+    The number of images in each list is not checked here; `_blends` does that.
+    """
+    if isinstance(styles, (list, tuple)) and any(isinstance(s, (list, tuple)) for s in styles):
+        return [
+            _checks.one_or_several(f"styles[{index}]", entry) for index, entry in enumerate(styles)
+        ]
+    return [[image] for image in _checks.images("styles", styles)]
+
+
+def with_tap_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
+    """Return the argument `styles` with `pictures` (those of `tap_styles`) appended to each entry."""
+    if not pictures:
+        return styles
+    return [[*blended, *pictures] for blended in lists_of_styles(styles)]
+
+
+def each_style_scale(
+    given: Any, styles: Sequence[Sequence[np.ndarray]], tap_styles: Any, regions: Any
+) -> tuple[Any, list[tuple[float, ...]] | None]:
+    """Decide whether the argument `style_scale` holds for all pictures or has a value for each picture.
+
+    Return (`given`, None) if it holds for all pictures; else (None, the factors of each picture).
+
+    Args:
+      given: the argument `style_scale`, not None.
+      styles: the styles of each picture, as `lists_of_styles` returned them. The first entry, with
+        `tap_styles` and `regions`, says how many factors a picture may have.
+      tap_styles: the argument of this name.
+      regions: the argument of this name.
+
+    Raises:
+      TypeError: if the factors of a picture are no numbers.
+      ValueError: if a factor is out of range, or there are none for a picture.
+    """
+    _checks.not_traced("style_scale", given)
+    is_list = isinstance(given, (list, tuple))
+    if not (is_list or np.ndim(given)) or len(given) == 0:
+        return given, None
+    if is_list and not any(np.ndim(one) for one in given):
+        # If `tap_styles` or `regions` is of another type, it is not counted here. The checks of these
+        # two arguments refuse it later.
+        others = (tap_styles, Mapping), (regions, (list, tuple))
+        more = sum(len(value) for value, kind in others if isinstance(value, kind))
+        if len(given) in (1, len(styles[0]) + more):
+            return given, None
+    for index, one in enumerate(given):
+        if np.ndim(one) > 1 or np.size(one) == 0:
+            raise ValueError(
+                f"`style_scale[{index}]`: expected a number, or one for each style of the picture, got "
+                f"an array of shape {list(np.shape(one))}"
+            )
+    each = [tuple(np.atleast_1d(np.asarray(one)).tolist()) for one in given]
+    for factors in dict.fromkeys(each):
+        for factor in factors:
+            _checks.number(f"style_scale[{each.index(factors)}]", factor, above=0)
+    return None, each
+
+
+# --- Enlarged styles ------------------------------------------------------------------------------
+
+
+def warn_of_enlarged_styles(
+    styles: Any,
+    members: Sequence[Member],
+    recipe: Recipe,
+    style_scale: Sequence[tuple[float, ...]] | None,
+) -> None:
+    """Warn of styles that `style_scale` enlarges, so that they have more pixels than before resizing.
+
+    If pictures have the same style in different sizes, there is one warning, for the largest size. The
+    last argument is as in `members_of`.
+    """
+    if recipe.pictures.style_scale is None and style_scale is None:
+        return
+    largest: dict[int, Member] = {}
+    for member in members:
+        known = largest.setdefault(member.style, member)
+        if _style_sides(member) > _style_sides(known):
+            largest[member.style] = member
+    blends = _blends(styles, recipe)
+    for index, member in largest.items():
+        # `index` is that of an entry of `styles`, unless styles get the colours of their contents or
+        # have several sizes. Then `members_of` adds a multiple of the number of entries to it, so the
+        # remainder of the division by the number of entries is the index of the entry.
+        originals = [style.shape[:2] for style in blends[index % len(blends)]]
+        shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
+        scaled = _with_style_scale(recipe, _of_picture(style_scale, member.place))
+        warn_of_enlarged(originals, shapes, scaled, stacklevel=3)
+
+
+def _style_sides(member: Member) -> int:
+    """Return the sum of the longer sides of a picture's styles at the final scale, in px."""
+    return sum(max(shape) for shape in member.prepared.scales[-1].style_shapes)

@@ -1,0 +1,76 @@
+"""A plan as a caller gives it: checked against the other arguments and against the pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nst_jax import _checks, prepare, recipes
+from nst_jax.recipes.changes import checked_tap_pictures, with_tap_styles
+from nst_jax.scaling import sharding
+from nst_jax.scaling.plan import Plan
+
+# Arguments of `paint` that must not be given together with a plan, since the plan contains them.
+OPTIONS = (
+    "recipe", "size", "style_size", "steps", "precision", "tile", "style_scale", "colors", "realism",
+    "strength", "devices",
+)  # fmt: skip
+
+
+def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
+    """Refuse a `plan` of another type, and arguments that the plan already contains.
+
+    Args:
+      plan: the caller's argument.
+      options: the caller's values of the arguments in `OPTIONS`, in the same order.
+
+    Raises:
+      TypeError: if `plan` is not a `Plan`.
+      ValueError: if an argument of `OPTIONS` was given as well; the message names it.
+    """
+    _checks.instance("plan", plan, Plan, "`nst_jax.plan(content, style)` makes one")
+    for name, value in zip(OPTIONS, options, strict=True):
+        if value is not (recipes.DEFAULT if name == "recipe" else None):
+            raise ValueError(f"`{name}`: `plan` contains it; give it to `nst_jax.plan` instead")
+
+
+def check_plan_of_one(plan: Plan) -> None:
+    """Refuse a plan that was made for `stylize_many`."""
+    if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
+        raise ValueError(
+            f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "
+            "call `nst_jax.stylize_many`"
+        )
+
+
+def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> list[np.ndarray]:
+    """Return the checked pictures of the argument `tap_styles` that was given together with a plan.
+
+    Raises:
+      ValueError: if the plan was made for other taps.
+    """
+    if not tap_styles:
+        return []
+    recipe, pictures = with_tap_styles(plan.recipe, tap_styles)
+    if recipe.terms.tap_styles != plan.recipe.terms.tap_styles:
+        planned = ", ".join(plan.recipe.terms.tap_styles) or "none"
+        raise ValueError(
+            f"`tap_styles`: are for {', '.join(recipe.terms.tap_styles)}, and `plan` was made with "
+            f"those for {planned}; give `nst_jax.plan` the same"
+        )
+    return checked_tap_pictures(pictures, recipe)
+
+
+def check_plan_fits(plan: Plan, scales: Sequence[prepare.Scale]) -> None:
+    """Refuse a plan that was made for pictures of other sizes.
+
+    Raises:
+      ValueError: if any size or number of updates differs; the message names both sizes of the canvas.
+    """
+    if plan.real_scales == tuple(scales):
+        return
+    (height, width), (h, w) = plan.real_scales[-1].shape, scales[-1].shape
+    raise ValueError(
+        f"`plan`: was made for a canvas of {width}x{height} px, but these pictures need {w}x{h} px, or "
+        "other styles, scales, regions or protection; make a plan for these"
+    )

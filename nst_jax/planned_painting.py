@@ -1,0 +1,233 @@
+"""`Painting`: the run of one picture by a plan, with snapshots and checkpoints, begun or resumed."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NoReturn
+
+import jax
+from jaxtyping import Array
+
+from nst_jax import _checks, checkpoints, prepare, provenance
+from nst_jax._types import Checkpoint, Params, Shape, Snapshot
+from nst_jax.canvas import PROGRAMS, Begin, Programs, SingleCanvas, joined
+from nst_jax.control_checks import check_controls, notes_on_regions
+from nst_jax.controls.given import Given
+from nst_jax.descent import Position, descend, intervals_of
+from nst_jax.given_plans import check_plan_fits
+from nst_jax.measuring import Watch
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import capacity, sharding
+from nst_jax.scaling.bands import distribute, without_padding
+from nst_jax.scaling.plan import Plan
+
+
+class Painting(Iterator[Snapshot]):
+    """An iterator over the snapshots of a run; it can return a checkpoint at the latest snapshot."""
+
+    def __init__(
+        self,
+        positions: Iterator[Position],
+        canvas: SingleCanvas,
+        identify: Callable[[], dict[str, Any]],
+        left_out: Sequence[str] = (),
+    ) -> None:
+        # warnings of regions in which no pixel of some feature map lies
+        self.left_out = tuple(left_out)
+        self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
+        # A function that returns everything that the results of the run depend on, for checkpoints.
+        # Its return value is cached, since it needs hashes of all pictures and weights.
+        self._identify = functools.cache(identify)
+        self._position = Position()
+
+    @property
+    def scales(self) -> tuple[prepare.Scale, ...]:
+        """The scales (resolutions) of the run, coarse to fine."""
+        return self._canvas.plan.real_scales
+
+    def __next__(self) -> Snapshot:
+        self._position, snapshot = next(self._snapshots)
+        return snapshot
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a run cannot be pickled; send its `checkpoint()`, from which `paint(..., resume=...)` "
+            "continues"
+        )
+
+    def finish(self) -> Snapshot:
+        """Paint to the end and return the last snapshot.
+
+        Returns:
+          A `Snapshot` whose `history` has the losses of the first canvas and of the canvas after each
+          update, arrays [updates + 1]. If the run was resumed from a checkpoint, the losses before it
+          are included.
+
+        Raises:
+          ValueError: if all snapshots have already been yielded.
+
+        Example:
+          >>> import nst_jax as nst
+          >>> params = nst.load_params()
+          >>> content, style = nst.images.sample("chelsea"), nst.images.sample("starry_night")
+          >>> last = nst.paint(params, content, style, size=48, steps=5).finish()
+          >>> last.history.total.shape, sorted(last.history.style_layers)[0]
+          ((6,), 'relu1_1')
+        """
+        last = None
+        for last in self:  # noqa: B007
+            pass
+        if last is None:
+            raise ValueError("`finish`: the run has ended; call `paint` again")
+        return last._replace(history=joined(self._position.history))
+
+    def checkpoint(self, *, copy: bool = True) -> Checkpoint:
+        """Return the state of the run at the latest snapshot, from which `paint` can resume.
+
+        Args:
+          copy: whether the arrays are copied. If False, they may be buffers of the run, which are valid
+            only until the next snapshot is requested.
+
+        Returns:
+          A checkpoint, which `paint` takes as `resume` and `nst_jax.checkpoints.save` writes.
+
+        Raises:
+          ValueError: if no snapshot has been requested yet.
+        """
+        scale, step, state, pieces = self._position
+        if state is None:
+            raise ValueError("`checkpoint`: the run has not begun; ask for a snapshot first")
+        plan = self._canvas.plan
+        leaves = sharding.to_host(checkpoints.named_leaves(state), plan.mesh, copy=copy)
+        return Checkpoint(
+            step=step,
+            scale=scale,
+            arrays=without_padding(leaves, plan.bands(scale)),
+            history=joined(pieces),
+            facts=self._identify(),
+            scales=provenance.of_scales(plan.scales),
+            device=provenance.device(),
+        )
+
+
+def _snapshots(
+    positions: Iterator[Position], canvas: SingleCanvas
+) -> Iterator[tuple[Position, Snapshot]]:
+    """Yield pairs at intervals: how far the run has come (a `Position`), and the snapshot there.
+
+    Raises:
+      OutOfMemory: if the device runs out of memory.
+    """
+    plan, before = canvas.plan, 0
+    tile = plan.recipe.network.tile
+    with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
+        for position in positions:
+            yield position, canvas.snapshot(position, position.history[before:])
+            before = len(position.history)
+
+
+def paint_planned(
+    params: Params,
+    content: Any,
+    style: Any,
+    plan: Plan,
+    *,
+    init: Any,
+    key: Array | None,
+    every: int | Iterable[int],
+    resume: Checkpoint | None = None,
+    programs: Programs | None = None,
+    begin: Begin | None = None,
+    watch: Watch | None = None,
+    given: Given | None = None,
+    style_originals: Sequence[Shape] | None = None,
+) -> Painting:
+    """Paint as `paint` does, with a given plan.
+
+    Args:
+      params: weights from `nst_jax.load_params`.
+      content: the content picture, [h, w, 3].
+      style: the style picture, [h', w', 3], or a list of several.
+      plan: the plan of this run.
+      init: the first canvas, as in `paint`; None means the recipe's.
+      key: a JAX random key, for first canvases with noise.
+      every: number of updates between two snapshots, or an iterable of such numbers.
+      resume: the checkpoint from which the run resumes, or None.
+      programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
+      begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
+        given, the targets and programs of the next scale are made while the current scale is painted,
+        if both scales fit into memory. With None, they are made when the next scale begins.
+      watch: an object that waits while the targets are computed, to show progress or to end the run by
+        an exception; with None, the run waits without either.
+      given: regions, protected and transparent parts, from `controls.given.checked_controls`.
+      style_originals: (height, width) of each style for which the plan was made, if a style is given at
+        its final size already; see `originals` of `prepare.prepare_pictures`.
+
+    Returns:
+      The iterator that `paint` returns.
+    """
+    intervals = check_run_arguments(plan.recipe, init, key, every, resume)
+    check_controls(given, plan.recipe)
+    prepared = prepare.prepare_pictures(
+        content, style, plan.recipe, given, on_host=plan.in_bucket, originals=style_originals
+    )
+    check_plan_fits(plan, prepared.scales)
+    left_out = notes_on_regions(prepared, plan.recipe)
+    key = jax.random.key(0) if key is None else key
+    canvas = SingleCanvas(params, plan, prepared, init, key, programs or PROGRAMS, watch)
+    if begin is not None and resume is None:
+        canvas.begin_first(begin)
+    identify = partial(_identity, params, content, style, plan, init, key, given)
+    position = None if resume is None else _position_of(resume, identify(), canvas)
+    ahead = None if begin is None else partial(canvas.begin_next, begin)
+    positions = descend(canvas, plan.scales, intervals, position=position, ahead=ahead)
+    return Painting(positions, canvas, identify, left_out)
+
+
+def check_run_arguments(
+    recipe: Recipe, init: Any, key: Any, every: Any, resume: Checkpoint | None = None
+) -> Iterator[int]:
+    """Refuse arguments that `paint` cannot use; return the intervals that `every` stands for."""
+    _checks.single(recipe)
+    _checks.start_or_image("init", init)
+    _checks.random_key("key", key)
+    return intervals_of(every, done=0 if resume is None else resume.step)
+
+
+# --- Resuming -------------------------------------------------------------------------------------
+
+
+def _identity(
+    params: Params,
+    content: Any,
+    style: Any,
+    plan: Plan,
+    init: Any,
+    key: Array,
+    given: Given | None,
+) -> dict[str, Any]:
+    """Return what the results of a run depend on, to compare it with the `facts` of a checkpoint."""
+    styles = _checks.one_or_several("style", style)
+    names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
+    pictures = {
+        "content": _checks.image("content", content),
+        **dict(zip(names, styles, strict=True)),
+    }
+    controls = {} if given is None else given.facts()
+    facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
+    if plan.in_bucket:
+        # The results also depend on the size of the array (bucket) in which the canvas lies: with
+        # another size, sums are added up in another order, and the last bits differ. The size at the
+        # final scale is enough: the sizes at all other scales follow from it.
+        height, width = plan.scales[-1].shape
+        facts["bucket"] = f"{width}x{height} px"
+    return facts
+
+
+def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:
+    """Return how far the run of a checkpoint had come; refuse a checkpoint of another run."""
+    plan = canvas.plan
+    checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.scales))
+    state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))
+    state = distribute(state, plan.bands(checkpoint.scale))
+    return Position(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))
