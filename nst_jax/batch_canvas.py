@@ -3,6 +3,7 @@
 The updates are those of a single picture, mapped over the pictures by `jax.vmap`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -12,17 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from nst_jax import correspondence, optimize, prepare, recipes
+from nst_jax import correspondence, measuring, optimize, prepare, recipes
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import Image, Losses, Params, Resized, Shape, State, Targets
 from nst_jax.batch_members import Member
+from nst_jax.canvas import Begin
 from nst_jax.descent import Rest, has_stalled, rest_of
 from nst_jax.feed_forward import instant_painter
 from nst_jax.images import on_host
 from nst_jax.images.resizing import finest_detail
 from nst_jax.losses import MatchingLoss
-from nst_jax.measuring import Measuring, Watch
+from nst_jax.measuring import Measuring, MeasuringPrograms, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding, tiles
@@ -38,6 +40,17 @@ Axes: TypeAlias = tuple[int | None, ...]
 
 # The (height, width) of each canvas, for canvases that lie at the top left of larger arrays.
 RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
+
+
+class BatchPrograms(NamedTuple):
+    """The compiled functions of a batch; the command line replaces some by programs cached on disk.
+
+    `measuring` has the functions that compute targets. The others are `run_many` and `match_many`.
+    """
+
+    measuring: MeasuringPrograms
+    run: Callable[..., Any]
+    match: Callable[..., Any]
 
 
 class BatchWeights(NamedTuple):
@@ -72,8 +85,10 @@ class BatchCanvas:
         members: list[Member],
         init: Any,
         watch: Watch | None = None,
+        programs: BatchPrograms | None = None,
     ) -> None:
         self.plan, self._weights, self._init = plan, weights, init
+        self._programs = PROGRAMS if programs is None else programs
         self._watch = Watch() if watch is None else watch
         self._count = len(members)
         # All devices must get the same number of members (pictures), so the last member is repeated as
@@ -113,7 +128,8 @@ class BatchCanvas:
         """
         mesh, bands = band_mesh(self.plan.mesh), self.plan.bands(scale)
         recipe, params = self._at(scale, self._measuring_recipe), self._weights.measuring
-        pieces = Measuring(params, recipe, bands, watch=self._watch)
+        programs = self._programs.measuring
+        pieces = Measuring(params, recipe, bands, programs=programs, watch=self._watch)
         if self._members[0].prepared.controls is not None:
             return self._measure_controlled(scale, pieces)
         contents: dict[int, Any] = {}
@@ -294,42 +310,19 @@ class BatchCanvas:
         )
 
     def start(self, scale: int, measured: Targets, before: Handover | None) -> State:
-        mesh, bands, exact = self.plan.mesh, self.plan.bands(scale), None
-        shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
-        if before is None:
-            image, exact = self._starts()
-            if not self.plan.in_bucket:
-                image = _enlarge(image, shape, descent.enlarge, False)
-            self._image = image
-        elif self.plan.in_bucket:
-            self._image = self._enlarged_in_bucket(scale, before.image)
-        else:
-            self._image = _enlarge(before.image, shape, descent.enlarge, descent.clip)
-            if descent.content_detail and scale < len(self._shapes) - 1:
-                self._image = self._image + jax.vmap(finest_detail)(self._contents(scale))
-        split = sharding.split(self._image, mesh)
-        recipe = self._at(scale)
-        state = _init_many(split, recipe, bands, axes=_axes_of(recipe), mesh=mesh)
+        self._image, exact = self._images_of_start(scale, before)
+        state = self._unmatched(scale, self._image, before)
+        shape, recipe = self.plan.scales[scale].shape, self._at(scale)
         if correspondence.number_of_matches(shape, recipe) is not None:
-            state = _match_many(
+            state = self._programs.match(
                 self._weights.loop,
                 state,
                 measured,
-                sharding.split(self._contents(scale), mesh),
+                sharding.split(self._contents(scale), self.plan.mesh),
                 recipe,
                 first=scale == 0,
                 axes=_axes_of(recipe),
-                mesh=mesh,
-            )
-        if before is not None and before.opt_state is not None:
-            state = _take_over_many(
-                state,
-                before.opt_state,
-                recipe,
-                bands,
-                self.plan.bands(scale - 1),
-                axes=_axes_of(recipe),
-                mesh=mesh,
+                mesh=self.plan.mesh,
             )
         if exact is None:
             return state
@@ -337,8 +330,101 @@ class BatchCanvas:
         # replace the canvases that were converted from images, since the conversion has rounded these.
         # Each field of the state gets a separate copy: the state's buffers are donated to the compiled
         # loop, and no buffer can be donated twice.
+        bands, mesh = self.plan.bands(scale), self.plan.mesh
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
-        return state._replace(**{name: _distributed(exact, bands, mesh) for name in names})
+        copies: dict[str, Any] = {name: _distributed(exact, bands, mesh) for name in names}
+        return state._replace(**copies)
+
+    def _images_of_start(
+        self, scale: int, before: Handover | None
+    ) -> tuple[Image, np.ndarray | None]:
+        """Return the images [members, h, w, 3] from which a scale starts, and their exact canvases.
+
+        The exact canvases are those of `_starts`. They are None for all scales but the first.
+
+        Args:
+          scale: index of the scale.
+          before: what the scale before passes on; None for the first scale.
+        """
+        shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
+        if before is None:
+            image, exact = self._starts()
+            if not self.plan.in_bucket:
+                image = _enlarge(image, shape, descent.enlarge, False)
+            return image, exact
+        if self.plan.in_bucket:
+            return self._enlarged_in_bucket(scale, before.image), None
+        image = _enlarge(before.image, shape, descent.enlarge, descent.clip)
+        if descent.content_detail and scale < len(self._shapes) - 1:
+            image = image + jax.vmap(finest_detail)(self._contents(scale))
+        return image, None
+
+    def _unmatched(self, scale: int, image: Image, before: Handover | None) -> State:
+        """Return the states with which a scale starts, without the matches of a `MatchingLoss`.
+
+        Args:
+          scale: index of the scale.
+          image: the images from which it starts, [members, h, w, 3].
+          before: what the scale before passes on; None for the first scale.
+        """
+        mesh, bands, recipe = self.plan.mesh, self.plan.bands(scale), self._at(scale)
+        axes = _axes_of(recipe)
+        state = _init_many(sharding.split(image, mesh), recipe, bands, axes=axes, mesh=mesh)
+        if before is None or before.opt_state is None:
+            return state
+        coarse = self.plan.bands(scale - 1)
+        return _take_over_many(state, before.opt_state, recipe, bands, coarse, axes=axes, mesh=mesh)
+
+    def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
+        """Begin to make the targets and programs of the next scale, while the current one is painted.
+
+        Args:
+          begin: a function that starts the work, possibly in another thread; see `Begin`.
+          scale: index of the scale that is being painted.
+          state: the current state at this scale.
+
+        Returns:
+          A function that waits until targets and programs are made, and returns the result of
+          `measure` at the next scale.
+          If there is no next scale, or memory cannot hold both scales at once, nothing is begun and the
+          result is None.
+        """
+        if not self.plan.fits_beside_next(scale):
+            return None
+        recipe, bands = self._at(scale), self.plan.bands(scale)
+        image = _picture_many(state, recipe, bands, axes=_axes_of(recipe), clipped=False)
+        # The optimiser's state is copied, since the loop donates its buffers to further updates while
+        # the other thread still reads it.
+        before = optimize.hand_over(image, state, recipe)
+        before = before._replace(opt_state=jax.tree.map(jnp.array, before.opt_state))
+        return begin(partial(self._compile_ahead, scale + 1, before))
+
+    def _compile_ahead(self, scale: int, before: Handover) -> Targets:
+        """Compute the targets of a scale, and compile its programs, before the scale begins.
+
+        The programs are compiled by calling them, with a loop of 0 steps.
+
+        Args:
+          scale: index of the scale to prepare.
+          before: images and optimisers' states that the scale before passes on. That scale is not
+            finished yet, but compiling needs only the shapes and types of these arrays.
+
+        Returns:
+          The result of `measure` at the scale.
+        """
+        measured, recipe = self.measure(scale), self._at(scale)
+        image, _ = self._images_of_start(scale, before)
+        state = self._unmatched(scale, image, before)
+        count = correspondence.number_of_matches(self.plan.scales[scale].shape, recipe)
+        if count is not None:
+            # Zeros take the place of the matches: to search for matches takes long, and those of an
+            # unfinished canvas would be of no use.
+            state = state._replace(matches=jnp.zeros((len(self._members), count), jnp.int32))
+        state, _ = self._run(scale, state, measured, 0)
+        bands, axes = self.plan.bands(scale), _axes_of(recipe)
+        last = scale == len(self.plan.scales) - 1
+        _picture_many(state, recipe, bands, axes=axes, clipped=last)
+        return measured
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
         """Resize the images of the previous scale, and return them at the top left of larger arrays.
@@ -403,20 +489,23 @@ class BatchCanvas:
         return jnp.stack(images), np.stack(canvases) if canvases else None
 
     def run(self, scale: int, state: State, measured: Targets, steps: int) -> tuple[State, None]:
+        state, losses = self._run(scale, state, measured, steps)
+        totals = sharding.to_host(losses.total, self.plan.mesh)
+        self._totals.append(totals[:, :steps].copy())
+        return state, None
+
+    def _run(self, scale: int, state: State, measured: Targets, steps: int) -> tuple[State, Losses]:
         recipe = self._at(scale)
-        state, losses = _run_many(
+        return self._programs.run(
             self._weights.loop,
             state,
             measured,
             recipe,
             steps,
-            self.plan.bands(scale),
+            bands=self.plan.bands(scale),
             axes=_axes_of(recipe),
             mesh=self.plan.mesh,
         )
-        totals = sharding.to_host(losses.total, self.plan.mesh)
-        self._totals.append(totals[:, :steps].copy())
-        return state, None
 
     def stalled(self) -> list[bool]:
         """Return for each picture, after its last update, whether the updates had no effect on it.
@@ -605,8 +694,7 @@ def _take_over_many(
     return sharding.vmap_over_devices(take_over, mesh, in_axes)(state, opt_state, recipe)
 
 
-@partial(Jitted, static_argnames=("first", "axes", "mesh"))
-def _match_many(
+def match_many(
     params: Params,
     state: State,
     targets: Targets,
@@ -617,27 +705,63 @@ def _match_many(
     axes: Axes,
     mesh: AnyMesh | None,
 ) -> State:
+    """Find the matches of all canvases of a chunk, as `optimize.match` does for one canvas.
+
+    Args:
+      params: the weights, with the forms of their kernels.
+      state: the states of all canvases, along a first axis.
+      targets: the targets of all canvases, along a first axis.
+      contents: the contents at the size of the canvases, [canvases, h, w, 3].
+      recipe: the recipe, with its numbers as arrays.
+      first: whether these are the first matches of the run.
+      axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
+      mesh: the devices that share the batch; None: the default device.
+
+    Returns:
+      The states with their matches.
+    """
     match = partial(optimize.match, first=first)
     in_axes = (None, 0, 0, 0, _tree(axes, recipe))
     mapped = sharding.vmap_over_devices(match, mesh, in_axes)
     return mapped(params, state, targets, contents, recipe)
 
 
-@partial(Jitted, static_argnames=("axes", "mesh"), donate_argnames="state")
-def _run_many(
+def run_many(
     params: Params,
     state: State,
     targets: Targets,
     recipe: Recipe,
     steps: Int[Array, ""] | int,
-    bands: Bands | None,
     *,
+    bands: Bands | None = None,
     axes: Axes,
     mesh: AnyMesh | None,
 ) -> tuple[State, Losses]:
+    """Do `steps` updates of all canvases of a chunk, as `optimize.run` does them for one canvas.
+
+    Args:
+      params: the weights, with the forms of their kernels.
+      state: the states of all canvases, along a first axis.
+      targets: the targets of all canvases, along a first axis.
+      recipe: the recipe, with its numbers as arrays.
+      steps: number of updates, at most `optimize.CAPACITY`.
+      bands: the bands, if several devices share each canvas.
+      axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
+      mesh: the devices that share the batch; None: the default device.
+
+    Returns:
+      The states after the updates, and the losses of each, [canvases, CAPACITY].
+    """
     in_axes = (None, 0, 0, _tree(axes, recipe), None)
     run = sharding.vmap_over_devices(partial(optimize.run, bands=bands), mesh, in_axes)
     return run(params, state, targets, recipe, steps)
+
+
+PROGRAMS = BatchPrograms(
+    measuring=measuring.PROGRAMS,
+    run=Jitted(run_many, static_argnames=("axes", "mesh"), donate_argnames="state"),
+    match=Jitted(match_many, static_argnames=("first", "axes", "mesh")),
+)
 
 
 @partial(Jitted, static_argnames=("axes", "clipped"))

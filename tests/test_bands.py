@@ -204,14 +204,14 @@ def test_many_pictures_over_both_mesh_axes():
 recipe = small.shallow(steps=3)
 contents = [one[:19] for one in contents]
 texts = []
-run = batch_canvas._run_many
+run = batch_canvas.PROGRAMS.run
 
 def spied(*args, **options):
     texts.append(run.lower(*args, **options).compile().as_text())
     return run(*args, **options)
 
 one = nst.stylize_many(params, contents, style, recipe=recipe, size="64x38")
-batch_canvas._run_many = spied
+batch_canvas.PROGRAMS = batch_canvas.PROGRAMS._replace(run=spied)
 many = nst.stylize_many(params, contents, style, recipe=recipe, size="64x38", devices="all", bands=2)
 assert many.shape == one.shape == (5, 38, 64, 3)
 np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)

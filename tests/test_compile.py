@@ -44,7 +44,7 @@ def test_what_the_user_has_set_is_left_alone(monkeypatch):
     [
         *measuring.PROGRAMS,
         canvas.PROGRAMS.run,
-        batch_canvas._run_many,
+        batch_canvas.PROGRAMS.run,
     ],
 )
 def test_the_programs_with_convolutions_are_compiled_with_options(program):

@@ -13,10 +13,22 @@ import pytest
 from jax import export
 
 import nst_jax as nst
-from nst_jax import losses, measuring, optimizers, planned_painting, prepare, recipes, targets
+from nst_jax import (
+    batch_canvas,
+    batch_members,
+    descent,
+    losses,
+    measuring,
+    optimizers,
+    planned_painting,
+    prepare,
+    recipes,
+    targets,
+)
 from nst_jax.app import cache, programs
 from nst_jax.app.timing import CompileClock
 from nst_jax.controls.color import luminance
+from nst_jax.controls.given import BatchControls
 from nst_jax.scaling import bands, capacity
 from tests import small
 
@@ -105,6 +117,44 @@ def test_a_second_start_traces_nothing_and_gives_the_same_bits(
     assert len(traced) == 1 and files(tmp_path) == whole
     assert_same(first, plain)
     assert_same(second, plain)
+
+
+def painted_many(params, contents, style, recipe, begin=None, **how):
+    """Return the results of pictures that are painted together, as `BatchCanvas` paints a chunk."""
+    members = batch_members.members_of(
+        contents, [[style]], recipe, init=None, given=BatchControls(), on_host=False
+    )
+    plan = nst.plan(contents[0], style, recipe=recipe, pictures=len(contents), chunk=len(contents))
+    weights = batch_canvas.BatchWeights.of(params, plan)
+    chunk = batch_canvas.BatchCanvas(weights, plan, members, None, **how)
+    ahead = None if begin is None else functools.partial(chunk.begin_next, begin)
+    positions = list(descent.descend(chunk, plan.scales, descent.intervals_of(2), ahead=ahead))
+    return chunk.results(positions[-1].state)
+
+
+def test_a_second_start_of_a_batch_traces_nothing_and_gives_the_same_bits(
+    params, content, style, tmp_path, monkeypatch
+):
+    """The kept programs of a second start are found though tracing anything would now fail."""
+    contents = [content, content[::-1]]
+    plain = painted_many(params, contents, style, COARSE_TO_FINE)
+    first = painted_many(
+        params, contents, style, COARSE_TO_FINE, programs=programs.batch_kept_in(tmp_path)
+    )
+    whole = files(tmp_path)
+    names = sorted(name.split("-")[0] for name in whole)
+    assert names == sorted(["measure_content", "run_many", "sum_style"] * 2)  # two scales
+    second = programs.batch_kept_in(tmp_path)
+
+    def refuse(*arguments, **named):
+        raise AssertionError("a program was traced again")
+
+    monkeypatch.setattr(programs.Kept, "_exported", refuse)
+    again = painted_many(params, contents, style, COARSE_TO_FINE, programs=second)
+    assert files(tmp_path) == whole
+    for found in (first, again):
+        assert_same(found[0], plain[0])
+        assert_same(found[1], plain[1])
 
 
 @pytest.fixture
@@ -265,6 +315,55 @@ def test_what_is_begun_ahead_compiles_all_that_the_next_scale_needs(
     assert compilations() == between[-1]
     assert len(between) == 1
     assert_same(ahead, shots(params, content, style, recipe))
+
+
+def test_what_a_batch_begins_ahead_compiles_all_that_its_next_scale_needs(
+    params, content, style, compilations
+):
+    recipe, between = coarse_to_fine("preact1_2"), []
+
+    def begin(work):
+        def result():
+            made = work()
+            between.append(compilations())
+            return made
+
+        return result
+
+    def last_updates(*arguments):
+        # What is made of the results at the end, after all updates, is compiled in its turn.
+        between.append(compilations())
+        return results(*arguments)
+
+    results = batch_canvas.BatchCanvas.results
+    contents = [content, content[::-1]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batch_canvas.BatchCanvas, "results", last_updates)
+        ahead = painted_many(params, contents, style, recipe, begin=begin)
+    assert len(between) == 2 and between[0] == between[1]
+    plain = painted_many(params, contents, style, recipe)
+    assert_same(ahead[0], plain[0])
+    assert_same(ahead[1], plain[1])
+
+
+def test_a_batch_begins_nothing_ahead_where_memory_does_not_hold_both(
+    params, content, style, monkeypatch
+):
+    recipe = replace(COARSE_TO_FINE, network=replace(COARSE_TO_FINE.network, tile=0))
+    scales = prepare.scales_up_to(content.shape[:2], [style.shape[:2]], recipe)
+    both = sum(capacity.footprint_at(recipe, one, "cpu", pictures=2).total for one in scales)
+    both = round(both * capacity.MARGIN)
+    for there, times in ((both - 9, 0), (both + 9, 1)):
+        monkeypatch.setattr(capacity, "available", lambda device=None, there=there: there)
+        begun: list = []
+        painted_many(
+            params,
+            [content, content[::-1]],
+            style,
+            recipe,
+            begin=lambda w, begun=begun: begun.append(w) or w,
+        )
+        assert len(begun) == times
 
 
 def test_nothing_is_begun_ahead_where_memory_does_not_hold_both(

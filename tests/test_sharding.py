@@ -54,14 +54,14 @@ def test_a_batch_over_devices_is_the_batch_and_its_step_does_not_talk():
     simulated("""
 recipe = small.shallow(steps=3)
 texts = []
-run = batch_canvas._run_many
+run = batch_canvas.PROGRAMS.run
 
 def spied(*args, **options):
     texts.append(run.lower(*args, **options).compile().as_text())
     return run(*args, **options)
 
 one = nst.stylize_many(params, contents, style, recipe=recipe)
-batch_canvas._run_many = spied
+batch_canvas.PROGRAMS = batch_canvas.PROGRAMS._replace(run=spied)
 many = nst.stylize_many(params, contents, style, recipe=recipe, devices="all")
 assert many.shape == one.shape == (5, 24, 32, 3)
 np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)

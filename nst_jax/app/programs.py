@@ -31,7 +31,7 @@ import optax
 from jax import export, lax
 
 import nst_jax
-from nst_jax import _compile, canvas, dreaming, optimize
+from nst_jax import _compile, batch_canvas, canvas, dreaming, optimize
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
 from nst_jax.app.cache import without
@@ -84,6 +84,20 @@ def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs
     run = Kept(optimize.run, place, say=say, donated=1)
     match = Kept(optimize.match, place, static=("first",), say=say)
     return canvas.PROGRAMS._replace(measuring=measuring, run=run, match=match)
+
+
+def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_canvas.BatchPrograms:
+    """Return the functions that `batch` and `sweep` compile, with traced programs stored on disk.
+
+    The arguments are those of `kept_in`, which does the same for runs of `stylize`.
+    """
+    if place is None or not _sources():
+        return batch_canvas.PROGRAMS
+    return batch_canvas.PROGRAMS._replace(
+        measuring=kept_in(place, say).measuring,
+        run=Kept(batch_canvas.run_many, place, static=("axes", "mesh"), say=say, donated=1),
+        match=Kept(batch_canvas.match_many, place, static=("first", "axes", "mesh"), say=say),
+    )
 
 
 def instant_kept_in(

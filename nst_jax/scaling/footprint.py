@@ -277,10 +277,10 @@ def _work(
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
     in the backward pass. Winograd convolution computes patches of 4 x 4 results from windows of 6 x 6
     pixels. It makes several buffers one after the other, two of which exist at a time; see
-    `winograd.convolve`. For every pixel that the patches cover, a buffer has 6/4 elements per channel
-    if it is transformed along one axis only, and 36/16 if along both axes; the buffer of the products
-    has 36/16, too. A CPU convolves in float32 even if the activations have fewer bits; only the factors
-    of Winograd's products then have fewer bits as well.
+    `winograd.convolve`. For every pixel that the patches of a strip cover, a buffer has 6/4 elements
+    per channel if it is transformed along one axis only, and 36/16 if along both axes; the buffer of
+    the products has 36/16, too. A CPU convolves in float32 even if the activations have fewer bits;
+    only the factors of Winograd's products then have fewer bits as well.
 
     Args:
       layer: the layer of the convolution.
@@ -302,8 +302,9 @@ def _work(
     widened = 0 if each == FLOAT32 else layer.positions * (into + out) * FLOAT32
     if direct or not layer.winograd:
         return layer.positions * into * each + widened
+    rows, count = winograd.strips(1, layer.height, layer.width)
     tile, window = winograd.PATCH, winograd.WINDOW
-    covered = -(-layer.height // tile) * -(-layer.width // tile) * tile**2
+    covered = rows * -(-layer.width // tile) * tile
     half, whole = window / tile, (window / tile) ** 2
     factors = whole * into * each
     pairs = (
@@ -311,7 +312,8 @@ def _work(
         factors + whole * out * FLOAT32,
         (half + whole) * out * FLOAT32,
     )
-    return int(covered * max(pairs)) + widened
+    # If there are several strips, only a strip is widened, and the input is read where it lies.
+    return int(covered * max(pairs)) + (widened if count == 1 else 0)
 
 
 def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:

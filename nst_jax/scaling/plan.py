@@ -216,7 +216,8 @@ class Plan:
         """Return whether a scale (resolution) and the next one fit into memory at the same time.
 
         If so, the next scale can be compiled while this one is painted. The result is False for the
-        last scale. For other scales, it is True if the available memory is not known.
+        last scale. For other scales, it is True if the available memory is not known. The memory of all
+        pictures that are painted at once is counted.
 
         Args:
           scale: index of the scale that is painted.
@@ -224,8 +225,11 @@ class Plan:
         pair = self.scales[scale : scale + 2]
         if len(pair) < 2 or self.available is None:
             return len(pair) == 2
+        together = chunk_size.pictures_per_memory(self.chunk, self.mesh, self.platform)
         both = [
-            footprint_at(self.recipe, one, self.platform, devices=self.devices).total
+            footprint_at(
+                self.recipe, one, self.platform, pictures=together, devices=self.devices
+            ).total
             for one in pair
         ]
         return sum(both) * MARGIN <= self.available
