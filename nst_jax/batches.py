@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from nst_jax import _checks, optimize, recipes
 from nst_jax._types import Image, Losses, Params, State
-from nst_jax.batch_canvas import BatchCanvas, BatchWeights
+from nst_jax.batch_canvas import BatchCanvas, BatchPrograms, BatchWeights
 from nst_jax.batch_members import (
     Member,
     each_style_scale,
@@ -34,6 +34,7 @@ from nst_jax.batch_plans import (
     plan_in_buckets,
     plan_members,
 )
+from nst_jax.canvas import Begin
 from nst_jax.control_checks import RegionLeftOut, notes_on_regions
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import Rest, descend, intervals_of, remedy_at_rest
@@ -349,6 +350,8 @@ def paint_batch(
     intervals: Iterator[int],
     progress: Progress | None = None,
     watch: Watch | None = None,
+    programs: BatchPrograms | None = None,
+    begin: Begin | None = None,
 ) -> PaintedBatch:
     """Paint the pictures of a batch, which are divided into groups with one plan for each.
 
@@ -362,6 +365,9 @@ def paint_batch(
       progress: as in `stylize_many`.
       watch: waits until arrays are computed, and may end the run by an exception; with None, the run
         just waits.
+      programs: the compiled functions of the run; default: `batch_canvas.PROGRAMS`.
+      begin: a function that starts work, such as compiling for the next scale, in another thread; see
+        `canvas.Begin`. With None, all work is done in this thread.
 
     Returns:
       The results of all pictures.
@@ -379,12 +385,12 @@ def paint_batch(
         weights = BatchWeights.of(params, plan)  # made here, so that all chunks share these arrays
         for first in range(0, len(members), plan.chunk):
             chunk = members[first : first + plan.chunk]
-            canvas = BatchCanvas(weights, plan, chunk, init, watch)
+            canvas = BatchCanvas(weights, plan, chunk, init, watch, programs)
             report = None if progress is None else partial(_report, progress, watch, done, total)
             with capacity.explaining_out_of_memory(
                 plan.footprint, plan.recipe.network.tile, plan.available
             ):
-                found = _painted_chunk(canvas, intervals, report)
+                found = _painted_chunk(canvas, intervals, report, begin)
             done += plan.updates + 1
             stalled, rests = canvas.stalled(), canvas.rests()
             for member, image, measured, broke_at, stuck, rest in zip(
@@ -422,6 +428,7 @@ def _painted_chunk(
     canvas: BatchCanvas,
     intervals: Iterator[int],
     report: Callable[[State, int], None] | None,
+    begin: Begin | None,
 ) -> tuple[list[Image], list[Losses], list[int]]:
     """Paint a chunk, the pictures that are painted at once.
 
@@ -430,12 +437,15 @@ def _painted_chunk(
       intervals: numbers of updates between two calls of `report`.
       report: called with the state, and with how often the losses have been evaluated so far in this
         chunk; or None.
+      begin: as in `paint_batch`.
 
     Returns:
       For each picture its image, its losses, and the number of the update at which it diverged; -1 if
       it did not diverge.
     """
-    for position in descend(canvas, canvas.plan.scales, intervals, at_scale_ends=True):
+    scales = canvas.plan.scales
+    ahead = None if begin is None else partial(canvas.begin_next, begin)
+    for position in descend(canvas, scales, intervals, ahead=ahead, at_scale_ends=True):
         state, step = position.state, position.step
         assert state is not None
         if report is not None:

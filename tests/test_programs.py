@@ -31,6 +31,8 @@ from nst_jax.controls.color import luminance
 from nst_jax.controls.given import BatchControls
 from nst_jax.scaling import bands, capacity
 from tests import small
+from tests.shell import caller, write_pictures
+from tests.test_cli import SCALED
 
 
 def coarse_to_fine(tap):
@@ -155,6 +157,45 @@ def test_a_second_start_of_a_batch_traces_nothing_and_gives_the_same_bits(
     for found in (first, again):
         assert_same(found[0], plain[0])
         assert_same(found[1], plain[1])
+
+
+@pytest.mark.parametrize(
+    ("command", "result"),
+    [
+        (("batch", "photo.png", "--styles", "art.png", "-o", "{}"), "{}/photo_art.png"),
+        (
+            ("sweep", "photo.png", "art.png", "--style-weight", "1,2", "-o", "{}.png"),
+            "{}.png",
+        ),
+    ],
+    ids=["batch", "sweep"],
+)
+def test_a_second_batch_or_sweep_traces_nothing_and_prepares_the_next_scale(
+    command, result, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(recipes.PRESETS, SCALED.name, SCALED)
+    write_pictures(photo=(45, 60), art=(50, 50))
+    monkeypatch.setattr(programs, "programs_folder", lambda: tmp_path / "programs")
+    begun, begin = [], programs.Ahead.begin
+    monkeypatch.setattr(
+        programs.Ahead, "begin", lambda self, work: begun.append(work) or begin(self, work)
+    )
+
+    def painted(name):
+        words = [word.format(name) for word in command]
+        code, _, error = caller(capsys)(*words, "--recipe", SCALED.name)
+        assert code == 0, error
+        return nst.images.load(tmp_path / result.format(name))
+
+    first = painted("one")
+    assert begun  # the recipe has two scales
+
+    def refuse(*arguments, **named):
+        raise AssertionError("a program was traced again")
+
+    monkeypatch.setattr(programs.Kept, "_exported", refuse)
+    np.testing.assert_array_equal(painted("two"), first)
 
 
 @pytest.fixture

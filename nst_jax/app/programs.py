@@ -21,7 +21,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax
 import jax
@@ -34,13 +34,14 @@ import nst_jax
 from nst_jax import _compile, batch_canvas, canvas, dreaming, optimize
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
-from nst_jax.app.cache import without
+from nst_jax.app.cache import programs_folder, without
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
 from nst_jax.correspondence import measure_styles
 from nst_jax.dreams.ascent import ascend
 from nst_jax.feed_forward import arbitrary, instant_painter, johnson, styles26
 from nst_jax.losses.names import RECORDS
+from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 
@@ -98,6 +99,26 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
         run=Kept(batch_canvas.run_many, place, static=("axes", "mesh"), say=say, donated=1),
         match=Kept(batch_canvas.match_many, place, static=("first", "axes", "mesh"), say=say),
     )
+
+
+class Compiled(NamedTuple):
+    """How the programs of a batch are compiled: arguments of `batches.paint_batch`."""
+
+    programs: batch_canvas.BatchPrograms | None = None
+    begin: canvas.Begin | None = None
+
+
+def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compiled:
+    """Return how `batch` and `sweep` compile: by kept programs, the next scale in a second thread.
+
+    Args:
+      mesh: the devices that share the batch. If there are several, nothing is done in a second thread,
+        since all their programs must start in the same order.
+      ahead: the second thread.
+      say: called with a line of text for each stored program that is damaged.
+    """
+    kept = batch_kept_in(programs_folder(), say)
+    return Compiled(kept, ahead.begin if mesh is None else None)
 
 
 def instant_kept_in(

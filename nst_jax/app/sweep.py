@@ -26,6 +26,7 @@ from nst_jax.app.introduction import finishing_lines, introduce, style_scale_not
 from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import bucket_line, memory_line, precision_line, px
+from nst_jax.app.programs import Ahead, compiled_of_batch
 from nst_jax.app.progress import STALLED, BatchProgress, Display, GroupWork, divergence
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import PollingWatch
@@ -432,8 +433,13 @@ def paint_sweep(
     for note in notes_on_regions(members[0].prepared, plan.recipe):
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)
-    with CompileClock() as compiling, display.bar(count, "compiling"):
+    with (
+        CompileClock() as compiling,
+        Ahead(compiling) as ahead,
+        display.bar(count, "compiling"),
+    ):
         progress = BatchProgress(work, compiling, display)
+        compiled = compiled_of_batch(plan.mesh, ahead, display.say)
         for first in range(0, count, size):
             painted = paint_batch(
                 params,
@@ -442,6 +448,7 @@ def paint_sweep(
                 intervals=intervals_of(progress),
                 progress=progress.report,
                 watch=PollingWatch(),
+                **compiled._asdict(),
             )
             for cell, image in sorted(painted.images.items()):
                 why = divergence(painted.broken.get(cell))

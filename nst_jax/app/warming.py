@@ -279,6 +279,7 @@ def _paint_together(params: Params, plan: Plan, init: Any) -> None:
         init=start,
         intervals=intervals_of(repeat(1)),
         watch=PollingWatch(),
+        programs=programs.batch_kept_in(cache.programs_folder()),
     )
 
 

@@ -17,6 +17,7 @@ from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
 from nst_jax.app.messages import as_flags
+from nst_jax.app.programs import Compiled
 from nst_jax.app.progress import STALLED, BatchProgress, divergence
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
@@ -30,6 +31,8 @@ from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
+
+PLAINLY = Compiled()  # by the programs of this process, each in its turn
 
 
 class Loaded(NamedTuple):
@@ -117,6 +120,7 @@ def paint_group(
     group: Group,
     job: BatchJob,
     progress: BatchProgress,
+    compiled: Compiled = PLAINLY,
 ) -> tuple[list[PaintedPicture], list[Record]]:
     """Paint a group of pictures together, or, if that fails, one by one, so that few of them fail.
 
@@ -126,6 +130,7 @@ def paint_group(
       group: the group.
       job: the batch to which the group belongs, with its options.
       progress: shows the progress of the batch; its current group must be this one.
+      compiled: how programs are compiled.
 
     Returns:
       The painted pictures, and a `Record` of each picture that failed.
@@ -141,7 +146,7 @@ def paint_group(
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.
         plan = plan_group(group._replace(entries=tuple(one.entry for one in loaded)), job)
-        found = _paint_together(params, loaded, plan, job, progress)
+        found = _paint_together(params, loaded, plan, job, progress, compiled)
     except Exception as error:
         if len(loaded) == 1 and not by_cost:
             return [], [record_of(loaded[0].entry, "failed", results.message_of(error))]
@@ -152,7 +157,7 @@ def paint_group(
                 f"note: a bucket failed; its pictures are painted alone: {results.message_of(error)}"
             )
         how = alone if by_cost else group
-        return _joined([paint_group(params, [one], how, job, progress) for one in loaded])
+        return _joined([paint_group(params, [one], how, job, progress, compiled) for one in loaded])
     seconds = (time.perf_counter() - begun) / len(loaded)
     canvases = []
     for index, one in enumerate(loaded):
@@ -180,7 +185,12 @@ def _joined(
 
 
 def _paint_together(
-    params: Params, loaded: Sequence[Loaded], plan: Plan, job: BatchJob, progress: BatchProgress
+    params: Params,
+    loaded: Sequence[Loaded],
+    plan: Plan,
+    job: BatchJob,
+    progress: BatchProgress,
+    compiled: Compiled,
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
@@ -210,6 +220,7 @@ def _paint_together(
         intervals=intervals_of(progress),
         progress=progress.report,
         watch=PollingWatch(),
+        **compiled._asdict(),
     )
 
 

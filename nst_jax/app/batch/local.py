@@ -13,10 +13,17 @@ import jax
 from nst_jax._types import Params
 from nst_jax.app import rates
 from nst_jax.app.batch import groups
-from nst_jax.app.batch.group_painting import PaintedPicture, paint_group, read_group, write
+from nst_jax.app.batch.group_painting import (
+    PLAINLY,
+    PaintedPicture,
+    paint_group,
+    read_group,
+    write,
+)
 from nst_jax.app.batch.groups import Group
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.app.batch.results import Record
+from nst_jax.app.programs import Ahead, Compiled, compiled_of_batch
 from nst_jax.app.progress import BatchProgress, Display, GroupWork
 from nst_jax.app.timing import CompileClock
 from nst_jax.scaling import sharding
@@ -33,6 +40,7 @@ def paint_groups(
     parts: Sequence[Group],
     progress: BatchProgress,
     report: Report,
+    compiled: Compiled = PLAINLY,
 ) -> None:
     """Paint groups of pictures one after the other; meanwhile, read the next and write the previous.
 
@@ -44,6 +52,7 @@ def paint_groups(
       progress: the progress of the batch, made from `work_of_groups(parts)`.
       report: called with a `Record` when a picture was written or has failed; the caller is this thread
         or the thread that writes.
+      compiled: how programs are compiled.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -56,7 +65,7 @@ def paint_groups(
             loaded, unread = coming.pop().result()
             # Only one group is read ahead, since pictures before resizing can take much memory.
             coming += [reader.submit(read_group, following) for following in parts[index + 1 :][:1]]
-            canvases, failed = paint_group(params, loaded, group, job, progress)
+            canvases, failed = paint_group(params, loaded, group, job, progress, compiled)
             for record in (*unread, *failed):
                 report(record)
             # The pictures of at most one group wait to be written, to save memory.
@@ -93,9 +102,14 @@ def paint_here(
         calls `groups_here` itself.
     """
     parts = groups_here(job) if parts is None else parts
-    with CompileClock() as compiling, display.bar(len(job.entries), "compiling"):
+    with (
+        CompileClock() as compiling,
+        Ahead(compiling) as ahead,
+        display.bar(len(job.entries), "compiling"),
+    ):
         progress = BatchProgress(work_of_groups(parts), compiling, display)
-        paint_groups(params, weights, job, parts, progress, report)
+        compiled = compiled_of_batch(job.mesh, ahead, display.say)
+        paint_groups(params, weights, job, parts, progress, report, compiled)
     if not compiling.loaded:
         rates.record_compiling(
             [group.entries[0].recipe for group in parts],
