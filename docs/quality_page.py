@@ -29,7 +29,7 @@ RECORD = HERE.parent / "benchmarks" / "results" / "quality-cpu.json"
 OURS = "default"  # the recipe that the others are held against
 ENOUGH = 10  # pairs, below which the page warns that they are too few
 CELL = 256  # longer side of the pictures on a sheet, in pixels
-STRIP = 512  # longer side of the pictures that show one pair at several sizes, in pixels
+STRIP = 300  # longer side of the pictures that show one pair at several sizes, in pixels
 FRONT = "Distance of style vectors against 1 - SSIM, for each pair"
 
 Json = dict[str, Any]
@@ -140,9 +140,13 @@ def _conditions(rows: Sequence[Json]) -> str:
         else ""
     )
     return (
-        f"{len(rows)} pairs, the longer side of content and style at {max(rows[0]['size'])} px (height "
+        f"{_counted(rows)}, the longer side of content and style at {max(rows[0]['size'])} px (height "
         f"and width of the canvas: {sizes} px), by {made}.{cropped}\n"
     )
+
+
+def _counted(rows: Sequence[Json]) -> str:
+    return f"{len(rows)} pair{'' if len(rows) == 1 else 's'}"
 
 
 def _updates(rows: Sequence[Json], name: str) -> str:
@@ -420,9 +424,9 @@ def _unmeasured(rows: Sequence[Json]) -> str:
             if len(pairs_of(here, name)) < len(here)
         )
         if len(here) < ENOUGH:
-            parts.append(f"- {_canvas(here)}: {len(here)} pairs decide nothing.")
+            parts.append(f"- {_canvas(here)}: {_counted(here)} decide nothing.")
         if few:
-            parts.append(f"- {_canvas(here)}, of {len(here)} pairs: {few}.")
+            parts.append(f"- {_canvas(here)}, of {_counted(here)}: {few}.")
     everywhere = [one for row in rows for one in row["recipes"].values()]
     if not any(one["device"]["platform"] != "cpu" for one in everywhere):
         parts.append("- Pictures painted on a GPU, with bfloat16 or tensorfloat32.")

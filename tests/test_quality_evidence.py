@@ -430,4 +430,4 @@ def test_the_page_is_that_of_the_record():
     shown |= {quality_page._strip(pair) for pair, _ in quality_page.strips(entry["rows"])}
     assert {path.name for path in quality_page.FOLDER.glob("*.jpg")} == shown  # of no other pair
     for name in shown:
-        assert (quality_page.FOLDER / name).stat().st_size < 300_000
+        assert (quality_page.FOLDER / name).stat().st_size < 500_000
