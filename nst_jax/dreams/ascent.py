@@ -3,8 +3,8 @@
 A dream paints a picture at several octaves, from the smallest to the largest; `nst_jax.dreaming` goes
 through them. The functions here are pure functions of one picture; `jax.vmap` maps them over a batch.
 
-Gradient ascent on the mean square of VGG-19's activations at some taps (layers) makes the network's
-guesses stronger: what looks a little like an eye becomes an eye. With a guide, which is a second
+Gradient ascent on the mean square of VGG-19's activations at some taps (layers) strengthens what the
+network detects: what looks a little like an eye becomes an eye. With a guide, which is a second
 picture, the activations are pulled towards the activations of the guide instead.
 
 The excitement of a picture is the value that is maximised. A `DreamState` has two pictures: the canvas,
@@ -42,7 +42,7 @@ MATCHED_AT_ONCE = 1024
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True)
 class Ascent:
-    """What the gradient ascent of a dream maximises, and how far it moves with each step.
+    """What the gradient ascent of a dream maximises, and how much a step changes the picture.
 
     Attributes:
       taps: names of the taps (layers) as `vgg.resolve_tap` returns them. Static.
@@ -77,8 +77,7 @@ class Excitement(NamedTuple):
 class DreamState(NamedTuple):
     """The state of the ascent at one octave; `begin` makes it, and `climb` advances it by a step."""
 
-    # Number of steps so far at this octave; -1 before the activations of the first picture are
-    # computed.
+    # Index of the latest step at this octave, counted from 0; -1 before the first step.
     step: Int[Array, "*batch"]
     # The last picture, in [0, 1], for which the value to maximise was computed and found to be finite.
     # Before any such computation, the picture from which the octave starts.
@@ -86,10 +85,10 @@ class DreamState(NamedTuple):
     # The values to maximise, for `canvas`. If `broke_at` is not -1, they are those of a later picture,
     # which was rejected because they are not finite.
     excitement: Excitement
-    # The picture for which the value to maximise is computed next: `canvas` moved by one step. In a new
-    # state, the picture from which the octave starts.
+    # The picture for which the value to maximise is computed next: `canvas`, changed by one step. In a
+    # new state, the picture from which the octave starts.
     pending: Float[Array, "*batch h w 3"]
-    # Number of the first step at this octave at which the value to maximise was not finite; -1 if there
+    # Index of the first step at this octave at which the value to maximise was not finite; -1 if there
     # is none.
     broke_at: Int[Array, "*batch"]
 
@@ -103,8 +102,8 @@ def begin(image: Image, ascent: Ascent) -> DreamState:
       ascent: the settings, of which only the names of the layers, `taps`, are used.
 
     Returns:
-      A `DreamState` with `step == -1`, whose field `pending` is `image`. The first call of `climb`
-      computes the activations of this image.
+      A `DreamState` with `step == -1`, whose fields `canvas` and `pending` are `image`. The first call
+      of `climb` computes the activations of this image.
 
     Raises:
       TypeError: if `image` is not an array.
@@ -127,16 +126,16 @@ def begin(image: Image, ascent: Ascent) -> DreamState:
 def climb(
     params: Params, state: DreamState, ascent: Ascent, key: Array, guide: Features | None = None
 ) -> DreamState:
-    """Make one step: move the picture `state.pending` along the gradient of its excitement.
+    """Make one step: change the picture `state.pending` along the gradient of its excitement.
 
     The excitement is the value that the ascent maximises, such as the mean square of the activations.
-    The picture `state.pending` becomes the new `canvas`, and the moved picture the new `pending`.
+    The picture `state.pending` becomes the new `canvas`, and the changed picture the new `pending`.
 
     Before the excitement is computed, the picture is shifted by a random number of pixels (jitter).
     Afterwards the gradient is shifted back. Because of this, the grid of the network's poolings leaves
     no pattern in the picture. Pixels that are shifted out of the picture on one side come in on the
-    opposite side. The gradient is divided by its standard deviation, and the moved picture is clipped
-    to [0, 1].
+    opposite side. The gradient is divided by its standard deviation, and the changed picture is
+    clipped to [0, 1].
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -148,7 +147,7 @@ def climb(
 
     Returns:
       The next `DreamState`. If the excitement of `state.pending` is not finite, `canvas` stays as it
-      was, in this step and in all later ones, and `broke_at` becomes the number of the step.
+      was, in this step and in all later ones, and `broke_at` becomes the index of the step.
     """
     widest = jnp.asarray(ascent.jitter, jnp.int32)
     shift = jax.random.randint(jax.random.fold_in(key, state.step + 1), (2,), -widest, widest + 1)

@@ -1,4 +1,4 @@
-"""Export of the networks, and of the optimiser's update, as files that run without this package.
+"""Export of the networks, and of one update of the optimisation, as files that run without nst_jax.
 
 The formats are StableHLO, ONNX and TensorFlow Lite.
 """

@@ -90,10 +90,10 @@ def _is_shape(value: Any) -> bool:
 
 @contextmanager
 def any_size_allowed(name: str) -> Iterator[None]:
-    """Context manager that turns JAX's error for impossible symbolic sizes into an understandable one.
+    """Turn JAX's error about symbolic sizes, in a `with` block, into a ValueError that says what to do.
 
-    JAX raises an error while it traces a program, if what the program computes depends on which of two
-    symbolic sizes is larger.
+    JAX raises this error while it traces a program, if what the program computes depends on which of
+    two symbolic sizes is larger.
 
     Args:
       name: the model's name, for the message.

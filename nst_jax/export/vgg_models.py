@@ -137,7 +137,7 @@ def _weights_down_to(params: Params, taps: Sequence[str]) -> dict[str, np.ndarra
 def step_model(
     params: Params, recipe: Recipe = DEFAULT, *, info: WeightsInfo | None = None
 ) -> Model:
-    """Return a `Model` of the programs of a style transfer by optimisation, at a single size.
+    """Return a `Model` of the programs of a style transfer by optimisation at a single resolution.
 
     `save` writes the model to a file. The four programs are functions of `nst_jax`. Their states and
     targets are dictionaries of arrays by name. A style transfer calls them in this order:

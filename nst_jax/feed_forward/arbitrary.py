@@ -25,8 +25,8 @@ The functions are pure, and JAX can trace them. `jax.jit(..., static_argnames="p
 program for each combination of shapes, which serves all styles. A batch is pictures [n, h, w, 3] with
 vectors [n, 100]; `jax.vmap` over both gives the same results.
 
-The field `layers` of the `Params` has the parameters of three Flax modules by these names, as nested
-dictionaries of float32 arrays:
+In the `Params` that `load_arbitrary` returns, the field `layers` has the parameters of three Flax
+modules by these names, as nested dictionaries of float32 arrays:
 
 * `"predictor"` for `StylePredictor`: `{"stem": {"kernel", "bias"}, ..., "vector": {"kernel"}}`;
 * `"conditions"` for `StyleConditions`: `{"residual1_1_gamma": {"kernel", "bias"}, ...}`;
@@ -75,8 +75,8 @@ BLOCKS = (
     (96, 1), (160, 2), (160, 1), (160, 1), (320, 1),
 )  # fmt: skip
 EXPANSION = 6
-# The predictor halves both sides of a picture five times. So arrays in which smaller pictures lie need
-# sides that are multiples of this number of px.
+# The predictor halves both sides of a picture five times. So if a picture lies at the top left of a
+# larger array, the sides of the array must be multiples of this number of px.
 PREDICTOR_DIVISOR = 32
 # Channels of the predictor's first convolution, of its first block, and of its last convolution.
 STEM, FIRST, HEAD = 32, 16, 1280

@@ -37,8 +37,8 @@ LARGEST = 2
 # of the three channels. Instance norms divide by standard deviations, so with a uniform crop the
 # gradient would grow some three hundredfold (1 / sqrt(1e-5)) at every layer.
 LEAST_DEVIATION = 4.0
-# Number of random squares of a photo that are tried until one has at least `LEAST_DEVIATION`; if none
-# has it, the next photo is used.
+# Up to this number of random squares of a photo are tried, until one has a standard deviation of at
+# least `LEAST_DEVIATION`; if none has, the next photo is used.
 TRIES = 8
 # Share and largest number of the photos that are held out: the network is never trained on these, but
 # its loss is measured on them.
@@ -233,8 +233,8 @@ class PhotoCrops:
     def _crop(self, number: int) -> Crop:
         """Return the crop with the number `number`; all crops of a training are counted from 0.
 
-        In each epoch (`count` crops), every photo that is trained on gives one crop. The photos are in
-        random order, which differs between epochs.
+        In each epoch (`self.count` crops), every photo that is trained on gives one crop. The photos
+        are in random order, which differs between epochs.
         """
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)
@@ -261,7 +261,7 @@ class PhotoCrops:
                 return crop[:, ::-1] if random.integers(2) else crop
         return None
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019 (the cache keeps this object alive; a run has one)
+    @functools.lru_cache(maxsize=4)  # noqa: B019 (keeps the object alive; a training has only one)
     def _order(self, epoch: int) -> np.ndarray:
         return self._random(_ORDER, epoch).permutation(self._training)
 
@@ -269,10 +269,11 @@ class PhotoCrops:
         return np.random.default_rng([*self._seed, *purpose])
 
     def _reduced(self, index: int) -> Pixels | None:
-        """Return the pixels of photo number `index`, reduced to the size that `LARGEST` describes.
+        """Return the pixels of photo number `index`; reduce it if it is large compared with a crop.
 
-        The reduced photo is kept for later calls as long as all kept photos take no more than the share
-        `KEPT_SHARE` of the memory. Return None if the photo is damaged.
+        The shorter side of the result is at most `LARGEST` times the side of a crop. The result is kept
+        for later calls as long as all kept photos take no more than the share `KEPT_SHARE` of the
+        memory. Return None if the photo is damaged.
         """
         if index in self._damaged:
             return None

@@ -70,7 +70,8 @@ def parsed_style(
       argument: the caller's name for the style, shown in error messages.
       style: the style as the caller gives it.
       shares: the weights in the mixture: one for each style in a list, or one for each style of a
-        trained network. None means equal weights.
+        trained network. None means equal weights, or the values of `style` if it is a dictionary from
+        styles to weights.
       style_size: size of the style pictures, as in `nst_jax.instant`; None is `STYLE_SIZE`.
       on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 
@@ -163,16 +164,16 @@ def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
 def is_named(style: Any, *, argument: str = "style") -> bool:
     """Return whether a style is one of the 26 fixed styles, by its name or number.
 
-    If not, it must be a picture or the path of one.
+    Any other style must be a picture or the path of one.
 
     Args:
       style: a name, a number, a path or a picture.
       argument: the caller's name for the style, shown in error messages.
 
     Raises:
-      ValueError: if the style is a number, but no style has this number; or if it is text that can be
-        neither a style's name nor a file (it has no suffix and no folder, and there is no such file).
-        For text, the message suggests the nearest name.
+      ValueError: if the style is a number, given as text or not, that none of the 26 styles has; or if
+        it is other text that is no style's name and cannot be a path, since it has no suffix and no
+        folder, and no such file exists.
     """
     if style_names.is_name(style):
         return True
@@ -242,12 +243,12 @@ def checked_picture(argument: str, value: Any) -> HostImage:
 
 
 def content_rule(size: Size) -> sizes.SizeRule:
-    """Return the size rule for contents; None for `size` gives that of the recipe `default`."""
+    """Return the size rule for contents; None for `size` means that of the recipe `default`."""
     return sizes.with_size(DEFAULT.pictures.size, size, argument="size")
 
 
 def style_rule(style_size: Size) -> sizes.SizeRule:
-    """Return the size rule for style pictures; None for `style_size` gives `STYLE_SIZE`."""
+    """Return the size rule for style pictures; None for `style_size` means `STYLE_SIZE`."""
     return sizes.with_size(STYLE_SIZE, style_size, argument="style_size")
 
 

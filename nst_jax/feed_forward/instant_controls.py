@@ -38,8 +38,8 @@ def check_colors_and_realism(colors: str, realism: Any) -> None:
 
     Args:
       colors: one of `finishing.COLORS`.
-      realism: how far the edges of a result are moved to those of the photograph, from 0 (not at all)
-        to 1: a number, or an array with a number for each result.
+      realism: how far the edges of a result are changed back to those of the photograph, from 0 (not
+        at all) to 1 (fully): a number, or an array with a number for each result.
 
     Raises:
       TypeError, ValueError: if `colors` or `realism` cannot be used; the message names the argument.
@@ -104,7 +104,7 @@ def controlled_request(
     shape = content.shape[0], content.shape[1]
     shapes = tuple(one.shape[:2] for one in style.pictures)
     # A feed-forward network paints without computing losses. So `tap_styles`, styles for the losses of
-    # single layers, are left out. `style_shares` also say how the palettes of several styles are mixed.
+    # single layers, are left out. `style_shares` are needed to mix the palettes of several styles.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
     # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for each shape.

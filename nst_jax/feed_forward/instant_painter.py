@@ -36,9 +36,11 @@ from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, preci
 # style is often used again, with other photos or another strength. A style vector has 100 numbers.
 VECTORS_IN_MEMORY = 64
 
-# In a bucket, style pictures lie in squares, too, so that pictures of all shapes share a program. At
-# their default size, with a shorter side of 256 px, pictures of up to 3:2 lie in the smallest square,
-# and longer ones of up to 2:1 in the next.
+# If contents are painted in a bucket (a square array at whose top left each picture lies), style
+# pictures lie in square arrays, too, so that pictures of all shapes share a program. These are the side
+# of the smallest of these squares, and the difference in side from one square to the next, in px. At
+# their default size, with a shorter side of 256 px, pictures with an aspect ratio of up to 3:2 lie in
+# the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
 
 # Numbers that tell a network in which style to paint.
@@ -122,10 +124,14 @@ def check_in_square(shape: Shape, side: int) -> None:
 
 
 def check_square_fits(network: InstantNetwork, side: int, precision: Precision) -> None:
-    """Refuse a bucket that is too large for memory, since strips do not lie in buckets.
+    """Refuse a bucket, a square array in which pictures lie, that is too large for memory.
+
+    Without a bucket, a picture that does not fit in memory is painted in horizontal strips. In a
+    bucket, a picture cannot be painted in strips.
 
     Args:
-      network: the network that shall paint; for a trained one, nothing is known about its memory.
+      network: the network that shall paint; a trained one is never refused, since there is no estimate
+        of its memory.
       side: side of the bucket in px.
       precision: precision of products and activations.
 
@@ -144,14 +150,15 @@ def check_square_fits(network: InstantNetwork, side: int, precision: Precision) 
 
 
 def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
-    """Return the side of the square in which all pictures lie, for a `bucket` of "auto".
+    """Choose the side of a square array in which all pictures are painted, for a `bucket` of "auto".
 
     Args:
       pictures: for each picture a key of the network that paints it, and the picture's (height, width).
 
     Returns:
-      What `bucket_choice.cheapest_square` chooses for the default device; None also if a picture in the
-      square does not fit into memory.
+      The side in px that `bucket_choice.cheapest_square` chooses for the default device. None if the
+      square saves no time, or is too large for memory. Its memory is estimated for the network
+      `arbitrary`.
     """
 
     def fits(side: int) -> bool:
@@ -168,9 +175,10 @@ def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
 def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:
     """Return the height, in px, of the horizontal strips in which a picture fits in memory.
 
-    The result is 0 if the whole picture fits, so that it need not be painted in strips.
+    The result is 0 if the whole picture fits, or if the network is a trained one, which cannot paint in
+    strips.
     """
-    if not isinstance(network.params, Params):  # a trained network cannot paint in strips
+    if not isinstance(network.params, Params):  # a trained network
         return 0
     return strip_memory.strip_for(
         network.params, shape, available=capacity.available(), precision=precision

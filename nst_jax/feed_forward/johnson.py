@@ -282,8 +282,9 @@ def stylize_trained(
       content: [*batch, h, w, 3] in [0, 1], of any size from 16 px. Sides that are not multiples of 4 px
         are extended by mirroring, and the result is cropped to the original size.
       shares: weights of the styles in a mixture, [styles] if they are the same for all pictures, else
-        [*batch, styles]. If `content` is one picture, it is painted in each of several mixtures. The
-        weights are divided by their sum, which must be positive. None means equal weights.
+        [*batch, styles]. If `content` is one picture and `shares` has several rows, the picture is
+        painted once for each row, and the result is a batch. The weights of a mixture are divided by
+        their sum, which must be positive. None means equal weights.
       precision: precision of products, and dtype of activations. Static under `jax.jit`.
       size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of
         `content`; None if it fills `content`.

@@ -2,9 +2,9 @@
 
 All layers but one are pure functions of features [*batch, h, w, c]. `Convolution2D` is a Flax module,
 because a convolution has parameters of its own; instance norm gets its gammas and betas (scales and
-shifts) as arguments. No function here needs to know which of two sizes is larger, which would be
-unknown for symbolic sizes. So a network that is built of these layers can be exported by `jax.export`
-for symbolic sizes, if these are declared to be large enough:
+shifts) as arguments. What the layers compute does not depend on which of two sizes is larger, since JAX
+cannot tell this for symbolic sizes. So a network that is built of these layers can be exported by
+`jax.export` for symbolic sizes, if these are declared to be large enough:
 
     jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))
 """
@@ -98,13 +98,14 @@ def reflect_to_multiple(x: FeatureMap, multiple: int) -> NewFeatures:
     return x
 
 
-# The functions here whose argument is the real size of features, a (height, width) at runtime, serve
-# features that fill only the top left part of their arrays; see `nst_jax._real_size`. Outside this
-# part, they accept and return arbitrary values, even NaN: no value outside affects a value inside.
+# Some functions of this module have an argument `size`. They are for features that fill only the top
+# left part of an array, so that one compiled program serves many sizes of pictures. `size` is the
+# (height, width) of this part, a value at runtime. Outside this part, the functions accept and return
+# arbitrary values, even NaN: no value outside affects a value inside.
 
 
 def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
-    """Extend features that fill only a part of `x` by mirroring, as `reflect` does.
+    """Do what `reflect` does, for features that fill only the top left part of `x`.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left.
@@ -128,7 +129,7 @@ def reflect_sized(x: FeatureMap, margin: int, size: RealSize) -> NewFeatures:
 def reflect_sized_to_multiple(
     x: FeatureMap, multiple: int, size: RealSize
 ) -> tuple[FeatureMap, RealSize]:
-    """Extend features that fill only a part of `x` by mirroring, as `reflect_to_multiple` does.
+    """Do what `reflect_to_multiple` does, for features that fill only the top left part of `x`.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `multiple`.
@@ -144,10 +145,10 @@ def reflect_sized_to_multiple(
 
 
 def zeros_around_sized(x: FeatureMap, side: int, stride: int, size: RealSize) -> NewFeatures:
-    """Surround features that fill only a part of `x` with zeros, as TensorFlow's padding `SAME` does.
+    """Add the zeros of TensorFlow's padding `SAME` around features at the top left of `x`.
 
-    With stride 2, TensorFlow puts the first window further to the left, and further up, for features
-    with an odd number of pixels on that axis than for those with an even number.
+    With stride 2, TensorFlow adds one row of zeros less above features with an even number of rows than
+    above those with an odd number. The same holds for columns of zeros at the left.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left; h and w are multiples of `stride`.
@@ -193,7 +194,7 @@ def sizes_of_array(
 
     Args:
       size: (height, width) of each picture, [2] if it is the same for all pictures, else [*batch, 2].
-      shape: [*batch, h, w, 3], of arrays at whose top left n pictures lie.
+      shape: the shape [*batch, h, w, 3] of the arrays at whose top left the n pictures lie.
       multiple: the number that must divide h and w.
       smallest: smallest side of a picture in px. Sides are compared with it, and with those of the
         arrays, unless `size` contains tracers.
@@ -233,9 +234,10 @@ def sizes_of_array(
 
 
 def _mirrored(x: FeatureMap, before: int, after: int, size: RealSize) -> NewFeatures:
-    """Extend features by `before` and `after` pixels on both axes, mirrored at the edges of `size`.
+    """Add `before` and `after` pixels by mirroring, on both axes, to features at the top left of `x`.
 
-    All pixels are read by one gather. XLA compiles it faster than slices that start at runtime values.
+    `size` is the (height, width) of the features. All pixels are read by one gather operation. XLA
+    compiles it faster than slices whose starts are values at runtime.
     """
     *batch, height, width, channels = x.shape
 
@@ -357,13 +359,15 @@ def _with_zeros_around(x: FeatureMap, window: tuple[int, ...], stride: int) -> N
 class Convolution2D(nn.Module):
     """A convolution as a Flax module, with the parameters `kernel` and, if wanted, `bias`.
 
+    In a call, the argument `size` is the (height, width) of features that lie at the top left of a
+    larger array `x`; None means that the features fill `x`.
+
     Attributes:
       channels: number of channels of the result.
       size: side of the kernel in px, odd.
       stride: px from the start of one window to the start of the next.
       reflected: whether features are first extended by `size // 2` px on each side by mirroring; if
-        not, zeros are added, as many as TensorFlow adds for its padding `SAME`. If a call gets `size`,
-        the features have this (height, width) and lie at the top left of a larger array `x`.
+        not, zeros are added, as many as TensorFlow adds for its padding `SAME`.
       depthwise: whether each channel is convolved by itself, with a kernel of its own.
       use_bias: whether a bias is added.
       products: the precision with which the device shall compute products.
@@ -458,9 +462,8 @@ def normalized(
       x: features [*batch, h, w, c].
       mean: mean of each channel, [*batch, 1, 1, c].
       variance: variance of each channel, [*batch, 1, 1, c].
-      gamma: standard deviations of the result, [c] if they are the same for all pictures, else
-        [*batch, c].
-      beta: means of the result, of the same shape as `gamma`.
+      gamma: scale of each channel, [c] if it is the same for all pictures, else [*batch, c].
+      beta: shift of each channel, of the same shape as `gamma`.
       epsilon: added to the variance before its square root is taken.
 
     Returns:
@@ -474,7 +477,7 @@ def normalized(
 def sized_instance_norm(
     x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize, *, epsilon: float = EPSILON
 ) -> FeatureMap:
-    """Scale and shift each channel as `instance_norm` does, for features that fill only a part of `x`.
+    """Do what `instance_norm` does, for features that fill only the top left part of `x`.
 
     Args:
       x: [*batch, h, w, c], whose features are at the top left.
@@ -495,7 +498,7 @@ def sized_instance_norm(
 
 
 def normed(x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize | None) -> FeatureMap:
-    """Return `sized_instance_norm`, or `instance_norm` if the features fill `x` and `size` is None."""
+    """Apply `sized_instance_norm`; or `instance_norm` if `size` is None, so that features fill `x`."""
     if size is None:
         return instance_norm(x, gamma, beta)
     return sized_instance_norm(x, gamma, beta, size)

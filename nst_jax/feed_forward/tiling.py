@@ -379,7 +379,8 @@ class _Painter:
     def _pass(self, one: Pass, x: np.ndarray, rows: int, full: int) -> np.ndarray:
         """Compute the layers of one pass for all strips, and store the instance norm of its last layer.
 
-        The norm is the mean and variance over the whole picture. Layers without a norm store none.
+        The norm needs the mean and variance over the whole picture, which this pass measures. For a
+        layer without a norm, nothing is stored.
 
         Args:
           one: which layers the pass computes.

@@ -28,7 +28,8 @@ from nst_jax.vgg.network import with_forms
 
 # Defaults of a training: number of updates, number of crops (square parts of photos) in an update, side
 # of a crop in px, and learning rate. PyTorch's example (pytorch/examples @ 77f55b91, fast_neural_style)
-# has the same values, except that it makes 40 000 updates.
+# has the same values, except that it makes two passes over all photos, which is some 40 000 updates for
+# the photos of COCO.
 STEPS, BATCH, CROP, LEARNING_RATE = 4000, 4, 256, 1e-3
 
 # Default number of updates between two measurements of the held-out loss, the mean loss on photos that
@@ -352,9 +353,9 @@ class Training(Iterator[TrainingReport]):
         photos that are never trained on.
 
         Args:
-          measure: whether the network after the latest update is considered, too, if its held-out loss
-            has not been measured yet, as after an interruption. If so, this loss is measured now, which
-            changes neither the training nor its checkpoints.
+          measure: whether the held-out loss is measured now if it has not been measured since the
+            latest update, as after an interruption. The network after that update is then considered,
+            too. Neither the training nor its checkpoints change.
 
         Returns:
           The network; and a dictionary of JSON values by name, such as the recipe, the paintings'
@@ -445,8 +446,8 @@ def train(
       photos: the path of a folder, a batch of images [n, h, w, 3], or a sequence of paths and images.
         There must be at least two photos with sides of at least `crop` px. A tenth of the photos,
         rounded up, but no more than 16, are held out.
-      recipe: what is minimised: taps, weights, losses, and the sizes of the paintings. The recipe's
-        optimiser, number of updates and scales are not used.
+      recipe: the losses to minimise, with their taps (layers) and weights, and the sizes of the
+        paintings. The recipe's optimiser, number of updates and scales are not used.
       style_size: size of the paintings, as in `stylize`; None means the recipe's own.
       precision: precision as in `stylize`, for VGG-19 and for the network that is trained. The trained
         parameters are always float32.

@@ -103,9 +103,10 @@ def feature_sheet(
 ) -> HostImage:
     """Draw the feature maps of a picture at one layer: what single channels of the network find in it.
 
-    If the layer has more channels than `count`, those with the largest means in absolute value are
-    drawn, the largest first. The colours of each map go from the least value of this map to its
-    greatest value. The caption of a map is the number of the channel and these two values.
+    The maps are in the order of the absolute values of their means, the largest first. If there are
+    more than `count`, only the first `count` are drawn. The colours of each map go from the least value
+    of this map to its greatest value. The caption of a map is the number of the channel and these two
+    values.
 
     Args:
       params: weights from `nst_jax.load_params`.

@@ -59,8 +59,7 @@ def _gaussian(deviation: float, radius: int) -> np.ndarray:
 # --- Structural similarity ------------------------------------------------------------------------
 
 # The constants of the paper that `ssim` names: the weights of a Gaussian window of 11 px along one
-# axis, and two small numbers whose squares keep the quotients of the formula from having denominators
-# near 0.
+# axis, and two small numbers whose squares keep the denominators in the formula away from 0.
 WINDOW = _gaussian(1.5, 5)
 K1, K2 = 0.01, 0.03
 
@@ -110,7 +109,7 @@ FLAT = 1 / 255
 
 
 def gradient_agreement(picture: AnyImage, content: AnyImage, *, deviation: float = 2.0) -> Scalar:
-    """Return how far the edges of a photograph are still edges of the same direction in a picture.
+    """Return how well a picture preserves the directions of a photograph's edges.
 
     At each pixel, let x be the gradient of the picture's luma, and c the gradient of the photograph's
     luma. The value is the mean squared cosine of the angle between x and c, weighted by the length
@@ -175,14 +174,14 @@ def self_similarity_divergence(
     KL(content || picture) of these probabilities, averaged over positions. So what counts is which
     parts of a picture look alike, not what they look like.
 
-    There are two departures from the source. The source sums over positions; here the mean is taken, so
-    that the value does not grow with the size of the picture. The source divides features by the number
-    of channels; here the features of both pictures are divided by the root mean square length of the
-    content's feature vectors, since a softmax depends on the size of activations, which differs from
-    one file of VGG-19's weights to another.
+    There are two departures from the authors' code. That code sums over positions; here the mean is
+    taken, so that the value does not grow with the size of the picture. That code divides features by
+    the number of channels; here the features of both pictures are divided by the root mean square
+    length of the content's feature vectors, since a softmax depends on the size of activations, which
+    differs from one file of VGG-19's weights to another.
 
     Args:
-      picture: features of the picture, [h, w, c], at one tap (layer); the source reads `relu3_1`.
+      picture: features of the picture, [h, w, c], at one tap (layer); the authors use `relu3_1`.
       content: features of the content at the same tap, of the same shape.
 
     Returns:
