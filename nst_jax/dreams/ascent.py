@@ -82,8 +82,8 @@ class DreamState(NamedTuple):
     # The last picture, in [0, 1], for which the value to maximise was computed and found to be finite.
     # Before any such computation, the picture from which the octave starts.
     canvas: Float[Array, "*batch h w 3"]
-    # The values to maximise, for `canvas`. If `broke_at` is not -1, they are those of a later picture,
-    # which was rejected because they are not finite.
+    # The values to maximise, for `canvas`; NaN before the first step. If `broke_at` is not -1, they are
+    # those of a later picture, which was rejected because they are not finite.
     excitement: Excitement
     # The picture for which the value to maximise is computed next: `canvas`, changed by one step. In a
     # new state, the picture from which the octave starts.

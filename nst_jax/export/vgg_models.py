@@ -1,7 +1,7 @@
 """VGG-19's features, and one update of the optimisation, as models to export.
 
-Each is described as a `Model`, which `nst_jax.export.save` writes to a file. A model has programs,
-which are functions of the weights and of input arrays, and the weights.
+Each is described as a `Model`, which `nst_jax.export.save` writes to a file. A model has weights, and
+programs, which are functions of the weights and of input arrays.
 """
 
 from collections.abc import Mapping, Sequence

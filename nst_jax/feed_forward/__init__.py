@@ -16,8 +16,8 @@ pictures that are too large for memory strip by strip, and `strip_memory` decide
 `johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes the files of
 trained networks, and `crops`, `training_step`, `training_job` and `training` train a network.
 `given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in
-these styles, and `instant_controls` then gives the result the content's colours or edges, or keeps
-parts of the content, as the caller wants.
+these styles, and `instant_controls` applies the controls that give a result the content's colours or
+edges, or keep parts of the content.
 """
 
 from typing import TYPE_CHECKING

@@ -7,6 +7,8 @@
     else:
         image = feed_forward.stylize_with(params, content, condition)   # or `stylize_mixture`
 
+Here, `condition` is a style vector, or the weights of the 26 styles in a mixture.
+
 An instance norm needs the mean and variance of the features of the whole picture, and these depend on
 all instance norms before it. So the network is computed in several passes over the picture, strip by
 strip. A pass computes layers up to the next norm at most, and measures the mean and variance of the

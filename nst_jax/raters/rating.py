@@ -62,7 +62,7 @@ class Rating(NamedTuple):
 class Rater:
     """The description of a rater, a function that measures one property of a painted picture.
 
-    Its value is the field of the same name in `Rating`.
+    In `RATERS`, the key of a description is the name of the field of `Rating` with the rater's value.
 
     Attributes:
       of: what the rater rates: `"style"`, `"content"` or `"artefacts"`.
