@@ -249,6 +249,12 @@ def test_by_cost_no_square_is_larger_than_memory(monkeypatch):
     assert instant_painter.square_by_cost(shapes) == 48
     monkeypatch.setattr(instant_painter.strip_memory, "strip_for", lambda *_, **__: 16)
     assert instant_painter.square_by_cost(shapes) is None
+    # The network of the 26 styles takes more memory than the other one.
+    larger = instant_painter._embedded_styles26()
+    monkeypatch.setattr(
+        instant_painter.strip_memory, "strip_for", lambda params, *_, **__: 16 * (params is larger)
+    )
+    assert instant_painter.square_by_cost(shapes) is None
 
 
 @pytest.mark.parametrize(

@@ -157,14 +157,14 @@ def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
 
     Returns:
       The side in px that `bucket_choice.cheapest_square` chooses for the default device. None if the
-      square saves no time, or is too large for memory. Its memory is estimated for the network
-      `arbitrary`.
+      square saves no time, or is too large for memory in one of the two networks of the package.
     """
 
     def fits(side: int) -> bool:
         try:
-            return not strip_memory.strip_for(
-                _embedded_arbitrary(), (side, side), available=capacity.available()
+            return not any(
+                strip_memory.strip_for(params, (side, side), available=capacity.available())
+                for params in (_embedded_arbitrary(), _embedded_styles26())
             )
         except capacity.OutOfMemory:
             return False
