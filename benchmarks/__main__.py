@@ -170,7 +170,8 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
     "--at-once",
     type=click.IntRange(min=1),
     default=1,
-    help="Number of processes that paint on this device at the same time; recorded with the seconds.",
+    help="With --keep: number of processes that paint on this device at the same time; recorded with "
+    "the seconds.",
 )
 @click.option(
     "--add",
@@ -213,14 +214,20 @@ def main(
         raise click.UsageError("`--plots`: only `report` draws; name that case too")
     if peers and not {"wall", "all"} & set(cases):
         raise click.UsageError("`--peers`: only `wall` reads it; name that case too")
-    if (pairs or pictures or keep or crop or add) and not {"quality", "all"} & set(cases):
+    of_quality = pairs or pictures or keep or crop or add or at_once > 1
+    if of_quality and not {"quality", "all"} & set(cases):
         raise click.UsageError(
-            "`--pair`, `--pictures`, `--keep`, `--crop`, `--add`: only `quality` reads them; name that "
-            "case"
+            "`--pair`, `--pictures`, `--keep`, `--crop`, `--add`, `--at-once`: only `quality` reads "
+            "them; name that case"
         )
     if recipes and not {"quality", "head_start", "all"} & set(cases):
         raise click.UsageError(
             "`--recipe`: only `quality` and `head_start` read it; name one of these cases"
+        )
+    if at_once > 1 and not keep:
+        raise click.UsageError(
+            "`--at-once`: only pictures in a folder are painted by several processes; name the folder "
+            "with `--keep`"
         )
     if no_paint and not keep:
         raise click.UsageError(

@@ -2,15 +2,17 @@
 
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, nullcontext
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import images, recipes
-from nst_jax.app import sweep
+from nst_jax.app import cli, messages, recipe_controls, sweep
 from nst_jax.app.batch import groups, manifests, on_ray, rows
 from nst_jax.recipes import sizes
 from tests.shell import caller, refused
@@ -215,6 +217,39 @@ def test_a_mask_of_other_proportions_fails_its_row_only(batch):
         "one_blue.png",
         "two_blue.png",
     ]
+
+
+def test_a_warning_has_the_names_that_the_user_typed(batch):
+    images.save("photos/wide.png", np.full((30, WIDTH, 3), 0.5, np.float32))
+    for flags, name in (
+        (("--region", "left.png:red.png"), "`--region`"),
+        (("--regions", "map.png", "style_map.png"), "`--regions`"),
+    ):
+        code, _, told = batch("photos", "--styles", "blue.png", *flags)
+        said = f"out/wide_blue.png: {name}: the mask"
+        assert code == 1 and f"warning: {said}" in told
+        errors = [
+            json.loads(line)["error"] for line in Path("out/results.jsonl").read_text().splitlines()
+        ]
+        assert any(error and error.startswith(f"{name}: the mask") for error in errors)
+    Path("jobs.csv").write_text("content,style,region\nphotos/wide.png,blue.png,left.png:red.png\n")
+    code, _, told = batch("jobs.csv", "-o", "rows")
+    assert code == 1, told
+    assert "rows/wide_blue.png: `region`: the mask" in told
+    Path("look.toml").write_text('base = "tiny"\n[controls]\nregion = "left.png:red.png"\n')
+    code, _, told = batch("photos", "--styles", "blue.png", "--recipe", "look.toml")
+    assert code == 1 and "out/wide_blue.png: `--recipe`: 'look.toml': `controls.region`" in told
+
+
+@pytest.mark.parametrize(
+    ("columns", "name"), [(None, "--region[0]"), (recipe_controls.MASKS, "region[0]")]
+)
+def test_any_thread_can_name_what_the_user_typed(columns, name):
+    with click.Context(cli.cli.commands["batch"]):
+        named = messages.naming_as_typed(columns)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(named, "`regions[0]`: is empty; choose a larger `size`").result()
+    assert found == f"`{name}`: is empty; choose a larger `--size`"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from PIL import Image
 
 from nst_jax import _files, _memory, batches, images, optimizers, prepare
 from nst_jax._types import Losses
-from nst_jax.app import arguments
+from nst_jax.app import arguments, parsing
 from nst_jax.app.batch import group_painting, groups, job, local, manifests, results, rows
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.vgg import layers
@@ -113,6 +113,26 @@ def test_file_names_may_contain_semicolons_and_colons(here):
     assert styles == [
         ((here / n, s),) for n, s in [("a;b.png", None), ("wave:2", None), ("art.png", 2.0)]
     ]
+
+
+def test_names_of_masks_may_contain_semicolons(here):
+    for name in ("a;b.png", "left;.png"):
+        shutil.copy("art.png", name)
+    csv(
+        "content,style,region,regions,protect",
+        "photo.png,art.png,a;b.png:art.png:2,,a;b.png:0.5",
+        "photo.png,art.png,photo.png:art.png;other.png:art.png,,photo.png;other.png",
+        "photo.png,art.png,,a;b.png;left;.png,a;b.png",
+        "photo.png,art.png,,photo.png; art.png,",
+    )
+    first, second, third, fourth = manifests.read_manifest(here / "jobs.csv")
+    assert first.regions == (parsing.RegionFiles(here / "a;b.png", here / "art.png", None, 2.0),)
+    assert first.protect == parsing.ProtectFile(here / "a;b.png", 0.5)
+    assert [region.mask.name for region in second.regions] == ["photo.png", "other.png"]
+    assert [mask.name for mask in second.protect.masks] == ["photo.png", "other.png"]
+    assert third.region_maps == (here / "a;b.png", here / "left;.png")
+    assert third.protect == parsing.ProtectFile(here / "a;b.png")
+    assert fourth.region_maps == (here / "photo.png", here / "art.png")
 
 
 HEAD = "content,style,output,recipe,overrides"

@@ -1,12 +1,14 @@
 """Kept pictures, blind sheets and their counts, and the page `docs/quality.md`."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import benchmarks.__main__
 import nst_jax as nst
 from benchmarks import blind, gallery, merging, plots, quality
 from benchmarks.__main__ import main
@@ -106,6 +108,20 @@ def test_a_picture_that_fails_does_not_end_the_others(tmp_path):
     again = CliRunner().invoke(main, [*words[:8], *words[10:]])
     assert again.exit_code == 0 and "instant" not in again.output  # it is not painted again
     assert "name the case" in CliRunner().invoke(main, ["quality", "--paint-only"]).output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["step", "--at-once", "3"], "only `quality` reads"),
+        (["quality", "--at-once", "3"], "name the folder with `--keep`"),
+    ],
+)
+def test_processes_at_once_are_refused_where_they_are_not_read(words, said, monkeypatch):
+    monkeypatch.setattr(benchmarks.__main__, "case_module", lambda name: pytest.fail(name))
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2 and "`--at-once`" in done.output
+    assert said in " ".join(re.sub("[│╭╰╮╯]", " ", done.output).split())
 
 
 def test_no_picture_is_begun_when_the_time_is_up(tmp_path, monkeypatch):

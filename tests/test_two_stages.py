@@ -25,7 +25,7 @@ from nst_jax import (
     recipes,
     vgg,
 )
-from nst_jax.app import arguments, cache, fine_style, sweep
+from nst_jax.app import arguments, cache, commands, fine_style, stylize, sweep
 from nst_jax.images import resizing
 from nst_jax.recipes import starts
 from tests import small
@@ -371,6 +371,40 @@ def test_a_recipe_file_names_the_fine_picture(call):
         file.write("content,style,recipe\nphoto.png,art.png,look.toml\n")
     rows = call("batch", "jobs.csv", "-o", "out")
     refused(rows, "row 1 of 'jobs.csv'", "its `controls.style_fine` cannot be that of a single row")
+
+
+def test_a_file_s_fine_picture_is_not_that_of_rows_with_a_recipe_of_their_own(call):
+    with open("look.toml", "w") as file:
+        file.write('base = "tiny"\n[controls]\nstyle_fine = "fine.png"\n')
+    with open("jobs.csv", "w") as file:
+        file.write("content,style,recipe\nphoto.png,art.png,\nphoto.png,art.png,tiny\n")
+    said = "its `controls.style_fine` does not reach row 2 of 'jobs.csv'"
+    run = ("batch", "jobs.csv", "--recipe", "look.toml", "--no-cache", "-o", "out", "-q")
+    refused(call(*run), "`--recipe`: 'look.toml'", said, "give `--style-fine` for all rows")
+    code, _, told = call(*run, "--style-fine", "fine.png")
+    assert code == 0, told
+
+
+@pytest.mark.parametrize("command", ["stylize", "batch", "sweep"])
+def test_a_fine_picture_that_is_too_small_is_refused_before_weights_are_read(
+    call, command, monkeypatch
+):
+    for module, name in ((stylize, "load_params"), (commands, "loaded_weights")):
+        monkeypatch.setattr(module, name, lambda given: pytest.fail("weights are read"))
+    images.save("tiny.png", small.picture("gravel", 6, 7))
+    styles = ("--styles", "art.png") if command == "batch" else ("art.png",)
+    words = (command, "photo.png", *styles, "--recipe", "tiny", "--style-fine", "tiny.png")
+    words += ("--ratio", "1,2") if command == "sweep" else ()
+    said = "`--style-fine`: 7x6 px is too small; the network needs at least 16 px on each side"
+    refused(call(*words, "--no-cache", "-o", "out.png"), f"{said} ('tiny.png')")
+
+
+def test_a_fine_picture_that_becomes_too_small_is_named(params):
+    thin = images.Picture(small.picture("gravel", 300, 17), None, (), "thin.png", "")
+    fine = fine_style.FineStyles(thin)
+    art = images.Picture(small.picture("starry_night", 32, 32), None, (), "art.png", "")
+    with pytest.raises(ValueError, match=r"^`style_fine`: 17x300 px becomes .*'thin.png'\)$"):
+        fine.combined(params, art, (32, 32), lambda line: None)
 
 
 @pytest.mark.parametrize(

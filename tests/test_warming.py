@@ -113,6 +113,68 @@ def test_after_compiling_only_a_batch_compiles_nothing(tmp_path, monkeypatch):
     assert len(list((tmp_path / "out").glob("*_art.png"))) == 3
 
 
+@pytest.mark.slow
+def test_after_compiling_only_a_batch_in_two_stages_compiles_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(one=(48, 36), two=(40, 30), art=(40, 33), fine=(30, 36))
+    words = ["batch", "one.png", "two.png", "--styles", "art.png", *SHALLOW, "--steps", 4]
+    words += ["--size", 32, "--style-fine", "fine.png", "-o", "out"]
+    _, made, _ = start(tmp_path, *words, "--compile-only")
+    assert made > 0 and not (tmp_path / "out").exists()
+    _, made, loaded = start(tmp_path, *words)
+    assert made == 0 and loaded > 0
+    assert len(list((tmp_path / "out").glob("*_art.png"))) == 2
+
+
+@pytest.fixture
+def compiled(monkeypatch, tmp_path):
+    """Pretend that programs are kept; return the numbers of the rows whose programs are compiled."""
+    rows = []
+
+    def compile_groups(params, job, parts, display):
+        del params, job, display
+        rows.extend(entry.number for group in parts for entry in group.entries)
+
+    monkeypatch.setattr(warming, "compile_groups", compile_groups)
+    monkeypatch.setattr(commands, "_folder_of_programs", lambda: tmp_path)
+    return rows
+
+
+def test_compiling_only_leaves_out_what_is_finished(call, here, compiled):
+    del here
+    write_pictures(one=(48, 36), two=(40, 30))
+    words = ["batch", "*.png", "--styles", "photo.png", *SHALLOW[:6], "--steps", 1, "--size", 32]
+    words += ["-o", "out"]
+    first = ["batch", "one.png", *words[2:]]
+    code, _, err = call(*first)
+    assert code == 0, err
+    code, _, err = call("batch", "one.png", "two.png", *words[2:], "--compile-only")
+    assert (code, compiled) == (0, [2]), err
+    compiled.clear()
+    code, _, err = call(*first, "--compile-only", "--overwrite")
+    assert (code, compiled) == (0, [1]), err
+
+
+def test_compiling_only_reports_what_cannot_be_painted(call, here, compiled):
+    Path("jobs.csv").write_text("content,style\nphoto.png,art.png\nphoto.png,none.png\n")
+    code, _, err = call("batch", "jobs.csv", *SHALLOW[:6], "-o", "out", "--compile-only")
+    assert (code, compiled) == (1, [1])
+    assert "warning: out/photo_none.png: `style`: there is no file" in err
+    rows = "".join(f"photo.png,none{number}.png\n" for number in range(commands.MOST_WARNINGS + 2))
+    Path("jobs.csv").write_text(f"content,style\n{rows}")
+    code, _, err = call("batch", "jobs.csv", "-o", "out", "--compile-only")
+    assert code == 1 and err.strip().endswith("warning: 2 more rows have warnings")
+    assert not (here / "out").exists()
+
+
+def test_compiling_only_without_a_cache_is_refused(call, here, monkeypatch):
+    del here
+    monkeypatch.setattr(params, "load_params", lambda path: pytest.fail("weights are loaded"))
+    words = ("batch", "photo.png", "--styles", "art.png", "-o", "out", "--compile-only")
+    found = call(*words, "--no-cache")
+    refused(found, "`--compile-only`", "which `--no-cache` switches off; omit one of the two")
+
+
 def test_compiling_only_needs_a_cache(call, here):
     del here
     code, _, err = call("batch", "photo.png", "--styles", "art.png", "-o", "out", "--compile-only")

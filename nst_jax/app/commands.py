@@ -46,7 +46,14 @@ from nst_jax.app.chosen_options import (
     other_inputs,
     picture_outputs,
 )
-from nst_jax.app.fine_style import ROLE, FineStyle, FineStyles, NotCombined, check_fine_style
+from nst_jax.app.fine_style import (
+    ROLE,
+    FineStyle,
+    FineStyles,
+    NotCombined,
+    check_fine_style,
+    read_fine,
+)
 from nst_jax.app.formatting import amount, few
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
@@ -360,6 +367,11 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
     with ExitStack() as resources:
         if with_ray:
             on_ray.check_installed()
+        if chosen["compile_only"] and not chosen["cache"]:
+            raise ValueError(
+                "`compile_only`: keeps programs in the cache, which `--no-cache` switches off; omit "
+                "one of the two"
+            )
         job = _batch_job(contents, chosen)
         if chosen["compile_only"]:
             return _compile_batch(job, chosen)
@@ -392,17 +404,23 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 
 def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
-    """Compile what a batch will run, print how many files are kept, and return the exit code."""
+    """Compile what a batch will run, print how many files are kept, and return the exit code.
+
+    The batch leaves out finished pictures, and those that cannot be painted, so these are left out
+    here, too. Since no result manifest is written, all that can be said of the latter is printed.
+    """
     if chosen["runner"] == "ray":
         raise ValueError("`compile_only`: each of Ray's machines has a cache of its own; omit it")
     exit_on_signals()
-    loaded, _, display = loaded_weights(chosen)
+    loaded, info, display = loaded_weights(chosen)
     folder = _folder_of_programs()
     before, _ = warming.kept(folder)
-    warming.compile_groups(loaded, job, local.groups_here(job), display)
+    rest, _ = batch_job.unfinished(job, info)
+    warming.compile_groups(loaded, rest, local.groups_here(rest), display)
+    _print_failures(recording.as_typed(job.bad, job), None)
     if not chosen["quiet"]:
         _print_kept(folder, before)
-    return 0
+    return 1 if job.bad else 0
 
 
 def _folder_of_programs() -> Path:
@@ -438,12 +456,17 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     fine = None
     if style_fine is not None:
         for row in wanted:
+            if chosen["style_fine"] is None and row.recipe is not None:
+                raise ValueError(
+                    f"`recipe`: '{chosen['recipe']}': its `controls.style_fine` does not reach "
+                    f"{row.location}, which names a recipe of its own; give `--style-fine` for all "
+                    "rows, or leave it out"
+                )
             with naming_row(row):
                 check_fine_style(
                     {**chosen, "style_fine": style_fine, "region_maps": row.region_maps}, row.styles
                 )
-        picture = images.read(style_fine, argument="style_fine")
-        fine = FineStyles(picture, chosen["precision"], chosen["tile"])
+        fine = FineStyles(read_fine(style_fine), chosen["precision"], chosen["tile"])
 
     def check(recipe: Recipe) -> None:
         chosen_seed(chosen, recipe)
@@ -464,6 +487,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
             *([] if style_fine is None else [style_fine]),
         ],
         fine=fine,
+        in_manifest=any(row.location for row in wanted),
         shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
         sheet=chosen["sheet"],
         anywhere=chosen["outputs_anywhere"],
@@ -477,14 +501,14 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     )
 
 
-def _print_failures(records: Sequence[results.Record], listing: Path) -> None:
+def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
     # A picture may be finished and yet have come to rest far from its goal.
     bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")
     if len(bad) > MOST_WARNINGS:
-        more = len(bad) - MOST_WARNINGS
-        print_message("warning", f"{more} more rows have warnings; {listing} lists them all")
+        where = "" if listing is None else f"; {listing} lists them all"
+        print_message("warning", f"{len(bad) - MOST_WARNINGS} more rows have warnings{where}")
 
 
 def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
@@ -574,7 +598,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
     read = [images.read(path, argument="style") for path in paths]
     controls = controlling.read_controls(chosen, read)
     if fine is not None:
-        picture = images.read(fine, argument="style_fine")
+        picture = read_fine(fine)
         controls = controls._replace(files={**controls.files, ROLE: picture})
     return sweeps.sweep_job(
         images.read(content, argument="content"),

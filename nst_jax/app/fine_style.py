@@ -3,14 +3,14 @@
 `nst_jax.combined_style` does the same in Python.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from nst_jax import images, planned_painting, prepare
+from nst_jax import _checks, images, planned_painting, prepare
 from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
 from nst_jax.app.messages import print_message
@@ -18,8 +18,10 @@ from nst_jax.app.parsing import StyleShare
 from nst_jax.app.progress import Display, loss_shares
 from nst_jax.descent import has_stalled, rest_of
 from nst_jax.images.eight_bit import to_uint8
+from nst_jax.images.sources import Source
 from nst_jax.recipes import GATYS_FINE_STYLE
 from nst_jax.recipes.changes import with_options
+from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.plan import Plan, plan_scales
 from nst_jax.scaling.sharding import Devices
@@ -78,20 +80,11 @@ class FineStyle:
           ValueError: if the two pictures cannot be combined.
           NotCombined: if the losses stop being finite, or if they never change.
         """
-        plan = self._plan(style, shape)
+        plan = self._plan(style.image.shape[:2], shape)
         recipe = plan.recipe
         size, steps = f"{shape[1]}x{shape[0]} px", int(recipe.descent.steps)
         self.display.say(f"{style.name} gets the structure of {self.picture.name} at {size}")
-        shots = planned_painting.paint_planned(
-            self.params,
-            style.image,
-            self.picture.image,
-            plan,
-            init=None,
-            key=None,
-            every=UPDATES,
-            programs=programs.kept_in(cache.programs_folder(), self.display.say),
-        )
+        shots = self._shots(style.image, plan)
         totals = []
         with self.display.bar(steps, "compiling"):
             for shot in shots:
@@ -116,22 +109,81 @@ class FineStyle:
             )
         return to_uint8(shot.image).astype(np.float32) / 255
 
-    def _plan(self, style: images.Picture, shape: Shape) -> Plan:
-        """Plan the run that combines the style, at (height, width), with the fine picture."""
+    def compile(self, given: Shape, shape: Shape) -> None:
+        """Compile and keep the programs of `combined`, by one update of a grey style.
+
+        Args:
+          given: (height, width) of the style as it was read.
+          shape: (height, width) of the style at the final scale of the run.
+        """
+        plan = self._plan(given, shape, GATYS_FINE_STYLE.replace(steps=1))
+        for shot in self._shots(np.full((*given, 3), 0.5, np.float32), plan):
+            to_uint8(shot.image)
+
+    def _shots(self, style: Float[np.ndarray, "h w 3"], plan: Plan) -> Iterator[Any]:
+        """Return the shots of the run that combines the style with the fine picture."""
+        return planned_painting.paint_planned(
+            self.params,
+            style,
+            self.picture.image,
+            plan,
+            init=None,
+            key=None,
+            every=UPDATES,
+            programs=programs.kept_in(cache.programs_folder(), self.display.say),
+        )
+
+    def _plan(self, given: Shape, shape: Shape, recipe: Recipe | None = None) -> Plan:
+        """Plan the run that combines a style with the fine picture.
+
+        Args:
+          given: (height, width) of the style as it was read.
+          shape: (height, width) of the style at the final scale of the run.
+          recipe: the recipe; None is `GATYS_FINE_STYLE`.
+
+        Raises:
+          ValueError: if the fine picture is too small at this size; the message names `style_fine`.
+        """
         tile = self.tile
         recipe = with_options(
-            GATYS_FINE_STYLE,
+            GATYS_FINE_STYLE if recipe is None else recipe,
             f"{shape[1]}x{shape[0]}",
             precision=self.precision,
             tile=int(tile) if tile is not None and tile.isdecimal() else tile,
         )
-        pictures = [picture.image.shape[:2] for picture in (style, self.picture)]
+        try:
+            scales = prepare.scales_of(given, [self.picture.image.shape[:2]], recipe)
+        except ValueError as error:
+            raise _about_fine(error, self.picture) from None
         return plan_scales(
             recipe,
-            prepare.scales_of(pictures[0], pictures[1:], recipe),
+            scales,
             mesh=sharding.mesh_of(self.devices, axis=sharding.BANDS),
             device=capacity.device_of(self.params),
         )
+
+
+def read_fine(path: Source) -> images.Picture:
+    """Read the picture with the fine structure, and refuse one that is too small for the network.
+
+    Raises:
+      ValueError: if it cannot be read, or has fewer px than the network needs; the message begins with
+        `style_fine`.
+    """
+    picture = images.read(path, argument="style_fine")
+    try:
+        _checks.image_shape("style", picture.image.shape, smallest=prepare.SMALLEST)
+    except ValueError as error:
+        raise _about_fine(error, picture) from None
+    return picture
+
+
+def _about_fine(error: ValueError, picture: images.Picture) -> ValueError:
+    """Return an error about the style of the first stage as one about the fine picture."""
+    message = str(error)
+    if not message.startswith("`style`: "):
+        return error
+    return ValueError(f"`style_fine`: {message.removeprefix('`style`: ')} ('{picture.name}')")
 
 
 def combining_facts(shape: Shape) -> dict[str, Any]:
@@ -174,18 +226,28 @@ class FineStyles:
         key = style.digest, (int(shape[0]), int(shape[1]))
         if key not in self._known:
             say(f"{style.name} gets the structure of {self.picture.name}")
-            # The bar of the batch is shown meanwhile, so this run shows none of its own.
-            fine = FineStyle(
-                self.picture, params, None, Display(quiet=True), self.precision, self.tile
-            )
             try:
-                self._known[key] = fine.combined(style, shape)
+                self._known[key] = self._of_one(params).combined(style, shape)
             except NotCombined as error:
                 self._known[key] = error
         found = self._known[key]
         if isinstance(found, NotCombined):
             raise found
         return found
+
+    def compile(self, params: Params, given: Shape, shape: Shape) -> None:
+        """Compile and keep the programs that combine a style, as `FineStyle.compile` does.
+
+        Args:
+          params: the weights of the network.
+          given: (height, width) of the style as it was read.
+          shape: (height, width) of the style at the final scale of the run.
+        """
+        self._of_one(params).compile(given, shape)
+
+    def _of_one(self, params: Params) -> FineStyle:
+        # The bar of the batch is shown meanwhile, so the run shows none of its own.
+        return FineStyle(self.picture, params, None, Display(quiet=True), self.precision, self.tile)
 
 
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:

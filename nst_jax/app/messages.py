@@ -6,7 +6,7 @@ The module is built on click. It imports nothing that takes long to load, since 
 import re
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 
@@ -156,6 +156,50 @@ def with_file_named(message: str, recipe: str | None = None) -> str:
     if found is None or found[1] not in keys:
         return message
     return f"`recipe`: '{recipe}': `{keys[found[1]]}{found[2]}`{message[found.end() :]}"
+
+
+def named_as_typed(message: str, params: Sequence[click.Parameter]) -> str | None:
+    """Return a message with the names of options as users type them, in place of the Python names.
+
+    Args:
+      message: a message that begins with the Python name of an argument, such as "`style_size`: ".
+      params: the parameters of the command. A name that is none of theirs stays as it is.
+
+    Returns:
+      The message; None if it does not begin with the name of an argument.
+    """
+    found = re.match(r"`([\w ]+)((?:\[\d+\])?(?:\.\w+)?)`", message)
+    if found is None:
+        return None
+    typed = {param.name: as_typed(param) for param in params}
+    name = typed.get(found[1], found[1]) + (found[2] or "")
+    return f"`{name}`{as_flags(message[found.end() :])}"
+
+
+def naming_as_typed(columns: Mapping[str, str] | None) -> Callable[[str], str]:
+    """Return a function that any thread may call to put the names that users type into a message.
+
+    It is made in the thread that runs the command, since other threads do not know which command runs.
+
+    Args:
+      columns: the Python name of an option -> the column of a manifest that has its values; None
+        without a manifest. A message then begins with the option, or with the key of a recipe file.
+    """
+    context = click.get_current_context(silent=True)
+
+    def named(message: str) -> str:
+        if columns is not None:
+            name = re.match(r"`(\w+)", message)
+            if name is not None and name[1] in columns:
+                message = f"`{columns[name[1]]}{message[name.end() :]}"
+            return named_as_typed(message, ()) or as_flags(message)
+        if context is None:
+            return as_flags(message)
+        with context.scope(cleanup=False):
+            message = with_file_named(message)
+        return named_as_typed(message, context.command.params) or as_flags(message)
+
+    return named
 
 
 def usage_message(error: click.UsageError) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import click
 from click.shell_completion import CompletionItem
 
-from nst_jax.app.messages import BadInput, as_flags, as_typed, did_you_mean, with_file_named
+from nst_jax.app.messages import BadInput, did_you_mean, named_as_typed, with_file_named
 
 # The path of a style, and its share, which is its weight if several styles are blended. The share is
 # None if none was typed.
@@ -419,13 +419,10 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except (ValueError, TypeError) as error:
-            message = with_file_named(str(error))
-            found = re.match(r"`([\w ]+)((?:\[\d+\])?(?:\.\w+)?)`", message)
-            if found is None:  # the message does not begin with the name of an argument
+            message = named_as_typed(with_file_named(str(error)), self.params)
+            if message is None:  # the error does not begin with the name of an argument
                 raise
-            typed = {param.name: as_typed(param) for param in self.params}
-            name = typed.get(found[1], found[1]) + (found[2] or "")
-            raise BadInput(f"`{name}`{as_flags(message[found.end() :])}") from error
+            raise BadInput(message) from error
 
 
 def _reworded(help_option: click.Option | None) -> click.Option | None:

@@ -24,7 +24,7 @@ from nst_jax.app.chosen_options import (
     chosen_tap_files,
     other_inputs,
 )
-from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style
+from nst_jax.app.fine_style import ROLE, FineStyle, NotCombined, check_fine_style, read_fine
 from nst_jax.app.job import PictureJob, picture_job
 from nst_jax.app.messages import print_message
 from nst_jax.app.outputs import Outputs, check_outputs, default_name
@@ -71,7 +71,7 @@ def _stylize(content: Path, styles: Sequence[StyleShare], chosen: Chosen, peers:
     with reserved_outputs(asked.outputs), early:
         fine = None
         if chosen["style_fine"] is not None:
-            picture = images.read(source(chosen["style_fine"]), argument="style_fine")
+            picture = read_fine(source(chosen["style_fine"]))
             params = load_params(chosen["weights"])
             fine = FineStyle(
                 picture,

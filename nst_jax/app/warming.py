@@ -298,6 +298,14 @@ def compile_groups(
       display: where progress is shown.
     """
     known: set[Any] = set()
+    if job.fine is not None:
+        entries = (entry for group in parts for entry in group.entries)
+        sizes = dict.fromkeys(
+            (one.seen[1].shape, one.scales[-1].style_shapes[0]) for one in entries
+        )
+        for as_read, final in sizes:
+            job.fine.compile(params, as_read, final)
+    compiled = programs.batch_kept_in(cache.programs_folder(), display.say)
     for group in parts:
         keys = set(groups.programs_of([group], job.chunk, job.mesh))
         if keys <= known:
@@ -309,14 +317,15 @@ def compile_groups(
         start = same_start(plan.recipe.pictures.start if job.init is None else job.init, job.seed)
         members = members_of(
             [_grey_of(entry.seen[0].shape) for entry in group.entries],
-            [
-                [_grey_of(seen.shape) for seen in entry.seen[1 : 1 + len(entry.styles)]]
-                for entry in group.entries
-            ],
+            [_greys_of_styles(entry, job) for entry in group.entries],
             plan.recipe,
             init=start,
             given=BatchControls(),
             on_host=plan.in_bucket,
+            style_originals=[
+                [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
+                for entry in group.entries
+            ],
         )
         paint_batch(
             params,
@@ -324,9 +333,18 @@ def compile_groups(
             init=start,
             intervals=intervals_of(repeat(1)),
             watch=PollingWatch(),
+            programs=compiled,
         )
         words = f"{px(plan.scales[-1].shape)}, {len(members)} at once"
         display.say(f"{words}: ready after {duration(time.perf_counter() - begun)}")
+
+
+def _greys_of_styles(entry: groups.Entry, job: BatchJob) -> list[np.ndarray]:
+    """Return grey pictures of the sizes of a row's styles: as read, or once `--style-fine` made one."""
+    shapes = [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
+    if job.fine is not None:
+        shapes[0] = entry.scales[-1].style_shapes[0]
+    return [_grey_of(shape) for shape in shapes]
 
 
 def _grey_of(shape: Shape) -> np.ndarray:

@@ -56,6 +56,7 @@ class BatchJob(Job):
         for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
       fine: combines each style with the fine structure of another picture; None uses styles as read.
+      in_manifest: whether the rows are those of a manifest, whose columns messages name.
     """
 
     entries: tuple[Entry, ...]
@@ -68,6 +69,7 @@ class BatchJob(Job):
     bucket: buckets.Chosen = None
     mesh: Mesh | None = None
     fine: FineStyles | None = None
+    in_manifest: bool = False
 
     @property
     def listing(self) -> Path:
@@ -307,9 +309,7 @@ def inspected(
             seen = [glance(row.content, draft, "content")]
             seen += [glance(path, draft, "style") for path in draft.styles]
             roles = controlling.roles_of(row.controls)
-            masked = {
-                role: glance(path, draft, _argument_of(role, row)) for role, path in roles.items()
-            }
+            masked = {role: glance(path, draft, _argument_of(role)) for role, path in roles.items()}
             entry = _entry(draft, seen, masked)
             check_memory(entry)
             entries.append(entry)
@@ -320,18 +320,17 @@ def inspected(
     return entries, bad
 
 
-def _argument_of(role: str, row: ManifestRow) -> str:
-    """Return the name of the manifest's column, or of the command's option, that names a file.
+def _argument_of(role: str) -> str:
+    """Return the Python name of the command's option that names a file.
 
     Args:
       role: the role of the file, such as "protect", from `controls.roles_of`.
-      row: the row to which the file belongs; if it is not from a manifest, an option names the file.
     """
     if role.startswith("protect"):
         return "protect"
     if role.startswith("map"):
-        return "regions" if row.location else "region_maps"
-    return "region" if row.location else "regions"
+        return "region_maps"
+    return "regions"
 
 
 def _files(content: Path, styles: Sequence[Path]) -> str:

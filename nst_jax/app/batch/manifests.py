@@ -302,8 +302,45 @@ def _is_layer(name: str) -> bool:
     return True
 
 
+def _separated(
+    name: str, value: Any, whole: Callable[[str, Path], bool], folder: Path
+) -> list[str]:
+    """Return the parts of a cell's text; one part if its semicolons are part of a file's name.
+
+    Args:
+      name: name of the cell's column, for error messages.
+      value: the cell, as it was read.
+      whole: takes a text and `folder`; returns whether the files of one part that is this text exist.
+      folder: the manifest's folder, to which paths are relative.
+    """
+    text = _text(name, value) or ""
+    return [text] if SEPARATOR in text and whole(text, folder) else text.split(SEPARATOR)
+
+
+def _is_mask(text: str, folder: Path) -> bool:
+    return file_exists(parsing.parse_protect(text, folder).mask)
+
+
+def _is_region(text: str, folder: Path) -> bool:
+    try:
+        region = parsing.parse_region(text, folder)
+    except ValueError:
+        return False
+    return all(map(file_exists, region.paths))
+
+
+def _two_maps(value: Any, folder: Path) -> list[str]:
+    """Return the parts of a cell with two maps: two files, if a semicolon lies between their names."""
+    parts = (_text("regions", value) or "").split(SEPARATOR)
+    for first in range(1, len(parts)):
+        pair = [SEPARATOR.join(some).strip() for some in (parts[:first], parts[first:])]
+        if all(pair) and all(file_exists(folder / name) for name in pair):
+            return pair
+    return parts
+
+
 def _regions(value: Any, folder: Path) -> tuple[parsing.RegionFiles, ...]:
-    parts = value if isinstance(value, list) else (_text("region", value) or "").split(SEPARATOR)
+    parts = value if isinstance(value, list) else _separated("region", value, _is_region, folder)
     words = [_text("region", part) for part in parts]
     try:
         return tuple(parsing.parse_region(word, folder) for word in words if word)
@@ -312,7 +349,7 @@ def _regions(value: Any, folder: Path) -> tuple[parsing.RegionFiles, ...]:
 
 
 def _region_maps(value: Any, folder: Path) -> tuple[Path, ...]:
-    parts = value if isinstance(value, list) else (_text("regions", value) or "").split(SEPARATOR)
+    parts = value if isinstance(value, list) else _two_maps(value, folder)
     words = [word for word in (_text("regions", part) for part in parts) if word]
     if len(words) not in (0, 2):
         raise ValueError(
@@ -323,7 +360,7 @@ def _region_maps(value: Any, folder: Path) -> tuple[Path, ...]:
 
 
 def _protect(value: Any, folder: Path) -> parsing.ProtectFile | None:
-    parts = value if isinstance(value, list) else (_text("protect", value) or "").split(SEPARATOR)
+    parts = value if isinstance(value, list) else _separated("protect", value, _is_mask, folder)
     words = [_text("protect", part) for part in parts]
     try:
         return parsing.joined_protect(

@@ -12,7 +12,9 @@ from nst_jax.app.batch.introduction import introduce_batch
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.app.batch.local import Report, groups_here, paint_here
 from nst_jax.app.batch.results import Record
+from nst_jax.app.messages import naming_as_typed
 from nst_jax.app.progress import Display
+from nst_jax.app.recipe_controls import MASKS
 from nst_jax.weights.params import WeightsInfo
 
 Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
@@ -26,6 +28,21 @@ class BatchEnding(NamedTuple):
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     # Why the result manifest, the file of all records, lacks some of them; empty if it has all.
     problem: str
+
+
+def as_typed(records: Sequence[Record], job: BatchJob) -> list[Record]:
+    """Return the records with the names in their errors as the user types them, such as `--region`.
+
+    Args:
+      records: how pictures ended.
+      job: the batch. If its rows are those of a manifest, errors about them name its columns.
+    """
+    named = naming_as_typed(MASKS if job.in_manifest else None)
+    return [_named(record, named) for record in records]
+
+
+def _named(record: Record, named: Callable[[str], str]) -> Record:
+    return record if record.error is None else record._replace(error=named(record.error))
 
 
 def run_batch(
@@ -56,11 +73,14 @@ def run_batch(
     job.folder.mkdir(exist_ok=True)
     complete = True
     _files.remove_leftovers(entry.output for entry in rest.entries)
+    # `report` may be called by another thread, which does not know the running command.
+    named = naming_as_typed(MASKS if job.in_manifest else None)
     with results.Results(job.listing) as listed:
-        for record in (*finished, *job.bad):
+        for record in (*finished, *as_typed(job.bad, job)):
             listed.add(record)
 
         def report(record: Record) -> None:
+            record = _named(record, named)
             listed.add(record)
             display.say(f"{Path(record.output).name}: {record.error or record.status}")
 

@@ -486,7 +486,8 @@ batch = all_of(
         "--compile-only",
         is_flag=True,
         help="compile and keep the programs that this command would run, and paint nothing: the same "
-        "command without this option then compiles nothing, except for pictures with masks",
+        "command without this option then compiles nothing, except for pictures with masks or "
+        "transparent parts",
     ),
     _sharing_a_batch,
     _network,
