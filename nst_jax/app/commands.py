@@ -417,7 +417,7 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
     before, _ = warming.kept(folder)
     rest, _ = batch_job.unfinished(job, info)
     warming.compile_groups(loaded, rest, local.groups_here(rest), display)
-    _print_failures(recording.as_typed(job.bad, job), None)
+    _print_failures(recording.with_typed_names(job.bad, job), None)
     if not chosen["quiet"]:
         _print_kept(folder, before)
     return 1 if job.bad else 0

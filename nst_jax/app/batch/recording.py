@@ -30,7 +30,7 @@ class BatchEnding(NamedTuple):
     problem: str
 
 
-def as_typed(records: Sequence[Record], job: BatchJob) -> list[Record]:
+def with_typed_names(records: Sequence[Record], job: BatchJob) -> list[Record]:
     """Return the records with the names in their errors as the user types them, such as `--region`.
 
     Args:
@@ -76,7 +76,7 @@ def run_batch(
     # `report` may be called by another thread, which does not know the running command.
     named = naming_as_typed(MASKS if job.in_manifest else None)
     with results.Results(job.listing) as listed:
-        for record in (*finished, *as_typed(job.bad, job)):
+        for record in (*finished, *with_typed_names(job.bad, job)):
             listed.add(record)
 
         def report(record: Record) -> None:
