@@ -178,6 +178,8 @@ class SingleCanvas:
           begin: a function that starts the work, possibly in another thread; see `Begin`.
         """
         simple = self.plan.in_bucket and self._prepared.controls is None
+        # The programs are compiled by calling them, which takes the memory of a run.
+        simple = simple and self.plan.fits_twice
         if simple and capacity.platform_of_mesh(self.plan.mesh) != "cpu":
             self._first = begin(self._compile_first)
 

@@ -383,8 +383,7 @@ def paint(
         check_run_arguments(checked, init, key, every)
         check_controls(given, checked)
         style = styles = [*styles, *checked_tap_pictures(own, checked)]
-        side = checkpoints.bucket_of(side, resume)
-        plan = _planned(params, content, styles, checked, devices, given, side)
+        plan = _planned(params, content, styles, checked, devices, given, side, resume)
         shapes = [one.shape[:2] for one in styles]
         shapes += [] if given is None else given.style_shapes
         warn_of_enlarged(shapes, plan.real_scales[-1].style_shapes, checked, stacklevel=2)
@@ -410,6 +409,7 @@ def _planned(
     devices: Devices,
     given: Given | None,
     bucket: buckets.Chosen,
+    resume: Checkpoint | None,
 ) -> Plan:
     """Return a plan (scales, tiles, memory) for checked pictures, for a caller who gave no plan."""
     scales = prepare.scales_of(
@@ -421,4 +421,4 @@ def _planned(
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
-    return plan_in_arrays(recipe, scales, bucket, mesh=mesh, device=device)
+    return plan_in_arrays(recipe, scales, bucket, resume=resume, mesh=mesh, device=device)

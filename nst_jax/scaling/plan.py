@@ -212,6 +212,11 @@ class Plan:
         """
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
+    @property
+    def fits_twice(self) -> bool:
+        """Whether two runs fit into memory at the same time; True if the memory is not known."""
+        return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
+
     def fits_beside_next(self, scale: int) -> bool:
         """Return whether a scale (resolution) and the next one fit into memory at the same time.
 
@@ -358,8 +363,8 @@ def plan(
         _checks.whole("memory", memory, least=1)
     options: dict[str, Any] = {"memory": memory, "platform": platform}
     options |= {"mesh": mesh, "pictures": pictures, "chunk": chunk}
-    chosen = checkpoints.bucket_of(buckets.checked_bucket(bucket), resume)
-    return plan_in_arrays(checked, scales, chosen, **options)
+    chosen = buckets.checked_bucket(bucket)
+    return plan_in_arrays(checked, scales, chosen, resume=resume, **options)
 
 
 def _is_list_of_pictures(style: Any) -> bool:
@@ -483,7 +488,12 @@ def plan_scales(
 
 
 def plan_in_arrays(
-    recipe: Recipe, scales: Sequence[Scale], bucket: buckets.Chosen, **options: Any
+    recipe: Recipe,
+    scales: Sequence[Scale],
+    bucket: buckets.Chosen,
+    *,
+    resume: Checkpoint | None = None,
+    **options: Any,
 ) -> Plan:
     """Plan a run in arrays of the size that the argument `bucket` asks for.
 
@@ -495,10 +505,25 @@ def plan_in_arrays(
       recipe: a recipe that `recipes.check` returned.
       scales: the scales of the run, with the sizes of the picture.
       bucket: the argument after its check.
+      resume: the checkpoint from which the run resumes, or None. With "auto", the run resumes in the
+        arrays of the checkpoint's run, also on another platform.
       **options: further arguments of `plan_scales`.
+
+    Raises:
+      ValueError: as `plan_in_square` and `plan_scales`; or if the canvas of the checkpoint lies in a
+        square and several devices shall share it.
     """
+    begun = None if resume is None else checkpoints.bucket_of(resume)
+    if resume is not None and bucket == buckets.AUTO:
+        bucket = None if begun is None else begun.side
+        if begun is not None and _devices_of(options.get("mesh")) > 1:
+            raise ValueError(
+                f"`resume`: the canvas of the checkpoint lies in an array of {begun.side} px, which "
+                "several devices cannot share; resume it with one device"
+            )
     if bucket is not None and bucket != buckets.AUTO:
-        return plan_in_square(recipe, tuple(scales), bucket, **options)
+        one_size = None if begun is None else begun.one_size
+        return plan_in_square(recipe, tuple(scales), bucket, one_size=one_size, **options)
     side = buckets.rounded_up(max(scales[-1].shape))
     if bucket == buckets.AUTO and _may_share(side, options):
         # Of the reasons for an error, those that are not about the square appear again below.
@@ -557,26 +582,34 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     return replace(plan, in_bucket=True)
 
 
-def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options: Any) -> Plan:
+def plan_in_square(
+    recipe: Recipe,
+    scales: buckets.Scales,
+    side: int,
+    *,
+    one_size: bool | None = None,
+    **options: Any,
+) -> Plan:
     """Plan the run of pictures that lie at the top left of square arrays, one array for each scale.
 
     Pictures of other sizes can lie in arrays of the same size, and so use the same compiled programs.
-    For one picture on an accelerator, the arrays have the same size at all scales.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
       scales: the scales of the run, with the sizes of the picture and not of the arrays; with several
         pictures, those of one of them.
       side: side of the canvas' array at the final scale, in px; a multiple of 16.
+      one_size: whether the arrays have the same size at all scales; None: for one picture on an
+        accelerator, they do.
       **options: further arguments of `plan_scales`, such as `pictures`.
 
     Raises:
       ValueError: if the picture is larger than `side`, if losses or updates would differ in a larger
-        array (as with regions, for example), or if there is too little memory for the arrays.
+        array (as with tiles, for example), or if there is too little memory for the arrays.
     """
     bands = _devices_of(options.get("mesh")) > 1
     buckets.check_run_in_bucket(recipe, scales, bands=bands)
-    one_size = _may_share(side, options)
+    one_size = _may_share(side, options) if one_size is None else one_size
     (bucket,) = buckets.buckets_of(side, [scales], recipe, one_size=one_size)
     plan = plan_bucket(recipe, bucket.scales, **options)
     return plan if plan.pictures > 1 else replace(plan, real=tuple(scales))
