@@ -249,7 +249,7 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
 
 
 def read_all(path: str) -> None:
-    """Read everything in an HDF5 file that this package reads, to find out whether HDF5 can read it.
+    """Read from an HDF5 file all that this package would read, to find out whether HDF5 can do so.
 
     A child process calls this function, since HDF5 may hang or crash on a damaged file.
     """

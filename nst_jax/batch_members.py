@@ -156,7 +156,7 @@ def _recolored(
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
-      on_host: whether no program is to be compiled for the sizes of the pictures.
+      on_host: whether to compile no program for the sizes of the pictures.
     """
     known: dict[Pair, prepare.Prepared] = {}
     found = []
@@ -394,8 +394,8 @@ def warn_of_enlarged_styles(
 ) -> None:
     """Warn of styles that `style_scale` enlarges, so that they have more pixels than before resizing.
 
-    If pictures have the same style in different sizes, there is one warning, for the largest size. The
-    last argument is as in `members_of`.
+    If pictures have the same style in different sizes, there is one warning, for the largest size.
+    `style_scale` has the factors of each picture, as in `members_of`.
     """
     if recipe.pictures.style_scale is None and style_scale is None:
         return

@@ -95,10 +95,12 @@ class PicturesStalled(RuntimeWarning):
 
 
 class PicturesAtRest(RuntimeWarning):
-    """Warning that pictures of a batch stopped moving far from their goals: they are hardly painted.
+    """Warning that the losses of some pictures stopped changing while still high: hardly painted.
+
+    `nst_jax.descent.rest_of` defines when a picture is at rest in this sense.
 
     Attributes:
-      pictures: maps the index of each such picture in the batch to how it came to rest.
+      pictures: maps the index of each such picture in the batch to when and how high its loss stopped.
     """
 
     def __init__(self, pictures: Mapping[int, Rest], remedy: str):
@@ -122,7 +124,8 @@ class PaintedBatch(NamedTuple):
     # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
     # first.
     stalled: set[int]
-    resting: dict[int, Rest]  # pictures that came to rest far from their goals
+    # Pictures whose losses stopped changing while still high; see `descent.rest_of`.
+    resting: dict[int, Rest]
 
 
 def stylize_many(
@@ -176,8 +179,8 @@ def stylize_many(
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       style_scale: as in `stylize`, for every picture; or a value for each picture: an array [n], or
-        [n, styles] for blends, or a list with a number or a list of numbers for each picture. A list of
-        numbers that has one for each style of a picture is as in `stylize`.
+        [n, styles] for blends, or a list with a number or a list of numbers for each picture. But a
+        plain list of numbers, one for each style of a picture, holds for every picture.
       tap_styles: as in `stylize`, for every picture.
       steps: as in `stylize`.
       precision: as in `stylize`.
@@ -233,8 +236,8 @@ def stylize_many(
       [h, w, 3]. If the losses of a picture stop being finite, its last canvas with finite losses is
       returned, enlarged to the final size if that happened at a coarser scale, and a `PicturesDiverged`
       warning names the picture. If at every scale the last losses of a picture equal the first ones, so
-      that nothing was painted, a `PicturesStalled` warning names the picture; and if a picture stops
-      moving far from its goal, a `PicturesAtRest` warning does.
+      that nothing was painted, a `PicturesStalled` warning names it. If the losses of a picture stop
+      changing while still high, a `PicturesAtRest` warning names it.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -415,9 +418,9 @@ def _report(
       progress: the function to call.
       watch: waits until the state is computed.
       before: how often the losses were evaluated in the chunks before this one.
-      total: how often they are evaluated in all chunks together.
+      total: how often the losses are evaluated in all chunks together.
       state: the last state of this chunk.
-      evaluations: how often they have been evaluated in this chunk so far.
+      evaluations: how often the losses have been evaluated in this chunk so far.
     """
     # JAX computes asynchronously, and `progress` must report only updates that are finished.
     watch.wait(state.step)

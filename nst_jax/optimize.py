@@ -79,15 +79,15 @@ def match(
     """Find, for each position of the canvas, the position of the style with the most similar features.
 
     Only some style losses need these matches. The matches stay the same during a whole scale
-    (resolution).
+    (resolution). There is no argument `bands`, since losses that need matches cannot be computed on
+    several devices.
 
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `init`.
       targets: the targets from `measure`.
       content: [h, w, 3] in [0, 1], of the size of the canvas.
-      recipe: losses, network settings, and pixel convention of the canvas. (Losses that need matches
-        cannot be computed on several devices.)
+      recipe: losses, network settings, and pixel convention of the canvas.
       first: whether this is the coarsest scale. At the coarsest scale, matches are found for the
         features of the content; at later scales, for the features of a mixture of canvas and content,
         see `correspondence.searched`. A static argument.

@@ -63,9 +63,9 @@ class Stalled(_NoResult):
 
 
 class CameToRest(RuntimeWarning):
-    """Warning that a run stopped moving far from its goal, so that its picture is hardly painted.
+    """Warning that the loss stopped changing while still high, so that the picture is hardly painted.
 
-    `nst_jax.descent.rest_of` says when a run does so.
+    `nst_jax.descent.rest_of` has the exact condition.
     """
 
     def __init__(self, rest: Rest, remedy: str):
@@ -165,8 +165,9 @@ def stylize(
         preset.
       realism: from 0 to 1: how far the result is changed back, after painting, so that it has the
         content's edges; see `nst_jax.controls.realistic`. Default: the recipe's, 0 in every preset.
-      strength: from 0 to 1: how strong the style is, where equal steps look equal; see
-        `nst_jax.recipes.changes.with_strength`. Default: the recipe's own weights, which 0.85 keeps.
+      strength: from 0 to 1: how strong the style is. Equal differences of strength change the picture
+        about equally; see `nst_jax.recipes.changes.with_strength`. Default: the recipe's own weights,
+        which correspond to a strength of 0.85.
       init: the start: an image of any size, which is resized to the canvas, or an instance
         of a class of `nst_jax.recipes.starts`, such as `Noise()`; default: the recipe's start.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
@@ -193,12 +194,14 @@ def stylize(
         `nst_jax.recipes.check_in_bucket`. With `"off"`, the array is as large as the canvas. With
         `"auto"`, the default, the platform decides: on a CPU it is as with `"off"`. On an accelerator
         the side is the longer side of the canvas, rounded up to a multiple of 16 px, and all scales
-        share one loop; where the recipe does not allow that, and above 1024 px, it is as with `"off"`.
+        share one loop. If the recipe, several `devices` or too little memory prevent that, or if the
+        side is above 1024 px, it is as with `"off"`.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
 
-      If the run stops moving far from its goal, a `CameToRest` warning says so.
+      If the loss stops changing while still high, so that the picture is hardly painted, a
+      `CameToRest` warning says so.
 
     Raises:
       TypeError: if an argument is of the wrong type.
