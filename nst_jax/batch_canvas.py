@@ -516,7 +516,7 @@ class BatchCanvas:
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def rests(self) -> list[Rest | None]:
-        """Return for each picture, after its last update, what `descent.rest_of` returns for it."""
+        """Return for each finished picture when it came to rest, as `descent.rest_of` defines it."""
         return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def _totals_of_pictures(self) -> np.ndarray:
@@ -636,8 +636,8 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # --- Compiled functions ---------------------------------------------------------------------------
 #
-# A function `_x_many` does for all canvases of a chunk (the pictures that are painted at once) what `x`
-# in `nst_jax.optimize` does for one canvas.
+# `_init_many`, `_take_over_many`, `match_many`, `run_many` and `_picture_many` do for all canvases of a
+# chunk (the pictures that are painted at once) what the functions of `nst_jax.optimize` do for one.
 
 _enlarge = Jitted(optimize.enlarged, static_argnums=(1, 2, 3))
 _style_targets = Jitted(style_targets)

@@ -279,8 +279,8 @@ def _count(
       contents: the content pictures.
       styles: the entries of the styles, each a list of pictures that are blended.
       recipe: the recipe, in which a number may be an array with an item for each picture.
-      several: name -> number of items, for the controls (masks, weights, amounts) that are given as
-        lists or arrays with an item for each picture.
+      several: name -> number of items, for the other arguments, such as masks and factors of sizes,
+        that are given as lists or arrays with an item for each picture.
 
     Raises:
       ValueError: if two lists or arrays have different numbers of items, both more than one; or if a

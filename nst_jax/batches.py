@@ -95,9 +95,9 @@ class PicturesStalled(RuntimeWarning):
 
 
 class PicturesAtRest(RuntimeWarning):
-    """Warning that the losses of some pictures stopped changing while still high: hardly painted.
+    """Warning that the losses of some pictures stopped changing while still high.
 
-    `nst_jax.descent.rest_of` defines when a picture is at rest in this sense.
+    Such pictures are hardly painted. `nst_jax.descent.rest_of` has the exact condition.
 
     Attributes:
       pictures: maps the index of each such picture in the batch to when and how high its loss stopped.
@@ -208,14 +208,15 @@ def stylize_many(
       style_opacity: as in `stylize`; or a list that has for each entry of `styles` an opacity or None,
         and for an entry that is a blend a list of these.
       bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
-        Pictures of all sizes up to this side then share one compiled loop for each scale. Each picture
-        gets the losses and updates that it would get without the array; the rest of the array takes
-        time, but changes nothing. What would not be exact in a larger array is refused, such as
-        tiles, and losses that are not sums over positions. `"off"`, the default: each shape of
-        canvas has a compiled loop of its own. `"auto"`: arrays of several shapes, chosen by
-        `nst_jax.scaling.bucket_choice` so that compiling and painting together take the least time, as
-        estimated from typical times of the platform. Pictures whose losses would not be exact in larger
-        arrays, or that do not fit into memory in them, get a compiled loop for their own shape.
+        Pictures of all sizes up to this side then share one compiled loop for each scale. Each
+        picture gets the losses and updates that it would get without the array; the rest of the
+        array takes time, but changes nothing. Recipes and options whose results would not be exact
+        in a larger array are refused, such as tiles, and losses that are not sums over positions.
+        `"off"`, the default: each shape of canvas has a compiled loop of its own. `"auto"`: arrays
+        of several shapes, chosen by `nst_jax.scaling.bucket_choice` so that compiling and painting
+        together take the least time, as estimated from typical times of the platform. Pictures
+        whose losses would not be exact in larger arrays, or that do not fit into memory in them,
+        get a compiled loop for their own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: a function that is called as `progress(done, total)` once the losses of the first canvas

@@ -129,8 +129,8 @@ def step(
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
       targets: the targets from `measure`. If parts of the picture are protected, the losses are those
-        of the canvas with the content in place of these parts, see `controls.with_kept`. If they have a
-        `size`, only the top left part of the canvas, of this (height, width), is painted; pixels
+        of the canvas with the content in place of these parts, see `controls.with_kept`. If the targets
+        have a `size`, only the top left part of the canvas, of this (height, width), is painted; pixels
         outside of this part neither affect the losses nor change.
       recipe: losses, loss weights, network settings, optimiser, and pixel convention of the canvas. If
         the precision is `AUTO`, the platform of JAX's default device decides on it when the function is

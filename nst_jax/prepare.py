@@ -527,8 +527,8 @@ class Finisher:
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
         self._filters = bool(self._realism) or finishing.colors_after(recipe.pictures.colors)
-        # `_use` sets these five attributes for one scale. They are kept for the next picture, which
-        # usually has the same scale.
+        # `_use` or `_use_in_arrays` sets these five attributes for one scale. They are kept for the
+        # next picture, which usually has the same scale.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
         self._opacity: Any = None

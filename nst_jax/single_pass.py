@@ -186,8 +186,8 @@ def instant_many(
         rounding errors; the rest of the square takes time. Each shape of style pictures still has a
         program of its own, for its style vector, and so has each shape of content if `strength` is less
         than 1, or if `colors`, `realism` or `protect` change the result. `"off"`, the default: each
-        shape has a program of its own. `"auto"`: the smallest square that holds all pictures, or none
-        if that takes less time, as `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
+        shape has a program of its own. `"auto"`: the smallest square that holds all pictures, or no
+        square if that takes less time, as `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.
