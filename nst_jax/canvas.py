@@ -231,12 +231,7 @@ class SingleCanvas:
         return state
 
     def _number_of_matches(self, scale: int) -> int | None:
-        """Return how many matches with the style are found for the canvas at the beginning of a scale.
-
-        A match belongs to one position of the canvas's feature maps: it is the index of the position
-        of the style's feature maps with the most similar features. The result is None if the style
-        loss uses no matches that stay fixed during a scale.
-        """
+        """Return how many matches `start` finds at a scale, by `correspondence.number_of_matches`."""
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:

@@ -218,7 +218,7 @@ def _identity(
     if plan.in_bucket:
         # The results also depend on the size of the array (bucket) in which the canvas lies: with
         # another size, sums are added up in another order, and the last bits differ. The size at the
-        # final scale is enough: the sizes at all other scales follow from it.
+        # final scale is enough: on a given platform, the sizes at all other scales follow from it.
         height, width = plan.scales[-1].shape
         facts["bucket"] = f"{width}x{height} px"
     return facts

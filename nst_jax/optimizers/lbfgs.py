@@ -55,11 +55,7 @@ Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
 def _identity(a: PyTree) -> PyTree:
-    """Return a pytree unchanged.
-
-    With this function as the first approximation of the inverse Hessian, up to a factor, L-BFGS assumes
-    that the loss has the same curvature in all directions.
-    """
+    """Return a pytree unchanged: the `Guess` whose matrix P is the identity."""
     return a
 
 
