@@ -45,7 +45,7 @@ RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 class BatchPrograms(NamedTuple):
     """The compiled functions of a batch; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute targets. The others are `run_many` and `match_many`.
+    `measuring` has the functions that compute targets; `run` is `run_many`, and `match` `match_many`.
     """
 
     measuring: MeasuringPrograms

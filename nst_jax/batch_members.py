@@ -1,4 +1,4 @@
-"""The members of a batch: which content is painted in which styles, checked and resized."""
+"""The members of a batch, its pictures: each is a content and its styles, checked and resized."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -54,8 +54,8 @@ def members_of(
       key: as in `stylize_many`.
       given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
         if none of these is given.
-      style_scale: for each picture the factors of its styles' sizes, positive numbers: one, or one for
-        each style. Of n entries, picture number i gets entry number i mod n. None: the recipe's.
+      style_scale: for each picture the positive factors of its styles' sizes: one for all its styles,
+        or one for each. Of n entries, picture i gets entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
       style_originals: for each entry of `styles`, (height, width) of each of its pictures, from which
         the size rules compute the sizes. It differs from the sizes of the pictures if they were made at

@@ -162,14 +162,14 @@ def stylize(
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
       colors: whose colours the result has: `"style"`, `"content"`, `"luminance"`, `"content-after"` or
         `"palette"`; `nst_jax.recipes.Pictures` explains them. Default: the recipe's, `"style"` in every
-        preset.
+        preset but `nnst`.
       realism: from 0 to 1: how far the result is changed back, after painting, so that it has the
         content's edges; see `nst_jax.controls.realistic`. Default: the recipe's, 0 in every preset.
       strength: from 0 to 1: how strong the style is. Equal differences of strength change the picture
         about equally; see `nst_jax.recipes.changes.with_strength`. Default: the recipe's own weights,
         which correspond to a strength of 0.85.
-      init: the start: an image of any size, which is resized to the canvas, or an instance
-        of a class of `nst_jax.recipes.starts`, such as `Noise()`; default: the recipe's start.
+      init: the first canvas: an image of any size, which is resized to the canvas, or an instance of a
+        class of `nst_jax.recipes.starts`, such as `Noise()`; default: that of the recipe.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
@@ -322,7 +322,7 @@ def paint(
       opacity: the content's opacity, [h, w] in [0, 1].
       style_opacity: the style's opacity, [h', w'] in [0, 1], or a list for several styles.
       bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. A run can be
-        resumed only in the same array; with `"auto"`, it is that of the checkpoint.
+        resumed only in an array of the same size; with `"auto"`, the checkpoint's size is used.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.

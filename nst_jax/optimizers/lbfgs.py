@@ -297,7 +297,7 @@ def torch_lbfgs(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-# --- Our L-BFGS -----------------------------------------------------------------------------------
+# --- This project's L-BFGS ------------------------------------------------------------------------
 
 
 @jax.tree_util.register_dataclass

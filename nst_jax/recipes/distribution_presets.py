@@ -172,9 +172,9 @@ HISTOGRAM = Recipe(
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two
-# scales; here nothing is added at any scale. What differs from the source in the final pass is in the
-# docstring of `losses.matching.distance_to_nearest`, and what differs in the colours in the docstring
-# of `images.palettes.recoloured`.
+# scales; here nothing is added at any scale. For what differs from the source in the final pass, see
+# `losses.matching.distance_to_nearest`; for what differs in the colours, see
+# `images.palettes.recoloured`.
 # The source's optional content loss, off by default, is left out: `content_weight` is 0. During the
 # updates, the content has an effect only on which features of the style are chosen as nearest
 # neighbours: the search is made for a picture that is mixed from content and canvas, in which the
