@@ -201,10 +201,10 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
     """Return the recipe with the tiles and the precision that were chosen for the checkpoint's run.
 
     Only what the recipe leaves open is replaced. If `network.tile` is None, `tile` and `remat` become
-    those of the checkpoint's run. If they were chosen anew, for the memory that is available now, the
-    tile size could differ, which changes the last bits of the picture. If `network.precision` is
-    `AUTO`, it becomes the precision of the checkpoint's run, even if this platform has another default.
-    Without a checkpoint, the recipe is returned unchanged.
+    those of the checkpoint's run: a tile size chosen for the memory that is available now could differ,
+    which would change the last bits of the picture. If `network.precision` is `AUTO`, it becomes the
+    precision of the checkpoint's run, even if this platform has another default. Without a checkpoint,
+    the recipe is returned unchanged.
     """
     if checkpoint is None:
         return recipe

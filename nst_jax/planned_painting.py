@@ -32,7 +32,7 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        # warnings of regions in which no pixel of some feature map lies
+        # A warning for each region that is empty in the feature maps of some layer.
         self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns everything that the results of the run depend on, for checkpoints.
