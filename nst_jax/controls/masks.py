@@ -36,7 +36,7 @@ THRESHOLD = 0.5  # where a mask is made binary, pixels of at least this value ar
 # resizing filter, so that values far inside the area that the mask marks are exactly 1.
 STEPS = 2**16
 
-# A mask with no value above this, about a quarter of an 8-bit level, counts as empty.
+# A mask whose values are all below this, about a quarter of an 8-bit level, counts as empty.
 LEAST_INSIDE = 1e-3
 
 
@@ -206,7 +206,8 @@ def at_taps(
     # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
     # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
     # the `spread` of the preceding layer, since each convolution and pooling reads windows of
-    # positions. It is 0 outside the real size, since what the network pads is never outside the mask.
+    # positions. It is 0 outside the real size: padding counts as a pixel outside the mask for "all",
+    # and as a pixel inside for "inside".
     spread = _cut(inside if reach == "all" else 1 - inside, size)
     layers = list(LAYERS)
     found, block = {}, 0

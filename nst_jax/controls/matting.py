@@ -104,10 +104,11 @@ def matting_energy(
       photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
         each window of 3 x 3 pixels.
-      counted: [h - 2, w - 2], or [h - 2, 1] for whole rows of windows: whether the window with this
-        pixel at its top left counts; None means that all count. If several devices share a picture,
-        each counts the windows that begin in its band of rows, and the sum over the devices is the
-        energy of the picture. In a picture that lies in a larger array, those inside it count.
+      counted: for a pixel, whether the window with this pixel at its top left counts: [h - 2, w - 2],
+        or [h - 2, 1] with one value for each row of windows. None means that all windows count. If
+        several devices share a picture, each counts the windows that begin in its band of rows, and the
+        sum over the devices is the energy of the picture. If the picture lies in a larger array, only
+        the windows inside the picture count.
 
     Returns:
       A number that is 0 or more.

@@ -413,7 +413,7 @@ def plan_scales(
         precision.
       scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
-      device: the device that holds the weights; None is the first local device.
+      device: the device that holds the weights; None is JAX's default device.
       pictures: number of pictures that are painted with this recipe at these scales.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
@@ -489,7 +489,7 @@ def plan_in_arrays(
 
     With "auto", several pictures, and any picture on a CPU, lie in arrays of their own size. One
     picture on an accelerator lies in a square, where this is possible and the side of the square is at
-    most `buckets.LARGEST_SHARED` px: compiling takes far longer there than painting.
+    most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an accelerator.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
@@ -501,7 +501,7 @@ def plan_in_arrays(
         return plan_in_square(recipe, tuple(scales), bucket, **options)
     side = buckets.rounded_up(max(scales[-1].shape))
     if bucket == buckets.AUTO and _may_share(side, options):
-        # Of the reasons for an error, those that are not about the square appear again below.
+        # If the error is not about the square, `plan_scales` raises it again below.
         with suppress(ValueError):
             plan = plan_in_square(recipe, tuple(scales), side, **options)
             if plan.fits is not False:
@@ -542,7 +542,8 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     try:
         plan = plan_scales(recipe, arrays, **options)
     except ValueError as error:
-        # Not even tiles fit, with which the error names the size of a picture that would.
+        # Not even tiles fit. The message goes on with the largest picture that fits in tiles. That part
+        # is dropped, since pictures in buckets are not computed in tiles.
         what, found, _ = str(error).removeprefix("`size`: ").partition("; ")
         if not (found and str(error).startswith("`size`")):
             raise

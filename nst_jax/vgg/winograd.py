@@ -6,7 +6,7 @@ which the convolution is an elementwise product; with the sum over input channel
 product for each of the 36 elements; the products are transformed back into results. On a CPU, this
 saves more time than the transformations take if a layer has many channels and the picture is not small;
 see `pays`. The rounding error is about four times that of the direct convolution: 1.2e-6 of the result
-in float32, 1e-2 with bfloat16 products.
+in float32, 1e-2 with bfloat16 factors.
 
 A large picture is convolved in strips of rows, one after the other, so that the transformed pixels and
 the products stay in the processor's caches. The code for a strip consists of few large operations,
