@@ -22,8 +22,8 @@ from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_
 from nst_jax.vgg.sized_layers import feature_size
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# Values of the argument `reach` of `at_taps`, which makes a mask of the features at a tap (layer) from
-# a mask of pixels -> a description of the mask that is made. Positions are the pixels of a feature map.
+# Value of the argument `reach` of `at_taps` -> which positions (pixels of a feature map) are inside the
+# mask that `at_taps` makes from a mask of pixels.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",

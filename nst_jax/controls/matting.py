@@ -1,8 +1,8 @@
 """The matting Laplacian: a measure of edges in a picture that are not edges of a photograph.
 
-With the Laplacian L of the photograph, xᵀLx is the sum over all windows of 3 x 3 pixels of the least
-squared error with which the picture x can be fitted there by an affine function of the photograph's
-colours. So it is near 0 for a picture whose edges are all edges of the photograph, and grows with edges
+In each window of 3 x 3 pixels, a picture x is fitted by an affine function of the photograph's colours.
+With the Laplacian L of the photograph, xᵀLx is the sum over all windows of the least squared error of
+the fit. So it is near 0 for a picture whose edges are all edges of the photograph, and grows with edges
 that the photograph does not have.
 
 References:

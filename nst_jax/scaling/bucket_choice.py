@@ -47,7 +47,7 @@ COMPILING_OF_BUCKET = 1.21
 TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
 # Costs that are assumed for all other devices on which no run was timed: an H100 compiled three scales
 # in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11 operations
-# (`gpu-nvidia-h100-80gb-hbm3.json`).
+# (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 

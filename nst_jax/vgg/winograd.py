@@ -146,8 +146,9 @@ def convolve(
         part = _convolve_strip(rows, transformed, halo=True)
         return lax.dynamic_update_slice_in_dim(y, _as_bits(part), start, axis=1)
 
-    # Every row of this array is overwritten. It is made from a pixel of `x`, since XLA would make an
-    # array of zeros once for all layers and keep it, with a copy for each layer, from the beginning on.
+    # Every row of this array is overwritten, so its values do not matter. It is broadcast from a pixel
+    # of `x` and not from 0: XLA would make an array of zeros once for all layers when the program
+    # begins, and keep it with a copy for each layer.
     y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
     return lax.bitcast_convert_type(lax.fori_loop(0, count, add_strip, y), x.dtype)
 
