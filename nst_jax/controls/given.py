@@ -132,7 +132,8 @@ def checked_controls(
         style; None if all styles are opaque.
 
     Returns:
-      The checked values, with masks and opacities as float32 [h, w]; None if nothing was given.
+      The checked values, with masks and opacities as float32 [h, w]. An opacity that is 1 everywhere
+      counts as not given. None if nothing was given.
 
     Raises:
       TypeError: if a value has the wrong type.

@@ -22,8 +22,8 @@ from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_
 from nst_jax.vgg.sized_layers import feature_size
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# Value of the argument `reach` of `at_taps` -> which positions (pixels of a feature map) are inside the
-# mask that `at_taps` makes from a mask of pixels.
+# Value of the argument `reach` of `at_taps` -> what is inside the mask that `at_taps` makes from a mask
+# of pixels. Positions are the pixels of a feature map.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",

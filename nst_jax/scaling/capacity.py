@@ -84,8 +84,8 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) -> int | None:
     """Return how many of the `total` available bytes each device can allocate.
 
-    An accelerator has all of `total` to itself. CPU devices that share a picture are simulated and have
-    one memory together, so each gets an equal part of `total`. The result is None if `total` is None.
+    An accelerator has all of `total` to itself. CPU devices that share a picture also share the memory
+    of the machine, so each gets an equal part of `total`. The result is None if `total` is None.
     """
     if total is None or mesh is None or platform != "cpu":
         return total

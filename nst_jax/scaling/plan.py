@@ -274,7 +274,7 @@ def plan(
       recipe: all settings of the run.
       size: size of the canvas; default: the recipe's.
       style_size: size of the style pictures, if it is not to follow from `size`.
-      style_scale: factor by which the style is enlarged, or one for each style.
+      style_scale: factor by which the style is enlarged, or a list with a factor for each style.
       tap_styles: style pictures for single layers, as a dictionary; in place of each picture, its
         (height, width) may be given.
       steps: number of updates; default: the recipe's.
@@ -573,7 +573,7 @@ def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options:
 
     Raises:
       ValueError: if the picture is larger than `side`, if losses or updates would differ in a larger
-        array (as with regions, for example), or if there is too little memory for the arrays.
+        array (see `buckets.check_run_in_bucket`), or if there is too little memory for the arrays.
     """
     bands = _devices_of(options.get("mesh")) > 1
     buckets.check_run_in_bucket(recipe, scales, bands=bands)
@@ -599,7 +599,7 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return the bytes that each device can allocate, the platform, and whether this process has it.
+    """Return the bytes each device can allocate, the platform, and whether this process runs on it.
 
     The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
     is False if `platform` is not the platform of this process' devices.

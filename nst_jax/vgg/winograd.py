@@ -184,7 +184,7 @@ def strips(pictures: int, height: int, width: int) -> tuple[int, int]:
 
 
 def _with_halo(x: Shaped[Array, "n h w i"], start: Array, rows: int) -> Shaped[Array, "n s w i"]:
-    """Return `rows` rows from `start` on, and one row above and below; beyond the picture it is 0."""
+    """Return `rows` rows from `start` on, and one row above and below: zeros beyond the picture."""
     last = x.shape[1] - 1
     above = lax.dynamic_slice_in_dim(x, jnp.maximum(start - 1, 0), 1, axis=1)
     below = lax.dynamic_slice_in_dim(x, jnp.minimum(start + rows, last), 1, axis=1)
@@ -201,8 +201,9 @@ def _convolve_strip(
 ) -> Float[Array, "n h w o"]:
     """Convolve a strip of rows as `convolve` does.
 
-    With `halo`, the first and last row of `x` are only read, and the other rows are a multiple of
-    `PATCH`. Without it, there are zeros above and below `x`.
+    With `halo`, the first and the last row of `x` are the rows above and below the strip, for which no
+    results are computed, and the number of the other rows is a multiple of `PATCH`. Without it, the
+    rows above and below `x` are zeros.
     """
     n, height, width, channels = x.shape
     height -= 2 * halo
