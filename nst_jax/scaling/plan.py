@@ -279,7 +279,7 @@ def plan(
       recipe: all settings of the run.
       size: size of the canvas; default: the recipe's.
       style_size: size of the style pictures, if it is not to follow from `size`.
-      style_scale: factor by which the style is enlarged, or one for each style.
+      style_scale: factor by which the style is enlarged, or a list with a factor for each style.
       tap_styles: style pictures for single layers, as a dictionary; in place of each picture, its
         (height, width) may be given.
       steps: number of updates; default: the recipe's.
@@ -418,7 +418,7 @@ def plan_scales(
         precision.
       scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
-      device: the device that holds the weights; None is the first local device.
+      device: the device that holds the weights; None is JAX's default device.
       pictures: number of pictures that are painted with this recipe at these scales.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
@@ -499,7 +499,7 @@ def plan_in_arrays(
 
     With "auto", several pictures, and any picture on a CPU, lie in arrays of their own size. One
     picture on an accelerator lies in a square, where this is possible and the side of the square is at
-    most `buckets.LARGEST_SHARED` px: compiling takes far longer there than painting.
+    most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an accelerator.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
@@ -526,7 +526,7 @@ def plan_in_arrays(
         return plan_in_square(recipe, tuple(scales), bucket, one_size=one_size, **options)
     side = buckets.rounded_up(max(scales[-1].shape))
     if bucket == buckets.AUTO and _may_share(side, options):
-        # Of the reasons for an error, those that are not about the square appear again below.
+        # If the error is not about the square, `plan_scales` raises it again below.
         with suppress(ValueError):
             plan = plan_in_square(recipe, tuple(scales), side, **options)
             if plan.fits is not False:
@@ -567,7 +567,8 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     try:
         plan = plan_scales(recipe, arrays, **options)
     except ValueError as error:
-        # Not even tiles fit, with which the error names the size of a picture that would.
+        # Not even tiles fit. The message goes on with the largest picture that fits in tiles. That part
+        # is dropped, since pictures in buckets are not computed in tiles.
         what, found, _ = str(error).removeprefix("`size`: ").partition("; ")
         if not (found and str(error).startswith("`size`")):
             raise
@@ -605,7 +606,7 @@ def plan_in_square(
 
     Raises:
       ValueError: if the picture is larger than `side`, if losses or updates would differ in a larger
-        array (as with tiles, for example), or if there is too little memory for the arrays.
+        array (see `buckets.check_run_in_bucket`), or if there is too little memory for the arrays.
     """
     bands = _devices_of(options.get("mesh")) > 1
     buckets.check_run_in_bucket(recipe, scales, bands=bands)
@@ -631,7 +632,7 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return the bytes that each device can allocate, the platform, and whether this process has it.
+    """Return the bytes each device can allocate, the platform, and whether this process runs on it.
 
     The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
     is False if `platform` is not the platform of this process' devices.
