@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -637,7 +636,7 @@ def _memory_of(
     The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
     is False if `platform` is not the platform of this process' devices.
     """
-    here = platform in (None, jax.local_devices()[0].platform)
+    here = platform in (None, capacity.default_device().platform)
     if isinstance(mesh, Mesh):
         device = mesh.local_devices[0]
     if memory is None and here:
