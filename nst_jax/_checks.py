@@ -331,9 +331,10 @@ def random_key(argument: str, key: Any) -> None:
 
 
 def single(recipe: Any) -> None:
-    """Refuse a recipe that has arrays in place of numbers; only `stylize_many` takes such a recipe.
+    """Refuse a recipe that has arrays in place of numbers.
 
-    It paints one picture for each number of the array (a sweep).
+    Only `stylize_many` takes such a recipe, and paints one picture for each number of the array (a
+    sweep).
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf):

@@ -24,9 +24,9 @@ from nst_jax import _checks
 OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "gpu": {
-            # Without Triton, XLA takes matrix products from cuBLAS. By default it also compiles tens of
-            # Triton kernels for each product and times them, to choose the fastest. That took most of
-            # the time before the first picture, so it is turned off.
+            # By default, XLA compiles tens of Triton kernels for each matrix product and times them, to
+            # choose the fastest. That took most of the time before the first picture. With this option,
+            # XLA calls cuBLAS instead.
             "xla_gpu_enable_triton_gemm": False,
         },
     }
@@ -34,7 +34,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def compiler_options(platform: str | None = None) -> Mapping[str, Any]:
-    """Return the options for programs on a platform.
+    """Return the options with which this package's programs are compiled on a platform.
 
     An option is left out if the user has set it in `XLA_FLAGS`, or if the installed version of XLA
     does not know it.
@@ -86,9 +86,10 @@ def _is_known(name: str, value: Any) -> bool:
 class Jitted:
     """A function compiled as by `jax.jit`, but with a limit on how many compiled programs are kept.
 
-    For each combination of shapes and dtypes of the arguments, `jax.jit` is called anew, which gives a
-    separate jitted function. When there are more than `programs_in_memory()` of them, the one that was
-    used least recently is dropped, and its memory is freed.
+    For each combination of shapes and dtypes of the arguments, and of values of static arguments,
+    `jax.jit` is called anew, which gives a separate jitted function. When there are more than
+    `programs_in_memory()` of them, the one that was used least recently is dropped, and its memory is
+    freed.
 
     The compiler options are those for the default device's platform. The platform is known only once
     JAX has looked for devices, which importing this package should not cause; so `jax.jit` is called on
@@ -178,9 +179,8 @@ def _free(programs: list[Any]) -> None:
         trim(0)
 
 
-# For this number of argument shapes, each `Jitted` function keeps a compiled program. The function
-# `cache` changes the number. A program takes some 50 MB, so those for 64 shapes of one function take
-# about 3 GB.
+# Number of argument shapes for which each `Jitted` function keeps a compiled program; `cache` changes
+# it. A program takes some 50 MB, so those for 64 shapes of one function take about 3 GB.
 _programs_in_memory = 64
 
 

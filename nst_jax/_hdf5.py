@@ -13,8 +13,8 @@ file.
 
 A file without this line was written by an older version of this package or by another program. Unless
 its checksum is known from elsewhere (`Source.checksum`), such a file is first read by another process,
-which can be ended if it hangs. The alternative, to find in advance what makes HDF5 hang, would take a
-second reader of the whole format.
+which can be ended if it hangs. To find in advance what would make HDF5 hang, this package would need a
+reader of its own for the whole format.
 """
 
 import functools
@@ -249,7 +249,7 @@ def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
 
 
 def read_all(path: str) -> None:
-    """Read everything in an HDF5 file that this package reads, to find out whether HDF5 can read it.
+    """Read from an HDF5 file all that this package would read, to find out whether HDF5 can do so.
 
     A child process calls this function, since HDF5 may hang or crash on a damaged file.
     """
@@ -408,7 +408,7 @@ class _NeverFailing(io.RawIOBase):
         rest = memoryview(data).cast("B")
         length = len(rest)
         with self._keeping_errors():
-            # In a loop, since a disk that fills up may take only a part of the bytes at first.
+            # One call may write only a part of the bytes, for example when the disk fills up.
             while rest and self._error is None:
                 rest = rest[self._file.write(rest) :]
         return length

@@ -24,7 +24,7 @@ def of_this_machine() -> int | None:
 
     The result is the smaller of two numbers. One is the memory that the operating system reports as
     available (outside Linux, all installed memory). The other is what is left of the memory limit of
-    the control group at `CGROUP`; inside a container, this is the container's limit.
+    the control group at `CGROUP`. Inside a container, that control group is the container's.
     """
     known = [amount for amount in (_system_memory(), _control_group_memory()) if amount is not None]
     return min(known, default=None)

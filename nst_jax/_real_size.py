@@ -55,8 +55,8 @@ def halved_size(size: RealSize, ceil: bool) -> RealSize:
 def divided_size(size: RealSize, divisor: int) -> RealSize:
     """Return a (height, width) divided by a whole number, rounded down.
 
-    For `//`, which also rounds negative numbers down, XLA would compute several operations more, and
-    repeat them in every loop that needs the size.
+    The operator `//` is not used, since it also rounds negative numbers down: XLA would compute several
+    more operations, in every loop that needs the size.
     """
     return lax.div(size, jnp.asarray(divisor, size.dtype))
 

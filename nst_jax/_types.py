@@ -1,4 +1,4 @@
-"""The named tuples that functions of this package exchange, and the meaning of each array type.
+"""The types of the values that functions of this package exchange, and the meaning of each array type.
 
 The image convention is stated here and nowhere else: an `Image` is floating point, sRGB-encoded,
 nominally in [0, 1], channels last. Network pixels, such as BGR with the mean subtracted, occur only in
@@ -59,9 +59,9 @@ class Params:
     pixels: str = field(metadata={"static": True})
 
 
-# The metadata of pictures and checkpoints describe the recipe. A field that was added to recipes in a
-# later version of this package has this key in its dataclass metadata. It is described only if it
-# differs from its default, so that a recipe that does not use it is described as in older versions.
+# Key in the metadata of a dataclass field that was added to recipes in a later version of this package.
+# Picture files and checkpoints contain a description of the recipe. It has such a field only if its
+# value is not the default. So a recipe that does not use the field is described as in older versions.
 ADDED_LATER = "added later"
 
 

@@ -40,9 +40,10 @@ def check_additive(argument: str, loss: Loss) -> None:
       loss: any loss; the losses of the package, and those with `additive=False`, are not evaluated.
 
     Raises:
-      ValueError: if the sums change when positions are added at which all features are zero. For a
-        `Variation`, if the sums change when a mask that is True everywhere is given. For both, if the
-        sums over two halves of the features or pixels do not add up to the sums over all of them.
+      ValueError: for a content or style loss, if the sums change when positions are added at which all
+        features are zero; for a `Variation`, if they change when a mask that is True everywhere is
+        given; for any loss, if the sums over two halves of the features or pixels do not add up to the
+        sums over all of them.
 
     Example:
       >>> import jax.numpy as jnp

@@ -45,7 +45,7 @@ RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 class BatchPrograms(NamedTuple):
     """The compiled functions of a batch; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute targets. The others are `run_many` and `match_many`.
+    `measuring` has the functions that compute targets; `run` is `run_many`, and `match` `match_many`.
     """
 
     measuring: MeasuringPrograms
@@ -158,8 +158,8 @@ class BatchCanvas:
                     styles[name] = pieces.styles(pictures)
                     continue
                 styles[name] = [pieces.statistics(picture) for picture in pictures]
-        # No `vmap` is needed: of the numbers that may differ between pictures, targets depend only on
-        # the weights of blended styles, which this loop applies to one picture at a time.
+        # Of the numbers that may differ between pictures, targets depend only on the weights of blended
+        # styles. This loop makes the targets of one picture at a time, so it needs no `vmap`.
         targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
@@ -340,7 +340,8 @@ class BatchCanvas:
     ) -> tuple[Image, np.ndarray | None]:
         """Return the images [members, h, w, 3] from which a scale starts, and their exact canvases.
 
-        The exact canvases are those of `_starts`. They are None for all scales but the first.
+        The exact canvases are the same pictures in the optimiser's pixel convention, without rounding
+        errors; see `_starts`. They are None for all scales but the first.
 
         Args:
           scale: index of the scale.
@@ -364,7 +365,7 @@ class BatchCanvas:
 
         Args:
           scale: index of the scale.
-          image: the images from which it starts, [members, h, w, 3].
+          image: the images from which the scale starts, [members, h, w, 3].
           before: what the scale before passes on; None for the first scale.
         """
         mesh, bands, recipe = self.plan.mesh, self.plan.bands(scale), self._at(scale)
@@ -515,7 +516,7 @@ class BatchCanvas:
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def rests(self) -> list[Rest | None]:
-        """Return for each picture, after its last update, what `descent.rest_of` returns for it."""
+        """Return for each finished picture when it came to rest, as `descent.rest_of` defines it."""
         return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def _totals_of_pictures(self) -> np.ndarray:
@@ -572,7 +573,7 @@ class BatchCanvas:
         return finished, losses, self._broke_at.tolist()[:count]
 
     def _finished(self, place: int, image: Any) -> Resized:
-        """Return the finished picture for one optimised image, as `prepare.Finisher` makes it.
+        """Return the finished picture made from one optimised image by `prepare.Finisher`.
 
         Edges and colours are changed as the recipe says, and where the user has protected the content
         by a mask, the content is put back. `place` is the index of the picture in the chunk.
@@ -635,8 +636,8 @@ def _tree(axes: Axes, recipe: Recipe) -> Recipe:
 
 # --- Compiled functions ---------------------------------------------------------------------------
 #
-# A function `_x_many` does for all canvases of a chunk (the pictures that are painted at once) what `x`
-# in `nst_jax.optimize` does for one canvas.
+# `_init_many`, `_take_over_many`, `match_many`, `run_many` and `_picture_many` do for all canvases of a
+# chunk (the pictures that are painted at once) what the functions of `nst_jax.optimize` do for one.
 
 _enlarge = Jitted(optimize.enlarged, static_argnums=(1, 2, 3))
 _style_targets = Jitted(style_targets)
@@ -708,7 +709,7 @@ def match_many(
     """Find the matches of all canvases of a chunk, as `optimize.match` does for one canvas.
 
     Args:
-      params: the weights, with the forms of their kernels.
+      params: the weights, with the additional kernels of `vgg.with_forms`.
       state: the states of all canvases, along a first axis.
       targets: the targets of all canvases, along a first axis.
       contents: the contents at the size of the canvases, [canvases, h, w, 3].
@@ -740,7 +741,7 @@ def run_many(
     """Do `steps` updates of all canvases of a chunk, as `optimize.run` does them for one canvas.
 
     Args:
-      params: the weights, with the forms of their kernels.
+      params: the weights, with the additional kernels of `vgg.with_forms`.
       state: the states of all canvases, along a first axis.
       targets: the targets of all canvases, along a first axis.
       recipe: the recipe, with its numbers as arrays.
@@ -750,7 +751,8 @@ def run_many(
       mesh: the devices that share the batch; None: the default device.
 
     Returns:
-      The states after the updates, and the losses of each, [canvases, CAPACITY].
+      The states after the updates; and the losses of each canvas at each update, arrays
+      [canvases, CAPACITY], of which the first `steps` columns are filled.
     """
     in_axes = (None, 0, 0, _tree(axes, recipe), None)
     run = sharding.vmap_over_devices(partial(optimize.run, bands=bands), mesh, in_axes)

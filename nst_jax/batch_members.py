@@ -1,4 +1,4 @@
-"""The members of a batch: which content is painted in which styles, checked and resized."""
+"""The members of a batch, its pictures: each is a content and its styles, checked and resized."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -54,8 +54,8 @@ def members_of(
       key: as in `stylize_many`.
       given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
         if none of these is given.
-      style_scale: for each picture the factors of its styles' sizes, positive numbers: one, or one for
-        each style. Of n entries, picture number i gets entry number i mod n. None: the recipe's.
+      style_scale: for each picture the positive factors of its styles' sizes: one for all its styles,
+        or one for each. Of n entries, picture i gets entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
       style_originals: for each entry of `styles`, (height, width) of each of its pictures, from which
         the size rules compute the sizes. It differs from the sizes of the pictures if they were made at
@@ -156,7 +156,7 @@ def _recolored(
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
-      on_host: whether no program is to be compiled for the sizes of the pictures.
+      on_host: whether to compile no program for the sizes of the pictures.
     """
     known: dict[Pair, prepare.Prepared] = {}
     found = []
@@ -279,8 +279,8 @@ def _count(
       contents: the content pictures.
       styles: the entries of the styles, each a list of pictures that are blended.
       recipe: the recipe, in which a number may be an array with an item for each picture.
-      several: name -> number of items, for the controls (masks, weights, amounts) that are given as
-        lists or arrays with an item for each picture.
+      several: name -> number of items, for the other arguments, such as masks and factors of sizes,
+        that are given as lists or arrays with an item for each picture.
 
     Raises:
       ValueError: if two lists or arrays have different numbers of items, both more than one; or if a
@@ -394,8 +394,8 @@ def warn_of_enlarged_styles(
 ) -> None:
     """Warn of styles that `style_scale` enlarges, so that they have more pixels than before resizing.
 
-    If pictures have the same style in different sizes, there is one warning, for the largest size. The
-    last argument is as in `members_of`.
+    If pictures have the same style in different sizes, there is one warning, for the largest size.
+    `style_scale` has the factors of each picture, as in `members_of`.
     """
     if recipe.pictures.style_scale is None and style_scale is None:
         return

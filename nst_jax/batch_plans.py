@@ -53,7 +53,7 @@ def plan_members(
       members: the pictures.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
-      device: the device that holds the weights; None is the first local device.
+      device: the device that holds the weights; None is JAX's default device.
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
@@ -90,7 +90,7 @@ def plan_in_buckets(
       members: the pictures of the batch, of any sizes up to `side`.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
-      device: the device that holds the weights; None is the first local device.
+      device: the device that holds the weights; None is JAX's default device.
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
       bands: whether several devices share each picture; if True, ValueError is raised.
 

@@ -95,10 +95,12 @@ class PicturesStalled(RuntimeWarning):
 
 
 class PicturesAtRest(RuntimeWarning):
-    """Warning that pictures of a batch stopped moving far from their goals: they are hardly painted.
+    """Warning that the losses of some pictures stopped changing while still high.
+
+    Such pictures are hardly painted. `nst_jax.descent.rest_of` has the exact condition.
 
     Attributes:
-      pictures: maps the index of each such picture in the batch to how it came to rest.
+      pictures: maps the index of each such picture in the batch to when and how high its loss stopped.
     """
 
     def __init__(self, pictures: Mapping[int, Rest], remedy: str):
@@ -122,7 +124,8 @@ class PaintedBatch(NamedTuple):
     # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
     # first.
     stalled: set[int]
-    resting: dict[int, Rest]  # pictures that came to rest far from their goals
+    # Pictures whose losses stopped changing while still high; see `descent.rest_of`.
+    resting: dict[int, Rest]
 
 
 def stylize_many(
@@ -176,8 +179,8 @@ def stylize_many(
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       style_scale: as in `stylize`, for every picture; or a value for each picture: an array [n], or
-        [n, styles] for blends, or a list with a number or a list of numbers for each picture. A list of
-        numbers that has one for each style of a picture is as in `stylize`.
+        [n, styles] for blends, or a list with a number or a list of numbers for each picture. But a
+        plain list of numbers, one for each style of a picture, holds for every picture.
       tap_styles: as in `stylize`, for every picture.
       steps: as in `stylize`.
       precision: as in `stylize`.
@@ -205,14 +208,15 @@ def stylize_many(
       style_opacity: as in `stylize`; or a list that has for each entry of `styles` an opacity or None,
         and for an entry that is a blend a list of these.
       bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
-        Pictures of all sizes up to this side then share one compiled loop for each scale. Each picture
-        gets the losses and updates that it would get without the array; the rest of the array takes
-        time, but changes nothing. What would not be exact in a larger array is refused, such as
-        tiles, and losses that are not sums over positions. `"off"`, the default: each shape of
-        canvas has a compiled loop of its own. `"auto"`: arrays of several shapes, chosen by
-        `nst_jax.scaling.bucket_choice` so that compiling and painting together take the least time, as
-        estimated from typical times of the platform. Pictures whose losses would not be exact in larger
-        arrays, or that do not fit into memory in them, get a compiled loop for their own shape.
+        Pictures of all sizes up to this side then share one compiled loop for each scale. Each
+        picture gets the losses and updates that it would get without the array; the rest of the
+        array takes time, but changes nothing. Recipes and options whose results would not be exact
+        in a larger array are refused, such as tiles, and losses that are not sums over positions.
+        `"off"`, the default: each shape of canvas has a compiled loop of its own. `"auto"`: arrays
+        of several shapes, chosen by `nst_jax.scaling.bucket_choice` so that compiling and painting
+        together take the least time, as estimated from typical times of the platform. Pictures
+        whose losses would not be exact in larger arrays, or that do not fit into memory in them,
+        get a compiled loop for their own shape.
       every: number of updates between two calls of `progress`; or an iterable of such numbers, as in
         `paint`.
       progress: a function that is called as `progress(done, total)` once the losses of the first canvas
@@ -233,8 +237,8 @@ def stylize_many(
       [h, w, 3]. If the losses of a picture stop being finite, its last canvas with finite losses is
       returned, enlarged to the final size if that happened at a coarser scale, and a `PicturesDiverged`
       warning names the picture. If at every scale the last losses of a picture equal the first ones, so
-      that nothing was painted, a `PicturesStalled` warning names the picture; and if a picture stops
-      moving far from its goal, a `PicturesAtRest` warning does.
+      that nothing was painted, a `PicturesStalled` warning names it. If the losses of a picture stop
+      changing while still high, a `PicturesAtRest` warning names it.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -415,9 +419,9 @@ def _report(
       progress: the function to call.
       watch: waits until the state is computed.
       before: how often the losses were evaluated in the chunks before this one.
-      total: how often they are evaluated in all chunks together.
+      total: how often the losses are evaluated in all chunks together.
       state: the last state of this chunk.
-      evaluations: how often they have been evaluated in this chunk so far.
+      evaluations: how often the losses have been evaluated in this chunk so far.
     """
     # JAX computes asynchronously, and `progress` must report only updates that are finished.
     watch.wait(state.step)

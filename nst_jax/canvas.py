@@ -31,8 +31,8 @@ from nst_jax.scaling.plan import Plan
 from nst_jax.targets import blend, style_targets
 from nst_jax.vgg.network import with_forms
 
-# Type of a function that starts some work, possibly in another thread. Its argument is a function
-# without arguments that does the work. It returns a function that waits until the work is done and
+# Type of a function that starts some work, possibly in another thread. It is called with a function
+# without arguments, which does the work. It returns a function that waits until the work is done and
 # returns the result of the work.
 Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 
@@ -169,15 +169,18 @@ class SingleCanvas:
         return _Measured(content, styles, targets)
 
     def begin_first(self, begin: Begin) -> None:
-        """Begin to compile the programs of the first scale, while its targets are measured.
+        """Begin to compile the programs of the first scale, while its targets are computed.
 
-        On an accelerator, this takes seconds, most of them outside Python, and the processor has cores
-        to spare. On a CPU, it would take the time from the measuring.
+        This is done only on an accelerator, and only for a canvas that lies in a larger array and has
+        no masks. On an accelerator, compiling takes seconds, mostly outside Python, on cores of the
+        host that are otherwise idle. On a CPU, compiling would slow down computing the targets.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `Begin`.
         """
         simple = self.plan.in_bucket and self._prepared.controls is None
+        # The programs are compiled by calling them, which takes the memory of a run.
+        simple = simple and self.plan.fits_twice
         if simple and capacity.platform_of_mesh(self.plan.mesh) != "cpu":
             self._first = begin(self._compile_first)
 
@@ -189,7 +192,8 @@ class SingleCanvas:
         )
 
         def targets(content: Any, size: Any, styles: Any, sizes: Any) -> Targets:
-            # Without `jax.jit`, which takes no compiler options within a function that is traced.
+            # `style_targets` is not jitted here, since JAX does not accept compiler options of a jitted
+            # function that is called within a traced function.
             return _targets_in_arrays(
                 pieces, recipe, content, size, styles, sizes, style_targets=style_targets
             )
@@ -229,12 +233,7 @@ class SingleCanvas:
         return state
 
     def _number_of_matches(self, scale: int) -> int | None:
-        """Return how many matches with the style are found for the canvas at the beginning of a scale.
-
-        A match belongs to one position of the canvas's feature maps: it is the index of the position
-        of the style's feature maps with the most similar features. The result is None if the style
-        loss uses no matches that stay fixed during a scale.
-        """
+        """Return how many matches `start` finds at a scale, by `correspondence.number_of_matches`."""
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:

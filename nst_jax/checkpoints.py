@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -201,10 +201,10 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
     """Return the recipe with the tiles and the precision that were chosen for the checkpoint's run.
 
     Only what the recipe leaves open is replaced. If `network.tile` is None, `tile` and `remat` become
-    those of the checkpoint's run. If they were chosen anew, for the memory that is available now, the
-    tile size could differ, which changes the last bits of the picture. If `network.precision` is
-    `AUTO`, it becomes the precision of the checkpoint's run, even if this platform has another default.
-    Without a checkpoint, the recipe is returned unchanged.
+    those of the checkpoint's run: a tile size chosen for the memory that is available now could differ,
+    which would change the last bits of the picture. If `network.precision` is `AUTO`, it becomes the
+    precision of the checkpoint's run, even if this platform has another default. Without a checkpoint,
+    the recipe is returned unchanged.
     """
     if checkpoint is None:
         return recipe
@@ -219,20 +219,20 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
     return replace(recipe, network=network)
 
 
-def bucket_of(bucket: Any, checkpoint: Checkpoint | None) -> Any:
-    """Return the checked argument `bucket`, with the bucket of the checkpoint's run in place of "auto".
+class BucketOfRun(NamedTuple):
+    """The square arrays, called buckets, in which the canvases of a run lie."""
 
-    A bucket is a square array in which the canvas lies. The last bits of the picture depend on it.
+    side: int  # side in px at the final scale
+    one_size: bool  # whether a run of several scales has arrays of this side at all of them
 
-    Args:
-      bucket: the side in px, "auto" or None; see `nst_jax.scaling.buckets.checked_bucket`.
-      checkpoint: the checkpoint from which the run resumes; None: `bucket` is returned.
-    """
-    if bucket != "auto" or checkpoint is None:
-        return bucket
-    size = str(checkpoint.facts.get("bucket", ""))  # such as "512x512 px"
-    width = size.partition("x")[0]
-    return int(width) if width.isdecimal() else None
+
+def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
+    """Return the buckets of the checkpoint's run; None if its canvases fill their arrays."""
+    sizes = str(checkpoint.facts.get("bucket", "")).removesuffix(" px").split(", ")
+    sides = [size.partition("x")[0] for size in sizes]  # from text such as "32x32, 64x64 px"
+    if not all(side.isdecimal() for side in sides):
+        return None
+    return BucketOfRun(int(sides[-1]), len(sides) > 1 == len(set(sides)))
 
 
 # --- Files ----------------------------------------------------------------------------------------

@@ -134,11 +134,11 @@ def find_matches(
 
 
 def number_of_matches(shape: Shape, recipe: Recipe) -> int | None:
-    """Return for how many positions of a canvas a match is found, which stays fixed for some updates.
+    """Return the number of matches that are found for a canvas at the beginning of a scale.
 
-    A match is the index of the most similar place in the style. It is found at the beginning of a
-    scale (resolution) and stays fixed during this scale. The result is None if the recipe's style loss
-    fixes no matches.
+    A match belongs to one position of the canvas: it is the index of the most similar position in the
+    style. It stays fixed during the scale (resolution). The result is None if the recipe's style loss
+    has no such matches.
 
     Args:
       shape: (height, width) of the canvas.

@@ -165,22 +165,22 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 
 
-# A run rests at a scale if its last losses there are equal, and at least this many, and at least this
-# share of all losses of the scale. It rests far from its goal if the last loss is more than
-# `REST_LEVEL` times the first loss of the scale.
+# A run has come to rest at a scale if the last losses of the scale are equal: at least `REST_LOSSES` of
+# them, and at least the share `REST_SHARE` of all losses of the scale. It has come to rest far from its
+# goal if the last loss is also more than `REST_LEVEL` times the first loss of the scale.
 REST_LOSSES, REST_SHARE, REST_LEVEL = 10, 0.5, 0.95
 
 
 class Rest(NamedTuple):
-    """How a finished run came to rest far from its goal, at its last scale."""
+    """When the loss of a finished run stopped changing while still high, as `rest_of` found it."""
 
     after: int  # number of the last update that changed the loss, over all scales
     updates: int  # number of updates of the run
-    share: float  # the last loss divided by the first loss of the last scale
+    share: float  # at the last scale: the last loss divided by the first loss
 
     @property
     def words(self) -> str:
-        """The same as a clause for a message."""
+        """These numbers as a clause for a message."""
         since = f"the loss has not changed since update {self.after} of {self.updates}"
         if self.share < 10:
             return f"{since} and is still {100 * self.share:.3g} % of the first one"
@@ -188,11 +188,12 @@ class Rest(NamedTuple):
 
 
 def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
-    """Return how a finished run came to rest far from its goal; None if it did not.
+    """Return when a finished run came to rest far from its goal; None if it did not.
 
-    A run did so if at every scale the last half of the losses, and at least 10 of them, are equal, and
-    above 95 % of the first loss. This happens to L-BFGS without a guard: after a single move that was
-    far too long, its memory makes all later moves too short to change a pixel.
+    A run came to rest far from its goal if, at every scale, the last half of the losses (at least 10)
+    are equal, and above 95 % of the first loss of the scale. This happens to an L-BFGS that does not
+    undo bad moves: after a single move that was far too long, its memory makes all later moves too
+    short to change a pixel.
 
     Args:
       totals: the total losses of all canvases of the run, [updates + 1].
@@ -221,7 +222,8 @@ def _equal_at_the_end(losses: np.ndarray) -> int:
 
 def remedy_at_rest(recipe: Recipe) -> str:
     """Return, as a phrase for a message, what to try if a run came to rest far from its goal."""
-    # A guarded optimiser rests only where no small move lowers the loss.
+    # A guarded optimiser undoes moves that raise the loss. So it comes to rest only where no small move
+    # lowers the loss.
     if recipe.descent.optimizer.guarded:
         return "a larger style weight or another start"
     return (

@@ -347,9 +347,8 @@ class DreamCanvas:
         return state, jax.tree.map(lambda x: np.asarray(x)[:steps].copy(), found)
 
     def hand_over(self, scale: int, state: DreamState) -> Image:
-        # `state.canvas` is the canvas before the octave's last step, and `state.pending` is the canvas
-        # after it. The values that the dream maximises are computed for the latter only after it has
-        # been enlarged to the next octave.
+        # `state.canvas` is the canvas before the octave's last step. The next octave starts from the
+        # canvas after that step, `state.pending`.
         del scale
         return _copied(state.pending)
 

@@ -222,7 +222,8 @@ class Measuring:
           shares: the weights of the styles in their weighted mean; None: those of the recipe.
           size: the real (height, width) of the content, if content and masks lie at the top left of
             larger arrays; None: they fill their arrays.
-          style_sizes: the real (height, width) of each style, likewise.
+          style_sizes: the real (height, width) of each style, if the styles lie at the top left of
+            larger arrays; None: they fill their arrays.
         """
         known = self._known if names is not None else {}
         of_content, of_styles = names or ("content", range(len(styles)))
@@ -287,8 +288,8 @@ def targets_of(
     Args:
       measuring: computes features and statistics of pictures, by the recipe for the canvas' resolution.
       content: [h, w, 3], of the size of the canvas.
-      styles: pictures [h', w', 3]: one or several styles for the pixels in no region, then one for
-            each region.
+      styles: pictures [h', w', 3]: one or several styles for the pixels in no region, then one for each
+        region.
       controls: regions, protected and transparent parts; None if there are none.
     """
     if controls is not None:

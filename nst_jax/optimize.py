@@ -79,15 +79,15 @@ def match(
     """Find, for each position of the canvas, the position of the style with the most similar features.
 
     Only some style losses need these matches. The matches stay the same during a whole scale
-    (resolution).
+    (resolution). There is no argument `bands`, since losses that need matches cannot be computed on
+    several devices.
 
     Args:
       params: weights from `nst_jax.load_params`.
       state: the state from `init`.
       targets: the targets from `measure`.
       content: [h, w, 3] in [0, 1], of the size of the canvas.
-      recipe: losses, network settings, and pixel convention of the canvas. (Losses that need matches
-        cannot be computed on several devices.)
+      recipe: losses, network settings, and pixel convention of the canvas.
       first: whether this is the coarsest scale. At the coarsest scale, matches are found for the
         features of the content; at later scales, for the features of a mixture of canvas and content,
         see `correspondence.searched`. A static argument.
@@ -129,8 +129,8 @@ def step(
       params: weights from `nst_jax.load_params`.
       state: the state from `init` or an earlier `step`.
       targets: the targets from `measure`. If parts of the picture are protected, the losses are those
-        of the canvas with the content in place of these parts, see `controls.with_kept`. If they have a
-        `size`, only the top left part of the canvas, of this (height, width), is painted; pixels
+        of the canvas with the content in place of these parts, see `controls.with_kept`. If the targets
+        have a `size`, only the top left part of the canvas, of this (height, width), is painted; pixels
         outside of this part neither affect the losses nor change.
       recipe: losses, loss weights, network settings, optimiser, and pixel convention of the canvas. If
         the precision is `AUTO`, the platform of JAX's default device decides on it when the function is

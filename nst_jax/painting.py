@@ -63,9 +63,9 @@ class Stalled(_NoResult):
 
 
 class CameToRest(RuntimeWarning):
-    """Warning that a run stopped moving far from its goal, so that its picture is hardly painted.
+    """Warning that the loss stopped changing while still high, so that the picture is hardly painted.
 
-    `nst_jax.descent.rest_of` says when a run does so.
+    `nst_jax.descent.rest_of` has the exact condition.
     """
 
     def __init__(self, rest: Rest, remedy: str):
@@ -162,13 +162,14 @@ def stylize(
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.
       colors: whose colours the result has: `"style"`, `"content"`, `"luminance"`, `"content-after"` or
         `"palette"`; `nst_jax.recipes.Pictures` explains them. Default: the recipe's, `"style"` in every
-        preset.
+        preset but `nnst`.
       realism: from 0 to 1: how far the result is changed back, after painting, so that it has the
         content's edges; see `nst_jax.controls.realistic`. Default: the recipe's, 0 in every preset.
-      strength: from 0 to 1: how strong the style is, where equal steps look equal; see
-        `nst_jax.recipes.changes.with_strength`. Default: the recipe's own weights, which 0.85 keeps.
-      init: the start: an image of any size, which is resized to the canvas, or an instance
-        of a class of `nst_jax.recipes.starts`, such as `Noise()`; default: the recipe's start.
+      strength: from 0 to 1: how strong the style is. Equal differences of strength change the picture
+        about equally; see `nst_jax.recipes.changes.with_strength`. Default: the recipe's own weights,
+        which correspond to a strength of 0.85.
+      init: the first canvas: an image of any size, which is resized to the canvas, or an instance of a
+        class of `nst_jax.recipes.starts`, such as `Noise()`; default: that of the recipe.
       key: a JAX random key, for starts that draw noise; default: `jax.random.key(0)`.
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
@@ -193,12 +194,14 @@ def stylize(
         `nst_jax.recipes.check_in_bucket`. With `"off"`, the array is as large as the canvas. With
         `"auto"`, the default, the platform decides: on a CPU it is as with `"off"`. On an accelerator
         the side is the longer side of the canvas, rounded up to a multiple of 16 px, and all scales
-        share one loop; where the recipe does not allow that, and above 1024 px, it is as with `"off"`.
+        share one loop. If the recipe, several `devices` or too little memory prevent that, or if the
+        side is above 1024 px, it is as with `"off"`.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
 
-      If the run stops moving far from its goal, a `CameToRest` warning says so.
+      If the loss stops changing while still high, so that the picture is hardly painted, a
+      `CameToRest` warning says so.
 
     Raises:
       TypeError: if an argument is of the wrong type.
@@ -319,7 +322,7 @@ def paint(
       opacity: the content's opacity, [h, w] in [0, 1].
       style_opacity: the style's opacity, [h', w'] in [0, 1], or a list for several styles.
       bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`. A run can be
-        resumed only in the same array; with `"auto"`, it is that of the checkpoint.
+        resumed only in an array of the same size; with `"auto"`, the checkpoint's size is used.
       every: number of updates between two snapshots. Or an iterable of such numbers: each number is
         taken from it and checked when its interval begins; after the last interval, only the final
         snapshot follows.
@@ -383,8 +386,7 @@ def paint(
         check_run_arguments(checked, init, key, every)
         check_controls(given, checked)
         style = styles = [*styles, *checked_tap_pictures(own, checked)]
-        side = checkpoints.bucket_of(side, resume)
-        plan = _planned(params, content, styles, checked, devices, given, side)
+        plan = _planned(params, content, styles, checked, devices, given, side, resume)
         shapes = [one.shape[:2] for one in styles]
         shapes += [] if given is None else given.style_shapes
         warn_of_enlarged(shapes, plan.real_scales[-1].style_shapes, checked, stacklevel=2)
@@ -410,6 +412,7 @@ def _planned(
     devices: Devices,
     given: Given | None,
     bucket: buckets.Chosen,
+    resume: Checkpoint | None,
 ) -> Plan:
     """Return a plan (scales, tiles, memory) for checked pictures, for a caller who gave no plan."""
     scales = prepare.scales_of(
@@ -421,4 +424,4 @@ def _planned(
     )
     mesh = sharding.mesh_of(devices, axis=sharding.BANDS)
     device = capacity.device_of(params)
-    return plan_in_arrays(recipe, scales, bucket, mesh=mesh, device=device)
+    return plan_in_arrays(recipe, scales, bucket, resume=resume, mesh=mesh, device=device)

@@ -32,7 +32,7 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        # warnings of regions in which no pixel of some feature map lies
+        # A warning for each region that is empty in the feature maps of some layer.
         self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
         # A function that returns everything that the results of the run depend on, for checkpoints.
@@ -217,10 +217,9 @@ def _identity(
     facts = provenance.of_identity(params, pictures, plan.recipe, init, key, controls)
     if plan.in_bucket:
         # The results also depend on the size of the array (bucket) in which the canvas lies: with
-        # another size, sums are added up in another order, and the last bits differ. The size at the
-        # final scale is enough: the sizes at all other scales follow from it.
-        height, width = plan.scales[-1].shape
-        facts["bucket"] = f"{width}x{height} px"
+        # another size, sums are added up in another order, and the last bits differ.
+        sizes = [f"{width}x{height}" for height, width in (scale.shape for scale in plan.scales)]
+        facts["bucket"] = f"{', '.join(sizes)} px"
     return facts
 
 

@@ -350,7 +350,7 @@ def prepared_of(
       recipe: the recipe whose `pictures.colors` applies.
       region_styles: the style of each region at its final size.
       controls: regions, protected and transparent parts; None if there are none.
-      on_host: whether no program is to be compiled for the sizes of the pictures. Programs are then
+      on_host: whether to compile no program for the sizes of the pictures. If True, programs are
         compiled for squares in which the pictures lie.
     """
     pictures, count = recipe.pictures, len(styles)
@@ -452,7 +452,8 @@ def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
 def controls_in_arrays(prepared: Prepared, scale: Scale, arrays: Scale) -> Controls | None:
     """Return a run's controls for pictures that lie at the top left of larger arrays.
 
-    NumPy resizes the masks, so that nothing is compiled for their sizes. They are 0 beside pictures.
+    NumPy resizes the masks, so that nothing is compiled for their sizes. Outside the pictures, the
+    masks are 0.
 
     Args:
       prepared: the pictures, prepared on the host.
@@ -526,8 +527,8 @@ class Finisher:
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
         self._filters = bool(self._realism) or finishing.colors_after(recipe.pictures.colors)
-        # `_use` sets these five attributes for one scale. They are kept for the next picture, which
-        # usually has the same scale.
+        # `_use` or `_use_in_arrays` sets these five attributes for one scale. They are kept for the
+        # next picture, which usually has the same scale.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
         self._opacity: Any = None

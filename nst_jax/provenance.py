@@ -103,11 +103,7 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether a setting is left out of records.
-
-    A setting that was added to the recipes after records had been written is left out while it has its
-    default. So the record of a run that does not use it stays the same as before.
-    """
+    """Return whether a setting is left out of records: marked `ADDED_LATER`, and at its default."""
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
 

@@ -183,9 +183,9 @@ def instant_many(
         pictures at once would hardly be faster.
       bucket: side in px, a multiple of 16, of a square array at whose top left each picture lies.
         Pictures of all sizes up to this side then share one program, with the same results up to
-        rounding errors; the rest of the square takes time. Each shape of style pictures still has a
-        program of its own, for its style vector, and so has each shape of content if `strength` is less
-        than 1, or if `colors`, `realism` or `protect` change the result. `"off"`, the default: each
+        rounding errors; the rest of the square takes time. Style pictures lie in squares of their own.
+        Each shape of content still has programs of its own if `colors`, `realism` or `protect` change
+        the result. `"off"`, the default: each
         shape has a program of its own. `"auto"`: the smallest square that holds all pictures, or none
         if that takes less time, as `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
 

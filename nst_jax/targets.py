@@ -469,8 +469,8 @@ class MaskedTaps(NamedTuple):
     canvas: dict[str, Array]  # style tap -> [h', w', r + 1], the mask values T of each region
     styles: tuple[StyleMasks, ...]  # the masks of each style, then of each region's style
     # An additional content loss keeps protected parts (see `controls.Protect`) close to the content.
-    # This is a dictionary from the tap at which it reads features to [h', w', 1], the square roots of
-    # the weights of the positions in this loss. Empty if there is no such loss.
+    # Tap that this loss reads -> [h', w', 1], the square roots of the weights of the positions in this
+    # loss. Empty if there is no such loss.
     held: dict[str, Array]
 
 

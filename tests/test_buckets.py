@@ -316,6 +316,49 @@ def test_a_run_is_resumed_in_the_array_of_its_checkpoint(params, styles, on_acce
     np.testing.assert_array_equal(again.image, whole.image)
 
 
+def test_a_run_of_an_accelerator_is_resumed_on_a_cpu(params, styles, on_accelerator, monkeypatch):
+    recipe, (content, _) = one_tap(), contents(((37, 45), (48, 38)))
+    run = nst.paint(params, content, styles, recipe=recipe, precision="float32", every=1)
+    checkpoint = next(run) and run.checkpoint()
+    whole = run.finish()
+    monkeypatch.undo()
+    again = nst.paint(params, content, styles, recipe=recipe, resume=checkpoint)
+    assert {scale.shape for scale in again._canvas.plan.scales} == {(48, 48)}
+    np.testing.assert_allclose(again.finish().image, whole.image, atol=1e-5)
+    # With a bucket that the user names, the arrays are those of the checkpoint, too.
+    given = nst.plan(
+        (37, 45), (40, 33), recipe=recipe, precision="float32", bucket=48, resume=checkpoint
+    )
+    assert {scale.shape for scale in given.scales} == {(48, 48)}
+    with pytest.raises(ValueError, match="^`resume`: .* array of 48 px.*; resume it with one dev"):
+        nst.paint(params, content, styles, recipe=recipe, resume=checkpoint, devices=2)
+
+
+def test_a_run_of_a_cpu_in_a_bucket_is_resumed_on_an_accelerator(params, styles, monkeypatch):
+    recipe, (content, _) = one_tap(), contents(((37, 45), (48, 38)))
+    options = {"recipe": recipe, "precision": "float32", "bucket": 48}
+    run = nst.paint(params, content, styles, every=1, **options)
+    checkpoint = next(run) and run.checkpoint()
+    whole = run.finish()
+    monkeypatch.setattr(capacity, "platform_of", lambda device=None: "gpu")
+    again = nst.paint(params, content, styles, resume=checkpoint, **options)
+    assert len({scale.shape for scale in again._canvas.plan.scales}) == 2
+    np.testing.assert_array_equal(again.finish().image, whole.image)
+
+
+def test_programs_are_compiled_ahead_only_if_memory_holds_two_runs(params, styles, on_accelerator):
+    recipe, (content, _) = one_tap(), contents(((37, 45), (48, 38)))
+    begun = []
+    for factor, expected in ((3.0, 1), (1.5, 0)):
+        plan = nst.plan(content, styles, recipe=recipe)
+        plan = replace(plan, available=int(factor * plan.footprint.total * capacity.MARGIN))
+        begun.clear()
+        planned_painting.paint_planned(
+            params, content, styles, plan, init=None, key=None, every=2, begin=begun.append
+        )
+        assert len(begun) == expected
+
+
 def test_on_an_accelerator_pictures_are_resized_as_on_a_cpu(monkeypatch, compilations):
     image, recipe = small.picture("chelsea", 61, 83), recipes.DEFAULT
     array = jax.device_put(image)
@@ -496,9 +539,9 @@ def test_the_command_paints_in_a_bucket_and_resumes(call, here):
     facts = [images.read_metadata(f"{name}.png")["settings"] for name in ("plain", "wide")]
     assert facts[0] == facts[1]  # the bucket is no part of a picture's settings
     again = [*words, "-o", "again.png", "--steps", 7, "--checkpoint", "run.h5", "--resume"]
-    code, _, err = call(*again)
+    code, _, err = call(*again, "--bucket", "off")
     assert code == 2 and 'another run: bucket was "64x64 px", is absent' in err
-    assert call(*again, "--bucket", 64)[0] == 0
+    assert call(*again)[0] == 0  # in the array of the checkpoint
     refused(call(*words, "--bucket", 50), "`--bucket`", "multiple of 16")
     refused(call(*words, "--bucket", 32), "`--bucket`", "give 48 or more")
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import nst_jax as nst
-from nst_jax import planned_painting, prepare, recipes
+from nst_jax import canvas, planned_painting, prepare, recipes
 from nst_jax.app import cache, cli, commands, rates, timing
 from nst_jax.app import plan_report as words_of
 from nst_jax.app.options import shared
@@ -413,9 +413,7 @@ def test_other_errors_of_the_device_stay_what_they_are(params, content, style, m
 
 
 def test_the_command_line_says_it_in_one_line_and_what_to_do(call, monkeypatch):
-    monkeypatch.setattr(
-        planned_painting, "PROGRAMS", planned_painting.PROGRAMS._replace(run=exhaust)
-    )
+    monkeypatch.setattr(canvas, "PROGRAMS", canvas.PROGRAMS._replace(run=exhaust))
     code, _, err = call(*RUN, "-q")
     assert code == 1 and err.count("\n") == 1 and "Traceback" not in err
     assert err.startswith("nst-jax: error: `--size`: the device ran out of memory: 40x30 px takes")

@@ -138,6 +138,13 @@ def test_a_gallery_style_is_only_painted_by_a_single_pass():
         settings.stylize_words(chosen)
 
 
+def test_an_instant_picture_lies_in_no_square_that_memory_does_not_hold(monkeypatch):
+    chosen = settings.settings_in({"photo": "photo.jpg", "styles": [["waves", 1]]}, KNOWN)
+    assert "--bucket" in settings.instant_words(chosen)
+    monkeypatch.setattr(settings, "square_fits", lambda side: False)
+    assert "--bucket" not in settings.instant_words(chosen)
+
+
 def test_an_instant_picture_has_the_colours_and_masks_that_it_can_have():
     given = {"photo": "photo.jpg", "protect": ["keep.png", 0.5], "realism": 0.2}
     words = ["--realism", "0.2", "--protect", "keep.png:0.5", "-o", "picture.png"]

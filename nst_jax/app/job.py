@@ -158,7 +158,8 @@ def picture_job(
         plan = plan_in_arrays(
             recipe,
             scales,
-            checkpoints.bucket_of(bucket, resume),
+            bucket,
+            resume=resume,
             files=files,
             mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
             # With a checkpoint, the L-BFGS history must not be shortened because memory is scarce: the

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -42,7 +41,7 @@ from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.checking import check
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
-from nst_jax.scaling import buckets, sharding
+from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.chunk_size import worthwhile_divisor
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.scaling.sharding import Devices
@@ -366,7 +365,7 @@ def sweep_job(
     group = worthwhile_divisor(
         len(labels),
         arrays[-1].shape,
-        jax.local_devices()[0].platform,
+        capacity.default_device().platform,
         sharding.pictures_in_parallel(mesh),
     )
     plan_them = plan_scales if bucket is None else plan_bucket

@@ -45,7 +45,7 @@ def colors_after(colors: str) -> bool:
 
 
 class Seen(NamedTuple):
-    """The pictures that the network sees in place of the content and styles that the caller gave."""
+    """The pictures that the network gets in place of the content and styles that the caller gave."""
 
     content: Image
     styles: tuple[Any, ...]  # each [h', w', 3], of any size
@@ -60,7 +60,7 @@ def recolored(
     content_opacities: Sequence[Any] = (),
     style_opacities: Sequence[Any] = (),
 ) -> Seen:
-    """Return the pictures that the network is to see, recoloured before a run.
+    """Return the content and the styles as the network gets them, recoloured before a run.
 
     Args:
       content: [h, w, 3] in [0, 1].
@@ -173,9 +173,10 @@ def realistic(
       shown: the picture that is filtered, [h, w, 3]; None means `image`. If parts of the content are
         protected, it is `image` with the content mixed in there, since `image` itself may still be
         noise at these pixels, and the filter would spread this noise to the pixels around them.
-      size: the real (height, width) of the pictures, if they lie at the top left of larger arrays; what
-        the result is outside has no meaning. None: they fill their arrays.
-      radius: `filter_radius` of the real size, if there is a `size`. Static.
+      size: the real (height, width) of the pictures, if they lie at the top left of larger arrays; the
+        result has arbitrary values outside. None: they fill their arrays.
+      radius: radius of the filter's windows in px; None computes it from the shape of `image`. With
+        `size`, pass `filter_radius` of the real size. Static.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -256,8 +257,8 @@ def finished(
         "palette" moves its colours to the palette of the styles; the others change no colours here.
       space: the space in which chroma is exchanged, a key of `color.CHROMA_SPACES`.
       kept: the protected parts of the content, or None. Where a pixel is fully protected, the losses do
-        not see the canvas, so it may still be the noise from which it started. Filters, which read the
-        pixels around each pixel, therefore get the image with the protected parts mixed in.
+        not depend on the canvas, so it may still be the noise from which it started. Filters, which
+        read the pixels around each pixel, therefore get the image with the protected parts mixed in.
       opacity: how much each pixel of the content counts in the mean and covariance of "palette",
         [h, w] in [0, 1], 0 for transparent pixels. None: all count alike.
       size: as in `realistic`.

@@ -132,10 +132,11 @@ def checked_controls(
         style; None if all styles are opaque.
 
     Returns:
-      The checked values, with masks and opacities as float32 [h, w]; None if nothing was given.
+      The checked values, with masks and opacities as float32 [h, w]. An opacity that is 1 everywhere
+      counts as not given. None if nothing was given.
 
     Raises:
-      TypeError: if a value is of another type.
+      TypeError: if a value has the wrong type.
       ValueError: if a mask is not a valid mask, is empty, or has other proportions than its picture;
         if there are too many regions; and if a weight or an amount is out of range.
     """
@@ -176,7 +177,8 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
     return tuple(found)
 
 
-# Largest number of regions, including the one with the default style: all pixels in no other region.
+# Largest number of regions. The pixels outside the regions that the caller gives have the default
+# style, and count as one region.
 MOST_REGIONS = 16
 
 
@@ -254,7 +256,8 @@ class BatchControls(NamedTuple):
     regions: Any = None
     protect: Any = None  # a `Protect`, whose `mask` and `amount` may be several values
     opacity: Any = None  # one opacity for all contents, or several, one for each content
-    style_opacity: Any = None  # one opacity for all styles, or one for each entry of `styles`
+    # One opacity for all styles, or one for each entry of the argument `styles` of `stylize_many`.
+    style_opacity: Any = None
 
     def lengths(self) -> dict[str, int]:
         """Return, for each argument that has several values, how many it has, as a dict by name."""

@@ -22,8 +22,8 @@ from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_
 from nst_jax.vgg.sized_layers import feature_size
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# Values of the argument `reach` of `at_taps`, which makes a mask of the features at a tap (layer) from
-# a mask of pixels -> a description of the mask that is made. Positions are the pixels of a feature map.
+# Value of the argument `reach` of `at_taps` -> what is inside the mask that `at_taps` makes from a mask
+# of pixels. Positions are the pixels of a feature map.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",
@@ -36,7 +36,7 @@ THRESHOLD = 0.5  # where a mask is made binary, pixels of at least this value ar
 # resizing filter, so that values far inside the area that the mask marks are exactly 1.
 STEPS = 2**16
 
-# A mask with no value above this, about a quarter of an 8-bit level, counts as empty.
+# A mask whose values are all below this, about a quarter of an 8-bit level, counts as empty.
 LEAST_INSIDE = 1e-3
 
 
@@ -206,7 +206,8 @@ def at_taps(
     # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
     # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
     # the `spread` of the preceding layer, since each convolution and pooling reads windows of
-    # positions. It is 0 outside the real size, since what the network pads is never outside the mask.
+    # positions. It is 0 outside the real size: padding counts as a pixel outside the mask for "all",
+    # and as a pixel inside for "inside".
     spread = _cut(inside if reach == "all" else 1 - inside, size)
     layers = list(LAYERS)
     found, block = {}, 0

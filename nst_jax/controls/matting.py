@@ -1,8 +1,8 @@
 """The matting Laplacian: a measure of edges in a picture that are not edges of a photograph.
 
-With the Laplacian L of the photograph, xᵀLx is the sum over all windows of 3 x 3 pixels of the least
-squared error with which the picture x can be fitted there by an affine function of the photograph's
-colours. So it is near 0 for a picture whose edges are all edges of the photograph, and grows with edges
+In each window of 3 x 3 pixels, a picture x is fitted by an affine function of the photograph's colours.
+With the Laplacian L of the photograph, xᵀLx is the sum over all windows of the least squared error of
+the fit. So it is near 0 for a picture whose edges are all edges of the photograph, and grows with edges
 that the photograph does not have.
 
 References:
@@ -104,10 +104,11 @@ def matting_energy(
       photo: the photograph that has the matting Laplacian L, [h, w, 3] in [0, 1].
       epsilon: ε, the regularisation: ε / 9 is added to the variances of the photograph's colours in
         each window of 3 x 3 pixels.
-      counted: [h - 2, w - 2], or [h - 2, 1] for whole rows of windows: whether the window with this
-        pixel at its top left counts; None means that all count. If several devices share a picture,
-        each counts the windows that begin in its band of rows, and the sum over the devices is the
-        energy of the picture. In a picture that lies in a larger array, those inside it count.
+      counted: for a pixel, whether the window with this pixel at its top left counts: [h - 2, w - 2],
+        or [h - 2, 1] with one value for each row of windows. None means that all windows count. If
+        several devices share a picture, each counts the windows that begin in its band of rows, and the
+        sum over the devices is the energy of the picture. If the picture lies in a larger array, only
+        the windows inside the picture count.
 
     Returns:
       A number that is 0 or more.

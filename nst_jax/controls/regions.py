@@ -269,9 +269,9 @@ def guides_of(
     style_totals: Mapping[str, Float[Array, " r1"]],
     held: Mapping[str, Array],
 ) -> Guides:
-    """Return the masks of a canvas, with the sums of T² and the normalised weights of its regions.
+    """Return the masks of a canvas, with their sums of T² and the normalised weights of its regions.
 
-    All of these are computed once, before the updates.
+    T is the value of a mask at a position. All of these are computed once, before the updates.
 
     If a region is empty at a tap, in the canvas or in its style, it has weight 0 at this tap.
 

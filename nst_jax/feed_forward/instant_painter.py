@@ -159,17 +159,18 @@ def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
       The side in px that `bucket_choice.cheapest_square` chooses for the default device. None if the
       square saves no time, or is too large for memory in one of the two networks of the package.
     """
+    return cheapest_square(pictures, capacity.platform_of(), fits=square_fits)
 
-    def fits(side: int) -> bool:
-        try:
-            return not any(
-                strip_memory.strip_for(params, (side, side), available=capacity.available())
-                for params in (_embedded_arbitrary(), _embedded_styles26())
-            )
-        except capacity.OutOfMemory:
-            return False
 
-    return cheapest_square(pictures, capacity.platform_of(), fits=fits)
+def square_fits(side: int) -> bool:
+    """Return whether both networks of the package can paint in a square of `side` px in one piece."""
+    try:
+        return not any(
+            strip_memory.strip_for(params, (side, side), available=capacity.available())
+            for params in (_embedded_arbitrary(), _embedded_styles26())
+        )
+    except capacity.OutOfMemory:
+        return False
 
 
 def _strip(network: InstantNetwork, shape: Shape, precision: Precision) -> int:

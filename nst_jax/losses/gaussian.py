@@ -134,7 +134,7 @@ def mean_and_covariance_gradient_scaled(canvas: Moments, style: Moments, extent:
 
 
 class GaussianTarget(NamedTuple):
-    """What `wasserstein_absolute` needs to know about a style; computed once, before the updates."""
+    """The statistics of a style for `wasserstein_absolute`; computed once, before the updates."""
 
     mean: Float[Array, " c"]  # mean of the features over positions
     # Covariance of the features, plus the identity matrix times 1e-4 or more, so that no eigenvalue is
@@ -188,7 +188,7 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 
 
 class RelativeGaussianTarget(NamedTuple):
-    """What `wasserstein_relative` needs to know about a style; computed once, before the updates.
+    """The statistics of a style for `wasserstein_relative`; computed once, before the updates.
 
     `trace` and `root` are those of the matrix C_s / size + e I, where C_s is the covariance of the
     style's features, I the identity matrix, and e is 1e-3 or more; see `_regular_covariance`.
@@ -207,9 +207,9 @@ RELATIVE_PART = 1e-3
 
 
 def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
-    """Return what `wasserstein_relative` needs to know about a style.
+    """Return the statistics of a style with which `wasserstein_relative` compares a canvas.
 
-    This is the mean and the mean square of the style's features, and the trace and the square root of
+    These are the mean and the mean square of the style's features, and the trace and the square root of
     their covariance. Before trace and root are computed, the covariance is divided by the mean square,
     and the identity matrix times 1e-3 or more is added, see `_regular_covariance`.
     """

@@ -133,9 +133,9 @@ def gram_mean_square(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
 def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     """Return mean(dG²) / 4, where dG = canvas - style is the difference of mean Gram matrices [c, c].
 
-    This is the loss E of the paper named below, which writes it as sum(dR²) / (4 N² M²), with the
-    difference dR of raw Gram matrices, which are sums over the M pixels of the feature maps, and N
-    channels.
+    This is the loss E of the paper named below. The paper writes it as sum(dR²) / (4 N² M²), where dR
+    is the difference of raw Gram matrices (sums over the M pixels of the feature maps), and N = c is
+    the number of channels.
 
     References:
       Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.

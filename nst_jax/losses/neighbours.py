@@ -96,7 +96,7 @@ def cosine_shares(
     """Return the cosine distance of each vector to its partner, split into a part for each tap (layer).
 
     Args:
-      vectors: [n, c], each the channels of all taps (layers) one after another.
+      vectors: [n, c]; each vector has the channels of all taps (layers), one tap after the other.
       partners: [n, c]; vector i is compared with partner i.
       sizes: the number of channels of each tap; the sum of these numbers is c.
 

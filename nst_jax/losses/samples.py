@@ -105,10 +105,10 @@ def group_size(rows: int, *lengths: int) -> int:
 
 # --- Sorting --------------------------------------------------------------------------------------
 
-# Floating-point numbers are mapped to integers whose ascending order is the same, and these integers
-# are sorted, since XLA on a CPU takes a quarter of the time to sort integers that it takes to sort
-# floating-point numbers. The place of each number in the sorted row is then found by a binary search;
-# on a CPU, sorting pairs of number and index would take longer.
+# XLA on a CPU sorts integers in a quarter of the time that it takes to sort floating-point numbers. So
+# floating-point numbers are mapped to integers whose ascending order is the same, and these integers
+# are sorted. The place of each number in the sorted row is then found by a binary search; on a CPU,
+# sorting pairs of number and index would take longer.
 
 
 def _as_integers(values: Array) -> Array:

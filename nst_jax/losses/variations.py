@@ -95,9 +95,9 @@ def nine_point_differences(
     of two neighbours along the border.
 
     A pixel in the first or last row or column of `image` counts as a border pixel if the mask `where`
-    includes it. `image` may be a tile, a part of a larger picture. On a side where the tile does not
-    end at the border of the whole picture, `image` must then have one more row or column, with the mask
-    False there, so that the tile's own pixels do not count as border pixels.
+    includes it. If `image` is a tile of a larger picture, it needs one more row or column, with the
+    mask False, on each side where the picture goes on. Without that, the tile's own pixels on this side
+    would count as border pixels.
 
     If `size` is given, the picture consists of only the first size[0] rows and size[1] columns of
     `image`.

@@ -23,8 +23,8 @@ from nst_jax._types import Shape
 from nst_jax.images.resizing import bilinear
 
 # The levels of a Laplacian pyramid, each [h', w', 3], from fine to coarse. The last level is the
-# picture at its smallest size. Any other level is the picture at one size, minus its next smaller
-# version, enlarged to the same size.
+# picture at its smallest size. Any other level is the picture at one size minus an enlarged copy: the
+# picture at the next smaller size, enlarged to the same size.
 Levels: TypeAlias = tuple[Array, ...]
 
 

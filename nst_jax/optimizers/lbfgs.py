@@ -55,11 +55,7 @@ Guess: TypeAlias = Callable[[PyTree], PyTree]
 
 
 def _identity(a: PyTree) -> PyTree:
-    """Return a pytree unchanged.
-
-    With this function as the first approximation of the inverse Hessian, up to a factor, L-BFGS assumes
-    that the loss has the same curvature in all directions.
-    """
+    """Return a pytree unchanged: the `Guess` whose matrix P is the identity."""
     return a
 
 
@@ -301,7 +297,7 @@ def torch_lbfgs(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-# --- Our L-BFGS -----------------------------------------------------------------------------------
+# --- This project's L-BFGS ------------------------------------------------------------------------
 
 
 @jax.tree_util.register_dataclass

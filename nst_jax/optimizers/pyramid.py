@@ -1,10 +1,10 @@
 """A first approximation of the inverse Hessian for L-BFGS, made from an image pyramid.
 
 L-BFGS multiplies the gradient by an approximation of the inverse Hessian, which it improves with every
-update. Usually the first approximation is the identity matrix. Here, the product of the first
-approximation and the gradient is computed thus: the gradient, which has the shape of the picture, is
-reduced to half its size several times, and the weighted sum of all these arrays, each enlarged to full
-size, is returned. So L-BFGS changes coarse structure of a picture sooner.
+update. Usually the first approximation is a multiple of the identity matrix. Here, its product with the
+gradient is computed from an image pyramid: the gradient, which has the shape of the picture, is reduced
+to half its size several times. The product is the weighted sum of all these arrays, each enlarged to
+full size. So L-BFGS changes coarse structure of a picture sooner.
 """
 
 from functools import partial

@@ -113,7 +113,7 @@ class KerasAdam:
 
     An update subtracts `lr * sqrt(1 - b2^t) / (1 - b1^t) * m / (sqrt(v) + eps)` from the canvas, where
     m is the running mean of the gradient, v that of its square, and t the number of the update, from 1.
-    The paper gives this form of Adam in section 2, and calls this epsilon "epsilon hat". With a large
+    Kingma and Ba give this form of Adam in section 2, and call this epsilon "epsilon hat". With a large
     epsilon, such as 0.1 in TensorFlow's tutorial, the result differs much from that of `Adam`.
 
     Attributes:

@@ -23,7 +23,7 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 
     Returns:
       The recipe with another `learning_rate` of its optimiser. If the recipe has a separate learning
-      rate for the last scale (resolution), `last_learning_rate`, this is multiplied by the same factor.
+      rate for the last scale (resolution), `last_learning_rate`, that rate changes by the same factor.
 
     Raises:
       ValueError: if the recipe's optimiser has no learning rate; the message names recipes with one.
@@ -50,12 +50,12 @@ def with_strength(recipe: Recipe, strength: Any) -> Recipe:
     """Return the recipe with a stronger or weaker style.
 
     In most recipes, the style weight is multiplied by `recipes.strength.factor_of(strength)`, so that
-    equal steps of `strength` look equal.
+    equal differences of `strength` change the picture about equally.
 
     Some style losses compare each position of the canvas with a matching position of the style. They
     find the matches at the beginning of each scale (resolution), for a picture that is mixed from
-    content and canvas. With such a loss, it depends on this picture how well the content is preserved,
-    and not on the weights. So in place of the style weight, `terms.search_content` is changed, the
+    content and canvas. With such a loss, this picture decides how well the content is preserved, and
+    the weights do not. So in place of the style weight, `terms.search_content` is changed, the
     content's weight in the mixture. It becomes 1 at strength 0, the recipe's own value at 0.85, 0 at
     strength 1, and is linear in between.
 

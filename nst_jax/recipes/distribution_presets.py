@@ -35,7 +35,8 @@ GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 # the same factor as the canvas.
 # The source makes 3000 updates for 512 px, and 500 more or fewer for each factor √2 in size; here the
 # number of updates is 3000 for other sizes, too, unless `steps` is given.
-# The source ran with PyTorch 1.13 to 2 and Pillow 9. What it uses of them computes the same today.
+# The source ran with PyTorch 1.13 to 2 and Pillow 9. The functions that it calls in these libraries
+# compute the same today.
 CROWSONKB = Recipe(
     name="crowsonkb",
     source="crowsonkb/style-transfer-pytorch @ e7e2c713, style_transfer/style_transfer.py, with Adam; "
@@ -171,9 +172,9 @@ HISTOGRAM = Recipe(
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two
-# scales; here nothing is added at any scale. What differs from the source in the final pass is in the
-# docstring of `losses.matching.distance_to_nearest`, and what differs in the colours in the docstring
-# of `images.palettes.recoloured`.
+# scales; here nothing is added at any scale. For what differs from the source in the final pass, see
+# `losses.matching.distance_to_nearest`; for what differs in the colours, see
+# `images.palettes.recoloured`.
 # The source's optional content loss, off by default, is left out: `content_weight` is 0. During the
 # updates, the content has an effect only on which features of the style are chosen as nearest
 # neighbours: the search is made for a picture that is mixed from content and canvas, in which the
@@ -236,7 +237,7 @@ NNST = Recipe(
 # torch's `align_corners=True`; here they are resized with half-pixel centres, which is
 # `align_corners=False`. The source resizes its files bilinearly, without antialiasing, to each scale;
 # here the pictures of every scale are made from those of the final size, antialiased.
-# The source ran with PyTorch 0.4 or 1. What it uses of PyTorch computes the same today.
+# The source ran with PyTorch 0.4 or 1. The functions of PyTorch that it calls compute the same today.
 STROTSS_TAPS = (
     "relu1_1", "relu1_2", "relu2_1", "relu2_2", "relu3_1", "relu3_2", "relu3_3", "relu4_3", "relu5_3",
 )  # fmt: skip

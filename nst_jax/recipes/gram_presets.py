@@ -140,11 +140,11 @@ GATYS_PYTORCH_800 = replace(
 # updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's
 # L-BFGS-B, which searches along each direction; and both of its style pictures first get the colours of
 # the photo, while here the fine picture gets those of the coarse one. The optimiser is the guarded
-# L-BFGS, because torch's L-BFGS fails on some coarse pictures that are flat over large areas. There,
-# the loss curves downwards along the first move, so this pair is not stored. The second move is then
-# the whole gradient, which is far too long, and the pair that it leaves makes all later moves too
-# short to change a pixel. The recipe is not in the list of presets, since its content is not a photo
-# but a style picture.
+# L-BFGS, because torch's L-BFGS fails on some coarse pictures that are flat over large areas. On such a
+# picture the loss has negative curvature along the first move, so L-BFGS stores no pair (a move and the
+# change of the gradient along it). The second move is then minus the whole gradient, which is far too
+# long. The pair stored after it makes all later moves too short to change a pixel. The recipe is not in
+# the list of presets, since its content is not a photo but a style picture.
 GATYS_FINE_STYLE = Recipe(
     name="gatys-fine-style",
     source="leongatys/NeuralImageSynthesis, ScaleControl.ipynb, for Gatys, Ecker, Bethge, Hertzmann, "

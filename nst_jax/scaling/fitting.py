@@ -213,7 +213,8 @@ def _refusal_of_style(
     how = f" even in tiles of {tile} px" if tile else ""
     factor = smallest.pictures.scale_of_style(index)
     if factor > 1:
-        # The factor is to blame, rather than the size by the rule, which it multiplies.
+        # The message names `style_scale` instead of `style_size`, since this factor has enlarged the
+        # style beyond the size that the recipe's rule gives.
         height, width = scale.style_shapes[index]
         style = "the style" if len(scale.style_shapes) == 1 else f"style[{index}]"
         if fits_up_to is not None:

@@ -312,7 +312,8 @@ def _work(
         factors + whole * out * FLOAT32,
         (half + whole) * out * FLOAT32,
     )
-    # If there are several strips, only a strip is widened, and the input is read where it lies.
+    # If there are several strips, only one at a time is converted to float32. So no float32 copy of the
+    # whole input and output (`widened`) is counted then.
     return int(covered * max(pairs)) + (widened if count == 1 else 0)
 
 

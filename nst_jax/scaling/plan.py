@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -212,6 +211,11 @@ class Plan:
         """
         return bands_of(self.mesh, self.scales[scale].shape, self.recipe.network)
 
+    @property
+    def fits_twice(self) -> bool:
+        """Whether two runs fit into memory at the same time; True if the memory is not known."""
+        return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
+
     def fits_beside_next(self, scale: int) -> bool:
         """Return whether a scale (resolution) and the next one fit into memory at the same time.
 
@@ -274,7 +278,7 @@ def plan(
       recipe: all settings of the run.
       size: size of the canvas; default: the recipe's.
       style_size: size of the style pictures, if it is not to follow from `size`.
-      style_scale: factor by which the style is enlarged, or one for each style.
+      style_scale: factor by which the style is enlarged, or a list with a factor for each style.
       tap_styles: style pictures for single layers, as a dictionary; in place of each picture, its
         (height, width) may be given.
       steps: number of updates; default: the recipe's.
@@ -358,8 +362,8 @@ def plan(
         _checks.whole("memory", memory, least=1)
     options: dict[str, Any] = {"memory": memory, "platform": platform}
     options |= {"mesh": mesh, "pictures": pictures, "chunk": chunk}
-    chosen = checkpoints.bucket_of(buckets.checked_bucket(bucket), resume)
-    return plan_in_arrays(checked, scales, chosen, **options)
+    chosen = buckets.checked_bucket(bucket)
+    return plan_in_arrays(checked, scales, chosen, resume=resume, **options)
 
 
 def _is_list_of_pictures(style: Any) -> bool:
@@ -413,7 +417,7 @@ def plan_scales(
         precision.
       scales: coarse to fine, each with the shapes of its canvas and of all styles.
       mesh: the devices that share the canvas or the batch; None is one device.
-      device: the device that holds the weights; None is the first local device.
+      device: the device that holds the weights; None is JAX's default device.
       pictures: number of pictures that are painted with this recipe at these scales.
       chunk: largest number of pictures painted at once; None is as many as fit into memory.
       memory: bytes that each device can allocate, or that all CPU devices can allocate together; None
@@ -483,25 +487,45 @@ def plan_scales(
 
 
 def plan_in_arrays(
-    recipe: Recipe, scales: Sequence[Scale], bucket: buckets.Chosen, **options: Any
+    recipe: Recipe,
+    scales: Sequence[Scale],
+    bucket: buckets.Chosen,
+    *,
+    resume: Checkpoint | None = None,
+    **options: Any,
 ) -> Plan:
     """Plan a run in arrays of the size that the argument `bucket` asks for.
 
     With "auto", several pictures, and any picture on a CPU, lie in arrays of their own size. One
     picture on an accelerator lies in a square, where this is possible and the side of the square is at
-    most `buckets.LARGEST_SHARED` px: compiling takes far longer there than painting.
+    most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an accelerator.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
       scales: the scales of the run, with the sizes of the picture.
       bucket: the argument after its check.
+      resume: the checkpoint from which the run resumes, or None. With "auto", the run resumes in the
+        arrays of the checkpoint's run, also on another platform.
       **options: further arguments of `plan_scales`.
+
+    Raises:
+      ValueError: as `plan_in_square` and `plan_scales`; or if the canvas of the checkpoint lies in a
+        square and several devices shall share it.
     """
+    begun = None if resume is None else checkpoints.bucket_of(resume)
+    if resume is not None and bucket == buckets.AUTO:
+        bucket = None if begun is None else begun.side
+        if begun is not None and _devices_of(options.get("mesh")) > 1:
+            raise ValueError(
+                f"`resume`: the canvas of the checkpoint lies in an array of {begun.side} px, which "
+                "several devices cannot share; resume it with one device"
+            )
     if bucket is not None and bucket != buckets.AUTO:
-        return plan_in_square(recipe, tuple(scales), bucket, **options)
+        one_size = None if begun is None else begun.one_size
+        return plan_in_square(recipe, tuple(scales), bucket, one_size=one_size, **options)
     side = buckets.rounded_up(max(scales[-1].shape))
     if bucket == buckets.AUTO and _may_share(side, options):
-        # Of the reasons for an error, those that are not about the square appear again below.
+        # If the error is not about the square, `plan_scales` raises it again below.
         with suppress(ValueError):
             plan = plan_in_square(recipe, tuple(scales), side, **options)
             if plan.fits is not False:
@@ -542,7 +566,8 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     try:
         plan = plan_scales(recipe, arrays, **options)
     except ValueError as error:
-        # Not even tiles fit, with which the error names the size of a picture that would.
+        # Not even tiles fit. The message goes on with the largest picture that fits in tiles. That part
+        # is dropped, since pictures in buckets are not computed in tiles.
         what, found, _ = str(error).removeprefix("`size`: ").partition("; ")
         if not (found and str(error).startswith("`size`")):
             raise
@@ -557,26 +582,34 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     return replace(plan, in_bucket=True)
 
 
-def plan_in_square(recipe: Recipe, scales: buckets.Scales, side: int, **options: Any) -> Plan:
+def plan_in_square(
+    recipe: Recipe,
+    scales: buckets.Scales,
+    side: int,
+    *,
+    one_size: bool | None = None,
+    **options: Any,
+) -> Plan:
     """Plan the run of pictures that lie at the top left of square arrays, one array for each scale.
 
     Pictures of other sizes can lie in arrays of the same size, and so use the same compiled programs.
-    For one picture on an accelerator, the arrays have the same size at all scales.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
       scales: the scales of the run, with the sizes of the picture and not of the arrays; with several
         pictures, those of one of them.
       side: side of the canvas' array at the final scale, in px; a multiple of 16.
+      one_size: whether the arrays have the same size at all scales; None: for one picture on an
+        accelerator, they do.
       **options: further arguments of `plan_scales`, such as `pictures`.
 
     Raises:
       ValueError: if the picture is larger than `side`, if losses or updates would differ in a larger
-        array (as with regions, for example), or if there is too little memory for the arrays.
+        array (see `buckets.check_run_in_bucket`), or if there is too little memory for the arrays.
     """
     bands = _devices_of(options.get("mesh")) > 1
     buckets.check_run_in_bucket(recipe, scales, bands=bands)
-    one_size = _may_share(side, options)
+    one_size = _may_share(side, options) if one_size is None else one_size
     (bucket,) = buckets.buckets_of(side, [scales], recipe, one_size=one_size)
     plan = plan_bucket(recipe, bucket.scales, **options)
     return plan if plan.pictures > 1 else replace(plan, real=tuple(scales))
@@ -598,12 +631,12 @@ def _devices_of(mesh: AnyMesh | None) -> int:
 def _memory_of(
     mesh: AnyMesh | None, device: Any, memory: int | None, platform: str | None
 ) -> tuple[int | None, str, bool]:
-    """Return the bytes that each device can allocate, the platform, and whether this process has it.
+    """Return the bytes each device can allocate, the platform, and whether this process runs on it.
 
     The arguments are those of `plan_scales`. The bytes are None if they are not known. The last value
     is False if `platform` is not the platform of this process' devices.
     """
-    here = platform in (None, jax.local_devices()[0].platform)
+    here = platform in (None, capacity.default_device().platform)
     if isinstance(mesh, Mesh):
         device = mesh.local_devices[0]
     if memory is None and here:

@@ -267,9 +267,12 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
 
 
 def shard_map(function: Callable[..., Any], **layout: Any) -> Callable[..., Any]:
-    """Call JAX's `shard_map`, at its old or new place in the API, without its replication check."""
+    """Return `function` mapped by JAX's `shard_map`, at its old or new place in the API.
+
+    `layout` are the other arguments of `shard_map`. The replication check is turned off, since it fails
+    for loops inside custom gradient rules.
+    """
     if hasattr(jax, "shard_map"):
-        # The replication check is turned off, since it fails for loops inside custom gradient rules.
         return jax.shard_map(function, check_vma=False, **layout)
     from jax.experimental.shard_map import shard_map as before_jax_0_7
 

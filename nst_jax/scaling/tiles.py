@@ -184,7 +184,7 @@ def grid_of(
 def window_of(
     shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
 ) -> tuple[int, int]:
-    """Return the (height, width) of the network's input: a tile and the pixels around it.
+    """Return the (height, width) of the network's input: a tile's core and the pixels around it.
 
     It is the whole picture if the picture is not cut into tiles. The arguments are those of `grid_of`.
     """
@@ -304,28 +304,28 @@ def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
 
 
 def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
-    """Return which pixels of a tile's window belong to the tile itself, not to the halo around it."""
+    """Return which pixels of a tile's window belong to its core, and not to the halo around it."""
     row, column = grid.place(index)
     down, across = _own_lines(grid.down, row), _own_lines(grid.across, column)
     return down[:, None] & across[None, :]
 
 
 def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
-    """Return which lines (rows or columns) of window number `index` belong to the tile itself.
+    """Return which lines (rows or columns) of window number `index` belong to its core.
 
-    The other lines are its halo, the pixels around the tile on which its features depend.
+    The other lines are the halo, the pixels around the core on which the core's features depend.
     """
     line = axis.origin(index) + jnp.arange(axis.window)
     return (line >= index * axis.core) & (line < (index + 1) * axis.core)
 
 
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut a tile's own features out of those that the network computed for its window, [h', w', c].
+    """Cut the features of a tile's core out of those computed for its window, [h', w', c].
 
-    The window is the tile itself (its core) and the pixels around it. The last cores of a row or column
-    may be smaller than the others. Yet equally many features are returned for each core, so those of a
-    last core may overlap those of the core before it. In an overlap, the features are set to zero in
-    the later core, so that no position counts twice in a sum.
+    The window is the core and the pixels around it. The last cores of a row or column may be smaller
+    than the others. Yet equally many features are returned for each core, so those of a last core may
+    overlap those of the core before it. In an overlap, the features are set to zero in the later core,
+    so that no position counts twice in a sum.
 
     Args:
       features: the features of the window at the tap.
@@ -504,7 +504,7 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     Args:
       grid: how the picture is cut.
       of_tile: maps the index of a tile to a dictionary: name of a tap (layer) -> the features of the
-        tile and of the pixels around it.
+        tile's window (its core and the pixels around it).
 
     Returns:
       A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,

@@ -186,7 +186,8 @@ def replicate_first(
 ) -> Convolved:
     """Convolve with border pixels repeated in the first layer, and with zeros in all other layers.
 
-    With zeros, the first layer would see a grey frame around every picture, which shows in the result.
+    Zeros beyond the border would affect the first layer like a grey frame around every picture, which
+    shows in the result.
     The first layer is recognised by its three input channels. For the arguments, see `conv3x3`.
     """
     first = kernel.shape[2] == PICTURE_CHANNELS
@@ -403,7 +404,7 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
 _norm_of_windows.defvjp(_norm_forward, _norm_backward)
 
 
-# The poolings by the names that recipe files use for them. The paddings follow below.
+# The poolings, and below them the paddings, by the names that recipe files use for them.
 POOLS = {
     "max": max_pool,
     "average": average_pool,

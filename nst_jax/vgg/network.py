@@ -168,7 +168,7 @@ class Network:
         the gradient instead of stored (rematerialisation). This takes 50 % more work and less memory;
         XLA's CPU compiler stores the activations anyway.
       tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
-        network sees each tile with a halo (the pixels around it), so losses and gradient are those of
+        network gets each tile with a halo (the pixels around it), so losses and gradient are those of
         the whole picture, but only the activations of one tile at a time are in memory; see
         `nst_jax.scaling.tiles`. (Where a side of the picture is cut into only two tiles, each of them
         needs a halo at one end only, and may be longer.) With 0, pictures of any size are computed

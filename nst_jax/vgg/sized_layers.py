@@ -55,7 +55,7 @@ def convolve_sized(
       kernel: the layer's weights, [3, 3, c, o].
       forms: the kernel transposed, and perhaps transformed for Winograd convolution, or None; see
         `conv3x3`.
-      products: the precision with which the device shall compute products.
+      products: the precision of products that the convolution requests from the device.
       size: the (height, width) of the features, called their real size.
 
     Returns:

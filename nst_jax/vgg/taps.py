@@ -134,7 +134,7 @@ def halo_of(taps: Iterable[str]) -> int:
     """Return the width of the halo: the pixels around a tile on which the tile's features depend.
 
     A tile is a part of a picture that is computed by itself. For its features at `taps` to be those of
-    the whole picture, the network has to see the halo together with the tile.
+    the whole picture, the network has to process the halo together with the tile.
 
     Args:
       taps: names of layers, such as `"relu4_2"`, as `resolve_tap` returns them.

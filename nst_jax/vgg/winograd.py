@@ -6,7 +6,7 @@ which the convolution is an elementwise product; with the sum over input channel
 product for each of the 36 elements; the products are transformed back into results. On a CPU, this
 saves more time than the transformations take if a layer has many channels and the picture is not small;
 see `pays`. The rounding error is about four times that of the direct convolution: 1.2e-6 of the result
-in float32, 1e-2 with bfloat16 products.
+in float32, 1e-2 with bfloat16 factors.
 
 A large picture is convolved in strips of rows, one after the other, so that the transformed pixels and
 the products stay in the processor's caches. The code for a strip consists of few large operations,
@@ -146,8 +146,9 @@ def convolve(
         part = _convolve_strip(rows, transformed, halo=True)
         return lax.dynamic_update_slice_in_dim(y, _as_bits(part), start, axis=1)
 
-    # Every row of this array is overwritten. It is made from a pixel of `x`, since XLA would make an
-    # array of zeros once for all layers and keep it, with a copy for each layer, from the beginning on.
+    # Every row of this array is overwritten, so its values do not matter. It is broadcast from a pixel
+    # of `x` and not from 0: XLA would make an array of zeros once for all layers when the program
+    # begins, and keep it with a copy for each layer.
     y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
     return lax.bitcast_convert_type(lax.fori_loop(0, count, add_strip, y), x.dtype)
 
@@ -183,7 +184,7 @@ def strips(pictures: int, height: int, width: int) -> tuple[int, int]:
 
 
 def _with_halo(x: Shaped[Array, "n h w i"], start: Array, rows: int) -> Shaped[Array, "n s w i"]:
-    """Return `rows` rows from `start` on, and one row above and below; beyond the picture it is 0."""
+    """Return `rows` rows from `start` on, and one row above and below: zeros beyond the picture."""
     last = x.shape[1] - 1
     above = lax.dynamic_slice_in_dim(x, jnp.maximum(start - 1, 0), 1, axis=1)
     below = lax.dynamic_slice_in_dim(x, jnp.minimum(start + rows, last), 1, axis=1)
@@ -200,8 +201,9 @@ def _convolve_strip(
 ) -> Float[Array, "n h w o"]:
     """Convolve a strip of rows as `convolve` does.
 
-    With `halo`, the first and last row of `x` are only read, and the other rows are a multiple of
-    `PATCH`. Without it, there are zeros above and below `x`.
+    With `halo`, the first and the last row of `x` are the rows above and below the strip, for which no
+    results are computed, and the number of the other rows is a multiple of `PATCH`. Without it, the
+    rows above and below `x` are zeros.
     """
     n, height, width, channels = x.shape
     height -= 2 * halo

@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-import jax
-
 from nst_jax._types import Params
 from nst_jax.app import rates
 from nst_jax.app.batch import groups
@@ -26,7 +24,7 @@ from nst_jax.app.batch.results import Record
 from nst_jax.app.programs import Ahead, Compiled, compiled_of_batch
 from nst_jax.app.progress import BatchProgress, Display, GroupWork
 from nst_jax.app.timing import CompileClock
-from nst_jax.scaling import sharding
+from nst_jax.scaling import capacity, sharding
 from nst_jax.scaling.plan import fits_in_bucket
 from nst_jax.weights.params import WeightsInfo
 
@@ -121,7 +119,7 @@ def paint_here(
 def groups_here(job: BatchJob) -> list[Group]:
     """Divide the pictures of a batch into groups, for painting on the devices of this process."""
     parallel = sharding.pictures_in_parallel(job.mesh)
-    platform = jax.local_devices()[0].platform
+    platform = capacity.default_device().platform
     return groups.form_groups(
         job.entries,
         platform,

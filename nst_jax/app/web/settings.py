@@ -27,6 +27,7 @@ from nst_jax.app.web import limits
 from nst_jax.controls.finishing import COLORS
 from nst_jax.feed_forward import style_names
 from nst_jax.feed_forward.instant_controls import WITHOUT_PICTURE
+from nst_jax.feed_forward.instant_painter import square_fits
 from nst_jax.recipes.presets import DEFAULT, PRESETS, QUALITIES
 from nst_jax.recipes.strength import OWN
 
@@ -34,8 +35,7 @@ from nst_jax.recipes.strength import OWN
 # the visitor for a name.
 OUTPUT = "picture.png"
 
-# Largest size in px at which instant pictures lie in a square. A larger square takes too much time, and
-# may not fit into memory, where the picture itself would be painted in strips.
+# Largest size in px at which instant pictures lie in a square. A larger square takes too much time.
 LARGEST_BUCKET = 1024
 
 
@@ -282,7 +282,10 @@ def instant_words(settings: Settings) -> list[str]:
 
 
 def bucket_words(size: int | None) -> list[str]:
-    """Return the words that put a picture of `instant` into a bucket; none for a large picture.
+    """Return the words that put a picture of `instant` into a bucket.
+
+    There are none for a large picture, and if a picture in the bucket would not fit into memory, where
+    the picture alone may be painted in strips.
 
     A bucket is a square at whose top left the picture lies, so that pictures of all shapes share
     compiled programs.
@@ -295,7 +298,8 @@ def bucket_words(size: int | None) -> list[str]:
       (['--bucket', '512'], ['--bucket', '256'], [])
     """
     side = side_of_instant(None if size is None else str(size))
-    return [] if side > LARGEST_BUCKET else ["--bucket", str(side)]
+    fits = side <= LARGEST_BUCKET and square_fits(side)
+    return ["--bucket", str(side)] if fits else []
 
 
 def _protect_words(settings: Settings) -> list[str]:
