@@ -156,7 +156,8 @@ def test_a_rows_own_controls_take_the_place_of_the_flags(folder):
         "map.png",
         "style_map.png",
     ]
-    assert first.protect == (Path("faces/one.png"), 0.25) == second.protect
+    assert first.protect == manifests.parsing.ProtectFile(Path("faces/one.png"), 0.25)
+    assert second.protect == first.protect
     assert third.protect is not None and third.protect.amount == 0.5
     assert third.regions[0].mask == Path("faces/two.png")
 
