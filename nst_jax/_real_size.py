@@ -58,6 +58,7 @@ def divided_size(size: RealSize, divisor: int) -> RealSize:
     For `//`, which also rounds negative numbers down, XLA would compute several operations more, and
     repeat them in every loop that needs the size.
     """
+    size = jnp.asarray(size)  # JAX refuses a dtype of NumPy that it does not have, such as int64
     return lax.div(size, jnp.asarray(divisor, size.dtype))
 
 

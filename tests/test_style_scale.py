@@ -1,5 +1,6 @@
 """`style_scale`: factors of the styles' sizes, in Python, recipes, records and at the command line."""
 
+import itertools
 import json
 import math
 import re
@@ -69,6 +70,26 @@ def test_a_size_that_becomes_too_small_is_refused_with_the_factor():
         ValueError, match=r"^`style_scale`: 0.1 makes 10x10 px .*longer side 100 px"
     ):
         prepare.scales_of((200, 200), [(200, 200)], recipe)
+
+
+@pytest.mark.parametrize("rule", [sizes.LongEdge(64), sizes.LongEdge(100), sizes.ShortEdge(40)])
+def test_the_factor_that_a_message_advises_is_accepted(rule):
+    """Such as for a style of 137x106 px at 64 px: by the quotient of the sides it would be 0.32."""
+    recipe = recipes.DEFAULT.replace(pictures__size=rule)
+    checked, styles = 0, [*itertools.product(range(41, 200, 16), repeat=2), (106, 137)]
+    for style in styles:
+        try:
+            prepare.final_shapes((200, 200), style, scaled(recipe, 0.2))
+        except ValueError as why:
+            if not (advised := re.search(r"so choose ([\d.]+) or more$", str(why))):
+                continue  # a style that is too small without the factor, too
+            least = float(advised[1])
+            for factor in (least, least + 0.01):
+                shape = prepare.final_shapes((200, 200), style, scaled(recipe, factor))[1]
+                assert min(shape) >= 16
+            assert least < 1.05 * 16 / min(rule.shape(*style)) + 0.001
+            checked += 1
+    assert checked > 40
 
 
 @pytest.mark.parametrize(
