@@ -200,6 +200,19 @@ def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
     return tuple(one.shape for one in scales), styles
 
 
+def style_shapes_of_all(runs: Sequence[Sequence[Scale]]) -> tuple[Shape, ...]:
+    """Return the final (height, width) of all styles of several runs.
+
+    These are the shapes of the first run's styles, in their order, and then each other shape once.
+
+    Args:
+      runs: the scales of each run.
+    """
+    first = runs[0][-1].style_shapes
+    others = dict.fromkeys(shape for scales in runs for shape in scales[-1].style_shapes)
+    return (*first, *[shape for shape in others if shape not in first])
+
+
 def scales_of(
     content: Shape,
     styles: Sequence[Shape],

@@ -325,6 +325,31 @@ def test_the_largest_factor_that_fits_is_named():
     plan_scales(recipe, [fits], memory=300 * 10**6, platform="cpu")
 
 
+@pytest.mark.parametrize(
+    ("factors", "shapes", "message"),
+    [
+        # A batch has the shapes of the styles of all its pictures: more than it has factors, or fewer.
+        ((1.0, 40.0), ((300, 300), (200, 100), (4000, 2000)), "40 makes 2000x4000 px of a style;"),
+        ((40.0, 1.0, 40.0), ((300, 300), (4000, 2000)), "40 makes 2000x4000 px of a style;"),
+        ((40.0, 1.0), ((4000, 4000),), "40 makes 4000x4000 px of a style;"),
+        ((40.0,), ((300, 300), (4000, 2000)), "40 makes 2000x4000 px of a style;"),
+        ((40.0,), ((4000, 2000),), "40 makes 2000x4000 px of the style;"),
+    ],
+)
+def test_the_factor_of_a_style_too_large_is_named_in_a_batch(factors, shapes, message):
+    recipe = scaled(recipes.GRAM, *factors)
+    scale = prepare.Scale((64, 64), shapes, 1)
+    with pytest.raises(ValueError, match=f"^`style_scale`: {message} measuring"):
+        plan_scales(recipe, [scale], memory=300 * 10**6, platform="cpu")
+
+
+def test_a_batch_plans_for_the_styles_of_its_first_picture_and_then_all_others():
+    a, b, c, d = ((side, 20) for side in (30, 20, 40, 25))
+    runs = [[prepare.Scale((64, 64), shapes, 1)] for shapes in ((a, b), (a, a), (c, b, d))]
+    assert prepare.style_shapes_of_all(runs) == (a, b, c, d)
+    assert prepare.style_shapes_of_all(runs[1:]) == (a, a, c, b, d)
+
+
 def test_stylize_scales_its_styles_and_records_it(call):
     code, _, err = call(
         "stylize",
