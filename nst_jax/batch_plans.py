@@ -60,12 +60,12 @@ def plan_members(
       The plan, and `members` unchanged: a pair such as `plan_in_buckets` returns.
     """
     scales = members[0].prepared.scales
-    shapes = {shape for member in members for shape in member.prepared.scales[-1].style_shapes}
     # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
     # a `MatchingLoss` (`terms.matched`), `by_shape` ensures that all members have styles of the same
     # shapes.
     if not recipe.terms.matched:
-        scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
+        shapes = prepare.style_shapes_of_all([member.prepared.scales for member in members])
+        scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
     count = len(members)
     plan = plan_scales(recipe, scales, mesh=mesh, device=device, pictures=count, chunk=chunk)
     return plan, members

@@ -208,7 +208,8 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
             return None
         if not (np.isfinite(part[-1]) and part[-1] > REST_LEVEL * part[0]):
             return None
-    if not parts:
+    # With a first loss of 0 there is no share, nor was there anything to do.
+    if not parts or parts[-1][0] == 0:
         return None
     last, updates = parts[-1], len(totals) - 1
     return Rest(updates + 1 - _equal_at_the_end(last), updates, float(last[-1]) / float(last[0]))

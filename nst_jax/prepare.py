@@ -83,19 +83,37 @@ def final_shapes(
     else:
         wanted = style_rule.shape(*style)
     if (factor := recipe.pictures.scale_of_style(index)) != 1:
-        plain = wanted
-        wanted = at_longer_side(max(1, round(factor * max(wanted))), wanted, style)
+        wanted = _times(factor, plain := wanted, style)
         if min(wanted) < SMALLEST <= min(*plain, *style):
             # Without the factor, the style would be large enough.
-            least = math.ceil(1000 * SMALLEST / min(plain)) / 1000
             named = "the style" if argument == "style" else argument
             raise ValueError(
                 f"`style_scale`: {factor:g} makes {wanted[1]}x{wanted[0]} px of {named}, which has "
                 f"{plain[1]}x{plain[0]} px by the size rule ({style_rule}); the network needs "
-                f"{SMALLEST} px on each side, so choose {least:g} or more"
+                f"{SMALLEST} px on each side, so choose {_sufficient_factor(plain, style):g} or more"
             )
     rule_words = style_rule_words(recipe, index)
     return canvas, checked_shape(argument, style, wanted, rule_words)
+
+
+def _times(factor: float, shape: Shape, original: Shape) -> Shape:
+    """Return a style's (height, width) by the size rule times its factor in `style_scale`."""
+    return at_longer_side(max(1, round(factor * max(shape))), shape, original)
+
+
+def _sufficient_factor(shape: Shape, original: Shape) -> float:
+    """Return a factor, a multiple of 0.001, from which on no side of a style is under 16 px.
+
+    It is the quotient of 16 and the shorter side or, since sides are rounded twice, a little more.
+
+    Args:
+      shape: (height, width) of the style by the size rule, at least 16 px.
+      original: (height, width) of the style before any resizing, at least 16 px.
+    """
+    thousandths = math.ceil(1000 * SMALLEST / min(shape))
+    while min(_times(thousandths / 1000, shape, original)) < SMALLEST:
+        thousandths += 1
+    return thousandths / 1000
 
 
 def style_rule_words(recipe: Recipe, index: int = 0) -> str:
@@ -180,6 +198,19 @@ def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
     """
     styles = tuple(one.style_shapes for one in scales) if recipe.terms.matched else ()
     return tuple(one.shape for one in scales), styles
+
+
+def style_shapes_of_all(runs: Sequence[Sequence[Scale]]) -> tuple[Shape, ...]:
+    """Return the final (height, width) of all styles of several runs.
+
+    These are the shapes of the first run's styles, in their order, and then each other shape once.
+
+    Args:
+      runs: the scales of each run.
+    """
+    first = runs[0][-1].style_shapes
+    others = dict.fromkeys(shape for scales in runs for shape in scales[-1].style_shapes)
+    return (*first, *[shape for shape in others if shape not in first])
 
 
 def scales_of(
@@ -563,7 +594,10 @@ class Finisher:
     def in_arrays(self, image: Any, scale: Scale, arrays: Scale) -> Image:
         """Return the finished picture for a painted image at the top left of a larger array.
 
-        Programs are compiled for the size of the array, and not for that of the picture.
+        Programs are compiled for the size of the array, and not for that of the picture. With
+        `realism`, there is one more program for each radius of the filter's windows, which is 1/32 of
+        the picture's longer side, rounded. As a value at runtime, this radius would make the filter
+        slower and take more memory.
 
         Args:
           image: [h, w, 3], the array.

@@ -27,6 +27,7 @@ from nst_jax import (
     recipes,
     vgg,
 )
+from nst_jax._real_size import padded
 from nst_jax.app import plan_report
 from nst_jax.app.batch import groups, introduction
 from nst_jax.images import on_host
@@ -433,6 +434,23 @@ def test_controls_and_colours_in_a_bucket_are_those_without(
     before = compilations()
     painted(other, bucket=48)
     assert compilations() == before  # another size in a bucket compiles nothing
+
+
+def test_realism_in_an_array_has_a_program_for_each_radius_of_its_filter(compilations):
+    """The radius is 1/32 of the picture's longer side: 3, 3 and 2 px for these three pictures."""
+    recipe = replace(one_tap(), pictures=recipes.Pictures(size=sizes.AsIs(), realism=0.5))
+    arrays, compiled = prepare.Scale((96, 104), ((96, 104),), 1), []
+    for shape in ((96, 104), (80, 99), (66, 60)):
+        content, painted = small.picture("chelsea", *shape), small.picture("starry_night", *shape)
+        prepared = prepare.prepare_pictures(content, painted, recipe, None)
+        scale = prepared.scales[-1]
+        wide = jnp.asarray(padded(painted, arrays.shape))
+        before = compilations()
+        found = prepare.Finisher(prepared, recipe).in_arrays(wide, scale, arrays)
+        compiled.append(compilations() - before)
+        alone = prepare.Finisher(prepared, recipe)(jnp.asarray(painted), scale)
+        np.testing.assert_allclose(found, alone, atol=1e-5)
+    assert compiled[0] > 0 and compiled[1:] == [0, 1]
 
 
 def test_a_batch_of_masked_pictures_in_a_bucket(params, styles, compilations):

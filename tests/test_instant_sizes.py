@@ -223,6 +223,39 @@ def test_many_pictures_of_many_shapes_by_one_program(compilations):
     )  # neither for the sizes of the results nor for those of the files
 
 
+@pytest.mark.parametrize(
+    ("shape", "array"),
+    [
+        ((256, 256), (384, 384)),
+        ((16, 384), (384, 384)),  # no program of its own, since the square is small
+        ((256, 1024), (1024, 1024)),  # 4 times the pixels
+        ((256, 1025), (256, 1152)),
+        ((1025, 257), (1152, 384)),
+        ((64, 385), (128, 512)),
+        ((1000, 1000), (1024, 1024)),
+    ],
+)
+def test_a_style_lies_in_a_square_unless_it_is_a_panorama(shape, array):
+    assert instant_painter.style_array(shape) == array
+
+
+def test_the_style_vector_of_a_panorama_in_a_rectangle_is_its_own():
+    panorama, shapes = small.picture("starry_night", 100, 500), []
+    predict = instant_painter.PROGRAMS.style_vector
+
+    def seen(params, style, **options):
+        shapes.append(style.shape)
+        return predict(params, style, **options)
+
+    programs = instant_painter.PROGRAMS._replace(style_vector=seen)
+    found, alone = (
+        instant_painter.InstantPainter(programs=programs, bucket=bucket).vector(panorama)
+        for bucket in (512, None)
+    )
+    assert shapes == [(128, 512, 3), (100, 500, 3)]
+    assert_allclose(found, alone, rtol=1e-4, atol=1e-5)
+
+
 def test_contents_are_resized_without_compiling(compilations):
     image = small.picture("chelsea", 90, 61)
     before = compilations()

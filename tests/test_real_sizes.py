@@ -11,7 +11,7 @@ from jax import lax
 
 import nst_jax as nst
 from nst_jax import losses, optimizers, recipes, vgg
-from nst_jax._real_size import cut, padded
+from nst_jax._real_size import cut, divided_size, halved_size, padded
 from nst_jax.controls import masks, with_kept
 from nst_jax.controls.regions import Controls, padded_controls
 from nst_jax.optimizers.pyramid import multilevel
@@ -39,6 +39,14 @@ def in_bucket(picture, bucket=BUCKET, garbage=np.nan):
 def relative(found, expected):
     scale = np.max(np.abs(expected))
     return np.max(np.abs(np.asarray(found) - np.asarray(expected))) / (scale if scale else 1)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64])
+def test_a_size_of_numpy_is_divided_and_rounded_down(as_users_do, dtype):
+    size = np.asarray((15, 24), dtype)
+    assert divided_size(size, 4).tolist() == [3, 6]
+    assert halved_size(size, ceil=True).tolist() == [8, 12]
+    assert halved_size(size, ceil=False).tolist() == [7, 12]
 
 
 SIZES = ((15, 23), (10, 24), (1, 3))

@@ -1,5 +1,6 @@
 """`style_scale`: factors of the styles' sizes, in Python, recipes, records and at the command line."""
 
+import itertools
 import json
 import math
 import re
@@ -69,6 +70,26 @@ def test_a_size_that_becomes_too_small_is_refused_with_the_factor():
         ValueError, match=r"^`style_scale`: 0.1 makes 10x10 px .*longer side 100 px"
     ):
         prepare.scales_of((200, 200), [(200, 200)], recipe)
+
+
+@pytest.mark.parametrize("rule", [sizes.LongEdge(64), sizes.LongEdge(100), sizes.ShortEdge(40)])
+def test_the_factor_that_a_message_advises_is_accepted(rule):
+    """Such as for a style of 137x106 px at 64 px: by the quotient of the sides it would be 0.32."""
+    recipe = recipes.DEFAULT.replace(pictures__size=rule)
+    checked, styles = 0, [*itertools.product(range(41, 200, 16), repeat=2), (106, 137)]
+    for style in styles:
+        try:
+            prepare.final_shapes((200, 200), style, scaled(recipe, 0.2))
+        except ValueError as why:
+            if not (advised := re.search(r"so choose ([\d.]+) or more$", str(why))):
+                continue  # a style that is too small without the factor, too
+            least = float(advised[1])
+            for factor in (least, least + 0.01):
+                shape = prepare.final_shapes((200, 200), style, scaled(recipe, factor))[1]
+                assert min(shape) >= 16
+            assert least < 1.05 * 16 / min(rule.shape(*style)) + 0.001
+            checked += 1
+    assert checked > 40
 
 
 @pytest.mark.parametrize(
@@ -302,6 +323,31 @@ def test_the_largest_factor_that_fits_is_named():
     small_enough = round(4000 * factor / 40), round(2000 * factor / 40)
     fits = scale._replace(style_shapes=((300, 300), small_enough))
     plan_scales(recipe, [fits], memory=300 * 10**6, platform="cpu")
+
+
+@pytest.mark.parametrize(
+    ("factors", "shapes", "message"),
+    [
+        # A batch has the shapes of the styles of all its pictures: more than it has factors, or fewer.
+        ((1.0, 40.0), ((300, 300), (200, 100), (4000, 2000)), "40 makes 2000x4000 px of a style;"),
+        ((40.0, 1.0, 40.0), ((300, 300), (4000, 2000)), "40 makes 2000x4000 px of a style;"),
+        ((40.0, 1.0), ((4000, 4000),), "40 makes 4000x4000 px of a style;"),
+        ((40.0,), ((300, 300), (4000, 2000)), "40 makes 2000x4000 px of a style;"),
+        ((40.0,), ((4000, 2000),), "40 makes 2000x4000 px of the style;"),
+    ],
+)
+def test_the_factor_of_a_style_too_large_is_named_in_a_batch(factors, shapes, message):
+    recipe = scaled(recipes.GRAM, *factors)
+    scale = prepare.Scale((64, 64), shapes, 1)
+    with pytest.raises(ValueError, match=f"^`style_scale`: {message} measuring"):
+        plan_scales(recipe, [scale], memory=300 * 10**6, platform="cpu")
+
+
+def test_a_batch_plans_for_the_styles_of_its_first_picture_and_then_all_others():
+    a, b, c, d = ((side, 20) for side in (30, 20, 40, 25))
+    runs = [[prepare.Scale((64, 64), shapes, 1)] for shapes in ((a, b), (a, a), (c, b, d))]
+    assert prepare.style_shapes_of_all(runs) == (a, b, c, d)
+    assert prepare.style_shapes_of_all(runs[1:]) == (a, a, c, b, d)
 
 
 def test_stylize_scales_its_styles_and_records_it(call):

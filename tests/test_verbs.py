@@ -282,6 +282,7 @@ def test_a_scale_of_one_canvas_says_nothing():
         (list(range(100, 89, -1)) + 10 * [97], None, None),  # less than half of the losses
         ([100, 99] + 19 * [np.nan], None, None),
         (21 * [0.0], None, None),  # nothing to do
+        ([0] + 20 * [1.0], None, None),  # nothing to do at first, so there is no share
     ],
 )
 def test_a_run_rests_far_from_its_goal(totals, after, share):

@@ -103,6 +103,31 @@ def test_vmap_agrees_with_single_calls(shape):
         assert_allclose(found, winograd.convolve(one, transformed), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(1, 9, 10), (1, 41, 130)], ids=["whole", "strips"])
+@pytest.mark.parametrize(
+    ("dtype", "most"),
+    [("float64", 1e-13), ("float32", 1e-5), ("bfloat16", 0.03), ("float16", 4e-3)],
+)
+def test_its_gradients_are_those_of_direct_convolution(shape, dtype, most):
+    with small.double():
+        x, g = random(*shape, 4), random(*shape, 6, seed=2)
+        kernel = random(3, 3, 4, 6, seed=1)
+        wanted = jax.vjp(direct, x, kernel)[1](g)
+
+        def fast(x, kernel):
+            return winograd.convolve(x, winograd.transform_kernel(kernel))
+
+        found = jax.vjp(fast, x.astype(dtype), kernel.astype(dtype))[1](g.astype(dtype))
+        assert [one.dtype for one in found] == [dtype, dtype]
+        for ours, reference in zip(found, wanted, strict=True):
+            assert relative(ours, reference) < most
+
+
+def test_an_empty_batch_gives_an_empty_result():
+    kernel = winograd.transform_kernel(jnp.ones((3, 3, 2, 5)))
+    assert winograd.convolve(jnp.zeros((0, 41, 130, 2)), kernel).shape == (0, 41, 130, 5)
+
+
 # --- In the network -------------------------------------------------------------------------------
 
 
@@ -122,6 +147,30 @@ def test_a_layer_and_both_its_gradients_agree_with_direct_convolution(everywhere
         assert relative(found, wanted) < 1e-13
         for ours, reference in zip(fast(g), plain(g), strict=True):
             assert relative(ours, reference) < 1e-13
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_second_derivatives_of_a_layer_agree_with_direct_convolution(everywhere, dtype):
+    with small.double():
+        x, direction = random(1, 41, 130, 64), random(1, 41, 130, 64, seed=2)
+        bare = nst.Params({"conv1_1": {"kernel": random(3, 3, 64, 64) / 24}}, "", "")
+        wide = bare.layers["conv1_1"]["kernel"]
+        cast = jax.tree.map(lambda leaf: leaf.astype(dtype), bare)
+        forms = vgg.with_forms(cast, ["relu1_1"], shape=(1, 1)).layers["conv1_1"]
+        kernel = forms.pop("kernel")
+
+        def product(forms, kernel, x, direction):
+            """Return a product of the Hessian matrix of a function of a layer with a direction."""
+
+            def loss(x):
+                y = layers.conv3x3(x, kernel, forms)
+                return jnp.sum(y.astype(jnp.float64) ** 4) / y.size
+
+            return jax.grad(lambda x: jnp.vdot(jax.grad(loss)(x), direction))(x)
+
+        wanted = product(None, wide, x, direction)
+        found = product(forms, kernel, x.astype(dtype), direction.astype(dtype))
+        assert relative(found, wanted) < (1e-12 if dtype == "float64" else 0.05)
 
 
 def test_features_use_it_where_the_parameters_contain_its_forms(everywhere, params):

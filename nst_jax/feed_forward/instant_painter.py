@@ -42,6 +42,9 @@ VECTORS_IN_MEMORY = 64
 # their default size, with a shorter side of 256 px, pictures with an aspect ratio of up to 3:2 lie in
 # the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
+# A larger square must not have more than so many times the pixels of the picture in it. A panorama for
+# which it would have more lies in a rectangle, so that computing its style vector takes no longer.
+MOST_PIXELS_OF_SQUARE = 4
 
 # Numbers that tell a network in which style to paint.
 Condition: TypeAlias = Float[np.ndarray, " k"]
@@ -96,14 +99,22 @@ def chosen_precision(name: str) -> Precision:
     return found
 
 
-def style_square(shape: Shape) -> int:
-    """Return the side in px of the square in which a style picture of a (height, width) lies.
+def style_array(shape: Shape) -> Shape:
+    """Return the (height, width) of the array in which a style picture of a (height, width) lies.
+
+    It is a square, except for panoramas: their sides are rounded up to multiples of
+    `STYLE_SQUARE_STEP`, each by itself.
 
     Example:
-      >>> style_square((256, 300)), style_square((256, 500))
-      (384, 512)
+      >>> style_array((256, 300)), style_array((256, 500)), style_array((256, 2560))
+      ((384, 384), (512, 512), (256, 2560))
     """
-    return max(SMALLEST_STYLE_SQUARE, buckets.rounded_up(max(shape), STYLE_SQUARE_STEP))
+    height, width = (buckets.rounded_up(side, STYLE_SQUARE_STEP) for side in shape)
+    square = max(SMALLEST_STYLE_SQUARE, height, width)
+    limit = MOST_PIXELS_OF_SQUARE * shape[0] * shape[1]
+    if square > SMALLEST_STYLE_SQUARE and square**2 > limit:
+        return height, width
+    return square, square
 
 
 def check_in_square(shape: Shape, side: int) -> None:
@@ -221,7 +232,7 @@ class InstantPainter:
           programs: the compiled functions.
           bucket: side, in px, of a square at whose top left each picture lies, so that pictures of all
             sizes up to it share their programs; None if each shape has programs of its own. With a
-            bucket, style pictures lie in squares of `style_square`.
+            bucket, style pictures lie in the arrays of `style_array`.
         """
         self._params, self._precision, self._bucket = params, precision, bucket
         self._chunk, self._programs = chunk, programs
@@ -268,8 +279,7 @@ class InstantPainter:
         if self._bucket is None:
             return predict(params, jnp.asarray(pixels), precision=self._precision)
         height, width = pixels.shape[:2]
-        side = style_square((height, width))
-        wide = jnp.asarray(padded(pixels, (side, side)))
+        wide = jnp.asarray(padded(pixels, style_array((height, width))))
         size = jnp.asarray(np.asarray((height, width), np.int32))
         return predict(params, wide, precision=self._precision, size=size)
 

@@ -211,12 +211,20 @@ def _refusal_of_style(
     least = footprint_at(smallest, scale, platform, devices=devices).total
     tile = smallest.network.tile
     how = f" even in tiles of {tile} px" if tile else ""
-    factor = smallest.pictures.scale_of_style(index)
+    factors = smallest.pictures.style_scale or (1.0,)
+    one_each = len(factors) == len(scale.style_shapes)
+    if one_each or len(factors) == 1:
+        factor = smallest.pictures.scale_of_style(index)
+    else:
+        # These are the shapes of the styles of several pictures, so a factor may belong to several.
+        factor = max(map(float, factors))
     if factor > 1:
         # The message names `style_scale` instead of `style_size`, since this factor has enlarged the
         # style beyond the size that the recipe's rule gives.
         height, width = scale.style_shapes[index]
         style = "the style" if len(scale.style_shapes) == 1 else f"style[{index}]"
+        if not one_each:
+            style = "a style"
         if fits_up_to is not None:
             remedy = f"; up to {_rounded_down(factor * fits_up_to / longest)} fits"
         return (

@@ -20,6 +20,7 @@ References:
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -134,32 +135,58 @@ def convolve(
       >>> convolve(jnp.ones((1, 5, 5, 1)), kernel)[0, :2, :, 0].round(4).tolist()
       [[4.0, 6.0, 6.0, 6.0, 4.0], [6.0, 9.0, 9.0, 9.0, 6.0]]
     """
-    strip, count = strips(*x.shape[:3])
-    if count == 1:
+    if strips(*x.shape[:3])[1] == 1:
         return _convolve_strip(x, transformed, halo=False)
-    height, bits = x.shape[1], _as_bits(x)
+    if x.dtype.itemsize == 2:
+        return _convolve_strips_of_bits(x, transformed)
+    return _convolve_strips(x, transformed, as_bits=False)
+
+
+def _convolve_strips(
+    x: Float[Array, "n h w i"], transformed: Float[Array, "36 i o"], *, as_bits: bool
+) -> Float[Array, "n h w o"]:
+    """Convolve strip by strip, as `convolve` does if there are several strips.
+
+    With `as_bits`, strips of bfloat16 or float16 values are read and written as integers. XLA's CPU
+    compiler reads and writes parts of an array of such values by way of a float32 copy of the whole
+    array, but not parts of an array of integers.
+    """
+
+    def bits_of(values: Array) -> Array:
+        return lax.bitcast_convert_type(values, jnp.uint16) if as_bits else values
+
+    def values_of(bits: Array) -> Array:
+        return lax.bitcast_convert_type(bits, x.dtype) if as_bits else bits
+
+    strip, count = strips(*x.shape[:3])
+    height, bits = x.shape[1], bits_of(x)
 
     def add_strip(index: Array, y: Array) -> Array:
         # The last strip begins where it ends at the last row, so it may overlap the strip before it.
         start = jnp.minimum(index * strip, height - strip)
-        rows = lax.bitcast_convert_type(_with_halo(bits, start, strip), x.dtype)
+        rows = values_of(_with_halo(bits, start, strip))
         part = _convolve_strip(rows, transformed, halo=True)
-        return lax.dynamic_update_slice_in_dim(y, _as_bits(part), start, axis=1)
+        return lax.dynamic_update_slice_in_dim(y, bits_of(part), start, axis=1)
 
     # Every row of this array is overwritten, so its values do not matter. It is broadcast from a pixel
     # of `x` and not from 0: XLA would make an array of zeros once for all layers when the program
     # begins, and keep it with a copy for each layer.
     y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
-    return lax.bitcast_convert_type(lax.fori_loop(0, count, add_strip, y), x.dtype)
+    return values_of(lax.fori_loop(0, count, add_strip, y))
 
 
-def _as_bits(x: Array) -> Array:
-    """Return the bits of bfloat16 or float16 values as integers; wider values are returned as they are.
+@jax.custom_jvp
+def _convolve_strips_of_bits(x: Array, transformed: Array) -> Array:
+    return _convolve_strips(x, transformed, as_bits=True)
 
-    XLA's CPU compiler reads and writes parts of an array of such values by way of a float32 copy of the
-    whole array, but not parts of an array of integers.
-    """
-    return lax.bitcast_convert_type(x, jnp.uint16) if x.dtype.itemsize == 2 else x
+
+@_convolve_strips_of_bits.defjvp
+def _derivative_of_strips(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    # JAX takes the derivative of integers to be 0, so it comes from a loop without them.
+    values = partial(_convolve_strips, as_bits=False)
+    return _convolve_strips_of_bits(*primals), jax.jvp(values, primals, tangents)[1]
 
 
 def strips(pictures: int, height: int, width: int) -> tuple[int, int]:
@@ -178,7 +205,7 @@ def strips(pictures: int, height: int, width: int) -> tuple[int, int]:
       ((16, 16), (8, 43), (32, 1))
     """
     down, across = -(-height // PATCH), -(-width // PATCH)  # numbers of patches
-    count = -(-down // max(1, STRIP_PATCHES // (pictures * across)))
+    count = -(-down // max(1, STRIP_PATCHES // max(1, pictures * across)))
     strip = PATCH * -(-down // count)
     return strip, -(-height // strip)
 
@@ -227,12 +254,13 @@ def _convolve_strip(
         preferred_element_type=x.dtype,
     )
     products = lax.optimization_barrier(products)
-    products = products.reshape(WINDOW, WINDOW, n, down, across, -1)
+    products = products.reshape(WINDOW, WINDOW, n, down, across, transformed.shape[2])
     half = _transform(PRODUCTS, list(products), axis=0)
     half = lax.optimization_barrier(half)  # [4, 6, n, down, across, o]
     y = _transform(PRODUCTS, [half[:, start] for start in range(WINDOW)], axis=1)
     y = y.transpose(2, 3, 0, 4, 1, 5)  # [n, down, 4, across, 4, o]
-    return y.reshape(n, PATCH * down, PATCH * across, -1)[:, :height, :width].astype(dtype)
+    y = y.reshape(n, PATCH * down, PATCH * across, transformed.shape[2])
+    return y[:, :height, :width].astype(dtype)
 
 
 def _sum_dtype(dtype: Any) -> Any:

@@ -26,6 +26,7 @@ from nst_jax.batches import PaintedBatch, paint_batch
 from nst_jax.control_checks import notes_on_regions
 from nst_jax.controls.given import BatchControls
 from nst_jax.descent import Rest, intervals_of, remedy_at_rest
+from nst_jax.prepare import style_shapes_of_all
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets
@@ -74,8 +75,8 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     # If a style loss compares single feature vectors, its memory depends on the shapes of the styles of
     # each picture. For all other losses, memory depends only on which shapes occur in the group.
     if not recipe.terms.matched:
-        shapes = {shape for entry in entries for shape in entry.scales[-1].style_shapes}
-        scales = (*scales[:-1], scales[-1]._replace(style_shapes=tuple(shapes)))
+        shapes = style_shapes_of_all([entry.scales for entry in entries])
+        scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
     return plan_scales(recipe, scales, **options)
 
 
