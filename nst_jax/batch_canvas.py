@@ -3,7 +3,7 @@
 The updates are those of a single picture, mapped over the pictures by `jax.vmap`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -158,12 +158,32 @@ class BatchCanvas:
                     styles[name] = pieces.styles(pictures)
                     continue
                 styles[name] = [pieces.statistics(picture) for picture in pictures]
+        of_members = self._blended(scale, styles)
+        stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
+        content = stacked(*(contents[member.content] for member in self._members))
+        photo = stacked(*(photos[member.content] for member in self._members))
+        return Targets(
+            sharding.split(content, self.plan.mesh, bands=bands is not None),
+            sharding.split(stacked_targets(of_members), self.plan.mesh),
+            sharding.split(photo, self.plan.mesh),
+            size=sharding.split(self._real_sizes(scale), self.plan.mesh),
+        )
+
+    def _blended(self, scale: int, styles: Mapping[Any, Any]) -> list[Any]:
+        """Return the targets of the style losses for each picture.
+
+        Args:
+          scale: index of the scale.
+          styles: the statistics of the styles by their keys in `measure`; for a `MatchingLoss`, the
+            targets themselves.
+        """
         # Of the numbers that may differ between pictures, targets depend only on the weights of blended
         # styles. This loop makes the targets of one picture at a time, so it needs no `vmap`.
+        recipe = self._at(scale, self._measuring_recipe)
         targets: dict[Any, Any] = {}
         of_members = []
         for place, member in enumerate(self._members):
-            name = member.style
+            name: Any = member.style
             if self.plan.in_bucket:
                 name = (name, member.prepared.scales[scale].style_shapes)
             found = styles[name]
@@ -178,15 +198,7 @@ class BatchCanvas:
                     blend(found, _shares(recipe, place), recipe.terms), recipe
                 )
             of_members.append(targets[known])
-        stacked = partial(jax.tree.map, lambda *parts: jnp.stack(parts))
-        content = stacked(*(contents[member.content] for member in self._members))
-        photo = stacked(*(photos[member.content] for member in self._members))
-        return Targets(
-            sharding.split(content, self.plan.mesh, bands=bands is not None),
-            sharding.split(stacked_targets(of_members), self.plan.mesh),
-            sharding.split(photo, self.plan.mesh),
-            size=sharding.split(self._real_sizes(scale), self.plan.mesh),
-        )
+        return of_members
 
     def _at_scale(
         self, picture: Image, shape: Shape, array: Shape

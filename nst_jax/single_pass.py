@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import _checks
-from nst_jax._types import Image, Params
+from nst_jax._types import HostImage, Image, Params
 from nst_jax.controls.given import BatchControls, Protect, checked_controls
 from nst_jax.feed_forward.given_styles import (
     ParsedStyle,
@@ -212,12 +212,8 @@ def instant_many(
     _check_params(params)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
-    side = buckets.checked_bucket(bucket)
     found = [checked_picture(name, one) for name, one in _entries("contents", contents)]
-    if side == buckets.AUTO:
-        rule = content_rule(size)
-        shapes = [shape_by(rule, one.shape[:2], argument="contents") for one in found]
-        side = square_by_cost([("", shape) for shape in shapes])
+    side = _chosen_square(bucket, found, size)
     parsed = [
         parsed_style(
             name,
@@ -271,6 +267,22 @@ def instant_many(
         jnp.asarray(one.finish(picture)) for one, picture in zip(requests, pictures, strict=True)
     ]
     return jnp.stack(painted) if len({one.shape for one in painted}) == 1 else painted
+
+
+def _chosen_square(bucket: Any, contents: Sequence[HostImage], size: Size) -> int | None:
+    """Return the side in px of the square in which pictures lie, or None if there is none.
+
+    Args:
+      bucket: the argument `bucket` of `instant_many`, which is checked here; "auto" chooses by cost.
+      contents: the contents before they are resized.
+      size: the argument `size`.
+    """
+    side = buckets.checked_bucket(bucket)
+    if side != buckets.AUTO:
+        return side
+    rule = content_rule(size)
+    shapes = [shape_by(rule, one.shape[:2], argument="contents") for one in contents]
+    return square_by_cost([("", shape) for shape in shapes])
 
 
 def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
