@@ -453,7 +453,7 @@ def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) 
     Args:
       high: a picture with the high bytes of the colours.
       low: a picture with their low bytes.
-      gamma: the file's gamma, see `gamma_of`.
+      gamma: the file's gamma; its samples are light to the power of it.
     """
     table = np.rint(255 * gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))

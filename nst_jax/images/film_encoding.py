@@ -167,7 +167,7 @@ def missing_for(kind: str) -> str | None:
 
 
 def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
-    """Convert the seconds for which frames are shown to milliseconds: multiples of `unit` milliseconds.
+    """Convert the seconds for which frames are shown to milliseconds, rounded to multiples of `unit`.
 
     The times at which frames end are rounded, not their durations, so that rounding errors do not add
     up.
@@ -258,11 +258,11 @@ def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
 
 
 def _binned(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Any, Any]:
-    """Put pixels into 32x32x32 bins by colour; return colours and sizes of the n bins that have pixels.
+    """Put pixels into 32x32x32 bins by colour; describe the bins that have pixels.
 
     Returns:
-      The mean colours [n, 3] of the bins and their numbers of pixels [n], in Morton order: bins that
-      follow each other have similar colours.
+      The mean colours [bins, 3] of the bins that have pixels, and their numbers of pixels [bins], in
+      Morton order: bins that follow each other have similar colours.
     """
     code = np.zeros(len(pixels), np.int64)
     for bit in range(3, 8):

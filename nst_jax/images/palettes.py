@@ -21,8 +21,8 @@ from nst_jax._types import Image, RealSize
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
 RIDGE = 1e-4  # added to the diagonals of covariances, so that they can be inverted
-# A style counts as grey if all entries of the covariance of its a and b (the hue axes of OKLab) are
-# smaller than this.
+# A style counts as grey if all entries of the covariance of its a and b (the hue axes of OKLab) have
+# absolute values below this number.
 GREY = 6e-5
 ROUNDS = 5  # how many times the filter that smooths a and b is applied
 # The filter that smooths a and b replaces them by a weighted mean over 3 x 3 pixels. The weight of each
@@ -106,7 +106,7 @@ def recoloured(
       opacity: weight of each pixel of `content` in the mean and covariance of the content's colours,
         [h, w] in [0, 1]; None: all pixels have the same weight.
       size: the real (height, width) of both pictures, if they lie at the top left of larger arrays;
-        what the result is outside has no meaning. None: they fill their arrays.
+        the result outside this size has no meaning. None: the pictures fill their arrays.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -192,7 +192,8 @@ def _smoothed(
     Args:
       hues: the channels a and b of a picture in OKLab.
       light: its channel L.
-      size: as in `recoloured`.
+      size: the real (height, width) of the picture, if it lies at the top left of a larger array; None:
+        it fills its array.
     """
     height, width, _ = light.shape
 
