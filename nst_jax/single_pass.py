@@ -225,10 +225,7 @@ def instant_many(
         for name, one in _entries("styles", styles)
     ]
     for place, one in enumerate(parsed):
-        own = style_opacity
-        if isinstance(own, (list, tuple)) and len(own):
-            own = own[place % len(own)]
-        _check_style(f"styles[{place}]", one, colors, own)
+        _check_style(f"styles[{place}]", one, colors, _entry(style_opacity, place))
     strengths = np.atleast_1d(np.asarray(strength, np.float32))
     realisms = np.atleast_1d(np.asarray(realism, np.float32))
     controls = BatchControls(None, protect, opacity, style_opacity)
@@ -297,6 +294,13 @@ def _entries(argument: str, values: Any) -> list[tuple[str, Any]]:
     if not values:
         raise ValueError(f"`{argument}`: is empty; give at least one")
     return [(f"{argument}[{place}]", value) for place, value in enumerate(values)]
+
+
+def _entry(values: Any, place: int) -> Any:
+    """Return the entry of a list for the picture at `place`; any other value serves all pictures."""
+    if isinstance(values, (list, tuple)) and len(values):
+        return values[place % len(values)]
+    return values
 
 
 def _count(lengths: Mapping[str, int]) -> int:
