@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nst_jax.raters import RATERS
+import nst_jax as nst
 
 Row = dict[str, Any]
 Key = tuple[tuple[str, ...], tuple[int, ...], str | None]
@@ -54,7 +54,7 @@ def check_same_taps(rows: Sequence[Row], taps: Sequence[str]) -> None:
         ):
             if list(one) != list(RATERS):
                 raise ValueError(
-                    f"`add`: the record has the raters {', '.join(one)}, not {', '.join(RATERS)}; "
+                    f"`add`: the record has the raters {', '.join(one)}, not {', '.join(nst.raters.RATERS)}; "
                     f"{AFRESH}"
                 )
 

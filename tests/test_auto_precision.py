@@ -124,7 +124,8 @@ def test_another_type_is_refused_by_name(field, value):
 )
 def test_a_plan_decides_by_the_platform(name, platform, wanted):
     recipe = recipes.named(name)
-    plan = nst.plan((64, 48), (64, 48), recipe=recipe, size="as-is", platform=platform)
+    options = {"size": "as-is", "platform": platform, "bucket": "off"}
+    plan = nst.plan((64, 48), (64, 48), recipe=recipe, **options)
     assert plan.auto_precision
     assert plan.recipe.network.precision.name == plan.requested.network.precision.name == wanted
     fixed = recipe.replace(precision=precision.PRECISIONS[wanted])

@@ -746,7 +746,7 @@ def test_there_is_no_preview_of_a_run_that_is_refused(job, monkeypatch, capsys):
         assert painted.wait(100)
         raise ValueError("`size`: needs more memory than there is")
 
-    monkeypatch.setattr("nst_jax.app.job.plan_scales", refuse)
+    monkeypatch.setattr("nst_jax.app.job.plan_in_arrays", refuse)
     assert cli.main([*job, "--every", "1"]) == 2
     assert not Path("out.png").exists()
     Path("out.png").write_bytes(b"an earlier result")

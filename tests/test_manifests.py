@@ -461,7 +461,9 @@ def test_a_row_that_does_not_fit_is_refused_alone(here, monkeypatch):
     ]
     made = job.batch_job(asked, arguments.Changes(), Path("out"), "png")
     assert [entry.number for entry in made.entries] == [1, 3]
-    assert [(record.row, record.error) for record in made.bad] == [(2, "too large")]
+    assert [(record.row, record.error) for record in made.bad] == [
+        (2, "too large ('photo.png' with 'art.png')")
+    ]
 
 
 def test_rows_that_cannot_be_painted_are_reported_by_one_shard(here):
