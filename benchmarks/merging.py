@@ -11,6 +11,7 @@ from typing import Any
 
 import nst_jax as nst
 
+RATERS = nst.raters.RATERS
 Row = dict[str, Any]
 Key = tuple[tuple[str, ...], tuple[int, ...], str | None]
 
@@ -54,7 +55,7 @@ def check_same_taps(rows: Sequence[Row], taps: Sequence[str]) -> None:
         ):
             if list(one) != list(RATERS):
                 raise ValueError(
-                    f"`add`: the record has the raters {', '.join(one)}, not {', '.join(nst.raters.RATERS)}; "
+                    f"`add`: the record has the raters {', '.join(one)}, not {', '.join(RATERS)}; "
                     f"{AFRESH}"
                 )
 
