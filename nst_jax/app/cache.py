@@ -1,7 +1,7 @@
 """JAX's compilation cache at the command line: its settings, its folder, and its damaged entries.
 
 With the cache, programs that were compiled once need not be compiled again when the command line is
-started again. Jax itself writes and reads the compiled programs. The module `nst_jax.app.programs`
+started again. JAX itself writes and reads the compiled programs. The module `nst_jax.app.programs`
 writes and reads programs that are traced, but not compiled.
 """
 
@@ -21,24 +21,24 @@ import platformdirs
 from nst_jax import _files
 from nst_jax._compile import keep_programs_in, keep_programs_of_any_time
 
-# Subfolder of jax's compilation cache for traced programs.
+# Subfolder of JAX's compilation cache for traced programs.
 TRACED = "nst_jax"
-# Jax's variable for how many seconds a program must take to compile to be kept.
+# JAX's variable for how many seconds a program must take to compile to be kept.
 LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def use_cache() -> str:
-    """Let jax keep compiled programs in a folder and load them from there.
+    """Let JAX keep compiled programs in a folder and load them from there.
 
-    A program is found by its code, the versions of jax and its compiler, and the device. The folder is
-    `nst_jax/programs` in the user's cache folder; it may be deleted at any time. If jax's own settings,
+    A program is found by its code, the versions of JAX and its compiler, and the device. The folder is
+    `nst_jax/programs` in the user's cache folder; it may be deleted at any time. If JAX's own settings,
     such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, that stays so. In a
     folder that they name, programs that are compiled quickly are kept as well, unless the variable
     `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. At a URL they are not: fetching a small
     program may take longer than compiling it.
 
     Returns:
-      A message that says why the cache cannot be used; an empty text if it can be used, or if jax's own
+      A message that says why the cache cannot be used; an empty text if it can be used, or if JAX's own
       settings decide.
     """
     if not _setting("jax_enable_compilation_cache"):
@@ -86,10 +86,10 @@ def _check_owner(folder: Path) -> None:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder for traced programs, a subfolder of jax's compilation cache.
+    """Return the folder for traced programs, a subfolder of JAX's compilation cache.
 
     Returns:
-      The folder; None if jax's cache is off, has no folder, or is at a URL instead of on a local disk.
+      The folder; None if JAX's cache is off, has no folder, or is at a URL instead of on a local disk.
     """
     place = _setting("jax_compilation_cache_dir")
     if not _setting("jax_enable_compilation_cache") or not place or "://" in place:
@@ -98,7 +98,7 @@ def programs_folder() -> Path | None:
 
 
 def _setting(name: str) -> Any:
-    """Return one of jax's settings by its name.
+    """Return one of JAX's settings by its name.
 
     `jax.config.NAME` would do the same, but type checkers do not know these attributes.
     """
@@ -106,19 +106,19 @@ def _setting(name: str) -> Any:
 
 
 def cache_enabled() -> bool:
-    """Return whether jax's compilation cache is on."""
+    """Return whether JAX's compilation cache is on."""
     return bool(_setting("jax_enable_compilation_cache"))
 
 
 def disable_cache() -> None:
-    """Switch jax's compilation cache off in this process, whatever the environment says."""
+    """Switch JAX's compilation cache off in this process, whatever the environment says."""
     jax.config.update("jax_enable_compilation_cache", False)
 
 
 # --- Damaged entries --------------------------------------------------------------------------------
 
-# Jax's warning that an entry of its cache cannot be read or written, with the program's name and the
-# reason. Jax then compiles the program, but leaves a damaged entry as it is, so that every later start
+# JAX's warning that an entry of its cache cannot be read or written, with the program's name and the
+# reason. JAX then compiles the program, but leaves a damaged entry as it is, so that every later start
 # would warn again.
 _WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '(.+?)': (.*)", re.DOTALL
@@ -127,11 +127,11 @@ _WARNING = re.compile(
 
 @contextmanager
 def mended(say: Callable[[str], None]) -> Iterator[None]:
-    """Context manager: delete unreadable entries of jax's cache, so that jax writes new ones.
+    """Context manager: delete unreadable entries of JAX's cache, so that JAX writes new ones.
 
     Args:
-      say: a function that shows a line to the user. It is called once for each program whose entry jax
-        cannot read, and once for each reason why jax cannot write entries.
+      say: a function that shows a line to the user. It is called once for each program whose entry JAX
+        cannot read, and once for each reason why JAX cannot write entries.
     """
     said = set()
     with warnings.catch_warnings():
@@ -156,10 +156,10 @@ def mended(say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _without_entry(name: str) -> str:
-    """Delete the entries of a program in jax's cache, and return a line that tells the user.
+    """Delete the entries of a program in JAX's cache, and return a line that tells the user.
 
-    A program has several entries, such as one for each size of picture. Jax's warning names the program
-    but not the damaged entry, so all entries of the program are deleted; jax makes them again when they
+    A program has several entries, such as one for each size of picture. JAX's warning names the program
+    but not the damaged entry, so all entries of the program are deleted; JAX makes them again when they
     are needed. If the cache is at a URL, nothing is deleted, and the line asks the user to do it.
     """
     place = str(_setting("jax_compilation_cache_dir"))

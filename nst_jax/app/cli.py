@@ -1,7 +1,7 @@
 """The command line: its commands with their help texts, and the exit codes.
 
 The work of the commands is done by other modules, most of it by `nst_jax.app.commands`. A command
-imports them only when it runs, so that `--help` need not wait for the import of jax and much else.
+imports them only when it runs, so that `--help` need not wait for the import of JAX and much else.
 """
 
 import gc
@@ -24,11 +24,11 @@ from nst_jax.app.options import web as page
 from nst_jax.app.parsing import StyleShare
 
 DEBUG = "NST_JAX_DEBUG"  # environment variable: if set, tracebacks of unexpected errors are shown
-PLATFORMS = "JAX_PLATFORMS"  # environment variable: the platforms that jax uses, such as cpu
+PLATFORMS = "JAX_PLATFORMS"  # environment variable: the platforms that JAX uses, such as cpu
 PROMOTION = "JAX_NUMPY_DTYPE_PROMOTION"  # environment variable: "strict" forbids mixing dtypes
-ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of environment variables on how jax allocates GPU memory
+ALLOCATION = "XLA_PYTHON_CLIENT_"  # prefix of environment variables on how JAX allocates GPU memory
 # Name of the class `nst_jax.scaling.capacity.OutOfMemory`. Errors of this class are recognised by its
-# name, since importing the class would import jax, which is slow.
+# name, since importing the class would import JAX, which is slow.
 OUT_OF_MEMORY = "OutOfMemory"
 
 
@@ -63,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _allocate_gpu_memory_on_demand() -> None:
-    """Let jax allocate GPU memory as a run needs it, unless the environment says otherwise.
+    """Let JAX allocate GPU memory as a run needs it, unless the environment says otherwise.
 
-    By default jax reserves three quarters of a GPU's memory when it starts, whatever the picture,
+    By default JAX reserves three quarters of a GPU's memory when it starts, whatever the picture,
     although the same GPU may draw the desktop. The disadvantage of allocating on demand is
-    fragmentation, which `capacity.available` takes into account. The limit on jax's memory
+    fragmentation, which `capacity.available` takes into account. The limit on JAX's memory
     (`XLA_PYTHON_CLIENT_MEM_FRACTION`) stays at three quarters.
     """
     if not any(name.startswith(ALLOCATION) for name in os.environ):
@@ -75,7 +75,7 @@ def _allocate_gpu_memory_on_demand() -> None:
 
 
 def _allow_promotion() -> None:
-    """Let jax mix dtypes even if the environment forbids it.
+    """Let JAX mix dtypes even if the environment forbids it.
 
     Users set `JAX_NUMPY_DTYPE_PROMOTION` to "strict" for their own code, not for this program.
     """
@@ -89,7 +89,7 @@ def _silence_xla() -> None:
     XLA reports harmless events as errors: that compiling is slow, or that one of many algorithms that
     XLA tries needs too much memory. An error that ends a run is raised as an exception, which is shown
     in any case. The environment variable `TF_CPP_MIN_LOG_LEVEL`, which selects the messages, must be
-    set before jax is imported, since jax reads it then.
+    set before JAX is imported, since JAX reads it then.
     """
     os.environ.setdefault(shared.XLA_LOGS, "3")  # level 3 shows only errors that end the process
 
@@ -141,13 +141,13 @@ def _imports() -> Iterator[None]:
 
 
 def _device_problem() -> str:
-    """Return an error message if jax finds no device of the platforms in `JAX_PLATFORMS`, else ""."""
+    """Return an error message if JAX finds no device of the platforms in `JAX_PLATFORMS`, else ""."""
     chosen = os.environ.get(PLATFORMS)
     if not chosen or "jax" not in sys.modules:
         return ""
     try:
         sys.modules["jax"].devices()
-    except Exception:  # the class of the error that jax raises depends on the platform
+    except Exception:  # the class of the error that JAX raises depends on the platform
         return (
             f"`{PLATFORMS}`: jax finds no device for {chosen!r}; name a platform that this machine and "
             "its jax have, such as cpu, or unset the variable"

@@ -1,4 +1,4 @@
-"""Several processes that paint one picture together, joined by jax's distributed runtime.
+"""Several processes that paint one picture together, joined by JAX's distributed runtime.
 
 All processes run the same program and must make the same calls in the same order. Decisions that depend
 on the clock of one process, or on a signal to it, are therefore exchanged, so that all processes act
@@ -20,32 +20,32 @@ from jax.experimental import multihost_utils
 
 from nst_jax import _files
 
-AUTO = "auto"  # value of `--cluster` with which jax finds the other processes by itself
+AUTO = "auto"  # value of `--cluster` with which JAX finds the other processes by itself
 
 JOIN_SECONDS = 300  # time limit for all processes to join the cluster
 HEARTBEAT_SECONDS = 2  # seconds from one heartbeat of a process to its next one
 LOST_SECONDS = 30  # a process that gives no heartbeat for so many seconds counts as lost
 
-# Prefixes of keys in the key-value store that jax shares between the processes: one for heartbeats, one
+# Prefixes of keys in the key-value store that JAX shares between the processes: one for heartbeats, one
 # for the reasons why processes stopped. A process appends its index, as in "nst_jax/alive/3".
 ALIVE, STOPPED = "nst_jax/alive", "nst_jax/stopped"
 
 DONE = "done"  # what a process that has ended without an error writes in place of a heartbeat
 
-# `from_first` sends this number in place of every larger one, since jax sends integers as 32 bits.
+# `from_first` sends this number in place of every larger one, since JAX sends integers as 32 bits.
 LARGEST_INTEGER = 2**31 - 1
 
 
 def join(cluster: str) -> None:
-    """Join the other processes of a cluster; to be called before jax is used for anything else.
+    """Join the other processes of a cluster; to be called before JAX is used for anything else.
 
     Args:
-      cluster: `"auto"` if jax can find the other processes (SLURM, Open MPI, a TPU pod, Kubernetes), or
+      cluster: `"auto"` if JAX can find the other processes (SLURM, Open MPI, a TPU pod, Kubernetes), or
         `HOST:PORT,N,I`: the address at which the first process listens, the number of processes, and
         the index of this process.
 
     Raises:
-      ValueError: if `cluster` has neither of these forms, if N is 0 or I is not below N, if jax finds
+      ValueError: if `cluster` has neither of these forms, if N is 0 or I is not below N, if JAX finds
         no cluster, or if a process does not join in time.
 
     References:
@@ -154,12 +154,12 @@ def reserved_by_first(path: Path, argument: str) -> Iterator[None]:
 class PeerMonitor(AbstractContextManager):
     """Ends this process when another process of the cluster is lost.
 
-    A thread of every process writes a heartbeat, a number that it counts up, into jax's key-value
+    A thread of every process writes a heartbeat, a number that it counts up, into JAX's key-value
     store, and reads the heartbeats of the other processes.
 
-    Without a monitor, a process would wait for data from the lost one until jax notices the loss, which
-    takes a minute or more. Then jax would end the process from C++, where nothing can be saved. Only if
-    the lost process is the first one, which hosts the store, does jax notice the loss earlier.
+    Without a monitor, a process would wait for data from the lost one until JAX notices the loss, which
+    takes a minute or more. Then JAX would end the process from C++, where nothing can be saved. Only if
+    the lost process is the first one, which hosts the store, does JAX notice the loss earlier.
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:
@@ -212,7 +212,7 @@ class PeerMonitor(AbstractContextManager):
                 return
             first_line = next(iter(str(error or self._interruption).splitlines()), "")
             _write(STOPPED, first_line or type(error).__name__)
-            # If this is the first process, jax's key-value store ends with it. So this process waits
+            # If this is the first process, JAX's key-value store ends with it. So this process waits
             # until the others have had time to read the reason.
             time.sleep(2 * HEARTBEAT_SECONDS)
 
@@ -254,7 +254,7 @@ class PeerMonitor(AbstractContextManager):
 
 
 def _store() -> Any:
-    # jax has no public name for the store, but this one is the same in all versions that this package
+    # JAX has no public name for the store, but this one is the same in all versions that this package
     # supports.
     return distributed.global_state.client
 

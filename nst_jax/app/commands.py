@@ -424,7 +424,7 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
 
 
 def _folder_of_programs() -> Path:
-    """Return the folder in which jax keeps compiled programs.
+    """Return the folder in which JAX keeps compiled programs.
 
     Raises:
       OSError: if they are not kept.

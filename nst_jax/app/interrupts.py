@@ -106,7 +106,7 @@ def _raise_again(ignored: Any) -> None:
     """Raise KeyboardInterrupt once more in the main thread if Python had to ignore it.
 
     `exit_on_interrupt` makes Python call this function for every exception that it has to ignore. The
-    handler of a signal may run within a callback of the garbage collector (jax has one) or within a
+    handler of a signal may run within a callback of the garbage collector (JAX has one) or within a
     destructor. There Python only prints an exception and goes on, as if no signal had come.
 
     Args:
@@ -146,7 +146,7 @@ def _say_interrupted() -> None:
 def exit_at_once(code: int) -> NoReturn:
     """Remove unfinished files and exit, without the clean-up that Python does at its end.
 
-    During that clean-up, jax may crash if it was interrupted at work.
+    During that clean-up, JAX may crash if it was interrupted at work.
 
     Args:
       code: the exit code.
