@@ -416,7 +416,7 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
 
 
 def _recipe_file_contents(path: Path) -> toml.RecipeFile:
-    """Return what a recipe file says, as in `read_recipe`, but the strength apart."""
+    """Read a recipe file: the recipe without its strength, the strength, and the table `controls`."""
     text = _text_of(path)
     if not text.strip():
         raise ValueError(

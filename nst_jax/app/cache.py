@@ -23,7 +23,7 @@ from nst_jax._compile import keep_programs_in, keep_programs_of_any_time
 
 # Subfolder of JAX's compilation cache for traced programs.
 TRACED = "nst_jax"
-# JAX's variable for how many seconds a program must take to compile to be kept.
+# JAX's environment variable for the least compile time, in seconds, of programs that are kept.
 LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
@@ -32,10 +32,11 @@ def use_cache() -> str:
 
     A program is found by its code, the versions of JAX and its compiler, and the device. The folder is
     `nst_jax/programs` in the user's cache folder; it may be deleted at any time. If JAX's own settings,
-    such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, that stays so. In a
-    folder that they name, programs that are compiled quickly are kept as well, unless the variable
-    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. At a URL they are not: fetching a small
-    program may take longer than compiling it.
+    such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, they are not changed.
+
+    By default, JAX does not keep programs that are compiled quickly. In a folder they are kept as well,
+    unless the variable `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. If the cache is at
+    a URL, they are not kept, since fetching a small program may take longer than compiling it.
 
     Returns:
       A message that says why the cache cannot be used; an empty text if it can be used, or if JAX's own

@@ -44,7 +44,12 @@ def chosen_tap_files(chosen: Mapping[str, Any]) -> list[Path]:
 
 
 def chosen_seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
-    """Return the seed, 0 by default; refuse `--seed` if the recipe's start has a seed of its own."""
+    """Return the seed, 0 by default.
+
+    Raises:
+      ValueError: if `--seed` is given, but the recipe's start (initial picture) has a seed of its own
+        and `--init` does not replace this start.
+    """
     start = recipe.pictures.start
     if chosen["seed"] is None:
         return 0
@@ -57,7 +62,7 @@ def chosen_seed(chosen: Mapping[str, Any], recipe: Recipe) -> int:
 
 
 def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
-    """Return the value of `--bucket`, checked, for a command that paints many pictures.
+    """Return the value of `--bucket`, checked, for `stylize`, `plan` and `batch`.
 
     A bucket is a square array in which pictures of different shapes are painted, so that they share
     compiled programs.
@@ -78,11 +83,11 @@ def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
 
 
 def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
-    """Return the side in px that `--bucket` gives, for one picture or a sweep; None for no bucket.
+    """Return the side in px that `--bucket` gives, or None, for `sweep` and `warm`.
 
     A bucket is a square array in which pictures of different shapes are painted, so that they share
-    compiled programs. One picture needs no such sharing, and all canvases of a sweep have the same
-    shape. So the value "auto" gives None.
+    compiled programs. The value "auto" gives None: a sweep then uses no bucket, since all its canvases
+    have the same shape, and `warm` chooses the side from the recipe or from `--size`.
     """
     bucket = chosen_bucket(chosen)
     return None if bucket == buckets.AUTO else bucket

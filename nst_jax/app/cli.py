@@ -65,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _allocate_gpu_memory_on_demand() -> None:
     """Let JAX allocate GPU memory as a run needs it, unless the environment says otherwise.
 
-    By default JAX reserves three quarters of a GPU's memory when it starts, whatever the picture,
-    although the same GPU may draw the desktop. The disadvantage of allocating on demand is
-    fragmentation, which `capacity.available` takes into account. The limit on JAX's memory
+    By default, JAX reserves three quarters of a GPU's memory when it starts, even for a small picture.
+    A desktop that is drawn by the same GPU may then lack memory. The disadvantage of allocating on
+    demand is fragmentation, which `capacity.available` takes into account. The limit on JAX's memory
     (`XLA_PYTHON_CLIENT_MEM_FRACTION`) stays at three quarters.
     """
     if not any(name.startswith(ALLOCATION) for name in os.environ):

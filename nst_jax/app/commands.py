@@ -1,8 +1,8 @@
-"""The commands `demo`, `texture`, `dream`, `batch`, `sweep`, `plan` and `train`.
+"""The commands `demo`, `texture`, `dream`, `plan`, `warm`, `batch`, `sweep` and `train`.
 
 The function of a command takes the command's positional arguments, and `chosen`, which maps the names
-of the command's options to their values. Each of these functions returns the exit code, except `plan`,
-which returns nothing.
+of the command's options to their values. `plan` and `warm` return nothing; the other functions return
+the exit code.
 
 A run is the painting of one picture. A batch consists of rows; each is one picture to paint. A record
 says how a row ended, and the result manifest is the file of the records. A shard is a part of a batch
@@ -279,12 +279,13 @@ def warm(chosen: Chosen) -> None:
             print_lines(f"for pictures of any shape add: {words}--bucket {side}")
 
 
-# The values of `--size` with the sides of their buckets, and what compiles the programs.
+# What `warm` needs: each value of `--size` (None: not given) with the side of its bucket in px; and a
+# function that compiles the programs, and shows its progress on a display.
 _Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
 
 
 def _runs_ahead(chosen: Chosen) -> _Ahead:
-    """Check the options of `warm`, and return what compiles the programs of `stylize` and `batch`."""
+    """Check the options of `warm`; prepare compiling the programs of `stylize` and `batch`."""
     check_no_masks(chosen["recipe"])
     chosen = with_controls_of_recipe(chosen)
     side = chosen_bucket_of_picture(chosen)
@@ -317,12 +318,12 @@ def _runs_ahead(chosen: Chosen) -> _Ahead:
     return list(zip(sizes, (square.side for square in squares), strict=True)), compile_all
 
 
-# The options of `warm` that have a use with `--instant`.
+# The options of `warm` that may be given together with `--instant`.
 _OF_INSTANT = ("size", "style_size", "precision", "bucket", "batches", "instant", "quiet")
 
 
 def _instant_ahead(chosen: Chosen) -> _Ahead:
-    """Check the options of `warm --instant`, and return what compiles the programs of `instant`."""
+    """Check the options of `warm --instant`; prepare compiling the programs of `instant`."""
     for name, value in chosen.items():
         if name not in _OF_INSTANT and value not in (None, (), False):
             raise ValueError(
@@ -347,7 +348,7 @@ def _instant_ahead(chosen: Chosen) -> _Ahead:
 def check_devices(chosen: Mapping[str, Any]) -> Any:
     """Return the mesh of devices that `--devices` and `--bands` ask for.
 
-    The result is None for one device, and also with Ray, where each device gets pictures of its own.
+    None is returned for one device, and also with Ray, where each device gets pictures of its own.
 
     Raises:
       ValueError: if Ray is used together with `--devices` or `--bands`, if there are fewer devices than
@@ -362,7 +363,7 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
 
 def batch(contents: Sequence[Path], chosen: Chosen) -> int:
-    """Paint those pictures of a batch that are not finished yet, print errors; return the exit code."""
+    """Paint the unfinished pictures of a batch, print errors, and return the exit code."""
     with_ray = chosen["runner"] == "ray"
     with ExitStack() as resources:
         if with_ray:
@@ -404,10 +405,10 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 
 def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
-    """Compile what a batch will run, print how many files are kept, and return the exit code.
+    """Compile the programs of a batch, print how many files are kept, and return the exit code.
 
-    The batch leaves out finished pictures, and those that cannot be painted, so these are left out
-    here, too. Since no result manifest is written, all that can be said of the latter is printed.
+    Nothing is compiled for pictures that are finished or cannot be painted, since the batch will not
+    paint them. Warnings say why pictures cannot be painted; no result manifest is written.
     """
     if chosen["runner"] == "ray":
         raise ValueError("`compile_only`: each of Ray's machines has a cache of its own; omit it")
@@ -438,7 +439,7 @@ def _folder_of_programs() -> Path:
 
 
 def _print_kept(folder: Path, before: int) -> None:
-    """Print how many files of programs a folder has, of which `before` are not new."""
+    """Print how many files of programs a folder has, and how many more than the number `before`."""
     files, size_of_all = warming.kept(folder)
     new = f"{files - before} of them new" if files > before else "none of them new"
     print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
@@ -502,7 +503,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
-    # A picture may be finished and yet have come to rest far from its goal.
+    # A record may have an error although its picture was written: when the losses hardly decreased.
     bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")
@@ -564,7 +565,7 @@ def _with_combined_style(
 def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> sweeps.SweepJob:
     """Check the options of the command `sweep`, and return them with the pictures that were read.
 
-    The controls of the recipe file are in `chosen` already.
+    `chosen` must already contain the masks and other pictures that the recipe file names.
     """
     check_fine_style(chosen, styles)
     if chosen["ratio"] is not None and chosen["content_weight"] is not None:

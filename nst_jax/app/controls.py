@@ -47,7 +47,7 @@ def naming_style(names: Sequence[str]) -> Iterator[None]:
 
 
 # The beginning of a message about the size of a style: the style itself is too small, or `style_scale`
-# makes it too small or too large. Several styles have their index after `style`.
+# makes it too small or too large. If there are several styles, an index follows `style`.
 _STYLE = re.compile(
     r"`style(\[(?P<of>\d+)\])?`: \d+x\d+ px "
     r"|`style_scale`: \S+ makes \S+ px of (the )?style(\[(?P<scaled>\d+)\])?[,;]"

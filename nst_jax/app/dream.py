@@ -39,8 +39,8 @@ OPTIONS = (
 class DreamJob:
     """The checked inputs and options of a dream of one picture.
 
-    Some attributes, such as `inputs` and `resume`, are here because `nst_jax.app.single.Recorder`,
-    which writes the files of a dream as of a style transfer, reads them.
+    Some attributes, such as `inputs` and `resume`, are only here for `nst_jax.app.single.Recorder`. It
+    writes the files of dreams and of style transfers, and reads these attributes of their jobs.
 
     Attributes:
       content: the picture from which the dream starts.
@@ -197,7 +197,7 @@ class DreamRecorder(Recorder):
         return dreaming.is_unchanged(shot, self.job.content.image, self.job.plan)
 
     def _warning(self, shot: dreaming.DreamShot) -> str:
-        """Return an empty text, since a dream has no losses that could tell whether it rests."""
+        """Return no warning: it would be about losses that hardly decreased, and a dream has none."""
         del shot
         return ""
 

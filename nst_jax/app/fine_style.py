@@ -1,6 +1,7 @@
-"""The option `--style-fine`: before a run, its style gets the fine structure of a second picture.
+"""The option `--style-fine`: combine a style with the fine structure of a second picture.
 
-`nst_jax.combined_style` does the same in Python.
+This is a style transfer of its own, here called combining. Its result is the style of the run that the
+user asked for, here called the main run. `nst_jax.combined_style` does the same in Python.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ UPDATES = 10  # number of updates after which the shown progress is refreshed
 
 
 class NotCombined(RuntimeError):
-    """Raised if the run that combines a style fails: its losses are not finite, or never change.
+    """Raised if combining a style fails: the losses are not finite, or never change.
 
     The message begins with the option, `--style-fine`. It is not a `ValueError`, since the input was
     valid: the command ends with exit code 1, as after any run that diverges.
@@ -48,8 +49,9 @@ class FineStyle:
       params: the weights of the network.
       devices: the devices that share the canvas, as in `nst_jax.stylize`.
       display: where progress is shown.
-      precision: the value of `--precision`, which holds for this run, too; None means the recipe's.
-      tile: the value of `--tile`, likewise.
+      precision: the value of `--precision`, which applies to combining, too; None: that of the recipe
+        `GATYS_FINE_STYLE`.
+      tile: the value of `--tile`, which applies to combining, too; None: that of the same recipe.
     """
 
     picture: images.Picture
@@ -66,12 +68,11 @@ class FineStyle:
     def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
         """Return the pixels of the style with the fine structure of `self.picture`, rounded to 8 bits.
 
-        Because they are rounded, they are the same as if they had been written to a PNG file and read
-        back.
+        So they are the same as if they had been written to a PNG file and read back.
 
         Args:
           style: the picture that has the coarse shapes.
-          shape: (height, width) of the style at the final scale of the run.
+          shape: (height, width) of the style at the final scale of the main run.
 
         Returns:
           The style at this size, [h, w, 3] in [0, 1].
@@ -110,18 +111,18 @@ class FineStyle:
         return to_uint8(shot.image).astype(np.float32) / 255
 
     def compile(self, given: Shape, shape: Shape) -> None:
-        """Compile and keep the programs of `combined`, by one update of a grey style.
+        """Compile and keep the programs of `combined`, by combining a grey style with a single update.
 
         Args:
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the run.
+          shape: (height, width) of the style at the final scale of the main run.
         """
         plan = self._plan(given, shape, GATYS_FINE_STYLE.replace(steps=1))
         for shot in self._shots(np.full((*given, 3), 0.5, np.float32), plan):
             to_uint8(shot.image)
 
     def _shots(self, style: Float[np.ndarray, "h w 3"], plan: Plan) -> Iterator[Any]:
-        """Return the shots of the run that combines the style with the fine picture."""
+        """Return snapshots of the canvas, one after every `UPDATES` updates of combining `style`."""
         return planned_painting.paint_planned(
             self.params,
             style,
@@ -134,15 +135,15 @@ class FineStyle:
         )
 
     def _plan(self, given: Shape, shape: Shape, recipe: Recipe | None = None) -> Plan:
-        """Plan the run that combines a style with the fine picture.
+        """Plan combining a style with `self.picture`.
 
         Args:
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the run.
+          shape: (height, width) of the style at the final scale of the main run.
           recipe: the recipe; None is `GATYS_FINE_STYLE`.
 
         Raises:
-          ValueError: if the fine picture is too small at this size; the message names `style_fine`.
+          ValueError: if `self.picture` is too small at this size; the message names `style_fine`.
         """
         tile = self.tile
         recipe = with_options(
@@ -167,8 +168,7 @@ def read_fine(path: Source) -> images.Picture:
     """Read the picture with the fine structure, and refuse one that is too small for the network.
 
     Raises:
-      ValueError: if it cannot be read, or has fewer px than the network needs; the message begins with
-        `style_fine`.
+      ValueError: if the picture cannot be read or is too small; the message begins with `style_fine`.
     """
     picture = images.read(path, argument="style_fine")
     try:
@@ -179,7 +179,11 @@ def read_fine(path: Source) -> images.Picture:
 
 
 def _about_fine(error: ValueError, picture: images.Picture) -> ValueError:
-    """Return an error about the style of the first stage as one about the fine picture."""
+    """Return an error about `style` with the name `style_fine` and the file name of the picture.
+
+    When styles are combined, the picture with the fine structure is the style of the style transfer.
+    So errors about this picture name `style`, which users would take for their own style.
+    """
     message = str(error)
     if not message.startswith("`style`: "):
         return error
@@ -217,7 +221,7 @@ class FineStyles:
         Args:
           params: the weights of the network.
           style: the picture that has the coarse shapes.
-          shape: (height, width) of the style at the final scale of the run.
+          shape: (height, width) of the style at the final scale of the main run.
           say: a function that prints a line; it is called if the style was not combined before.
 
         Raises:
@@ -241,17 +245,17 @@ class FineStyles:
         Args:
           params: the weights of the network.
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the run.
+          shape: (height, width) of the style at the final scale of the main run.
         """
         self._of_one(params).compile(given, shape)
 
     def _of_one(self, params: Params) -> FineStyle:
-        # The bar of the batch is shown meanwhile, so the run shows none of its own.
+        # The progress bar of the batch is shown meanwhile, so combining shows none.
         return FineStyle(self.picture, params, None, Display(quiet=True), self.precision, self.tile)
 
 
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:
-    """Refuse `--style-fine` for several styles, with several programs, and with `--regions`.
+    """Refuse `--style-fine` with several styles, `--runner ray`, `--cluster` or `--regions`.
 
     Args:
       chosen: the options of the command.

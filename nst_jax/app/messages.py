@@ -140,7 +140,7 @@ def record_keys(recipe: str, keys: Mapping[str, str]) -> None:
 
 
 def with_file_named(message: str, recipe: str | None = None) -> str:
-    """Return a message about an option; if a recipe file has its value, with the file and its key.
+    """Return a message with a recipe file and its key named, if the file has the option's value.
 
     Args:
       message: the message, which begins with the Python name of the option, such as "`protect`: ".
@@ -179,11 +179,11 @@ def named_as_typed(message: str, params: Sequence[click.Parameter]) -> str | Non
 def naming_as_typed(columns: Mapping[str, str] | None) -> Callable[[str], str]:
     """Return a function that any thread may call to put the names that users type into a message.
 
-    It is made in the thread that runs the command, since other threads do not know which command runs.
+    Call this in the thread that runs the command, since other threads do not know which command runs.
 
     Args:
-      columns: the Python name of an option -> the column of a manifest that has its values; None
-        without a manifest. A message then begins with the option, or with the key of a recipe file.
+      columns: the Python name of an option -> the column of a manifest that has its values. None
+        if there is no manifest; then a message names the option as typed, or a recipe file's key.
     """
     context = click.get_current_context(silent=True)
 
