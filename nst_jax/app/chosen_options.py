@@ -83,11 +83,11 @@ def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
 
 
 def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
-    """Return the side in px that `--bucket` gives, or None, for `sweep` and `warm`.
+    """Return the value of `--bucket` for `sweep` and `warm`: a side in px; None for "off" and "auto".
 
     A bucket is a square array in which pictures of different shapes are painted, so that they share
-    compiled programs. The value "auto" gives None: a sweep then uses no bucket, since all its canvases
-    have the same shape, and `warm` chooses the side from the recipe or from `--size`.
+    compiled programs. With None, a sweep uses no bucket, since all its canvases have the same shape.
+    With None, `warm` chooses the side from the recipe or from `--size`.
     """
     bucket = chosen_bucket(chosen)
     return None if bucket == buckets.AUTO else bucket

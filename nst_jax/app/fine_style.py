@@ -122,7 +122,7 @@ class FineStyle:
             to_uint8(shot.image)
 
     def _shots(self, style: Float[np.ndarray, "h w 3"], plan: Plan) -> Iterator[Any]:
-        """Return snapshots of the canvas, one after every `UPDATES` updates of combining `style`."""
+        """Return snapshots of the canvas while `style` is combined, `UPDATES` updates apart."""
         return planned_painting.paint_planned(
             self.params,
             style,
@@ -181,8 +181,10 @@ def read_fine(path: Source) -> images.Picture:
 def _about_fine(error: ValueError, picture: images.Picture) -> ValueError:
     """Return an error about `style` with the name `style_fine` and the file name of the picture.
 
-    When styles are combined, the picture with the fine structure is the style of the style transfer.
-    So errors about this picture name `style`, which users would take for their own style.
+    In combining, the picture with the fine structure has the role of the style. So errors about this
+    picture name `style`; but users named it by `--style-fine`.
+
+    An error that does not begin with `style` is returned unchanged.
     """
     message = str(error)
     if not message.startswith("`style`: "):

@@ -183,7 +183,7 @@ def naming_as_typed(columns: Mapping[str, str] | None) -> Callable[[str], str]:
 
     Args:
       columns: the Python name of an option -> the column of a manifest that has its values. None
-        if there is no manifest; then a message names the option as typed, or a recipe file's key.
+        if there is no manifest; messages then name the option as typed, or the key of a recipe file.
     """
     context = click.get_current_context(silent=True)
 
