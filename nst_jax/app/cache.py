@@ -34,7 +34,7 @@ def use_cache() -> str:
     `nst_jax/programs` in the user's cache folder; it may be deleted at any time. If JAX's own settings,
     such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, they are not changed.
 
-    By default, JAX does not keep programs that are compiled quickly. In a folder, they are kept as well,
+    By default, JAX does not keep programs that are compiled quickly. In a folder, they are kept too,
     unless the variable `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. At a URL, they are
     not kept, since fetching a small program may take longer than compiling it.
 
