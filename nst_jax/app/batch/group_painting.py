@@ -267,7 +267,7 @@ def _pictures(
 ) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
-    `combined` has for each picture the array that takes the place of its first style; None: none does.
+    `combined` has, for each picture, an array that replaces its first style; None replaces no style.
 
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
     item. If not, but all have the same content, the list of contents has a single item. Then
@@ -276,8 +276,8 @@ def _pictures(
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
     if combined is not None:
-        # An array is combined for each size that a style has, and `FineStyles` returns the same array
-        # for the same size.
+        # `FineStyles` makes one array for each size of a style, and returns the same array whenever the
+        # size is the same.
         styles = [[new, *own[1:]] for new, own in zip(combined, styles, strict=True)]
     sizes = 1 if combined is None else len({id(array) for array in combined})
     if len({one.entry.styles for one in loaded}) == 1 and sizes == 1:

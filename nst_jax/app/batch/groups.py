@@ -289,7 +289,7 @@ def form_groups(
 def programs_of(
     parts: Sequence[Group], chunk: int | None = None, mesh: sharding.AnyMesh | None = None
 ) -> dict[Any, int]:
-    """Return a key for each different set of programs that groups run -> the number of its programs.
+    """Return the different sets of programs that groups run: key of a set -> number of its programs.
 
     A set has one program for each scale (resolution).
 
