@@ -325,7 +325,13 @@ def programs_of(
 
 
 def compiled_programs(programs: Mapping[Any, int]) -> float:
-    """Return how many programs for filled arrays take as long to compile as those of `programs_of`."""
+    """Return the number of programs, where one for a bucket counts as `COMPILING_OF_BUCKET` programs.
+
+    A program for a bucket takes so many times as long to compile as another program.
+
+    Args:
+      programs: what `programs_of` returned.
+    """
     return sum(
         scales * (1.0 if filled else COMPILING_OF_BUCKET)
         for (*_, filled), scales in programs.items()

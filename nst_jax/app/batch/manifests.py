@@ -310,7 +310,7 @@ def _separated(
     Args:
       name: name of the cell's column, for error messages.
       value: the cell, as it was read.
-      whole: takes the text and `folder`; returns whether the text, as a single part, names existing files.
+      whole: takes the text and `folder`; returns whether the text, as one part, names existing files.
       folder: the manifest's folder, to which paths are relative.
     """
     text = _text(name, value) or ""
