@@ -33,7 +33,8 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-PLAINLY = Compiled()  # by the programs of this process, each in its turn
+# Programs are kept only in this process, and each is compiled when it is first needed.
+PLAINLY = Compiled()
 
 
 class Loaded(NamedTuple):
@@ -57,7 +58,7 @@ class PaintedPicture(NamedTuple):
     # Number of updates after which losses that are not finite were found; None if all were finite.
     broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
-    rest: Rest | None  # how it came to rest far from its goal; None if it did not
+    rest: Rest | None  # when the loss stopped changing while still high; None if it did not
     # Duration of painting the picture's group, divided by the number of pictures in the group.
     seconds: float
 
@@ -131,7 +132,7 @@ def paint_group(
       group: the group.
       job: the batch to which the group belongs, with its options.
       progress: shows the progress of the batch; its current group must be this one.
-      compiled: how programs are compiled.
+      compiled: how programs are compiled; `PLAINLY` compiles each when it is first needed.
 
     Returns:
       The painted pictures, and a `Record` of each picture that failed.
