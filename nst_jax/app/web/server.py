@@ -153,7 +153,7 @@ class Server:
                 LOGGER.exception("tidying failed; it is tried again")
 
     async def end(self) -> None:
-        """End all streams to open pages; answer requests that take over `ENDING_SECONDS` by an error.
+        """End all streams to open pages; after `ENDING_SECONDS`, answer other requests with an error.
 
         Without this method, uvicorn would cancel them, and print a traceback for each.
         """
