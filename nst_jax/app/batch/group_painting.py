@@ -33,7 +33,7 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-# Programs are kept only in this process, and each is compiled when it is first needed.
+# This process has its own programs, and compiles each when it is first needed.
 PLAINLY = Compiled()
 
 
