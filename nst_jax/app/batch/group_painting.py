@@ -33,7 +33,8 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-PLAINLY = Compiled()  # by the programs of this process, each in its turn
+# This process has its own programs, and compiles each when it is first needed.
+PLAINLY = Compiled()
 
 
 class Loaded(NamedTuple):
@@ -57,7 +58,7 @@ class PaintedPicture(NamedTuple):
     # Number of updates after which losses that are not finite were found; None if all were finite.
     broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
-    rest: Rest | None  # how it came to rest far from its goal; None if it did not
+    rest: Rest | None  # when the loss stopped changing while still high; None if it did not
     # Duration of painting the picture's group, divided by the number of pictures in the group.
     seconds: float
 
@@ -131,7 +132,7 @@ def paint_group(
       group: the group.
       job: the batch to which the group belongs, with its options.
       progress: shows the progress of the batch; its current group must be this one.
-      compiled: how programs are compiled.
+      compiled: how programs are compiled; `PLAINLY` compiles each when it is first needed.
 
     Returns:
       The painted pictures, and a `Record` of each picture that failed.
@@ -267,7 +268,7 @@ def _pictures(
 ) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
-    `combined` has for each picture the array that takes the place of its first style; None: none does.
+    `combined` has, for each picture, an array that replaces its first style; None replaces no style.
 
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
     item. If not, but all have the same content, the list of contents has a single item. Then
@@ -276,8 +277,8 @@ def _pictures(
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
     if combined is not None:
-        # An array is combined for each size that a style has, and `FineStyles` returns the same array
-        # for the same size.
+        # `FineStyles` makes one array for each size of a style, and returns the same array whenever the
+        # size is the same.
         styles = [[new, *own[1:]] for new, own in zip(combined, styles, strict=True)]
     sizes = 1 if combined is None else len({id(array) for array in combined})
     if len({one.entry.styles for one in loaded}) == 1 and sizes == 1:

@@ -289,7 +289,7 @@ def form_groups(
 def programs_of(
     parts: Sequence[Group], chunk: int | None = None, mesh: sharding.AnyMesh | None = None
 ) -> dict[Any, int]:
-    """Return a key for each different set of programs that groups run -> the number of its programs.
+    """Return the different sets of programs that groups run: key of a set -> number of its programs.
 
     A set has one program for each scale (resolution).
 
@@ -325,7 +325,13 @@ def programs_of(
 
 
 def compiled_programs(programs: Mapping[Any, int]) -> float:
-    """Return how many programs for filled arrays take as long to compile as those of `programs_of`."""
+    """Return the number of programs, where one for a bucket counts as `COMPILING_OF_BUCKET` programs.
+
+    A program for a bucket takes so many times as long to compile as another program.
+
+    Args:
+      programs: what `programs_of` returned.
+    """
     return sum(
         scales * (1.0 if filled else COMPILING_OF_BUCKET)
         for (*_, filled), scales in programs.items()

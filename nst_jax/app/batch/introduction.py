@@ -84,7 +84,7 @@ def introduce_batch(
 
 
 def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
-    """Return one line of text about the memory of the group that takes most memory."""
+    """Return one line of text about the memory of the group that takes the most memory."""
     # Groups with an equal `key` take equal memory, so only one of them is planned. `key` contains the
     # structure of a recipe but not its numbers, on which memory does not depend.
     alike = {}

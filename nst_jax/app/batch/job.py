@@ -56,7 +56,7 @@ class BatchJob(Job):
         for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
       fine: combines each style with the fine structure of another picture; None uses styles as read.
-      in_manifest: whether the rows are those of a manifest, whose columns messages name.
+      in_manifest: whether the rows come from a manifest; if so, messages name its columns.
     """
 
     entries: tuple[Entry, ...]
@@ -199,12 +199,13 @@ def _base_of(
     """Return a row's recipe, changed by the flags, but not yet by the row's overrides (KEY=VALUE).
 
     If the row names no recipe, it gets the recipe of the command line. The second result is the
-    strength of the file or the flags, which is not applied yet, since the row may have another.
+    strength that the recipe file or the flags give; None if they give none. It is not applied yet,
+    since the row's overrides may give another strength.
 
     Args:
       row: the row, which is a picture to paint.
       changes: the flags that change recipes.
-      start: replaces the recipe's start, which makes the first canvas; None keeps it.
+      start: replaces the recipe's start (initial picture); None keeps it.
     """
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:

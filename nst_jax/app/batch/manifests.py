@@ -310,7 +310,7 @@ def _separated(
     Args:
       name: name of the cell's column, for error messages.
       value: the cell, as it was read.
-      whole: takes a text and `folder`; returns whether the files of one part that is this text exist.
+      whole: takes the text and `folder`; returns whether the text, as one part, names existing files.
       folder: the manifest's folder, to which paths are relative.
     """
     text = _text(name, value) or ""
@@ -330,7 +330,10 @@ def _is_region(text: str, folder: Path) -> bool:
 
 
 def _two_maps(value: Any, folder: Path) -> list[str]:
-    """Return the parts of a cell with two maps: two files, if a semicolon lies between their names."""
+    """Split the text of a cell at the semicolon between the names of two existing files.
+
+    If there is no such semicolon, split it at all semicolons.
+    """
     parts = (_text("regions", value) or "").split(SEPARATOR)
     for first in range(1, len(parts)):
         pair = [SEPARATOR.join(some).strip() for some in (parts[:first], parts[first:])]
@@ -388,7 +391,7 @@ def _typed(value: Any) -> str:
 
 
 def file_exists(path: Path) -> bool:
-    """Return whether there is a file or folder of this name; not if no file can have the name."""
+    """Return whether there is a file or folder at a path; False if the path is not a possible one."""
     try:
         return path.exists()
     except (OSError, ValueError):  # `path` is not a possible file name

@@ -1,4 +1,7 @@
-"""A batch painted by any runner: how each picture ended is recorded, and the contact sheet drawn."""
+"""Paint a batch, record how each picture ended, and draw the contact sheet.
+
+A runner is the function that paints, in this process or on a Ray cluster.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,7 +66,7 @@ def run_batch(
       weights: description of the weights file.
       job: the whole batch.
       rest: the batch without its finished pictures.
-      finished: a `Record` of each picture that an earlier start of the batch has finished.
+      finished: a `Record` of each picture that an earlier run of the batch finished.
       runner: the function that paints `rest`, such as `paint_here`.
       display: where progress is shown.
 
@@ -73,7 +76,8 @@ def run_batch(
     job.folder.mkdir(exist_ok=True)
     complete = True
     _files.remove_leftovers(entry.output for entry in rest.entries)
-    # `report` may be called by another thread, which does not know the running command.
+    # This is done here, since `report` may be called by another thread, which does not know the running
+    # command.
     named = naming_as_typed(MASKS if job.in_manifest else None)
     with results.Results(job.listing) as listed:
         for record in (*finished, *with_typed_names(job.bad, job)):

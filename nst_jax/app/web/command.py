@@ -22,7 +22,7 @@ from nst_jax.app.web.security import EVERYWHERE, LOOPBACK, Guard
 from nst_jax.app.web.visitors import Visitors
 
 PORT = 8317  # the port if no `--port` is given; if it is in use, a free one is taken
-# When the server ends, it waits at most so many seconds for open requests and connections to end.
+# When the server ends, it waits at most this many seconds for open requests and connections to end.
 CLOSING_SECONDS = 1
 
 
@@ -69,7 +69,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
     quick = QuickPainter()
 
     def close() -> None:
-        # The page closes it, too, but only if its server has begun.
+        # `Server.end` closes `quick`, too, but it is called only if the server has begun.
         quick.close()
         queue.close()
         visitors.close()

@@ -28,7 +28,7 @@ MOST_STEPS = 10_000  # updates of one run
 MOST_SETTINGS = 20_000  # bytes of the settings that the page sends
 LEAST_SIDE, LARGEST_SIDE = 32, 2048  # limits for the longer side of a result, in px
 UNWATCHED_SECONDS = 30.0  # time after which a run is paused if no open page shows it
-FORGOTTEN_SECONDS = 2 * 3600.0  # time after which the pictures of a visitor who is away are deleted
+FORGOTTEN_SECONDS = 2 * 3600.0  # time after which a visitor who is away is deleted with all files
 STALLED_SECONDS = 30.0  # longest time for which an upload may send nothing before it is refused
 
 LONGEST_NAME = 60  # most characters of the name of an uploaded file, without its suffix

@@ -1,7 +1,7 @@
 """The queue of runs on one device: the first run paints, the others wait for their turn.
 
 A run is the painting of one picture by optimisation, which a visitor (somebody who uses the page in a
-browser) began. This module uses neither HTTP nor jax.
+browser) began. This module uses neither HTTP nor JAX.
 """
 
 import logging

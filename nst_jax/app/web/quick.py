@@ -38,19 +38,20 @@ TILE = 144
 
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
-# size in px. So the programs are compiled before a visitor comes. They serve photos of all shapes,
-# since pictures lie in squares. The first line is the first picture that a visitor sees. The second has
-# a style that a network has learned, the third a smaller size.
+# size in px (None is the default). So the programs are compiled before a visitor comes. They serve
+# photos of all shapes, since pictures lie in squares. The first line is the first picture that a
+# visitor sees. The second has a style that a network has learned, the third a smaller size.
 FIRST_PICTURES = (
     ("chelsea.jpg", "starry_night.jpg", None),
     ("chelsea.jpg", "mosaic", None),
     ("chelsea.jpg", "starry_night.jpg", 256),
 )
-# (height, width) of a style picture that is too wide for the square of the others. Its style vector is
-# computed last, so that the program for the next larger square is compiled, too.
+# (height, width) of a style picture that is too wide for the square in which the style pictures above
+# lie. Its style vector is computed last, so that the program for the next larger square is compiled,
+# too.
 WIDE_STYLE = (256, 512)
-# After the first of the pictures, the others wait until a visitor has got a picture, but at most for
-# so many seconds. A browser that opens with the server would otherwise wait for them.
+# After the first of `FIRST_PICTURES`, `warm` waits until a visitor has got a picture, but at most this
+# many seconds. Otherwise, a browser that opens with the server would wait for the other pictures.
 FIRST_VISIT_SECONDS = 10.0
 
 
@@ -177,7 +178,8 @@ class QuickPainter:
     def gallery(self, photo: Path, output: Path) -> None:
         """Write one picture that shows a photo in 26 styles, side by side.
 
-        The styles are those that a network of the package has learned, in the order of their `NAMES`.
+        The styles are those that a network of the package has learned, in the order of
+        `style_names.NAMES`.
 
         Args:
           photo: path of the photo.
@@ -206,5 +208,5 @@ class QuickPainter:
 
     @functools.cached_property
     def _programs(self) -> InstantPrograms:
-        """The compiled functions, which all painters share."""
+        """The compiled programs, which all painters share."""
         return programs.instant_kept_in(cache.programs_folder(), lambda line: None)

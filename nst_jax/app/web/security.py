@@ -6,7 +6,7 @@ in the visitor's browser, could make the browser send requests to this server, e
 listens only at 127.0.0.1. Such a page could also use a host name of its own that points to 127.0.0.1
 (DNS rebinding). So the header Host must be an address of this server. And the headers Origin and
 Sec-Fetch-Site, which browsers set and scripts cannot change, must not show that the request comes from
-a page of another origin.
+a page of another origin. The one exception: a link on any page may open the web page of this server.
 """
 
 import hmac

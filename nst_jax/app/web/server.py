@@ -153,9 +153,9 @@ class Server:
                 LOGGER.exception("tidying failed; it is tried again")
 
     async def end(self) -> None:
-        """End all streams to open pages, and answer requests that are not done in `ENDING_SECONDS`.
+        """End all streams to open pages; after `ENDING_SECONDS`, answer other requests with an error.
 
-        If uvicorn cancelled them, it would print a traceback for each.
+        Without this method, uvicorn would cancel them, and print a traceback for each.
         """
         self.closing = True
         self.quick.close()

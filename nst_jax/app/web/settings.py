@@ -284,11 +284,9 @@ def instant_words(settings: Settings) -> list[str]:
 def bucket_words(size: int | None) -> list[str]:
     """Return the words that put a picture of `instant` into a bucket.
 
-    There are none for a large picture, and if a picture in the bucket would not fit into memory, where
-    the picture alone may be painted in strips.
-
     A bucket is a square at whose top left the picture lies, so that pictures of all shapes share
-    compiled programs.
+    compiled programs. The list is empty if the square would be larger than `LARGEST_BUCKET` or would
+    not fit into memory. Without a bucket, the picture may still fit, since it can be painted in strips.
 
     Args:
       size: the longer side of the picture in px; None is that of the recipe `default`.

@@ -42,7 +42,10 @@ class Upload(NamedTuple):
 
 
 class Uploads:
-    """All pictures of one visitor, with their files: uploads, chosen samples and painted masks."""
+    """All pictures of one visitor, with their files: uploads, chosen samples, painted masks, starts.
+
+    A start is a picture of a run (a painting by optimisation), from which another run starts.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Make an empty collection that keeps its pictures in `folder`, which must exist."""
@@ -120,7 +123,7 @@ class Uploads:
     def view(self, name: str) -> Path:
         """Return the path of the copy of a picture that the page shows.
 
-        The copy is at most `VIEW` px large, and a PNG file, which every browser can show.
+        The copy is a PNG file, which every browser can show. Its longer side is at most `VIEW` px.
         """
         return self.folder / f"view_{name}.png"
 

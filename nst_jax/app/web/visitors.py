@@ -239,9 +239,9 @@ class Visitors:
             return secret, self._known[secret]
 
     def tidy(self) -> None:
-        """Pause the runs that no open tab shows; delete visitors who have been away for long.
+        """Pause runs that no open tab shows; delete visitors away for over `FORGOTTEN_SECONDS`.
 
-        The pictures of such a visitor are deleted as well.
+        Their pictures are deleted as well. A visitor whose run is in the queue is not deleted.
         """
         self._queue.pause_unwatched()
         with self._lock:
