@@ -146,7 +146,7 @@ def test_a_run_starts_from_the_courses_canvas_to_the_bit(params, content, style,
     rounded = vgg.CAFFE_BGR.encode(image)
     assert not np.array_equal(rounded, exact) and not np.array_equal(shown, decode(rounded))
     given = []
-    run = batch_canvas._run_many
+    run = batch_canvas.PROGRAMS.run
     monkeypatch.setattr(
         batch_canvas,
         "_run_many",
