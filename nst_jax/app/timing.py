@@ -42,8 +42,8 @@ class CompileClock(AbstractContextManager):
     counting at its end. Time in which the thread waits for another thread counts too, see `waiting`.
 
     Attributes:
-      loaded: number of programs that were loaded from JAX's compilation cache, and would have taken more than
-        `LEAST_SAVED` seconds to compile.
+      loaded: number of programs that were loaded from JAX's compilation cache, and would have taken
+        more than `LEAST_SAVED` seconds to compile.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class CompileClock(AbstractContextManager):
 
     def __exit__(self, *exception: object) -> None:
         self._open = False
-        # Older versions of jax cannot unregister a listener; with them it stays and ignores all events.
+        # Older versions of JAX cannot unregister a listener; with them it stays and ignores all events.
         unregister = getattr(jax.monitoring, "unregister_event_duration_listener", None)
         if unregister is not None:
             unregister(self._on_event)
