@@ -2,7 +2,7 @@
 
 A plan is made before a run starts, and says what the run will need: the memory of each part, what saves
 memory and why, and the time. The targets are what the losses compare the canvas with, such as the Gram
-matrices of the styles; to compute them is also called measuring.
+matrices of the styles; computing them is also called measuring.
 """
 
 import math
@@ -21,7 +21,7 @@ from nst_jax.vgg.precision import FLOAT32
 # The text in place of the time of a run, if no earlier run was timed on this device.
 UNKNOWN = "not known yet on this device; a run of some seconds records it"
 # Before the updates, a run computes its targets, that is, what the losses compare the canvas with. If
-# this takes more than this share of the run's time, the report names the time that it takes.
+# computing them takes more than this share of the run's time, the report states how long it takes.
 SHOWN_SHARE = 0.1
 # The parts of a run's memory: names of attributes of `nst_jax.scaling.footprint.Footprint`, in bytes.
 PARTS = (

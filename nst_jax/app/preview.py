@@ -28,7 +28,7 @@ from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
 from nst_jax.vgg.precision import DEFAULT_DEVICE
 
-PLATFORMS = "jax_platforms"  # jax's setting: names of the platforms that it uses, or None for all
+PLATFORMS = "jax_platforms"  # JAX's setting: names of the platforms that it uses, or None for all
 # Longest side of a preview in px; painting a larger one would take too long. Content and style lie in
 # squares of this side, so that previews of all shapes share two compiled programs.
 LARGEST = 384
@@ -81,7 +81,7 @@ class Preview(AbstractContextManager):
         self._exists = outputs.picture.exists()
         # Whether a preview would replace a picture that the user may want to keep.
         self._replaces = self._exists and not _is_preview(outputs.picture)
-        self._device: Any = None  # jax's CPU device if the run is on an accelerator; None on a CPU
+        self._device: Any = None  # JAX's CPU device if the run is on an accelerator; None on a CPU
         self._painted: Future[np.ndarray] | None = None
         self._facts: dict[str, Any] = {}
 
@@ -127,7 +127,7 @@ class Preview(AbstractContextManager):
         if capacity.platform_of() != "cpu":
             try:
                 self._device = jax.local_devices(backend="cpu")[0]
-            except RuntimeError:  # jax was told to leave out the CPU
+            except RuntimeError:  # JAX was told to leave out the CPU
                 chosen = getattr(jax.config, PLATFORMS)
                 self._display.say(
                     "note: there is no preview: the CPU would paint it, but the environment variable "
@@ -156,7 +156,7 @@ class Preview(AbstractContextManager):
         return self._outputs.every is not None or (self._display.is_live and not self._replaces)
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Let the second thread do some work, with `_device` as jax's default device."""
+        """Let the second thread do some work, with `_device` as JAX's default device."""
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self, content: images.Picture, *, replace: bool = True) -> None:
@@ -226,7 +226,7 @@ def _is_preview(path: Path) -> bool:
 
 
 def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function with `device` as jax's default device in this thread; None changes nothing."""
+    """Call a function with `device` as JAX's default device in this thread; None changes nothing."""
     if device is None:
         return work(*arguments)
     with jax.default_device(device):
@@ -234,7 +234,7 @@ def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _style_shape(shape: Shape) -> Shape:
-    """Return the (height, width) of a style picture that `instant` would use, at most `LARGEST` px."""
+    """Return the (height, width) of a style as in `instant`, with sides of at most `LARGEST` px."""
     found = given_styles.style_rule(None).shape(*shape)
     return LongEdge(LARGEST).shape(*shape) if max(found) > LARGEST else found
 
@@ -255,7 +255,7 @@ def _painted(
         # A second thread reads the weights while this one resizes the pictures.
         device = getattr(jax.config, DEFAULT_DEVICE)  # a default device holds for one thread only
         network = reader.submit(_on_device, device, lambda: painter.arbitrary)
-        # Pillow resizes the pictures, since jax would first have to compile a program for each size.
+        # Pillow resizes the pictures, since JAX would first have to compile a program for each size.
         resized = [
             images.bicubic_8bit(picture.image, _style_shape(picture.image.shape[:2]))
             for picture in styles

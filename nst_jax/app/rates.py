@@ -1,6 +1,6 @@
 """The speed of earlier runs on this machine, kept in the file `rates.json`.
 
-The file is in a subfolder of jax's compilation cache.
+The file is in a subfolder of JAX's compilation cache.
 
 The duration of later runs is predicted from the speeds in this file. The peak speed of a device, in
 operations per second, says little about a run, so no duration is predicted before a run has been timed.
@@ -196,7 +196,7 @@ def record_training(what: str, seconds: float) -> None:
 def _record(new: Mapping[str, float]) -> None:
     """Append numbers to the lists in `rates.json`, of which each keeps its last `MOST` numbers.
 
-    Nothing is written if jax's compilation cache is off, or if the file cannot be written to.
+    Nothing is written if JAX's compilation cache is off, or if the file cannot be written to.
 
     Args:
       new: key of a list -> the number to append to this list.
@@ -216,7 +216,7 @@ def _record(new: Mapping[str, float]) -> None:
 def rates_are_kept() -> bool:
     """Return whether the speed of runs is recorded.
 
-    It is recorded if jax's compilation cache is switched on and in a folder of a local disk.
+    It is recorded if JAX's compilation cache is switched on and in a folder of a local disk.
     """
     return _path() is not None
 
@@ -225,7 +225,7 @@ def _key(plan: Plan) -> str:
     """Return the key of a run's speeds in `rates.json`, made of all that the speed depends on.
 
     The key includes the machine's name, since machines that share a home folder may have different
-    CPUs, and jax calls every CPU "cpu".
+    CPUs, and JAX calls every CPU "cpu".
     """
     # The recorded speed is that of one device. It depends on the number of devices, since devices that
     # share a picture also spend time on communication.
@@ -238,7 +238,7 @@ def _key_of(recipe: Recipe) -> str:
 
 
 def _slower(plan: Plan) -> float:
-    """Return how many times as long an operation of an update takes as in arrays that are filled."""
+    """Return the factor by which a bucket slows an operation of an update; 1 without a bucket."""
     return TIME_IN_BUCKET if plan.in_bucket else 1.0
 
 
@@ -255,9 +255,8 @@ def _path() -> Path | None:
 def _read() -> dict[str, list[float]]:
     """Return the contents of `rates.json`, a dict from keys to lists of numbers.
 
-    The result is {} if the file is missing or damaged.
-
-    Entries that are not positive, finite numbers are left out.
+    The result is {} if the file is missing or damaged. Numbers that are not positive and finite are
+    left out.
     """
     path = _path()
     try:

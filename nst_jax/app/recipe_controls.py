@@ -32,7 +32,7 @@ from nst_jax.recipes.toml import CONTROLS
 
 # The options that define regions. If one of them is given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
-# Options that give masks of a picture -> the key of the table that sets them.
+# Options that give masks of a picture -> the key of the table `controls` that sets the option.
 MASKS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
 
 

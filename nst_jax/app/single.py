@@ -3,7 +3,7 @@
 A run changes its canvas, the picture that is painted, by many updates. After every few updates it
 yields a snapshot: the canvas at that time, with the losses of all canvases since the last snapshot. It
 paints at one or several scales (resolution levels), from coarse to fine. The targets, which the losses
-compare the canvas with, are computed before the updates; to compute them is also called measuring.
+compare the canvas with, are computed before the updates; computing them is also called measuring.
 """
 
 import signal

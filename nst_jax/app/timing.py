@@ -38,12 +38,12 @@ def update_cost(scale: Scale) -> int:
 class CompileClock(AbstractContextManager):
     """Counts the seconds for which tracing and compiling block the thread that made the clock.
 
-    The durations come from jax's own monitoring events. The clock is a context manager, which stops
+    The durations come from JAX's own monitoring events. The clock is a context manager, which stops
     counting at its end. Time in which the thread waits for another thread counts too, see `waiting`.
 
     Attributes:
-      loaded: number of programs that were loaded from jax's cache, and would have taken more than
-        `LEAST_SAVED` seconds to compile.
+      loaded: number of programs that were loaded from JAX's compilation cache, and would have taken
+        more than `LEAST_SAVED` seconds to compile.
     """
 
     def __init__(self) -> None:
@@ -57,14 +57,14 @@ class CompileClock(AbstractContextManager):
 
     def __exit__(self, *exception: object) -> None:
         self._open = False
-        # Older versions of jax cannot unregister a listener; with them it stays and ignores all events.
+        # Older versions of JAX cannot unregister a listener; with them it stays and ignores all events.
         unregister = getattr(jax.monitoring, "unregister_event_duration_listener", None)
         if unregister is not None:
             unregister(self._on_event)
 
     def _on_event(self, event: str, duration_secs: float, **kwargs: Any) -> None:
         del kwargs
-        # jax calls this in the thread that compiles; compiling in other threads does not count.
+        # JAX calls this in the thread that compiles; compiling in other threads does not count.
         if not self._open or threading.get_ident() != self._thread:
             return
         if event.startswith(COMPILE_EVENTS):

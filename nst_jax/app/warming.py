@@ -402,7 +402,7 @@ def kept(folder: Path) -> tuple[int, int]:
     """Return the number of files with compiled or traced programs in a folder, and their total bytes.
 
     Args:
-      folder: the folder of jax's compilation cache; the traced programs are in its subfolder.
+      folder: the folder of JAX's compilation cache; the traced programs are in its subfolder.
     """
     sizes = []
     for path in (*folder.glob("*-cache"), *(folder / TRACED).glob("*-*")):

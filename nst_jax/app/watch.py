@@ -1,7 +1,7 @@
-"""Waiting for arrays that jax computes, so that Python can run the handlers of signals meanwhile.
+"""Waiting for arrays that JAX computes, so that Python can run the handlers of signals meanwhile.
 
-The arrays may be the targets of a run, which its losses compare the canvas with. To compute them is
-called measuring; its duration is recorded, and its progress is shown.
+The arrays may be the targets of a run, which its losses compare the canvas with. Computing
+them is called measuring; its duration is recorded, and its progress is shown.
 """
 
 import threading
@@ -29,7 +29,7 @@ def _nothing() -> None:
 class PollingWatch(measuring.Watch):
     """Waits until arrays are computed, in short pauses, so that Python can run handlers of signals.
 
-    During a single long call of jax, no handler could run.
+    During a single long call of JAX, no handler could run.
     """
 
     def __init__(self, look: Callable[[], Any] = _nothing) -> None:

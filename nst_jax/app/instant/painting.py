@@ -173,7 +173,7 @@ def check_bucket(job: InstantJob) -> None:
     """Refuse a bucket that is too large for memory, before a picture is read.
 
     Raises:
-      ValueError: if there is one, and a network of the job does not fit into memory with it.
+      ValueError: if a network of the job does not fit into memory with this bucket.
     """
     if job.bucket is None:
         return
@@ -217,7 +217,7 @@ def groups_of(rows: Iterable[Row], bucket: int | None = None) -> list[RowGroup]:
 
 
 def size_of_groups(count: int, shape: Shape) -> int:
-    """Return into groups of how many pictures `groups_of` divides pictures; the last may have fewer.
+    """Return the number of pictures in a group of `groups_of`; the last group may have fewer.
 
     Args:
       count: number of pictures of one network and one shape.
@@ -262,7 +262,7 @@ def _paint_together(
     painter: instant_painter.InstantPainter,
     filled: int = 1,
 ) -> Iterator[PaintedRow | results.Record]:
-    """Paint pictures together; if that fails, one by one, so that one cannot make the others fail.
+    """Paint pictures together; if that fails, one by one, so that only the faulty ones fail.
 
     Args:
       group: the pictures.
