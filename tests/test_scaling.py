@@ -217,13 +217,14 @@ def test_batches_exchange_nothing_and_with_bands_that_of_each_picture():
     simulated("""
 from tests import test_scaling as t
 recipe = t.with_levels(small.shallow(steps=1), 0)
-calls, run = [], batch_canvas._run_many
+calls, run = [], batch_canvas.PROGRAMS.run
 
 def spied(*given, **static):
-    calls.append((given, t.talk_of(run.lower(*given, **static).compile().as_text())))
+    talk = t.talk_of(run.lower(*given, **static).compile().as_text())
+    calls.append(((*given, static["bands"]), talk))
     return run(*given, **static)
 
-batch_canvas._run_many = spied
+batch_canvas.PROGRAMS = batch_canvas.PROGRAMS._replace(run=spied)
 nst.stylize_many(params, contents, style, recipe=recipe, devices="all")
 nst.stylize_many(params, contents, style, recipe=recipe, devices="all", bands=2)
 assert all(talk == [] for given, talk in calls if given[5] is None)

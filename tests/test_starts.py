@@ -147,11 +147,12 @@ def test_a_run_starts_from_the_courses_canvas_to_the_bit(params, content, style,
     assert not np.array_equal(rounded, exact) and not np.array_equal(shown, decode(rounded))
     given = []
     run = batch_canvas.PROGRAMS.run
-    monkeypatch.setattr(
-        batch_canvas,
-        "_run_many",
-        lambda *args, **options: given.append(np.asarray(args[1].pending)) or run(*args, **options),
-    )
+
+    def noted(*args, **options):
+        given.append(np.asarray(args[1].pending))
+        return run(*args, **options)
+
+    monkeypatch.setattr(batch_canvas, "PROGRAMS", batch_canvas.PROGRAMS._replace(run=noted))
     for styles, init in (([style, style], None), (style, starts.same_start(start, 7))):
         nst.stylize_many(params, content, styles, recipe=recipe, init=init)
         for canvas in given[0]:  # the first call of the loop measures the start

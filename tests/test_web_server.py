@@ -383,7 +383,7 @@ def paint(*arguments):
     print("painting", flush=True)
     time.sleep(60)
 
-quick.FIRST_OPTIONS = ()
+quick.FIRST_PICTURES = ()
 quick.QuickPainter.paint = paint
 sys.exit(cli.main())
 """
