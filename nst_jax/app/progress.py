@@ -231,8 +231,8 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        # A chunk is a part of the group whose pictures are painted together. The time from its
-        # beginning to its first report includes computing the targets, so no speed is computed from it.
+        # The time from the beginning of a chunk to its first report includes computing the targets, so
+        # no speed is computed from it.
         if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"

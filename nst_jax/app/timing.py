@@ -2,7 +2,7 @@
 
 A run changes its canvas, the picture that is painted, by many updates, at one or several scales
 (resolution levels). After every few updates, it yields a snapshot of the canvas and the losses. The
-targets, which the losses compare the canvas with, are computed before the updates; to compute them is
+targets, which the losses compare the canvas with, are computed before the updates; computing them is
 called measuring.
 """
 
@@ -20,8 +20,8 @@ from nst_jax.scaling.operations import fixed_pixels
 
 INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one update takes longer
 
-COMPILE_EVENTS = "/jax/core/compile/"  # prefix of jax's events for tracing, lowering, compiling
-# Jax reports this event when it loads a program from its cache, with the seconds that this saved.
+COMPILE_EVENTS = "/jax/core/compile/"  # prefix of JAX's events for tracing, lowering, compiling
+# JAX reports this event when it loads a program from its cache, with the seconds that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
 # `CompileClock.loaded` counts only programs that would have taken more than so many seconds to compile.
 LEAST_SAVED = 1.0
@@ -30,7 +30,7 @@ LEAST_SAVED = 1.0
 def update_cost(scale: Scale) -> int:
     """Return the cost of an update at a scale, in pixels: those of the canvas, plus a fixed number.
 
-    The fixed number is that of pixels which would take as long as the overhead of an update.
+    The fixed number stands for the overhead of an update: so many pixels would take as long.
     """
     return scale.shape[0] * scale.shape[1] + fixed_pixels(jax.default_backend())
 
