@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import _checks
-from nst_jax._types import HostImage, Image, Params
+from nst_jax._types import Image, Params
 from nst_jax.controls.given import BatchControls, Protect, checked_controls
 from nst_jax.feed_forward.given_styles import (
     ParsedStyle,
@@ -266,12 +266,12 @@ def instant_many(
     return jnp.stack(painted) if len({one.shape for one in painted}) == 1 else painted
 
 
-def _chosen_square(bucket: Any, contents: Sequence[HostImage], size: Size) -> int | None:
+def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | None:
     """Return the side in px of the square in which pictures lie, or None if there is none.
 
     Args:
       bucket: the argument `bucket` of `instant_many`, which is checked here; "auto" chooses by cost.
-      contents: the contents before they are resized.
+      contents: the contents [h, w, 3] before they are resized.
       size: the argument `size`.
     """
     side = buckets.checked_bucket(bucket)
