@@ -536,7 +536,7 @@ def test_a_picture_too_low_for_the_devices_of_its_rows_fails_alone(call):
     words += ("--size", "as-is", "--devices", "2", "--bands", "2")
     code, _, told = call(*words)
     assert code == 1, told
-    assert "low_art.png: `bands`: 2 are too many for a picture 16 px high" in told
+    assert "low_art.png: `--bands`: 2 are too many for a picture 16 px high" in told
     assert [path.name for path in Path("out").glob("*.png")] == ["high_art.png"]
 
 
