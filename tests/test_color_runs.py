@@ -416,7 +416,7 @@ def test_matting_is_painted_in_bands(params, content, style):
 def test_targets_of_another_recipe_are_refused(params, content, style):
     targets = measure(params, content, style, with_matting(None))
     with pytest.raises(ValueError, match="`targets`: have no photo for `matting_weight`"):
-        nst.losses_of(params, content, targets, with_matting(1.0))
+        jax.eval_shape(nst.losses_of, params, content, targets, with_matting(1.0))
 
 
 def test_checkpoints_and_records_have_the_matting_loss(params, content, style, tmp_path):
