@@ -137,8 +137,8 @@ def _begun(
     """Show what will be painted; return the painter, and the display for progress."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
-    # From here to the end of the command, entries of jax's compilation cache that cannot be read are
-    # deleted, so that jax writes new ones.
+    # From here to the end of the command, entries of JAX's compilation cache that cannot be read are
+    # deleted, so that JAX writes new ones.
     click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(

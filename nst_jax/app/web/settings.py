@@ -192,6 +192,7 @@ def _pairs(name: str, value: Any, most: int, least: int = 1) -> list[Any]:
     return list(value)
 
 
+# Name of each setting that the page may send -> the function that checks and converts its value.
 READERS: Mapping[str, Callable[..., Any]] = {
     "photo": _file,
     "styles": _styles,
