@@ -36,8 +36,8 @@ LARGEST = 384
 # Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
 # preview, but not to compile the programs for that; these are compiled only once, and later runs load
 # them. With `--every`, the user has asked for pictures during the run, and the run waits as long as the
-# preview takes. Even the planning of the run waits, since it would slow the preview down. A run on an
-# accelerator does not wait.
+# preview takes. The run waits before it is planned, since planning would slow the preview down; but if
+# the preview would replace a picture, the run waits after that. A run on an accelerator does not wait.
 PATIENCE = 1.5
 
 # Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at

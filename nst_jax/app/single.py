@@ -58,7 +58,7 @@ class Ending(NamedTuple):
     """How a run ended."""
 
     status: str  # "done", "interrupted" or "failed"
-    message: str  # why the run ended; of a finished run, a warning about its result, or ""
+    message: str  # why the run ended; for a finished run, a warning about its result, or ""
     code: int  # exit code of the command
 
 

@@ -5,9 +5,10 @@ that is painted) gets one value of each axis. In the recipe, the setting becomes
 number for each canvas, so that one program, under `vmap`, paints many canvases. (If sets of style
 layers are swept, the weight of each layer becomes an array.)
 
-The canvases are painted in groups of equal size, so that all groups run the same program. Larger groups
-are faster, but only up to a certain size. So the size is the largest divisor of the number of canvases
-that is not above this limit. A group that does not fit into memory is divided further.
+The canvases are painted in groups of equal size, so that all groups run the same program. The larger a
+group, the less time a canvas takes, but only up to a limit. So the size is the largest divisor of the
+number of canvases that is not above this limit. A group that does not fit into memory is divided
+further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -116,7 +116,7 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
 
 
 def _rounded(longest: Set[int], size: Any) -> int:
-    """Return the only longer side that pictures of a size rule have, rounded up."""
+    """Return the only side in `longest`, rounded up; refuse several, as the user must choose one."""
     if len(longest) > 1:
         raise ValueError(
             f"`bucket`: is missing, since `size` {size} leaves open how long the "
@@ -173,7 +173,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_of(square: Square) -> list[Wanted]:
-    """Return the plans of the runs that paint in a bucket: of one picture, and of groups of several.
+    """Return the plan for one picture in a bucket, and those for the groups that `batch` paints in it.
 
     Raises:
       ValueError: if the recipe's updates would not be exact in a bucket, if its pictures do not fit

@@ -36,8 +36,8 @@ class ManifestRow(NamedTuple):
 
     number: int  # number of the row, from 1
     content: Path
-    # Style files, which are blended, each with its share (weight) in the blend. The share is None if the
-    # user gave none.
+    # Style files, which are blended, each with its share (weight) in the blend. The share is None if
+    # the user gave none.
     styles: tuple[parsing.StyleShare, ...]
     location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
     # Path of the result, relative to the folder of results; None means a name made from those of the

@@ -334,7 +334,7 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
     styles = dict.fromkeys(row.style for row in shown)
     down = {path: index for index, path in enumerate(contents)}
     across = {style: index for index, style in enumerate(styles)}
-    # A white pixel takes the place of the picture of a style that has no picture.
+    # A style without a picture of its own is shown as a white pixel.
     blank = np.ones((1, 1, 3), np.float32)
     drawn = sheets.contact_sheet(
         [contact_sheet.thumbnail(path) for path in down],
