@@ -309,7 +309,7 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# A key is a hash of JSON values. These functions describe the arguments of a program as JSON values.
+# A key is a hash of JSON values. The functions below describe what a program depends on as such values.
 # `recipes.walk` also writes values as text, but only those of recipes. A key must also describe
 # weights, targets and states, and name functions with their package.
 

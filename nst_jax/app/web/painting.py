@@ -97,7 +97,7 @@ class PictureWork:
     """Paints one picture, with pauses in which other runs use the device.
 
     During a pause it has a checkpoint, but no memory of the device. The result is bit for bit the same
-    as without pauses, and as that of the command line. This holds also if the visitor lets the run go
+    as without pauses, and as that of the command line. This is so even if the visitor lets the run go
     back to an earlier picture, since the run then makes the same updates again.
     """
 
