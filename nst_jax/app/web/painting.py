@@ -62,7 +62,7 @@ class PageRecorder(single.Recorder):
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
             # A picture of a coarser scale (resolution) is enlarged to the final size, as the option
             # `--frames` does.
-            final = enlarge(shot.image, self.job.plan.scales[-1].shape)
+            final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
             write_picture(path, final, **self._written_with(shot))
             self.run.add_picture(shot.step, path)

@@ -433,7 +433,7 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
     )
     content, styles = chosen.pop("content"), chosen.pop("style")
     job = stylize_job(content, styles, chosen)
-    limits.check_side(job.plan.scales[-1].shape)
+    limits.check_side(job.plan.real_scales[-1].shape)
     return job
 
 
