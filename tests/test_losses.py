@@ -448,10 +448,12 @@ def test_an_even_picture_has_no_variation_and_no_gradient(variation):
 
 @pytest.mark.parametrize("maps", [jnp.zeros((3, 4, 5)), jnp.ones((3, 4, 5))], ids=["none", "same"])
 def test_gradients_are_finite_where_there_is_nothing_to_change(maps):
+    eager = style_loss.__wrapped__  # equal features have equal matrices to the bit
+
     def total(x):
         return (
-            style_loss(losses.GRAM_MEAN_SQUARE, x, maps)
-            + style_loss(losses.GRAM_PAPER, x, maps)
+            eager(losses.GRAM_MEAN_SQUARE, x, maps)
+            + eager(losses.GRAM_PAPER, x, maps)
             + losses.CONTENT_MEAN_SQUARE(x, maps)
             + losses.CONTENT_HALF_SUM_SQUARE(x, maps)
         )
