@@ -57,7 +57,8 @@ class DreamShot(NamedTuple):
     # `broke_at` is not -1, they are those of step `broke_at` instead, which are not finite; the canvas
     # of that step was rejected.
     excitement: Excitement
-    history: Excitement  # the same values for each of the n steps since the previous shot: arrays [n]
+    # The same values for each of the n steps since the previous shot: arrays [n].
+    history: Excitement
     octave: int  # index of the octave; 0 is the smallest
     # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
     broke_at: int
