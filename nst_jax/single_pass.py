@@ -183,11 +183,11 @@ def instant_many(
         pictures at once would hardly be faster.
       bucket: side in px, a multiple of 16, of a square array at whose top left each picture lies.
         Pictures of all sizes up to this side then share one program, with the same results up to
-        rounding errors; the rest of the square takes time. Style pictures lie in squares of their own.
-        Each shape of content still has programs of its own if `colors`, `realism` or `protect` change
-        the result. `"off"`, the default: each
-        shape has a program of its own. `"auto"`: the smallest square that holds all pictures, or none
-        if that takes less time, as `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
+        rounding errors, but computing the rest of the square takes time. Style pictures lie in squares
+        of their own. If `colors`, `realism` or `protect` change the result, the programs that do so are
+        still compiled for each shape of content. `"off"`, the default: each shape has a program of its
+        own. `"auto"`: the smallest square that holds all pictures, or none if that takes less time, as
+        `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.

@@ -496,9 +496,9 @@ def plan_in_arrays(
 ) -> Plan:
     """Plan a run in arrays of the size that the argument `bucket` asks for.
 
-    With "auto", several pictures, and any picture on a CPU, lie in arrays of their own size. One
-    picture on an accelerator lies in a square, where this is possible and the side of the square is at
-    most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an accelerator.
+    With "auto", a single picture on an accelerator lies in a square, if that is possible and the side
+    of the square is at most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an
+    accelerator. On a CPU, or with several pictures, the arrays have the size of the canvas.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
