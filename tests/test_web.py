@@ -899,7 +899,7 @@ class Turns(QuickPainter):
         super().__init__()
         self.painted, self.go_on = [], threading.Event()
 
-    def _paint(self, words, folder, output, wanted):
+    def _paint(self, words, folder, output, wanted, *, keep=False):
         with self._turn():
             self.painted.append("visitor" if words == ["visitor"] else words[1:3])
             assert self.go_on.wait(SECONDS)
@@ -948,6 +948,39 @@ def test_before_the_first_visit_only_its_picture_is_prepared(tmp_path):
     warming.join(SECONDS)
     first, *others = ([photo, style] for photo, style, _ in quick.FIRST_PICTURES)
     assert painter.painted == [first, "visitor", *others, quick.WIDE_STYLE]
+
+
+def test_the_first_picture_is_not_painted_again_for_a_visitor(tmp_path, monkeypatch):
+    line = ("chelsea.jpg", "starry_night.jpg", 64)
+    monkeypatch.setattr(quick, "FIRST_PICTURES", (line,))
+    monkeypatch.setattr(QuickPainter, "_prepare_wide_style", lambda self: None)
+    painter, uploads, jobs = QuickPainter(), Uploads(tmp_path), []
+    painter.warm(tmp_path)
+    paint_rows = quick.paint_rows
+    monkeypatch.setattr(quick, "paint_rows", lambda *given: jobs.append(1) or paint_rows(*given))
+
+    def paint(**more):
+        given = {"photo": line[0], "styles": [[line[1], 1]], "size": line[2]} | more
+        words = settings.instant_words(settings.settings_in(given, uploads.known))
+        found = painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
+        assert found.words == words and found.seconds > 0
+        return shell.pixels(found.path)
+
+    uploads.add_sample("chelsea")
+    uploads.add_sample("starry_night", "painting")
+    first = paint()
+    assert not jobs and images.read_metadata(tmp_path / "instant.png")["command"] == "instant"
+    assert not (paint(strength=0.5) == first).all() and len(jobs) == 1
+    # Another picture under the name of a sample is painted.
+    uploads.remove("chelsea.jpg")
+    assert uploads.add("chelsea.jpg", png(48, 60)).name == "chelsea.jpg"
+    assert paint().shape == (51, 64, 3) and len(jobs) == 2
+    uploads.remove("chelsea.jpg")
+    uploads.add_sample("chelsea")
+    assert (paint() == first).all() and len(jobs) == 2
+    # What was kept is what would be painted.
+    painter._of_samples.clear()
+    assert (paint() == first).all() and len(jobs) == 3
 
 
 def test_a_server_that_ends_prepares_no_more_pictures(tmp_path):

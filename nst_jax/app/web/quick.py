@@ -40,12 +40,15 @@ TILE = 144
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
 # size in px (None is the default). So the programs are compiled before a visitor comes. They serve
 # photos of all shapes, since pictures lie in squares. The first line is the first picture that a
-# visitor sees. The second has a style that a network has learned, the third a smaller size.
+# visitor sees; it is kept, so that it is not painted again for the visitor. The second has a style that
+# a network has learned, the third a smaller size.
 FIRST_PICTURES = (
     ("chelsea.jpg", "starry_night.jpg", None),
     ("chelsea.jpg", "mosaic", None),
     ("chelsea.jpg", "starry_night.jpg", 256),
 )
+# The files that these lines name.
+SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
 # (height, width) of a style picture that is too wide for the square in which the style pictures above
 # lie. Its style vector is computed last, so that the program for the next larger square is compiled,
 # too.
@@ -80,6 +83,9 @@ class QuickPainter:
         self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
+        # For each picture that `warm` has painted from sample pictures, by the words of its command
+        # line: the bytes of its file, and how many seconds it took.
+        self._of_samples: dict[tuple[str, ...], tuple[bytes, float]] = {}
         self._visited = threading.Event()  # set when a visitor has got a picture, and by `close`
 
     def paint(
@@ -105,11 +111,25 @@ class QuickPainter:
             self._visited.set()
 
     def _paint(
-        self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
+        self,
+        words: Sequence[str],
+        folder: Path,
+        output: Path,
+        wanted: Callable[[], bool],
+        *,
+        keep: bool = False,
     ) -> QuickPicture:
+        """Paint as `paint` does.
+
+        With `keep`, the picture is kept in memory, for later calls with the same words and samples.
+        """
         with self._turn():
             if not wanted():
                 raise Superseded
+            known = self._of_samples.get(tuple(words))
+            if known is not None and _has_samples(folder, words):
+                output.write_bytes(known[0])
+                return QuickPicture(output, list(words), known[1])
             begun = time.perf_counter()
             job = instant_job_of(words, folder)
             painter = self._painter(job.precision, job.bucket)
@@ -117,7 +137,10 @@ class QuickPainter:
             if isinstance(painted, results.Record):
                 raise ValueError(without_paths(painted.error or "nothing was painted", folder))
             write_picture(output, painted.image, **written_with(painted, job, painter))
-            return QuickPicture(output, list(words), time.perf_counter() - begun)
+            seconds = time.perf_counter() - begun
+            if keep:
+                self._of_samples[tuple(words)] = output.read_bytes(), seconds
+            return QuickPicture(output, list(words), seconds)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -149,13 +172,12 @@ class QuickPainter:
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.
         """
-        samples = [images.SAMPLES[name] for name in ("chelsea", "starry_night")]
         with (
             suppress(OSError, ValueError),
             tempfile.TemporaryDirectory(dir=folder_of_all, ignore_cleanup_errors=True) as name,
         ):
             folder = Path(name)
-            for path in samples:
+            for path in SAMPLES:
                 shutil.copyfile(path, folder / path.name)
             for number, (photo, style, size) in enumerate(FIRST_PICTURES):
                 if number == 1:
@@ -165,7 +187,7 @@ class QuickPainter:
                 words = settings.instant_words(
                     settings.Settings(photo=photo, styles=((style, 1.0),), size=size)
                 )
-                self._paint(words, folder, folder / settings.OUTPUT, lambda: True)
+                self._paint(words, folder, folder / settings.OUTPUT, lambda: True, keep=True)
             if not self._closed:
                 self._prepare_wide_style()
 
@@ -210,3 +232,15 @@ class QuickPainter:
     def _programs(self) -> InstantPrograms:
         """The compiled programs, which all painters share."""
         return programs.instant_kept_in(cache.programs_folder(), lambda line: None)
+
+
+def _has_samples(folder: Path, words: Sequence[str]) -> bool:
+    """Return whether the files in a folder that some words name are the sample pictures themselves.
+
+    A visitor may have uploaded another picture under the name of a sample.
+    """
+    return all(
+        (folder / path.name).exists() and (folder / path.name).read_bytes() == path.read_bytes()
+        for path in SAMPLES
+        if path.name in words
+    )
