@@ -124,7 +124,7 @@ def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compile
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` and previews compile, with traced programs stored on disk.
+    """Return the functions that `instant` compiles, with traced programs stored on disk.
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
@@ -289,8 +289,8 @@ class Kept:
             return self._function(*(values[:-1] if by_keyword else values), **named, **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
-        # jax exports for its default backend. If that is an accelerator, the platform of a program for
-        # the CPU, such as that of a preview, must be named.
+        # jax exports for its default backend. If that is an accelerator, but the default device is a
+        # CPU, the platform must be named.
         platforms = ["cpu"] if default_platform() == "cpu" else None
         return bytes(export.export(jitted, platforms=platforms)(*leaves).serialize())
 
@@ -332,7 +332,7 @@ def _surroundings() -> list[Any]:
         )
     modules = (jax, jaxlib, flax, optax, np)
     versions = {module.__name__: module.__version__ for module in modules}
-    # The default device is a setting of each thread, and the preview's thread may be the first to ask.
+    # The default device is a setting of each thread, and any thread may be the first to ask.
     # Of the device, a traced program depends on the platform alone, which is in the key by itself.
     values = {name: value for name, value in jax.config.values.items() if name != DEFAULT_DEVICE}
     settings = {name: repr(value) for name, value in sorted(values.items())}
