@@ -909,6 +909,9 @@ class Turns(QuickPainter):
         with self._turn():
             self.painted.append(quick.WIDE_STYLE)
 
+    def paint_provisional(self, *given, keep=False):
+        pass
+
     def visit(self):
         self.paint(["visitor"], Path(), Path("out.png"), lambda: True)
 
@@ -981,6 +984,46 @@ def test_the_first_picture_is_not_painted_again_for_a_visitor(tmp_path, monkeypa
     # What was kept is what would be painted.
     painter._of_samples.clear()
     assert (paint() == first).all() and len(jobs) == 3
+
+
+def test_until_its_programs_are_ready_a_picture_is_painted_by_numpy(tmp_path, compilations):
+    painter, uploads = QuickPainter(), Uploads(tmp_path)
+    uploads.add("photo.png", png(48, 60))
+    uploads.add("style.png", png(50, 40, seed=1), "painting")
+    output = tmp_path / "instant.png"
+
+    def words(**more):
+        given = {"photo": "photo.png", "styles": [["style.png", 1]], "size": 64} | more
+        return settings.instant_words(settings.settings_in(given, uploads.known))
+
+    def provisional(wanted=True, **more):
+        return painter.paint_provisional(words(**more), tmp_path, output, lambda: wanted)
+
+    before = compilations()
+    for more in ({}, {"strength": 0.5}):
+        found = provisional(**more)
+        assert found.words == words(**more) and found.seconds > 0
+    assert compilations() == before
+    assert images.read_metadata(output) is None  # it is not what a command line would write
+    early = shell.pixels(provisional().path).astype(int)
+    with pytest.raises(Superseded):
+        provisional(wanted=False)
+    # What needs more than the network, another network, or too much time waits for its programs.
+    uploads.add("mask_keep.png", mask(48, 60), "mask")
+    for more in (
+        {"styles": [["mosaic", 1]]},
+        {"colors": "content-after"},
+        {"realism": 0.5},
+        {"protect": ["mask_keep.png", 1]},
+        {"size": 768},
+        {"size": 2048},
+    ):
+        assert provisional(**more) is None, more
+    painter.paint(words(), tmp_path, output, lambda: True)
+    real = shell.pixels(output).astype(int)
+    assert np.abs(real - early).max() <= 1 and real.shape == (51, 64, 3)
+    assert provisional() is None and provisional(size=63) is None  # in the same square
+    assert provisional(size=128) is not None
 
 
 def test_a_server_that_ends_prepares_no_more_pictures(tmp_path):

@@ -184,8 +184,8 @@ def square_fits(side: int) -> bool:
     """Return whether both networks of the package can paint in a square of `side` px in one piece."""
     try:
         return not any(
-            strip_memory.strip_for(params, (side, side), available=capacity.available())
-            for params in (_embedded_arbitrary(), _embedded_styles26())
+            strip_memory.strip_for_layers(layers, (side, side), available=capacity.available())
+            for layers in (arbitrary.LAYERS, styles26.LAYERS)
         )
     except capacity.OutOfMemory:
         return False
