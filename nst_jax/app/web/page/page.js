@@ -194,11 +194,14 @@ function show(what) {
   render();
 }
 
+// The picture before stays visible until the new one is loaded.
 function setSource(image, source) {
-  if (image.dataset.source !== source) {
-    image.dataset.source = source;
-    if (source) image.src = source; else image.removeAttribute("src");
-  }
+  if (image.dataset.source === source) return;
+  image.dataset.source = source;
+  if (!source) { image.removeAttribute("src"); return; }
+  const next = new Image();
+  next.onload = next.onerror = () => { if (image.dataset.source === source) image.src = source; };
+  next.src = source;
 }
 
 // Keep the slider of earlier pictures at its end when a new picture comes, unless it was moved away.
