@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image as PilImage
 
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
@@ -203,7 +204,7 @@ class Preview(AbstractContextManager):
                     overwrite=outputs.overwrite and self._exists,
                 )
                 self.written = True
-        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # whatever it is, the run itself goes on
             self._display.say(f"note: there is no preview: {' '.join(str(error).split())}")
             return
         name = outputs.picture.name
@@ -234,7 +235,7 @@ def _style_shape(shape: Shape) -> Shape:
     return LongEdge(LARGEST).shape(*shape) if max(found) > LARGEST else found
 
 
-def _resized(image: HostImage, shape: Shape) -> HostImage:
+def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
     """Return a picture at another size, within milliseconds for a photograph.
 
     Pillow resizes it, since JAX would first have to compile a program for the size. A picture that is
@@ -252,7 +253,9 @@ def _resized(image: HostImage, shape: Shape) -> HostImage:
 
 def _resized_alpha(alpha: Any, image: HostImage) -> Any:
     """Return an alpha channel [h, w] at the size of an image; None stays None."""
-    return None if alpha is None else images.bilinear_8bit(alpha, image.shape[:2])
+    if alpha is None:
+        return None
+    return images.resize_8bit(alpha, image.shape[:2], PilImage.Resampling.BILINEAR)
 
 
 def _painted(
