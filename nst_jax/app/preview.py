@@ -35,8 +35,9 @@ LARGEST = 384
 # Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
 # preview, but not to compile the programs that some controls, such as `--colors`, need for the first
 # picture of a shape. With `--every`, the user has asked for pictures during the run, and the run waits
-# as long as the preview takes. Even the planning of the run waits, since it would slow the preview
-# down. A run on an accelerator does not wait.
+# as long as the preview takes. The run waits before it is planned, since planning would slow the
+# preview down; but if the preview would replace a picture, the run waits after that. A run on an
+# accelerator does not wait.
 PATIENCE = 1.5
 
 # Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at
@@ -147,8 +148,8 @@ class Preview(AbstractContextManager):
         if not cluster.is_first() or self._piped:
             return False
         # Without `--every`, there is a preview only for somebody who watches the terminal, and only if
-        # it replaces no picture: a run that is stopped or killed before its first canvas leaves the
-        # earlier picture as it was.
+        # it replaces no picture: if a run is stopped or killed before its first canvas, the picture of
+        # an earlier run must still be there.
         return self._outputs.every is not None or (self._display.is_live and not self._replaces)
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
@@ -156,7 +157,7 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self, content: images.Picture, *, replace: bool = True) -> None:
-        """Keep the preview, now that the run is planned, and write it if it was not written before.
+        """Keep the preview, since the run was planned without error; write it unless `begin` wrote it.
 
         Args:
           content: the content picture.
