@@ -57,7 +57,8 @@ def _row(
 ) -> dict[str, Any]:
     out = folder / "out.png"
     command = (*PROGRAM, *words, "--size", str(size), "-o", str(out))
-    firsts, seconds = [], []
+    firsts: list[float] = []
+    seconds: list[float] = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             for samples in (firsts, seconds):

@@ -738,6 +738,19 @@ def shallow_visitor(folder, monkeypatch):
     return visitor, {"photo": "photo.png", "styles": [["a.png", 1]], "size": SIDE, "steps": 4}
 
 
+def test_pictures_of_a_run_in_a_square_have_the_photos_shape(tmp_path, monkeypatch):
+    """On an accelerator every run lies in a square; here the option puts it into one."""
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    words_of = settings.stylize_words
+    monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), "--bucket", "64"])
+    queue = Queue()
+    run = visitor.begin(given, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    shapes = {one.step: shell.pixels(one.path).shape for one in run.kept}
+    assert len(shapes) > 2 and shapes[4][0] != shapes[4][1]
+    assert set(shapes.values()) == {shapes[4]}
+
+
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["from a position", "from the start"])
 def test_what_is_painted_after_going_back_is_bit_for_bit_the_same(tmp_path, monkeypatch, seconds):
     monkeypatch.setattr(positions, "SECONDS", seconds)

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image as PilImage
 
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
@@ -34,8 +35,9 @@ LARGEST = 384
 # Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
 # preview, but not to compile the programs that some controls, such as `--colors`, need for the first
 # picture of a shape. With `--every`, the user has asked for pictures during the run, and the run waits
-# as long as the preview takes. Even the planning of the run waits, since it would slow the preview
-# down. A run on an accelerator does not wait.
+# as long as the preview takes. The run waits before it is planned, since planning would slow the
+# preview down; but if the preview would replace a picture, the run waits after that. A run on an
+# accelerator does not wait.
 PATIENCE = 1.5
 
 # Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at
@@ -146,8 +148,8 @@ class Preview(AbstractContextManager):
         if not cluster.is_first() or self._piped:
             return False
         # Without `--every`, there is a preview only for somebody who watches the terminal, and only if
-        # it replaces no picture: a run that is stopped or killed before its first canvas leaves the
-        # earlier picture as it was.
+        # it replaces no picture: if a run is stopped or killed before its first canvas, the picture of
+        # an earlier run must still be there.
         return self._outputs.every is not None or (self._display.is_live and not self._replaces)
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
@@ -155,7 +157,7 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self, content: images.Picture, *, replace: bool = True) -> None:
-        """Keep the preview, now that the run is planned, and write it if it was not written before.
+        """Keep the preview, since the run was planned without error; write it unless `begin` wrote it.
 
         Args:
           content: the content picture.
@@ -203,7 +205,7 @@ class Preview(AbstractContextManager):
                     overwrite=outputs.overwrite and self._exists,
                 )
                 self.written = True
-        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # whatever it is, the run itself goes on
             self._display.say(f"note: there is no preview: {' '.join(str(error).split())}")
             return
         name = outputs.picture.name
@@ -234,9 +236,27 @@ def _style_shape(shape: Shape) -> Shape:
     return LongEdge(LARGEST).shape(*shape) if max(found) > LARGEST else found
 
 
+def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
+    """Return a picture at another size, within milliseconds for a photograph.
+
+    Pillow resizes it, since JAX would first have to compile a program for the size. A picture that is
+    several times larger is first reduced by the mean of squares of pixels, to at least twice the size.
+    """
+    factor = max(1, min(old // (2 * new) for old, new in zip(image.shape[:2], shape, strict=True)))
+    if factor > 1:
+        height, width = (side // factor for side in image.shape[:2])
+        total = np.zeros((height, width, 3), np.float32)
+        for row, column in np.ndindex(factor, factor):
+            total += image[row::factor, column::factor][:height, :width]
+        image = total / np.float32(factor**2)
+    return images.bicubic_8bit(image, shape)
+
+
 def _resized_alpha(alpha: Any, image: HostImage) -> Any:
     """Return an alpha channel [h, w] at the size of an image; None stays None."""
-    return None if alpha is None else images.bilinear_8bit(alpha, image.shape[:2])
+    if alpha is None:
+        return None
+    return images.resize_8bit(alpha, image.shape[:2], PilImage.Resampling.BILINEAR)
 
 
 def _painted(
@@ -252,12 +272,10 @@ def _painted(
     with ThreadPoolExecutor(1) as reader:
         # A second thread reads the weights while this one resizes the pictures.
         network = reader.submit(lambda: painter.arbitrary)
-        # Pillow resizes the pictures, since JAX would first have to compile a program for each size.
         resized = [
-            images.bicubic_8bit(picture.image, _style_shape(picture.image.shape[:2]))
-            for picture in styles
+            _resized(picture.image, _style_shape(picture.image.shape[:2])) for picture in styles
         ]
-        small = images.bicubic_8bit(content.image, shape)
+        small = _resized(content.image, shape)
         network.result()
     # The network paints the whole picture in one style. So the styles of single layers are left out
     # here, and `controlled_request` leaves out regions.

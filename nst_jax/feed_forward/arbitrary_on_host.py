@@ -27,8 +27,8 @@ Kernel: TypeAlias = Float[np.ndarray, "kh kw i o"]
 
 
 # Products of matrices are computed in blocks of so many multiplications at most. OpenBLAS divides
-# larger ones among threads that wait for each other in busy loops: with other work on the cores, that
-# took eight times the processor time of one thread for the style vector.
+# larger ones among threads that wait for each other in busy loops. With other work on the cores, that
+# takes several times the processor time of one thread.
 BLOCK = 2**18
 
 

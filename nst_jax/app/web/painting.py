@@ -62,7 +62,7 @@ class PageRecorder(single.Recorder):
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
             # A picture of a coarser scale (resolution) is enlarged to the final size, as the option
             # `--frames` does.
-            final = enlarge(shot.image, self.job.plan.scales[-1].shape)
+            final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
             write_picture(path, final, **self._written_with(shot))
             self.run.add_picture(shot.step, path)
@@ -97,7 +97,7 @@ class PictureWork:
     """Paints one picture, with pauses in which other runs use the device.
 
     During a pause it has a checkpoint, but no memory of the device. The result is bit for bit the same
-    as without pauses, and as that of the command line. This holds also if the visitor lets the run go
+    as without pauses, and as that of the command line. This is so even if the visitor lets the run go
     back to an earlier picture, since the run then makes the same updates again.
     """
 

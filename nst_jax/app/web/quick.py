@@ -266,7 +266,7 @@ class QuickPainter:
                 self._prepare_wide_style()
 
     def _prepare_wide_style(self) -> None:
-        """Compute the style vector of a black picture of the shape `WIDE_STYLE`."""
+        """Compute the style vector of a black picture of `WIDE_STYLE`, to compile its program."""
         with self._turn():
             painter = self._painter(chosen_precision("auto"), TILE)
             painter.vector(np.zeros((*WIDE_STYLE, 3), np.float32))

@@ -70,8 +70,8 @@ function recall() {
   } catch { /* Nothing can be read from the storage, so the choice stays as it is. */ }
 }
 
-// A slider that moves waits until it rests; a click is heard at once.
-const REST = 200; // ms
+// Time in ms for which a slider must not move before its value is used. A click takes effect at once.
+const REST = 200;
 let soon;
 function changed(alsoInstant = true, showing = true, wait = 0) {
   remember();
@@ -98,12 +98,11 @@ async function paintInstant(showing) {
     // A provisional picture comes at once, while the server compiles the programs for the real one.
     let found = await post("/instant", {...asked, provisional: true});
     if (found.provisional && number === instantNumber) {
-      instant = found;
       showInstant(found);
       $("after").removeAttribute("aria-busy");
       found = {...await post("/instant", asked), seconds: found.seconds};
     }
-    if (found.superseded && number === instantNumber) sayOfInstant(""); // by another tab
+    if (found.superseded && number === instantNumber) sayOfInstant(""); // the newer request came from another tab
     if (found.superseded || number !== instantNumber) return;
     showInstant(found);
   } catch (error) {
@@ -155,7 +154,7 @@ const undo = trying(async () => {
   focusWhenShown("go-on");
 });
 
-// The run ends, and its picture is the start of another one with the choices of now.
+// The run ends. Its picture becomes the start of another run, with the choices made since.
 const startFrom = trying(async () => {
   const step = earlierStep();
   const {name} = await post(`/run/start/${step}`); // first, since it may be refused
@@ -180,7 +179,7 @@ function focusAwaited() {
   if ([document.body, from].includes(document.activeElement)) $(id).focus({preventScroll: true});
 }
 
-// Whether other choices were made since the run began, which keeps those with which it began.
+// Return whether the choices differ from those with which the run began; the run keeps its own.
 function differs() {
   const plain = chosen => JSON.stringify(Object.entries({...chosen, init: undefined}).sort());
   return Boolean(state.settings) && plain(state.settings) !== plain(settings());
