@@ -93,17 +93,28 @@ async function paintInstant(showing) {
   $("after").setAttribute("aria-busy", "true");
   sayOfInstant("Painting an instant picture …");
   const {photo, styles, strength, size, colors, realism, protect} = settings();
+  const asked = {settings: {photo, styles, strength, size, colors, realism, protect}};
   try {
-    const found = await post("/instant", {settings: {photo, styles, strength, size, colors, realism, protect}});
+    // A provisional picture comes at once, while the server compiles the programs for the real one.
+    let found = await post("/instant", {...asked, provisional: true});
+    if (found.provisional && number === instantNumber) {
+      showInstant(found);
+      $("after").removeAttribute("aria-busy");
+      found = {...await post("/instant", asked), seconds: found.seconds};
+    }
     if (found.superseded && number === instantNumber) sayOfInstant(""); // the newer request came from another tab
     if (found.superseded || number !== instantNumber) return;
-    instant = found;
-    sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
-    if (!busy()) announce("The instant picture is there.");
+    showInstant(found);
   } catch (error) {
     sayOfInstant("");
     throw error;
   } finally { $("after").removeAttribute("aria-busy"); }
+}
+
+function showInstant(found) {
+  instant = found;
+  sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
+  if (!busy()) announce("The instant picture is there.");
   render();
 }
 
@@ -182,11 +193,14 @@ function show(what) {
   render();
 }
 
+// The picture before stays visible until the new one is loaded.
 function setSource(image, source) {
-  if (image.dataset.source !== source) {
-    image.dataset.source = source;
-    if (source) image.src = source; else image.removeAttribute("src");
-  }
+  if (image.dataset.source === source) return;
+  image.dataset.source = source;
+  if (!source) { image.removeAttribute("src"); return; }
+  const next = new Image();
+  next.onload = next.onerror = () => { if (image.dataset.source === source) image.src = source; };
+  next.src = source;
 }
 
 // Keep the slider of earlier pictures at its end when a new picture comes, unless it was moved away.
@@ -283,7 +297,7 @@ function renderHome(view) {
     $("undo").hidden = isNewest();
     $("start-from").hidden = run.state === "waiting" || choice.init && picture(choice.init) && ended();
   }
-  const there = view === "run" ? step !== null : Boolean(instant);
+  const there = view === "run" ? step !== null : Boolean(instant) && !instant.provisional;
   $("home").hidden = $("typed").hidden = !there || Boolean(brushed);
   if (!there) return;
   if (view === "run") {
