@@ -231,12 +231,13 @@ def test_a_texture_from_coarse_to_fine_is_the_same_in_parts(options, params):
 
 
 def test_another_seed_and_weight_compile_nothing_in_tiles(params, compilations):
-    textured(params, tile=32)
+    gravel = small.picture("gravel", 48, 64)
+    first = textured(params, tile=32)
     before = compilations()
     recipe = SHALLOW.replace(style_weight=3.0, style_layer_weights=(0.3, 0.2))
     other = nst.texture(
         params,
-        small.picture("gravel", 48, 64),
+        gravel,
         recipe=recipe,
         seamless=True,
         size="112x96",
@@ -244,7 +245,7 @@ def test_another_seed_and_weight_compile_nothing_in_tiles(params, compilations):
         tile=32,
     )
     assert compilations() == before
-    assert np.abs(other - textured(params, tile=32)).max() > 0
+    assert np.abs(other - first).max() > 0
 
 
 def test_masks_and_protected_parts_in_tiles(params):
@@ -331,10 +332,10 @@ def test_a_plan_cuts_the_canvas_and_measures_the_style_in_one_piece(monkeypatch)
         return plan.plan_scales(recipe, [prepare.Scale(shape, (style,), 1)])
 
     assert planned((4096, 3072), (256, 256), 64).recipe.network.tile == 0
-    cut = planned((4096, 3072), (256, 256), 12)
+    cut = planned((4096, 3072), (256, 256), 16)
     assert cut.recipe.network.tile and cut.savings and cut.fits
     assert cut.footprint.activations < cut.untiled.activations / 3
-    with pytest.raises(ValueError, match=r"`style_size`: measuring styles of 8000x8000 px"):
+    with pytest.raises(ValueError, match="`style_size`: .* 8000x8000 px takes .* in one piece"):
         planned((1024, 1024), (8000, 8000), 8)
     with pytest.raises(ValueError, match=r"`size`: 30000x30001 px .* up to (\d+)x(\d+)") as found:
         planned((30001, 30000), (256, 256), 8)
@@ -350,9 +351,10 @@ def test_memory_savers_include_tiles_where_borders_meet():
 
 
 def test_operations_count_the_halos_on_all_sides():
+    """Of two cores, each has a halo on one side only, unless the borders meet."""
     plain = recipes.GATYS_TEXTURE
     cut = [
-        operations.update_operations((4096, 4096), network(recipe, tile=1024), "cpu")
+        operations.update_operations((1536, 1536), network(recipe, tile=1024), "cpu")
         for recipe in (plain, network(plain, padding=layers.wrap_padded))
     ]
     assert 1 < cut[1] / cut[0] < 1.2

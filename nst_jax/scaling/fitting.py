@@ -214,6 +214,8 @@ def _refusal_of_style(
     least = footprint_at(smallest, scale, platform, devices=devices).total
     tile = smallest.network.tile
     how = f" even in tiles of {tile} px" if tile else ""
+    if smallest.network.wraps:
+        how = " in one piece, as where borders meet"
     factors = smallest.pictures.style_scale or (1.0,)
     one_each = len(factors) == len(scale.style_shapes)
     if one_each or len(factors) == 1:
