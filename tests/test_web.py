@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from nst_jax import images
-from nst_jax.app import cli
+from nst_jax.app import cli, single
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web import archive, limits, positions, quick, settings
 from nst_jax.app.web.painting import PictureWork
@@ -24,6 +24,7 @@ from nst_jax.app.web.run import Failure, Progress, Run, RunState, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.uploads import Uploads
 from nst_jax.app.web.visitors import Visitor, Visitors
+from nst_jax.descent import Rest
 from tests import shell, small
 
 SIDE = 48
@@ -749,6 +750,22 @@ def test_pictures_of_a_run_in_a_square_have_the_photos_shape(tmp_path, monkeypat
     shapes = {one.step: shell.pixels(one.path).shape for one in run.kept}
     assert len(shapes) > 2 and shapes[4][0] != shapes[4][1]
     assert set(shapes.values()) == {shapes[4]}
+
+
+def test_a_painting_that_came_to_rest_far_from_its_goal_has_the_commands_warning(
+    tmp_path, monkeypatch
+):
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    monkeypatch.setattr(single, "rest_of", lambda totals, scales: Rest(1, 4, 0.97))
+    monkeypatch.setattr(single, "remedy_at_rest", lambda recipe: "`descent.optimizer=LBFGS`")
+    queue = Queue()
+    run = visitor.begin(given, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    said = visitor.status(queue)["run"]["warning"]
+    assert said.startswith("the loss has not changed since update 1 of 4 and is still 97 %")
+    assert said.endswith(" is hardly painted: try --set descent.optimizer=LBFGS")
+    queue.go_back(run, run.kept[0].step)
+    assert visitor.status(queue)["run"]["warning"] == ""
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["from a position", "from the start"])

@@ -20,8 +20,10 @@ pytest.importorskip("starlette")
 playwright = pytest.importorskip("playwright.sync_api")
 
 from nst_jax import images
+from nst_jax.app import single
 from nst_jax.app.web import command, settings
 from nst_jax.app.web.security import Guard
+from nst_jax.descent import Rest
 from tests import browser, small
 
 pytestmark = [
@@ -274,6 +276,20 @@ def test_the_default_recipe_with_all_its_layers_from_upload_to_film(visit, tmp_p
     films["webp"].seek(films["webp"].n_frames - 1)
     shown = np.asarray(films["webp"].convert("RGB"), float)
     assert np.abs(shown - last).mean() < 12  # a film ends with the picture, compressed
+
+
+def test_the_page_warns_of_a_painting_that_came_to_rest_far_from_its_goal(visit, monkeypatch):
+    monkeypatch.setattr(single, "rest_of", lambda totals, scales: Rest(1, 2, 0.97))
+    page = visit()
+    small_sketch(page, 2)
+    page.click("#paint")
+    said(page, "Finished")
+    words = page.inner_text("#warning")
+    assert words.startswith("The loss has not changed since update 1 of 2")
+    assert words.endswith("is hardly painted: try a larger style weight or another start.")
+    shot(page, "8_at_rest")
+    page.click("#show-instant")
+    assert not page.is_visible("#warning")
 
 
 def test_two_visitors_wait_for_each_other_also_on_a_phone(visit):

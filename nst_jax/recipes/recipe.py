@@ -426,15 +426,6 @@ class Recipe:
     terms: Terms = Terms()
     descent: Descent = Descent()
 
-    @property
-    def divisible(self) -> bool:
-        """Whether the canvas may be computed in parts: in tiles, or in bands on several devices.
-
-        This requires that all losses are additive (`Terms.additive`), and that the network's padding
-        does not wrap around from one border of the picture to the opposite one.
-        """
-        return self.terms.additive and not self.network.wraps
-
     def bare(self) -> "Recipe":
         """Return the recipe with fixed values in all fields that compiled programs do not use.
 

@@ -265,6 +265,8 @@ function renderRunning() {
   $("progress").hidden = !(active || paused);
   if (active && !run.total) $("progress").removeAttribute("value");
   else if (run) { $("progress").max = run.total || 1; $("progress").value = run.step; }
+  $("warning").hidden = !run?.warning || shown !== "run" || Boolean(saidOnce);
+  $("warning").textContent = run?.warning ? `${capital(run.warning)}.` : "";
   const shares = Object.entries(run?.shares ?? {}).filter(([, share]) => share >= 0.005);
   $("losses").hidden = !shares.length || shown !== "run" || Boolean(saidOnce);
   const words = {content: "content", style: "style", tv: "smoothness", matting: "edges"};
@@ -703,7 +705,7 @@ function receive(received) {
   if (run && run.state !== previousState) {
     previousState = run.state;
     announce({waiting: "The painting waits for its turn.", painting: "Painting.", paused: "Paused.", stopped: "Stopped.",
-              done: "The painting is finished.", failed: `The painting failed: ${run.why}`}[run.state] ?? "");
+              done: `The painting is finished. ${run.warning}`, failed: `The painting failed: ${run.why}`}[run.state] ?? "");
   } else if (run?.state === "painting" && run.total && run.step) announce(`${Math.floor(4 * run.step / run.total) * 25} percent painted.`);
   const known = new Set(received.pictures.map(one => one.name));
   if (choice.photo && !known.has(choice.photo)) choice.photo = null;
