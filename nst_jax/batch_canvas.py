@@ -493,11 +493,10 @@ class BatchCanvas:
                 member.prepared, recipe, self._init, shares, array=array
             )
             if array is None:
-                image = prepare.starting_image(content, style, recipe, init, member.key)
+                images.append(prepare.starting_image(content, style, recipe, init, member.key))
             else:
                 start = recipe.pictures.start if init is None else init
-                image = image_on_host(start, content, style, member.key, array)
-            images.append(image)
+                images.append(image_on_host(start, content, style, member.key, array))
             canvas = prepare.exact_canvas(content, recipe, self._init)
             if canvas is not None:
                 canvases.append(canvas)

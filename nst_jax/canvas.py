@@ -243,6 +243,7 @@ class SingleCanvas:
         Some style losses compare each position of the canvas with a position of the style, its match;
         `start` finds these matches. The arguments are those of `start`.
         """
+        image: Any
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
         shape, enlarge = self._scales[scale].shape, recipe.descent.enlarge
         if before is None:

@@ -88,12 +88,12 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
 def _counts(key: Array) -> bool:
     """Return whether the numbers that a key draws do not depend on how many are drawn."""
-    partitionable = bool(jax.config.jax_threefry_partitionable)
-    return partitionable and str(jax.random.key_impl(key)) == COUNTING
+    config: Any = jax.config
+    return config.jax_threefry_partitionable and str(jax.random.key_impl(key)) == COUNTING
 
 
 def _of_line(
-    start: starts.Start, content: np.ndarray, style: np.ndarray, key: Array, pixels: int
+    start: Any, content: np.ndarray, style: np.ndarray, key: Array, pixels: int
 ) -> HostImage:
     """Return the image of a pointwise start by calling it with a line of `pixels` pixels or more."""
     height, width, channels = content.shape
