@@ -30,8 +30,8 @@ RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
 # A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory: while it
-# runs, the filter keeps at most about `FILTER_NUMBERS` float32 numbers for each pixel, and about 95 where
-# its radius is no value at runtime.
+# runs, the filter keeps at most about `FILTER_NUMBERS` float32 numbers for each pixel, and about 95
+# where its radius is no value at runtime.
 STRIP_PIXELS, FILTER_NUMBERS = 2**19, 110
 
 
