@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -184,9 +185,8 @@ def instant_many(
       bucket: side in px, a multiple of 16, of a square array at whose top left each picture lies.
         Pictures of all sizes up to this side then share one program, with the same results up to
         rounding errors, but computing the rest of the square takes time. Style pictures lie in squares
-        of their own. If `colors`, `realism` or `protect` change the result, the programs that do so are
-        still compiled for each shape of content. `"off"`, the default: each shape has a program of its
-        own. `"auto"`: the smallest square that holds all pictures, or none if that takes less time, as
+        of their own. `"off"`, the default: each shape has a program of its own. `"auto"`: the smallest
+        square that holds all pictures, or none if that takes less time, as
         `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
 
     Returns:
@@ -263,7 +263,10 @@ def instant_many(
     painted = [
         jnp.asarray(one.finish(picture)) for one, picture in zip(requests, pictures, strict=True)
     ]
-    return jnp.stack(painted) if len({one.shape for one in painted}) == 1 else painted
+    if len({one.shape for one in painted}) > 1:
+        return painted
+    # In a bucket, NumPy stacks them, since JAX would compile a program for their shape.
+    return jnp.stack(painted) if side is None else jax.device_put(np.stack(painted))
 
 
 def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | None:
