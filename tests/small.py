@@ -63,6 +63,12 @@ def shallow(recipe=recipes.GRAM, *, steps=4, **terms):
     )
 
 
+def shallowest(recipe=recipes.GRAM, *, steps=4, **terms):
+    """Return a recipe that needs one convolution; for tests of neither depth nor pooling."""
+    taps = {"content_taps": ("relu1_1",), "style_taps": ("preact1_1", "relu1_1")}
+    return shallow(recipe, steps=steps, **(taps | terms))
+
+
 def plan_of(recipe, shape, **options):
     """Return the plan of a run on a canvas of this (height, width), with styles of the same size."""
     return plan.plan_scales(recipe, plan.scales_of_canvas(recipe, shape), **options)

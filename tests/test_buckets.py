@@ -413,7 +413,11 @@ FINISHED = [
 
 @pytest.mark.parametrize(
     ("options", "names"),
-    [FINISHED[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[1:])],
+    [
+        FINISHED[0],
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[1:-1]),
+        pytest.param(*FINISHED[-1], marks=pytest.mark.long),  # has a palette only, as the third
+    ],
 )
 def test_controls_and_colours_in_a_bucket_are_those_without(
     params, styles, compilations, options, names

@@ -61,7 +61,17 @@ def test_pictures_in_arrays_are_those_that_fill_theirs(x64, compilations, networ
     assert compilations() == before
 
 
-@pytest.mark.parametrize("shape", [(64, 96), (63, 64), (17, 96), (95, 33), (50, 77), (16, 16)])
+OFTEN = (
+    (64, 96),
+    (17, 96),
+    (95, 33),
+    (16, 16),
+)  # multiples of 32 px, odd, just beyond them, smallest
+
+
+@pytest.mark.parametrize(
+    "shape", [*OFTEN, *(pytest.param(one, marks=pytest.mark.long) for one in ((63, 64), (50, 77)))]
+)
 def test_the_style_vector_of_a_picture_in_an_array_is_its_own(x64, compilations, shape):
     params = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, jnp.float64), feed_forward.load_arbitrary()

@@ -59,7 +59,7 @@ def test_a_cyclic_shift_of_the_canvas_shifts_the_gradient(params64, x64, pool):
     recipe = recipes.as_arrays(seamless(variant).bare(), jnp.float64)
     canvas = jnp.asarray(small.picture("chelsea", 48, 64), jnp.float64)
     style = jnp.asarray(small.picture("starry_night", 32, 32), jnp.float64)
-    targets = nst.measure(params64, jnp.full_like(canvas, 0.5), style, recipe)
+    targets = jax.jit(nst.measure)(params64, jnp.full_like(canvas, 0.5), style, recipe)
 
     @jax.jit
     def value_and_gradient(image):
@@ -78,9 +78,10 @@ def test_a_cyclic_shift_of_the_canvas_shifts_the_gradient(params64, x64, pool):
 def test_without_wrapping_a_shift_changes_the_loss(params, content):
     recipe = SHALLOW
     canvas = jnp.asarray(small.picture("chelsea", 32, 32))
-    targets = nst.measure(params, canvas, jnp.asarray(STYLE), recipe)
-    value = nst.losses_of(params, canvas, targets, recipe).style
-    shifted = nst.losses_of(params, jnp.roll(canvas, 16, 0), targets, recipe).style
+    targets = jax.jit(nst.measure)(params, canvas, jnp.asarray(STYLE), recipe)
+    losses_of = jax.jit(nst.losses_of)
+    value = losses_of(params, canvas, targets, recipe).style
+    shifted = losses_of(params, jnp.roll(canvas, 16, 0), targets, recipe).style
     assert abs(shifted / value - 1) > 1e-4
 
 
