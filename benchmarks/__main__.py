@@ -23,7 +23,7 @@ CASES = (
 )
 RESULTS = Path(__file__).parent / "results"
 
-# By default jax reserves most of an accelerator's memory, of which torch and child processes need some.
+# By default JAX reserves most of an accelerator's memory, of which torch and child processes need some.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 

@@ -298,6 +298,26 @@ def test_in_a_bucket_a_smaller_last_group_is_filled(call, monkeypatch):
         assert np.abs(pixels(f"out/q{number}_mosaic.png") - one).max() <= 1
 
 
+@pytest.mark.parametrize("exhausted", [False, True])
+def test_in_a_bucket_a_group_that_fails_is_painted_again_by_its_program(
+    call, monkeypatch, exhausted
+):
+    write_pictures(**{f"q{number}": (40, 32) for number in range(3)})
+    painted, together = [], instant_painter.InstantPainter._together
+
+    def failing(painter, requests):
+        painted.append(len(requests))
+        if len(painted) == 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory" if exhausted else "no luck")
+        return together(painter, requests)
+
+    monkeypatch.setattr(instant_painter.InstantPainter, "_together", failing)
+    assert call("q*.png", "mosaic", *SIZE, "-o", "out", "--bucket", 48)[0] == 0
+    # Where memory was exhausted, a single picture takes less.
+    assert painted == [3, 1, 1, 1] if exhausted else painted == [3, 3, 3, 3]
+    assert [row["status"] for row in rows("out")] == ["done"] * 3
+
+
 def test_a_strange_file_in_the_way_stops_many(call):
     os.mkdir("out")
     Path("out/photo_mosaic.png").write_bytes(b"mine")

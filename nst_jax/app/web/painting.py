@@ -17,6 +17,7 @@ from nst_jax._types import Checkpoint
 from nst_jax.app import cache, programs, single
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
+from nst_jax.app.messages import as_flags
 from nst_jax.app.progress import Display, time_left
 from nst_jax.app.rates import known_paces
 from nst_jax.app.timing import CompileClock, IntervalChooser
@@ -209,9 +210,13 @@ class PictureWork:
 
     @staticmethod
     def _finished(run: Run, recorder: PageRecorder) -> bool:
-        """Write the result and return True; raise `Failure` if losses diverged or never changed."""
+        """Write the result and return True; raise `Failure` if losses diverged or never changed.
+
+        If the losses hardly changed, the run gets the warning of the command line.
+        """
         ending = recorder.finish(None)
         if ending.status == "failed":
             raise Failure(without_paths(ending.message, run.folder))
+        run.warning = without_paths(as_flags(ending.message), run.folder)
         run.add_picture(recorder.pace.total, recorder.job.outputs.picture)
         return True
