@@ -58,7 +58,8 @@ class Programs(NamedTuple):
 PROGRAMS = Programs(
     measuring=measuring.PROGRAMS,
     init=Jitted(optimize.init),
-    # Only the state is donated, since the loop made it; all other arguments belong to the caller.
+    # Only the state is donated: it is made in this module, whereas the caller may still need the other
+    # arguments, such as the weights.
     run=Jitted(optimize.run, donate_argnames="state"),
     enlarge=Jitted(optimize.enlarged, static_argnums=(1, 2, 3)),
     take_over=Jitted(optimize.take_over, donate_argnames="state"),
@@ -370,7 +371,8 @@ class SingleCanvas:
         Args:
           position: how far the run has come: the scale, the number of updates and the state of the
             loop.
-          pieces: the losses of all canvases since the previous snapshot, as consecutive parts.
+          pieces: the losses at each evaluation since the previous snapshot, as arrays, each of which
+            continues the one before it.
         """
         state, plan = position.state, self.plan
         assert state is not None
@@ -431,5 +433,5 @@ def _traced(shape: Shape) -> RealSize:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate the losses of consecutive canvases, which come in several `pieces`."""
+    """Concatenate arrays of losses, each of which continues the one before it."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

@@ -32,7 +32,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import at_longer_side
 from nst_jax.vgg.pixels import CAFFE_BGR
 from nst_jax.vgg.precision import default_platform
-from nst_jax.vgg.taps import SMALLEST
+from nst_jax.vgg.taps import SMALLEST, nearest_on_grid
 
 
 class Scale(NamedTuple):
@@ -274,7 +274,8 @@ def scales_up_to(
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
-      at least 16 px on each side.
+      at least 16 px on each side. Where opposite borders meet (`network.padding` wrap), a side of the
+      canvas that is a multiple of 16 px at the finest scale is one at all scales.
     """
     schedule, total, scales = recipe.descent.schedule, int(recipe.descent.steps), []
     content, styles = (shape, style_shapes) if originals is None else originals
@@ -284,8 +285,23 @@ def scales_up_to(
             _shrunk(style, ratio, original if schedule.from_originals else None)
             for style, original in zip(style_shapes, styles, strict=True)
         )
+        if recipe.network.wraps:
+            canvas = _that_wraps(canvas, shape)
         scales.append(Scale(canvas, smaller, steps))
     return tuple(scales)
+
+
+def _that_wraps(canvas: Shape, final: Shape) -> Shape:
+    """Return a canvas' (height, width) at a scale, so that features of all depths wrap around.
+
+    They do if a side is a multiple of 16 px. So the sides that are such multiples at the finest scale,
+    in `final`, are rounded to one.
+    """
+    height, width = (
+        side if last % SMALLEST else nearest_on_grid(side)
+        for side, last in zip(canvas, final, strict=True)
+    )
+    return height, width
 
 
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:

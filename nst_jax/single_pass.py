@@ -184,9 +184,9 @@ def instant_many(
         pictures at once would hardly be faster.
       bucket: side in px, a multiple of 16, of a square array at whose top left each picture lies.
         Pictures of all sizes up to this side then share one program, with the same results up to
-        rounding errors; the rest of the square takes time. Style pictures lie in squares of their own.
-        `"off"`, the default: each shape has a program of its own. `"auto"`: the smallest square that
-        holds all pictures, or none if that takes less time, as
+        rounding errors, but computing the rest of the square takes time. Style pictures lie in squares
+        of their own. `"off"`, the default: each shape has a program of its own. `"auto"`: the smallest
+        square that holds all pictures, or none if that takes less time, as
         `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
 
     Returns:

@@ -32,12 +32,18 @@ def picture(name, height, width):
 
 
 def noise(seed, *shape):
-    """Return normal noise in the widest floating point dtype; drawing it compiles nothing."""
+    """Return normal noise, float64 if JAX allows it and else float32; NumPy draws it."""
     return jax.numpy.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
 def shallow(recipe=recipes.GRAM, *, steps=4, **terms):
-    """Return a recipe that needs three of the sixteen convolutions, and pictures as they are."""
+    """Return a recipe that needs only three of VGG-19's 16 convolutions, and resizes no picture.
+
+    Args:
+      recipe: the recipe to vary.
+      steps: number of updates, all at one scale.
+      **terms: further fields of the recipe's terms to replace.
+    """
     taps = {
         "content_taps": ("relu2_1",),
         "content_layer_weights": (1.0,),

@@ -390,10 +390,10 @@ def previewed(monkeypatch, plan, styles, given=None):
         request=lambda content, style, strength: content,
         paint=lambda requests: [1 - requests[0]],
     )
-    monkeypatch.setattr(preview.instant_painter, "InstantPainter", lambda **_: painter)
+    monkeypatch.setattr(preview.instant_painter, "HostPainter", lambda: painter)
     content, read = images.read("photo.png"), [images.read(style) for style in styles]
     shape = plan.scales[-1].shape
-    return preview._painted(content, read, plan.recipe, shape, given, SimpleNamespace(say=print))
+    return preview._painted(content, read, plan.recipe, shape, given)
 
 
 def test_a_preview_has_the_palette_of_the_styles_that_are_blended(

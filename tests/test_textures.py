@@ -12,7 +12,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from nst_jax import losses, objective, optimizers, recipes, texturing
 from nst_jax.recipes import sizes, starts
-from nst_jax.scaling import fitting
 from nst_jax.vgg import layers
 from tests import small
 from tests.shell import caller, pixels, refused, write_pictures
@@ -123,13 +122,7 @@ def test_the_borders_of_the_result_meet(params):
     assert min(apart) > max(meeting) and max(apart) > 2 * max(meeting)
 
 
-def test_tiles_and_bands_are_refused_where_borders_meet(params):
-    with pytest.raises(ValueError, match="`tile`: got 128, but the borders of the picture meet"):
-        nst.texture(params, STYLE, recipe=SHALLOW, seamless=True, tile=128)
-    with pytest.raises(ValueError, match="`devices`: the borders of the picture meet"):
-        nst.texture(params, STYLE, recipe=SHALLOW, seamless=True, size=64, devices=2)
-    assert len(fitting.memory_savers(seamless(SHALLOW), 4000, "cpu")) == 1
-    assert len(fitting.memory_savers(SHALLOW, 4000, "cpu")) > 1
+def test_a_variation_that_repeats_the_border_is_refused_where_borders_meet(params):
     with pytest.raises(ValueError, match="`variation`: nine_point_variation repeats the border"):
         nst.texture(params, STYLE, recipe=recipes.CROWSONKB, seamless=True)
 

@@ -161,7 +161,7 @@ def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
 
 
 def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return the fields of `Outputs` for the picture, the film of its updates, and single frames.
+    """Return the fields of `Outputs` for the picture, the film, and the frames (numbered pictures).
 
     Args:
       chosen: the options of the command.

@@ -435,7 +435,7 @@ def _folder_of_programs() -> Path:
 
 
 def _print_kept(folder: Path, before: int) -> None:
-    """Print how many files of programs a folder has, and how many more than the number `before`."""
+    """Print how many files of programs a folder has, of which `before` are not new."""
     files, size_of_all = warming.kept(folder)
     new = f"{files - before} of them new" if files > before else "none of them new"
     print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")

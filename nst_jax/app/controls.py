@@ -90,8 +90,8 @@ def numbers_of(
 ) -> dict[str, Any]:
     """Return the weights of regions, and how strongly a part is protected, for a picture's metadata.
 
-    A protected part stays as it is in the content; the amount is 0 (not at all) to 1. The dict has the
-    key "regions" if there are regions, and the key "protect" if a part is protected.
+    A protected part stays as it is in the content; the amount is from 0 (not at all) to 1 (fully). The
+    dict has the key "regions" if there are regions, and the key "protect" if a part is protected.
     """
     found: dict[str, Any] = {}
     if regions:

@@ -5,9 +5,10 @@ that is painted) gets one value of each axis. In the recipe, the setting becomes
 number for each canvas, so that one program, under `vmap`, paints many canvases. (If sets of style
 layers are swept, the weight of each layer becomes an array.)
 
-The canvases are painted in groups of equal size, so that all groups run the same program. Larger groups
-are faster, but only up to a certain size. So the size is the largest divisor of the number of canvases
-that is not above this limit. A group that does not fit into memory is divided further.
+The canvases are painted in groups of equal size, so that all groups run the same program. The larger a
+group, the less time a canvas takes, but only up to a limit. So the size is the largest divisor of the
+number of canvases that is not above this limit. A group that does not fit into memory is divided
+further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,7 +68,7 @@ class Axis(NamedTuple):
 
     name: str  # a key of `TITLES`
     values: tuple[Any, ...]  # numbers, or sets of layers: tuples of names of style layers
-    labels: tuple[str, ...]  # each value as the text that the grid shows
+    labels: tuple[str, ...]  # for each value, the text that the grid shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,8 @@ class SweepJob(Job):
       given: `controls` after their check, with the opacities of the pictures; None if there are no
         regions and no protected part, and all pictures are opaque.
       notes: what the user should know about `controls` and about transparent pictures.
-      combined: the pixels that all canvases take for the first style, [h, w, 3] at the final size, if
-        they were combined with the fine structure of another picture; None if it is used as read.
+      combined: the first style with the fine structure of another picture (`--style-fine`), [h, w, 3]
+        at the final size, for all canvases; None if the first style is used as read.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -398,7 +399,7 @@ def _labels(rows: Axis | None, columns: Axis) -> tuple[str, ...]:
 def paint_sweep(
     params: Params, weights: WeightsInfo, job: SweepJob, display: Display
 ) -> Iterator[PaintedCell]:
-    """Paint the canvases of a sweep in groups, whose canvases are painted together.
+    """Paint the canvases of a sweep, group by group; the canvases of a group are painted together.
 
     Args:
       params: the weights.
@@ -415,7 +416,7 @@ def paint_sweep(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     read = [style.image for style in job.styles]
-    # With a single entry, all canvases use it.
+    # `members_of` takes one list of styles for each canvas. A single list serves all canvases.
     styles = [read if job.combined is None else [job.combined, *read[1:]]]
     given = Given() if job.given is None else job.given
     opacities = [list(given.style_opacities)] if given.style_opacities else None
@@ -543,7 +544,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """Return the metadata of the grid: settings, swept values, and the indices of canvases that failed.
 
-    A canvas failed if it was not painted, if its losses were not finite, or if no update changed them.
+    A canvas failed if it was not painted, or if its losses were not finite or never changed.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """

@@ -270,8 +270,9 @@ def finished(
       content: the photograph in its own colours, of the same size.
       palette: the colours of the styles, from `mixed_palette`, if `colors` is "palette", else None.
       realism: as in `realistic`; None leaves the edges as they are.
-      colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma,
-        "palette" moves its colours to the palette of the styles; the others change no colours here.
+      colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma.
+        "palette" gives it the content's hues, moved to the palette of the styles; see
+        `images.palettes.recoloured`. The others change no colours here.
       space: the space in which chroma is exchanged, a key of `color.CHROMA_SPACES`.
       kept: the protected parts of the content, or None. Where a pixel is fully protected, the losses do
         not depend on the canvas, so it may still be the noise from which it started. Filters, which

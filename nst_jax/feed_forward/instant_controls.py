@@ -83,6 +83,11 @@ def recipe_finishing_with(colors: str, realism: float) -> Recipe:
     return DEFAULT.replace(colors=colors, realism=realism)
 
 
+def _reads_opacity(colors: str) -> bool:
+    """Return whether a choice of colours leaves out transparent parts of the pictures."""
+    return finishing.recolors(colors) or colors == "palette"
+
+
 def controlled_request(
     painter: InstantPainter,
     content: HostImage,
@@ -114,6 +119,8 @@ def controlled_request(
     # single layers, are left out. `style_shares` are needed to mix the palettes of several styles.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
+    if given is not None and given.protect is None and not _reads_opacity(recipe.pictures.colors):
+        given = None  # nothing is left that changes the picture, so nothing is compiled for it
     on_host = side is not None
     # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for each shape.
     prepared = prepare.prepared_of(

@@ -24,7 +24,14 @@ from nst_jax import prepare
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import AnyImage, HostImage, Image, Params, Shape
-from nst_jax.feed_forward import arbitrary, johnson, strip_memory, styles26, tiling
+from nst_jax.feed_forward import (
+    arbitrary,
+    arbitrary_on_host,
+    johnson,
+    strip_memory,
+    styles26,
+    tiling,
+)
 from nst_jax.feed_forward.given_styles import ParsedStyle, Trained, checked_shares, resized_style
 from nst_jax.images.on_host import at_scale_on_host
 from nst_jax.recipes import starts
@@ -178,8 +185,8 @@ def square_fits(side: int) -> bool:
     """Return whether both networks of the package can paint in a square of `side` px in one piece."""
     try:
         return not any(
-            strip_memory.strip_for(params, (side, side), available=capacity.available())
-            for params in (_embedded_arbitrary(), _embedded_styles26())
+            strip_memory.strip_for_layers(layers, (side, side), available=capacity.available())
+            for layers in (arbitrary.LAYERS, styles26.LAYERS)
         )
     except capacity.OutOfMemory:
         return False
@@ -378,6 +385,33 @@ class InstantPainter:
         size = jnp.asarray(np.asarray(shapes, np.int32))
         painted = np.asarray(paint(jnp.asarray(np.stack(wide)), jnp.asarray(conditions), size=size))
         return [one[:height, :width] for one, (height, width) in zip(painted, shapes, strict=True)]
+
+
+class HostPainter(InstantPainter):
+    """Paints in the styles of pictures with NumPy alone, so that nothing is compiled.
+
+    It paints the first small picture of a process sooner than `InstantPainter`, and larger or later
+    ones more slowly. Its network is `arbitrary`.
+    """
+
+    @functools.cached_property
+    def arbitrary(self) -> InstantNetwork:
+        """The network `arbitrary`, whose styles are given by pictures; loaded at first use."""
+        params = arbitrary_on_host.load_arbitrary_on_host()
+        name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
+        # `paint` below computes with these weights in NumPy, so the network's own function is not called.
+        return InstantNetwork(name, params, digest, self._programs.stylize_with)
+
+    def _predicted(self, pixels: np.ndarray) -> Condition:
+        return arbitrary_on_host.style_vector_on_host(self.arbitrary.params, pixels)
+
+    def paint(self, requests: Sequence[Request]) -> list[AnyImage]:
+        """Paint several pictures, one after another; return them, [h, w, 3] in [0, 1]."""
+        params = self.arbitrary.params
+        return [
+            arbitrary_on_host.stylize_on_host(params, content, condition)
+            for content, _, condition in requests
+        ]
 
 
 # --- The start of an optimisation -----------------------------------------------------------------

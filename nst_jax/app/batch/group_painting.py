@@ -33,7 +33,7 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-# This process has its own programs, and compiles each when it is first needed.
+# No traced programs are stored on disk, and each program is compiled when it is first needed.
 PLAINLY = Compiled()
 
 
@@ -64,10 +64,7 @@ class PaintedPicture(NamedTuple):
 
 
 def plan_group(group: Group, job: BatchJob) -> Plan:
-    """Decide how the pictures of a group are painted together, so that they fit into memory.
-
-    This includes the size of tiles, and how many of the pictures are computed at once.
-    """
+    """Choose the tile size, and how many pictures of a group are painted at once, to fit in memory."""
     entries, scales = group.entries, group.scales
     recipe = groups.joint_recipe(entries, group.varying)
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
@@ -139,8 +136,7 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    # A bucket is a larger array, shared by many sizes, in which a picture lies. `alone` is the group
-    # without buckets.
+    # The same group without a bucket, the larger array in which its pictures lie.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
@@ -269,11 +265,13 @@ def _pictures(
 ) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
-    `combined` has, for each picture, an array that replaces its first style; None replaces no style.
-
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
     item. If not, but all have the same content, the list of contents has a single item. Then
     `members_of` uses this item for all pictures, and its features are computed only once.
+
+    Args:
+      loaded: the pictures to paint, with what was read from their files.
+      combined: for each picture, an array that replaces its first style; None replaces no style.
     """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]

@@ -283,7 +283,7 @@ def form_groups(
     return [group for alike in alike_of(entries, bucket) for group in groups_of(alike)]
 
 
-# --- Shards ---------------------------------------------------------------------------------------
+# --- Programs -------------------------------------------------------------------------------------
 
 
 def programs_of(
@@ -293,8 +293,8 @@ def programs_of(
 
     A set has one program for each scale (resolution).
 
-    It is assumed that a group fits into memory; if not, it is painted in smaller chunks, whose programs
-    are known only then.
+    It is assumed that each group fits into memory. A group that does not fit is painted in smaller
+    chunks, by other programs.
 
     Args:
       parts: the groups.
@@ -327,7 +327,7 @@ def programs_of(
 def compiled_programs(programs: Mapping[Any, int]) -> float:
     """Return the number of programs, where one for a bucket counts as `COMPILING_OF_BUCKET` programs.
 
-    A program for a bucket takes so many times as long to compile as another program.
+    Compiling a program for a bucket takes that many times as long as compiling another program.
 
     Args:
       programs: what `programs_of` returned.
@@ -341,6 +341,9 @@ def compiled_programs(programs: Mapping[Any, int]) -> float:
 def _sizes(count: int, most: int) -> set[int]:
     """Return the sizes of chunks of at most `most` pictures into which `count` pictures are divided."""
     return {min(most, count - first) for first in range(0, count, most)}
+
+
+# --- Shards ---------------------------------------------------------------------------------------
 
 
 class Shard(NamedTuple):

@@ -441,8 +441,9 @@ def batch_job(
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    # `destinations` makes two checks for the rows of all shards: no two rows may have the same result
-    # path, and no result may overwrite an input of any row. All other checks are for this shard only.
+    # Each shard calls `destinations` for the rows of all shards, so that no two shards write to the
+    # same path. The later checks are for its own results only, but these must not overwrite an input of
+    # any shard.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)

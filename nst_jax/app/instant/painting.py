@@ -78,8 +78,8 @@ class _ReadStyle(NamedTuple):
 class _Inputs:
     """The input pictures of the command `instant`, read when they are needed.
 
-    All styles stay in memory. Contents are read for a group of pictures that are painted together, and
-    only those of the last group stay in memory.
+    All styles stay in memory. Contents are read for one group of pictures that are painted together,
+    and stay in memory until those of the next group are read.
     """
 
     def __init__(self, job: InstantJob) -> None:
