@@ -399,7 +399,7 @@ class HostPainter(InstantPainter):
         """The network `arbitrary`, whose styles are given by pictures; loaded at first use."""
         params = arbitrary_on_host.load_arbitrary_on_host()
         name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
-        # `paint` below computes with these weights in NumPy, so the network's own function is not called.
+        # `paint` below uses these weights in NumPy, so the network's function is not called.
         return InstantNetwork(name, params, digest, self._programs.stylize_with)
 
     def _predicted(self, pixels: np.ndarray) -> Condition:
