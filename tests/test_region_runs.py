@@ -13,7 +13,7 @@ from nst_jax import controls, images, losses, optimizers, recipes
 from nst_jax.control_checks import RegionLeftOut
 from nst_jax.controls import Protect, Region
 from nst_jax.recipes import sizes, starts
-from tests import small
+from tests import shell, small
 from tests.shell import caller
 
 HEIGHT, WIDTH = 48, 64
@@ -481,6 +481,14 @@ def test_a_plan_knows_regions(capsys, call):
     plan = caller(capsys, "plan", "photo.png", "blue.png", "--recipe", "tiny")
     code, told, _ = plan("--region", "left.png:red.png")
     assert code == 0 and told.count("64x") >= 2
+    most = ["--region", "left.png:red.png"] * 15
+    assert plan(*most)[0] == 0
+    shell.refused(plan(*most, *most[:2]), "`--region`: got 16, and at most 15 are possible")
+    assert (
+        nst.plan((48, 64), (32, 36), recipe=TINY, regions=[(32, 36)] * 15).scales[0].regions == 16
+    )
+    with pytest.raises(ValueError, match="^`regions`: got 16, and at most 15 are possible"):
+        nst.plan((48, 64), (32, 36), recipe=TINY, regions=[(32, 36)] * 16)
 
 
 MANIFEST = """content,style,region,protect

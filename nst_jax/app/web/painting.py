@@ -17,6 +17,7 @@ from nst_jax._types import Checkpoint
 from nst_jax.app import cache, programs, single
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
+from nst_jax.app.messages import as_flags
 from nst_jax.app.progress import Display, time_left
 from nst_jax.app.rates import known_paces
 from nst_jax.app.timing import CompileClock, IntervalChooser
@@ -185,6 +186,7 @@ class PictureWork:
                 begin=ahead.begin,
                 watch=watch,
             )
+            run.notes = tuple(map(as_flags, (*job.notes, *shots.left_out)))
 
             def position() -> Checkpoint:
                 return shots.checkpoint()._replace(notes={"seconds": list(recorder.seconds)})
