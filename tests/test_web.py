@@ -754,10 +754,11 @@ def test_pictures_of_a_run_in_a_square_have_the_photos_shape(tmp_path, monkeypat
 def test_the_page_shows_that_a_layer_leaves_out_a_region(tmp_path, monkeypatch):
     visitor, given = shallow_visitor(tmp_path, monkeypatch)
     small_part = np.zeros((40, 60), np.uint8)
-    small_part[10:20, 10:20] = 255  # 8 px of the painting; a position of relu2_1 sees 14 x 14
+    small_part[10:20, 10:20] = 255  # 8 px of the painting; a position of relu2_1 sees 10 x 10
     Image.fromarray(small_part).save(tmp_path / "dot.png")
     words_of = settings.stylize_words
-    flags = ("--region", f"{tmp_path / 'dot.png'}:a.png", "--set", "terms.region_growth=0")
+    flags = ["--region", f"{tmp_path / 'dot.png'}:a.png", "--set", "terms.region_growth=0"]
+    flags += ["--style-layer", "relu2_1=1"]
     monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *flags])
     queue = Queue()
     run = visitor.begin({**given, "steps": 1}, queue, PictureWork.of, keep=False)
