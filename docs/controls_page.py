@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 import nst_jax as nst
@@ -59,9 +60,9 @@ OTHERS: Mapping[str, str] = {
     "--set descent.optimizer=LBFGS --set descent.optimizer.history=20 --set descent.coordinates=raw",
     "two-stages": f"stylize photo.jpg mixed.jpg {COMMON}",
 }
-# A strip of pictures of a pair of the case `strength` of the benchmarks, side by side. Their style
-# weights are the recipe's own times 10 to the power of each of these.
-STRIP, EXPONENTS = "strengths", (-2.5, -1.5, -1.0, -0.5, 0.0, 1.0)
+# A strip of pictures of a pair of the case `strength` of the benchmarks, side by side, at these
+# strengths. The steps between them are equal.
+STRIP, STRENGTHS = "strengths", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def command(name: str) -> str:
@@ -107,13 +108,14 @@ def paint(*names: str) -> None:
 def _paint_strip(folder: Path) -> None:
     pair, recipe = strength.PAIRS[0], nst.recipes.DEFAULT.replace(steps=30)
     content, style = map(strength.picture, pair)
-    pictures = strength.painted(nst.load_params(), recipe, content, style, 128, EXPONENTS)
+    exponents = np.log10(nst.recipes.strength.factor_of(np.array(STRENGTHS)))
+    pictures = strength.painted(nst.load_params(), recipe, content, style, 128, list(exponents))
     save_strip(pictures, folder)
 
 
 def save_strip(pictures: Sequence[Any], folder: Path) -> None:
     """Write the pictures of the strip side by side, with their strengths below."""
-    labels = [f"{nst.recipes.strength.strength_of(10.0**one):.2f}" for one in EXPONENTS]
+    labels = [f"{one:g}" for one in STRENGTHS]
     strip = nst.images.sheets.side_by_side(list(pictures), labels)
     nst.images.save(folder / f"{STRIP}.jpg", strip)
 
