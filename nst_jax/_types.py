@@ -184,7 +184,8 @@ class Snapshot(NamedTuple):
     # Scalar losses of the canvas itself, even if `image` is an average. If `broke_at` is not -1, they
     # are those of a rejected canvas, and not finite.
     losses: Losses
-    history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
+    # The losses of each of the n evaluations since the previous snapshot: arrays [n].
+    history: Losses
     scale: int  # index of the scale; 0 is the coarsest
     # Number of the update, counted over all scales, whose losses were not finite; -1 if there is none.
     broke_at: int

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -46,6 +47,7 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, Devices
+from nst_jax.vgg.taps import SMALLEST
 
 # Type of the argument `progress`: a function of two numbers, how often the losses have been evaluated
 # so far, and how often they will be evaluated in all.
@@ -293,6 +295,7 @@ def stylize_many(
         given=BatchControls(regions, protect, opacity, style_opacity),
         style_scale=each_scale,
         on_host=_resizes_on_host(chosen, contents, recipe) if plan is None else plan.in_bucket,
+        side=_side_of_squares(chosen, plan),
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
@@ -316,7 +319,12 @@ def stylize_many(
     if painted.resting:
         warnings.warn(PicturesAtRest(painted.resting, remedy_at_rest(recipe)), stacklevel=2)
     images = [painted.images[index] for index in range(len(members))]
-    return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
+    if len({image.shape for image in images}) > 1:
+        return images
+    if any(plan.in_bucket for plan, _ in plans):
+        # NumPy stacks them, since JAX would compile a program for their shape.
+        return jax.device_put(np.stack(images))
+    return jnp.stack(images)
 
 
 def _resizes_on_host(
@@ -331,6 +339,13 @@ def _resizes_on_host(
         return bucket is not None
     sizes = {image.shape for image in contents}
     return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, ())
+
+
+def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
+    """Return the argument `side` of `prepare.prepared_of`, given `bucket` or `plan`."""
+    if plan is not None:
+        return max(plan.scales[-1].shape)
+    return bucket if isinstance(bucket, int) else SMALLEST
 
 
 def _check_only_in_plan(**given: Any) -> None:

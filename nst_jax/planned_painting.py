@@ -169,7 +169,13 @@ def paint_planned(
     intervals = check_run_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
     prepared = prepare.prepare_pictures(
-        content, style, plan.recipe, given, on_host=plan.in_bucket, originals=style_originals
+        content,
+        style,
+        plan.recipe,
+        given,
+        on_host=plan.in_bucket,
+        side=max(plan.scales[-1].shape),
+        originals=style_originals,
     )
     check_plan_fits(plan, prepared.scales)
     left_out = notes_on_regions(prepared, plan.recipe)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -183,11 +184,10 @@ def instant_many(
         pictures at once would hardly be faster.
       bucket: side in px, a multiple of 16, of a square array at whose top left each picture lies.
         Pictures of all sizes up to this side then share one program, with the same results up to
-        rounding errors; the rest of the square takes time. Style pictures lie in squares of their own.
-        Each shape of content still has programs of its own if `colors`, `realism` or `protect` change
-        the result. `"off"`, the default: each
-        shape has a program of its own. `"auto"`: the smallest square that holds all pictures, or none
-        if that takes less time, as `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
+        rounding errors, but computing the rest of the square takes time. Style pictures lie in squares
+        of their own. `"off"`, the default: each shape has a program of its own. `"auto"`: the smallest
+        square that holds all pictures, or none if that takes less time, as
+        `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.
@@ -263,7 +263,10 @@ def instant_many(
     painted = [
         jnp.asarray(one.finish(picture)) for one, picture in zip(requests, pictures, strict=True)
     ]
-    return jnp.stack(painted) if len({one.shape for one in painted}) == 1 else painted
+    if len({one.shape for one in painted}) > 1:
+        return painted
+    # In a bucket, NumPy stacks them, since JAX would compile a program for their shape.
+    return jnp.stack(painted) if side is None else jax.device_put(np.stack(painted))
 
 
 def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | None:

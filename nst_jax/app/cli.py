@@ -335,9 +335,9 @@ def warm(**chosen: Any) -> None:
     """Compile the programs that paint pictures of a size, and keep them for later commands.
 
     No pictures are needed. Afterwards `stylize` and `batch` compile nothing for pictures of any shape,
-    with the same recipe, --size, and --bucket as this command prints it; --colors, --realism and a
-    start other than the content still compile small programs for each shape. Call it where a container
-    is built or a service starts; a second call loads what is kept, in seconds.
+    with the same recipe, --size, --colors, --realism and --init, and --bucket as this command prints
+    it. Call it where a container is built or a service starts; a second call loads what is kept, in
+    seconds.
     """
     with _imports():
         from nst_jax.app import commands

@@ -130,7 +130,7 @@ def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compile
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` and previews compile, with traced programs stored on disk.
+    """Return the functions that `instant` compiles, with traced programs stored on disk.
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
@@ -295,8 +295,8 @@ class Kept:
             return self._function(*(values[:-1] if by_keyword else values), **named, **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
-        # JAX exports for its default backend. If that is an accelerator, the platform of a program for
-        # the CPU, such as that of a preview, must be named.
+        # JAX exports for its default backend. If that is an accelerator, but the default device is a
+        # CPU, the platform must be named.
         platforms = ["cpu"] if default_platform() == "cpu" else None
         return bytes(export.export(jitted, platforms=platforms)(*leaves).serialize())
 
@@ -338,9 +338,9 @@ def _surroundings() -> list[Any]:
         )
     modules = (jax, jaxlib, flax, optax, np)
     versions = {module.__name__: module.__version__ for module in modules}
-    # The default device is left out. It is a setting of each thread, and the preview's thread may be
-    # the first to call this function, whose result is cached for all threads. A traced program depends
-    # only on the platform of the device, which `_key` adds.
+    # The default device is left out. It is a setting of each thread, and any thread may be the first to
+    # call this function, whose result is cached for all threads. A traced program depends only on the
+    # platform of the device, which `_key` adds.
     values = {name: value for name, value in jax.config.values.items() if name != DEFAULT_DEVICE}
     settings = {name: repr(value) for name, value in sorted(values.items())}
     return [sha.hexdigest(), sys.version, versions, jax.default_backend(), settings]

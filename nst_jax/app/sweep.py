@@ -434,6 +434,7 @@ def paint_sweep(
         init=start,
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
         on_host=plan.in_bucket,
+        side=max(plan.scales[-1].shape),
         style_originals=[[image.shape[:2] for image in read]],
     )
     # This raises ValueError if a region is so small that it is empty at every style layer.

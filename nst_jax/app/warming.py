@@ -39,9 +39,10 @@ from nst_jax.feed_forward import (
     instant_painter,
     style_names,
 )
+from nst_jax.feed_forward.instant_controls import WITHOUT_PICTURE
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.recipes.starts import FromContent, same_start
+from nst_jax.recipes.starts import Instant, same_start
 from nst_jax.scaling import buckets
 from nst_jax.scaling.bucket_choice import even_groups
 from nst_jax.scaling.capacity import platform_of
@@ -146,24 +147,6 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
     return list(dict.fromkeys((1, *(size_of_groups(count, (side, side)) for count in batches))))
 
 
-def left_for_each_shape(recipe: Recipe) -> list[str]:
-    """Return names of steps whose programs are compiled for each shape of picture, even in a bucket.
-
-    There is at most one: making the start (initial picture), unless the start is the content. The start
-    is made in the picture's own shape.
-
-    Args:
-      recipe: the recipe, with the start that `--init` names.
-
-    Example:
-      >>> from nst_jax import recipes
-      >>> left_for_each_shape(recipes.GRAM.replace(start=recipes.starts.Noise(), realism=0.5))
-      ['start Noise']
-    """
-    start = recipe.pictures.start
-    return [] if isinstance(start, FromContent) else [f"start {type(start).__name__}"]
-
-
 class Wanted(NamedTuple):
     """A plan, whose programs are to be compiled by painting grey pictures."""
 
@@ -235,6 +218,10 @@ def compile_all(
                 _paint_one(params, plan, init, compiling, display)
             else:
                 _paint_together(params, plan, init)
+        start = plan.recipe.pictures.start if init is None else init
+        if isinstance(start, Instant):  # its network reads longer styles by another program
+            side = buckets.rounded_up(max(plan.scales[0].shape))
+            _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
         side, many = max(plan.scales[-1].shape), f"{at_once} at once"
         what = "one picture" if at_once is None else many
         seconds = duration(time.perf_counter() - begun)
@@ -273,6 +260,7 @@ def _paint_together(params: Params, plan: Plan, init: Any) -> None:
         init=start,
         given=BatchControls(),
         on_host=True,
+        side=max(plan.scales[-1].shape),
     )
     paint_batch(
         params,
@@ -324,6 +312,7 @@ def compile_groups(
             init=start,
             given=BatchControls(),
             on_host=plan.in_bucket,
+            side=max(plan.scales[-1].shape),
             style_originals=[
                 [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
                 for entry in group.entries
@@ -365,6 +354,7 @@ def compile_instant(
     squares: Mapping[int, Sequence[int]],
     precision: Precision,
     style_size: Size,
+    recipe: Recipe,
     display: Display,
 ) -> None:
     """Compile the programs of `instant` for buckets, by painting grey pictures; store them on disk.
@@ -378,6 +368,7 @@ def compile_instant(
         is compiled for each of these numbers.
       precision: how precisely products and activations are computed.
       style_size: size of style pictures, as after `--style-size`.
+      recipe: says with its `colors` and `realism` what is changed in the pictures that were painted.
       display: where progress is shown.
     """
     compiled = programs.instant_kept_in(cache.programs_folder(), display.say)
@@ -385,23 +376,29 @@ def compile_instant(
         painter = instant_painter.InstantPainter(
             precision=precision, programs=compiled, bucket=side
         )
-        rule = given_styles.style_rule(style_size)
-        for shape in _STYLES:
-            painter.vector(np.full((*rule.shape(*shape), 3), 0.5, np.float32))
+        pictures = _grey_vectors(painter, style_size)
         content = np.full((side, side, 3), 0.5, np.float32)
-        for given in (content, style_names.NAMES[0]):
+        named = [style_names.NAMES[0]] if recipe.pictures.colors in WITHOUT_PICTURE else []
+        for given in (*pictures, *named):
             begun = time.perf_counter()
-            style = given_styles.parsed_style("style", given, None, style_size, on_host=True)
-            request, _ = instant_controls.controlled_request(
-                painter, content, style, instant_controls.recipe_finishing_with("style", 0.0)
-            )
+            style = given_styles.parsed_style("style", given, None, "as-is", on_host=True)
+            request, finish = instant_controls.controlled_request(painter, content, style, recipe)
             for count in counts:
-                painter.paint([request] * count)
+                finish(painter.paint([request] * count)[0])
             seconds = duration(time.perf_counter() - begun)
             what = f"{' and '.join(map(str, counts))} at once"
             display.say(
                 f"instant, {request.network.name}, {side} px, {what}: ready after {seconds}"
             )
+
+
+def _grey_vectors(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
+    """Compute the style vectors of grey pictures of the shapes `_STYLES`; return these pictures."""
+    rule = given_styles.style_rule(style_size)
+    pictures = [np.full((*rule.shape(*shape), 3), 0.5, np.float32) for shape in _STYLES]
+    for picture in pictures:
+        painter.vector(picture)
+    return pictures
 
 
 def kept(folder: Path) -> tuple[int, int]:

@@ -76,7 +76,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
     the second adds rematerialisation, unless the recipe has it already. The further variants compute
     the canvas in smaller and smaller tiles. There are no such variants if the recipe cannot be computed
-    in tiles (`divisible` is False).
+    in tiles (`Terms.additive` is False).
 
     Args:
       recipe: the recipe to vary.
@@ -86,7 +86,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     candidates = [with_network(recipe, tile=0)]
     if platform != "cpu" and not recipe.network.remat:
         candidates.append(with_network(recipe, tile=0, remat=True))
-    if not recipe.divisible:
+    if not recipe.terms.additive:
         return candidates
     halo = vgg.halo_of(recipe.terms.taps)
     remat = recipe.network.remat or platform != "cpu"
@@ -162,7 +162,9 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    if fitting(smallest, scale._replace(style_shapes=(scale.shape,))):
+    # Where borders meet, styles are measured in one piece: one of the canvas' size might not fit.
+    least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
+    if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
     largest = largest_that_fits(scale, smallest, available, platform=platform, devices=devices)
     most = _most_regions(scale, lambda at: fitting(smallest, at))
@@ -175,8 +177,9 @@ def _refusal(
         )
         if alone is not None and alone != largest:
             remedy += f", or {alone[1]}x{alone[0]} px without regions"
-    tile = smallest.network.tile
-    how = f" even in tiles of {tile} px" if tile else ""
+    tile, wraps = smallest.network.tile, smallest.network.wraps
+    cut = tile and not (wraps and any(side % vgg.SMALLEST for side in scale.shape))
+    how = f" even in tiles of {tile} px" if cut else ""
     least = footprint_at(smallest, scale, platform, devices=devices).total
     history = "" if shorter is None else f"`descent.optimizer.history={history_of(shorter)}`"
     others = [history] * bool(history)
@@ -241,6 +244,8 @@ def _refusal_of_style(
     least = footprint_at(smallest, scale, platform, devices=devices).total
     tile = smallest.network.tile
     how = f" even in tiles of {tile} px" if tile else ""
+    if smallest.network.wraps:
+        how = " in one piece, as where borders meet"
     factors = smallest.pictures.style_scale or (1.0,)
     one_each = len(factors) == len(scale.style_shapes)
     if one_each or len(factors) == 1:
@@ -302,15 +307,21 @@ def largest_that_fits(
       devices: number of devices that share the canvas.
 
     Returns:
-      (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits.
+      (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits. Where borders
+      meet (`network.padding` wrap), the sides are multiples of 16 px, since no others can be cut.
     """
 
     def shrunk(shape: Shape, longer: int) -> Shape:
         return _shrunk(shape, longer, max(scale.shape))
 
+    def canvas(longer: int) -> Shape:
+        height, width = shrunk(scale.shape, longer)
+        step = vgg.SMALLEST if recipe.network.wraps else 1
+        return height // step * step, width // step * step
+
     def fitting(longer: int) -> bool:
         footprint = estimate_memory(
-            shrunk(scale.shape, longer),
+            canvas(longer),
             recipe=recipe,
             style_shapes=[shrunk(shape, longer) for shape in scale.style_shapes],
             devices=devices,
@@ -322,4 +333,4 @@ def largest_that_fits(
 
     longer_sides = range(vgg.SMALLEST, max(scale.shape) + 1)
     count = bisect.bisect_left(longer_sides, True, key=lambda longer: not fitting(longer))
-    return shrunk(scale.shape, longer_sides[count - 1]) if count else None
+    return canvas(longer_sides[count - 1]) if count else None

@@ -21,7 +21,7 @@ from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import buckets, capacity, chunk_size, sharding
+from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
 from nst_jax.scaling.fitting import fitted, history_of, with_network
@@ -196,7 +196,8 @@ class Plan:
         """Phrases for messages on what the plan does to save memory; empty if it does nothing."""
         last, network = self.scales[-1], self.recipe.network
         words = []
-        shapes = (last.shape, *last.style_shapes)
+        # Where borders meet, styles are measured in one piece.
+        shapes = (last.shape, *([] if network.wraps else last.style_shapes))
         if any(is_tiled(shape, self.recipe, self.devices) for shape in shapes):
             words.append(f"in tiles of {network.tile} px")
         if network.remat and not self.requested.network.remat:
@@ -434,13 +435,15 @@ def plan_scales(
 
     Raises:
       ValueError: if reading `unread` files takes more memory than there is; if no tile size fits (the
-        message names the largest canvas and the changes that would fit); or if the devices of `mesh`
-        cannot share the canvas, because one would have no row of it or a loss needs all of it at once.
+        message names the largest canvas and the changes that would fit); if the canvas cannot be cut
+        into the tiles of the recipe; or if the devices of `mesh` cannot share the canvas, because one
+        would have no row of it or a loss needs all of it at once.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
     check_bands_allowed(bands, recipe)
     check_bands(bands)
+    tiles.check_sides(last.shape, recipe.terms.taps, recipe.network)
     available, counted, here = _memory_of(mesh, device, memory, platform)
     if unread and files is not None and available is not None and counted == "cpu":
         if files.peak > available:
@@ -498,9 +501,9 @@ def plan_in_arrays(
 ) -> Plan:
     """Plan a run in arrays of the size that the argument `bucket` asks for.
 
-    With "auto", several pictures, and any picture on a CPU, lie in arrays of their own size. One
-    picture on an accelerator lies in a square, where this is possible and the side of the square is at
-    most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an accelerator.
+    With "auto", a single picture on an accelerator lies in a square, if that is possible and the side
+    of the square is at most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an
+    accelerator. On a CPU, or with several pictures, the arrays have the size of the canvas.
 
     Args:
       recipe: a recipe that `recipes.check` returned.

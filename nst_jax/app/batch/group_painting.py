@@ -205,6 +205,7 @@ def _paint_together(
         init=start,
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
+        side=max(plan.scales[-1].shape),
         style_originals=[
             [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
         ],

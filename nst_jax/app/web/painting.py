@@ -211,9 +211,13 @@ class PictureWork:
 
     @staticmethod
     def _finished(run: Run, recorder: PageRecorder) -> bool:
-        """Write the result and return True; raise `Failure` if losses diverged or never changed."""
+        """Write the result and return True; raise `Failure` if losses diverged or never changed.
+
+        If the losses hardly changed, the run gets the warning of the command line.
+        """
         ending = recorder.finish(None)
         if ending.status == "failed":
             raise Failure(without_paths(ending.message, run.folder))
+        run.warning = without_paths(as_flags(ending.message), run.folder)
         run.add_picture(recorder.pace.total, recorder.job.outputs.picture)
         return True

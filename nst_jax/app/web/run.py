@@ -106,6 +106,7 @@ class Run:
       files: names of the files in `folder` that the command line reads.
       state: the state of the run.
       why: why the run is paused or has failed, in one sentence; empty otherwise.
+      warning: what is wrong with the result of a finished run, in one sentence; empty if nothing is.
       request: what the visitor has asked of the run while it paints.
       back_to: number of updates of the picture to which the run goes back, if `request` is BACK.
       notes: what the visitor should know of the painting, such as a region that a layer leaves out;
@@ -125,6 +126,7 @@ class Run:
     files: Sequence[str] = ()
     state: RunState = RunState.WAITING
     why: str = ""
+    warning: str = ""
     request: Wish = Wish.NOTHING
     back_to: int = 0
     notes: Sequence[str] = ()

@@ -195,6 +195,7 @@ def run_status(run: Run, queue: Queue) -> dict[str, Any]:
         "place": queue.place(run),
         "why": run.why,
         "notes": list(run.notes),
+        "warning": run.warning,
         "keep": run.keep,
         "stage": progress.stage,
         "step": progress.step,

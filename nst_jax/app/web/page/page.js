@@ -93,17 +93,28 @@ async function paintInstant(showing) {
   $("after").setAttribute("aria-busy", "true");
   sayOfInstant("Painting an instant picture …");
   const {photo, styles, strength, size, colors, realism, protect} = settings();
+  const asked = {settings: {photo, styles, strength, size, colors, realism, protect}};
   try {
-    const found = await post("/instant", {settings: {photo, styles, strength, size, colors, realism, protect}});
+    // A provisional picture comes at once, while the server compiles the programs for the real one.
+    let found = await post("/instant", {...asked, provisional: true});
+    if (found.provisional && number === instantNumber) {
+      showInstant(found);
+      $("after").removeAttribute("aria-busy");
+      found = {...await post("/instant", asked), seconds: found.seconds};
+    }
     if (found.superseded && number === instantNumber) sayOfInstant(""); // the newer request came from another tab
     if (found.superseded || number !== instantNumber) return;
-    instant = found;
-    sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
-    if (!busy()) announce("The instant picture is there.");
+    showInstant(found);
   } catch (error) {
     sayOfInstant("");
     throw error;
   } finally { $("after").removeAttribute("aria-busy"); }
+}
+
+function showInstant(found) {
+  instant = found;
+  sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
+  if (!busy()) announce("The instant picture is there.");
   render();
 }
 
@@ -182,11 +193,14 @@ function show(what) {
   render();
 }
 
+// The picture before stays visible until the new one is loaded.
 function setSource(image, source) {
-  if (image.dataset.source !== source) {
-    image.dataset.source = source;
-    if (source) image.src = source; else image.removeAttribute("src");
-  }
+  if (image.dataset.source === source) return;
+  image.dataset.source = source;
+  if (!source) { image.removeAttribute("src"); return; }
+  const next = new Image();
+  next.onload = next.onerror = () => { if (image.dataset.source === source) image.src = source; };
+  next.src = source;
 }
 
 // Keep the slider of earlier pictures at its end when a new picture comes, unless it was moved away.
@@ -251,6 +265,8 @@ function renderRunning() {
   $("progress").hidden = !(active || paused);
   if (active && !run.total) $("progress").removeAttribute("value");
   else if (run) { $("progress").max = run.total || 1; $("progress").value = run.step; }
+  $("warning").hidden = !run?.warning || shown !== "run" || Boolean(saidOnce);
+  $("warning").textContent = run?.warning ? `${capital(run.warning)}.` : "";
   const shares = Object.entries(run?.shares ?? {}).filter(([, share]) => share >= 0.005);
   $("losses").hidden = !shares.length || shown !== "run" || Boolean(saidOnce);
   const words = {content: "content", style: "style", tv: "smoothness", matting: "edges"};
@@ -286,7 +302,7 @@ function renderHome(view) {
     $("undo").hidden = isNewest();
     $("start-from").hidden = run.state === "waiting" || choice.init && picture(choice.init) && ended();
   }
-  const there = view === "run" ? step !== null : Boolean(instant);
+  const there = view === "run" ? step !== null : Boolean(instant) && !instant.provisional;
   $("home").hidden = $("typed").hidden = !there || Boolean(brushed);
   if (!there) return;
   if (view === "run") {
@@ -692,7 +708,7 @@ function receive(received) {
   if (run && run.state !== previousState) {
     previousState = run.state;
     announce({waiting: "The painting waits for its turn.", painting: "Painting.", paused: "Paused.", stopped: "Stopped.",
-              done: "The painting is finished.", failed: `The painting failed: ${run.why}`}[run.state] ?? "");
+              done: `The painting is finished. ${run.warning}`, failed: `The painting failed: ${run.why}`}[run.state] ?? "");
   } else if (run?.state === "painting" && run.total && run.step) announce(`${Math.floor(4 * run.step / run.total) * 25} percent painted.`);
   const known = new Set(received.pictures.map(one => one.name));
   if (choice.photo && !known.has(choice.photo)) choice.photo = null;
