@@ -90,6 +90,38 @@ def test_recoloured_is_numpys(grey, pictures, x64):
     assert_allclose(found, numpy_recoloured(painting, content, style), atol=1e-9)
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_gradients_are_those_of_differences(grey, x64):
+    rng = np.random.default_rng(0)
+    painting, content, weights, away = (jnp.asarray(rng.uniform(size=(5, 6, 3))) for _ in range(4))
+    style = jnp.asarray(rng.uniform(size=(6, 4, 3)))
+    if grey:
+        style = jnp.repeat(style.mean(-1, keepdims=True), 3, axis=-1)
+
+    # The mean over the channels keeps a grey style grey.
+    of_style = rng.uniform(size=(6, 4, 1 if grey else 3)) * jnp.ones((6, 4, 3))
+    ways = (away, away, of_style)
+
+    @jax.jit
+    def total_and_slopes(*pictures):
+        def total(painting, content, style):
+            return jnp.sum(weights * recoloured(painting, content, palette_of([style])))
+
+        value, slopes = jax.value_and_grad(total, (0, 1, 2))(*pictures)
+        return value, [jnp.sum(slope * way) for slope, way in zip(slopes, ways, strict=True)]
+
+    pictures = [painting, content, style]
+    _, slopes = total_and_slopes(*pictures)
+    for place, slope in enumerate(slopes):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = list(pictures)
+            moved[place] = moved[place] + step * ways[place]
+            ends.append(total_and_slopes(*moved)[0])
+        assert abs(slope) > 1e-3
+        assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-5)
+
+
 def test_the_lightness_of_the_painting_is_kept(pictures):
     # A style that has black and white, and every hue about equally often.
     style = jnp.asarray(np.random.default_rng(0).random((40, 40, 3)) > 0.5, jnp.float32)

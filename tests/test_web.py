@@ -23,7 +23,7 @@ from nst_jax.app.web.quick import QuickPainter, QuickPicture, Superseded
 from nst_jax.app.web.run import Failure, Progress, Run, RunState, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.uploads import Uploads
-from nst_jax.app.web.visitors import Visitor, Visitors
+from nst_jax.app.web.visitors import Visitor, Visitors, run_status
 from nst_jax.descent import Rest
 from tests import shell, small
 
@@ -750,6 +750,22 @@ def test_pictures_of_a_run_in_a_square_have_the_photos_shape(tmp_path, monkeypat
     shapes = {one.step: shell.pixels(one.path).shape for one in run.kept}
     assert len(shapes) > 2 and shapes[4][0] != shapes[4][1]
     assert set(shapes.values()) == {shapes[4]}
+
+
+def test_the_page_shows_that_a_layer_leaves_out_a_region(tmp_path, monkeypatch):
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    small_part = np.zeros((40, 60), np.uint8)
+    small_part[10:20, 10:20] = 255  # 8 px of the painting; a position of relu2_1 sees 10 x 10
+    Image.fromarray(small_part).save(tmp_path / "dot.png")
+    words_of = settings.stylize_words
+    flags = ["--region", f"{tmp_path / 'dot.png'}:a.png", "--set", "terms.region_growth=0"]
+    flags += ["--style-layer", "relu2_1=1"]
+    monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *flags])
+    queue = Queue()
+    run = visitor.begin({**given, "steps": 1}, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    (note,) = run_status(run, queue)["notes"]
+    assert note.startswith("`--region[0]`: at 48x32 px, no position of relu2_1 lies inside"), note
 
 
 def test_a_painting_that_came_to_rest_far_from_its_goal_has_the_commands_warning(

@@ -603,6 +603,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         arguments.with_start(recipe, init),
         {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
         controls=controls,
+        strength=strength,
         output=output,
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],

@@ -192,7 +192,7 @@ def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
         seed=job.seed,
         inputs=job.inputs,
         weights=weights,
-        controls=job.controls.facts(),
+        controls=provenance.strength_facts(job.strength) | job.controls.facts(),
     )
 
 
@@ -586,7 +586,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         "recipe": f"{recipe.name}, {facts['steps']} updates",
         "precision": plan_report.precision_line(job.plan, job.resume),
     }
-    lines |= weight_line(recipe)
+    lines |= weight_line(recipe, job.strength)
     bands = job.plan.bands()
     if bands is not None:
         lines["bands"] = f"{bands.count} devices, {bands.band_height} rows each or fewer"

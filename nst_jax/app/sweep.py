@@ -22,7 +22,12 @@ from jaxtyping import Float
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
 from nst_jax.app.controls import ReadControls, given_of, naming_style
-from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
+from nst_jax.app.introduction import (
+    finishing_lines,
+    introduce,
+    strength_words,
+    style_scale_notes,
+)
 from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import bucket_line, memory_line, precision_line, px
@@ -92,6 +97,7 @@ class SweepJob(Job):
       notes: what the user should know about `controls` and about transparent pictures.
       combined: the first style with the fine structure of another picture (`--style-fine`), [h, w, 3]
         at the final size, for all canvases; None if the first style is used as read.
+      strength: the value of the dial `strength` for all canvases; None if it is not used.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -107,6 +113,7 @@ class SweepJob(Job):
     given: Given | None = None
     notes: tuple[str, ...] = ()
     combined: Float[np.ndarray, "h w 3"] | None = None
+    strength: float | None = None
     output: Path
     overwrite: bool = True
 
@@ -471,6 +478,8 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
     }
     if job.plan.in_bucket:
         lines["bucket"] = bucket_line([job.scales], [job.plan.scales])
+    if job.strength is not None:
+        lines["strength"] = strength_words(recipe, job.strength)
     lines |= finishing_lines(recipe)
     for role, axis in (("down", job.rows), ("across", job.columns)):
         if axis is not None:
@@ -555,7 +564,7 @@ def facts_of(
         seed=job.seed,
         inputs=inputs | dict(job.controls.files),
         weights=weights,
-        controls=job.controls.facts(),
+        controls=provenance.strength_facts(job.strength) | job.controls.facts(),
     )
     axes = {"rows": job.rows, "columns": job.columns}
     return facts | {

@@ -167,25 +167,55 @@ def _refusal(
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
     largest = largest_that_fits(scale, smallest, available, platform=platform, devices=devices)
-    remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px fits"
+    most = _most_regions(scale, lambda at: fitting(smallest, at))
+    remedy = "" if most is None else f"; up to {_words_of_regions(most)} fits"
+    if largest is not None:
+        remedy += f"; up to {largest[1]}x{largest[0]} px fits"
+    if scale.regions > 1 and most is None:
+        alone = largest_that_fits(
+            scale._replace(regions=1), smallest, available, platform=platform, devices=devices
+        )
+        if alone is not None and alone != largest:
+            remedy += f", or {alone[1]}x{alone[0]} px without regions"
     tile, wraps = smallest.network.tile, smallest.network.wraps
     cut = tile and not (wraps and any(side % vgg.SMALLEST for side in scale.shape))
     how = f" even in tiles of {tile} px" if cut else ""
     least = footprint_at(smallest, scale, platform, devices=devices).total
     history = "" if shorter is None else f"`descent.optimizer.history={history_of(shorter)}`"
     others = [history] * bool(history)
-    if scale.regions > 1 and fitting(smallest, scale._replace(regions=1)):
-        others.append("fewer regions")
     if scale.protected and fitting(smallest, scale._replace(protected=False)):
         others.append("no protected part")
     others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
     changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
     shape = scale.shape
+    beside = f" with {_words_of_regions(scale.regions)}" if scale.regions > 1 else ""
+    # The cause is named first: the regions if fewer of them would fit at this size.
+    argument = "`size`" if most is None else "`regions`"
     return (
-        f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(least)}{how}, and "
+        f"{argument}: {shape[1]}x{shape[0]} px{beside} takes {gigabytes(least)}{how}, and "
         f"{gigabytes(available / MARGIN)} is available{remedy}{changes}; to try it anyway, set "
         "`tile` to off or a number"
     )
+
+
+def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
+    """Return the largest number of regions that fits, the one of the default style included.
+
+    None if the run has no regions, or does not fit without them either.
+    """
+    if scale.regions == 1 or not fitting(scale._replace(regions=1)):
+        return None
+    counts = range(1, scale.regions)
+    too_many = bisect.bisect_left(
+        counts, True, key=lambda n: not fitting(scale._replace(regions=n))
+    )
+    return counts[too_many - 1]
+
+
+def _words_of_regions(regions: int) -> str:
+    """Return a number of regions in words, as callers count them: without that of the default style."""
+    count = regions - 1
+    return {0: "no region", 1: "1 region"}.get(count, f"{count} regions")
 
 
 def _refusal_of_style(

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from nst_jax import _checks, checkpoints, prepare, recipes
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.controls import Protect, Region
+from nst_jax.controls.given import check_number_of_regions
 from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
@@ -341,6 +342,7 @@ def plan(
         _shape_of(f"regions[{i}]", one.style if isinstance(one, Region) else one)
         for i, one in enumerate(regions)
     ]
+    check_number_of_regions(len(others))
     if protect is not None:
         _checks.instance("protect", protect, Protect, "`nst_jax.controls.Protect(mask)` makes one")
     scales = prepare.scales_of(

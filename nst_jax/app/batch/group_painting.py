@@ -210,8 +210,10 @@ def _paint_together(
             [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
         ],
     )
-    for member in members:  # ValueError if a region is empty
-        notes_on_regions(member.prepared, plan.recipe)
+    for member in members:  # ValueError if a region is empty at every style layer
+        for note in notes_on_regions(member.prepared, plan.recipe):
+            name = loaded[member.place].entry.output.name
+            progress.say(f"note: {name}: {as_flags(note)}")
     return paint_batch(
         params,
         [(plan, members)],
@@ -291,6 +293,9 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
+    # The strength is no part of the requested settings, by which finished pictures are recognised: the
+    # weights that it has set are, and pictures of earlier versions name no strength.
+    metadata |= provenance.strength_facts(entry.strength)
     metadata |= {
         "device": provenance.device(),
         "versions": provenance.versions(),

@@ -72,6 +72,8 @@ class Entry(NamedTuple):
     # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
     # size and digest when the batch was planned.
     masked: Mapping[str, images.Glance] = {}
+    # The value of the dial `strength`, which has changed `recipe`; None if the dial is not used.
+    strength: float | None = None
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:

@@ -186,6 +186,7 @@ class PictureWork:
                 begin=ahead.begin,
                 watch=watch,
             )
+            run.notes = tuple(map(as_flags, (*job.notes, *shots.left_out)))
 
             def position() -> Checkpoint:
                 return shots.checkpoint()._replace(notes={"seconds": list(recorder.seconds)})

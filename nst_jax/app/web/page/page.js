@@ -271,6 +271,9 @@ function renderRunning() {
   $("losses").hidden = !shares.length || shown !== "run" || Boolean(saidOnce);
   const words = {content: "content", style: "style", tv: "smoothness", matting: "edges"};
   $("losses").textContent = "What is still different: " + shares.map(([name, share]) => `${words[name]} ${Math.round(100 * share)} %`).join(", ");
+  const notes = run?.notes ?? [];
+  $("run-notes").hidden = !notes.length || shown !== "run" || Boolean(brushed);
+  $("run-notes").textContent = notes.map(note => `Note: ${note}.`).join(" ");
   $("paint").hidden = active || paused || Boolean(brushed);
   $("paint").textContent = choice.init && picture(choice.init) ? "Paint on from here" : run ? "Paint again" : "Paint";
   const named = choice.kind === "gallery";
