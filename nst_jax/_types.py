@@ -200,7 +200,9 @@ class Checkpoint(NamedTuple):
     history: Losses  # losses of the first canvas and after each update, arrays [step + 1]
     # The settings of the recipe and the hashes of all inputs, by name; see `provenance.of_identity`.
     facts: Mapping[str, Any]
-    scales: Sequence[Mapping[str, Any]]  # for each scale, the sizes and the number of updates
+    # For each scale, the sizes of the pictures and the number of updates. In a bucket, the canvas in
+    # `arrays` is larger: `facts["bucket"]` has the sizes there.
+    scales: Sequence[Mapping[str, Any]]
     device: Mapping[str, str]  # "platform" and "kind" of the device of the run
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds
 

@@ -226,10 +226,8 @@ class BatchCanvas:
         Each style lies at the top left of a larger array, so that one compiled program serves styles of
         several sizes. The plan has the size of these arrays.
         """
-        shapes, (array,) = (
-            member.prepared.scales[scale].style_shapes,
-            self.plan.scales[scale].style_shapes,
-        )
+        shapes = member.prepared.scales[scale].style_shapes
+        array = self.plan.scales[scale].style_shapes[0]  # all styles have arrays of this size
         found = []
         for style, shape in zip(member.prepared.styles, shapes, strict=True):
             picture, real = self._at_scale(style, shape, array)

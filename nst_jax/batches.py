@@ -406,8 +406,13 @@ def paint_batch(
             chunk = members[first : first + plan.chunk]
             canvas = BatchCanvas(weights, plan, chunk, init, watch, programs)
             report = None if progress is None else partial(_report, progress, watch, done, total)
+            shapes = {member.prepared.scales[-1].shape for member in chunk}
             with capacity.explaining_out_of_memory(
-                plan.footprint, plan.recipe.network.tile, plan.available
+                plan.footprint,
+                plan.recipe.network.tile,
+                plan.available,
+                shape=shapes.pop() if len(shapes) == 1 else None,
+                in_bucket=plan.in_bucket,
             ):
                 found = _painted_chunk(canvas, intervals, report, begin)
             done += plan.updates + 1
