@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image as PilImage
 
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
@@ -24,6 +23,7 @@ from nst_jax.app.progress import Display
 from nst_jax.app.writing import write_picture
 from nst_jax.controls.given import Given
 from nst_jax.feed_forward import given_styles, instant_controls, instant_painter
+from nst_jax.images.eight_bit import bilinear_8bit
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
@@ -256,7 +256,7 @@ def _resized_alpha(alpha: Any, image: HostImage) -> Any:
     """Return an alpha channel [h, w] at the size of an image; None stays None."""
     if alpha is None:
         return None
-    return images.resize_8bit(alpha, image.shape[:2], PilImage.Resampling.BILINEAR)
+    return bilinear_8bit(alpha, image.shape[:2])
 
 
 def _painted(
