@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, optimize, recipes
+from nst_jax._real_size import stacked
 from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchPrograms, BatchWeights
 from nst_jax.batch_members import (
@@ -312,19 +311,19 @@ def stylize_many(
     else:
         plans = [(checked_plan(plan, members), members)]
     painted = paint_batch(params, plans, init=init, intervals=intervals, progress=progress)
-    if painted.broken:
-        warnings.warn(PicturesDiverged(painted.broken), stacklevel=2)
-    if painted.stalled:
-        warnings.warn(PicturesStalled(painted.stalled), stacklevel=2)
-    if painted.resting:
-        warnings.warn(PicturesAtRest(painted.resting, remedy_at_rest(recipe)), stacklevel=2)
+    _warn_of_failures(painted, recipe)
     images = [painted.images[index] for index in range(len(members))]
-    if len({image.shape for image in images}) > 1:
-        return images
-    if any(plan.in_bucket for plan, _ in plans):
-        # NumPy stacks them, since JAX would compile a program for their shape.
-        return jax.device_put(np.stack(images))
-    return jnp.stack(images)
+    return stacked(images, on_host=any(plan.in_bucket for plan, _ in plans))
+
+
+def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
+    """Warn the caller of `stylize_many` of pictures that broke off, did not begin or came to rest."""
+    if painted.broken:
+        warnings.warn(PicturesDiverged(painted.broken), stacklevel=3)
+    if painted.stalled:
+        warnings.warn(PicturesStalled(painted.stalled), stacklevel=3)
+    if painted.resting:
+        warnings.warn(PicturesAtRest(painted.resting, remedy_at_rest(recipe)), stacklevel=3)
 
 
 def _resizes_on_host(

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import _checks
+from nst_jax._real_size import stacked
 from nst_jax._types import Image, Params
 from nst_jax.controls.given import BatchControls, Protect, checked_controls
 from nst_jax.feed_forward.given_styles import (
@@ -263,10 +263,7 @@ def instant_many(
     painted = [
         jnp.asarray(one.finish(picture)) for one, picture in zip(requests, pictures, strict=True)
     ]
-    if len({one.shape for one in painted}) > 1:
-        return painted
-    # In a bucket, NumPy stacks them, since JAX would compile a program for their shape.
-    return jnp.stack(painted) if side is None else jax.device_put(np.stack(painted))
+    return stacked(painted, on_host=side is not None)
 
 
 def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | None:

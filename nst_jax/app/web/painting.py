@@ -201,9 +201,8 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                # `watch` raises KeyboardInterrupt if `stopped` returns True. Since then, the visitor
-                # may have withdrawn the request to pause or stop. If so, the queue of runs gives this
-                # run another turn.
+                # `watch` raises KeyboardInterrupt if `stopped` returns True. If the visitor has
+                # withdrawn the request since then, the queue of runs gives this run another turn.
                 pass
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())
