@@ -337,14 +337,13 @@ def test_by_cost_small_pictures_of_several_shapes_lie_in_one_square(compilations
 def test_by_cost_no_square_is_larger_than_memory(monkeypatch):
     shapes = [("", (44, 30)), ("", (30, 44)), ("", (44, 44))]
     assert instant_painter.square_by_cost(shapes) == 48
-    monkeypatch.setattr(instant_painter.strip_memory, "strip_for", lambda *_, **__: 16)
-    assert instant_painter.square_by_cost(shapes) is None
-    # The network of the 26 styles takes more memory than the other one.
-    larger = instant_painter._embedded_styles26()
-    monkeypatch.setattr(
-        instant_painter.strip_memory, "strip_for", lambda params, *_, **__: 16 * (params is larger)
-    )
-    assert instant_painter.square_by_cost(shapes) is None
+    for larger in (instant_painter.arbitrary.LAYERS, instant_painter.styles26.LAYERS):
+        monkeypatch.setattr(
+            instant_painter.strip_memory,
+            "strip_for_layers",
+            lambda layers, *_, larger=larger, **__: 16 * (layers is larger),
+        )
+        assert instant_painter.square_by_cost(shapes) is None
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,11 @@ class Plan:
 
     @property
     def real_scales(self) -> tuple[Scale, ...]:
-        """The scales with the sizes of the picture, and not of the arrays in which it may lie."""
+        """The scales with the sizes of the picture.
+
+        They differ from `scales` only in a bucket: there the picture fills a part of larger arrays, and
+        `scales` has the sizes of these arrays.
+        """
         return self.scales if self.real is None else self.real
 
     @property
