@@ -581,3 +581,41 @@ def test_a_manifests_masks_are_no_destinations(capsys, call):
     batch = caller(capsys, "batch", "jobs.csv", "--recipe", "tiny", "-o", "out")
     code, _, told = batch("--outputs-anywhere")
     assert code == 2 and "left.png" in told and told.count("\n") == 1
+
+
+# --- Coarse to fine -------------------------------------------------------------------------------
+
+
+def test_realism_and_transparent_parts_hold_at_every_scale(params, photo):
+    """Pixels deep in a transparent part get no gradient of style; realism mixes every snapshot."""
+    recipe = SCALED.replace(
+        optimizer=optimizers.Adam(learning_rate=0.02),
+        content_weight=0.0, tv_weight=0.0, region_growth=0,
+    )  # fmt: skip
+    shots = {
+        realism: [
+            np.asarray(shot.image)
+            for shot in nst.paint(
+                params,
+                photo,
+                BLUE,
+                recipe=recipe,
+                init=photo,
+                opacity=left(),
+                realism=realism,
+                every=1,
+            )
+        ]
+        for realism in (0.0, 0.5, 1.0)
+    }
+    sizes_seen = {image.shape for image in shots[0.0]}
+    assert len(sizes_seen) == 2
+    for shape in sizes_seen:
+        same = [image for image in shots[0.0] if image.shape == shape]
+        deep, seen = np.s_[:, 3 * shape[1] // 4 :], np.s_[:, : shape[1] // 2]
+        for image in same[1:]:
+            assert_array_equal(image[deep], same[0][deep])
+        assert np.abs(same[-1][seen] - same[0][seen]).max() > 0.01
+    for none, half, whole in zip(*shots.values(), strict=True):
+        assert_allclose(half, (none + whole) / 2, atol=1e-5)
+        assert np.abs(whole - none).max() > 1e-3  # after one small update, too
