@@ -1,6 +1,6 @@
 """Benchmarks: one question per module (a case), timed by `harness`, saved as JSON, shown by `report`.
 
-    python -m benchmarks all                      # or some of: step compile batch loop ways wall
+    python -m benchmarks all                      # or some of: start step compile batch loop ways wall
                                                   # memory tiles beyond peers time_to_loss engine
     python -m benchmarks all --quick              # takes minutes; only shows that all cases work
     python -m benchmarks report --plots FOLDER    # tables, and figures by matplotlib (extra `bench`)

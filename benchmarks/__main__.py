@@ -19,11 +19,11 @@ from benchmarks.report import report
 CASES = (
     *("step", "compile", "batch", "loop", "ways", "wall", "memory", "tiles", "beyond", "peers"),
     *("time_to_loss", "engine", "quality", "strength", "instant", "head_start", "export", "gpu"),
-    "buckets",
+    *("buckets", "start"),
 )
 RESULTS = Path(__file__).parent / "results"
 
-# By default jax reserves most of an accelerator's memory, of which torch and child processes need some.
+# By default JAX reserves most of an accelerator's memory, of which torch and child processes need some.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 

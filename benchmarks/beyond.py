@@ -16,7 +16,8 @@ from benchmarks.tiles import loop_of
 QUESTION = "Seconds per pixel of a canvas in tiles, against a whole canvas as large as a tile"
 FULL = Plan(sizes=(2048,), repeats=1, steps=1)
 GPU = Plan(sizes=(2048, 4096), repeats=3, steps=3)
-QUICK = Plan(sizes=(208,), repeats=1, steps=1)  # no smaller tiles cut a canvas of twice their side
+# A canvas of twice the side of smaller tiles would not be cut.
+QUICK = Plan(sizes=(208,), repeats=1, steps=1)
 
 
 def measure(plan: Plan) -> Findings:

@@ -44,9 +44,10 @@ FEWEST = 4  # photographs of a folder, if a plan names no number
 def measure(plan: Plan) -> Findings:
     """Time steps at every size, and the command `batch` on a folder at the first one.
 
-    In a step the array has the size of the picture, which is a value at runtime all the same: so the
-    difference is that of the masks, without any pixels that are added. The folder is painted by a new
-    process every time, first with an empty cache of programs, then with a full one.
+    In the timed steps, the bucket's array is just as large as the picture, but the picture's size is
+    still a value at runtime. So the difference is the cost of the masks alone, without any padding. The
+    folder is painted by a new process every time, first with an empty cache of programs, then with a
+    full one.
     """
     params = nst.load_params()
     rows = [
@@ -85,7 +86,7 @@ def _step(params: nst.Params, recipe: Any, size: int, plan: Plan) -> Json:
     seconds, _ = harness.alternate(
         {name: partial(loop.advance, STEPS) for name, loop in loops.items()}, plan.repeats
     )
-    # Rounding errors grow from update to update, so it is the first losses that show equal work.
+    # The first losses are compared, since rounding errors grow from update to update.
     harness.check_equal({name: loop.first for name, loop in loops.items()}, "exact")
     return {
         "what": "step",

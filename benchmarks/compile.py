@@ -53,7 +53,7 @@ def _row(name: str, problem: Problem, size: int, plan: Plan) -> dict[str, Any]:
 
 
 def _cold(problem: Problem) -> Loop:
-    jax.clear_caches()  # otherwise jax would reuse parts of earlier traces
+    jax.clear_caches()  # otherwise JAX would reuse parts of earlier traces
     return Loop(problem)
 
 

@@ -21,7 +21,7 @@ QUESTION = (
 FULL = Plan(sizes=(128,), repeats=5)
 QUICK = Plan(sizes=(48,), repeats=1)
 
-MIXED = {3: 0.4, 19: 0.6}  # shares of the 26 styles by number; which ones does not matter much
+MIXED = {3: 0.4, 19: 0.6}  # number of a style -> its share in the mixture; the choice is arbitrary
 TAPS = ("relu1_1", "relu4_2")  # the shallowest and the deepest that the recipe `default` reads
 
 Arrays = Mapping[str, np.ndarray]

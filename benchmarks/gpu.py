@@ -1,4 +1,4 @@
-"""One card in eight minutes: steps at every precision, PyTorch's, batches, a huge canvas, the shell."""
+"""One GPU in eight minutes: steps at each precision, PyTorch's, batches, a huge canvas, commands."""
 
 import tempfile
 import time
@@ -48,7 +48,7 @@ def measure(plan: Plan) -> Findings:
         try:
             rows.append({"what": name, **task()})
             click.echo(f"  {' | '.join(next(gpu_cells(rows[-1])))}", err=True)
-        except Exception as error:  # one failure must not lose the others
+        except Exception as error:  # one failure must not end the other measurements
             line = (str(error).strip().splitlines() or [""])[0]
             notes.append(f"{name} was not measured: {type(error).__name__}: {line[:120]}")
         jax.clear_caches()

@@ -24,7 +24,8 @@ import nst_jax as nst
 SCHEMA = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-FOLDERS = ("pictures", "keep", "add_to")  # fields of a plan that name places on this machine
+# Fields of a plan that are not recorded, since they name places on this machine.
+FOLDERS = ("pictures", "keep", "add_to")
 CLOSE = 1e-4  # largest relative difference of losses that `check_equal` accepts
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ def alternate(
     """Time contestants in turn, so that a change in the machine's speed affects all of them.
 
     Args:
-      contestants: names to functions. Results of jax are waited for; functions of other libraries have
+      contestants: names to functions. Results of JAX are waited for; functions of other libraries have
         to wait for their device themselves.
       repeats: number of timed rounds.
       warmups: number of rounds before the timed ones.

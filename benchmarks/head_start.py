@@ -77,7 +77,7 @@ def _row(params: nst.Params, pair: Pair, size: int, recipes: dict[str, Any]) -> 
 
 
 def _totals(run: EngineRun) -> np.ndarray:
-    """Return the total losses of all canvases of a run, [updates + 1]."""
+    """Return the total losses of a run's first canvas and after each update, [updates + 1]."""
     return np.concatenate([np.asarray(shot.history.total) for shot in run.seen])
 
 
@@ -85,7 +85,7 @@ def updates_to(totals: np.ndarray, level: float, first: int) -> int | None:
     """Return the number of updates after which a loss first reaches a level; None if it never does.
 
     Args:
-      totals: the losses of all canvases of a run.
+      totals: the losses of a run's first canvas and after each update.
       level: the loss to reach.
       first: number of updates after which the canvas has its full size.
     """

@@ -16,11 +16,11 @@ from benchmarks.problems import FLOAT32, pictures
 QUESTION = (
     "Seconds of a picture by `instant`, beside `default` and `tf` in the same process, all warm"
 )
-# `steps`: updates of `tf` that are timed, for the time of all its updates would be hours at 1024 px.
+# `steps`: updates of `tf` that are timed, since all its updates would take hours at 1024 px.
 FULL = Plan(sizes=(256, 512, 1024), repeats=5, steps=20)
 QUICK = Plan(sizes=(48,), repeats=1, steps=2)
 
-NAMED = "mosaic"  # which of the 26 styles does not matter to the time
+NAMED = "mosaic"  # one of the 26 styles; all of them take the same time
 OBJECTIVE = nst.recipes.DEFAULT.replace(precision=FLOAT32)
 TF = nst.recipes.TF.replace(precision=FLOAT32)
 
@@ -81,7 +81,7 @@ def _fewest(recipe: nst.recipes.Recipe, size: int) -> int:
 
 
 def _tf(params: nst.Params, content: Any, style: Any, steps: int) -> dict[str, Any]:
-    """Time the start and some updates of `tf`, and reckon the time of all its updates."""
+    """Time the start and some updates of `tf`, and estimate the time of all its updates."""
     recipe, updates = TF, int(TF.descent.steps)
     options: dict[str, Any] = {"recipe": recipe, "size": "as-is", "steps": steps, "every": steps}
     list(nst.paint(params, content, style, **options))  # compiles

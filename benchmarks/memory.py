@@ -70,7 +70,7 @@ def _run(name: str, size: int, steps: int) -> dict[str, Any]:
     command = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "benchmarks.memory"]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)]),
-        # By default jax reserves most of an accelerator, of which the present process may hold a part.
+        # By default, JAX reserves most of an accelerator's memory; this process may hold part of it.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "JAX_ENABLE_COMPILATION_CACHE": "false",
     }

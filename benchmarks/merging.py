@@ -40,7 +40,7 @@ def check_same_taps(rows: Sequence[Row], taps: Sequence[str]) -> None:
     """Refuse a record that was rated by other raters or at other taps.
 
     Raises:
-      ValueError: with both, and the next move.
+      ValueError: the message names both sets of raters or taps, and says what to do.
     """
     for row in rows:
         if row.get("taps") != list(taps):
@@ -77,7 +77,7 @@ def check_same_anchors(old: Row, new: Row) -> None:
 
 
 def checked_anchors(old: Sequence[Row], new: Sequence[Row]) -> bool:
-    """Compare the anchors of all keys that both have; return whether there was any.
+    """Compare the anchors of rows whose keys are in both lists; return whether there are such rows.
 
     Raises:
       ValueError: if they differ.

@@ -13,7 +13,7 @@ from benchmarks.harness import compiled
 Array = jax.Array
 Program = Callable[..., tuple[nst.State, Any]]
 
-# float32 on every device unless a benchmark says otherwise, so that figures of several devices compare.
+# The precision on every device unless a benchmark states another, so that devices can be compared.
 FLOAT32 = nst.vgg.precision.FLOAT32
 # The objective of TensorFlow's tutorial with torch's Adam, so that PyTorch can take the same steps.
 ADAM = replace(
@@ -101,7 +101,7 @@ def problem(params: nst.Params, recipe: Any, size: int, *, winograd: bool = True
 def tap_weights(terms: Any) -> tuple[dict[str, float], dict[str, float]]:
     """Return two dicts for peers: content tap to weight, and style tap to weight.
 
-    The weights are Python numbers, so that a peer need not read a jax array in every step.
+    The weights are Python numbers, so that a peer need not read a JAX array in every step.
     """
 
     def weights(taps: Any, layer_weights: Any, factor: Any) -> dict[str, float]:

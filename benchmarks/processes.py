@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks import harness
 
-# Program of a small process that runs another one and prints its peak memory. That includes the memory
-# of the parent at the fork, so a benchmark itself, which is large, must not be the parent.
+# Program of a small process that runs another one and prints the other's peak memory. The system counts
+# the memory of the parent process at the fork as part of this peak. So the parent must be small, and
+# cannot be the benchmark itself.
 LAUNCHER = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
@@ -25,7 +26,7 @@ def keeping_programs(cache: str) -> dict[str, str]:
         "JAX_COMPILATION_CACHE_DIR": cache,
         # As the command line sets it for its own cache folder; by default jax keeps fewer programs.
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        # By default jax reserves most of an accelerator, of which the present process holds a part.
+        # By default, JAX reserves most of an accelerator's memory, and this process holds part of it.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
     path = os.pathsep.join([str(harness.ROOT), *filter(None, sys.path)])

@@ -215,6 +215,11 @@ def _export(row: Json) -> Iterator[tuple[str, ...]]:
             )
 
 
+def _start(row: Json) -> Iterator[tuple[str, ...]]:
+    starts = (cell(row[start]) for start in ("first_start", "second_start"))
+    yield (row["what"].removeprefix("command: "), str(row["asked"]), _size(row), *starts)
+
+
 def _memory(row: Json) -> Iterator[tuple[str, ...]]:
     ratio = row["estimate_over_peak"]
     yield (
@@ -398,6 +403,10 @@ TABLES: dict[str, Table] = {
     "export": (
         ("model", "format", "encoding", "MB", "largest error", "mean error", "picture", "s"),
         _export,
+    ),
+    "start": (
+        ("what", "--size", "picture", "first start, s", "second start, s"),
+        _start,
     ),
     "time_to_loss": (
         ("pair", "canvas", "engine", "updates", "s", "lowest / floor", "s to 2 floors", "to 1.5",

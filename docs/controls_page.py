@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 import nst_jax as nst
@@ -29,6 +30,21 @@ MASKS = {
     "face.png": ((20, -60, 420, 330),),
     "eyes.png": ((128, 68, 226, 162), (290, 90, 350, 160)),
 }
+# The same photo cut out along a mask, so that the rest is transparent.
+CUT_OUT, CUT_ALONG = "cut_out.png", "face.png"
+# Colour-coded maps: for each, the sample over which it is drawn, and its parts as (colour, corners of a
+# polygon in shares of width and height). The first colour fills the map.
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+MAPS: Mapping[str, tuple[str, tuple[tuple[tuple[int, int, int], tuple[float, ...]], ...]]] = {
+    "photo_map.png": (
+        "chelsea",
+        ((BLUE, (0, 0, 1, 0, 1, 1, 0, 1)), (RED, (0, 0, 0.9, 0, 0.7, 1, 0, 1))),
+    ),
+    "painting_map.png": (
+        "starry_night",
+        ((BLUE, (0, 0, 1, 0, 1, 1, 0, 1)), (RED, (0, 0.65, 1, 0.55, 1, 1, 0, 1))),
+    ),
+}
 
 # The pictures by name, and the options with which they are painted.
 OPTIONS: Mapping[str, str] = {
@@ -45,6 +61,8 @@ OPTIONS: Mapping[str, str] = {
     "large-strokes": "--style-scale 2",
     "taps": "--style-layer relu1_1=pebbles.jpg --style-layer relu2_1=pebbles.jpg",
     "region": "--region face.png:pebbles.jpg",
+    "several": "--region face.png:pebbles.jpg --region eyes.png:photo.jpg:2",
+    "maps": "--regions photo_map.png painting_map.png",
     "protect": "--protect eyes.png",
 }
 COMMON = "--size 256 --quality draft"
@@ -58,10 +76,16 @@ OTHERS: Mapping[str, str] = {
     "--style-layer relu2_1=500 --colors content --set pictures.color_map=pca "
     "--set descent.optimizer=LBFGS --set descent.optimizer.history=20 --set descent.coordinates=raw",
     "two-stages": f"stylize photo.jpg mixed.jpg {COMMON}",
+    "transparent": "stylize cut_out.png painting.jpg --size 128 --quality draft",
 }
-# A strip of pictures of a pair of the case `strength` of the benchmarks, side by side. Their style
-# weights are the recipe's own times 10 to the power of each of these.
-STRIP, EXPONENTS = "strengths", (-2.5, -1.5, -1.0, -0.5, 0.0, 1.0)
+# A strip of pictures of a pair of the case `strength` of the benchmarks, side by side, at these
+# strengths. The steps between them are equal.
+STRIP, STRENGTHS = "strengths", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def file_of(name: str) -> str:
+    """Return the name of a picture's file: PNG for the one with transparent parts, which JPEG lacks."""
+    return f"{name}.png" if name == "transparent" else f"{name}.jpg"
 
 
 def command(name: str) -> str:
@@ -69,7 +93,7 @@ def command(name: str) -> str:
     words = OTHERS.get(name) or " ".join(
         filter(None, ["stylize", *FILES, COMMON, OPTIONS.get(name, "")])
     )
-    return f"nst-jax {words} -o {name}.jpg"
+    return f"nst-jax {words} -o {file_of(name)}"
 
 
 def mask(name: str) -> Image.Image:
@@ -79,6 +103,26 @@ def mask(name: str) -> Image.Image:
     for box in MASKS[name]:
         ImageDraw.Draw(found).ellipse(box, fill=255)
     return found.filter(ImageFilter.GaussianBlur(6))
+
+
+def cut_out() -> Image.Image:
+    """Return the photo with transparent pixels outside a mask."""
+    with Image.open(nst.images.SAMPLES["chelsea"]) as photo:
+        found = photo.convert("RGB")
+    found.putalpha(mask(CUT_ALONG))
+    return found
+
+
+def coded_map(name: str) -> Image.Image:
+    """Return a colour-coded map of the size of its sample."""
+    sample, parts = MAPS[name]
+    with Image.open(nst.images.SAMPLES[sample]) as picture:
+        size = picture.size
+    found = Image.new("RGB", size)
+    for colour, shares in parts:
+        corners = [share * size[index % 2] for index, share in enumerate(shares)]
+        ImageDraw.Draw(found).polygon(corners, fill=colour)
+    return found
 
 
 def paint(*names: str) -> None:
@@ -91,6 +135,9 @@ def paint(*names: str) -> None:
         folder = Path(name_of_folder)
         for file in MASKS:
             mask(file).save(folder / file)
+        for file in MAPS:
+            coded_map(file).save(folder / file)
+        cut_out().save(folder / CUT_OUT)
         for file, sample in (FILES | OTHER_FILES).items():
             (folder / file).write_bytes(nst.images.SAMPLES[sample].read_bytes())
         if (FOLDER / "mixed.jpg").exists():
@@ -101,19 +148,20 @@ def paint(*names: str) -> None:
                 _paint_strip(folder)
             else:
                 _run(command(name), folder)
-            shutil.copy(folder / f"{name}.jpg", FOLDER)
+            shutil.copy(folder / file_of(name), FOLDER)
 
 
 def _paint_strip(folder: Path) -> None:
     pair, recipe = strength.PAIRS[0], nst.recipes.DEFAULT.replace(steps=30)
     content, style = map(strength.picture, pair)
-    pictures = strength.painted(nst.load_params(), recipe, content, style, 128, EXPONENTS)
+    exponents = np.log10(nst.recipes.strength.factor_of(np.array(STRENGTHS)))
+    pictures = strength.painted(nst.load_params(), recipe, content, style, 128, list(exponents))
     save_strip(pictures, folder)
 
 
 def save_strip(pictures: Sequence[Any], folder: Path) -> None:
     """Write the pictures of the strip side by side, with their strengths below."""
-    labels = [f"{nst.recipes.strength.strength_of(10.0**one):.2f}" for one in EXPONENTS]
+    labels = [f"{one:g}" for one in STRENGTHS]
     strip = nst.images.sheets.side_by_side(list(pictures), labels)
     nst.images.save(folder / f"{STRIP}.jpg", strip)
 

@@ -5,8 +5,10 @@ real size; it is given to the program as a value at runtime. Everything in the a
 is padding: it is set to zero, and never read as a pixel.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -72,6 +74,16 @@ def as_counts(size: RealSize, dtype: Any) -> tuple[Array, Array]:
     """
     wide = jnp.promote_types(dtype, jnp.float32)
     return size[0].astype(wide), size[1].astype(wide)
+
+
+def stacked(images: Sequence[Any], *, on_host: bool) -> Any:
+    """Return images [h, w, c] as one array [n, h, w, c], or as the same list if their shapes differ.
+
+    With `on_host`, NumPy makes the array, since JAX would compile a program for the images' shape.
+    """
+    if len({image.shape for image in images}) > 1:
+        return images
+    return jax.device_put(np.stack(images)) if on_host else jnp.stack(images)
 
 
 def padded(picture: Any, shape: Shape) -> np.ndarray:

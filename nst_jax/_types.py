@@ -184,7 +184,8 @@ class Snapshot(NamedTuple):
     # Scalar losses of the canvas itself, even if `image` is an average. If `broke_at` is not -1, they
     # are those of a rejected canvas, and not finite.
     losses: Losses
-    history: Losses  # losses of the n canvases since the previous snapshot: arrays [n]
+    # The losses of each of the n evaluations since the previous snapshot: arrays [n].
+    history: Losses
     scale: int  # index of the scale; 0 is the coarsest
     # Number of the update, counted over all scales, whose losses were not finite; -1 if there is none.
     broke_at: int
@@ -199,7 +200,9 @@ class Checkpoint(NamedTuple):
     history: Losses  # losses of the first canvas and after each update, arrays [step + 1]
     # The settings of the recipe and the hashes of all inputs, by name; see `provenance.of_identity`.
     facts: Mapping[str, Any]
-    scales: Sequence[Mapping[str, Any]]  # for each scale, the sizes and the number of updates
+    # For each scale, the sizes of the pictures and the number of updates. In a bucket, the canvas in
+    # `arrays` is larger: `facts["bucket"]` has the sizes there.
+    scales: Sequence[Mapping[str, Any]]
     device: Mapping[str, str]  # "platform" and "kind" of the device of the run
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds
 

@@ -27,6 +27,7 @@ from nst_jax.losses import MatchingLoss
 from nst_jax.measuring import Measuring, MeasuringPrograms, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.starts_on_host import image_on_host
 from nst_jax.scaling import sharding, tiles
 from nst_jax.scaling.bands import Bands, distribute, with_padding
 from nst_jax.scaling.plan import Plan
@@ -225,10 +226,8 @@ class BatchCanvas:
         Each style lies at the top left of a larger array, so that one compiled program serves styles of
         several sizes. The plan has the size of these arrays.
         """
-        shapes, (array,) = (
-            member.prepared.scales[scale].style_shapes,
-            self.plan.scales[scale].style_shapes,
-        )
+        shapes = member.prepared.scales[scale].style_shapes
+        array = self.plan.scales[scale].style_shapes[0]  # all styles have arrays of this size
         found = []
         for style, shape in zip(member.prepared.styles, shapes, strict=True):
             picture, real = self._at_scale(style, shape, array)
@@ -481,21 +480,25 @@ class BatchCanvas:
         images: list[Any] = []
         canvases: list[np.ndarray] = []
         recipe = self.plan.recipe
+        array = self.plan.scales[0].shape if self.plan.in_bucket else None
+        at_scale: Any = prepare.at_scale if array is None else on_host.at_scale_on_host
         for place, member in enumerate(self._members):
             scale = member.prepared.scales[0]
-            at_scale: Any = on_host.at_scale_on_host if self.plan.in_bucket else prepare.at_scale
             content = at_scale(member.prepared.content, scale.shape)
             style = at_scale(member.prepared.styles[0], scale.style_shapes[0])
-            if self.plan.in_bucket:  # `jnp.asarray` would compile a copying program for each shape
-                content, style = jax.device_put((content, style))
             shares = _shares(self._recipe, place)
-            init = instant_painter.resolved_start(member.prepared, recipe, self._init, shares)
-            images.append(prepare.starting_image(content, style, recipe, init, member.key))
+            init = instant_painter.resolved_start(
+                member.prepared, recipe, self._init, shares, array=array
+            )
+            if array is None:
+                images.append(prepare.starting_image(content, style, recipe, init, member.key))
+            else:
+                start = recipe.pictures.start if init is None else init
+                images.append(image_on_host(start, content, style, member.key, array))
             canvas = prepare.exact_canvas(content, recipe, self._init)
             if canvas is not None:
                 canvases.append(canvas)
-        if self.plan.in_bucket:
-            array = self.plan.scales[0].shape
+        if array is not None:
             images = [padded(image, array) for image in images]
             canvases = [padded(canvas, array) for canvas in canvases]
             return jnp.asarray(np.stack(images)), np.stack(canvases) if canvases else None

@@ -15,6 +15,7 @@ from nst_jax.controls.given import BatchControls, Given
 from nst_jax.controls.regions import controls_of
 from nst_jax.painting import warn_of_enlarged
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.vgg.taps import SMALLEST
 
 
 class Member(NamedTuple):
@@ -42,6 +43,7 @@ def members_of(
     given: BatchControls | None = None,
     style_scale: Sequence[tuple[float, ...]] | None = None,
     on_host: bool = False,
+    side: int = SMALLEST,
     style_originals: Sequence[Sequence[Shape]] | None = None,
 ) -> list[Member]:
     """Check the arguments of a batch, resize its pictures, and return a `Member` per picture to paint.
@@ -57,6 +59,7 @@ def members_of(
       style_scale: for each picture the positive factors of its styles' sizes: one for all its styles,
         or one for each. Of n entries, picture i gets entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
+      side: as in `prepare.prepared_of`.
       style_originals: for each entry of `styles`, (height, width) of each of its pictures, from which
         the size rules compute the sizes. It differs from the sizes of the pictures if they were made at
         their final size already. None means the sizes of the pictures.
@@ -92,7 +95,7 @@ def members_of(
     resized = _resized(
         contents, styles, dict.fromkeys(pairs), controls[0], recipe, resize, originals
     )
-    prepared = _recolored(resized, pairs, controls, recipe, on_host)
+    prepared = _recolored(resized, pairs, controls, recipe, on_host, side)
     # A style that gets the colours of its content becomes a different picture for each content, and so
     # does a style in another size. Each of these pictures needs an index of its own (`Member.style`),
     # since `BatchCanvas` computes the statistics of styles with the same index only once.
@@ -144,6 +147,7 @@ def _recolored(
     given: Sequence[Given | None],
     recipe: Recipe,
     on_host: bool,
+    side: int,
 ) -> list[prepare.Prepared]:
     """Return the prepared arrays of each picture of the batch, recoloured if the recipe says so.
 
@@ -157,6 +161,7 @@ def _recolored(
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
       on_host: whether to compile no program for the sizes of the pictures.
+      side: as in `prepare.prepared_of`.
     """
     known: dict[Pair, prepare.Prepared] = {}
     found = []
@@ -179,6 +184,7 @@ def _recolored(
             region_styles=region_styles,
             controls=controls,
             on_host=on_host,
+            side=side,
         )
         if not parts:
             known[pair] = one

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, optimize, recipes
+from nst_jax._real_size import stacked
 from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchPrograms, BatchWeights
 from nst_jax.batch_members import (
@@ -46,6 +46,7 @@ from nst_jax.recipes.sizes import Size
 from nst_jax.scaling import buckets, capacity, sharding
 from nst_jax.scaling.plan import Plan
 from nst_jax.scaling.sharding import AnyMesh, Devices
+from nst_jax.vgg.taps import SMALLEST
 
 # Type of the argument `progress`: a function of two numbers, how often the losses have been evaluated
 # so far, and how often they will be evaluated in all.
@@ -293,6 +294,7 @@ def stylize_many(
         given=BatchControls(regions, protect, opacity, style_opacity),
         style_scale=each_scale,
         on_host=_resizes_on_host(chosen, contents, recipe) if plan is None else plan.in_bucket,
+        side=_side_of_squares(chosen, plan),
     )
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
@@ -309,14 +311,19 @@ def stylize_many(
     else:
         plans = [(checked_plan(plan, members), members)]
     painted = paint_batch(params, plans, init=init, intervals=intervals, progress=progress)
-    if painted.broken:
-        warnings.warn(PicturesDiverged(painted.broken), stacklevel=2)
-    if painted.stalled:
-        warnings.warn(PicturesStalled(painted.stalled), stacklevel=2)
-    if painted.resting:
-        warnings.warn(PicturesAtRest(painted.resting, remedy_at_rest(recipe)), stacklevel=2)
+    _warn_of_failures(painted, recipe)
     images = [painted.images[index] for index in range(len(members))]
-    return jnp.stack(images) if len({image.shape for image in images}) == 1 else images
+    return stacked(images, on_host=any(plan.in_bucket for plan, _ in plans))
+
+
+def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
+    """Warn the caller of `stylize_many` of pictures that broke off, did not begin or came to rest."""
+    if painted.broken:
+        warnings.warn(PicturesDiverged(painted.broken), stacklevel=3)
+    if painted.stalled:
+        warnings.warn(PicturesStalled(painted.stalled), stacklevel=3)
+    if painted.resting:
+        warnings.warn(PicturesAtRest(painted.resting, remedy_at_rest(recipe)), stacklevel=3)
 
 
 def _resizes_on_host(
@@ -331,6 +338,13 @@ def _resizes_on_host(
         return bucket is not None
     sizes = {image.shape for image in contents}
     return len(sizes) > 1 and buckets.can_lie_in_bucket(recipe, ())
+
+
+def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
+    """Return the argument `side` of `prepare.prepared_of`, given `bucket` or `plan`."""
+    if plan is not None:
+        return max(plan.scales[-1].shape)
+    return bucket if isinstance(bucket, int) else SMALLEST
 
 
 def _check_only_in_plan(**given: Any) -> None:
@@ -391,8 +405,13 @@ def paint_batch(
             chunk = members[first : first + plan.chunk]
             canvas = BatchCanvas(weights, plan, chunk, init, watch, programs)
             report = None if progress is None else partial(_report, progress, watch, done, total)
+            shapes = {member.prepared.scales[-1].shape for member in chunk}
             with capacity.explaining_out_of_memory(
-                plan.footprint, plan.recipe.network.tile, plan.available
+                plan.footprint,
+                plan.recipe.network.tile,
+                plan.available,
+                shape=shapes.pop() if len(shapes) == 1 else None,
+                in_bucket=plan.in_bucket,
             ):
                 found = _painted_chunk(canvas, intervals, report, begin)
             done += plan.updates + 1

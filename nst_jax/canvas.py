@@ -24,6 +24,7 @@ from nst_jax.images import on_host, resizing
 from nst_jax.measuring import Measuring, Watch
 from nst_jax.optimize import Handover
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.starts_on_host import image_on_host
 from nst_jax.scaling import capacity, sharding, tiles
 from nst_jax.scaling.bands import distribute
 from nst_jax.scaling.operations import matching_operations
@@ -57,7 +58,8 @@ class Programs(NamedTuple):
 PROGRAMS = Programs(
     measuring=measuring.PROGRAMS,
     init=Jitted(optimize.init),
-    # Only the state is donated, since the loop made it; all other arguments belong to the caller.
+    # Only the state is donated: it is made in this module, whereas the caller may still need the other
+    # arguments, such as the weights.
     run=Jitted(optimize.run, donate_argnames="state"),
     enlarge=Jitted(optimize.enlarged, static_argnums=(1, 2, 3)),
     take_over=Jitted(optimize.take_over, donate_argnames="state"),
@@ -242,20 +244,21 @@ class SingleCanvas:
         Some style losses compare each position of the canvas with a position of the style, its match;
         `start` finds these matches. The arguments are those of `start`.
         """
+        image: Any
         exact, bands, recipe = None, self.plan.bands(scale), self.plan.recipe
         shape, enlarge = self._scales[scale].shape, recipe.descent.enlarge
         if before is None:
             content, style = measured.content, measured.styles[0]
-            if self.plan.in_bucket:  # `jnp.asarray` would compile a copying program for each shape
-                content, style = jax.device_put((content, style))
-            init = instant_painter.resolved_start(self._prepared, recipe, self._init)
-            image = prepare.starting_image(content, style, recipe, init, self._key)
             exact = prepare.exact_canvas(content, recipe, self._init)
-            if self.plan.in_bucket:
-                array = self.plan.scales[scale].shape
+            array = self.plan.scales[scale].shape if self.plan.in_bucket else None
+            init = instant_painter.resolved_start(self._prepared, recipe, self._init, array=array)
+            if array is not None:
+                start = recipe.pictures.start if init is None else init
+                image = image_on_host(start, content, style, self._key, array)
                 image = jnp.asarray(padded(image, array))
                 exact = None if exact is None else padded(exact, array)
             else:
+                image = prepare.starting_image(content, style, recipe, init, self._key)
                 image = self._programs.enlarge(image, shape, enlarge, False)
         elif self.plan.in_bucket:
             height, width = self._scales[scale - 1].shape
@@ -368,7 +371,8 @@ class SingleCanvas:
         Args:
           position: how far the run has come: the scale, the number of updates and the state of the
             loop.
-          pieces: the losses of all canvases since the previous snapshot, as consecutive parts.
+          pieces: the losses at each evaluation since the previous snapshot, as arrays, each of which
+            continues the one before it.
         """
         state, plan = position.state, self.plan
         assert state is not None
@@ -429,5 +433,5 @@ def _traced(shape: Shape) -> RealSize:
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate the losses of consecutive canvases, which come in several `pieces`."""
+    """Concatenate arrays of losses, each of which continues the one before it."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

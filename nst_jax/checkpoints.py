@@ -3,7 +3,8 @@
 A checkpoint is an HDF5 file with the attributes `format` ("nst-jax checkpoint"), `version` (1) and
 `checksum`. Its dataset `told` (a historical name) has the fields of the `Checkpoint` except `arrays`
 and `history`, as JSON in UTF-8. The datasets `state/...` are the leaves of the run's `State` by name,
-such as `state/opt_state/memory/moves`, and `history/...` are the losses of every canvas so far.
+such as `state/opt_state/memory/moves`. The datasets `history/...` are the losses of the first canvas
+and after each update so far.
 
 The checksum is a CRC-32 over the name, dtype, shape and bytes of every dataset, in the order of their
 names. Unlike unpickling, reading a checkpoint executes nothing that is in the file.
@@ -228,11 +229,22 @@ class BucketOfRun(NamedTuple):
 
 def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
     """Return the buckets of the checkpoint's run; None if its canvases fill their arrays."""
-    sizes = str(checkpoint.facts.get("bucket", "")).removesuffix(" px").split(", ")
-    sides = [size.partition("x")[0] for size in sizes]  # from text such as "32x32, 64x64 px"
-    if not all(side.isdecimal() for side in sides):
+    sizes = _sizes_in_bucket(checkpoint.facts)
+    if sizes is None:
         return None
-    return BucketOfRun(int(sides[-1]), len(sides) > 1 == len(set(sides)))
+    return BucketOfRun(sizes[-1][0], len(sizes) > 1 and all(size == sizes[-1] for size in sizes))
+
+
+def _sizes_in_bucket(facts: Mapping[str, Any]) -> list[list[int]] | None:
+    """Return [width, height] of the arrays at each scale in which the canvas of a run lies.
+
+    The result is None if its canvases fill their arrays, or if the facts do not tell sizes.
+    """
+    sizes = str(facts.get("bucket", "")).removesuffix(" px").split(", ")
+    found = [size.split("x") for size in sizes]  # from text such as "32x32, 64x64 px"
+    if not all(len(pair) == 2 and all(side.isdecimal() for side in pair) for pair in found):
+        return None
+    return [[int(side) for side in pair] for pair in found]
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -395,7 +407,10 @@ def _is_scale(plan: Any) -> bool:
 
 def _array_problems(fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
     """Yield a description of each fault in the names, shapes, types and values of the arrays."""
-    width, height = fields["scales"][fields["scale"]]["size"]
+    sizes = _sizes_in_bucket(fields["facts"]) or [plan["size"] for plan in fields["scales"]]
+    if len(sizes) != len(fields["scales"]):
+        yield f"the bucket has {len(sizes)} scales, expected {len(fields['scales'])}"
+    width, height = sizes[fields["scale"]]
     canvas = arrays.get("state/canvas", np.zeros(0))
     if canvas.shape != (height, width, 3) or canvas.dtype.kind != "f":
         yield (

@@ -17,7 +17,7 @@ from nst_jax.recipes.recipe import Recipe
 # The types of three values that methods of a `Canvas` return. The loop `descend` passes them to other
 # methods of the same `Canvas`, and does not read what is in them.
 LoopState: TypeAlias = Any  # a `State`, the `State` of a batch, or the `DreamState` of a dream
-Values: TypeAlias = Any  # losses of consecutive canvases; in a dream, the values that are maximised
+Values: TypeAlias = Any  # the losses of each step; in a dream, the values that are maximised
 Handover: TypeAlias = Any  # what the next scale begins with: an image, or an `optimize.Handover`
 
 # Type of the argument `ahead` of `descend`: a function that begins to prepare the next scale. Its
@@ -33,7 +33,7 @@ class Position(NamedTuple):
     scale: int = 0  # index of the scale; 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
     state: LoopState | None = None  # the loop's state at this scale; None: no losses computed yet
-    # The losses of all canvases so far, as consecutive parts; empty if losses are not recorded.
+    # The losses so far, one item for each call of `Canvas.run`; empty if losses are not recorded.
     history: tuple[Values, ...] = ()
 
 
@@ -155,12 +155,12 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
     If the loss is 0 from the beginning, there was nothing to change, and the result is False.
 
     Args:
-      totals: the total losses of all canvases of the run, [updates + 1].
+      totals: the total losses of the first canvas and after each update, [updates + 1].
       scales: the scales of the run.
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
-    # A scale may have a single canvas, if its only update is the enlargement to the next scale. Such a
-    # scale has no second loss to compare with, so it is left out.
+    # If the only update of a scale is the enlargement to the next scale, the scale has a single loss.
+    # There is no second loss to compare it with, so the scale is left out.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 
@@ -196,11 +196,11 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
     short to change a pixel.
 
     Args:
-      totals: the total losses of all canvases of the run, [updates + 1].
+      totals: the total losses of the first canvas and after each update, [updates + 1].
       scales: the scales of the run.
     """
     ends = list(itertools.accumulate(scale.steps for scale in scales))[:-1]
-    # As in `has_stalled`, a scale with a single canvas is left out.
+    # As in `has_stalled`, a scale with a single loss is left out.
     parts = [part for part in np.split(totals, ends) if len(part) > 1]
     for part in parts:
         resting = _equal_at_the_end(part)

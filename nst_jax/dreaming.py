@@ -57,7 +57,8 @@ class DreamShot(NamedTuple):
     # `broke_at` is not -1, they are those of step `broke_at` instead, which are not finite; the canvas
     # of that step was rejected.
     excitement: Excitement
-    history: Excitement  # the same values for the n canvases since the previous shot: arrays [n]
+    # The same values for each of the n steps since the previous shot: arrays [n].
+    history: Excitement
     octave: int  # index of the octave; 0 is the smallest
     # Number of the step, over all octaves, whose maximised values were not finite; -1 if there is none.
     broke_at: int
@@ -180,7 +181,7 @@ def plan_dream(
       settings: the settings, as `settings_of` checks and returns them.
       content: the picture [h, w, 3], before any resizing.
       guide: the guide, or None.
-      device: the device that holds the weights; None means the first local device.
+      device: the device that holds the weights; None means JAX's default device.
       files: the memory that reading the picture files takes; None if it is not known.
 
     Returns:
@@ -250,7 +251,8 @@ def start(
 PROGRAMS = DreamPrograms(
     measuring=measuring.PROGRAMS,
     start=Jitted(start),
-    # Only the state is donated, since the loop made it; all other arguments belong to the caller.
+    # Only the state is donated: it is made in this module, whereas the caller may still need the other
+    # arguments, such as the weights.
     ascend=Jitted(ascend, donate_argnames="state"),
 )
 
@@ -393,7 +395,8 @@ class DreamCanvas:
         Args:
           position: how far the dream has come: the octave, the number of steps and the state of the
             loop.
-          new: the maximised values of all canvases since the previous shot, as consecutive parts.
+          new: the values maximised in each step since the previous shot, as arrays, each of which
+            continues the one before it.
         """
         state = position.state
         assert state is not None

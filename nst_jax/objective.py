@@ -136,7 +136,8 @@ def losses_of(
     if grid is None:
         sums = _sums(measured, params, image, targets.content, guides)
     elif bands is None:
-        sums = _tiled_sums((measured, grid), params, image, targets.content, guides)
+        wide = tiles.surrounded(image, grid)
+        sums = _tiled_sums((measured, grid), params, wide, targets.content, guides)
     else:
         on_device = partial(_device_sums, measured, grid)
         split = map_bands(on_device, bands, (False, True, True, False), split_out=False)
@@ -455,6 +456,7 @@ def _sums(
     of_masks: Selection = _everything,
     where: Mask = None,
     size: RealSize | None = None,
+    divided: tuple[bool, bool] = (False, False),
 ) -> Sums:
     """Return the sums over a picture, or over the part of it that belongs to one tile.
 
@@ -469,6 +471,8 @@ def _sums(
       of_masks: selects the same part of a mask.
       where: [h, w], True for the pixels of the image that the variation loss counts; None means all.
       size: the real (height, width) of the picture, if it lies at the top left of a larger array.
+      divided: whether the image is a part of the picture's height, and of its width. Where it is not,
+        and the network's padding wraps around, the last row or column has the first as a neighbour.
     """
     products = measured.network.precision_on().products
 
@@ -501,19 +505,23 @@ def _sums(
         return Sums(found, measured.variation.sums(image, where, size))
     if not measured.network.wraps:
         return Sums(found, measured.variation.sums(image, where))
-    return Sums(found, measured.variation.sums(*_wrapped(image)))
+    return Sums(found, measured.variation.sums(*_wrapped(image, where, divided)))
 
 
-def _wrapped(image: Image) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
+def _wrapped(
+    image: Image, where: Mask = None, divided: tuple[bool, bool] = (False, False)
+) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
     """Return a picture with its first row and column repeated at the end, and a mask.
 
     In this picture, the original last row and column have neighbours below and to the right, too: the
-    pixels at the opposite border. The mask is True for the original pixels.
+    pixels at the opposite border. The mask is `where`, but False for the repeated pixels; None means
+    all original pixels. `divided` is as in `_sums`: where the image is a part of the picture, nothing
+    is repeated.
     """
-    height, width, _ = image.shape
-    rows, columns = jnp.arange(height + 1) < height, jnp.arange(width + 1) < width
-    wide = jnp.pad(image, ((0, 1), (0, 1), (0, 0)), mode="wrap")
-    return wide, rows[:, None] & columns[None, :]
+    rows, columns = ((0, 0) if part else (0, 1) for part in divided)
+    wide = jnp.pad(image, (rows, columns, (0, 0)), mode="wrap")
+    own = jnp.ones(image.shape[:2], bool) if where is None else where
+    return wide, jnp.pad(own, (rows, columns))
 
 
 def _window_sums(
@@ -539,6 +547,7 @@ def _window_sums(
         lambda tap, features: tiles.part(features, grid, index, tap),
         lambda tap, masks: tiles.part_of_whole(masks, grid, index, tap),
         tiles.own_pixels(grid, index),
+        divided=(grid.down.wraps, grid.across.wraps),
     )
 
 

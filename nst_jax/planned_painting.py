@@ -105,7 +105,7 @@ class Painting(Iterator[Snapshot]):
             arrays=without_padding(leaves, plan.bands(scale)),
             history=joined(pieces),
             facts=self._identify(),
-            scales=provenance.of_scales(plan.scales),
+            scales=provenance.of_scales(plan.real_scales),
             device=provenance.device(),
         )
 
@@ -119,8 +119,13 @@ def _snapshots(
       OutOfMemory: if the device runs out of memory.
     """
     plan, before = canvas.plan, 0
-    tile = plan.recipe.network.tile
-    with capacity.explaining_out_of_memory(plan.footprint, tile, plan.available):
+    with capacity.explaining_out_of_memory(
+        plan.footprint,
+        plan.recipe.network.tile,
+        plan.available,
+        shape=plan.real_scales[-1].shape,
+        in_bucket=plan.in_bucket,
+    ):
         for position in positions:
             yield position, canvas.snapshot(position, position.history[before:])
             before = len(position.history)
@@ -169,7 +174,13 @@ def paint_planned(
     intervals = check_run_arguments(plan.recipe, init, key, every, resume)
     check_controls(given, plan.recipe)
     prepared = prepare.prepare_pictures(
-        content, style, plan.recipe, given, on_host=plan.in_bucket, originals=style_originals
+        content,
+        style,
+        plan.recipe,
+        given,
+        on_host=plan.in_bucket,
+        side=max(plan.scales[-1].shape),
+        originals=style_originals,
     )
     check_plan_fits(plan, prepared.scales)
     left_out = notes_on_regions(prepared, plan.recipe)
@@ -226,7 +237,7 @@ def _identity(
 def _position_of(checkpoint: Checkpoint, facts: dict[str, Any], canvas: SingleCanvas) -> Position:
     """Return how far the run of a checkpoint had come; refuse a checkpoint of another run."""
     plan = canvas.plan
-    checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.scales))
+    checkpoints.check_resumable(checkpoint, facts, provenance.of_scales(plan.real_scales))
     state = checkpoints.state_from(checkpoint, canvas.fresh_state(checkpoint.scale))
     state = distribute(state, plan.bands(checkpoint.scale))
     return Position(checkpoint.scale, checkpoint.step, state, (checkpoint.history,))

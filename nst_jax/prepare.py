@@ -32,7 +32,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.schedules import at_longer_side
 from nst_jax.vgg.pixels import CAFFE_BGR
 from nst_jax.vgg.precision import default_platform
-from nst_jax.vgg.taps import SMALLEST
+from nst_jax.vgg.taps import SMALLEST, nearest_on_grid
 
 
 class Scale(NamedTuple):
@@ -274,7 +274,8 @@ def scales_up_to(
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
-      at least 16 px on each side.
+      at least 16 px on each side. Where opposite borders meet (`network.padding` wrap), a side of the
+      canvas that is a multiple of 16 px at the finest scale is one at all scales.
     """
     schedule, total, scales = recipe.descent.schedule, int(recipe.descent.steps), []
     content, styles = (shape, style_shapes) if originals is None else originals
@@ -284,8 +285,23 @@ def scales_up_to(
             _shrunk(style, ratio, original if schedule.from_originals else None)
             for style, original in zip(style_shapes, styles, strict=True)
         )
+        if recipe.network.wraps:
+            canvas = _that_wraps(canvas, shape)
         scales.append(Scale(canvas, smaller, steps))
     return tuple(scales)
+
+
+def _that_wraps(canvas: Shape, final: Shape) -> Shape:
+    """Return a canvas' (height, width) at a scale, so that features of all depths wrap around.
+
+    They do if a side is a multiple of 16 px. So the sides that are such multiples at the finest scale,
+    in `final`, are rounded to one.
+    """
+    height, width = (
+        side if last % SMALLEST else nearest_on_grid(side)
+        for side, last in zip(canvas, final, strict=True)
+    )
+    return height, width
 
 
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
@@ -308,6 +324,7 @@ def prepare_pictures(
     given: Given | None = None,
     *,
     on_host: bool = False,
+    side: int = SMALLEST,
     originals: Sequence[Shape] | None = None,
 ) -> Prepared:
     """Check a content and its style, or styles, and resize them as the recipe says.
@@ -319,6 +336,7 @@ def prepare_pictures(
       given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
         there are none.
       on_host: whether pictures are resized without compiling a program for their sizes.
+      side: as in `prepared_of`.
       originals: (height, width) of each style, from which the size rules compute the sizes. It differs
         from the size of a style that was made at its final size, since a rule may give another size
         when it is applied again. None means the sizes of the styles.
@@ -354,6 +372,7 @@ def prepare_pictures(
         ),
         controls=given and regions.controls_of(given, scales[-1].shape, shapes, on_host=on_host),
         on_host=on_host,
+        side=side,
     )
 
 
@@ -366,6 +385,7 @@ def prepared_of(
     region_styles: tuple[Any, ...] = (),
     controls: Controls | None = None,
     on_host: bool = False,
+    side: int = SMALLEST,
 ) -> Prepared:
     """Return pictures at their final sizes as a run needs them: recoloured, if the recipe says so.
 
@@ -383,13 +403,15 @@ def prepared_of(
       controls: regions, protected and transparent parts; None if there are none.
       on_host: whether to compile no program for the sizes of the pictures. If True, programs are
         compiled for squares in which the pictures lie.
+      side: the sides of these squares are multiples of so many px. With the longer side of the arrays
+        in which canvases lie, all contents that fit into them share a program.
     """
     pictures, count = recipe.pictures, len(styles)
     if not finishing.recolors(pictures.colors):
         return Prepared(content, styles, scales, content, region_styles, controls)
     everything = (*styles, *region_styles)
     if on_host:
-        seen = _recolored_in_squares(content, everything, controls, recipe)
+        seen = _recolored_in_squares(content, everything, controls, recipe, side)
     else:
         seen = _recolored(
             content,
@@ -404,16 +426,20 @@ def prepared_of(
 
 
 def _recolored_in_squares(
-    content: Image, styles: tuple[Any, ...], controls: Controls | None, recipe: Recipe
+    content: Image,
+    styles: tuple[Any, ...],
+    controls: Controls | None,
+    recipe: Recipe,
+    side: int,
 ) -> finishing.Seen:
     """Return what `finishing.recolored` does, by a program that is compiled for squares.
 
     Each picture lies at the top left of a square, see `square_of`. Pixels beside it have the opacity 0,
     so that they do not count in means and covariances. So the program serves all pictures whose longer
-    sides are the same, such as those that the same size rule resized.
+    sides are the same when they are rounded up to a multiple of `side`.
     """
     shapes = [tuple(np.shape(picture)[:2]) for picture in (content, *styles)]
-    squares = [square_of(shape) for shape in shapes]
+    squares = [square_of(shape, side) for shape in shapes]
     wide = [
         jnp.asarray(padded(picture, square))
         for picture, square in zip((content, *styles), squares, strict=True)
@@ -451,16 +477,16 @@ def _recolored_in_squares(
     return finishing.Seen(found[0], tuple(found[1:]))
 
 
-def square_of(shape: Shape) -> Shape:
+def square_of(shape: Shape, step: int = SMALLEST) -> Shape:
     """Return the (height, width) of the square in which a picture of this (height, width) lies.
 
-    Its side is the picture's longer side, rounded up to a multiple of 16 px.
+    Its side is the picture's longer side, rounded up to a multiple of `step` px.
 
     Example:
       >>> square_of((171, 250))
       (256, 256)
     """
-    side = -(-max(shape) // SMALLEST) * SMALLEST
+    side = -(-max(shape) // step) * step
     return side, side
 
 
@@ -594,10 +620,7 @@ class Finisher:
     def in_arrays(self, image: Any, scale: Scale, arrays: Scale) -> Image:
         """Return the finished picture for a painted image at the top left of a larger array.
 
-        Programs are compiled for the size of the array, and not for that of the picture. With
-        `realism`, there is one more program for each radius of the filter's windows, which is 1/32 of
-        the picture's longer side, rounded. As a value at runtime, this radius would make the filter
-        slower and take more memory.
+        Programs are compiled for the size of the array, and not for that of the picture.
 
         Args:
           image: [h, w, 3], the array.
@@ -624,7 +647,11 @@ class Finisher:
                     kept=self._kept,
                     opacity=self._opacity if pictures.colors == "palette" else None,
                     size=size,
-                    radius=finishing.filter_radius(*scale.shape) if self._realism else None,
+                    radius=(
+                        jnp.asarray(finishing.filter_radius(*scale.shape), jnp.int32)
+                        if self._realism
+                        else None
+                    ),
                 )
             image = image if self._kept is None else _with_kept(image, self._kept)
         height, width = scale.shape
@@ -684,12 +711,12 @@ class Finisher:
         return _mixed_palette(tuple(styles), jnp.asarray(shares, jnp.float32), tuple(opacities))
 
 
-_finished = Jitted(finishing.finished, static_argnames=("colors", "space", "radius"))
+_finished = Jitted(finishing.finished, static_argnames=("colors", "space"))
 _mixed_palette = Jitted(finishing.mixed_palette)
 _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 
 
-def exact_canvas(content: Image, recipe: Recipe, init: Any) -> np.ndarray | None:
+def exact_canvas(content: AnyImage, recipe: Recipe, init: Any) -> np.ndarray | None:
     """Return a run's first canvas as the network's pixels, if its start and its optimiser use these.
 
     The network's pixels are numbers from 0 to 255, minus ImageNet's mean. `SeededBlend`, one of the
@@ -739,10 +766,6 @@ def starting_image(
     height, width, _ = content.shape
     if callable(init):
         image = init(content, style, key)
-        if jnp.shape(image) != content.shape:
-            raise ValueError(
-                f"`init`: the start returned shape {list(jnp.shape(image))} for a content of shape "
-                f"{list(content.shape)}; they must be equal"
-            )
+        starts.check_shape(image, content)
         return image
     return at_scale(jnp.asarray(_checks.image("init", init)), (height, width))

@@ -36,6 +36,19 @@ GROUPS = ("pictures.", "network.", "terms.", "descent.")
 # a style of their own, protect parts of the content, or mark transparent parts.
 NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
+
+def strength_facts(strength: float | None) -> dict[str, Any]:
+    """Return the value of the dial `strength` for a record; empty if the dial was not used.
+
+    The settings of the recipe have the weight that the dial has set, but not the value of the dial.
+
+    Example:
+      >>> strength_facts(0.6), strength_facts(None)
+      ({'strength': 0.6}, {})
+    """
+    return {} if strength is None else {"strength": strength}
+
+
 # The packages whose versions are recorded, in addition to the versions of Python and nst_jax.
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nst_jax import _checks
+from nst_jax._real_size import stacked
 from nst_jax._types import Image, Params
 from nst_jax.controls.given import BatchControls, Protect, checked_controls
 from nst_jax.feed_forward.given_styles import (
@@ -183,11 +184,10 @@ def instant_many(
         pictures at once would hardly be faster.
       bucket: side in px, a multiple of 16, of a square array at whose top left each picture lies.
         Pictures of all sizes up to this side then share one program, with the same results up to
-        rounding errors; the rest of the square takes time. Style pictures lie in squares of their own.
-        Each shape of content still has programs of its own if `colors`, `realism` or `protect` change
-        the result. `"off"`, the default: each
-        shape has a program of its own. `"auto"`: the smallest square that holds all pictures, or none
-        if that takes less time, as `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
+        rounding errors, but computing the rest of the square takes time. Style pictures lie in squares
+        of their own. `"off"`, the default: each shape has a program of its own. `"auto"`: the smallest
+        square that holds all pictures, or none if that takes less time, as
+        `nst_jax.scaling.bucket_choice.cheapest_square` estimates.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all pictures have one shape, else a list of n images.
@@ -263,7 +263,7 @@ def instant_many(
     painted = [
         jnp.asarray(one.finish(picture)) for one, picture in zip(requests, pictures, strict=True)
     ]
-    return jnp.stack(painted) if len({one.shape for one in painted}) == 1 else painted
+    return stacked(painted, on_host=side is not None)
 
 
 def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | None:

@@ -191,15 +191,15 @@ def measure_content(
     if grid is None:
         return vgg.features(params, content, taps, network=network)
 
-    def assembled(params: Params, content: Image) -> Features:
+    def assembled(params: Params, wide: Image) -> Features:
         def of_tile(index: Index) -> Features:
-            window = tiles.window(content, grid, index)
+            window = tiles.window(wide, grid, index)
             return vgg.features(params, window, taps, network=network)
 
         return tiles.assembled(grid, of_tile)
 
     if bands is None:
-        return assembled(params, content)
+        return assembled(params, tiles.surrounded(content, grid))
 
     def on_device(params: Params, content: Image) -> Features:
         return assembled(params, tiles.slab_of(content, grid))
@@ -223,7 +223,7 @@ def measure_style(
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices; None means one device. The same devices
         share the style picture: each computes one band of it, whose height follows from the style's
-        height.
+        height. Where the network's padding wraps around, each computes all of it.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -260,7 +260,7 @@ def sum_style(
         found = vgg.features(params, style, terms.every_style_tap, network=network, size=size)
         return _sums_of_parts(found, masks, recipe)
     style_bands = None
-    if bands is not None:
+    if bands is not None and not network.wraps:
         style_bands = bands_of(bands.mesh, (style.shape[0], style.shape[1]), network)
     grid = style_grid(style, recipe, style_bands)
     if grid is None:
@@ -302,7 +302,7 @@ def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[s
 def style_grid(style: StyleImage, recipe: Recipe, bands: Bands | None = None) -> Grid | None:
     """Return how a style is cut into tiles; None if its features are computed in one piece."""
     shape = (style.shape[0], style.shape[1])
-    return tiles.grid_of(shape, recipe.terms.every_style_tap, recipe.network, bands)
+    return tiles.style_grid_of(shape, recipe.terms.every_style_tap, recipe.network, bands)
 
 
 def _style_sums(

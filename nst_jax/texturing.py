@@ -16,7 +16,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.layers import wrap_padded
-from nst_jax.vgg.taps import SMALLEST
+from nst_jax.vgg.taps import SMALLEST, nearest_on_grid
 
 # The kinds of initial canvas that a texture can have: noise that does not depend on the content.
 NOISE = (starts.Noise, starts.WhiteNoise, starts.MeanNoise, starts.StyleMeanNoise)
@@ -52,8 +52,7 @@ def texture(
         default: the size that the recipe's rule gives to the first style.
       seamless: whether opposite borders of the result fit together, so that copies of it can be laid
         side by side without a visible seam. If so, convolutions and the total variation continue beyond
-        a border at the opposite border, both sides must be multiples of 16 px, and the canvas is
-        computed in one piece.
+        a border at the opposite border, and both sides must be multiples of 16 px.
       recipe: its style losses, schedule and optimiser are used; a start other than noise is replaced
         by `Noise()`.
       style_size: the size to which the style is resized, given as in `stylize`; default: the recipe's
@@ -189,7 +188,7 @@ def canvas_shape(size: int | str | None, style: Shape, recipe: Recipe) -> Shape:
     for side in (height, width):
         _checks.number("size", side, least=SMALLEST, below=sizes.LARGEST + 1)
     if height % step or width % step:
-        near = "x".join(str(max(1, round(side / step)) * step) for side in (width, height))
+        near = "x".join(str(nearest_on_grid(side)) for side in (width, height))
         raise ValueError(
             f"`size`: where borders meet, both sides must be multiples of {step} px (four poolings), "
             f"got {width}x{height}; {near} is the nearest"

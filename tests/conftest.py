@@ -6,9 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-# A shell starts what runs in its background deaf to Ctrl-C, and so would be the processes of tests.
+# A shell starts background jobs with SIGINT ignored, and their child processes inherit that. Tests send
+# SIGINT to processes that they start, so Python's handler is installed here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Before jax is imported. Two simulated devices share the threads of one; compiling is no slower.
+# These variables must be set before `jax` is imported. The two simulated devices share the threads of
+# one device, and compiling is no slower.
 os.environ["XLA_FLAGS"] = " ".join(
     (os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=2")
 )
@@ -39,20 +41,20 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 
 
-MAPS = Path("/proc/self/maps")  # one line for each piece of memory that is mapped; Linux only
+MAPS = Path("/proc/self/maps")  # one line for each memory mapping of this process; Linux only
 
-# Every program that XLA compiles for a CPU maps memory anew. Linux allows 65530 pieces for a process by
-# default, and beyond that XLA aborts the process.
+# Every program that XLA compiles for a CPU adds memory mappings. Linux allows 65530 mappings for a
+# process by default; when there are no more, XLA aborts the process.
 MOST_MAPS = 30_000
 
 
 def pytest_collection_finish(session):
-    """Keep the garbage collector off what lives as long as the process: modules, tests, wrappers."""
+    """Exempt from garbage collection what lives as long as the process, such as modules and tests."""
     gc.freeze()
 
 
 def pytest_runtest_teardown(item, nextitem):
-    """Drop compiled programs between two modules if a process has mapped much memory."""
+    """Drop compiled programs after a test module if there are more than `MOST_MAPS` memory mappings."""
     if nextitem is not None and nextitem.module is item.module:
         return
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
@@ -95,7 +97,7 @@ def x64():
 
 @pytest.fixture
 def as_users_do():
-    """Put no type checker before the package's own checks for one test."""
+    """Turn off the checks of annotations for one test, so that the package's own checks are reached."""
     with typechecker.paused():
         yield
 
@@ -126,5 +128,5 @@ def style():
 @pytest.fixture(scope="session")
 def torch():
     torch = pytest.importorskip("torch", reason="install the extra `parity`")
-    torch.set_num_threads(1)  # its threads and XLA's would wait for each other
+    torch.set_num_threads(1)  # with more, its threads and XLA's would wait for each other
     return torch

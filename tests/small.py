@@ -32,12 +32,18 @@ def picture(name, height, width):
 
 
 def noise(seed, *shape):
-    """Return normal noise in the widest floating point dtype; drawing it compiles nothing."""
+    """Return normal noise, float64 if JAX allows it and else float32; NumPy draws it."""
     return jax.numpy.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
 def shallow(recipe=recipes.GRAM, *, steps=4, **terms):
-    """Return a recipe that needs three of the sixteen convolutions, and pictures as they are."""
+    """Return a recipe that needs only three of VGG-19's 16 convolutions, and resizes no picture.
+
+    Args:
+      recipe: the recipe to vary.
+      steps: number of updates, all at one scale.
+      **terms: further fields of the recipe's terms to replace.
+    """
     taps = {
         "content_taps": ("relu2_1",),
         "content_layer_weights": (1.0,),
@@ -55,6 +61,12 @@ def shallow(recipe=recipes.GRAM, *, steps=4, **terms):
         terms=replace(recipe.terms, **(taps | terms)),
         descent=replace(recipe.descent, steps=steps, schedule=recipes.OneScale()),
     )
+
+
+def shallowest(recipe=recipes.GRAM, *, steps=4, **terms):
+    """Return a recipe that needs one convolution; for tests of neither depth nor pooling."""
+    taps = {"content_taps": ("relu1_1",), "style_taps": ("preact1_1", "relu1_1")}
+    return shallow(recipe, steps=steps, **(taps | terms))
 
 
 def plan_of(recipe, shape, **options):

@@ -17,7 +17,7 @@ from nst_jax.recipes import sizes, starts
 from tests import small
 
 ADAM = optimizers.Adam(learning_rate=0.02, eps=1e-3)
-LBFGS = small.shallow(steps=3)
+LBFGS = small.shallowest(steps=3)
 FAST = replace(LBFGS, descent=replace(LBFGS.descent, optimizer=ADAM))
 WEIGHTS = np.asarray([0.01, 0.1, 1.0], np.float32)
 

@@ -265,7 +265,9 @@ def test_a_larger_canvas_is_clipped_where_every_update_is(content):
 
 
 STOPS = [("all", stop) for stop in (0, 3, 5, 6, 8)]  # the update after the 5th enlarges the canvas
-STOPS += [pytest.param(name, 5, marks=pytest.mark.slow) for name in RECIPES if name != "all"]
+STOPS += [pytest.param(name, 5, marks=pytest.mark.slow) for name in ("levels", "only averaged")]
+STOPS += [pytest.param("rmsprop over levels", 5, marks=pytest.mark.slow)]
+STOPS += [pytest.param("only carried", 5, marks=pytest.mark.long)]  # as `levels`, without levels
 
 
 @pytest.mark.parametrize(("name", "stop"), STOPS)
@@ -286,7 +288,7 @@ def test_a_run_resumes_to_the_same_bits(params, large, art, tmp_path, name, stop
         assert_array_equal(mine, other)
 
 
-@pytest.mark.parametrize("name", ["levels", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["levels", pytest.param("all", marks=pytest.mark.long)])
 def test_rows_of_a_batch_are_single_runs(params, large, art, name):
     pair = [large, large[::-1]]
     images = nst.stylize_many(params, pair, art, recipe=RECIPES[name])
@@ -302,7 +304,7 @@ def test_a_batch_over_devices_carries_too(params, large, art):
     assert_allclose(images, expected, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["levels", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["levels", pytest.param("all", marks=pytest.mark.long)])
 def test_devices_that_share_a_canvas_paint_the_same(params, name):
     content, art = small.picture("chelsea", 100, 60), small.picture("starry_night", 60, 60)
     recipe = RECIPES[name]

@@ -33,7 +33,7 @@ from nst_jax.app.batch import groups, introduction
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
-from nst_jax.scaling import buckets, capacity
+from nst_jax.scaling import buckets, capacity, operations
 from nst_jax.vgg import layers
 from tests import small, test_cli
 from tests.shell import pixels, refused, write_pictures
@@ -413,7 +413,11 @@ FINISHED = [
 
 @pytest.mark.parametrize(
     ("options", "names"),
-    [FINISHED[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[1:])],
+    [
+        FINISHED[0],
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[1:-1]),
+        pytest.param(*FINISHED[-1], marks=pytest.mark.long),  # has a palette only, as the third
+    ],
 )
 def test_controls_and_colours_in_a_bucket_are_those_without(
     params, styles, compilations, options, names
@@ -436,7 +440,7 @@ def test_controls_and_colours_in_a_bucket_are_those_without(
     assert compilations() == before  # another size in a bucket compiles nothing
 
 
-def test_realism_in_an_array_has_a_program_for_each_radius_of_its_filter(compilations):
+def test_realism_in_an_array_has_one_program_for_all_radii_of_its_filter(compilations):
     """The radius is 1/32 of the picture's longer side: 3, 3 and 2 px for these three pictures."""
     recipe = replace(one_tap(), pictures=recipes.Pictures(size=sizes.AsIs(), realism=0.5))
     arrays, compiled = prepare.Scale((96, 104), ((96, 104),), 1), []
@@ -450,7 +454,7 @@ def test_realism_in_an_array_has_a_program_for_each_radius_of_its_filter(compila
         compiled.append(compilations() - before)
         alone = prepare.Finisher(prepared, recipe)(jnp.asarray(painted), scale)
         np.testing.assert_allclose(found, alone, atol=1e-5)
-    assert compiled[0] > 0 and compiled[1:] == [0, 1]
+    assert compiled[0] > 0 and compiled[1:] == [0, 0]
 
 
 def test_a_batch_of_masked_pictures_in_a_bucket(params, styles, compilations):
@@ -498,6 +502,10 @@ def test_a_run_in_a_bucket_resumes_in_it_only(params, styles):
     for other in ("off", 64):
         with pytest.raises(ValueError, match="^`resume`: .* another run: .*bucket was"):
             nst.paint(params, content, styles, recipe=recipe, bucket=other, resume=checkpoint)
+    with pytest.raises(
+        ValueError, match="^`resume`: the checkpoint is at 48x39 after 3 updates of"
+    ):
+        nst.paint(params, content, styles, **options, steps=8, resume=checkpoint)
 
 
 def test_a_checkpoint_in_a_bucket_is_read_as_it_was_written(params, styles, tmp_path):
@@ -507,7 +515,17 @@ def test_a_checkpoint_in_a_bucket_is_read_as_it_was_written(params, styles, tmp_
     nst.checkpoints.save(tmp_path / "run.h5", shots.checkpoint())
     found = nst.checkpoints.load(tmp_path / "run.h5")
     assert found.facts == shots.checkpoint().facts
-    assert [scale["size"] for scale in found.scales] == [[32, 32], [48, 48]]
+    # The sizes are those of the picture; those of the arrays are among the facts.
+    assert [scale["size"] for scale in found.scales] == [[24, 20], [48, 39]]
+    assert found.facts["bucket"] == "32x32, 48x48 px"
+    for bucket, said in (
+        ("48x48 px", "1 scales, expected 2"),
+        ("40x32, 48x48 px", r"\[32, 40, 3\]"),
+    ):
+        wrong = found._replace(facts=found.facts | {"bucket": bucket})
+        nst.checkpoints.save(tmp_path / "wrong.h5", wrong)
+        with pytest.raises(ValueError, match=f"damaged .*{said}"):
+            nst.checkpoints.load(tmp_path / "wrong.h5")
 
 
 def test_a_plan_may_be_that_of_a_bucket(params, styles):
@@ -532,6 +550,90 @@ def test_more_padding_than_memory_is_refused(styles):
     for side, memory in ((16384, 4 * 10**9), (2048, 3 * 10**9)):
         with pytest.raises(ValueError, match='^`bucket`: .* GB.*; use a smaller bucket .*"off"$'):
             nst.plan((48, 40), styles, recipe=one_tap(), bucket=side, memory=memory, platform="cpu")
+
+
+@pytest.mark.parametrize("factor", [5, 16])  # in tiles the style fits, or not even in tiles
+def test_a_style_that_fits_in_no_bucket_is_named(factor):
+    options = {"recipe": recipes.GRAM, "size": 256, "bucket": 256, "platform": "cpu"}
+    for argument, given, styles in (
+        ("style_size", {"style_size": 250 * factor}, (256, 200)),
+        ("style_scale", {"style_scale": factor}, [(256, 200), (200, 256)]),
+    ):
+        said = f"^`{argument}`: .* px.* GB.*; use a smaller `{argument}`, or `bucket` off$"
+        with pytest.raises(ValueError, match=said):
+            nst.plan((256, 170), styles, **options, **given, memory=86 * 10**7)
+
+
+def test_every_style_in_a_bucket_counts(on_accelerator):
+    """Styles of pictures, of layers and of regions: all are measured and kept, each in an array."""
+    content, style, recipe = (48, 40), (48, 33), two_scales()
+
+    def planned(styles, **options):
+        return nst.plan(content, styles, recipe=recipe, **options)
+
+    one = planned([style])
+    for more in (
+        planned([style] * 3),
+        planned([style], regions=[style, style]),
+        planned([style], tap_styles={"relu1_1": style, "relu2_1": style}),
+        planned([style] * 3, pictures=2, bucket=48),
+    ):
+        assert more.in_bucket and {scale.shape for scale in more.scales[-1:]} == {(48, 48)}
+        count = more.footprint.pictures
+        # float32 of three channels, the canvas of each picture and the styles, in squares of 48 px
+        assert more.footprint.inputs == 12 * 48**2 * (count + 3)
+        assert one.footprint.inputs == 12 * 48**2 * (1 + 1)
+    measured = zip(
+        planned([style] * 3).measuring_operations, one.measuring_operations, one.scales, strict=True
+    )
+    for three, single, scale in measured:
+        extra = 2 * operations.style_operations(scale.style_shapes[0], recipe)
+        assert three - single == pytest.approx(extra) and extra > 0
+
+
+def test_blended_styles_are_painted_by_a_plan_of_a_bucket(params, styles):
+    recipe, others = one_tap(), [*styles, small.picture("chelsea", 30, 40)]
+    pictures = contents(SHAPES[1:])
+    plan = nst.plan((48, 48), others, recipe=recipe, pictures=2, bucket=48)
+    assert [len(scale.style_shapes) for scale in plan.scales] == [2, 2]
+    found = nst.stylize_many(params, pictures, [others] * 2, plan=plan)
+    expected = nst.stylize_many(params, pictures, [others] * 2, recipe=recipe, bucket=48)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "what"),
+    [
+        (1, (341, 512), "512x341 px in an array of 512x512 px takes"),
+        (1, (512, 512), "512x512 px takes"),
+        (2, (341, 512), "2 pictures of 512x341 px in arrays of 512x512 px takes"),
+        (2, None, "2 pictures in arrays of 512x512 px takes"),
+    ],
+)
+def test_out_of_memory_in_a_bucket_names_the_picture_and_the_bucket(count, shape, what):
+    footprint = nst.estimate_memory((512, 512), pictures=count, platform="cpu")
+    said = rf"^`size`: .*: {what} .*; choose `bucket` off, a smaller size"
+    explaining = capacity.explaining_out_of_memory(
+        footprint, None, None, shape=shape, in_bucket=True
+    )
+    with pytest.raises(nst.OutOfMemory, match=said), explaining:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+
+def test_a_picture_in_a_bucket_out_of_memory_is_named(params, styles, monkeypatch):
+    def exhausted(*args, **options):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    options = {"recipe": one_tap(), "bucket": 48}
+    monkeypatch.setattr(
+        planned_painting, "PROGRAMS", planned_painting.PROGRAMS._replace(init=exhausted)
+    )
+    with pytest.raises(nst.OutOfMemory, match="48x39 px in an array of 48x48 px .*`bucket` off"):
+        nst.stylize(params, contents(SHAPES[2:])[0], styles, **options)
+    monkeypatch.setattr(nst.batches, "_painted_chunk", exhausted)
+    with pytest.raises(nst.OutOfMemory, match="2 pictures in arrays of 48x48 px .*`bucket` off"):
+        nst.stylize_many(params, contents(SHAPES[1:]), styles, **options)
 
 
 def test_one_picture_that_no_bucket_holds_is_refused(params, styles):

@@ -15,7 +15,7 @@ from nst_jax import checkpoints, optimize, optimizers, recipes
 from nst_jax.recipes import CoarseToFine, starts
 from tests import small
 
-FAST = small.shallow()
+FAST = small.shallowest()
 SCALED = replace(FAST, descent=replace(FAST.descent, schedule=CoarseToFine(smallest=16, share=2.0)))
 KEY = jax.random.key(7)
 

@@ -1,5 +1,6 @@
 """Colours matched and exchanged: against NumPy in float64, by laws, and with singular covariances."""
 
+from functools import partial
 from itertools import product
 
 import jax
@@ -134,6 +135,26 @@ def test_gradients_are_those_of_differences(name, x64):
         return jnp.sum(weights * color.with_colors_of(picture, content, name))
 
     total = jax.jit(total)
+    for place in (0, 1):
+        slope = jnp.sum(jax.grad(total, place)(own, other) * away)
+        step = 1e-6 * away
+        moved = [(own + one, other) if place == 0 else (own, other + one) for one in (step, -step)]
+        assert_allclose(slope, (total(*moved[0]) - total(*moved[1])) / 2e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        color.matched_luminance,
+        *(partial(color.with_chroma_of, space=space) for space in color.CHROMA_SPACES),
+    ],
+    ids=["luminance", *color.CHROMA_SPACES],
+)
+def test_gradients_of_luminance_and_chroma_are_those_of_differences(changed, x64):
+    rng = np.random.default_rng(0)
+    # Pale colours, so that no colour is clipped, where the function has no derivative.
+    own, other, weights, away = (jnp.asarray(rng.uniform(0.4, 0.6, (3, 4, 3))) for _ in range(4))
+    total = jax.jit(lambda picture, content: jnp.sum(weights * changed(picture, content)))
     for place in (0, 1):
         slope = jnp.sum(jax.grad(total, place)(own, other) * away)
         step = 1e-6 * away

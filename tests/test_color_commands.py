@@ -129,11 +129,15 @@ def test_colors_is_what_is_suggested_for_its_misspellings():
 def test_the_page_of_the_controls_has_every_picture_and_its_command():
     text = controls_page.PAGE.read_text()
     named = {*controls_page.OPTIONS, *controls_page.OTHERS, controls_page.STRIP}
-    assert {path.stem for path in controls_page.FOLDER.glob("*.jpg")} == named
+    assert {path.name for path in controls_page.FOLDER.iterdir()} == {
+        controls_page.file_of(name) for name in named
+    }
     for name in named:
-        assert f"](controls/{name}.jpg)" in text
+        assert f"](controls/{controls_page.file_of(name)})" in text
     for name in (*controls_page.OPTIONS, *controls_page.OTHERS):
         assert f"\n{controls_page.command(name)}\n" in text
     for name in controls_page.OPTIONS:
         settings = nst.images.read_metadata(controls_page.FOLDER / f"{name}.jpg")
         assert settings["recipe"] == "default" and settings["size"] == [256, 170]
+    cut_out = nst.images.read(controls_page.FOLDER / controls_page.file_of("transparent"))
+    assert cut_out.alpha is not None and cut_out.alpha.min() == 0 and cut_out.alpha.max() == 1

@@ -1,5 +1,7 @@
 """Colours and realism in whole runs: in Python, batches, tiles, bands, checkpoints, recipes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +16,19 @@ from nst_jax.recipes import toml
 from nst_jax.scaling import bands, sharding
 from tests import small
 
-FAST = small.shallow()
+FAST = small.shallowest()
 AFTER = ("luminance", "content-after", "palette")
+
+
+# Compiled as wholes: eager operations would be compiled one by one.
+realistic, recolored = jax.jit(controls.realistic), jax.jit(recoloured)
+measure = jax.jit(nst.measure)
+
+
+@partial(jax.jit, static_argnums=2)
+def with_chroma_of(picture, content, space="oklab"):
+    """Return a painted picture with the content's chroma, as the results of runs have it."""
+    return jnp.clip(color.with_chroma_of(picture, content, space), 0.0, 1.0)
 
 
 def clipped(picture):
@@ -45,35 +58,35 @@ def test_the_colors_of_the_style_change_nothing(params, content, style, plain):
 def test_content_paints_with_a_recoloured_style(color_map, params, content, style):
     recipe = FAST.replace(color_map=color_map)
     found = nst.stylize(params, content, style, recipe=recipe, colors="content")
-    seen = clipped(color.with_colors_of(style, content, color_map))
+    seen = clipped(jax.jit(color.with_colors_of, static_argnums=2)(style, content, color_map))
     assert_allclose(found, nst.stylize(params, content, seen, recipe=FAST), atol=1e-5)
 
 
 def test_luminance_paints_in_grey_and_puts_the_chroma_back(params, content, style):
-    grey = clipped(color.matched_luminance(style, content))
+    grey = clipped(jax.jit(color.matched_luminance)(style, content))
     painted = nst.stylize(params, color.luminance(content), grey, recipe=FAST)
     found = nst.stylize(params, content, style, recipe=FAST, colors="luminance")
-    assert_allclose(found, clipped(color.with_chroma_of(painted, content)), atol=1e-4)
+    assert_allclose(found, with_chroma_of(painted, content), atol=1e-4)
 
 
 @pytest.mark.parametrize("space", color.CHROMA_SPACES)
 def test_content_after_changes_the_result_alone(space, params, content, style, plain):
     recipe = FAST.replace(chroma_space=space, colors="content-after")
     found = nst.stylize(params, content, style, recipe=recipe)
-    assert_allclose(found, clipped(color.with_chroma_of(plain, content, space)), atol=1e-6)
+    assert_allclose(found, with_chroma_of(plain, content, space), atol=1e-6)
 
 
 def test_palette_moves_the_result_to_the_styles_colors(params, content, style, plain):
     found = nst.stylize(params, content, style, recipe=FAST, colors="palette")
-    assert_allclose(found, recoloured(plain, content, palette_of([style])), atol=1e-5)
+    assert_allclose(found, recolored(plain, content, palette_of([style])), atol=1e-5)
 
 
 def test_realism_finishes_the_result_before_its_colors(params, content, style, plain):
-    filtered = controls.realistic(plain, content, 0.5)
+    filtered = realistic(plain, content, 0.5)
     found = nst.stylize(params, content, style, recipe=FAST, realism=0.5)
     assert_allclose(found, filtered, atol=1e-6)
     both = nst.stylize(params, content, style, recipe=FAST, realism=0.5, colors="content-after")
-    assert_allclose(both, clipped(color.with_chroma_of(filtered, content)), atol=1e-5)
+    assert_allclose(both, with_chroma_of(filtered, content), atol=1e-5)
 
 
 def chroma(picture):
@@ -105,7 +118,7 @@ def test_snapshots_are_finished_and_losses_are_those_of_the_canvas(params, conte
     for one, other in zip(found, plain, strict=True):
         assert_array_equal(one.history.total, other.history.total)
         photo = nst.prepare.at_scale(content, one.image.shape[:2])
-        wanted = clipped(color.with_chroma_of(other.image, photo))
+        wanted = with_chroma_of(other.image, photo)
         assert_allclose(one.image, wanted, atol=1e-5)
 
 
@@ -115,7 +128,7 @@ def test_a_blend_has_a_palette_by_its_shares(params, content, style):
     plain = nst.stylize(params, content, styles, recipe=recipe)
     found = nst.stylize(params, content, styles, recipe=recipe, colors="palette")
     palette = controls.mixed_palette(styles, jnp.asarray([1.0, 3.0]))
-    assert_allclose(found, recoloured(plain, content, palette), atol=1e-5)
+    assert_allclose(found, recolored(plain, content, palette), atol=1e-5)
 
 
 # --- Batches --------------------------------------------------------------------------------------
@@ -280,7 +293,7 @@ def test_controls_work_under_jit_and_vmap(content, style):
     shares = jnp.asarray([0.0, 1.0])
     mixed = jax.jit(jax.vmap(controls.realistic, (None, None, 0)))(content**2, content, shares)
     assert_array_equal(mixed[0], content**2)
-    assert_allclose(mixed[1], controls.realistic(content**2, content, 1.0), atol=1e-5)
+    assert_allclose(mixed[1], realistic(content**2, content, 1.0), atol=1e-5)
 
 
 # --- The matting Laplacian as a term --------------------------------------------------------------
@@ -325,7 +338,7 @@ def test_matting_keeps_the_edges_of_the_photo(params, content, style):
 def test_matting_is_the_same_in_tiles(params, style):
     big, image = (jnp.asarray(small.picture(name, 64, 96)) for name in ("chelsea", "gravel"))
     whole = with_matting(10.0)
-    targets = jax.jit(nst.measure)(params, big, style, whole)
+    targets = measure(params, big, style, whole)
 
     @jax.jit
     def total(image, recipe):
@@ -401,9 +414,9 @@ def test_matting_is_painted_in_bands(params, content, style):
 
 
 def test_targets_of_another_recipe_are_refused(params, content, style):
-    targets = nst.measure(params, content, style, with_matting(None))
+    targets = measure(params, content, style, with_matting(None))
     with pytest.raises(ValueError, match="`targets`: have no photo for `matting_weight`"):
-        nst.losses_of(params, content, targets, with_matting(1.0))
+        jax.eval_shape(nst.losses_of, params, content, targets, with_matting(1.0))
 
 
 def test_checkpoints_and_records_have_the_matting_loss(params, content, style, tmp_path):

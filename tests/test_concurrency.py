@@ -20,7 +20,7 @@ from nst_jax.app.interrupts import STOPPING
 from nst_jax.recipes import toml
 from tests import small
 
-FAST = small.shallow(steps=3)
+FAST = small.shallowest(steps=3)
 
 
 @pytest.fixture(scope="module")

@@ -25,15 +25,7 @@ from tests import small
 from tests.shell import caller, refused
 
 HEIGHT, WIDTH = 32, 48
-TINY = replace(
-    small.shallow(
-        steps=2,
-        style_taps=("relu1_1", "relu1_2"),
-        content_taps=("relu1_2",),
-        style_layer_weights=(1.0, 1.0),
-    ),
-    name="tiny",
-)
+TINY = replace(small.shallowest(steps=2, style_layer_weights=(1.0, 1.0)), name="tiny")
 PAIR = TINY.replace(style_shares=(1.0, 3.0))
 
 
@@ -390,10 +382,10 @@ def previewed(monkeypatch, plan, styles, given=None):
         request=lambda content, style, strength: content,
         paint=lambda requests: [1 - requests[0]],
     )
-    monkeypatch.setattr(preview.instant_painter, "InstantPainter", lambda **_: painter)
+    monkeypatch.setattr(preview.instant_painter, "HostPainter", lambda: painter)
     content, read = images.read("photo.png"), [images.read(style) for style in styles]
     shape = plan.scales[-1].shape
-    return preview._painted(content, read, plan.recipe, shape, given, SimpleNamespace(say=print))
+    return preview._painted(content, read, plan.recipe, shape, given)
 
 
 def test_a_preview_has_the_palette_of_the_styles_that_are_blended(

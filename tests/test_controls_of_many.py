@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from nst_jax import images, recipes
 from nst_jax.app import cli, messages, recipe_controls, sweep
-from nst_jax.app.batch import groups, manifests, on_ray, rows
+from nst_jax.app.batch import groups, local, manifests, on_ray, rows
 from nst_jax.recipes import sizes
 from tests.shell import caller, refused
 from tests.test_region_runs import BLUE, HEIGHT, RED, TINY, WIDTH, box, left, map_of
@@ -187,6 +187,11 @@ def test_maps_of_a_batch_may_be_folders(folder):
             "`--protect`: `style_loss` of recipe 'sliced-wasserstein'",
         ),
         ("--region left.png:red.png --colors palette", "`--colors`: 'palette' moves the whole"),
+        (
+            "--region left.png:red.png:left.png",
+            "`--region`: the mask 'left.png' of 64x48 px has other proportions than the style",
+        ),
+        ("--region left.png:red.png " * 16, "`--region`: got 16, and at most 15 are possible"),
     ],
 )
 def test_bad_controls_of_a_batch_are_one_line(batch, flags, message):
@@ -218,6 +223,39 @@ def test_a_mask_of_other_proportions_fails_its_row_only(batch):
         "one_blue.png",
         "two_blue.png",
     ]
+
+
+def test_a_rows_bad_mask_of_a_style_is_found_before_any_row_is_painted(batch, monkeypatch):
+    monkeypatch.setattr(local, "paint_group", None)  # painting would raise TypeError
+    many = ";".join(["left.png:red.png"] * 16)
+    Path("jobs.csv").write_text(
+        "content,style,region,regions\n"
+        "photos/one.png,blue.png,left.png:red.png:left.png,\n"
+        "photos/one.png,blue.png,,map.png;left.png\n"
+        f"photos/one.png,blue.png,{many},\n"
+    )
+    code, _, told = batch("jobs.csv")
+    assert code == 1, told
+    assert "`region`: the mask 'left.png' of 64x48 px has other proportions than the style" in told
+    assert "`regions`: the mask 'left.png' of 64x48 px has other proportions than the style" in told
+    assert "`region`: got 16, and at most 15 are possible" in told
+
+
+def test_every_command_notes_a_region_that_a_layer_leaves_out(capsys, folder):
+    tiny = np.zeros((HEIGHT, WIDTH), np.float32)
+    tiny[20:24, 20:24] = 1  # a position of relu1_2 sees 5 x 5 px
+    images.save("tiny.png", grey(tiny))
+    flags = ("--recipe", "tiny", "--set", "terms.region_growth=0", "--size", "64")
+    flags += ("--region", "tiny.png:red.png")
+    said = "`--region[0]`: at 64x48 px, no position of relu1_2 lies inside"
+    for command, name in (
+        (("stylize", "photos/one.png", "blue.png", "-o", "out.png"), ""),
+        (("sweep", "photos/one.png", "blue.png", "--style-weight", "1,2", "-o", "grid.png"), ""),
+        (("batch", "photos/one.png", "--styles", "blue.png", "-o", "out"), "one_blue.png: "),
+    ):
+        code, _, told = caller(capsys, *command)(*flags)
+        assert code == 0, told
+        assert told.count(f"note: {name}{said}") == 1, told
 
 
 def test_a_warning_has_the_names_that_the_user_typed(batch):

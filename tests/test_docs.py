@@ -81,8 +81,10 @@ COVERED = {
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in COVERED else n for n in FOUND]
 )
-def test_an_example_runs_and_gives_what_it_shows(name):
+def test_an_example_runs_and_gives_what_it_shows(name, monkeypatch):
     module, text = FOUND[name]
+    if name == "combining.combined_style":  # ends with what the example of `stylize` shows
+        monkeypatch.setattr(nst, "stylize", shortened(nst.stylize))
     names = dict(vars(importlib.import_module(f"nst_jax.{module}")))
     test = doctest.DocTestParser().get_doctest(text, names, name, None, 0)
     said = []
@@ -107,6 +109,8 @@ def test_the_page_has_every_recipe_and_its_picture():
         with Image.open(recipes_page.FOLDER / f"{name}.jpg") as picture:
             assert picture.size == (256, 170)
 
+
+PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md")))
 
 # --- Python ---------------------------------------------------------------------------------------
 
@@ -276,9 +280,21 @@ def test_the_loss_that_is_added_as_an_example_is_one():
     assert recipes.check(names["recipe"]).terms.style_loss is loss
 
 
+# The pages whose Python is run: by a test above of its own, as a how-to page, or by other tests.
+PYTHON = {
+    *("README.md", "CONTRIBUTING.md", *(f"docs/{page}.md" for page in HOW_TO)),
+    *(f"docs/{page}.md" for page in ("controls", "films", "instant", "losses", "python")),
+    *("docs/raters.md", "docs/train.md"),
+    "docs/export.md",  # `test_export` and `test_export_formats`
+}
+
+
+def test_the_python_of_every_page_is_run():
+    assert {page for page in PAGES if blocks(page, "python")} == PYTHON
+
+
 # --- Commands -------------------------------------------------------------------------------------
 
-PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md")))
 FIRST_COMMAND = "nst-jax stylize photo.jpg painting.jpg"  # to which the README's table adds flags
 
 
@@ -668,6 +684,19 @@ def write_input(path):
         return
     is_photo = path.stem in ("photo", "portrait", "other")
     path.write_bytes(images.SAMPLES["chelsea" if is_photo else "starry_night"].read_bytes())
+
+
+# The pages whose commands other tests run: `test_gallery`, `test_warming`, `test_web_server`.
+RUN_ELSEWHERE = {"docs/gallery.md", "docs/service.md", "docs/web.md"}
+
+
+def test_the_commands_of_every_page_are_run():
+    found = {
+        page
+        for page in PAGES
+        if any(re.search(r"^(?:\S+/)?nst-jax ", text, re.MULTILINE) for text in blocks(page, "sh"))
+    }
+    assert found == {*MORE_COMMANDS, *(f"docs/{page}.md" for page in WITH_COMMANDS), *RUN_ELSEWHERE}
 
 
 def test_every_flag_that_a_page_names_exists():

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shlex
 import struct
 import zlib
 from pathlib import Path
@@ -14,6 +15,9 @@ from PIL import Image
 import nst_jax as nst
 from docs import gallery_page, gallery_sources
 from docs.gallery_sources import Piece
+from nst_jax.app import cli
+from tests import small
+from tests.test_docs import QUICK, REGIONS
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +43,28 @@ def test_a_picture_was_made_by_the_command_below_it(name):
     size = gallery_page.command(name).split("--size ")[1].split()[0]
     with Image.open(path) as picture:
         assert max(picture.size) == max(map(int, size.split("x")))
+
+
+@pytest.mark.long
+@REGIONS
+@pytest.mark.parametrize("name", gallery_page.ENTRIES)
+def test_a_command_runs_as_it_stands_on_smaller_pictures(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(gallery_page.command(name))[1:]
+    inputs = [one for word in words[1:-2] for one in word.split(":") if one.endswith(".png")]
+    for file in inputs:
+        picture = small.picture("starry_night", 48, 64)
+        if file in gallery_page.MASKS:
+            picture = np.zeros((48, 64, 3), np.float32)
+            picture[:, :32] = 1
+        nst.images.save(file, picture)
+    size = words.index("--size") + 1
+    fewer = QUICK if words[0] == "stylize" else []
+    if "--quality" in words:
+        del words[words.index("--quality") :][:2]
+    assert cli.main([*words[:size], "48", *words[size + 1 :], *fewer, "--quiet"]) == 0
+    with Image.open(words[-1]) as picture:
+        assert max(picture.size) == 48
 
 
 def test_nothing_is_left_of_pictures_that_are_not_on_the_page():

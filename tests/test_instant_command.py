@@ -298,6 +298,26 @@ def test_in_a_bucket_a_smaller_last_group_is_filled(call, monkeypatch):
         assert np.abs(pixels(f"out/q{number}_mosaic.png") - one).max() <= 1
 
 
+@pytest.mark.parametrize("exhausted", [False, True])
+def test_in_a_bucket_a_group_that_fails_is_painted_again_by_its_program(
+    call, monkeypatch, exhausted
+):
+    write_pictures(**{f"q{number}": (40, 32) for number in range(3)})
+    painted, together = [], instant_painter.InstantPainter._together
+
+    def failing(painter, requests):
+        painted.append(len(requests))
+        if len(painted) == 1:
+            raise RuntimeError("RESOURCE_EXHAUSTED: out of memory" if exhausted else "no luck")
+        return together(painter, requests)
+
+    monkeypatch.setattr(instant_painter.InstantPainter, "_together", failing)
+    assert call("q*.png", "mosaic", *SIZE, "-o", "out", "--bucket", 48)[0] == 0
+    # Where memory was exhausted, a single picture takes less.
+    assert painted == [3, 1, 1, 1] if exhausted else painted == [3, 3, 3, 3]
+    assert [row["status"] for row in rows("out")] == ["done"] * 3
+
+
 def test_a_strange_file_in_the_way_stops_many(call):
     os.mkdir("out")
     Path("out/photo_mosaic.png").write_bytes(b"mine")
@@ -504,20 +524,23 @@ def test_a_run_that_writes_its_picture_begins_with_a_preview(job, monkeypatch, c
     assert seen["facts"]["preview"] == "arbitrary" and seen["facts"]["finished"] is False
 
 
-def test_previews_of_pictures_of_other_shapes_compile_nothing(job, monkeypatch, compilations):
-    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", interrupted)
-    assert cli.main([*job, "--every", "1"]) == 130
-    for name, shape in (("tall.png", (60, 31)), ("wide.png", (30, 60))):
-        images.save(name, small.picture("chelsea", *shape))
-    other = ["stylize", "tall.png", "wide.png", *job[3:], "--every", "1", "--overwrite"]
-    before = compilations()
-    assert cli.main(other) == 130
-    assert compilations() == before
-    assert pixels("out.png").shape == (40, 21, 3)
+def test_a_preview_compiles_nothing(job, monkeypatch, compilations):
+    compiled, begin = [], preview.Preview.begin
 
+    def counting(self, *arguments, **options):
+        before = compilations()
+        begin(self, *arguments, **options)  # with `--every` it returns when the preview is written
+        compiled.append(compilations() - before)
 
-def interrupted(*_, **__):
-    raise KeyboardInterrupt
+    monkeypatch.setattr(preview.Preview, "begin", counting)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
+    images.save("clear.png", small.picture("chelsea", 59, 31), alpha=np.full((59, 31), 0.5))
+    images.save("wide.png", small.picture("gravel", 29, 60))
+    argv = ["stylize", "clear.png", "wide.png", *job[3:]]
+    assert cli.main([*argv, "--every", "1"]) == 130
+    assert compiled == [0] and images.read_metadata("out.png")["preview"] == "arbitrary"
+    shown = images.read("out.png")
+    assert shown.image.shape == (40, 21, 3) and np.abs(shown.alpha - 0.5).max() < 0.01
 
 
 def test_the_preview_is_replaced_and_the_start_recorded(job):
@@ -608,7 +631,7 @@ def test_there_is_no_preview_on_standard_output(job, monkeypatch, capsysbinary):
 
 # Makes a second client of the CPU jax's default backend, in place of an accelerator. For the preview,
 # `platform_of` calls it a GPU. Prints on which of the two clients each kept program computed, and which
-# was the default device when the preview was written.
+# was the default device when controls were applied to the preview, and when it was written.
 ACCELERATOR = """
 import sys
 import jax
@@ -625,6 +648,7 @@ from nst_jax.recipes import PRESETS, TF
 from nst_jax.scaling import capacity
 preview.capacity = SimpleNamespace(platform_of=lambda: "gpu")
 call, write, show = programs.Kept.__call__, preview.write_picture, preview.Preview._show
+control = preview.instant_controls.controlled_request
 
 def reporting(self, *arguments, **named):
     result = call(self, *arguments, **named)
@@ -637,6 +661,10 @@ def writing(*arguments, **options):
     print("preview", "cpu" if capacity.default_device() == cpu else "default")
     write(*arguments, **options)
 
+def controlled(*arguments):
+    print("controls", "cpu" if capacity.default_device() == cpu else "default")
+    return control(*arguments)
+
 def showing(self, content):
     show(self, content)
     print("waited" if self.written else "went on")
@@ -645,7 +673,7 @@ def showing(self, content):
 taps = dict(content_taps=("relu1_1",), style_taps=("relu1_1",))
 PRESETS["tiny"] = TF.replace(**taps, content_layer_weights=(1.0,), style_layer_weights=(1.0,))
 programs.Kept.__call__, preview.write_picture = reporting, writing
-preview.Preview._show = showing
+preview.Preview._show, preview.instant_controls.controlled_request = showing, controlled
 sys.exit(cli.main(sys.argv[1:]))
 """
 
@@ -669,9 +697,9 @@ def test_on_an_accelerator_the_cpu_paints_the_preview_meanwhile(tmp_path):
 
     found = painted("--every", "1")
     lines = found.stdout.splitlines()
-    assert {"style_vector cpu", "stylize_with cpu", "preview cpu", "went on"} <= set(lines)
+    assert {"controls cpu", "preview cpu", "went on"} <= set(lines)
     assert {"measure_content default", "run default"} <= set(lines)
-    assert not {"style_vector default", "run cpu"} & set(lines)
+    assert not {"controls default", "run cpu"} & set(lines)
     assert "out.png shows a preview" in found.stderr
     # A run without a preview finds the programs of a run with one.
     stored = programs_of_runs()
@@ -679,22 +707,28 @@ def test_on_an_accelerator_the_cpu_paints_the_preview_meanwhile(tmp_path):
     assert len(stored) == 2 and programs_of_runs() == stored
 
 
-def test_without_a_cpu_there_is_no_preview(job, monkeypatch, capsys):
+def test_there_is_a_preview_if_jax_has_no_cpu(job, monkeypatch):
+    asked, shown = [], Event()
+
     def local_devices(*, backend):
+        asked.append(backend)
         raise RuntimeError("Unknown backend cpu")
 
+    def paint_planned(*arguments, **options):
+        assert shown.wait(100)  # a run on an accelerator does not wait for it
+        raise KeyboardInterrupt
+
+    say = preview.Display.say
     monkeypatch.setattr(preview, "capacity", SimpleNamespace(platform_of=lambda: "gpu"))
+    monkeypatch.setattr(preview, "jax", SimpleNamespace(local_devices=local_devices))
     monkeypatch.setattr(
-        preview, "PLATFORMS", "jax_numpy_dtype_promotion"
-    )  # any setting with a text
-    monkeypatch.setattr(
-        preview, "jax", SimpleNamespace(local_devices=local_devices, config=jax.config)
+        preview.Display,
+        "say",
+        lambda self, text: (say(self, text), "preview" in text and shown.set()),
     )
-    assert cli.main([*job, "--every", "1"]) == 0
-    err = capsys.readouterr().err
-    assert "note: there is no preview: the CPU would paint it, but the environment variable" in err
-    assert "set it to standard,cpu" in err
-    assert images.read_metadata("out.png")["finished"] is True
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", paint_planned)
+    assert cli.main([*job, "--every", "1"]) == 130
+    assert asked == ["cpu"] and images.read_metadata("out.png")["preview"] == "arbitrary"
 
 
 def test_a_run_that_is_done_does_not_wait_for_its_preview(job, monkeypatch):

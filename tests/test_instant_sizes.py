@@ -61,7 +61,17 @@ def test_pictures_in_arrays_are_those_that_fill_theirs(x64, compilations, networ
     assert compilations() == before
 
 
-@pytest.mark.parametrize("shape", [(64, 96), (63, 64), (17, 96), (95, 33), (50, 77), (16, 16)])
+OFTEN = (
+    (64, 96),
+    (17, 96),
+    (95, 33),
+    (16, 16),
+)  # multiples of 32 px, odd, just beyond them, smallest
+
+
+@pytest.mark.parametrize(
+    "shape", [*OFTEN, *(pytest.param(one, marks=pytest.mark.long) for one in ((63, 64), (50, 77)))]
+)
 def test_the_style_vector_of_a_picture_in_an_array_is_its_own(x64, compilations, shape):
     params = jax.tree.map(
         lambda leaf: jnp.asarray(leaf, jnp.float64), feed_forward.load_arbitrary()
@@ -223,6 +233,53 @@ def test_many_pictures_of_many_shapes_by_one_program(compilations):
     )  # neither for the sizes of the results nor for those of the files
 
 
+FINISHED = [
+    {"colors": "content", "opacity": True},
+    {"colors": "luminance", "realism": 0.4},
+    {"colors": "content-after", "protect": True},
+    {"colors": "palette", "realism": 0.7, "protect": True, "opacity": True},
+    {"realism": 1.0},
+    {"protect": True},
+]
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param(one, marks=() if place == 3 else pytest.mark.slow)
+        for place, one in enumerate(FINISHED)
+    ],
+    ids=lambda chosen: "-".join(map(str, chosen.values())),
+)
+def test_colours_realism_and_protection_in_a_bucket_compile_once(chosen, compilations):
+    """The radius of the filter of realism is 1, 2 and 3 px for these sizes."""
+    style = small.picture("starry_night", 32, 45)
+
+    def painted(pictures, **more):
+        masks = [np.linspace(0, 1, one.shape[1], dtype=np.float32)[None] for one in pictures]
+        masks = [np.tile(mask, (len(one), 1)) for mask, one in zip(masks, pictures, strict=True)]
+        options = dict(chosen)
+        if options.get("protect"):
+            options["protect"] = nst.controls.Protect(masks, 0.8)
+        if options.get("opacity"):
+            options["opacity"] = [1 - mask / 2 for mask in masks]
+        options |= {"size": "as-is", "style_size": "as-is", **more}
+        return nst.instant_many(pictures, style, **options)
+
+    pictures = [small.picture("chelsea", *shape) for shape in ((37, 44), (18, 31), (80, 96))]
+    found = painted(pictures, bucket=96, chunk=1)
+    for one, expected in zip(found, painted(pictures), strict=True):
+        assert one.shape == expected.shape
+        # Clipped colours and roots of covariances of few pixels enlarge rounding errors.
+        assert_allclose(one, expected, atol=1e-4)
+        assert float(jnp.mean(jnp.abs(one - expected))) < 1e-5
+    others = [small.picture("chelsea", *shape) for shape in ((33, 20), (50, 64), (90, 21))]
+    before = compilations()
+    painted(others, bucket=96, chunk=1)
+    painted([others[0]] * 3, bucket=96, chunk=1)  # all of one shape
+    assert compilations() == before
+
+
 @pytest.mark.parametrize(
     ("shape", "array"),
     [
@@ -280,14 +337,13 @@ def test_by_cost_small_pictures_of_several_shapes_lie_in_one_square(compilations
 def test_by_cost_no_square_is_larger_than_memory(monkeypatch):
     shapes = [("", (44, 30)), ("", (30, 44)), ("", (44, 44))]
     assert instant_painter.square_by_cost(shapes) == 48
-    monkeypatch.setattr(instant_painter.strip_memory, "strip_for", lambda *_, **__: 16)
-    assert instant_painter.square_by_cost(shapes) is None
-    # The network of the 26 styles takes more memory than the other one.
-    larger = instant_painter._embedded_styles26()
-    monkeypatch.setattr(
-        instant_painter.strip_memory, "strip_for", lambda params, *_, **__: 16 * (params is larger)
-    )
-    assert instant_painter.square_by_cost(shapes) is None
+    for larger in (instant_painter.arbitrary.LAYERS, instant_painter.styles26.LAYERS):
+        monkeypatch.setattr(
+            instant_painter.strip_memory,
+            "strip_for_layers",
+            lambda layers, *_, larger=larger, **__: 16 * (layers is larger),
+        )
+        assert instant_painter.square_by_cost(shapes) is None
 
 
 @pytest.mark.parametrize(

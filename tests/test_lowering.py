@@ -1,5 +1,6 @@
 """The step lowers for processors that this machine has not, in full float32 precision."""
 
+import itertools
 import re
 
 import jax
@@ -28,8 +29,19 @@ def arguments(params, recipe):
     return shapes(params), state, Targets(*targets), shapes(core), steps
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-@pytest.mark.parametrize("name", ["default", "gatys-pytorch", "tf-tv"])
+PLATFORMS = ("cpu", "cuda", "tpu")
+NAMES = ("default", "gatys-pytorch", "tf-tv")
+# Each recipe and each platform, and both kinds of accelerator for the recipe with the most operations.
+OFTEN = {("default", "cuda"), ("default", "tpu"), ("gatys-pytorch", "cpu"), ("tf-tv", "cuda")}
+
+
+@pytest.mark.parametrize(
+    ("name", "platform"),
+    [
+        pytest.param(*pair, marks=() if pair in OFTEN else pytest.mark.long)
+        for pair in itertools.product(NAMES, PLATFORMS)
+    ],
+)
 def test_the_loop_lowers(params, name, platform):
     exported = export.export(jax.jit(nst.run), platforms=[platform])(
         *arguments(params, recipes.named(name))

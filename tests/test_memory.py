@@ -389,3 +389,23 @@ def test_a_style_that_fits_in_no_way_is_named_with_the_largest_that_would():
         assert capacity.fits(found, 300 * 10**6) is fit
     with pytest.raises(ValueError, match="^`size`: 64x64 px takes"):
         plan_scales(recipes.GRAM, [scale], memory=10**6, platform="cpu")
+
+
+def test_too_many_regions_for_memory_are_named_first_with_the_most_that_would_fit():
+    scale = prepare.Scale((512, 512), ((64, 64),) * 13, 1, regions=13)
+
+    def total(regions):
+        recipe = replace(recipes.GRAM, network=replace(recipes.GRAM.network, tile=128))
+        return capacity.footprint_at(recipe, scale._replace(regions=regions), "cpu")
+
+    memory = int((total(5).total + total(6).total) / 2 * capacity.MARGIN)
+    assert capacity.fits(total(5), memory) and not capacity.fits(total(6), memory)
+    words = "^`regions`: 512x512 px with 12 regions takes .* is available; up to 4 regions fits"
+    with pytest.raises(ValueError, match=words):
+        plan_scales(recipes.GRAM, [scale], memory=memory, platform="cpu")
+    # Where the size alone is too large, it is named first, with both sizes that fit.
+    words = "^`size`: 512x512 px with 12 regions .*; up to (\\d+)x.* px fits, or (\\d+)x.* without"
+    with pytest.raises(ValueError, match=words) as why:
+        plan_scales(recipes.GRAM, [scale], memory=int(0.9 * total(1).total), platform="cpu")
+    first, other = map(int, re.search(words[1:], str(why.value)).groups())
+    assert 16 <= first < other < 512

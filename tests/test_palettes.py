@@ -12,6 +12,9 @@ from tests import small
 
 HEIGHT, WIDTH = 12, 16
 
+# Compiled as a whole: eager operations would be compiled one by one.
+moved = jax.jit(recoloured)
+
 
 @pytest.fixture(scope="module")
 def pictures():
@@ -83,8 +86,40 @@ def test_recoloured_is_numpys(grey, pictures, x64):
     painting, content, style = (jnp.asarray(x, jnp.float64) for x in pictures)
     if grey:
         style = jnp.repeat(style.mean(-1, keepdims=True), 3, axis=-1)
-    found = jax.jit(recoloured)(painting, content, palette_of([style]))
+    found = moved(painting, content, palette_of([style]))
     assert_allclose(found, numpy_recoloured(painting, content, style), atol=1e-9)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_gradients_are_those_of_differences(grey, x64):
+    rng = np.random.default_rng(0)
+    painting, content, weights, away = (jnp.asarray(rng.uniform(size=(5, 6, 3))) for _ in range(4))
+    style = jnp.asarray(rng.uniform(size=(6, 4, 3)))
+    if grey:
+        style = jnp.repeat(style.mean(-1, keepdims=True), 3, axis=-1)
+
+    # The mean over the channels keeps a grey style grey.
+    of_style = rng.uniform(size=(6, 4, 1 if grey else 3)) * jnp.ones((6, 4, 3))
+    ways = (away, away, of_style)
+
+    @jax.jit
+    def total_and_slopes(*pictures):
+        def total(painting, content, style):
+            return jnp.sum(weights * recoloured(painting, content, palette_of([style])))
+
+        value, slopes = jax.value_and_grad(total, (0, 1, 2))(*pictures)
+        return value, [jnp.sum(slope * way) for slope, way in zip(slopes, ways, strict=True)]
+
+    pictures = [painting, content, style]
+    _, slopes = total_and_slopes(*pictures)
+    for place, slope in enumerate(slopes):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = list(pictures)
+            moved[place] = moved[place] + step * ways[place]
+            ends.append(total_and_slopes(*moved)[0])
+        assert abs(slope) > 1e-3
+        assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-5)
 
 
 def test_the_lightness_of_the_painting_is_kept(pictures):
@@ -93,7 +128,7 @@ def test_the_lightness_of_the_painting_is_kept(pictures):
     painting, content, _ = map(jnp.asarray, pictures)
     painting = 0.3 + 0.2 * painting  # so that no colour is clipped
     content = 0.45 + 0.1 * content
-    found = recoloured(painting, content, palette_of([style]))
+    found = moved(painting, content, palette_of([style]))
     inside = (found > 0.001).all(-1) & (found < 0.999).all(-1)
     assert inside.mean() > 0.5
     before, after = (oklab_of_linear(x)[..., 0] for x in (painting, found))
@@ -111,13 +146,14 @@ def test_the_palette_comes_nearer_to_the_styles(pictures):
     from nst_jax.raters import palette_distance
 
     painting, content, style = map(jnp.asarray, pictures)
-    found = recoloured(painting, content, palette_of([style]))
-    assert palette_distance(found, style) < 0.5 * palette_distance(painting, style)
+    found = moved(painting, content, palette_of([style]))
+    distance = jax.jit(palette_distance)
+    assert distance(found, style) < 0.5 * distance(painting, style)
 
 
 def test_plain_pictures_stay_finite():
     plain = jnp.full((4, 5, 3), 0.25)
-    found = recoloured(plain, plain, palette_of([plain]))
+    found = moved(plain, plain, palette_of([plain]))
     assert_allclose(found, plain, atol=1e-3)
 
 
@@ -127,7 +163,7 @@ def test_a_batch_is_its_members(pictures):
     pair = jnp.stack([painting, content])
     found = jax.vmap(recoloured, (0, None, None))(pair, content, palettes)
     for one, image in zip(found, pair, strict=True):
-        assert_allclose(one, recoloured(image, content, palettes), atol=1e-5)
+        assert_allclose(one, moved(image, content, palettes), atol=1e-5)
 
 
 def test_oklab_of_white_red_and_back():

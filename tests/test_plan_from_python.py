@@ -14,7 +14,7 @@ from tests import small
 from tests.test_plans import exhaust
 from tests.test_sharding import simulated
 
-RECIPE = small.shallow(nst.recipes.TF, steps=3)
+RECIPE = small.shallowest(nst.recipes.TF, steps=3)
 OPTIONS = {"recipe": RECIPE, "size": 32, "style_size": 24, "steps": 2, "tile": 16}
 
 

@@ -63,7 +63,7 @@ def products(params, recipe, platform):
     return [line for line in text.splitlines() if any(kind in line for kind in kinds)], text
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("platform", ["cuda", pytest.param("tpu", marks=pytest.mark.long)])
 def test_every_product_requests_tensorfloat32(params, platform):
     found, text = products(params, at("tensorfloat32", recipes.TF), platform)
     assert len(found) >= 2 * 13 + 2 * 5
@@ -71,7 +71,7 @@ def test_every_product_requests_tensorfloat32(params, platform):
     assert not re.search(r"bf16>", text)
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("platform", [pytest.param("cuda", marks=pytest.mark.long), "tpu"])
 def test_every_product_has_bfloat16_factors_and_statistics_are_summed_in_float32(params, platform):
     found, _ = products(params, at("bfloat16", recipes.TF), platform)
     assert len(found) >= 2 * 13 + 2 * 5

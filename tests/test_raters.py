@@ -437,14 +437,15 @@ def test_a_record_has_what_the_raters_say(ratings, params, predictor, cat, paint
     distance = np.linalg.norm(np.subtract(*(vector(predictor, x) for x in (cat, painting))))
     assert ratings["cat", None]["style_vector"] == pytest.approx(distance, rel=1e-4)
     pictures = jnp.asarray(cat), jnp.asarray(painting)
-    features = [nst.features(params, x, TAPS) for x in pictures]
+    features_of = jax.jit(nst.features, static_argnums=2)
+    features = [features_of(params, x, TAPS) for x in pictures]
     for name, distance in (
         ("gram", gram_distance),
         ("wasserstein", wasserstein_distance),
     ):
         mean = np.mean([distance(*(f[tap] for f in features)) for tap in TAPS])
         assert ratings["cat", None][name] == pytest.approx(mean, rel=1e-4)
-    structures = [nst.features(params, x, ["relu3_1"])["relu3_1"] for x in pictures[::-1]]
+    structures = [features_of(params, x, ("relu3_1",))["relu3_1"] for x in pictures[::-1]]
     divergence = float(jax.jit(raters.self_similarity_divergence)(*structures))
     assert found["self_similarity"] == pytest.approx(divergence, rel=1e-3)
 

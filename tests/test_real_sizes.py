@@ -283,7 +283,7 @@ def test_masks_at_every_tap_are_those_of_the_picture_alone(x64, reach, ceil):
             assert not np.any(found[tap][h:]) and not np.any(found[tap][:, w:])
 
 
-SUMS = [name for name, recipe in recipes.PRESETS.items() if recipe.divisible]
+SUMS = [name for name, recipe in recipes.PRESETS.items() if recipe.terms.additive]
 
 
 def test_losses_and_gradient_are_those_of_the_picture_alone(x64, params64):

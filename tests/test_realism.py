@@ -48,6 +48,15 @@ def test_box_sums_are_sums_over_windows(radius, x64):
         assert_allclose(found[i, j], wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("largest", [0, 1, 2, 5, 8, 20])
+def test_box_sums_of_a_radius_at_runtime_are_those_of_the_radius(largest, x64):
+    planes = jnp.asarray(np.random.default_rng(largest).normal(size=(HEIGHT, WIDTH, 2)))
+    at_runtime = jax.jit(lambda radius: box_sums(planes, radius, largest=largest))
+    for radius in range(largest + 1):
+        found = at_runtime(jnp.asarray(radius, jnp.int32))
+        assert_allclose(found, box_sums(planes, radius), rtol=1e-13, atol=1e-13)
+
+
 def test_systems_are_solved_at_each_pixel(x64):
     factor, right = small.noise(0, 4, 5, 3, 3), small.noise(1, 4, 5, 3, 2)
     matrix = factor @ jnp.swapaxes(factor, -1, -2) + 0.1 * jnp.eye(3)[None, None]
@@ -180,6 +189,23 @@ def test_strips_give_what_one_piece_gives(monkeypatch, step):
     jaxpr = in_strips.trace(painting, photo).jaxpr
     assert any(one.primitive.name == "scan" for one in small.primitives(jaxpr.jaxpr))
     assert_allclose(in_strips(painting, photo), whole, atol=2e-6)
+
+
+@pytest.mark.parametrize("strip_pixels", [finishing.STRIP_PIXELS, 1], ids=["whole", "strips"])
+@pytest.mark.parametrize("size", [(128, 96), (96, 100), (64, 67), (33, 80), (16, 16)])
+def test_realism_in_an_array_is_that_of_the_picture_alone(monkeypatch, x64, strip_pixels, size):
+    """What lies beside the picture is NaN, and its radius, of 1 to 4 px, a value at runtime."""
+    monkeypatch.setattr(finishing, "STRIP_PIXELS", strip_pixels)
+    height, width = size
+    painting, photo = np.random.default_rng(height).uniform(size=(2, height, width, 3))
+    wide = np.full((2, 128, 112, 3), np.nan)
+    wide[:, :height, :width] = painting, photo
+    radius = jnp.asarray(filter_radius(height, width), jnp.int32)
+    filtered = jax.jit(
+        lambda one, other, size, radius: realistic(one, other, 0.7, size=size, radius=radius)
+    )
+    found = filtered(*wide, jnp.asarray(size, jnp.int32), radius)[:height, :width]
+    assert_allclose(found, realistic(painting, photo, 0.7), rtol=1e-11, atol=1e-11)
 
 
 def test_windows_grow_with_the_picture():

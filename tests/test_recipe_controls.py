@@ -87,6 +87,18 @@ def test_a_file_is_what_its_options_are(stylize):
     assert facts == expected
 
 
+def test_a_file_with_colour_coded_maps_paints_as_the_option_does(stylize):
+    table = 'base = "tiny"\n[controls]\nregions = ["map.png", "style_map.png"]\n'
+    Path("looks/two_maps.toml").write_text(table)
+    found = stylize("--recipe", "looks/two_maps.toml")
+    inputs = images.read_metadata("a.png")["inputs"]
+    assert {"map_of_content", "map_of_style"} <= set(inputs)
+    assert inputs["map_of_style"]["name"] == "style_map.png"
+    maps = ("--regions", "looks/map.png", "looks/style_map.png")
+    assert_array_equal(found, stylize("--recipe", "tiny", *maps))
+    assert np.abs(found - stylize("--recipe", "tiny")).max() > 0.01
+
+
 def test_an_option_takes_the_place_of_what_the_file_says(stylize):
     found = stylize("--recipe", "looks/masks.toml", "--protect", "upside.png")
     flags = (*FLAGS[:-1], "upside.png")

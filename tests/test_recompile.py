@@ -11,7 +11,7 @@ from nst_jax import optimizers
 from nst_jax.recipes import sizes
 from tests import small
 
-FAST = small.shallow()
+FAST = small.shallowest()
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_counter_does_count(warm, params, style, compilations):
 @pytest.mark.slow
 def test_a_sweep_is_one_program_whatever_its_numbers(params, content, style, compilations):
     def sweep(weights, steps):
-        recipe = small.shallow(steps=steps, style_weight=np.asarray(weights))
+        recipe = small.shallowest(steps=steps, style_weight=np.asarray(weights))
         return nst.stylize_many(params, content, style, recipe=recipe)
 
     sweep([0.1, 0.2], 2)

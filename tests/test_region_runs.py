@@ -13,7 +13,7 @@ from nst_jax import controls, images, losses, optimizers, recipes
 from nst_jax.control_checks import RegionLeftOut
 from nst_jax.controls import Protect, Region
 from nst_jax.recipes import sizes, starts
-from tests import small
+from tests import shell, small
 from tests.shell import caller
 
 HEIGHT, WIDTH = 48, 64
@@ -169,14 +169,35 @@ def test_opacities_of_a_batch_belong_to_its_pictures(params, photo):
     assert np.abs(np.asarray(many[0]) - np.asarray(many[1])).max() > 0.01
 
 
+def test_styles_of_a_batch_have_their_own_opacities(params, photo):
+    style = np.concatenate([plain(0.8, 0.1, 0.1, height=40), plain(0.1, 0.1, 0.8, height=40)], 1)
+    opacity = [left(0.5, 40, 72), None, 1 - left(0.5, 40, 72)]
+    options = {"recipe": TINY.replace(optimizer=optimizers.Adam(learning_rate=0.02))}
+    many = nst.stylize_many(params, photo, [style] * 3, style_opacity=opacity, **options)
+    for image, own in zip(many, opacity, strict=True):
+        alone = nst.stylize(params, photo, style, style_opacity=own, **options)
+        assert_allclose(image, alone, atol=2e-4)
+    red, both, blue = (np.asarray(image).mean((0, 1)) for image in many)
+    assert red[0] > both[0] > blue[0] and red[2] < both[2] < blue[2]
+
+
 def test_a_batch_needs_as_many_masks_as_pictures(params, photo):
     region = Region([left()] * 3, RED)
     with pytest.raises(ValueError, match=r"2 contents, 1 styles, 3 regions\[0\].mask do not fit"):
         nst.stylize_many(params, [photo, photo], RED, recipe=TINY, regions=[region])
 
 
-@pytest.mark.parametrize("cut", [{"devices": 2}, {"tile": 32}], ids=["bands", "tiles"])
-def test_bands_and_tiles_paint_the_same_picture(params, photo, cut):
+@pytest.mark.parametrize(
+    ("cut", "more"),
+    [
+        ({"devices": 2}, {}),
+        ({"tile": 32}, {}),
+        ({"tile": 32}, {"colors": "luminance", "realism": 0.3, "style_scale": 1.5}),
+    ],
+    ids=["bands", "tiles", "tiles with colours, realism and larger styles"],
+)
+@pytest.mark.filterwarnings("ignore::nst_jax.painting.StyleEnlarged")
+def test_bands_and_tiles_paint_the_same_picture(params, photo, cut, more):
     opacity = 1 - left(0.2)
     given = {
         "regions": [Region(left(), RED)],
@@ -185,6 +206,7 @@ def test_bands_and_tiles_paint_the_same_picture(params, photo, cut):
         "style_opacity": left(0.8, 40, 36),
     }
     adam = TINY.replace(optimizer=optimizers.Adam(learning_rate=0.02))
+    given |= more
     whole = nst.stylize(params, photo, BLUE, recipe=adam, **given)
     split = nst.stylize(params, photo, BLUE, recipe=adam, **cut, **given)
     assert_allclose(split, whole, atol=1e-5)
@@ -206,6 +228,9 @@ def test_a_run_resumes_with_its_masks_only(params, photo):
         "protect amount": {"protect": Protect(box(), 0.8)},
         "protect": {"protect": None},
         "opacity": {"opacity": 1 - left(0.2)},
+        "region 1 style": {"regions": [Region(left(), RED**2)]},
+        "opacity of style 1": {"style_opacity": left(0.8, 40, 36)},
+        "terms.style_weight": {"strength": 0.5},
     }.items():
         with pytest.raises(ValueError, match=f"the checkpoint is of another run: {name} was"):
             nst.paint(params, photo, BLUE, recipe=SCALED, resume=saved, **(given | other))
@@ -218,6 +243,28 @@ def test_another_mask_weight_or_amount_compiles_nothing(params, photo, compilati
         return compilations()
 
     assert run(0.5, 1, 1.0) == run(0.3, 2.5, 0.4)
+
+
+def test_other_masks_and_strengths_of_a_batch_compile_nothing(params, photo, compilations):
+    def run(shares, weights, amount, strength):
+        region = Region(np.stack([left(share) for share in shares]), RED, weight=np.array(weights))
+        nst.stylize_many(
+            params, [photo, photo[::-1]], BLUE, recipe=TINY, regions=[region],
+            protect=Protect(box(), amount), strength=np.array(strength),
+        )  # fmt: skip
+        return compilations()
+
+    assert run((0.5, 0.6), (1.0, 2.0), 1.0, (0.2, 0.6)) == run(
+        (0.3, 0.4), (3.0, 0.5), 0.4, (0.5, 1)
+    )
+
+
+def test_another_strength_compiles_nothing(params, photo, compilations):
+    def run(strength):
+        nst.stylize(params, photo, BLUE, recipe=TINY, strength=strength)
+        return compilations()
+
+    assert run(0.3) == run(0.6)
 
 
 def test_a_plan_counts_the_styles_and_statistics_of_regions():
@@ -481,6 +528,14 @@ def test_a_plan_knows_regions(capsys, call):
     plan = caller(capsys, "plan", "photo.png", "blue.png", "--recipe", "tiny")
     code, told, _ = plan("--region", "left.png:red.png")
     assert code == 0 and told.count("64x") >= 2
+    most = ["--region", "left.png:red.png"] * 15
+    assert plan(*most)[0] == 0
+    shell.refused(plan(*most, *most[:2]), "`--region`: got 16, and at most 15 are possible")
+    assert (
+        nst.plan((48, 64), (32, 36), recipe=TINY, regions=[(32, 36)] * 15).scales[0].regions == 16
+    )
+    with pytest.raises(ValueError, match="^`regions`: got 16, and at most 15 are possible"):
+        nst.plan((48, 64), (32, 36), recipe=TINY, regions=[(32, 36)] * 16)
 
 
 MANIFEST = """content,style,region,protect
@@ -526,3 +581,41 @@ def test_a_manifests_masks_are_no_destinations(capsys, call):
     batch = caller(capsys, "batch", "jobs.csv", "--recipe", "tiny", "-o", "out")
     code, _, told = batch("--outputs-anywhere")
     assert code == 2 and "left.png" in told and told.count("\n") == 1
+
+
+# --- Coarse to fine -------------------------------------------------------------------------------
+
+
+def test_realism_and_transparent_parts_hold_at_every_scale(params, photo):
+    """Pixels deep in a transparent part get no gradient of style; realism mixes every snapshot."""
+    recipe = SCALED.replace(
+        optimizer=optimizers.Adam(learning_rate=0.02),
+        content_weight=0.0, tv_weight=0.0, region_growth=0,
+    )  # fmt: skip
+    shots = {
+        realism: [
+            np.asarray(shot.image)
+            for shot in nst.paint(
+                params,
+                photo,
+                BLUE,
+                recipe=recipe,
+                init=photo,
+                opacity=left(),
+                realism=realism,
+                every=1,
+            )
+        ]
+        for realism in (0.0, 0.5, 1.0)
+    }
+    sizes_seen = {image.shape for image in shots[0.0]}
+    assert len(sizes_seen) == 2
+    for shape in sizes_seen:
+        same = [image for image in shots[0.0] if image.shape == shape]
+        deep, seen = np.s_[:, 3 * shape[1] // 4 :], np.s_[:, : shape[1] // 2]
+        for image in same[1:]:
+            assert_array_equal(image[deep], same[0][deep])
+        assert np.abs(same[-1][seen] - same[0][seen]).max() > 0.01
+    for none, half, whole in zip(*shots.values(), strict=True):
+        assert_allclose(half, (none + whole) / 2, atol=1e-5)
+        assert np.abs(whole - none).max() > 1e-3  # after one small update, too

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import controls, losses, recipes
+from nst_jax import controls, losses, optimizers, recipes
 from nst_jax.controls import Protect, Region, masks
 from nst_jax.scaling import bands, sharding
 from tests import small
@@ -57,6 +57,9 @@ def made(region_mask, style=None, style_mask=None, weight=1.0, **more):
     return controls.controls_of(given, (HEIGHT, WIDTH), STYLES)
 
 
+features = jax.jit(nst.features, static_argnums=2, static_argnames="network")
+
+
 @jax.jit
 def found(params, image, content, styles, recipe, given):
     targets = nst.measure(params, content, styles, recipe, controls=given)
@@ -83,12 +86,88 @@ def by_hand(features, mask, loss):
 
 @pytest.mark.parametrize(
     ("recipe", "reach"),
-    [(GRAM, "inside"), (GRAM, "simple"), (MOMENTS, "simple")],
-    ids=["gram inside", "gram simple", "moments simple"],
+    [
+        (GRAM, "inside"),
+        (GRAM, "all"),
+        pytest.param(GRAM, "simple", marks=pytest.mark.long),
+        (MOMENTS, "simple"),
+    ],
+    ids=["gram inside", "gram all", "gram simple", "moments simple"],
 )
 def test_the_style_loss_is_that_of_weighted_statistics(params, recipe, reach):
     with small.double():
         check_the_style_loss(params, recipe, reach)
+
+
+def numpy_shares(drawn):
+    """Return the share of each region in each pixel, that of the default style first."""
+    total = drawn.sum(-1, keepdims=True)
+    return np.concatenate([np.maximum(1 - total, 0), drawn / np.maximum(total, 1)], -1)
+
+
+@pytest.mark.parametrize("reach", ["inside", "all", "simple"])
+def test_overlapping_regions_and_their_gradient_are_numpys(params64, x64, reach):
+    """Two regions that overlap; the gradient is compared with differences of the loss in NumPy."""
+    recipe = terms(GRAM, region_reach=reach, region_growth=1, tv_weight=0.0, content_weight=0.0)
+    recipe = recipes.as_arrays(recipe, jnp.float64)
+    image, content, *styles = pictures()
+    styles.append(styles[1][::-1] ** 2)
+    drawn = np.stack([left(0.5), left(0.7) - left(0.3)], -1)
+    if reach == "simple":
+        drawn = drawn * np.stack([soft(1), soft(2)], -1)
+    parts = [
+        Region(drawn[..., number], np.asarray(style), weight=weight)
+        for number, (style, weight) in enumerate(zip(styles[1:], (2.0, 0.5), strict=True))
+    ]
+    given = controls.checked_controls((HEIGHT, WIDTH), [STYLES[0]], regions=parts)
+    sizes = [STYLES[0], STYLES[1], STYLES[1]]
+    given = controls.controls_of(given, (HEIGHT, WIDTH), sizes)
+    # Masks are float32, in which the sums of T² would be too coarse for differences in float64.
+    given = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), given)
+    targets, (_, result), gradient = found(params64, image, content, styles, recipe, given)
+
+    shares = numpy_shares(drawn.astype(np.float32))
+    if reach != "simple":
+        shares = (shares == shares.max(-1, keepdims=True)).astype(np.float32)
+        assert (shares.sum(-1) == 2).any()  # where the two masks are 1, the pixel is in both
+    taps = recipe.terms.style_taps
+    at = targets.guides.masks
+    for tap, mask in masks.at_taps(jnp.asarray(shares), taps, reach=reach, growth=1).items():
+        assert_allclose(at[tap], mask, atol=2.0**-16)  # the step to which resized masks are rounded
+    read = jax.jit(lambda picture: nst.features(params64, picture, taps, network=recipe.network))
+    wanted = [
+        {
+            tap: by_hand(one, np.ones(one.shape[:2]), losses.GRAM_MEAN_SQUARE)
+            for tap, one in f.items()
+        }
+        for f in map(read, styles)
+    ]
+
+    def by_numpy(image):
+        found, features = {}, read(image)
+        for tap, weight in zip(taps, recipe.terms.style_layer_weights, strict=True):
+            grams = [
+                by_hand(features[tap], at[tap][..., number], losses.GRAM_MEAN_SQUARE)
+                for number in range(3)
+            ]
+            distances = [
+                np.square(gram - target[tap]).mean()
+                for gram, target in zip(grams, wanted, strict=True)
+            ]
+            blended = np.dot((1.0, 2.0, 0.5), distances) / 3.5
+            found[tap] = float(recipe.terms.style_weight) * float(weight) * blended
+        return found
+
+    for tap, value in by_numpy(image).items():
+        assert_allclose(
+            result.style_layers[tap], value, rtol=1e-6
+        )  # weights of regions are float32
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        # The step is so short because poolings have kinks, and pixels count 255 times in the network.
+        way = rng.normal(size=image.shape)
+        ends = [sum(by_numpy(image + step * way).values()) for step in (1e-9, -1e-9)]
+        assert_allclose(np.sum(gradient * way), (ends[0] - ends[1]) / 2e-9, rtol=1e-5)
 
 
 def check_the_style_loss(params, recipe, reach):
@@ -97,8 +176,8 @@ def check_the_style_loss(params, recipe, reach):
     image, content, *styles = pictures()
     given = made(soft(1), style_mask=soft(2, *STYLES[1]), weight=3.0)
     _, (_, result), gradient = found(params, image, content, styles, recipe, given)
-    features = {
-        name: nst.features(params, picture, recipe.terms.style_taps, network=recipe.network)
+    maps = {
+        name: features(params, picture, recipe.terms.style_taps, network=recipe.network)
         for name, picture in zip(("image", "default", "region"), (image, *styles), strict=True)
     }
     shares = np.stack([1 - soft(1), soft(1)], -1)
@@ -109,17 +188,17 @@ def check_the_style_loss(params, recipe, reach):
         jnp.asarray(soft(2, *STYLES[1])[..., None]), recipe.terms.style_taps, reach=reach, growth=1
     )
     for tap, weight in zip(recipe.terms.style_taps, recipe.terms.style_layer_weights, strict=True):
-        everything = np.ones(features["default"][tap].shape[:2])
+        everything = np.ones(maps["default"][tap].shape[:2])
         wanted = [
-            loss.target(by_hand(features["default"][tap], everything, loss)),
-            loss.target(by_hand(features["region"][tap], there[tap][..., 0], loss)),
+            loss.target(by_hand(maps["default"][tap], everything, loss)),
+            loss.target(by_hand(maps["region"][tap], there[tap][..., 0], loss)),
         ]
         extent = losses.Extent(HEIGHT * WIDTH, HEIGHT * WIDTH)
         distances = [
             float(
                 loss.distance(
                     jax.tree.map(
-                        jnp.asarray, by_hand(features["image"][tap], at[tap][..., number], loss)
+                        jnp.asarray, by_hand(maps["image"][tap], at[tap][..., number], loss)
                     ),
                     jax.tree.map(jnp.asarray, wanted[number]),
                     extent,
@@ -265,13 +344,11 @@ def test_protected_parts_are_held_and_not_seen_by_styles(params):
         assert_allclose(at, wanted, atol=4e-5)  # resized masks have steps of 2^-16
         assert name in recipe.terms.style_taps
     a, b = (
-        np.asarray(
-            nst.features(params, x, ["relu2_1", tap], network=recipe.network)[tap], np.float64
-        )
+        np.asarray(features(params, x, ("relu2_1", tap), network=recipe.network)[tap], np.float64)
         for x in (image, content)
     )
     c, d = (
-        np.asarray(nst.features(params, x, ["relu2_1"], network=recipe.network)["relu2_1"])
+        np.asarray(features(params, x, ("relu2_1",), network=recipe.network)["relu2_1"])
         for x in (image, content)
     )
     # GRAM's content loss is a mean of squares, or relative: either way a function of two sums.
@@ -285,6 +362,36 @@ def test_protected_parts_are_held_and_not_seen_by_styles(params):
     _, (_, plain), _ = found(params, image, content, style, recipe, None)
     assert_allclose(free.style, plain.style, rtol=1e-5)
     assert_allclose(free.content, plain.content, rtol=1e-5)
+
+
+def test_the_gradient_of_a_protected_pixel_is_the_free_one_times_the_rest(params64, x64):
+    image, content, style, _ = pictures()
+    image = 0.25 + image / 2  # so that no pixel is clipped
+    mask, amount, rate = soft(3).copy(), 0.7, 1e-7
+    mask[:9, :9] = 1
+    checked = controls.checked_controls((HEIGHT, WIDTH), [STYLES[0]], protect=Protect(mask, amount))
+    given = controls.controls_of(checked, (HEIGHT, WIDTH), [STYLES[0]])
+    recipe = recipes.as_arrays(
+        GRAM.replace(optimizer=optimizers.DecayedSGD(learning_rate=rate, decay=1.0)), jnp.float64
+    )
+
+    @jax.jit
+    def gradients(given):
+        """Return the gradient of a canvas, and that of the picture it shows if nothing is kept."""
+        targets = nst.measure(params64, content, [style], recipe, controls=given)
+        share = (given.amount * given.protect)[..., None]
+        moves = []
+        for start, kept in ((image, targets.kept), ((1 - share) * image + share * content, None)):
+            state = nst.step(params64, nst.init(start, recipe), targets._replace(kept=kept), recipe)
+            moves.append((start - state.pending) / rate)
+        return moves
+
+    protected, free = map(np.asarray, gradients(given))
+    assert np.abs(free[:9, :9]).mean() > 1
+    error = np.abs(protected - (1 - amount * mask[..., None]) * free).max()
+    assert error < 1e-7 * np.abs(free).max()
+    whole, _ = gradients(given._replace(amount=jnp.ones_like(given.amount)))
+    assert_array_equal(np.asarray(whole)[mask == 1], 0)
 
 
 # --- Tiles, bands, batches, compiled programs -----------------------------------------------------

@@ -52,7 +52,7 @@ style = small.picture("starry_night", 28, 20)
 
 def test_a_batch_over_devices_is_the_batch_and_its_step_does_not_talk():
     simulated("""
-recipe = small.shallow(steps=3)
+recipe = small.shallowest(steps=3)
 texts = []
 run = batch_canvas.PROGRAMS.run
 

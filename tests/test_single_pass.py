@@ -46,13 +46,32 @@ def other():
     return small.picture("gravel", 28, 20)
 
 
+# Compiled as wholes: eager operations would be compiled one by one.
+style_vector, stylize_with, stylize_mixture, stylize_trained = (
+    jax.jit(function, static_argnames="precision")
+    for function in (
+        arbitrary.style_vector,
+        arbitrary.stylize_with,
+        styles26.stylize_mixture,
+        johnson.stylize_trained,
+    )
+)
+realistic, recoloured = jax.jit(controls.realistic), jax.jit(palettes.recoloured)
+
+
+@jax.jit
+def with_chroma_of(picture, content):
+    """Return a painted picture with the content's chroma, as results have it."""
+    return jnp.clip(controls.with_chroma_of(picture, content, "oklab"), 0, 1)
+
+
 def vector(params, picture):
-    return np.asarray(arbitrary.style_vector(params, jnp.asarray(picture), precision=FLOAT32))
+    return np.asarray(style_vector(params, jnp.asarray(picture), precision=FLOAT32))
 
 
 def painted(params, content, numbers):
     numbers = jnp.asarray(numbers, jnp.float32)
-    return arbitrary.stylize_with(params, jnp.asarray(content), numbers, precision=FLOAT32)
+    return stylize_with(params, jnp.asarray(content), numbers, precision=FLOAT32)
 
 
 # --- One picture ----------------------------------------------------------------------------------
@@ -87,12 +106,12 @@ def test_style_vectors_of_a_blend_are_averaged_by_shares(magenta, content, style
 def test_the_vector_of_each_style_picture_is_computed_once(magenta, style, other, monkeypatch):
     seen = []
 
-    def style_vector(params, picture, *, precision):
+    def counted(params, picture, *, precision):
         seen.append(picture)
         return vector(params, picture)
 
     monkeypatch.setattr(instant_painter, "VECTORS_IN_MEMORY", 2)
-    programs = instant_painter.PROGRAMS._replace(style_vector=style_vector)
+    programs = instant_painter.PROGRAMS._replace(style_vector=counted)
     painter = instant_painter.InstantPainter(magenta, programs=programs)
     style, turned = np.asarray(style), np.asarray(style)[::-1]
     for picture in (style, other, style, turned, style.copy()):
@@ -104,14 +123,14 @@ def test_the_vector_of_each_style_picture_is_computed_once(magenta, style, other
 
 def test_a_name_goes_through_the_network_of_26_styles(twenty_six, content):
     shares = jax.nn.one_hot(15, 26)
-    expected = styles26.stylize_mixture(twenty_six, content, shares, precision=FLOAT32)
+    expected = stylize_mixture(twenty_six, content, shares, precision=FLOAT32)
     for style in ("mosaic", "MOSAIC", 15, "15", {"mosaic": 2.0}, ["mosaic"]):
         assert_allclose(nst.instant(content, style, **NAMED), expected, atol=1e-5)
 
 
 def test_names_are_mixed_by_shares(twenty_six, content):
     shares = style_names.mixture_of({"mosaic": 0.25, "waves": 0.75})
-    expected = styles26.stylize_mixture(twenty_six, content, jnp.asarray(shares), precision=FLOAT32)
+    expected = stylize_mixture(twenty_six, content, jnp.asarray(shares), precision=FLOAT32)
     mixture = nst.instant(content, {"mosaic": 1, 24: 3}, **NAMED)
     assert_allclose(mixture, expected, atol=1e-5)
     listed = nst.instant(content, ["mosaic", "waves"], shares=(1, 3), **NAMED)
@@ -174,10 +193,10 @@ def network():
 
 def test_a_trained_network_is_a_style(network, content, tmp_path):
     feed_forward.save_network(tmp_path / "styles.h5", network)
-    equal = johnson.stylize_trained(network.params, content)
+    equal = stylize_trained(network.params, content)
     assert_allclose(nst.instant(content, network, **NAMED), equal, atol=1e-5)
     assert_allclose(nst.instant(content, tmp_path / "styles.h5", **NAMED), equal, atol=1e-5)
-    mostly = johnson.stylize_trained(network.params, content, jnp.array([0.25, 0.75]))
+    mostly = stylize_trained(network.params, content, jnp.array([0.25, 0.75]))
     for shares in ((1, 3), {"tiles": 3, "wave": 1}):
         found = nst.instant(content, str(tmp_path / "styles.h5"), shares=shares, **NAMED)
         assert_allclose(found, mostly, atol=1e-5)
@@ -292,23 +311,21 @@ def left(picture):
 
 def test_colours_after_painting_are_those_of_stylize(content, style, plain):
     found = nst.instant(content, style, colors="content-after", **KEPT)
-    expected = np.clip(controls.with_chroma_of(plain, content, "oklab"), 0, 1)
+    expected = with_chroma_of(plain, content)
     assert_allclose(found, expected, atol=1e-5)
     named = nst.instant(content, "mosaic", **NAMED)
     found = nst.instant(content, "mosaic", colors="content-after", **NAMED)
-    expected = np.clip(controls.with_chroma_of(named, content, "oklab"), 0, 1)
+    expected = with_chroma_of(named, content)
     assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_network_sees_recoloured_pictures(content, style):
-    recoloured = np.clip(controls.with_colors_of(style, content), 0, 1)
+    seen = np.clip(jax.jit(controls.with_colors_of)(style, content), 0, 1)
     found = nst.instant(content, style, colors="content", **KEPT)
-    assert_allclose(found, nst.instant(content, recoloured, **KEPT), atol=1e-5)
+    assert_allclose(found, nst.instant(content, seen, **KEPT), atol=1e-5)
     grey = color.luminance(content)
-    light = np.clip(color.matched_luminance(style, content), 0, 1)
-    expected = np.clip(
-        controls.with_chroma_of(nst.instant(grey, light, **KEPT), content, "oklab"), 0, 1
-    )
+    light = np.clip(jax.jit(color.matched_luminance)(style, content), 0, 1)
+    expected = with_chroma_of(nst.instant(grey, light, **KEPT), content)
     found = nst.instant(content, style, colors="luminance", **KEPT)
     assert_allclose(found, expected, atol=1e-5)
 
@@ -318,7 +335,7 @@ def test_the_palette_is_that_of_the_styles_by_their_shares(content, style, other
     both = [jnp.asarray(style), jnp.asarray(other)]
     palette = finishing.mixed_palette(both, jnp.array([3.0, 1.0]))
     found = nst.instant(content, [style, other], shares=(3, 1), colors="palette", **KEPT)
-    assert_allclose(found, palettes.recoloured(blend, content, palette, None), atol=1e-5)
+    assert_allclose(found, recoloured(blend, content, palette), atol=1e-5)
 
 
 @pytest.mark.parametrize("colors", ["style", "content-after"])
@@ -338,12 +355,13 @@ def test_protected_pixels_are_the_contents(content, style, colors):
 
 def test_realism_is_a_share_of_the_filtered_picture(content, style, plain):
     found = nst.instant(content, style, realism=0.25, **KEPT)
-    assert_allclose(found, controls.realistic(plain, content, 0.25), atol=1e-5)
+    assert_allclose(found, realistic(plain, content, 0.25), atol=1e-5)
 
 
 def test_transparent_parts_do_not_count_for_colours(content, style):
     own, of_style = 1 - left(content), left(style)
-    matched = controls.with_colors_of(style, content, opacity=of_style, other_opacity=own)
+    recolored = jax.jit(controls.with_colors_of)
+    matched = recolored(style, content, opacity=of_style, other_opacity=own)
     found = nst.instant(
         content, style, colors="content", opacity=own, style_opacity=of_style, **KEPT
     )
@@ -489,7 +507,7 @@ def test_a_value_of_another_type_is_refused_by_name():
 
 # --- The start of a run ---------------------------------------------------------------------------
 
-FAST = small.shallow()
+FAST = small.shallowest()
 SCALED = replace(
     FAST, descent=replace(FAST.descent, schedule=recipes.CoarseToFine(smallest=32), steps=4)
 )

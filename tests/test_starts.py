@@ -134,7 +134,7 @@ def test_the_courses_start_is_bit_by_bit_the_notebooks(content):
 
 @pytest.mark.slow
 def test_a_run_starts_from_the_courses_canvas_to_the_bit(params, content, style, key, monkeypatch):
-    recipe = small.shallow(recipes.COURSERA_TF1, steps=1)
+    recipe = small.shallowest(recipes.COURSERA_TF1, steps=1)
     recipe = replace(
         recipe, pictures=replace(recipe.pictures, start=(start := starts.SeededBlend()))
     )

@@ -1,6 +1,7 @@
 """The dial `strength`: even, invertible, with constants from the record of what was measured."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose
 import nst_jax as nst
 from benchmarks import strength as measured
 from docs import controls_page
-from nst_jax import recipes
+from nst_jax import images, recipes
 from nst_jax.app.arguments import Changes, recipe_of
 from nst_jax.app.batch.job import recipes_of
 from nst_jax.app.batch.manifests import ManifestRow
@@ -174,6 +175,57 @@ def test_the_start_says_what_a_strength_means():
     assert words == "1e+04 times the recipe's own, against the content"
 
 
+def test_the_start_says_what_the_dial_of_a_file_of_another_name_means():
+    changed = with_strength(recipes.GRAM.replace(name="mine"), 0.5)
+    factor = strength.factor_of(0.5)
+    assert weight_line(changed) == {}
+    assert weight_line(changed, 0.5) == {
+        "strength": f"0.5, which is {factor:.3g} times the recipe's own style weight; style to content "
+        f"{50 * factor:.3g}:1"
+    }
+    assert weight_line(with_strength(recipes.NNST, 0.0), 0.0)["strength"].startswith(
+        "0, so matches are sought for 1 of the content"
+    )
+
+
+def test_results_say_the_strength_and_finished_pictures_are_found(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tiny = small.shallow(steps=2).replace(name="tiny")
+    monkeypatch.setitem(recipes.PRESETS, "tiny", tiny)
+    write_pictures(photo=(32, 40), style=(32, 32))
+    Path("mine.toml").write_text('base = "tiny"\nname = "mine"\nstrength = 0.4\n')
+
+    def run(*words):
+        code, _, told = caller(capsys, *words)("--overwrite")
+        assert code == 0, told
+        return told
+
+    def recorded(path):
+        return images.read_metadata(path).get("strength")
+
+    one = ("stylize", "photo.png", "style.png", "-o", "one.png")
+    assert re.search(
+        "^strength +0.4, which is 0.0685 times", run(*one, "--recipe", "mine.toml"), re.M
+    )
+    assert recorded("one.png") == 0.4
+    run(*one, "--recipe", "mine.toml", "--strength", "0.85")
+    assert recorded("one.png") == 0.85
+    run(*one, "--recipe", "tiny")
+    assert recorded("one.png") is None
+    grid = ("sweep", "photo.png", "style.png", "--tv-weight", "0,1", "-o", "grid.png")
+    told = run(*grid, "--recipe", "tiny", "--strength", "0.6")
+    assert recorded("grid.png") == 0.6 and re.search("^strength +0.6, which is", told, re.M)
+    Path("jobs.csv").write_text(
+        "content,style,overrides\nphoto.png,style.png,strength=0.2\nphoto.png,style.png,\n"
+    )
+    rows = ("batch", "jobs.csv", "--recipe", "tiny", "-o", "out")
+    told = run(*rows)
+    assert recorded("out/photo_style.png") == 0.2 and recorded("out/photo_style-2.png") is None
+    assert re.search(r"^strength +0.2, which is .*; the recipe's own weights \(1\)", told, re.M)
+    assert caller(capsys, *rows)()[0] == 0
+    assert Path("out/results.jsonl").read_text().count('"skipped"') == 2
+
+
 def test_the_page_says_what_strengths_mean():
     text = controls_page.PAGE.read_text("utf-8")
     lines = text.split("| `--strength` |")[1].split("\n\n")[0].splitlines()[2:]
@@ -246,7 +298,8 @@ def test_the_innermost_strength_is_applied_once(tmp_path, flag, values, row, exp
     changes = Changes(recipe=str(path), strength=flag, values=values)
     rows = [ManifestRow(1, Path("a.png"), ((Path("b.png"), None),), "row 1", overrides=row)]
     weight = 2 * strength.factor_of(expected)
-    (found,) = recipes_of(rows, changes)
+    ((found, found_strength),) = recipes_of(rows, changes)
+    assert found_strength == expected
     assert_allclose(found.terms.style_weight, weight, rtol=1e-12)
     if not row:
         assert_allclose(recipe_of(changes).terms.style_weight, weight, rtol=1e-12)

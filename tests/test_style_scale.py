@@ -18,7 +18,7 @@ from nst_jax.scaling.plan import plan_scales
 from tests import small
 from tests.shell import caller, refused, write_pictures
 
-FAST = small.shallow(steps=2)
+FAST = small.shallowest(steps=2)
 
 
 def scaled(recipe, *factors):

@@ -11,9 +11,11 @@ from nst_jax import losses, measuring, optimizers, recipes
 from nst_jax.targets import blend
 from tests import reference, small
 
+measure = jax.jit(nst.measure)
+
 
 def test_targets_are_features_of_the_content_and_mean_grams_of_the_style(params, content, style):
-    targets = nst.measure(params, content, style, small.shallow())
+    targets = measure(params, content, style, small.shallow())
     of_content, of_style = (
         reference.features(params, reference.pixels(x), deepest="relu2_1") for x in (content, style)
     )
@@ -38,7 +40,7 @@ def test_targets_have_the_same_shapes_whatever_the_styles_size(params, content):
 def test_a_style_hung_the_other_way_round_is_nearly_the_same_style(params, content, style):
     # Exactly so but for the network's own left and right.
     there, back = (
-        nst.measure(params, content, x, small.shallow()).style["relu1_1"]
+        measure(params, content, x, small.shallow()).style["relu1_1"]
         for x in (style, style[:, ::-1])
     )
     assert np.linalg.norm(there - back) < 0.2 * np.linalg.norm(there)
@@ -47,13 +49,12 @@ def test_a_style_hung_the_other_way_round_is_nearly_the_same_style(params, conte
 def test_measuring_is_the_same_compiled(params, content, style):
     recipe = small.shallow()
     eager = nst.measure(params, content, style, recipe)
-    compiled = jax.jit(nst.measure)(params, content, style, recipe)
+    compiled = measure(params, content, style, recipe)
     for mine, other in zip(jax.tree.leaves(eager), jax.tree.leaves(compiled), strict=True):
         assert_allclose(mine, other, rtol=0, atol=1e-5 * np.abs(other).max())
 
 
 def test_targets_do_not_depend_on_weights(params, content, style):
-    measure = jax.jit(nst.measure)
     light, heavy = (
         measure(params, content, style, recipes.as_arrays(small.shallow(style_weight=w).bare()))
         for w in (0.0, 1e6)
@@ -67,9 +68,9 @@ def test_targets_do_not_depend_on_weights(params, content, style):
 
 def test_a_blend_is_the_weighed_mean_whatever_the_sum_of_shares(params, content, style):
     others = [style, style[:20, ::-1]]
-    alone = [nst.measure(params, content, one, small.shallow()).style for one in others]
+    alone = [measure(params, content, one, small.shallow()).style for one in others]
     recipe = small.shallow(style_shares=(6.0, 2.0))
-    blended = nst.measure(params, content, others, recipe).style
+    blended = measure(params, content, others, recipe).style
     for tap, gram in blended.items():
         assert_allclose(gram, 0.75 * alone[0][tap] + 0.25 * alone[1][tap], rtol=1e-5)
 
@@ -128,9 +129,9 @@ ROOTS = losses.GRAM_MEAN_SQUARE._replace(distance=root_distance, target=roots)
 
 def test_the_target_is_made_of_the_blended_statistic(params, content, style):
     others, shares = [style, style[:20, ::-1]], (6.0, 2.0)
-    plain = nst.measure(params, content, others, small.shallow(style_shares=shares)).style
+    plain = measure(params, content, others, small.shallow(style_shares=shares)).style
     recipe = small.shallow(style_shares=shares, style_loss=ROOTS)
-    whole = nst.measure(params, content, others, recipe).style
+    whole = measure(params, content, others, recipe).style
     pieces = measuring.Measuring(params, recipes.as_arrays(recipe.bare()), None)
     by_piece = measuring.targets_of(pieces, content, others).style
     for tap, gram in plain.items():

@@ -40,7 +40,8 @@ NETWORKS = {
 
 
 PUBLISHED = ("max-floor-zero", "average-ceil-zero")  # used by some recipe
-OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS if n not in PUBLISHED]
+# `test_parity.py` compares all of them with torch.
+OTHERS = [pytest.param(n, marks=pytest.mark.long) for n in NETWORKS if n not in PUBLISHED]
 
 
 @partial(jax.jit, static_argnums=2)

@@ -87,6 +87,20 @@ def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("init", ["noise", "instant"])
+def test_after_warming_a_start_nothing_is_compiled(tmp_path, monkeypatch, init):
+    monkeypatch.chdir(tmp_path)
+    write_pictures(tall=(60, 41), wide=(33, 60), art=(50, 44), long=(30, 59))
+    same = [*SHALLOW, "--size", 60, "--init", init]
+    _, made, _ = start(tmp_path, "warm", *same)
+    assert made > 0
+    for content, style in (("tall.png", "art.png"), ("wide.png", "long.png")):
+        words = ["stylize", content, style, "-o", "one.png", "--bucket", 64, "--steps", 4]
+        _, made, loaded = start(tmp_path, *words, *same)
+        assert made == 0 and loaded > 0, words
+
+
+@pytest.mark.slow
 def test_after_warming_a_folder_that_jax_was_told_nothing_is_compiled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), art=(50, 44))
@@ -198,6 +212,12 @@ def test_after_warming_instant_compiles_nothing(tmp_path, monkeypatch):
         _, made, loaded = start(tmp_path, "instant", *words, *options, "--bucket", 32)
         assert made == 0 and loaded > 0, words
     assert len(list(tmp_path.glob("out/*.png"))) == 6
+    for finish in (["--colors", "palette", "--realism", 0.3], ["--colors", "content"]):
+        _, made, _ = start(tmp_path, "warm", "--instant", *options, *finish)
+        assert made > 0
+        words = ["wide.png", "long.png", "-o", "three.png", *options, *finish, "--bucket", 32]
+        _, made, loaded = start(tmp_path, "instant", *words)
+        assert made == 0 and loaded > 0, words
 
 
 def test_the_side_of_a_bucket_is_that_of_its_pictures():
@@ -250,26 +270,6 @@ def test_groups_of_a_batch_have_the_sizes_that_were_compiled(count, side):
     assert painted == set(warming.sizes_of_batches((count,), side))
 
 
-@pytest.mark.parametrize(
-    ("words", "note"),
-    [
-        ((), None),
-        (("--init", "content"), None),
-        (("--colors", "luminance", "--realism", 0.5), None),
-        (("--init", "noise"), "for start Noise\n"),
-        (("--init", "instant"), "for start Instant\n"),
-    ],
-)
-def test_what_each_shape_still_compiles_is_said(call, here, monkeypatch, words, note):
-    del here
-    monkeypatch.setattr(warming, "compile_all", lambda *arguments, **named: None)
-    monkeypatch.setattr(cache, "cache_enabled", lambda: True)
-    monkeypatch.setattr(cache, "programs_folder", lambda: Path("kept") / cache.TRACED)
-    code, _, err = call("warm", *SHALLOW, "--size", 32, *words)
-    assert code == 0, err
-    assert "each shape" not in err if note is None else err.startswith("note: ") and note in err
-
-
 @pytest.fixture
 def instant_warmed(call, here, monkeypatch):
     """Return a function that calls `warm --instant`, and returns what would be compiled."""
@@ -288,11 +288,14 @@ def instant_warmed(call, here, monkeypatch):
 
 
 def test_options_of_instant_reach_what_is_compiled(instant_warmed):
-    out, squares, precision, style_size = instant_warmed("--size", 32)
+    out, squares, precision, style_size, recipe = instant_warmed("--size", 32)
     assert (squares, precision.name, style_size) == ({32: [1]}, "float32", None)
+    assert (recipe.pictures.colors, recipe.pictures.realism) == ("style", 0)
     assert "--size 32 --bucket 32" in out
     words = ["--size", 250, "--size", 512, "--batch", 4, "--precision", "bfloat16"]
-    out, squares, precision, style_size = instant_warmed(*words, "--style-size", 128)
+    words += ["--style-size", 128, "--colors", "palette", "--realism", 0.5]
+    out, squares, precision, style_size, recipe = instant_warmed(*words)
+    assert (recipe.pictures.colors, recipe.pictures.realism) == ("palette", 0.5)
     assert squares == {256: [1, 4], 512: [1, 2]}
     assert (precision.name, style_size) == ("bfloat16", "128")
     assert "--size 250 --bucket 256\n" in out and "--size 512 --bucket 512\n" in out
@@ -309,8 +312,6 @@ def test_instant_reads_no_weights_of_vgg(instant_warmed, monkeypatch):
     "words",
     [
         ("--recipe", "gram"),
-        ("--colors", "content"),
-        ("--realism", 0.5),
         ("--init", "noise"),
         ("--set", "descent.steps=3"),
         ("--pool", "max"),

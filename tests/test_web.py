@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from nst_jax import images
-from nst_jax.app import cli
+from nst_jax.app import cli, single
 from nst_jax.app.watch import MeasuringWatch
 from nst_jax.app.web import archive, limits, positions, quick, settings
 from nst_jax.app.web.painting import PictureWork
@@ -23,7 +23,8 @@ from nst_jax.app.web.quick import QuickPainter, QuickPicture, Superseded
 from nst_jax.app.web.run import Failure, Progress, Run, RunState, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.uploads import Uploads
-from nst_jax.app.web.visitors import Visitor, Visitors
+from nst_jax.app.web.visitors import Visitor, Visitors, run_status
+from nst_jax.descent import Rest
 from tests import shell, small
 
 SIDE = 48
@@ -738,6 +739,51 @@ def shallow_visitor(folder, monkeypatch):
     return visitor, {"photo": "photo.png", "styles": [["a.png", 1]], "size": SIDE, "steps": 4}
 
 
+def test_pictures_of_a_run_in_a_square_have_the_photos_shape(tmp_path, monkeypatch):
+    """On an accelerator every run lies in a square; here the option puts it into one."""
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    words_of = settings.stylize_words
+    monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), "--bucket", "64"])
+    queue = Queue()
+    run = visitor.begin(given, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    shapes = {one.step: shell.pixels(one.path).shape for one in run.kept}
+    assert len(shapes) > 2 and shapes[4][0] != shapes[4][1]
+    assert set(shapes.values()) == {shapes[4]}
+
+
+def test_the_page_shows_that_a_layer_leaves_out_a_region(tmp_path, monkeypatch):
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    small_part = np.zeros((40, 60), np.uint8)
+    small_part[10:20, 10:20] = 255  # 8 px of the painting; a position of relu2_1 sees 10 x 10
+    Image.fromarray(small_part).save(tmp_path / "dot.png")
+    words_of = settings.stylize_words
+    flags = ["--region", f"{tmp_path / 'dot.png'}:a.png", "--set", "terms.region_growth=0"]
+    flags += ["--style-layer", "relu2_1=1"]
+    monkeypatch.setattr(settings, "stylize_words", lambda c: [*words_of(c), *flags])
+    queue = Queue()
+    run = visitor.begin({**given, "steps": 1}, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    (note,) = run_status(run, queue)["notes"]
+    assert note.startswith("`--region[0]`: at 48x32 px, no position of relu2_1 lies inside"), note
+
+
+def test_a_painting_that_came_to_rest_far_from_its_goal_has_the_commands_warning(
+    tmp_path, monkeypatch
+):
+    visitor, given = shallow_visitor(tmp_path, monkeypatch)
+    monkeypatch.setattr(single, "rest_of", lambda totals, scales: Rest(1, 4, 0.97))
+    monkeypatch.setattr(single, "remedy_at_rest", lambda recipe: "`descent.optimizer=LBFGS`")
+    queue = Queue()
+    run = visitor.begin(given, queue, PictureWork.of, keep=False)
+    assert queue.paint_next() and run.state is RunState.DONE, run.why
+    said = visitor.status(queue)["run"]["warning"]
+    assert said.startswith("the loss has not changed since update 1 of 4 and is still 97 %")
+    assert said.endswith(" is hardly painted: try --set descent.optimizer=LBFGS")
+    queue.go_back(run, run.kept[0].step)
+    assert visitor.status(queue)["run"]["warning"] == ""
+
+
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["from a position", "from the start"])
 def test_what_is_painted_after_going_back_is_bit_for_bit_the_same(tmp_path, monkeypatch, seconds):
     monkeypatch.setattr(positions, "SECONDS", seconds)
@@ -899,7 +945,7 @@ class Turns(QuickPainter):
         super().__init__()
         self.painted, self.go_on = [], threading.Event()
 
-    def _paint(self, words, folder, output, wanted):
+    def _paint(self, words, folder, output, wanted, *, keep=False):
         with self._turn():
             self.painted.append("visitor" if words == ["visitor"] else words[1:3])
             assert self.go_on.wait(SECONDS)
@@ -908,6 +954,9 @@ class Turns(QuickPainter):
     def _prepare_wide_style(self):
         with self._turn():
             self.painted.append(quick.WIDE_STYLE)
+
+    def paint_provisional(self, *given, keep=False):
+        pass
 
     def visit(self):
         self.paint(["visitor"], Path(), Path("out.png"), lambda: True)
@@ -948,6 +997,79 @@ def test_before_the_first_visit_only_its_picture_is_prepared(tmp_path):
     warming.join(SECONDS)
     first, *others = ([photo, style] for photo, style, _ in quick.FIRST_PICTURES)
     assert painter.painted == [first, "visitor", *others, quick.WIDE_STYLE]
+
+
+def test_the_first_picture_is_not_painted_again_for_a_visitor(tmp_path, monkeypatch):
+    line = ("chelsea.jpg", "starry_night.jpg", 64)
+    monkeypatch.setattr(quick, "FIRST_PICTURES", (line,))
+    monkeypatch.setattr(QuickPainter, "_prepare_wide_style", lambda self: None)
+    painter, uploads, jobs = QuickPainter(), Uploads(tmp_path), []
+    painter.warm(tmp_path)
+    paint_rows = quick.paint_rows
+    monkeypatch.setattr(quick, "paint_rows", lambda *given: jobs.append(1) or paint_rows(*given))
+
+    def paint(**more):
+        given = {"photo": line[0], "styles": [[line[1], 1]], "size": line[2]} | more
+        words = settings.instant_words(settings.settings_in(given, uploads.known))
+        found = painter.paint(words, tmp_path, tmp_path / "instant.png", lambda: True)
+        assert found.words == words and found.seconds > 0
+        return shell.pixels(found.path)
+
+    uploads.add_sample("chelsea")
+    uploads.add_sample("starry_night", "painting")
+    first = paint()
+    assert not jobs and images.read_metadata(tmp_path / "instant.png")["command"] == "instant"
+    assert not (paint(strength=0.5) == first).all() and len(jobs) == 1
+    # Another picture under the name of a sample is painted.
+    uploads.remove("chelsea.jpg")
+    assert uploads.add("chelsea.jpg", png(48, 60)).name == "chelsea.jpg"
+    assert paint().shape == (51, 64, 3) and len(jobs) == 2
+    uploads.remove("chelsea.jpg")
+    uploads.add_sample("chelsea")
+    assert (paint() == first).all() and len(jobs) == 2
+    # What was kept is what would be painted.
+    painter._of_samples.clear()
+    assert (paint() == first).all() and len(jobs) == 3
+
+
+def test_until_its_programs_are_ready_a_picture_is_painted_by_numpy(tmp_path, compilations):
+    painter, uploads = QuickPainter(), Uploads(tmp_path)
+    uploads.add("photo.png", png(48, 60))
+    uploads.add("style.png", png(50, 40, seed=1), "painting")
+    output = tmp_path / "instant.png"
+
+    def words(**more):
+        given = {"photo": "photo.png", "styles": [["style.png", 1]], "size": 64} | more
+        return settings.instant_words(settings.settings_in(given, uploads.known))
+
+    def provisional(wanted=True, **more):
+        return painter.paint_provisional(words(**more), tmp_path, output, lambda: wanted)
+
+    before = compilations()
+    for more in ({}, {"strength": 0.5}):
+        found = provisional(**more)
+        assert found.words == words(**more) and found.seconds > 0
+    assert compilations() == before
+    assert images.read_metadata(output) is None  # it is not what a command line would write
+    early = shell.pixels(provisional().path).astype(int)
+    with pytest.raises(Superseded):
+        provisional(wanted=False)
+    # What needs more than the network, another network, or too much time waits for its programs.
+    uploads.add("mask_keep.png", mask(48, 60), "mask")
+    for more in (
+        {"styles": [["mosaic", 1]]},
+        {"colors": "content-after"},
+        {"realism": 0.5},
+        {"protect": ["mask_keep.png", 1]},
+        {"size": 768},
+        {"size": 2048},
+    ):
+        assert provisional(**more) is None, more
+    painter.paint(words(), tmp_path, output, lambda: True)
+    real = shell.pixels(output).astype(int)
+    assert np.abs(real - early).max() <= 1 and real.shape == (51, 64, 3)
+    assert provisional() is None and provisional(size=63) is None  # in the same square
+    assert provisional(size=128) is not None
 
 
 def test_a_server_that_ends_prepares_no_more_pictures(tmp_path):

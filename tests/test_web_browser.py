@@ -1,5 +1,6 @@
 """The page in Chromium, as a visitor uses it; needs the extra `web`, Playwright and Chromium."""
 
+import base64
 import contextlib
 import io
 import os
@@ -19,8 +20,10 @@ pytest.importorskip("starlette")
 playwright = pytest.importorskip("playwright.sync_api")
 
 from nst_jax import images
+from nst_jax.app import single
 from nst_jax.app.web import command, settings
 from nst_jax.app.web.security import Guard
+from nst_jax.descent import Rest
 from tests import browser, small
 
 pytestmark = [
@@ -103,6 +106,19 @@ def visiting(chromium, address):
     for context in contexts:
         context.close()
     assert errors == []
+
+
+def drop(page, place, path):
+    """Drop a file on an element of the page, as from a window of files."""
+    files = page.evaluate_handle(
+        """([name, text]) => {
+          const files = new DataTransfer(), bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
+          files.items.add(new File([bytes], name, {type: "image/png"}));
+          return files;
+        }""",
+        [path.name, base64.b64encode(path.read_bytes()).decode()],
+    )
+    page.dispatch_event(place, "drop", {"dataTransfer": files})
 
 
 def small_sketch(page, steps):
@@ -262,6 +278,20 @@ def test_the_default_recipe_with_all_its_layers_from_upload_to_film(visit, tmp_p
     assert np.abs(shown - last).mean() < 12  # a film ends with the picture, compressed
 
 
+def test_the_page_warns_of_a_painting_that_came_to_rest_far_from_its_goal(visit, monkeypatch):
+    monkeypatch.setattr(single, "rest_of", lambda totals, scales: Rest(1, 2, 0.97))
+    page = visit()
+    small_sketch(page, 2)
+    page.click("#paint")
+    said(page, "Finished")
+    words = page.inner_text("#warning")
+    assert words.startswith("The loss has not changed since update 1 of 2")
+    assert words.endswith("is hardly painted: try a larger style weight or another start.")
+    shot(page, "8_at_rest")
+    page.click("#show-instant")
+    assert not page.is_visible("#warning")
+
+
 def test_two_visitors_wait_for_each_other_also_on_a_phone(visit):
     first, second = visit(), visit(PHONE)
     for page in (first, second):
@@ -286,6 +316,102 @@ def named(control):
     """Return the accessible name of a control, as a screen reader would say it."""
     found = re.match(r"""- '?\w+ "([^"]+)\"""", control.aria_snapshot())
     return found and found[1]
+
+
+def test_files_are_dropped_and_paintings_mixed(visit, tmp_path):
+    photo, painting = tmp_path / "my_photo.png", tmp_path / "my_painting.png"
+    images.save(photo, small.picture("chelsea", 64, 96))
+    images.save(painting, small.picture("gravel", 64, 64))
+    page = visit()
+    page.select_option("#size", "128")
+    drop(page, "#frame", photo)
+    until(lambda: page.locator("#photos [data-name='my_photo.png'][aria-pressed=true]").count())
+    drop(page, "#paintings", painting)
+    chosen = page.locator("#paintings [aria-pressed=true]")
+    until(lambda: chosen.count() == 1 and chosen.get_attribute("data-name") == "my_painting.png")
+    page.click("#paintings [data-name='starry_night.jpg']")
+    until(lambda: page.locator("#shares input[type=range]").count() == 2)
+    page.get_by_label("Share of my_painting.png").fill("1")
+    expected = "my_photo.png my_painting.png:1 starry_night.jpg:0.5"
+    until(lambda: expected in (page.text_content("#command") or ""))
+    assert page.locator("#shares output").all_inner_texts() == ["67 %", "33 %"]
+    drop(page, "#photos", Path(__file__))  # no picture
+    until(lambda: page.is_visible("#problem"))
+    assert "test_web_browser" in page.inner_text("#problem")
+
+
+def test_a_part_that_is_brushed_gets_another_style(visit, tmp_path):
+    painting = tmp_path / "my_painting.png"
+    images.save(painting, small.picture("gravel", 64, 64))
+    page = visit()
+    small_sketch(page, 4)
+    page.set_input_files("#paintings input[type=file]", painting)
+    until(
+        lambda: page.locator("#paintings [data-name='my_painting.png'][aria-pressed=true]").count()
+    )
+    page.click("#more-parts")
+    page.locator("#brush-size").fill("200")
+    box = page.locator("#brush").bounding_box()
+    for height in (0.2, 0.5, 0.8):  # over the left half
+        page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * height)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.4, box["y"] + box["height"] * height, steps=4)
+        page.mouse.up()
+    page.click("#brush-undo")
+    page.click("#brush-done")
+    part = page.locator("#parts [data-mask='mask_1.png']")
+    until(lambda: part.inner_text() == "Change")
+    assert page.get_by_label("Style of part 1").input_value() == "starry_night.jpg"
+    page.click("#paint")
+    said(page, "Finished: 4 updates")
+    until(lambda: "--region mask_1.png:starry_night.jpg" in (page.text_content("#command") or ""))
+    shot(page, "8_part")
+    with page.expect_download() as download:
+        page.click("#archive")
+    with zipfile.ZipFile(download.value.path()) as archive:
+        mask = np.asarray(Image.open(io.BytesIO(archive.read("mask_1.png"))).convert("L"))
+    height, width = mask.shape
+    assert mask[height // 5, width // 4] == mask[height // 2, width // 4] == 255
+    assert mask[height * 4 // 5, width // 4] < 128  # the last stroke was undone
+    assert mask[:, width * 3 // 4 :].max() == 0
+
+
+# All that can have the focus and can be seen.
+FOCUSABLE = """() => [
+  ...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")
+].filter(one => !one.disabled && one.checkVisibility())"""
+
+
+def test_every_control_is_reached_by_keys_and_shows_the_focus(visit):
+    page = visit()
+    said(page, "Instant picture")
+    for summary in page.locator("summary").all():
+        summary.click()
+    page.evaluate(f"window.wanted = ({FOCUSABLE})()")
+    count = page.evaluate("wanted.length")
+    assert count > 20
+    page.evaluate("document.activeElement.blur()")
+    reached, unseen = set(), []
+    for _ in range(count + 3):
+        page.keyboard.press("Tab")
+        number, name, outline = page.evaluate(
+            """() => {
+              const one = document.activeElement, tile = one.closest(".tile") ?? one;
+              const styles = [one, tile].map(each => getComputedStyle(each));
+              const seen = style => style.outlineStyle !== "none" && style.outlineWidth !== "0px";
+              return [wanted.indexOf(one), one.id || one.textContent.trim(), styles.some(seen)];
+            }"""
+        )
+        reached.add(number)
+        if number >= 0 and not outline:
+            unseen.append(name)
+    assert reached >= set(range(count)), page.evaluate(
+        "missed => missed.map(one => wanted[one].outerHTML.slice(0, 80))",
+        sorted(set(range(count)) - reached),
+    )
+    assert not unseen
+    for control in page.locator("input:visible, select:visible, button:visible").all():
+        assert named(control), control.get_attribute("id")
 
 
 def test_the_gallery_shows_the_photo_in_all_styles_and_mixes_some(visit):

@@ -11,6 +11,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -20,11 +21,12 @@ uvicorn = pytest.importorskip("uvicorn")
 from nst_jax import images
 from nst_jax.app.web import command, limits
 from nst_jax.app.web.queue import Queue
-from nst_jax.app.web.quick import QuickPainter
+from nst_jax.app.web.quick import QuickPainter, QuickPicture
 from nst_jax.app.web.run import Progress, Wish
 from nst_jax.app.web.security import Guard
 from nst_jax.app.web.server import Server
 from nst_jax.app.web.visitors import Visitors
+from tests.test_web import malformed
 
 SECONDS = 20  # after which a test that waits fails
 
@@ -228,6 +230,53 @@ def test_bad_uploads_and_settings_are_one_sentence(server, monkeypatch):
     chunks = (bytes(600) for _ in range(3))  # sent without its length
     status, found = client.json("POST", "/pictures?name=big.png", chunks)
     assert status == 400 and "larger than" in found["error"]
+
+
+def test_malformed_uploads_are_a_sentence_each_and_the_page_goes_on(server):
+    port, page = server
+    client = Client(port).visit()
+    folder = str(page.visitors.find(client.cookies[f"nst_jax_{port}"]).folder)
+    count = 0
+    for name, data in malformed():
+        place = f"/pictures?role=photo&name={quote(name)}"
+        status, found = client.json("POST", place, data)
+        assert (status, found.keys()) == (400, {"error"}), name
+        text = found["error"]
+        assert text.startswith("picture: ") and "\n" not in text and "Traceback" not in text, text
+        assert folder not in text and "/tmp" not in text, text
+        count += 1
+    assert count >= 50
+    with client.watching() as told:
+        assert until(told)["pictures"] == []
+    assert client.json("POST", "/samples/chelsea?role=photo")[0] == 200
+
+
+def test_a_provisional_picture_is_followed_by_the_real_one(server, monkeypatch):
+    port, page = server
+    client = Client(port).with_samples()
+
+    def painting(text):
+        def paint(words, folder, output, wanted):
+            assert wanted() and (folder / words[1]).exists()
+            output.write_bytes(text)
+            return QuickPicture(output, words, 0.25)
+
+        return paint
+
+    monkeypatch.setattr(page.quick, "paint_provisional", painting(b"early"))
+    monkeypatch.setattr(page.quick, "paint", painting(b"real"))
+    asked = {"settings": {"photo": "chelsea.jpg", "styles": [["starry_night.jpg", 1]], "size": 64}}
+    command = "nst-jax instant chelsea.jpg starry_night.jpg --size 64 --bucket 64 -o picture.png"
+    for early in (True, False):
+        status, found = client.json("POST", "/instant", json.dumps(asked | {"provisional": early}))
+        assert status == 200 and found.get("provisional", False) is early
+        assert found["command"] == command and found["seconds"] == 0.25
+        assert client.ask("GET", found["picture"])[1] == (b"early" if early else b"real")
+    # Where there is no provisional picture, the real one is the answer.
+    monkeypatch.setattr(page.quick, "paint_provisional", lambda *given: None)
+    status, found = client.json("POST", "/instant", json.dumps(asked | {"provisional": True}))
+    assert status == 200 and "provisional" not in found
+    assert client.ask("GET", found["picture"])[1] == b"real"
 
 
 def test_a_full_disk_is_one_sentence(server, monkeypatch):

@@ -1,6 +1,6 @@
 """Checkpoints at the command line: from which one a run resumes, and when a run writes one.
 
-A run changes its canvas, the picture that is painted, by many updates. It paints at one or several
+A run changes its canvas, the picture that is painted, by many updates. A run paints at one or several
 scales (resolution levels), from coarse to fine.
 """
 

@@ -38,6 +38,14 @@ def chosen_recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
     )
 
 
+def chosen_strength(chosen: Chosen) -> float | None:
+    """Return the value of the dial `strength` that `chosen_recipe` applies; None if it applies none.
+
+    It is that of `--strength`, or else of `--set`, or else of the recipe file.
+    """
+    return arguments.recipe_and_strength_of(chosen_changes(chosen), controls=True)[1]
+
+
 def chosen_tap_files(chosen: Mapping[str, Any]) -> list[Path]:
     """Return the paths of the style pictures that `--style-layer` gives for single layers."""
     return list(arguments.tap_files(chosen["style_layer"]).values())
@@ -161,7 +169,7 @@ def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
 
 
 def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return the fields of `Outputs` for the picture, the film of its updates, and single frames.
+    """Return the fields of `Outputs` for the picture, the film, and the frames (numbered pictures).
 
     Args:
       chosen: the options of the command.

@@ -335,9 +335,9 @@ def warm(**chosen: Any) -> None:
     """Compile the programs that paint pictures of a size, and keep them for later commands.
 
     No pictures are needed. Afterwards `stylize` and `batch` compile nothing for pictures of any shape,
-    with the same recipe, --size, and --bucket as this command prints it; --colors, --realism and a
-    start other than the content still compile small programs for each shape. Call it where a container
-    is built or a service starts; a second call loads what is kept, in seconds.
+    with the same recipe, --size, --colors, --realism and --init, and --bucket as this command prints
+    it. Call it where a container is built or a service starts; a second call loads what is kept, in
+    seconds.
     """
     with _imports():
         from nst_jax.app import commands
@@ -351,8 +351,9 @@ def warm(**chosen: Any) -> None:
 def train(begun: float, paintings: tuple[Path, ...], **chosen: Any) -> int:
     """Train a network that paints any photo in the style of PAINTING in one pass.
 
-    Several paintings train one network with as many styles, which can be mixed. The photos may show
-    anything. A tenth of them is never trained on: their loss says how good the network is.
+    Several paintings train one network with as many styles, which can be mixed. The photos of --photos,
+    on which the network is trained, may show anything. A tenth of them is held out: their loss says how
+    good the network is.
 
     Ctrl-C stops the training early and keeps the best network so far and the checkpoint; a second
     Ctrl-C stops at once.

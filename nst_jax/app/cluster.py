@@ -24,7 +24,7 @@ AUTO = "auto"  # value of `--cluster` with which JAX finds the other processes b
 
 JOIN_SECONDS = 300  # time limit for all processes to join the cluster
 HEARTBEAT_SECONDS = 2  # seconds from one heartbeat of a process to its next one
-LOST_SECONDS = 30  # a process that gives no heartbeat for so many seconds counts as lost
+LOST_SECONDS = 30  # a process that gives no heartbeat for this many seconds counts as lost
 
 # Prefixes of keys in the key-value store that JAX shares between the processes: one for heartbeats, one
 # for the reasons why processes stopped. A process appends its index, as in "nst_jax/alive/3".

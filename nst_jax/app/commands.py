@@ -54,7 +54,7 @@ from nst_jax.app.fine_style import (
     check_fine_style,
     read_fine,
 )
-from nst_jax.app.formatting import amount, few
+from nst_jax.app.formatting import amount
 from nst_jax.app.interrupts import exit_on_signals, raise_on_interrupt
 from nst_jax.app.job import picture_job
 from nst_jax.app.messages import print_lines, print_message
@@ -79,7 +79,7 @@ from nst_jax.app.recipe_controls import (
 )
 from nst_jax.app.standard_streams import source
 from nst_jax.app.writing import write_picture
-from nst_jax.feed_forward import given_styles, instant_painter
+from nst_jax.feed_forward import given_styles, instant_controls, instant_painter
 from nst_jax.feed_forward.training_job import distinct, training_job
 from nst_jax.images import sheets
 from nst_jax.recipes import GATYS_TEXTURE
@@ -303,23 +303,16 @@ def _runs_ahead(chosen: Chosen) -> _Ahead:
     check_weights(chosen)
     wanted = [one for square in squares for one in warming.wanted_of(square)]
 
-    left = list(
-        dict.fromkeys(one for recipe in recipes for one in warming.left_for_each_shape(recipe))
-    )
-
     def compile_all(display: Display) -> None:
-        if left:
-            display.say(
-                "note: each shape of picture will still compile small programs of its own, for "
-                f"{few(left)}"
-            )
         warming.compile_all(load_params(chosen["weights"]), wanted, display, init=init)
 
     return list(zip(sizes, (square.side for square in squares), strict=True)), compile_all
 
 
 # The options of `warm` that may be given together with `--instant`.
-_OF_INSTANT = ("size", "style_size", "precision", "bucket", "batches", "instant", "quiet")
+_OF_INSTANT = (
+    "size", "style_size", "colors", "realism", "precision", "bucket", "batches", "instant", "quiet",
+)  # fmt: skip
 
 
 def _instant_ahead(chosen: Chosen) -> _Ahead:
@@ -335,9 +328,12 @@ def _instant_ahead(chosen: Chosen) -> _Ahead:
     given_styles.style_rule(chosen["style_size"])
     precision = instant_painter.chosen_precision(chosen["precision"] or "auto")
     squares = {side: warming.sizes_of_instant(chosen["batches"], side) for side in sides}
+    colors, realism = chosen["colors"] or "style", chosen["realism"] or 0.0
+    instant_controls.check_colors_and_realism(colors, realism)
+    recipe = instant_controls.recipe_finishing_with(colors, realism)
 
     def compile_all(display: Display) -> None:
-        warming.compile_instant(squares, precision, chosen["style_size"], display)
+        warming.compile_instant(squares, precision, chosen["style_size"], recipe, display)
 
     return list(zip(sizes, sides, strict=True)), compile_all
 
@@ -439,7 +435,7 @@ def _folder_of_programs() -> Path:
 
 
 def _print_kept(folder: Path, before: int) -> None:
-    """Print how many files of programs a folder has, and how many more than the number `before`."""
+    """Print how many files of programs a folder has, of which `before` are not new."""
     files, size_of_all = warming.kept(folder)
     new = f"{files - before} of them new" if files > before else "none of them new"
     print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
@@ -607,6 +603,7 @@ def _sweep_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> s
         arguments.with_start(recipe, init),
         {name: chosen[name] for name in sweeps.TITLES if chosen[name] is not None},
         controls=controls,
+        strength=strength,
         output=output,
         overwrite=chosen["overwrite"],
         metadata=chosen["metadata"],

@@ -24,7 +24,7 @@ from nst_jax._types import Shape
 from nst_jax.app.parsing import ProtectFile, RegionFiles
 from nst_jax.control_checks import check_controls, style_loss_of_all_positions
 from nst_jax.controls import Protect, Region, masks, regions, regions_of_maps
-from nst_jax.controls.given import Given, check_amount, checked_controls
+from nst_jax.controls.given import Given, check_amount, check_number_of_regions, checked_controls
 from nst_jax.images import Picture
 from nst_jax.images.folders import pictures_in
 from nst_jax.recipes.recipe import Recipe
@@ -90,8 +90,8 @@ def numbers_of(
 ) -> dict[str, Any]:
     """Return the weights of regions, and how strongly a part is protected, for a picture's metadata.
 
-    A protected part stays as it is in the content; the amount is 0 (not at all) to 1. The dict has the
-    key "regions" if there are regions, and the key "protect" if a part is protected.
+    A protected part stays as it is in the content; the amount is from 0 (not at all) to 1 (fully). The
+    dict has the key "regions" if there are regions, and the key "protect" if a part is protected.
     """
     found: dict[str, Any] = {}
     if regions:
@@ -230,14 +230,20 @@ def check_files(chosen: Mapping[str, Any]) -> None:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
 
     Raises:
-      ValueError: if a file cannot be read; if a mask is in colours, has transparent parts or is black
-        everywhere; or if an amount of protection is out of range. The message names the option.
+      ValueError: if a file cannot be read; if there are too many regions; if a mask is in colours, has
+        transparent parts or is black everywhere; if the mask of a region's style has other proportions
+        than that style; or if an amount of protection is out of range. The message names the option.
     """
-    for region in chosen.get("regions") or ():
+    named: Sequence[RegionFiles] = chosen.get("regions") or ()
+    check_number_of_regions(len(named))
+    for region in named:
         for path in (region.mask, region.style_mask):
             if path is not None and not path.is_dir():
                 mask_of(images.read(path, argument="regions"), "regions")
-        images.glance(region.style, argument="regions")
+        style = images.glance(region.style, argument="regions")
+        if region.style_mask is not None and not region.style_mask.is_dir():
+            mask = images.glance(region.style_mask, argument="regions")
+            _check_style_mask((mask.name, mask.shape), (style.name, style.shape))
     for path in chosen.get("region_maps") or ():
         if not path.is_dir():
             images.glance(path, argument="region_maps")
@@ -289,11 +295,12 @@ def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
       recipe: the recipe of the run.
 
     Raises:
-      ValueError: if the style loss of the recipe cannot be restricted to parts of a picture; if the
-        recipe has styles for single layers; or if there are regions and the recipe has the colours
-        "palette". The message names the option.
+      ValueError: if there are too many regions; if the style loss of the recipe cannot be restricted to
+        parts of a picture; if the recipe has styles for single layers; or if there are regions and the
+        recipe has the colours "palette". The message names the option.
     """
     named = chosen.get("regions") or chosen.get("region_maps") or ()
+    check_number_of_regions(len(named))
     protect: ProtectFile | None = chosen.get("protect")
     if named or protect is not None:
         part = Region(mask=None, style=None)
@@ -335,9 +342,8 @@ def _regions_of_maps(
     here, there = (images.read(path, argument="region_maps") for path in maps)
     files |= {"map_of_content": here, "map_of_style": there}
     style = styles[0].image
-    named = f"the style {styles[0].name!r}"
-    masks.check_proportions(
-        "region_maps", there.image.shape[:2], style.shape[:2], named, name=there.name
+    _check_style_mask(
+        (there.name, there.image.shape[:2]), (styles[0].name, style.shape[:2]), "region_maps"
     )
     found = regions_of_maps(here.image, there.image, style, argument="region_maps")
     opacity = styles[0].alpha
@@ -355,14 +361,8 @@ def _region(named: RegionFiles, role: str, files: dict[str, Picture]) -> Region:
     if named.style_mask is not None:
         files[f"{role}_style_mask"] = images.read(named.style_mask, argument="regions")
         style_mask = mask_of(files[f"{role}_style_mask"], "regions")
-        name = files[f"{role}_style_mask"].name
-        masks.check_proportions(
-            "regions",
-            style_mask.shape,
-            style.image.shape[:2],
-            f"the style {style.name!r}",
-            name=name,
-        )
+        name, shape = files[f"{role}_style_mask"].name, style.image.shape[:2]
+        _check_style_mask((name, style_mask.shape), (style.name, shape))
     return Region(mask, style.image, _opaque_part(style_mask, style.alpha), named.weight)
 
 
@@ -464,6 +464,30 @@ def check_masks_of_content(
         if argument is not None:
             what = f"the content {content[0]!r}"
             masks.check_proportions(argument, shape, content[1], what, name=name)
+
+
+def check_masks_of_styles(
+    masks_seen: Mapping[str, tuple[str, Shape]], style: tuple[str, Shape]
+) -> None:
+    """Refuse masks, or a map, of other proportions than their style; the message names both files.
+
+    Args:
+      masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Masks of the
+        content are left out here.
+      style: name and (height, width) of the run's first style, over which a map is drawn.
+    """
+    for role, seen in masks_seen.items():
+        if role == "map_of_style":
+            _check_style_mask(seen, style, "region_maps")
+        elif role.endswith("_style_mask"):
+            _check_style_mask(seen, masks_seen[role.removesuffix("_mask")])
+
+
+def _check_style_mask(
+    mask: tuple[str, Shape], style: tuple[str, Shape], argument: str = "regions"
+) -> None:
+    """Refuse a mask of other proportions than its style; both are pairs (name, (height, width))."""
+    masks.check_proportions(argument, mask[1], style[1], f"the style {style[0]!r}", name=mask[0])
 
 
 def _argument_of_content(role: str) -> str | None:

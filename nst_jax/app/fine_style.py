@@ -135,7 +135,7 @@ class FineStyle:
         )
 
     def _plan(self, given: Shape, shape: Shape, recipe: Recipe | None = None) -> Plan:
-        """Plan combining a style with `self.picture`.
+        """Plan the run that combines a style with the fine structure of `self.picture`.
 
         Args:
           given: (height, width) of the style as it was read.

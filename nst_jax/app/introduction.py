@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nst_jax._types import Shape
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import px
@@ -12,7 +14,7 @@ from nst_jax.prepare import Scale, notes_on_enlarged_styles
 from nst_jax.recipes.balance import balance
 from nst_jax.recipes.presets import PRESETS
 from nst_jax.recipes.recipe import Recipe, Terms
-from nst_jax.recipes.strength import strength_of
+from nst_jax.recipes.strength import factor_of, strength_of
 
 
 def introduce(
@@ -111,31 +113,64 @@ def style_scale_notes(
     ]
 
 
-def weight_line(recipe: Recipe) -> dict[str, str]:
+def strength_words(recipe: Recipe, strength: float) -> str:
+    """Return a value of the dial `strength` and what it has changed in the recipe, as text.
+
+    Args:
+      recipe: the recipe, which the dial has changed already.
+      strength: the value of the dial.
+    """
+    if recipe.terms.searched:
+        share = float(np.max(recipe.terms.search_content))
+        return f"{strength:g}, so matches are sought for {share:.3g} of the content"
+    factor = factor_of(strength)
+    return f"{strength:g}, which is {factor:.3g} times the recipe's own style weight"
+
+
+def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]:
     """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
+
+    If it does not, or if there is no such preset, but the dial `strength` was used, the line has the
+    value of the dial and what this has changed.
 
     What is compared is the ratio of style weight to content weight. The line says how many times larger
     this ratio is in the recipe than in the preset. If a value of `--strength` would have the same
     effect, the line names it. At its end is the balance, a measure of style against content that can be
     compared among recipes, unless the recipe's losses have none (see `nst_jax.recipes.balance`).
 
+    Args:
+      recipe: the recipe, which the dial has changed already.
+      strength: the value of the dial; None if it was not used.
+
     Returns:
-      A dict from the title of the line to its text. It is empty if the weights do not differ or if they
-      cannot be compared, since there is no such preset or one of the weights is 0.
+      A dict from the title of the line to its text. Without a strength, it is empty if the weights do
+      not differ, or if they cannot be compared: there is no such preset, or one of the weights is 0.
     """
+    compared = _compared_weight(recipe)
+    if compared is None and strength is None:
+        return {}
+    found = balance(recipe)
+    ending = "" if found is None else f"; style to content {found:.3g}:1"
+    if compared is not None:
+        return {"style weight": compared + ending}
+    assert strength is not None
+    return {"strength": strength_words(recipe, strength) + ending}
+
+
+def _compared_weight(recipe: Recipe) -> str | None:
+    """Return how a recipe's style weight compares with that of its preset; None if it does not."""
     preset = PRESETS.get(recipe.name)
     if preset is None or not (preset.terms.style_weight and preset.terms.content_weight):
-        return {}
+        return None
     factor = float(recipe.terms.style_weight / preset.terms.style_weight)
     if recipe.terms.content_weight:
         factor *= float(preset.terms.content_weight / recipe.terms.content_weight)
     if math.isclose(factor, 1, rel_tol=1e-9) or not (factor and recipe.terms.content_weight):
-        return {}
+        return None
     words = f"{factor:.3g} times the recipe's own, against the content"
     if 0 <= (dial := strength_of(factor)) <= 1:
         words += f" (strength {dial:.2g})"
-    found = balance(recipe)
-    return {"style weight": words + ("" if found is None else f"; style to content {found:.3g}:1")}
+    return words
 
 
 def finishing_lines(recipe: Recipe) -> dict[str, str]:

@@ -63,6 +63,8 @@ class PictureJob(Job):
         there are no regions and no protected part, and all pictures are opaque.
       combined: the pixels that the run takes for the first style, [h, w, 3] at the final size, if they
         were combined with the fine structure of another picture; None if the style is used as read.
+      strength: the value of the dial `strength`, which has changed the recipe of the plan; None if the
+        recipe's own weights are used.
       notes: messages that are printed before the run.
       begun: when the command began, in seconds, by `time.perf_counter`.
     """
@@ -75,6 +77,7 @@ class PictureJob(Job):
     controls: ReadControls = ReadControls()
     given: Given | None = None
     combined: Float[np.ndarray, "h w 3"] | None = None
+    strength: float | None = None
     notes: tuple[str, ...] = ()
     begun: float = field(default_factory=time.perf_counter, compare=False)
 

@@ -1,13 +1,13 @@
 """The preview of a run: a picture that is shown until the run has painted something.
 
 A run is the painting of one picture by optimisation. The preview has the same content and styles, but
-is painted in a single pass of a feed-forward network. It is always painted on a CPU, since an
-accelerator is busy with the run itself.
+is painted in a single pass of a feed-forward network, which NumPy computes: JAX would first have to
+compile it, and an accelerator is busy with the run itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -17,26 +17,26 @@ import numpy as np
 
 from nst_jax import images, provenance
 from nst_jax._types import HostImage, Shape
-from nst_jax.app import cache, cluster, interrupts, programs
+from nst_jax.app import cluster, interrupts
 from nst_jax.app.outputs import Outputs
 from nst_jax.app.progress import Display
-from nst_jax.app.writing import resized_alpha, write_picture
+from nst_jax.app.writing import write_picture
 from nst_jax.controls.given import Given
 from nst_jax.feed_forward import given_styles, instant_controls, instant_painter
+from nst_jax.images.eight_bit import bilinear_8bit
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
-from nst_jax.vgg.precision import DEFAULT_DEVICE
 
-PLATFORMS = "jax_platforms"  # JAX's setting: names of the platforms that it uses, or None for all
-# Longest side of a preview in px; painting a larger one would take too long. Content and style lie in
-# squares of this side, so that previews of all shapes share two compiled programs.
+# Longest side in px of a preview, and of the styles whose vectors are computed for it; a larger one
+# would take too long to paint.
 LARGEST = 384
 
 # Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
-# preview, but not to compile the programs for that; these are compiled only once, and later runs load
-# them. With `--every`, the user has asked for pictures during the run, and the run waits as long as the
-# preview takes. Even the planning of the run waits, since it would slow the preview down. A run on an
+# preview, but not to compile the programs that some controls, such as `--colors`, need for the first
+# picture of a shape. With `--every`, the user has asked for pictures during the run, and the run waits
+# as long as the preview takes. The run waits before it is planned, since planning would slow the
+# preview down; but if the preview would replace a picture, the run waits after that. A run on an
 # accelerator does not wait.
 PATIENCE = 1.5
 
@@ -54,7 +54,7 @@ class Preview(AbstractContextManager):
     `accept` was called. But if that picture is only the preview of an earlier run, it is always
     replaced. If the preview cannot be painted or written, the run goes on without it.
 
-    A run on an accelerator does not wait for its preview, which a CPU paints meanwhile.
+    A run on an accelerator does not wait for its preview, which the CPU paints meanwhile.
 
     The object is a context manager, which at its end removes the preview if the run was not accepted,
     for instance since it does not fit into memory.
@@ -81,7 +81,8 @@ class Preview(AbstractContextManager):
         self._exists = outputs.picture.exists()
         # Whether a preview would replace a picture that the user may want to keep.
         self._replaces = self._exists and not _is_preview(outputs.picture)
-        self._device: Any = None  # JAX's CPU device if the run is on an accelerator; None on a CPU
+        self._on_cpu = True  # whether the run itself is on a CPU
+        self._device: Any = None  # JAX's device for the preview; None is the default device
         self._painted: Future[np.ndarray] | None = None
         self._facts: dict[str, Any] = {}
 
@@ -124,16 +125,12 @@ class Preview(AbstractContextManager):
         """
         if not self._is_wanted():
             return
-        if capacity.platform_of() != "cpu":
-            try:
+        self._on_cpu = capacity.platform_of() == "cpu"
+        if not self._on_cpu:
+            # JAX computes only what controls such as `--colors` change. If it was told to leave out the
+            # CPU, the accelerator does that, too.
+            with suppress(RuntimeError):
                 self._device = jax.local_devices(backend="cpu")[0]
-            except RuntimeError:  # JAX was told to leave out the CPU
-                chosen = getattr(jax.config, PLATFORMS)
-                self._display.say(
-                    "note: there is no preview: the CPU would paint it, but the environment variable "
-                    f"JAX_PLATFORMS={chosen} excludes the CPU; set it to {chosen},cpu"
-                )
-                return
         self._facts = {
             "preview": "arbitrary",
             "inputs": {
@@ -143,7 +140,7 @@ class Preview(AbstractContextManager):
             "finished": False,
             "versions": provenance.versions(),
         }
-        self._painted = self._submit(_painted, content, styles, recipe, shape, given, self._display)
+        self._painted = self._submit(_painted, content, styles, recipe, shape, given)
         if not self._replaces:
             self._show(content)
 
@@ -151,8 +148,8 @@ class Preview(AbstractContextManager):
         if not cluster.is_first() or self._piped:
             return False
         # Without `--every`, there is a preview only for somebody who watches the terminal, and only if
-        # it replaces no picture: a run that is stopped or killed before its first canvas leaves the
-        # earlier picture as it was.
+        # it replaces no picture: if a run is stopped or killed before its first canvas, the picture of
+        # an earlier run must still be there.
         return self._outputs.every is not None or (self._display.is_live and not self._replaces)
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
@@ -160,7 +157,7 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self, content: images.Picture, *, replace: bool = True) -> None:
-        """Keep the preview, now that the run is planned, and write it if it was not written before.
+        """Keep the preview, since the run was planned without error; write it unless `begin` wrote it.
 
         Args:
           content: the content picture.
@@ -184,7 +181,7 @@ class Preview(AbstractContextManager):
         Without `--every`, the wait ends after `PATIENCE` seconds, and the preview may be written later.
         """
         shown = self._submit(self._write, content)
-        if self._device is None:
+        if self._on_cpu:
             wait([shown], None if self._outputs.every is not None else PATIENCE)
 
     def close(self) -> None:
@@ -203,12 +200,12 @@ class Preview(AbstractContextManager):
                 write_picture(
                     outputs.picture,
                     image,
-                    alpha=resized_alpha(content.alpha, image),
+                    alpha=_resized_alpha(content.alpha, image),
                     metadata=self._facts if outputs.metadata else None,
                     overwrite=outputs.overwrite and self._exists,
                 )
                 self.written = True
-        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # whatever it is, the run itself goes on
             self._display.say(f"note: there is no preview: {' '.join(str(error).split())}")
             return
         name = outputs.picture.name
@@ -239,28 +236,46 @@ def _style_shape(shape: Shape) -> Shape:
     return LongEdge(LARGEST).shape(*shape) if max(found) > LARGEST else found
 
 
+def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
+    """Return a picture at another size, within milliseconds for a photograph.
+
+    Pillow resizes it, since JAX would first have to compile a program for the size. A picture that is
+    several times larger is first reduced by the mean of squares of pixels, to at least twice the size.
+    """
+    factor = max(1, min(old // (2 * new) for old, new in zip(image.shape[:2], shape, strict=True)))
+    if factor > 1:
+        height, width = (side // factor for side in image.shape[:2])
+        total = np.zeros((height, width, 3), np.float32)
+        for row, column in np.ndindex(factor, factor):
+            total += image[row::factor, column::factor][:height, :width]
+        image = total / np.float32(factor**2)
+    return images.bicubic_8bit(image, shape)
+
+
+def _resized_alpha(alpha: Any, image: HostImage) -> Any:
+    """Return an alpha channel [h, w] at the size of an image; None stays None."""
+    if alpha is None:
+        return None
+    return bilinear_8bit(alpha, image.shape[:2])
+
+
 def _painted(
     content: images.Picture,
     styles: Sequence[images.Picture],
     recipe: Recipe,
     shape: Shape,
     given: Given | None,
-    display: Display,
 ) -> HostImage:
     if max(shape) > LARGEST:
         shape = LongEdge(LARGEST).shape(*shape)
-    kept = programs.instant_kept_in(cache.programs_folder(), display.say)
-    painter = instant_painter.InstantPainter(programs=kept, bucket=LARGEST)
+    painter = instant_painter.HostPainter()
     with ThreadPoolExecutor(1) as reader:
         # A second thread reads the weights while this one resizes the pictures.
-        device = getattr(jax.config, DEFAULT_DEVICE)  # a default device holds for one thread only
-        network = reader.submit(_on_device, device, lambda: painter.arbitrary)
-        # Pillow resizes the pictures, since JAX would first have to compile a program for each size.
+        network = reader.submit(lambda: painter.arbitrary)
         resized = [
-            images.bicubic_8bit(picture.image, _style_shape(picture.image.shape[:2]))
-            for picture in styles
+            _resized(picture.image, _style_shape(picture.image.shape[:2])) for picture in styles
         ]
-        small = images.bicubic_8bit(content.image, shape)
+        small = _resized(content.image, shape)
         network.result()
     # The network paints the whole picture in one style. So the styles of single layers are left out
     # here, and `controlled_request` leaves out regions.

@@ -4,7 +4,7 @@ JAX's compilation cache finds a compiled program by its lowered form. So every s
 would have to trace and lower the program first, which for large pictures takes longer than loading the
 compiled program. Therefore the traced program is stored, too, as `jax.export` writes it (StableHLO,
 without pickles). The stored program is found by a key, the hash of all that tracing depends on: the
-code of this package, the versions of the packages that it calls, jax's settings, and the structure,
+code of this package, the versions of the packages that it calls, JAX's settings, and the structure,
 shapes and types of the arguments.
 """
 
@@ -104,12 +104,18 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
 class Compiled(NamedTuple):
     """How the programs of a batch are compiled: arguments of `batches.paint_batch`."""
 
+    # The functions that are compiled; None: those of `batch_canvas`, which store no traced programs.
     programs: batch_canvas.BatchPrograms | None = None
+    # Starts work, such as compiling for the next scale, in another thread; None: each program is
+    # compiled when it is first needed, by the thread that paints.
     begin: canvas.Begin | None = None
 
 
 def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compiled:
-    """Return how `batch` and `sweep` compile: by kept programs, the next scale in a second thread.
+    """Return how `batch` and `sweep` compile their programs.
+
+    Traced programs are stored on disk. While the pictures are painted at one scale (resolution level),
+    a second thread compiles the program for the next scale.
 
     Args:
       mesh: the devices that share the batch. If there are several, nothing is done in a second thread,
@@ -124,7 +130,7 @@ def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compile
 def instant_kept_in(
     place: Path | None, say: Say = lambda line: None
 ) -> instant_painter.InstantPrograms:
-    """Return the functions that `instant` and previews compile, with traced programs stored on disk.
+    """Return the functions that `instant` compiles, with traced programs stored on disk.
 
     The arguments are those of `kept_in`, which does the same for runs of `stylize`.
     """
@@ -272,7 +278,7 @@ class Kept:
         program.__name__ = self._function.__name__
         # The program is compiled here, once, for these leaves. A call of `jitted` would compile it too,
         # but a later call with results of the first would lower it a second time, since newer versions
-        # of jax regard results as committed to a device.
+        # of JAX regard results as committed to a device.
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         lowered = jitted.lower(*jax.tree.leaves(arguments))
         options = _compile.compiler_options(default_platform())
@@ -289,8 +295,8 @@ class Kept:
             return self._function(*(values[:-1] if by_keyword else values), **named, **static)
 
         jitted = jax.jit(flat, donate_argnums=self._donated_leaves(arguments))
-        # jax exports for its default backend. If that is an accelerator, the platform of a program for
-        # the CPU, such as that of a preview, must be named.
+        # JAX exports for its default backend. If that is an accelerator, but the default device is a
+        # CPU, the platform must be named.
         platforms = ["cpu"] if default_platform() == "cpu" else None
         return bytes(export.export(jitted, platforms=platforms)(*leaves).serialize())
 
@@ -303,7 +309,7 @@ class Kept:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# A key is a hash of JSON values. These functions describe the arguments of a program as JSON values.
+# A key is a hash of JSON values. The functions below describe what a program depends on as such values.
 # `recipes.walk` also writes values as text, but only those of recipes. A key must also describe
 # weights, targets and states, and name functions with their package.
 
@@ -332,8 +338,9 @@ def _surroundings() -> list[Any]:
         )
     modules = (jax, jaxlib, flax, optax, np)
     versions = {module.__name__: module.__version__ for module in modules}
-    # The default device is a setting of each thread, and the preview's thread may be the first to ask.
-    # Of the device, a traced program depends on the platform alone, which is in the key by itself.
+    # The default device is left out. It is a setting of each thread, and any thread may be the first to
+    # call this function, whose result is cached for all threads. A traced program depends only on the
+    # platform of the device, which `_key` adds.
     values = {name: value for name, value in jax.config.values.items() if name != DEFAULT_DEVICE}
     settings = {name: repr(value) for name, value in sorted(values.items())}
     return [sha.hexdigest(), sys.version, versions, jax.default_backend(), settings]

@@ -1,9 +1,10 @@
 """Paint one picture: write results, show progress, save the canvas of a stopped run.
 
 A run changes its canvas, the picture that is painted, by many updates. After every few updates it
-yields a snapshot: the canvas at that time, with the losses of all canvases since the last snapshot. It
-paints at one or several scales (resolution levels), from coarse to fine. The targets, which the losses
-compare the canvas with, are computed before the updates; computing them is also called measuring.
+yields a snapshot: the canvas at that time, with the losses of all canvases since the last snapshot. A
+run paints at one or several scales (resolution levels), from coarse to fine. The targets, which the
+losses compare the canvas with, are computed before the updates; computing them is also called
+measuring.
 """
 
 import signal
@@ -57,7 +58,7 @@ class Ending(NamedTuple):
     """How a run ended."""
 
     status: str  # "done", "interrupted" or "failed"
-    message: str  # why the run ended; of a finished run, a warning about its result, or ""
+    message: str  # why the run ended; for a finished run, a warning about its result, or ""
     code: int  # exit code of the command
 
 
@@ -191,7 +192,7 @@ def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
         seed=job.seed,
         inputs=job.inputs,
         weights=weights,
-        controls=job.controls.facts(),
+        controls=provenance.strength_facts(job.strength) | job.controls.facts(),
     )
 
 
@@ -250,6 +251,7 @@ class Recorder:
             elapsed=self._before[-1] if self._before else 0.0,
             measuring=lambda: watch.timed.seconds,
         )
+        # Seconds of compiling until the first snapshot that this process computed; None before it.
         self._first_compile: float | None = None
         self._announced = self._rescued = self._ended = False
         self._early, self._wrote = early, False
@@ -412,7 +414,7 @@ class Recorder:
         )
         height, width = shot.image.shape[:2]
         content = prepare.at_scale(content, (height, width))
-        # The function is jitted as a whole. Without `jit`, jax would compile each operation in it as a
+        # The function is jitted as a whole. Without `jit`, JAX would compile each operation in it as a
         # program of its own.
         measured = jax.jit(lambda image: TOTAL_VARIATION(image))
         pictures = {"picture": shot.image, "content": content}
@@ -584,7 +586,7 @@ def _introduce(job: PictureJob, facts: dict[str, Any], display: Display) -> None
         "recipe": f"{recipe.name}, {facts['steps']} updates",
         "precision": plan_report.precision_line(job.plan, job.resume),
     }
-    lines |= weight_line(recipe)
+    lines |= weight_line(recipe, job.strength)
     bands = job.plan.bands()
     if bands is not None:
         lines["bands"] = f"{bands.count} devices, {bands.band_height} rows each or fewer"

@@ -21,6 +21,7 @@ from nst_jax.app.chosen_options import (
     chosen_outputs,
     chosen_recipe,
     chosen_seed,
+    chosen_strength,
     chosen_tap_files,
     other_inputs,
 )
@@ -165,6 +166,7 @@ def _stylize_job(
         bucket=chosen_bucket(chosen),
         begun=chosen["begun"],
         controls=controls,
+        strength=chosen_strength(chosen),
         sized=sized,
     )
     if fine is None:

@@ -5,9 +5,10 @@ that is painted) gets one value of each axis. In the recipe, the setting becomes
 number for each canvas, so that one program, under `vmap`, paints many canvases. (If sets of style
 layers are swept, the weight of each layer becomes an array.)
 
-The canvases are painted in groups of equal size, so that all groups run the same program. Larger groups
-are faster, but only up to a certain size. So the size is the largest divisor of the number of canvases
-that is not above this limit. A group that does not fit into memory is divided further.
+The canvases are painted in groups of equal size, so that all groups run the same program. The larger a
+group, the less time a canvas takes, but only up to a limit. So the size is the largest divisor of the
+number of canvases that is not above this limit. A group that does not fit into memory is divided
+further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,12 @@ from jaxtyping import Float
 from nst_jax import _checks, _files, images, prepare, provenance, vgg
 from nst_jax._types import Params
 from nst_jax.app.controls import ReadControls, given_of, naming_style
-from nst_jax.app.introduction import finishing_lines, introduce, style_scale_notes
+from nst_jax.app.introduction import (
+    finishing_lines,
+    introduce,
+    strength_words,
+    style_scale_notes,
+)
 from nst_jax.app.job import Job
 from nst_jax.app.messages import as_flags
 from nst_jax.app.plan_report import bucket_line, memory_line, precision_line, px
@@ -67,7 +73,7 @@ class Axis(NamedTuple):
 
     name: str  # a key of `TITLES`
     values: tuple[Any, ...]  # numbers, or sets of layers: tuples of names of style layers
-    labels: tuple[str, ...]  # each value as the text that the grid shows
+    labels: tuple[str, ...]  # for each value, the text that the grid shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +95,9 @@ class SweepJob(Job):
       given: `controls` after their check, with the opacities of the pictures; None if there are no
         regions and no protected part, and all pictures are opaque.
       notes: what the user should know about `controls` and about transparent pictures.
-      combined: the pixels that all canvases take for the first style, [h, w, 3] at the final size, if
-        they were combined with the fine structure of another picture; None if it is used as read.
+      combined: the first style with the fine structure of another picture (`--style-fine`), [h, w, 3]
+        at the final size, for all canvases; None if the first style is used as read.
+      strength: the value of the dial `strength` for all canvases; None if it is not used.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """
@@ -106,6 +113,7 @@ class SweepJob(Job):
     given: Given | None = None
     notes: tuple[str, ...] = ()
     combined: Float[np.ndarray, "h w 3"] | None = None
+    strength: float | None = None
     output: Path
     overwrite: bool = True
 
@@ -362,6 +370,7 @@ def sweep_job(
     if bucket is not None:
         buckets.check_run_in_bucket(recipe, scales, bands=bands > 1)
         arrays = buckets.buckets_of(bucket, [scales], recipe)[0].scales
+        arrays = buckets.for_each_style(arrays, scales)
     group = worthwhile_divisor(
         len(labels),
         arrays[-1].shape,
@@ -398,7 +407,7 @@ def _labels(rows: Axis | None, columns: Axis) -> tuple[str, ...]:
 def paint_sweep(
     params: Params, weights: WeightsInfo, job: SweepJob, display: Display
 ) -> Iterator[PaintedCell]:
-    """Paint the canvases of a sweep in groups, whose canvases are painted together.
+    """Paint the canvases of a sweep, group by group; the canvases of a group are painted together.
 
     Args:
       params: the weights.
@@ -415,7 +424,7 @@ def paint_sweep(
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
     read = [style.image for style in job.styles]
-    # With a single entry, all canvases use it.
+    # `members_of` takes one list of styles for each canvas. A single list serves all canvases.
     styles = [read if job.combined is None else [job.combined, *read[1:]]]
     given = Given() if job.given is None else job.given
     opacities = [list(given.style_opacities)] if given.style_opacities else None
@@ -426,6 +435,7 @@ def paint_sweep(
         init=start,
         given=BatchControls(given.regions or None, given.protect, given.opacity, opacities),
         on_host=plan.in_bucket,
+        side=max(plan.scales[-1].shape),
         style_originals=[[image.shape[:2] for image in read]],
     )
     # This raises ValueError if a region is so small that it is empty at every style layer.
@@ -469,6 +479,8 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
     }
     if job.plan.in_bucket:
         lines["bucket"] = bucket_line([job.scales], [job.plan.scales])
+    if job.strength is not None:
+        lines["strength"] = strength_words(recipe, job.strength)
     lines |= finishing_lines(recipe)
     for role, axis in (("down", job.rows), ("across", job.columns)):
         if axis is not None:
@@ -542,7 +554,7 @@ def facts_of(
 ) -> dict[str, Any]:
     """Return the metadata of the grid: settings, swept values, and the indices of canvases that failed.
 
-    A canvas failed if it was not painted, if its losses were not finite, or if no update changed them.
+    A canvas failed if it was not painted, or if its losses were not finite or never changed.
 
     In the settings, a swept number is a list of one number for each canvas, row by row.
     """
@@ -553,7 +565,7 @@ def facts_of(
         seed=job.seed,
         inputs=inputs | dict(job.controls.files),
         weights=weights,
-        controls=job.controls.facts(),
+        controls=provenance.strength_facts(job.strength) | job.controls.facts(),
     )
     axes = {"rows": job.rows, "columns": job.columns}
     return facts | {

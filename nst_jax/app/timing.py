@@ -23,14 +23,14 @@ INTERVAL_SECONDS = 1.0  # intended time between two snapshots; longer if one upd
 COMPILE_EVENTS = "/jax/core/compile/"  # prefix of JAX's events for tracing, lowering, compiling
 # JAX reports this event when it loads a program from its cache, with the seconds that this saved.
 SAVED_EVENT = "/jax/compilation_cache/compile_time_saved_sec"
-# `CompileClock.loaded` counts only programs that would have taken more than so many seconds to compile.
+# `CompileClock.loaded` counts only programs that would have taken more seconds than this to compile.
 LEAST_SAVED = 1.0
 
 
 def update_cost(scale: Scale) -> int:
     """Return the cost of an update at a scale, in pixels: those of the canvas, plus a fixed number.
 
-    The fixed number stands for the overhead of an update: so many pixels would take as long.
+    The fixed number stands for the overhead of an update: computing that many pixels takes as long.
     """
     return scale.shape[0] * scale.shape[1] + fixed_pixels(jax.default_backend())
 

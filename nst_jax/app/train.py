@@ -46,7 +46,8 @@ SUFFIX = ".h5"
 # once, and so is the last update.
 SHOW_SECONDS = 1.0
 MOST_ROWS, MOST_COLUMNS = 4, 8  # most photos and most styles on the sheet of samples
-TIMED = 3  # number of updates, not counting the first, from whose time the duration is predicted
+# Number of updates, after the first, from whose time the duration of the training is predicted.
+TIMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +283,7 @@ class _Recorder:
                 self._pace = report.step, time.perf_counter()
 
     def _seconds_per_update(self, step: int) -> float:
-        """Return the mean seconds from one update to the next so far, including writing of files."""
+        """Return the mean seconds of an update, with the writing of files; the first does not count."""
         first, since = self._pace or (step, time.perf_counter())
         return (time.perf_counter() - since) / max(1, step - first)
 
@@ -427,7 +428,7 @@ class _Recorder:
 def kind_of(job: TrainingJob) -> str:
     """Return, as text, the settings and the number of devices on which the time of an update depends.
 
-    The time depends on the kind of the devices as well, but the text does not name it.
+    The time also depends on the kind of the devices, which `nst_jax.app.rates` adds to this text.
     """
     deepest = max(job.recipe.terms.taps, key=TAPS.index)
     devices = 1 if job.mesh is None else job.mesh.size

@@ -39,9 +39,10 @@ from nst_jax.feed_forward import (
     instant_painter,
     style_names,
 )
+from nst_jax.feed_forward.instant_controls import WITHOUT_PICTURE
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.recipes.starts import FromContent, same_start
+from nst_jax.recipes.starts import Instant, same_start
 from nst_jax.scaling import buckets
 from nst_jax.scaling.bucket_choice import even_groups
 from nst_jax.scaling.capacity import platform_of
@@ -52,8 +53,8 @@ from nst_jax.vgg.precision import Precision
 # sides differ, the longer side depends on the shape of the content, and the user must name a bucket.
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
-# The (height, width), in px, of style pictures for which `instant` computes the style vector by
-# different programs, at the default size of style pictures.
+# (height, width), in px, of two style pictures. If they are resized to the default size of style
+# pictures, `instant` computes their style vectors by two different programs.
 _STYLES = ((1000, 1000), (1000, 2000))
 
 
@@ -116,7 +117,7 @@ def side_of_instant(size: str | None, bucket: int | None = None) -> int:
 
 
 def _rounded(longest: Set[int], size: Any) -> int:
-    """Return the only longer side that pictures of a size rule have, rounded up."""
+    """Return the only side in `longest`, rounded up; refuse several, as the user must choose one."""
     if len(longest) > 1:
         raise ValueError(
             f"`bucket`: is missing, since `size` {size} leaves open how long the "
@@ -126,10 +127,10 @@ def _rounded(longest: Set[int], size: Any) -> int:
 
 
 def sizes_of_batches(batches: Iterable[int], side: int) -> list[int]:
-    """Return how many pictures `batch` paints at once in a bucket: each size of its groups once.
+    """Return the numbers of pictures that `batch` paints at once in a bucket, without repetition.
 
     Args:
-      batches: for how many pictures `batch` is called.
+      batches: for each call of `batch`, the number of its pictures.
       side: side of the bucket in px.
     """
     most = groups.most_at_once((side, side), platform_of())
@@ -137,30 +138,13 @@ def sizes_of_batches(batches: Iterable[int], side: int) -> list[int]:
 
 
 def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
-    """Return how many pictures `instant` paints at once in a bucket; the first size is one picture.
+    """Return the numbers of pictures that `instant` paints at once in a bucket; the first number is 1.
 
     Args:
-      batches: for how many pictures of a folder `instant` is called.
+      batches: for each call of `instant` with a folder, the number of the folder's pictures.
       side: side of the bucket in px.
     """
     return list(dict.fromkeys((1, *(size_of_groups(count, (side, side)) for count in batches))))
-
-
-def left_for_each_shape(recipe: Recipe) -> list[str]:
-    """Return what programs of their own remain for in each shape of picture, in a bucket as well.
-
-    A start is drawn or painted at the picture's own shape.
-
-    Args:
-      recipe: the recipe, with the start that `--init` names.
-
-    Example:
-      >>> from nst_jax import recipes
-      >>> left_for_each_shape(recipes.GRAM.replace(start=recipes.starts.Noise(), realism=0.5))
-      ['start Noise']
-    """
-    start = recipe.pictures.start
-    return [] if isinstance(start, FromContent) else [f"start {type(start).__name__}"]
 
 
 class Wanted(NamedTuple):
@@ -172,7 +156,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_of(square: Square) -> list[Wanted]:
-    """Return the plans of the runs that paint in a bucket: of one picture, and of groups of several.
+    """Return the plan for one picture in a bucket, and those for the groups that `batch` paints in it.
 
     Raises:
       ValueError: if the recipe's updates would not be exact in a bucket, if its pictures do not fit
@@ -234,6 +218,10 @@ def compile_all(
                 _paint_one(params, plan, init, compiling, display)
             else:
                 _paint_together(params, plan, init)
+        start = plan.recipe.pictures.start if init is None else init
+        if isinstance(start, Instant):  # its network reads longer styles by another program
+            side = buckets.rounded_up(max(plan.scales[0].shape))
+            _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
         side, many = max(plan.scales[-1].shape), f"{at_once} at once"
         what = "one picture" if at_once is None else many
         seconds = duration(time.perf_counter() - begun)
@@ -272,6 +260,7 @@ def _paint_together(params: Params, plan: Plan, init: Any) -> None:
         init=start,
         given=BatchControls(),
         on_host=True,
+        side=max(plan.scales[-1].shape),
     )
     paint_batch(
         params,
@@ -288,8 +277,9 @@ def compile_groups(
 ) -> None:
     """Compile the programs with which a batch will be painted, and store them in the cache on disk.
 
-    Grey pictures of the sizes of the batch's pictures are painted, with one update at each scale, and
-    nothing is written but the programs. Masks are left out: the batch compiles programs for them.
+    To compile the programs, grey pictures of the same sizes are painted with one update at each scale.
+    The pictures are not written. Pictures with masks or transparent parts need other programs, which
+    are not compiled here.
 
     Args:
       params: the weights.
@@ -322,6 +312,7 @@ def compile_groups(
             init=start,
             given=BatchControls(),
             on_host=plan.in_bucket,
+            side=max(plan.scales[-1].shape),
             style_originals=[
                 [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
                 for entry in group.entries
@@ -340,7 +331,10 @@ def compile_groups(
 
 
 def _greys_of_styles(entry: groups.Entry, job: BatchJob) -> list[np.ndarray]:
-    """Return grey pictures of the sizes of a row's styles: as read, or once `--style-fine` made one."""
+    """Return grey pictures of the sizes that a row's styles have before they are resized for painting.
+
+    With `--style-fine`, the first style is made at its final size, so its grey picture has that size.
+    """
     shapes = [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
     if job.fine is not None:
         shapes[0] = entry.scales[-1].style_shapes[0]
@@ -352,7 +346,7 @@ def _grey_of(shape: Shape) -> np.ndarray:
 
 
 def _grey(plan: Plan) -> np.ndarray:
-    """Return a grey picture [h, w, 3] that fills the array in which the plan's canvases lie."""
+    """Return a grey picture [h, w, 3] with the shape of the bucket for which the plan was made."""
     return _grey_of(plan.scales[-1].shape)
 
 
@@ -360,18 +354,21 @@ def compile_instant(
     squares: Mapping[int, Sequence[int]],
     precision: Precision,
     style_size: Size,
+    recipe: Recipe,
     display: Display,
 ) -> None:
     """Compile the programs of `instant` for buckets, by painting grey pictures; store them on disk.
 
-    The style vector of a style picture is computed by a program for the square in which this picture
-    lies. Here it is compiled for the two squares of pictures of up to 2:1.
+    A style picture lies in a square, and each size of this square needs a program of its own, which
+    computes the style vector. The programs for pictures with an aspect ratio of 1:1 and of 2:1 are
+    compiled here.
 
     Args:
-      squares: side of each bucket, in px -> the numbers of pictures that are painted at once. For each
-        number a program is compiled.
+      squares: side of each bucket, in px -> the numbers of pictures that are painted at once. A program
+        is compiled for each of these numbers.
       precision: how precisely products and activations are computed.
       style_size: size of style pictures, as after `--style-size`.
+      recipe: says with its `colors` and `realism` what is changed in the pictures that were painted.
       display: where progress is shown.
     """
     compiled = programs.instant_kept_in(cache.programs_folder(), display.say)
@@ -379,23 +376,29 @@ def compile_instant(
         painter = instant_painter.InstantPainter(
             precision=precision, programs=compiled, bucket=side
         )
-        rule = given_styles.style_rule(style_size)
-        for shape in _STYLES:
-            painter.vector(np.full((*rule.shape(*shape), 3), 0.5, np.float32))
+        pictures = _grey_vectors(painter, style_size)
         content = np.full((side, side, 3), 0.5, np.float32)
-        for given in (content, style_names.NAMES[0]):
+        named = [style_names.NAMES[0]] if recipe.pictures.colors in WITHOUT_PICTURE else []
+        for given in (*pictures, *named):
             begun = time.perf_counter()
-            style = given_styles.parsed_style("style", given, None, style_size, on_host=True)
-            request, _ = instant_controls.controlled_request(
-                painter, content, style, instant_controls.recipe_finishing_with("style", 0.0)
-            )
+            style = given_styles.parsed_style("style", given, None, "as-is", on_host=True)
+            request, finish = instant_controls.controlled_request(painter, content, style, recipe)
             for count in counts:
-                painter.paint([request] * count)
+                finish(painter.paint([request] * count)[0])
             seconds = duration(time.perf_counter() - begun)
             what = f"{' and '.join(map(str, counts))} at once"
             display.say(
                 f"instant, {request.network.name}, {side} px, {what}: ready after {seconds}"
             )
+
+
+def _grey_vectors(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
+    """Compute the style vectors of grey pictures of the shapes `_STYLES`; return these pictures."""
+    rule = given_styles.style_rule(style_size)
+    pictures = [np.full((*rule.shape(*shape), 3), 0.5, np.float32) for shape in _STYLES]
+    for picture in pictures:
+        painter.vector(picture)
+    return pictures
 
 
 def kept(folder: Path) -> tuple[int, int]:

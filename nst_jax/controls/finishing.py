@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from nst_jax._real_size import inside
+from nst_jax._real_size import cut, inside
 from nst_jax._types import AnyImage, Image, KeptContent, RealSize, Scalar
 from nst_jax.controls.color import luminance, matched_luminance, with_chroma_of, with_colors_of
-from nst_jax.controls.guided_filter import filtered_by_guide
+from nst_jax.controls.guided_filter import Radius, filtered_by_guide
 from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
@@ -30,8 +30,9 @@ RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
 # A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory: while it
-# runs, the filter keeps about `FILTER_NUMBERS` float32 numbers for each pixel.
-STRIP_PIXELS, FILTER_NUMBERS = 2**19, 90
+# runs, the filter keeps at most about `FILTER_NUMBERS` float32 numbers for each pixel, and about 95
+# where its radius is no value at runtime.
+STRIP_PIXELS, FILTER_NUMBERS = 2**19, 110
 
 
 def recolors(colors: str) -> bool:
@@ -156,7 +157,7 @@ def realistic(
     *,
     shown: AnyImage | None = None,
     size: RealSize | None = None,
-    radius: int | None = None,
+    radius: Int[Array, ""] | None = None,
 ) -> Image:
     """Return a picture whose edges are moved towards those of a photograph.
 
@@ -175,8 +176,8 @@ def realistic(
         noise at these pixels, and the filter would spread this noise to the pixels around them.
       size: the real (height, width) of the pictures, if they lie at the top left of larger arrays; the
         result has arbitrary values outside. None: they fill their arrays.
-      radius: radius of the filter's windows in px; None computes it from the shape of `image`. With
-        `size`, pass `filter_radius` of the real size. Static.
+      radius: radius of the filter's windows in px, as an array, so that it is a value at runtime; None
+        computes it from the shape of `image`. With `size`, pass `filter_radius` of the real size.
 
     Returns:
       [h, w, 3] in [0, 1].
@@ -191,21 +192,35 @@ def realistic(
     image, content = jnp.asarray(image), jnp.asarray(content)
     shown = image if shown is None else jnp.asarray(shown)
     height, width, _ = image.shape
-    rows = rows_at_once(height, width)
-    radius = filter_radius(height, width) if radius is None else radius
-    real = None if size is None else inside(size, (height, width)).astype(image.dtype)
+    rows, largest = rows_at_once(height, width), filter_radius(height, width)
+    windows = Windows(largest) if radius is None else Windows(radius, largest)
+    real = None
+    if size is not None:  # 0 times what lies beside the pictures is 0 only if that is no NaN
+        real = inside(size, (height, width)).astype(image.dtype)
+        image, shown, content = (cut(one, size) for one in (image, shown, content))
     filtered = (
-        filtered_by_guide(shown, content, radius=radius, epsilon=EPSILON, inside=real)
+        filtered_by_guide(shown, content, epsilon=EPSILON, inside=real, **windows._asdict())
         if rows >= height
-        else _filtered_in_strips(shown, content, radius, rows, real)
+        else _filtered_in_strips(shown, content, windows, rows, real)
     )
     filtered = jnp.clip(filtered, 0.0, 1.0)
     share = jnp.asarray(realism, image.dtype)
     return (1 - share) * image + share * filtered
 
 
+class Windows(NamedTuple):
+    """The windows of the guided filter; the arguments of these names of `filtered_by_guide`."""
+
+    radius: Radius  # in px
+    largest: int | None = None  # the largest value of `radius`, if it is a value at runtime
+
+
 def _filtered_in_strips(
-    image: Image, content: Image, radius: int, rows: int, real: Float[Array, "h w"] | None = None
+    image: Image,
+    content: Image,
+    windows: Windows,
+    rows: int,
+    real: Float[Array, "h w"] | None = None,
 ) -> Image:
     """Filter a picture in strips of `rows` rows, each with the rows around it on which it depends.
 
@@ -213,6 +228,8 @@ def _filtered_in_strips(
     """
     # The guided filter fits a function to the pixels of each window. The result at a pixel is the mean
     # of the fits of all windows that contain it, so it depends on pixels up to two radii away.
+    radius = windows.radius if windows.largest is None else windows.largest
+    assert isinstance(radius, int)
     height, halo = image.shape[0], 2 * radius
     count = -(-height // rows)
     below = count * rows - height + halo
@@ -223,7 +240,7 @@ def _filtered_in_strips(
     def strip(first: Array) -> Image:
         parts = [lax.dynamic_slice_in_dim(one, first, rows + 2 * halo) for one in padded]
         counted = lax.dynamic_slice_in_dim(counted_rows, first, rows + 2 * halo)
-        found = filtered_by_guide(*parts, radius=radius, epsilon=EPSILON, inside=counted)
+        found = filtered_by_guide(*parts, epsilon=EPSILON, inside=counted, **windows._asdict())
         return found[halo : halo + rows]
 
     strips: Any = lax.map(strip, jnp.arange(count) * rows)
@@ -241,7 +258,7 @@ def finished(
     kept: KeptContent | None = None,
     opacity: Any = None,
     size: RealSize | None = None,
-    radius: int | None = None,
+    radius: Int[Array, ""] | None = None,
 ) -> Image:
     """Return the picture that a user gets for a canvas: first its edges are changed, then its colours.
 
@@ -253,8 +270,9 @@ def finished(
       content: the photograph in its own colours, of the same size.
       palette: the colours of the styles, from `mixed_palette`, if `colors` is "palette", else None.
       realism: as in `realistic`; None leaves the edges as they are.
-      colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma,
-        "palette" moves its colours to the palette of the styles; the others change no colours here.
+      colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma.
+        "palette" gives it the content's hues, moved to the palette of the styles; see
+        `images.palettes.recoloured`. The others change no colours here.
       space: the space in which chroma is exchanged, a key of `color.CHROMA_SPACES`.
       kept: the protected parts of the content, or None. Where a pixel is fully protected, the losses do
         not depend on the canvas, so it may still be the noise from which it started. Filters, which

@@ -169,17 +169,29 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
             style_mask = _checked_mask(f"{name}.style_mask", style_mask, shape, "the style")
         _checks.number(f"{name}.weight", region.weight, least=0)
         found.append(Region(mask, style, style_mask, region.weight))
-    if len(found) >= MOST_REGIONS:
-        raise ValueError(
-            f"`regions`: got {len(found)}, and at most {MOST_REGIONS - 1} are possible; each takes "
-            "time and memory in every update"
-        )
+    check_number_of_regions(len(found))
     return tuple(found)
 
 
 # Largest number of regions. The pixels outside the regions that the caller gives have the default
 # style, and count as one region.
 MOST_REGIONS = 16
+
+
+def check_number_of_regions(count: int) -> None:
+    """Refuse more regions than a run can have.
+
+    Args:
+      count: number of regions that the caller gives, without the pixels outside of all of them.
+
+    Raises:
+      ValueError: if there are too many; the message names the largest number.
+    """
+    if count >= MOST_REGIONS:
+        raise ValueError(
+            f"`regions`: got {count}, and at most {MOST_REGIONS - 1} are possible, since each takes "
+            "time and memory in every update; give fewer, or join masks that have the same style"
+        )
 
 
 def _checked_protect(content: Shape, protect: Any) -> Protect:

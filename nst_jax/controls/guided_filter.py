@@ -13,15 +13,18 @@ References:
 from typing import TypeAlias
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax import lax
+from jaxtyping import Array, Float, Int
 
 from nst_jax._types import AnyImage, Image
 from nst_jax.losses.sums import at_least_float32
 
 Planes: TypeAlias = Float[Array, "h w *c"]
+# A radius in pixels: a part of the program, or a value at runtime.
+Radius: TypeAlias = int | Int[Array, ""]
 
 
-def box_sums(planes: Planes, radius: int) -> Planes:
+def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> Planes:
     """Return, for each pixel, the sum over the square window of side 2 `radius` + 1 around it.
 
     Pixels beyond the border count as 0. Along each axis, sums over 1, 2, 4, ... neighbours are made by
@@ -32,6 +35,8 @@ def box_sums(planes: Planes, radius: int) -> Planes:
     Args:
       planes: [h, w, ...].
       radius: distance from a pixel to the farthest row and column of its window, in pixels; 0 or more.
+        With `largest`, it may be a value at runtime, so that one program serves all radii.
+      largest: the largest value that `radius` may have at runtime.
 
     Returns:
       The sums, of the same shape as `planes`.
@@ -43,8 +48,31 @@ def box_sums(planes: Planes, radius: int) -> Planes:
       [[4.0, 6.0, 6.0, 4.0], [6.0, 9.0, 9.0, 6.0], [4.0, 6.0, 6.0, 4.0]]
     """
     for axis in (0, 1):
-        planes = jnp.moveaxis(_line_sums(jnp.moveaxis(planes, axis, 0), radius), 0, axis)
+        lines = jnp.moveaxis(planes, axis, 0)
+        if largest is None:
+            assert isinstance(radius, int)
+            sums = _line_sums(lines, radius)
+        else:
+            sums = _line_sums_up_to(largest, lines, jnp.asarray(radius))
+        planes = jnp.moveaxis(sums, 0, axis)
     return planes
+
+
+def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Array:
+    """Return what `_line_sums` returns, for a radius at runtime that is not more than `largest`."""
+    count, side = lines.shape[0], 2 * radius + 1
+    power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
+    # The window of line 0 begins at this line of the padded ones.
+    first, length = largest - radius, 1
+    total = lax.dynamic_slice_in_dim(power, first, count)  # a side is odd, so it has this part
+    first = first + 1
+    while 4 * length <= 2 * (2 * largest + 1):
+        power, length = power[:-length] + power[length:], 2 * length
+        wanted = (side & length) != 0
+        part = lax.dynamic_slice_in_dim(power, first, count)
+        total = total + jnp.where(wanted, part, jnp.zeros((), part.dtype))
+        first = first + jnp.where(wanted, length, 0)
+    return total
 
 
 def _line_sums(lines: Array, radius: int) -> Array:
@@ -100,9 +128,10 @@ def filtered_by_guide(
     picture: AnyImage,
     guide: AnyImage,
     *,
-    radius: int,
+    radius: Radius,
     epsilon: float,
     inside: Float[Array, "h w"] | None = None,
+    largest: int | None = None,
 ) -> Image:
     """Return the approximation of a picture by a locally affine function of a guide.
 
@@ -114,10 +143,12 @@ def filtered_by_guide(
     Args:
       picture: the picture p, [h, w, 3].
       guide: the guide I, [h, w, 3], of the same size.
-      radius: radius of the windows, whose side is 2 `radius` + 1 pixels.
+      radius: radius of the windows, whose side is 2 `radius` + 1 pixels; with `largest`, it may be a
+        value at runtime.
       epsilon: the constant ε. Where the guide has less variance than this, the result is smooth.
       inside: [h, w], 1 for pixels that count, 0 for those that are left out of all windows, such as the
         rows with which `finishing.realistic` pads a strip at the picture's border. None: all count.
+      largest: the largest value that `radius` may have at runtime.
 
     Returns:
       [h, w, 3].
@@ -133,18 +164,19 @@ def filtered_by_guide(
       >>> bool(abs(found - (0.3 + 0.5 * step)).max() < 1e-4)
       True
     """
-    if radius < 0:
+    if isinstance(radius, int) and radius < 0:
         raise ValueError(f"`radius`: expected 0 or more pixels, got {radius}")
     picture, guide = (at_least_float32(jnp.asarray(one)) for one in (picture, guide))
     # Middle grey is subtracted from all colours at first, and added again at the end. This makes the
     # numbers smaller, so covariances, which are differences of products, lose fewer digits.
     colors, wanted = guide - 0.5, picture - 0.5
     mask = jnp.ones(guide.shape[:2], guide.dtype) if inside is None else inside
-    count = jnp.maximum(box_sums(mask, radius), 1.0)
+    count = jnp.maximum(box_sums(mask, radius, largest=largest), 1.0)
 
     def means(planes: Array) -> Array:
         shape = (*mask.shape, *[1] * (planes.ndim - 2))
-        return box_sums(planes * mask.reshape(shape), radius) / count.reshape(shape)
+        sums = box_sums(planes * mask.reshape(shape), radius, largest=largest)
+        return sums / count.reshape(shape)
 
     mean, wanted_mean = means(colors), means(wanted)
     covariance = means(_outer(colors, colors)) - _outer(mean, mean)

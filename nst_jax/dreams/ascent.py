@@ -277,7 +277,8 @@ def excitement(
         sums = _sums(params, ascent, guide, None, image, 0)
     else:
         of_window = partial(_sums, params, ascent, guide, grid)
-        sums = tiles.summed(grid, lambda index: of_window(tiles.window(image, grid, index), index))
+        wide = tiles.surrounded(image, grid)
+        sums = tiles.summed(grid, lambda index: of_window(tiles.window(wide, grid, index), index))
     return _weighted(sums, _factors(image, ascent), ascent)
 
 
@@ -300,7 +301,9 @@ def _excitement_and_gradient(
         sums, pull = jax.vjp(lambda pixels: of_window(pixels, 0), image)
         (gradient,) = pull(cotangent)
     else:
-        sums, gradient = tiles.summed_with_gradient(image, grid, of_window, cotangent)
+        wide, pull = jax.vjp(lambda pixels: tiles.surrounded(pixels, grid), image)
+        sums, of_wide = tiles.summed_with_gradient(wide, grid, of_window, cotangent)
+        (gradient,) = pull(of_wide)
     return _weighted(sums, factors, ascent), gradient
 
 

@@ -11,9 +11,10 @@ weights of the styles in a mixture.
 
 The modules, in an order in which none imports a later one: `layers` has the layers of which such
 networks are built, `transformer` has the architecture that Magenta's two networks share, `arbitrary`
-and `styles26` are these two networks, and `style_names` has the names of the 26 styles. `tiling` paints
-pictures that are too large for memory strip by strip, and `strip_memory` decides which these are.
-`johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes the files of
+and `styles26` are these two networks, `arbitrary_on_host` is the first of them in NumPy, for a picture
+that shall not wait for JAX's compiler, and `style_names` has the names of the 26 styles. `tiling`
+paints pictures that are too large for memory strip by strip, and `strip_memory` decides which these
+are. `johnson` is the network that `nst_jax.train` trains, `style_files` reads and writes the files of
 trained networks, and `crops`, `training_step`, `training_job` and `training` train a network.
 `given_styles` checks the styles that callers give to `nst_jax.instant`, `instant_painter` paints in
 these styles, and `instant_controls` applies the controls that give a result the content's colours or
@@ -27,6 +28,7 @@ from nst_jax._lazy import lazy_names
 if TYPE_CHECKING:
     from nst_jax.feed_forward import (
         arbitrary,
+        arbitrary_on_host,
         crops,
         given_styles,
         instant_controls,
@@ -61,9 +63,9 @@ else:
     __getattr__, __dir__ = lazy_names(
         __name__,
         (
-            "arbitrary", "crops", "given_styles", "instant_controls", "instant_painter", "johnson",
-            "layers", "strip_memory", "style_files", "style_names", "styles26", "tiling", "training",
-            "training_job", "training_step", "transformer",
+            "arbitrary", "arbitrary_on_host", "crops", "given_styles", "instant_controls",
+            "instant_painter", "johnson", "layers", "strip_memory", "style_files", "style_names",
+            "styles26", "tiling", "training", "training_job", "training_step", "transformer",
         ),
         {
             "arbitrary": (
@@ -81,8 +83,9 @@ else:
 
 __all__ = [
     "StyleConditions", "StyleNetwork", "StylePredictor", "StyleTables", "StyleTransformer",
-    "TrainingDiverged", "arbitrary", "crops", "given_styles", "instant_controls",
-    "instant_painter", "johnson", "layers", "load_arbitrary", "load_network", "load_styles26",
+    "TrainingDiverged", "arbitrary", "arbitrary_on_host", "crops", "given_styles",
+    "instant_controls", "instant_painter", "johnson", "layers", "load_arbitrary", "load_network",
+    "load_styles26",
     "paint_in_strips", "save_network", "strip_for", "strip_memory", "style_files", "style_names",
     "style_shares", "style_vector", "styles26", "stylize_mixture", "stylize_trained",
     "stylize_with", "tiling", "training", "training_job", "training_step", "transformer",

@@ -6,21 +6,28 @@ the network sees, and the picture that it has painted. The functions for this ar
 uses. A request says what is needed to paint one picture: the content, the network and the style.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from nst_jax import _checks, prepare
-from nst_jax._types import AnyImage, HostImage, Image
+from nst_jax._real_size import padded
+from nst_jax._types import AnyImage, HostImage, Image, Shape
 from nst_jax.controls import finishing
 from nst_jax.controls.given import Given
 from nst_jax.controls.regions import controls_of
 from nst_jax.feed_forward.given_styles import ParsedStyle
-from nst_jax.feed_forward.instant_painter import InstantPainter, Request
+from nst_jax.feed_forward.instant_painter import (
+    SMALLEST_STYLE_SQUARE,
+    InstantPainter,
+    Request,
+    style_array,
+)
 from nst_jax.recipes.presets import DEFAULT
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.vgg.taps import SMALLEST
 
 # The choices of colours for which the style need not be a picture, since they do not read its pixels.
 WITHOUT_PICTURE = ("style", "content-after")
@@ -76,6 +83,11 @@ def recipe_finishing_with(colors: str, realism: float) -> Recipe:
     return DEFAULT.replace(colors=colors, realism=realism)
 
 
+def _reads_opacity(colors: str) -> bool:
+    """Return whether a choice of colours leaves out transparent parts of the pictures."""
+    return finishing.recolors(colors) or colors == "palette"
+
+
 def controlled_request(
     painter: InstantPainter,
     content: HostImage,
@@ -101,23 +113,44 @@ def controlled_request(
     Raises:
       ValueError: if `strength` is not 1 although the style is not given as pictures.
     """
-    shape = content.shape[0], content.shape[1]
+    shape, side = (content.shape[0], content.shape[1]), painter.bucket
     shapes = tuple(one.shape[:2] for one in style.pictures)
     # A feed-forward network paints without computing losses. So `tap_styles`, styles for the losses of
     # single layers, are left out. `style_shares` are needed to mix the palettes of several styles.
     recipe = recipe.replace(tap_styles=(), style_shares=tuple(map(float, style.shares)))
     given = None if given is None else given._replace(regions=())
+    if given is not None and given.protect is None and not _reads_opacity(recipe.pictures.colors):
+        given = None  # nothing is left that changes the picture, so nothing is compiled for it
+    on_host = side is not None
     # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for each shape.
     prepared = prepare.prepared_of(
         jax.device_put(content),
         tuple(map(jax.device_put, style.pictures)),
         (prepare.Scale(shape, shapes, 1),),
         recipe,
-        controls=given and controls_of(given, shape, shapes),
+        controls=given and controls_of(given, shape, shapes, on_host=on_host),
+        on_host=on_host,
+        # Squares that are no smaller than those of `style_array`: style pictures of up to 2:1 at their
+        # default size then lie in squares of two sizes.
+        side=max(side or 0, SMALLEST_STYLE_SQUARE),
     )
     seen = style._replace(pictures=tuple(map(np.asarray, prepared.styles)))
     request = painter.request(np.asarray(prepared.content), seen, strength)
-    finisher = prepare.Finisher(prepared, recipe)
+    finisher, scale = prepare.Finisher(prepared, recipe), prepared.scales[0]
+    if side is None:
+        return ControlledRequest(request, lambda painted: finisher(jax.device_put(painted), scale))
+    arrays = prepare.Scale((side, side), (_array_of_styles(shapes),), 1)
     return ControlledRequest(
-        request, lambda painted: finisher(jax.device_put(painted), prepared.scales[0])
+        request,
+        lambda painted: finisher.in_arrays(padded(painted, arrays.shape), scale, arrays),
     )
+
+
+def _array_of_styles(shapes: Sequence[Shape]) -> Shape:
+    """Return the (height, width) of the arrays in which all style pictures of a mixture lie.
+
+    Args:
+      shapes: (height, width) of each style picture; none for a style that is not given by pictures.
+    """
+    arrays = [style_array(shape) for shape in shapes] or [style_array((SMALLEST, SMALLEST))]
+    return max(height for height, _ in arrays), max(width for _, width in arrays)

@@ -24,8 +24,16 @@ from nst_jax import prepare
 from nst_jax._compile import Jitted
 from nst_jax._real_size import padded
 from nst_jax._types import AnyImage, HostImage, Image, Params, Shape
-from nst_jax.feed_forward import arbitrary, johnson, strip_memory, styles26, tiling
+from nst_jax.feed_forward import (
+    arbitrary,
+    arbitrary_on_host,
+    johnson,
+    strip_memory,
+    styles26,
+    tiling,
+)
 from nst_jax.feed_forward.given_styles import ParsedStyle, Trained, checked_shares, resized_style
+from nst_jax.images.on_host import at_scale_on_host
 from nst_jax.recipes import starts
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity, chunk_size
@@ -177,8 +185,8 @@ def square_fits(side: int) -> bool:
     """Return whether both networks of the package can paint in a square of `side` px in one piece."""
     try:
         return not any(
-            strip_memory.strip_for(params, (side, side), available=capacity.available())
-            for params in (_embedded_arbitrary(), _embedded_styles26())
+            strip_memory.strip_for_layers(layers, (side, side), available=capacity.available())
+            for layers in (arbitrary.LAYERS, styles26.LAYERS)
         )
     except capacity.OutOfMemory:
         return False
@@ -234,7 +242,7 @@ class InstantPainter:
             sizes up to it share their programs; None if each shape has programs of its own. With a
             bucket, style pictures lie in the arrays of `style_array`.
         """
-        self._params, self._precision, self._bucket = params, precision, bucket
+        self._params, self._precision, self.bucket = params, precision, bucket
         self._chunk, self._programs = chunk, programs
         self._vectors: OrderedDict[Any, Condition] = (
             OrderedDict()
@@ -276,7 +284,7 @@ class InstantPainter:
 
     def _predicted(self, pixels: np.ndarray) -> Any:
         params, predict = self.arbitrary.params, self._programs.style_vector
-        if self._bucket is None:
+        if self.bucket is None:
             return predict(params, jnp.asarray(pixels), precision=self._precision)
         height, width = pixels.shape[:2]
         wide = jnp.asarray(padded(pixels, style_array((height, width))))
@@ -306,7 +314,7 @@ class InstantPainter:
             return Request(content, self.styles26, style.shares)
         vector = style.shares @ np.stack([self.vector(picture) for picture in style.pictures])
         if strength != 1:
-            on_host = self._bucket is not None
+            on_host = self.bucket is not None
             own = self.vector(resized_style(content, None, on_host=on_host))
             vector = own + np.float32(strength) * (vector - own)
         return Request(content, self.arbitrary, vector)
@@ -329,8 +337,8 @@ class InstantPainter:
         painted: dict[int, AnyImage] = {}
         for (_, shape), places in groups.items():
             network = requests[places[0]].network
-            if self._bucket is not None:
-                check_square_fits(network, self._bucket, self._precision)
+            if self.bucket is not None:
+                check_square_fits(network, self.bucket, self._precision)
             elif strip := _strip(network, shape, self._precision):
                 painted |= {place: self._in_strips(requests[place], strip) for place in places}
                 continue
@@ -349,10 +357,10 @@ class InstantPainter:
     def _array(self, content: HostImage) -> Shape:
         """Return the (height, width) of the array in which a content is painted."""
         shape: Shape = content.shape[0], content.shape[1]
-        if self._bucket is None:
+        if self.bucket is None:
             return shape
-        check_in_square(shape, self._bucket)
-        return self._bucket, self._bucket
+        check_in_square(shape, self.bucket)
+        return self.bucket, self.bucket
 
     def _in_strips(self, request: Request, strip: int) -> HostImage:
         return tiling.paint_in_strips(
@@ -368,7 +376,7 @@ class InstantPainter:
         network = requests[0].network
         conditions = np.stack([request.condition for request in requests])
         paint = functools.partial(network.paint, network.params, precision=self._precision)
-        if self._bucket is None:
+        if self.bucket is None:
             contents = np.stack([request.content for request in requests])
             found: Image = paint(jnp.asarray(contents), jnp.asarray(conditions))
             return found
@@ -379,11 +387,43 @@ class InstantPainter:
         return [one[:height, :width] for one, (height, width) in zip(painted, shapes, strict=True)]
 
 
+class HostPainter(InstantPainter):
+    """Paints in the styles of pictures with NumPy alone, so that nothing is compiled.
+
+    It paints the first small picture of a process sooner than `InstantPainter`, and larger or later
+    ones more slowly. Its network is `arbitrary`.
+    """
+
+    @functools.cached_property
+    def arbitrary(self) -> InstantNetwork:
+        """The network `arbitrary`, whose styles are given by pictures; loaded at first use."""
+        params = arbitrary_on_host.load_arbitrary_on_host()
+        name, digest = arbitrary.ARCHITECTURE.name, arbitrary.ARCHITECTURE.digest
+        # `paint` below uses these weights in NumPy, so the network's function is not called.
+        return InstantNetwork(name, params, digest, self._programs.stylize_with)
+
+    def _predicted(self, pixels: np.ndarray) -> Condition:
+        return arbitrary_on_host.style_vector_on_host(self.arbitrary.params, pixels)
+
+    def paint(self, requests: Sequence[Request]) -> list[AnyImage]:
+        """Paint several pictures, one after another; return them, [h, w, 3] in [0, 1]."""
+        params = self.arbitrary.params
+        return [
+            arbitrary_on_host.stylize_on_host(params, content, condition)
+            for content, _, condition in requests
+        ]
+
+
 # --- The start of an optimisation -----------------------------------------------------------------
 
 
 def resolved_start(
-    prepared: prepare.Prepared, recipe: Recipe, init: Any, shares: Sequence[Any] | None = None
+    prepared: prepare.Prepared,
+    recipe: Recipe,
+    init: Any,
+    shares: Sequence[Any] | None = None,
+    *,
+    array: Shape | None = None,
 ) -> Any:
     """Return the start (initial canvas) of an optimisation; for the start `Instant`, paint it.
 
@@ -397,6 +437,9 @@ def resolved_start(
       recipe: the recipe; its own start is used if `init` is None.
       init: a start of `nst_jax.recipes.starts`, a picture, or None for the recipe's start.
       shares: the weights of the styles in the mixture; None is the recipe's `style_shares`.
+      array: (height, width) of the larger array in which the canvas lies at that scale. The picture is
+        then painted in a square in which this array fits, so that programs are compiled for the square
+        and not for the size of the picture. None: the canvas fills its array.
 
     Returns:
       A picture [h, w, 3] in [0, 1] if the start is `Instant`; otherwise `init`, unchanged.
@@ -406,9 +449,11 @@ def resolved_start(
         return init
     given = recipe.terms.style_shares if shares is None else shares
     blended = recipe.terms.blended_styles(prepared.styles)
-    style = style_of([resized_style(np.asarray(picture), None) for picture in blended], given)
-    content = prepare.at_scale(prepared.content, prepared.scales[0].shape)
-    painter = InstantPainter()
+    on_host = array is not None
+    pictures = [resized_style(np.asarray(one), None, on_host=on_host) for one in blended]
+    style, shape = style_of(pictures, given), prepared.scales[0].shape
+    content = (at_scale_on_host if on_host else prepare.at_scale)(prepared.content, shape)
+    painter = InstantPainter(bucket=None if array is None else buckets.rounded_up(max(array)))
     return painter.paint([painter.request(np.asarray(content), style)])[0]
 
 

@@ -55,6 +55,20 @@ def strip_for(
       True
     """
     layers = arbitrary.LAYERS if "predictor" in params.layers else styles26.LAYERS
+    return strip_for_layers(
+        layers, shape, available=available, precision=precision, platform=platform
+    )
+
+
+def strip_for_layers(
+    layers: TransformerLayers,
+    shape: Shape,
+    *,
+    available: int | None,
+    precision: AnyPrecision = AUTO,
+    platform: str | None = None,
+) -> int:
+    """Do what `strip_for` does for a network of these layers, whose weights need not be loaded."""
     shared = (platform or default_platform()) == "cpu"
     # On a CPU every activation takes 4 bytes, since convolutions compute in float32 there, even if the
     # activations are stored in fewer bits.

@@ -98,7 +98,6 @@ def opened_picture(
       ValueError: in place of any error, even one that is raised inside the `with` block; its message
         has one line.
     """
-    formats = _readable()
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata, which is harmless here, and of large pictures, for which
@@ -108,7 +107,7 @@ def opened_picture(
             chunks = png_chunks.checked_chunks(data) if is_png else []
             if verified and data.startswith(b"\xff\xd8") and jpeg_markers.ends_early(data):
                 raise ValueError("an end marker is in the middle of its data")
-            with _opened(data, formats) as opened:
+            with _opened(data) as opened:
                 if opened.width * opened.height > MOST_PIXELS:
                     raise PilImage.DecompressionBombError
                 for key, value in png_chunks.late_information(chunks).items():
@@ -116,7 +115,7 @@ def opened_picture(
                 opened.info[CODE_POINTS] = png_chunks.code_points(chunks)
                 yield opened
     except UnidentifiedImageError:
-        reason = _why_unidentified(data, formats)
+        reason = _why_unidentified(data, _readable())
     except PilImage.DecompressionBombError:
         reason = (
             f"would decode to more than {MOST_PIXELS // 10**6} megapixels; "
@@ -132,7 +131,7 @@ def opened_picture(
     raise ValueError(f"`{argument}`: {words} {reason}")
 
 
-def _opened(data: bytes, formats: list[str]) -> PilImage.Image:
+def _opened(data: bytes) -> PilImage.Image:
     """Open a file's bytes; let a JPEG of more than `MOST_PIXELS` pixels be decoded at a smaller size.
 
     A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. The largest of these sizes with at most
@@ -141,6 +140,10 @@ def _opened(data: bytes, formats: list[str]) -> PilImage.Image:
     """
     is_jpeg = data.startswith(b"\xff\xd8\xff")
     opened: PilImage.Image
+    # For these two, Pillow is ready at once. For others it first imports dozens of modules, which takes
+    # longer than opening the picture.
+    is_png = data.startswith(png_chunks.SIGNATURE)
+    formats = ["JPEG"] if is_jpeg else ["PNG"] if is_png else _readable()
     try:
         opened = PilImage.open(io.BytesIO(data), formats=formats)
     except PilImage.DecompressionBombError:  # raised before a smaller size can be requested

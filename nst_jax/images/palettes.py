@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from nst_jax._real_size import inside
+from nst_jax._real_size import cut, inside
 from nst_jax._types import Image, RealSize
 from nst_jax.images.oklab import linear_of_oklab, oklab_of_linear
 
@@ -122,8 +122,9 @@ def recoloured(
     """
     if size is not None:
         height, width, _ = image.shape
-        real = inside(size, (height, width)).astype(image.dtype)
-        opacity = real if opacity is None else opacity * real
+        real = inside(size, (height, width))
+        opacity = real.astype(image.dtype) if opacity is None else jnp.where(real, opacity, 0)
+        image, content = cut(image, size), cut(content, size)
     least, most = palette.least[None, None], palette.most[None, None]
     lab = jnp.clip(_lab(jnp.clip(image, 0.0, 1.0)), least, most)
     hues = _lab(jnp.clip(content, 0.0, 1.0))[..., 1:]

@@ -65,10 +65,11 @@ def antialiased_masks_inside(
 def _lanczos_weights(
     length: int, new_length: int, old: Int[Array, ""], new: Int[Array, ""], dtype: Any
 ) -> Float[Array, "length new_length"]:
-    """Return the weights of `old` of `length` pixels in `new` of `new_length` pixels of a line.
+    """Return the weights with which a row (or column) of `old` pixels is resized to `new` pixels.
 
-    From `old` to `new` pixels, they are those of `jax.image.resize` with "lanczos3", antialiased. All
-    other weights are 0.
+    Entry [i, j] is the weight of old pixel i in new pixel j, as in `jax.image.resize` with "lanczos3",
+    antialiased. `length` and `new_length` are the sizes of the arrays that hold the pixels; the weights
+    of entries that hold none are 0.
     """
     before, after = jnp.arange(length), jnp.arange(new_length)
     ratio = old.astype(dtype) / new.astype(dtype)
@@ -80,7 +81,7 @@ def _lanczos_weights(
     weights = jnp.where(distance > 1e-3, wave, 1)
     counted = (before < old)[:, None] & (after < new)[None, :] & (distance <= LOBES)
     weights = jnp.where(counted, weights, 0)
-    # The resampling filter is left out where it would change nothing.
+    # If the size does not change, the weights are exactly 1 and 0, without rounding errors.
     weights = jnp.where(old == new, jnp.where(counted & (distance == 0), 1.0, 0.0), weights)
     total = jnp.sum(weights, axis=0, keepdims=True)
     return weights / jnp.where(total == 0, 1, total)

@@ -447,20 +447,14 @@ MOST_RATIO, MOST_SCALES = 0.25, 16
 
 
 def check_not_cut(recipe: Recipe) -> None:
-    """Refuse tiles for a recipe whose losses cannot be computed tile by tile (see `Recipe.divisible`).
+    """Refuse tiles for a recipe whose losses cannot be computed tile by tile (see `Terms.additive`).
 
     Raises:
       ValueError: if the recipe has tiles although a loss is not additive (not computed from sums over
-        the pixels of feature maps), or although the network's padding wraps around; the message names
-        the reason.
+        the pixels of feature maps); the message names the loss.
     """
     if not recipe.network.tile:
         return
-    if recipe.network.wraps:
-        raise ValueError(
-            f"`tile`: got {recipe.network.tile}, but the borders of the picture meet (`padding` wrap), "
-            "and a tile does not see the opposite border; use `tile=0`, which computes it in one piece"
-        )
     for name, loss in recipe.terms.named_losses.items():
         if not loss.additive:
             raise ValueError(

@@ -66,8 +66,8 @@ class Pictures:
         and standard deviation of the content's luminance; after the run, the result gets the content's
         chroma.
         "content-after": after a run in the style's colours, the result gets the content's chroma.
-        "palette": after the run, the colours of the result are changed to have exactly the distribution
-        of the styles' colours.
+        "palette": after the run, the result keeps its lightness, and gets the content's hues, moved to
+        the mean and covariance of the styles' colours; see `nst_jax.images.palettes.recoloured`.
       color_map: the linear map of colours that `colors="content"` uses: "transport", "cholesky" or
         "pca"; see `nst_jax.controls.color`. Static.
       chroma_space: the colour space in which `colors="luminance"` and `colors="content-after"` exchange
@@ -425,15 +425,6 @@ class Recipe:
     network: vgg.Network = _static(vgg.Network())
     terms: Terms = Terms()
     descent: Descent = Descent()
-
-    @property
-    def divisible(self) -> bool:
-        """Whether the canvas may be computed in parts: in tiles, or in bands on several devices.
-
-        This requires that all losses are additive (`Terms.additive`), and that the network's padding
-        does not wrap around from one border of the picture to the opposite one.
-        """
-        return self.terms.additive and not self.network.wraps
 
     def bare(self) -> "Recipe":
         """Return the recipe with fixed values in all fields that compiled programs do not use.

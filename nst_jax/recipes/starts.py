@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nst_jax._types import Image, StyleImage
+from nst_jax._types import AnyImage, Image, StyleImage
 from nst_jax.images.resizing import antialiased, finest_detail
 
 IMAGENET_MEAN = np.asarray((123.68, 116.779, 103.939))  # ImageNet's mean colour, RGB from 0 to 255
@@ -189,7 +189,7 @@ class SeededBlend:
         del style, key
         return jnp.asarray((self.pixels(content) + IMAGENET_MEAN) / 255, content.dtype)
 
-    def pixels(self, content: Image) -> Float[np.ndarray, "h w 3"]:
+    def pixels(self, content: AnyImage) -> Float[np.ndarray, "h w 3"]:
         """Return the initial canvas in the notebook's pixels, equal bit for bit to the notebook's.
 
         These pixels are float32 RGB from 0 to 255, with ImageNet's mean colour subtracted. An image in
@@ -228,6 +228,15 @@ class Instant:
         raise TypeError(
             "`Instant`: names the picture from which a run starts, and makes none by itself; "
             "`nst_jax.instant(content, style)` makes one"
+        )
+
+
+def check_shape(image: Any, content: Any) -> None:
+    """Refuse the image that a start returned, if it has another shape than the content."""
+    if np.shape(image) != np.shape(content):
+        raise ValueError(
+            f"`init`: the start returned shape {list(np.shape(image))} for a content of shape "
+            f"{list(np.shape(content))}; they must be equal"
         )
 
 

@@ -29,9 +29,10 @@ import numpy as np
 
 from nst_jax import _checks
 
-# These two numbers were fitted to what the recipe `default` painted for the pairs of content and style
-# in benchmarks/results/strength-cpu.json. They are rounded to one digit: the differences between single
-# pairs are larger than this rounding.
+# `HALF` and `STEEPNESS` were fitted to what the recipe `default` painted for the pairs of content and
+# style in benchmarks/results/strength-cpu.json. They are rounded to one digit, since the differences
+# between single pairs are larger than this rounding.
+
 # Factor of the style weight at which a picture is halfway between the photo and the picture with a very
 # large style weight.
 HALF = 0.1
@@ -40,9 +41,9 @@ HALF = 0.1
 # large style weight).
 STEEPNESS = 0.7
 
-# These two numbers were chosen, not fitted. At strength 0, w in the formula above is about 0.08, so the
-# style can just be seen. With this value of OWN, strength 1 multiplies the style weight by about 12;
-# with still larger style weights, pictures hardly change.
+# `SMALLEST` and `OWN` were chosen, not fitted. At strength 0, w in the formula above is about 0.08, so
+# the style can just be seen. With this value of OWN, strength 1 multiplies the style weight by about
+# 12; with still larger style weights, pictures hardly change.
 SMALLEST = 0.003  # factor of the style weight at strength 0
 OWN = 0.85  # the strength at which the style weight is the recipe's own
 

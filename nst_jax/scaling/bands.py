@@ -14,6 +14,7 @@ from nst_jax._types import Array, Shape
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.sharding import BANDS, PICTURES, AnyMesh, replicate, shard_map
 from nst_jax.vgg import SMALLEST, Network
+from nst_jax.vgg.taps import nearest_on_grid
 
 
 @jax.tree_util.register_static
@@ -90,19 +91,21 @@ def check_bands_allowed(bands: Bands | None, recipe: Recipe) -> None:
 
     Raises:
       ValueError: if there are bands (parts of the canvas on several devices), and the recipe has a loss
-        that is not a sum over positions, or a padding that wraps around; the message says which.
+        that is not a sum over positions, or a padding that wraps around a height that is no multiple of
+        16 px; the message says which.
     """
     if bands is None:
         return
     terms = recipe.terms
     argument = "bands" if PICTURES in bands.mesh.shape else "devices"
-    if recipe.divisible:
-        return
-    if recipe.network.wraps:
+    if recipe.network.wraps and bands.height % SMALLEST and bands.band_height < bands.height:
         raise ValueError(
-            f"`{argument}`: the borders of the picture meet (`padding` wrap), so its bands cannot be "
-            "computed separately; paint each picture on one device"
+            f"`{argument}`: where borders meet (`padding` wrap), several devices share only canvases "
+            f"whose height is a multiple of {SMALLEST} px (four poolings), got {bands.height}; "
+            f"{nearest_on_grid(bands.height)} is the nearest"
         )
+    if terms.additive:
+        return
     name = next(name for name, loss in terms.named_losses.items() if not loss.additive)
     raise ValueError(
         f"`{argument}`: `{name}` is not additive, so the bands of a picture cannot be computed "
@@ -184,10 +187,13 @@ def _is_picture(x: Any, height: int) -> bool:
 # --- Functions on each device's band (`shard_map`) ------------------------------------------------
 
 
-def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
+def with_neighbours(
+    band: Array, above: int, below: int, count: int, *, around: bool = False
+) -> Array:
     """Return a device's band together with rows of the bands above and below it.
 
-    Rows above the first band and below the last one are zeros.
+    Rows above the first band and below the last one are zeros; or, if `around`, those of the last and
+    of the first band, as if the bands formed a ring.
 
     Every device must make this call at the same time, inside a function given to `map_bands`. In the
     backward pass, the gradient of a fetched row goes back to the device that owns the row.
@@ -197,6 +203,7 @@ def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
       above: number of rows to fetch from the devices above.
       below: number of rows to fetch from the devices below.
       count: number of devices.
+      around: whether the first and the last band are neighbours.
 
     Returns:
       [above + rows + below, w, c].
@@ -213,11 +220,45 @@ def with_neighbours(band: Array, above: int, below: int, count: int) -> Array:
             lines = min(rows, wanted - (hop - 1) * rows)
             part = band[-lines:] if direction > 0 else band[:lines]
             pairs = [(i, i + direction * hop) for i in range(count)]
+            if around:
+                pairs = [(source, target % count) for source, target in pairs]
             pairs = [(source, target) for source, target in pairs if 0 <= target < count]
             parts.append(lax.ppermute(part, BANDS, pairs) if pairs else jnp.zeros_like(part))
         return parts
 
     return jnp.concatenate([*reversed(fetched(above, 1)), band, *fetched(below, -1)])
+
+
+def with_neighbours_around(band: Array, above: int, below: int, bands: Bands) -> Array:
+    """Return a device's band with rows above and below it, in a picture whose borders meet.
+
+    The rows above the first one of the picture are its last ones, and the rows below the last one its
+    first ones. The rows of zeros that fill up the last band are left out.
+
+    Every device must make this call at the same time, inside a function given to `map_bands`.
+
+    Args:
+      band: [rows, w, c], with the same number of rows on every device.
+      above: number of rows to add above the band.
+      below: number of rows to add below the band.
+      bands: how the picture is cut into bands.
+
+    Returns:
+      [above + rows + below, w, c].
+    """
+    zeros = bands.padded_height - bands.height
+    if not zeros:
+        return with_neighbours(band, above, below, bands.count, around=True)
+    # In the ring of bands, the rows of zeros lie between two copies of the picture. `times` is how
+    # often they lie above, and below, a row that is needed.
+    times_above = -(-above // bands.height)
+    times_below = (bands.padded_height + below - 1) // bands.height
+    more = above + times_above * zeros
+    ring = with_neighbours(band, more, below + times_below * zeros, bands.count, around=True)
+    first = lax.axis_index(BANDS).astype(int) * bands.band_height
+    lines = first - above + jnp.arange(above + bands.band_height + below)
+    wanted = lines + lines // bands.height * zeros - (first - more)
+    return ring.at[wanted].get(unique_indices=True, indices_are_sorted=True, mode="clip")
 
 
 def map_bands(

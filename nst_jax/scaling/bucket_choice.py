@@ -36,8 +36,8 @@ class Costs(NamedTuple):
 # Even in a bucket that adds no pixels, an update takes `TIME_IN_BUCKET` times as long, and compiling
 # `COMPILING_OF_BUCKET` times, since the real size of the picture is then a value at runtime. Both are
 # medians of the four cases in `buckets-cpu.json` (in `benchmarks/results`).
-TIME_IN_BUCKET = 1.064
-COMPILING_OF_BUCKET = 1.21
+TIME_IN_BUCKET = 1.05
+COMPILING_OF_BUCKET = 1.03
 
 # Costs that are assumed for a CPU on which no run was timed. They are from measurements on a CPU with
 # two cores. It compiles the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in

@@ -157,6 +157,28 @@ def buckets_of(
     ]
 
 
+def for_each_style(arrays: Scales, scales: Scales) -> Scales:
+    """Return the sizes of a bucket's arrays, with an array for each style that a picture has.
+
+    `Bucket.scales` has one entry for all styles, since their arrays have one size. But each style is
+    measured in an array of its own, and takes its own time and memory.
+
+    Args:
+      arrays: `scales` of a `Bucket`, one for each scale.
+      scales: the scales of the picture, which count its styles, with those of layers and regions.
+
+    Example:
+      >>> from nst_jax.prepare import Scale
+      >>> arrays = (Scale((64, 64), ((128, 128),), 10),)
+      >>> for_each_style(arrays, (Scale((64, 40), ((100, 80), (60, 90)), 10),))[0].style_shapes
+      ((128, 128), (128, 128))
+    """
+    return tuple(
+        array._replace(style_shapes=array.style_shapes * len(scale.style_shapes))
+        for array, scale in zip(arrays, scales, strict=True)
+    )
+
+
 def rounded_up(side: int, step: int = SMALLEST) -> int:
     """Return the smallest multiple of `step` that is not less than `side`."""
     return -(-side // step) * step

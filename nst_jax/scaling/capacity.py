@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from nst_jax._memory import gigabytes, of_this_machine
-from nst_jax._types import Params
+from nst_jax._types import Params, Shape
 from nst_jax.prepare import Scale
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling.footprint import Footprint, estimate_memory
@@ -166,7 +166,12 @@ class OutOfMemory(MemoryError):
 
 @contextmanager
 def explaining_out_of_memory(
-    footprint: Footprint, tile: int | None, available: int | None
+    footprint: Footprint,
+    tile: int | None,
+    available: int | None,
+    *,
+    shape: Shape | None = None,
+    in_bucket: bool = False,
 ) -> Iterator[None]:
     """Context manager: turn XLA's error for exhausted memory into an `OutOfMemory`.
 
@@ -174,6 +179,9 @@ def explaining_out_of_memory(
       footprint: the estimated memory of the run.
       tile: side of the run's tiles in px; 0 or None if the run has no tiles.
       available: bytes that could be allocated before the run; None if not known.
+      shape: the real (height, width) of the canvases. None: the shape in `footprint`; in a bucket, the
+        canvases have several shapes.
+      in_bucket: whether the canvases lie in larger arrays, see `nst_jax.scaling.buckets`.
 
     Raises:
       OutOfMemory: if the `with` block raises XLA's error RESOURCE_EXHAUSTED. The message gives the
@@ -188,17 +196,35 @@ def explaining_out_of_memory(
     except jax.errors.JaxRuntimeError as error:
         if EXHAUSTED not in str(error):
             raise
-        raise OutOfMemory(_exhausted(footprint, tile, available)) from error
+        words = _exhausted(footprint, tile, available, shape, in_bucket)
+        raise OutOfMemory(words) from error
 
 
-def _exhausted(footprint: Footprint, tile: int | None, available: int | None) -> str:
+def _exhausted(
+    footprint: Footprint,
+    tile: int | None,
+    available: int | None,
+    shape: Shape | None,
+    in_bucket: bool,
+) -> str:
     """Return the message of `OutOfMemory`: size, estimated and available memory, and remedies."""
-    (height, width), count = footprint.shape, footprint.pictures
-    what = f"{width}x{height} px" if count == 1 else f"{count} pictures of {width}x{height} px"
+    array, count = footprint.shape, footprint.pictures
+    what = _px(shape or array) if count == 1 else f"{count} pictures of {_px(shape or array)}"
+    if in_bucket and shape != array:
+        arrays = f"in {'an array' if count == 1 else 'arrays'} of {_px(array)}"
+        what = f"{count} pictures {arrays}" if shape is None else f"{what} {arrays}"
+    # The arrays of a bucket take more memory than the pictures that lie in them.
+    off = "`bucket` off, " if in_bucket else ""
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""
     smaller = "`tile` auto or a number" if not tile else f"a `tile` of less than {tile}"
     fewer = "" if count == 1 else f", a `chunk` of less than {count}"
     return (
         f"`size`: the device ran out of memory: {what} takes {gigabytes(footprint.total)} by "
-        f"estimate{had}; choose a smaller size, {smaller}{fewer}, or stop other programs on the device"
+        f"estimate{had}; choose {off}a smaller size, {smaller}{fewer}, or stop other programs "
+        "on the device"
     )
+
+
+def _px(shape: Shape) -> str:
+    height, width = shape
+    return f"{width}x{height} px"

@@ -76,7 +76,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
     the second adds rematerialisation, unless the recipe has it already. The further variants compute
     the canvas in smaller and smaller tiles. There are no such variants if the recipe cannot be computed
-    in tiles (`divisible` is False).
+    in tiles (`Terms.additive` is False).
 
     Args:
       recipe: the recipe to vary.
@@ -86,7 +86,7 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     candidates = [with_network(recipe, tile=0)]
     if platform != "cpu" and not recipe.network.remat:
         candidates.append(with_network(recipe, tile=0, remat=True))
-    if not recipe.divisible:
+    if not recipe.terms.additive:
         return candidates
     halo = vgg.halo_of(recipe.terms.taps)
     remat = recipe.network.remat or platform != "cpu"
@@ -162,27 +162,60 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    if fitting(smallest, scale._replace(style_shapes=(scale.shape,))):
+    # Where borders meet, styles are measured in one piece: one of the canvas' size might not fit.
+    least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
+    if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
     largest = largest_that_fits(scale, smallest, available, platform=platform, devices=devices)
-    remedy = "" if largest is None else f"; up to {largest[1]}x{largest[0]} px fits"
-    tile = smallest.network.tile
-    how = f" even in tiles of {tile} px" if tile else ""
+    most = _most_regions(scale, lambda at: fitting(smallest, at))
+    remedy = "" if most is None else f"; up to {_words_of_regions(most)} fits"
+    if largest is not None:
+        remedy += f"; up to {largest[1]}x{largest[0]} px fits"
+    if scale.regions > 1 and most is None:
+        alone = largest_that_fits(
+            scale._replace(regions=1), smallest, available, platform=platform, devices=devices
+        )
+        if alone is not None and alone != largest:
+            remedy += f", or {alone[1]}x{alone[0]} px without regions"
+    tile, wraps = smallest.network.tile, smallest.network.wraps
+    cut = tile and not (wraps and any(side % vgg.SMALLEST for side in scale.shape))
+    how = f" even in tiles of {tile} px" if cut else ""
     least = footprint_at(smallest, scale, platform, devices=devices).total
     history = "" if shorter is None else f"`descent.optimizer.history={history_of(shorter)}`"
     others = [history] * bool(history)
-    if scale.regions > 1 and fitting(smallest, scale._replace(regions=1)):
-        others.append("fewer regions")
     if scale.protected and fitting(smallest, scale._replace(protected=False)):
         others.append("no protected part")
     others += [words for words, other in _smaller_but_different(smallest) if fitting(other)]
     changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
     shape = scale.shape
+    beside = f" with {_words_of_regions(scale.regions)}" if scale.regions > 1 else ""
+    # The cause is named first: the regions if fewer of them would fit at this size.
+    argument = "`size`" if most is None else "`regions`"
     return (
-        f"`size`: {shape[1]}x{shape[0]} px takes {gigabytes(least)}{how}, and "
+        f"{argument}: {shape[1]}x{shape[0]} px{beside} takes {gigabytes(least)}{how}, and "
         f"{gigabytes(available / MARGIN)} is available{remedy}{changes}; to try it anyway, set "
         "`tile` to off or a number"
     )
+
+
+def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
+    """Return the largest number of regions that fits, the one of the default style included.
+
+    None if the run has no regions, or does not fit without them either.
+    """
+    if scale.regions == 1 or not fitting(scale._replace(regions=1)):
+        return None
+    counts = range(1, scale.regions)
+    too_many = bisect.bisect_left(
+        counts, True, key=lambda n: not fitting(scale._replace(regions=n))
+    )
+    return counts[too_many - 1]
+
+
+def _words_of_regions(regions: int) -> str:
+    """Return a number of regions in words, as callers count them: without that of the default style."""
+    count = regions - 1
+    return {0: "no region", 1: "1 region"}.get(count, f"{count} regions")
 
 
 def _refusal_of_style(
@@ -211,6 +244,8 @@ def _refusal_of_style(
     least = footprint_at(smallest, scale, platform, devices=devices).total
     tile = smallest.network.tile
     how = f" even in tiles of {tile} px" if tile else ""
+    if smallest.network.wraps:
+        how = " in one piece, as where borders meet"
     factors = smallest.pictures.style_scale or (1.0,)
     one_each = len(factors) == len(scale.style_shapes)
     if one_each or len(factors) == 1:
@@ -272,15 +307,21 @@ def largest_that_fits(
       devices: number of devices that share the canvas.
 
     Returns:
-      (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits.
+      (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits. Where borders
+      meet (`network.padding` wrap), the sides are multiples of 16 px, since no others can be cut.
     """
 
     def shrunk(shape: Shape, longer: int) -> Shape:
         return _shrunk(shape, longer, max(scale.shape))
 
+    def canvas(longer: int) -> Shape:
+        height, width = shrunk(scale.shape, longer)
+        step = vgg.SMALLEST if recipe.network.wraps else 1
+        return height // step * step, width // step * step
+
     def fitting(longer: int) -> bool:
         footprint = estimate_memory(
-            shrunk(scale.shape, longer),
+            canvas(longer),
             recipe=recipe,
             style_shapes=[shrunk(shape, longer) for shape in scale.style_shapes],
             devices=devices,
@@ -292,4 +333,4 @@ def largest_that_fits(
 
     longer_sides = range(vgg.SMALLEST, max(scale.shape) + 1)
     count = bisect.bisect_left(longer_sides, True, key=lambda longer: not fitting(longer))
-    return shrunk(scale.shape, longer_sides[count - 1]) if count else None
+    return canvas(longer_sides[count - 1]) if count else None

@@ -400,7 +400,9 @@ def _peak_of_measuring(shape: Shape, recipe: Recipe, devices: int, on_cpu: bool)
     the next layer.
     """
     taps = recipe.terms.every_style_tap
-    window = tiles.window_of(shape, taps, recipe.network, planned_bands(shape, recipe, devices))
+    bands = planned_bands(shape, recipe, devices)
+    grid = tiles.style_grid_of(shape, taps, recipe.network, bands)
+    window = shape if grid is None else grid.window
     each, peak, before = _bytes_each(recipe), 0, None
     for layer in needed_for(taps, window, recipe):
         given = layer.input if before is None or not before.style else HELD_FOR_GRAM * before.output

@@ -119,8 +119,8 @@ def needed_for(taps: Iterable[str], shape: Shape, recipe: Recipe) -> list[Layer]
 def costs_of_losses(needed: Iterable[Layer], part: Callable[[LossCost], int]) -> list[int]:
     """Return the number of operations, or the bytes of memory, of each loss at each layer it reads.
 
-    Not included are the sums over positions of the style losses; `loss_costs.sum_operations` counts
-    these.
+    A style loss first sums its statistic, such as a Gram matrix, over the positions of the features.
+    This sum is not included; `loss_costs.sum_operations` counts it.
 
     Args:
       needed: the layers.

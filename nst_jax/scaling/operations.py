@@ -131,7 +131,8 @@ def style_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> float
     With several devices, the result is for one of them.
     """
     taps, loss = recipe.terms.every_style_tap, recipe.terms.style_loss
-    grid = tiles.grid_of(shape, taps, recipe.network, planned_bands(shape, recipe, devices))
+    bands = planned_bands(shape, recipe, devices)
+    grid = tiles.style_grid_of(shape, taps, recipe.network, bands)
     turns = len(loss.turns) if isinstance(loss, losses.MatchingLoss) else 1
     return turns * _forward_to(shape, taps, recipe, grid, style=True)
 

@@ -16,14 +16,15 @@ from jax.sharding import Mesh
 from nst_jax import _checks, checkpoints, prepare, recipes
 from nst_jax._types import Checkpoint, Shape
 from nst_jax.controls import Protect, Region
+from nst_jax.controls.given import check_number_of_regions
 from nst_jax.prepare import Scale
 from nst_jax.recipes.changes import with_options, with_sizes, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
-from nst_jax.scaling import buckets, capacity, chunk_size, sharding
+from nst_jax.scaling import buckets, capacity, chunk_size, sharding, tiles
 from nst_jax.scaling.bands import Bands, bands_of, check_bands, check_bands_allowed
 from nst_jax.scaling.capacity import MARGIN, fits, footprint_at, gigabytes
-from nst_jax.scaling.fitting import fitted, history_of, with_network
+from nst_jax.scaling.fitting import fitted, history_of, memory_savers, with_network
 from nst_jax.scaling.footprint import (
     FLOAT32,
     PLATFORMS,
@@ -84,7 +85,8 @@ class Plan:
       recipe: the recipe to run: `requested` with the tile size, rematerialisation and, if allowed,
         L-BFGS history that were chosen so that the run fits into memory.
       scales: the resolutions, coarse to fine, each with the sizes of canvas and styles and a number
-        of updates.
+        of updates. If `in_bucket` is True, the sizes are those of the arrays; `real_scales` has those
+        of the picture.
       mesh: devices that share the canvas or the batch; None is one device. An `AbstractMesh` if
         the devices need not exist.
       pictures: total number of pictures.
@@ -123,7 +125,11 @@ class Plan:
 
     @property
     def real_scales(self) -> tuple[Scale, ...]:
-        """The scales with the sizes of the picture, and not of the arrays in which it may lie."""
+        """The scales with the sizes of the picture.
+
+        They differ from `scales` only in a bucket: there the picture fills a part of larger arrays, and
+        `scales` has the sizes of these arrays.
+        """
         return self.scales if self.real is None else self.real
 
     @property
@@ -195,7 +201,8 @@ class Plan:
         """Phrases for messages on what the plan does to save memory; empty if it does nothing."""
         last, network = self.scales[-1], self.recipe.network
         words = []
-        shapes = (last.shape, *last.style_shapes)
+        # Where borders meet, styles are measured in one piece.
+        shapes = (last.shape, *([] if network.wraps else last.style_shapes))
         if any(is_tiled(shape, self.recipe, self.devices) for shape in shapes):
             words.append(f"in tiles of {network.tile} px")
         if network.remat and not self.requested.network.remat:
@@ -340,6 +347,7 @@ def plan(
         _shape_of(f"regions[{i}]", one.style if isinstance(one, Region) else one)
         for i, one in enumerate(regions)
     ]
+    check_number_of_regions(len(others))
     if protect is not None:
         _checks.instance("protect", protect, Protect, "`nst_jax.controls.Protect(mask)` makes one")
     scales = prepare.scales_of(
@@ -432,13 +440,15 @@ def plan_scales(
 
     Raises:
       ValueError: if reading `unread` files takes more memory than there is; if no tile size fits (the
-        message names the largest canvas and the changes that would fit); or if the devices of `mesh`
-        cannot share the canvas, because one would have no row of it or a loss needs all of it at once.
+        message names the largest canvas and the changes that would fit); if the canvas cannot be cut
+        into the tiles of the recipe; or if the devices of `mesh` cannot share the canvas, because one
+        would have no row of it or a loss needs all of it at once.
     """
     last = scales[-1]
     bands = bands_of(mesh, last.shape, recipe.network)
     check_bands_allowed(bands, recipe)
     check_bands(bands)
+    tiles.check_sides(last.shape, recipe.terms.taps, recipe.network)
     available, counted, here = _memory_of(mesh, device, memory, platform)
     if unread and files is not None and available is not None and counted == "cpu":
         if files.peak > available:
@@ -496,9 +506,9 @@ def plan_in_arrays(
 ) -> Plan:
     """Plan a run in arrays of the size that the argument `bucket` asks for.
 
-    With "auto", several pictures, and any picture on a CPU, lie in arrays of their own size. One
-    picture on an accelerator lies in a square, where this is possible and the side of the square is at
-    most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an accelerator.
+    With "auto", a single picture on an accelerator lies in a square, if that is possible and the side
+    of the square is at most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an
+    accelerator. On a CPU, or with several pictures, the arrays have the size of the canvas.
 
     Args:
       recipe: a recipe that `recipes.check` returned.
@@ -556,30 +566,67 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
     Args:
       recipe: the recipe of all pictures, as `recipes.check` returned it.
-      arrays: the sizes of the bucket's arrays: `scales` of a `Bucket` from `buckets.buckets_of`.
+      arrays: the sizes of the bucket's arrays: `scales` of a `Bucket` from `buckets.buckets_of`, or
+        what `buckets.for_each_style` makes of them.
       **options: further arguments of `plan_scales`, such as `pictures`, the number of pictures.
 
     Raises:
       ValueError: if the arrays would have to be computed in tiles, because memory is too small or the
-        recipe says so.
+        recipe says so. The message names `style_size` or `style_scale` if the array for the styles is
+        too large, and else `bucket`.
     """
     try:
         plan = plan_scales(recipe, arrays, **options)
     except ValueError as error:
-        # Not even tiles fit. The message goes on with the largest picture that fits in tiles. That part
-        # is dropped, since pictures in buckets are not computed in tiles.
-        what, found, _ = str(error).removeprefix("`size`: ").partition("; ")
-        if not (found and str(error).startswith("`size`")):
-            raise
-        raise ValueError(f'`bucket`: {what}; use a smaller bucket and `size`, or "off"') from error
+        # Not even tiles fit. The message goes on with what fits in tiles. That part is dropped, since
+        # pictures in buckets are not computed in tiles.
+        argument, _, words = str(error).partition(": ")
+        if argument == "`size`":
+            what, _, _ = words.partition("; ")
+            raise ValueError(
+                f'`bucket`: {what}; use a smaller bucket and `size`, or "off"'
+            ) from error
+        if argument in ("`style_size`", "`style_scale`"):
+            what, _, _ = words.partition(" is available")
+            raise ValueError(
+                f"{argument}: {what} is available; {_smaller_style(argument)}"
+            ) from error
+        raise
     if plan.recipe.network.tile:
         side = max(arrays[-1].shape)
-        available = "" if plan.available is None else f" of {gigabytes(plan.available)}"
+        available = "" if plan.usable is None else f" of {gigabytes(plan.usable)}"
+        takes = f"takes {gigabytes(plan.untiled.total)}{available}"
+        if _fits_but_for_styles(plan):
+            enlarged = any(factor > 1 for factor in recipe.pictures.style_scale or ())
+            argument = "`style_scale`" if enlarged else "`style_size`"
+            style = max(max(shape) for shape in arrays[-1].style_shapes)
+            raise ValueError(
+                f"{argument}: measuring a style in {style} px {takes}, and pictures in tiles do not "
+                f"lie in buckets; {_smaller_style(argument)}"
+            )
         raise ValueError(
-            f"`bucket`: a picture in {side} px takes {gigabytes(plan.untiled.total)}{available}, and "
-            'pictures in tiles do not lie in buckets; use a smaller bucket and `size`, or "off"'
+            f"`bucket`: a picture in {side} px {takes}, and pictures in tiles do not lie in buckets; "
+            'use a smaller bucket and `size`, or "off"'
         )
     return replace(plan, in_bucket=True)
+
+
+def _fits_but_for_styles(plan: Plan) -> bool:
+    """Return whether arrays would fit untiled if those for styles were no larger than the canvas'."""
+    if plan.requested.network.tile:  # the caller wants tiles, whatever the memory
+        return False
+    last = plan.scales[-1]
+    smaller = last._replace(style_shapes=(last.shape,) * len(last.style_shapes))
+    return any(
+        fits(footprint_at(recipe, smaller, plan.platform), plan.available)
+        for recipe in memory_savers(plan.requested, max(last.shape), plan.platform)
+        if not recipe.network.tile
+    )
+
+
+def _smaller_style(argument: str) -> str:
+    """Return the remedy if a style does not fit in a bucket; `argument` is what enlarged the style."""
+    return f"use a smaller {argument}, or `bucket` off"
 
 
 def plan_in_square(
@@ -611,7 +658,8 @@ def plan_in_square(
     buckets.check_run_in_bucket(recipe, scales, bands=bands)
     one_size = _may_share(side, options) if one_size is None else one_size
     (bucket,) = buckets.buckets_of(side, [scales], recipe, one_size=one_size)
-    plan = plan_bucket(recipe, bucket.scales, **options)
+    arrays = buckets.for_each_style(bucket.scales, scales)
+    plan = plan_bucket(recipe, arrays, **options)
     return plan if plan.pictures > 1 else replace(plan, real=tuple(scales))
 
 

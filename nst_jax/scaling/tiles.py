@@ -10,6 +10,12 @@ window's other borders are too far away to change features of the core. All wind
 and begin at a multiple of 16 px, where a pooled block of each of the four poolings begins. The last
 window of a row or column ends where the picture ends, so the sums are exact for odd sizes, too.
 
+If the network's padding wraps around (`wrap_padded`), opposite borders of the picture meet. Windows
+then extend beyond a border, and their pixels there are those at the opposite border. So all windows
+have a halo on both sides, and what the network takes for the pixels around a window changes only the
+halo. Features of all depths continue at the opposite border only if the side is a multiple of 16 px.
+Another side is not cut: its windows are as long as the picture, and the network itself wraps around.
+
 If several devices share a picture, each device computes the same number of rows of tiles. It does that
 on a slab: its own band (a horizontal part of the picture), and the rows of neighbouring bands that its
 windows reach.
@@ -24,11 +30,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from nst_jax._types import FeatureMap, Features, Image
-from nst_jax.scaling.bands import Bands, with_neighbours
+from nst_jax._types import FeatureMap, Features, Image, Resized
+from nst_jax.scaling.bands import Bands, with_neighbours, with_neighbours_around
 from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
-from nst_jax.vgg.taps import halo_of
+from nst_jax.vgg.taps import halo_of, nearest_on_grid
 
 # Number of a tile (tiles are counted row by row), or of a core (cores are counted along one axis).
 Index: TypeAlias = Int[Array, ""] | int
@@ -36,8 +42,8 @@ Index: TypeAlias = Int[Array, ""] | int
 Window: TypeAlias = Float[Array, "h_window w_window 3"]
 # Pixels of a device's band, the horizontal strip of a picture whose features the device computes.
 Band: TypeAlias = Float[Array, "h_band w 3"]
-# Pixels of a device's band, and of the rows above and below it on which the band's features depend.
-Slab: TypeAlias = Float[Array, "h_slab w 3"]
+# Pixels of a device's band, and of the rows and columns around it on which the band's features depend.
+Slab: TypeAlias = Float[Array, "h_slab w_slab 3"]
 # Features of a tile's core, the part of a picture that belongs to this tile alone.
 Part: TypeAlias = Float[Array, "h_core w_core c"]
 Sums: TypeAlias = Any  # a pytree of sums over positions (pixels of the feature maps)
@@ -56,18 +62,31 @@ class Cut:
     window: int  # length of a window, px
     # Smallest number of px by which a window extends past its core, except at the picture's border.
     halo: int
+    # Whether windows extend beyond the picture's border, to the pixels at the opposite border.
+    wraps: bool = False
 
     @property
     def count(self) -> int:
         """Number of parts (cores) into which the side is cut."""
         return -(-self.side // self.core)
 
+    @property
+    def origins(self) -> tuple[int, int]:
+        """Smallest and largest index of the first pixel of a window, both multiples of 16.
+
+        A window that would reach beyond the picture is moved so that it lies inside. If windows extend
+        beyond the border (`wraps`), a window is only moved so that its core lies inside.
+        """
+        if self.wraps:
+            return -self.halo, self.side - self.core - self.halo
+        return 0, self.side - self.window
+
     def origin(self, index: Index) -> Index:
         """Return the index of the first pixel of window number `index`; it is a multiple of 16.
 
-        A window that would reach beyond the picture is moved so that it lies inside.
+        It is negative if the window begins at the opposite border of the picture.
         """
-        return jnp.clip(index * self.core - self.halo, 0, self.side - self.window)
+        return jnp.clip(index * self.core - self.halo, *self.origins)
 
 
 @dataclass(frozen=True)
@@ -108,9 +127,8 @@ class Grid:
         above = below = 0
         for row in range(self.down.count):
             top = row // rows_per_device * self.bands.band_height
-            origin = min(
-                max(row * self.down.core - self.down.halo, 0), self.down.side - self.down.window
-            )
+            lowest, highest = self.down.origins
+            origin = min(max(row * self.down.core - self.down.halo, lowest), highest)
             above = max(above, top - origin)
             below = max(below, origin + self.down.window - (top + self.bands.band_height))
         return above, below
@@ -123,12 +141,18 @@ class Grid:
         """Return the row of the picture at which this device's slab begins.
 
         A slab is a device's band (its horizontal strip of the picture), and the rows above and below on
-        which the band's features depend. The result is negative if the slab begins with padding above
-        the picture.
+        which the band's features depend. On one device, it is what `surrounded` returns. The result is
+        negative if the slab begins above the picture.
         """
         if self.bands is None:
-            return 0
+            return -self.margins[0]
         return _device_index() * self.bands.band_height - self.reach[0]
+
+    @property
+    def margins(self) -> tuple[int, int]:
+        """Number of rows and of columns by which windows extend beyond a border of the picture."""
+        down, across = (axis.halo if axis.wraps else 0 for axis in (self.down, self.across))
+        return down, across
 
     @property
     def window(self) -> tuple[int, int]:
@@ -169,16 +193,51 @@ def grid_of(
         only into the strips of the devices.
       bands: the horizontal strips in which several devices share the picture; None is one device.
     """
-    halo, tile = halo_of(taps), network.tile or 0
+    halo, tile, wraps = halo_of(taps), network.tile or 0, network.wraps
     if bands is not None:
         height, width = shape
         tiles_per_band = -(-bands.band_height // tile) if tile else 1
-        down = _cut(height, bands.band_height // tiles_per_band, halo)
-        return Grid(down, _axis(width, tile or width, halo), network.ceil, bands)
+        down = _cut(height, bands.band_height // tiles_per_band, halo, wraps)
+        return Grid(down, _axis(width, tile or width, halo, wraps), network.ceil, bands)
     if not tile or max(shape) <= tile:
         return None
-    down, across = (_axis(side, tile, halo) for side in shape)
+    down, across = (_axis(side, tile, halo, wraps) for side in shape)
     return None if (down.window, across.window) == shape else Grid(down, across, network.ceil)
+
+
+def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
+    """Refuse tiles for a canvas whose borders meet, if a side would have to be cut and cannot be.
+
+    Args:
+      shape: (height, width) of the canvas.
+      taps: all taps (layers) that the losses read.
+      network: the network's settings, with the tile size.
+
+    Raises:
+      ValueError: if a side is longer than a tile with its halos, and is no multiple of 16 px.
+    """
+    if not (network.wraps and network.tile):
+        return
+    shortest = network.tile + 2 * halo_of(taps) + SMALLEST
+    if any(side >= shortest and side % SMALLEST for side in shape):
+        height, width = shape
+        near = f"{nearest_on_grid(width)}x{nearest_on_grid(height)}"
+        raise ValueError(
+            f"`tile`: got {network.tile}, but where borders meet (`padding` wrap) only sides of "
+            f"multiples of {SMALLEST} px (four poolings) can be cut, and the canvas has "
+            f"{width}x{height} px; {near} is the nearest size, and `tile=0` computes it in one piece"
+        )
+
+
+def style_grid_of(
+    shape: tuple[int, int], taps: Iterable[str], network: Network, bands: Bands | None = None
+) -> Grid | None:
+    """Return how a style is cut into tiles; None if its features are computed in one piece.
+
+    They are where the network's padding wraps around: only sides of multiples of 16 px can be cut
+    then, and a style may have any size. The arguments are those of `grid_of`.
+    """
+    return None if network.wraps else grid_of(shape, taps, network, bands)
 
 
 def window_of(
@@ -192,7 +251,7 @@ def window_of(
     return shape if grid is None else grid.window
 
 
-def _axis(side: int, tile: int, halo: int) -> Cut:
+def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
     """Cut a side of a picture into as few cores of equal length as possible.
 
     A core is the part of the side that belongs to one tile. The network's input for it is a window,
@@ -206,20 +265,25 @@ def _axis(side: int, tile: int, halo: int) -> Cut:
       side: length of the side, in px.
       tile: largest length of a core with halos on both sides, in px.
       halo: smallest number of px by which a window extends past its core.
+      wraps: whether the picture continues at the opposite border. If so, every core needs both halos,
+        and a side that is no multiple of 16 px is not cut.
     """
-    if side < tile + 2 * halo + SMALLEST:
+    if side < tile + 2 * halo + SMALLEST or (wraps and side % SMALLEST):
         return Cut(side, _on_grid(side), side, halo)
     half = _on_grid(-(-side // 2))
-    if half <= tile + halo:
-        return _cut(side, half, halo)
-    return _cut(side, _on_grid(-(-side // -(-side // tile))), halo)
+    if half <= tile + halo and not wraps:
+        return _cut(side, half, halo, wraps)
+    return _cut(side, _on_grid(-(-side // -(-side // tile))), halo, wraps)
 
 
-def _cut(side: int, core: int, halo: int) -> Cut:
+def _cut(side: int, core: int, halo: int, wraps: bool) -> Cut:
     """Cut a side into cores of length `core`, and choose the length of the windows; all in px.
 
-    A window is a core and the pixels around it (its halo) on which the core's features depend.
+    A window is a core and the pixels around it (its halo) on which the core's features depend. `wraps`
+    says whether the picture continues at the opposite border.
     """
+    if wraps and core < side:
+        return Cut(side, core, core + 2 * halo, halo, wraps)
     # At the border of the picture, a window needs no halo. So if there are only two cores, each of them
     # needs a halo on one side only.
     wide = core + (halo if side <= 2 * core else 2 * halo)
@@ -283,16 +347,28 @@ def _crops(grid: Grid, index: Index, tap: str) -> tuple[Crop, Crop]:
     return _crop(grid.down, row, times, grid.ceil), _crop(grid.across, column, times, grid.ceil)
 
 
+def surrounded(image: Image, grid: Grid) -> Resized:
+    """Return a picture with the pixels of opposite borders around it, as far as windows reach.
+
+    This is the picture itself, unless the network's padding wraps around.
+    """
+    down, across = grid.margins
+    if not (down or across):
+        return image
+    return jnp.pad(image, ((down, down), (across, across), (0, 0)), mode="wrap")
+
+
 def window(image: Image, grid: Grid, index: Index) -> Window:
     """Return the pixels [h, w, 3] of a tile's window: its core, and the halo around it.
 
-    They are cut from `image`: a picture, or a device's part of it with the rows around this part.
+    They are cut from `image`: a picture that `surrounded` returned, or a device's slab, which is its
+    part of the picture with the pixels around this part.
     """
     return lax.dynamic_slice(image, _origin(grid, index), (*grid.window, image.shape[-1]))
 
 
 def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
-    """Return where a tile's window begins in the picture, or in this device's part of the picture."""
+    """Return where a tile's window begins in the array that `surrounded` or `slab` returned."""
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
     # The strips of the devices (bands) have equal heights, so the last one may have tiles below the
@@ -300,7 +376,7 @@ def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     # those that this device has (its slab). Then `down` is negative. A negative index would count from
     # the end of the array, so 0 replaces it. That changes no result, since tiles below the picture
     # contribute nothing to any sum.
-    return jnp.maximum(down, 0), grid.across.origin(column), 0
+    return jnp.maximum(down, 0), grid.across.origin(column) + grid.margins[1], 0
 
 
 def own_pixels(grid: Grid, index: Index) -> Bool[Array, "h_window w_window"]:
@@ -316,7 +392,8 @@ def _own_lines(axis: Cut, index: Index) -> Bool[Array, " lines"]:
     The other lines are the halo, the pixels around the core on which the core's features depend.
     """
     line = axis.origin(index) + jnp.arange(axis.window)
-    return (line >= index * axis.core) & (line < (index + 1) * axis.core)
+    own = (line >= index * axis.core) & (line < (index + 1) * axis.core)
+    return own & (line < axis.side) if axis.wraps else own
 
 
 def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
@@ -419,7 +496,7 @@ def gradient(
     """Return the gradient of the sums over this device's tiles with respect to an image.
 
     Args:
-      image: [h, w, 3], a picture, or a device's part of it with the rows around this part.
+      image: [h, w, 3], from which the windows are cut; see `window`.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.
@@ -447,7 +524,7 @@ def summed_with_gradient(
     is linear in the sums.
 
     Args:
-      image: [h, w, 3], a picture, or a device's part of it with the rows around this part.
+      image: [h, w, 3], from which the windows are cut; see `window`.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.
@@ -548,17 +625,35 @@ def slab(band: Band, grid: Grid) -> Slab:
     The rows above and below come from other devices. The features of the strip depend on them.
 
     The devices exchange these rows, so all of them must make this call, inside a function given to
-    `map_bands`.
+    `map_bands`. If windows extend beyond the border of the picture, the rows above the first strip are
+    the last ones of the picture, those below the last strip are the first ones, and columns of the
+    opposite border are added at the left and right.
     """
     assert grid.bands is not None
-    return with_neighbours(band, *grid.reach, grid.bands.count)
+    if not grid.down.wraps:
+        rows = with_neighbours(band, *grid.reach, grid.bands.count)
+    else:
+        rows = with_neighbours_around(band, *grid.reach, grid.bands)
+    return _with_columns(rows, grid)
 
 
 def slab_of(picture: Image, grid: Grid) -> Slab:
     """Cut this device's slab, its strip of the picture and the rows around it, from the picture."""
     assert grid.bands is not None
     (above, below), bands = grid.reach, grid.bands
+    length = above + bands.band_height + below
+    if grid.down.wraps:
+        lines = (grid.top() + jnp.arange(length)) % bands.height
+        return _with_columns(jnp.take(picture, lines, axis=0), grid)
     edges = (above, bands.padded_height - bands.height + below)
     wide = jnp.pad(picture, (edges, (0, 0), (0, 0)))
-    length = above + bands.band_height + below
-    return lax.dynamic_slice_in_dim(wide, grid.top() + above, length, axis=0)
+    rows = lax.dynamic_slice_in_dim(wide, grid.top() + above, length, axis=0)
+    return _with_columns(rows, grid)
+
+
+def _with_columns(rows: Image, grid: Grid) -> Slab:
+    """Return rows of a picture with the columns of opposite borders beside them, as windows need."""
+    across = grid.margins[1]
+    if not across:
+        return rows
+    return jnp.pad(rows, ((0, 0), (across, across), (0, 0)), mode="wrap")

@@ -187,8 +187,8 @@ def replicate_first(
     """Convolve with border pixels repeated in the first layer, and with zeros in all other layers.
 
     Zeros beyond the border would affect the first layer like a grey frame around every picture, which
-    shows in the result.
-    The first layer is recognised by its three input channels. For the arguments, see `conv3x3`.
+    shows in the result. The first layer is recognised by its three input channels. For the arguments,
+    see `conv3x3`.
     """
     first = kernel.shape[2] == PICTURE_CHANNELS
     return (replicate_padded if first else zero_padded)(x, kernel, forms, products)

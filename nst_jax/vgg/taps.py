@@ -130,6 +130,14 @@ def resolve_taps(names: Iterable[str], *, argument: str = "taps") -> tuple[str, 
     return taps
 
 
+def nearest_on_grid(side: int) -> int:
+    """Return the multiple of 16 px that is nearest to a length in px, but at least 16.
+
+    Sides of such lengths are halved by all four poolings without a remainder.
+    """
+    return max(1, round(side / SMALLEST)) * SMALLEST
+
+
 def halo_of(taps: Iterable[str]) -> int:
     """Return the width of the halo: the pixels around a tile on which the tile's features depend.
 

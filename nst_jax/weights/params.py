@@ -135,12 +135,15 @@ def load_params(path: PathLike | None = None) -> Params:
     return _read(_find(path), vgg19())
 
 
-def load_params_of(architecture: Architecture, path: PathLike | None = None) -> Params:
+def load_params_of(
+    architecture: Architecture, path: PathLike | None = None, *, on_host: bool = False
+) -> Params:
     """Read and verify the weights of a network other than VGG-19, as `load_params` does.
 
     Args:
       architecture: the description of the network.
       path: a weights file, or None for the one that comes with the package.
+      on_host: whether the weights stay NumPy arrays, and are not put on JAX's default device.
 
     Returns:
       `Params`, in which `layers` has the float32 arrays in nested dictionaries: the array that the file
@@ -154,7 +157,7 @@ def load_params_of(architecture: Architecture, path: PathLike | None = None) -> 
       >>> sorted(load_params_of(arbitrary.ARCHITECTURE).layers)
       ['conditions', 'predictor', 'transformer']
     """
-    return _read(_source(architecture, path), architecture)
+    return _read(_source(architecture, path), architecture, on_host=on_host)
 
 
 def vgg19() -> Architecture:
@@ -338,7 +341,7 @@ def _embedded(architecture: Architecture) -> _hdf5.Source:
     )
 
 
-def _read(source: _hdf5.Source, architecture: Architecture) -> Params:
+def _read(source: _hdf5.Source, architecture: Architecture, *, on_host: bool = False) -> Params:
     """Read a weights file, verify its digest, and compare names and shapes with the network's."""
     with _hdf5.opened(source) as file:
         info, stored = _info(source, file)
@@ -357,13 +360,12 @@ def _read(source: _hdf5.Source, architecture: Architecture) -> Params:
     arrays = {name: datasets[name] for name in architecture.others}
     for layer in architecture.kernels:
         arrays[f"{layer}/kernel"] = decode_kernel(datasets, layer)
-    # All arrays are put on the device in one call: `jnp.asarray` would compile a program for every
-    # shape.
-    return Params(
-        jax.device_put(unflatten_dict(dict(arrays), sep="/")),
-        family=info.family,
-        pixels=info.pixels,
-    )
+    layers = unflatten_dict(dict(arrays), sep="/")
+    if not on_host:
+        # All arrays are put on the device in one call: `jnp.asarray` would compile a program for every
+        # shape.
+        layers = jax.device_put(layers)
+    return Params(layers, family=info.family, pixels=info.pixels)
 
 
 def _info(source: _hdf5.Source, file: h5py.File) -> tuple[WeightsInfo, dict[str, h5py.Dataset]]:

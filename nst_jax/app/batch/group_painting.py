@@ -33,7 +33,7 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-# This process has its own programs, and compiles each when it is first needed.
+# No traced programs are stored on disk, and each program is compiled when it is first needed.
 PLAINLY = Compiled()
 
 
@@ -64,10 +64,7 @@ class PaintedPicture(NamedTuple):
 
 
 def plan_group(group: Group, job: BatchJob) -> Plan:
-    """Decide how the pictures of a group are painted together, so that they fit into memory.
-
-    This includes the size of tiles, and how many of the pictures are computed at once.
-    """
+    """Choose the tile size, and how many pictures of a group are painted at once, to fit in memory."""
     entries, scales = group.entries, group.scales
     recipe = groups.joint_recipe(entries, group.varying)
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
@@ -139,8 +136,7 @@ def paint_group(
     """
     if not loaded:
         return [], []
-    # A bucket is a larger array, shared by many sizes, in which a picture lies. `alone` is the group
-    # without buckets.
+    # The same group without a bucket, the larger array in which its pictures lie.
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
@@ -209,12 +205,15 @@ def _paint_together(
         init=start,
         given=BatchControls(controls.regions or None, controls.protect, opacity, style_opacity),
         on_host=plan.in_bucket,
+        side=max(plan.scales[-1].shape),
         style_originals=[
             [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
         ],
     )
-    for member in members:  # ValueError if a region is empty
-        notes_on_regions(member.prepared, plan.recipe)
+    for member in members:  # ValueError if a region is empty at every style layer
+        for note in notes_on_regions(member.prepared, plan.recipe):
+            name = loaded[member.place].entry.output.name
+            progress.say(f"note: {name}: {as_flags(note)}")
     return paint_batch(
         params,
         [(plan, members)],
@@ -268,11 +267,13 @@ def _pictures(
 ) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
-    `combined` has, for each picture, an array that replaces its first style; None replaces no style.
-
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
     item. If not, but all have the same content, the list of contents has a single item. Then
     `members_of` uses this item for all pictures, and its features are computed only once.
+
+    Args:
+      loaded: the pictures to paint, with what was read from their files.
+      combined: for each picture, an array that replaces its first style; None replaces no style.
     """
     contents = [one.content.image for one in loaded]
     styles = [[style.image for style in one.styles] for one in loaded]
@@ -292,6 +293,9 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
+    # The strength is no part of the requested settings, by which finished pictures are recognised: the
+    # weights that it has set are, and pictures of earlier versions name no strength.
+    metadata |= provenance.strength_facts(entry.strength)
     metadata |= {
         "device": provenance.device(),
         "versions": provenance.versions(),

@@ -72,6 +72,8 @@ class Entry(NamedTuple):
     # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
     # size and digest when the batch was planned.
     masked: Mapping[str, images.Glance] = {}
+    # The value of the dial `strength`, which has changed `recipe`; None if the dial is not used.
+    strength: float | None = None
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
@@ -283,7 +285,7 @@ def form_groups(
     return [group for alike in alike_of(entries, bucket) for group in groups_of(alike)]
 
 
-# --- Shards ---------------------------------------------------------------------------------------
+# --- Programs -------------------------------------------------------------------------------------
 
 
 def programs_of(
@@ -293,8 +295,8 @@ def programs_of(
 
     A set has one program for each scale (resolution).
 
-    It is assumed that a group fits into memory; if not, it is painted in smaller chunks, whose programs
-    are known only then.
+    It is assumed that each group fits into memory. A group that does not fit is painted in smaller
+    chunks, by other programs.
 
     Args:
       parts: the groups.
@@ -327,7 +329,7 @@ def programs_of(
 def compiled_programs(programs: Mapping[Any, int]) -> float:
     """Return the number of programs, where one for a bucket counts as `COMPILING_OF_BUCKET` programs.
 
-    A program for a bucket takes so many times as long to compile as another program.
+    Compiling a program for a bucket takes that many times as long as compiling another program.
 
     Args:
       programs: what `programs_of` returned.
@@ -341,6 +343,9 @@ def compiled_programs(programs: Mapping[Any, int]) -> float:
 def _sizes(count: int, most: int) -> set[int]:
     """Return the sizes of chunks of at most `most` pictures into which `count` pictures are divided."""
     return {min(most, count - first) for first in range(0, count, most)}
+
+
+# --- Shards ---------------------------------------------------------------------------------------
 
 
 class Shard(NamedTuple):

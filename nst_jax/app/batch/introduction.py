@@ -13,7 +13,7 @@ from nst_jax.app.batch.group_painting import plan_group
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.app.formatting import few
-from nst_jax.app.introduction import introduce
+from nst_jax.app.introduction import introduce, strength_words
 from nst_jax.app.plan_report import bucket_line, memory_line, precision_words
 from nst_jax.app.progress import Display
 from nst_jax.recipes.recipe import Recipe
@@ -61,6 +61,18 @@ def introduce_batch(
         programs = len(groups.programs_of(parts, job.chunk, job.mesh))
         if job.bucket is not None and not (job.bucket == buckets.AUTO and one_shape):
             memory = {"bucket": _bucket_words(parts, programs), **memory}
+    strengths = Counter(
+        "the recipe's own weights"
+        if entry.strength is None
+        else strength_words(entry.recipe, entry.strength)
+        for entry in entries
+    )
+    strength = {}
+    if any(entry.strength is not None for entry in entries):
+        counted = [
+            words + ("" if len(strengths) == 1 else f" ({n})") for words, n in strengths.items()
+        ]
+        strength = {"strength": few(counted, "; ")}
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""
     shapes = sorted({entry.scales[-1].shape for entry in entries}, reverse=True)
     pictures = f"{len(entries)}, to {job.folder}"
@@ -68,6 +80,7 @@ def introduce_batch(
     lines = {
         "recipe" if len(counts) == 1 else "recipes": few(names, "; "),
         "precision": few(precision, "; "),
+        **strength,
         "sizes": few([f"{width}x{height} px" for height, width in shapes]) + rule,
         "pictures": pictures,
         **memory,

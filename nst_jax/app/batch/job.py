@@ -111,6 +111,8 @@ class Draft(NamedTuple):
     row: ManifestRow
     recipe: Recipe
     output: Path
+    # The value of the dial `strength`, which has changed `recipe`; None if the dial is not used.
+    strength: float | None = None
 
     @property
     def styles(self) -> tuple[Path, ...]:
@@ -157,8 +159,10 @@ def recipes_of(
     changes: arguments.Changes,
     start: Any = None,
     check: Callable[[Recipe], Any] = lambda recipe: None,
-) -> list[Recipe]:
+) -> list[tuple[Recipe, float | None]]:
     """Return the recipe of each row (picture to paint), changed by the flags and the row's overrides.
+
+    Beside each recipe is the value of the dial `strength` that was applied to it; None if none was.
 
     An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
     recipe, it gets the recipe of the command line.
@@ -178,7 +182,7 @@ def recipes_of(
     # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength that
     # is applied after them.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
-    known: dict[Any, Recipe] = {}
+    known: dict[Any, tuple[Recipe, float | None]] = {}
     found = []
     for row in rows:
         base = row.recipe, tuple(share for _, share in row.styles)
@@ -188,7 +192,7 @@ def recipes_of(
                 if base not in bases:
                     bases[base] = _base_of(row, changes, start)
                 known[wanted] = _recipe_of(row, *bases[base])
-                check(known[wanted])
+                check(known[wanted][0])
         found.append(known[wanted])
     return found
 
@@ -224,8 +228,10 @@ def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
     return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))
 
 
-def _recipe_of(row: ManifestRow, recipe: Recipe, strength: float | None) -> Recipe:
-    """Return the final recipe of a row, checked against the number of the row's styles.
+def _recipe_of(
+    row: ManifestRow, recipe: Recipe, strength: float | None
+) -> tuple[Recipe, float | None]:
+    """Return the final recipe of a row, checked against the row's styles, and the applied strength.
 
     Args:
       row: the row, which is a picture to paint.
@@ -247,7 +253,7 @@ def _recipe_of(row: ManifestRow, recipe: Recipe, strength: float | None) -> Reci
             "or in a manifest"
         )
     recipes.check_styles(recipe.terms, len(row.style_files))
-    return recipe
+    return recipe, strength
 
 
 # --- Files ----------------------------------------------------------------------------------------
@@ -364,9 +370,9 @@ def _entry(
 ) -> Entry:
     row, styles = draft.row, draft.styles
     controlling.check_planned(row.controls, draft.recipe)
-    controlling.check_masks_of_content(
-        {role: (one.name, one.shape) for role, one in masked.items()}, (seen[0].name, seen[0].shape)
-    )
+    named = {role: (one.name, one.shape) for role, one in masked.items()}
+    controlling.check_masks_of_content(named, (seen[0].name, seen[0].shape))
+    controlling.check_masks_of_styles(named, (seen[1].name, seen[1].shape))
     styles_seen = [one.shape for one in seen[1:]]
     others = (
         controlling.shapes_of_styles(row.controls, styles_seen)
@@ -394,6 +400,7 @@ def _entry(
         tuple(seen),
         controls=row.controls if masked else None,
         masked=masked,
+        strength=draft.strength,
     )
 
 
@@ -441,14 +448,15 @@ def batch_job(
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    # `destinations` makes two checks for the rows of all shards: no two rows may have the same result
-    # path, and no result may overwrite an input of any row. All other checks are for this shard only.
+    # Each shard calls `destinations` for the rows of all shards, so that no two shards write to the
+    # same path. The later checks are for its own results only, but these must not overwrite an input of
+    # any shard.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)
     drafts = [
-        Draft(row, recipe, files[row.number])
-        for row, recipe in zip(own, recipes_of(own, changes, start, check), strict=True)
+        Draft(row, recipe, files[row.number], strength)
+        for row, (recipe, strength) in zip(own, recipes_of(own, changes, start, check), strict=True)
     ]
     drawn = folder / "sheet.png" if sheet else None
     listing = listing_of(folder, shard)

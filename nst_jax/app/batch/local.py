@@ -40,7 +40,7 @@ def paint_groups(
     report: Report,
     compiled: Compiled = PLAINLY,
 ) -> None:
-    """Paint groups of pictures one after the other; meanwhile, read the next and write the previous.
+    """Paint groups one after the other; meanwhile, read the next group and write the previous one.
 
     Args:
       params: the weights.

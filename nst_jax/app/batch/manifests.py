@@ -36,7 +36,8 @@ class ManifestRow(NamedTuple):
 
     number: int  # number of the row, from 1
     content: Path
-    # Style files, which are blended, each with its weight (share) in the blend; None if none was given.
+    # Style files, which are blended, each with its share (weight) in the blend. The share is None if
+    # the user gave none.
     styles: tuple[parsing.StyleShare, ...]
     location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
     # Path of the result, relative to the folder of results; None means a name made from those of the
@@ -107,11 +108,10 @@ def read_manifest(path: Path) -> list[ManifestRow]:
       path: a file with the suffix .csv (UTF-8 with a header), .jsonl (one object a line) or .parquet.
         A cell of the column `style` has FILE or FILE:SHARE. Several styles, which are blended, are
         separated by semicolons, or are a list in JSONL and Parquet; LAYER=FILE among them is the style
-        of one layer. The column `region` has one region, written as after `--region`, or several, which
-        are separated by semicolons or are a list. The column `regions` has two colour-coded maps, as
-        after `--regions`, and `protect` has one mask, written as after `--protect`, or several, as the
-        column `region` has regions. The column `overrides` has KEY=VALUE, as after `--set`. Several
-        overrides are separated by semicolons, are a list, or are an object of keys and values.
+        of one layer. The column `region` has regions, each written as after `--region`; `regions` has
+        two colour-coded maps, as after `--regions`; `protect` has masks, each written as after
+        `--protect`; and `overrides` has KEY=VALUE, as after `--set`. In these columns, too, several are
+        separated by semicolons or are a list; overrides may also be an object of keys and values.
 
     Returns:
       The rows, in the order of the file.

@@ -76,8 +76,8 @@ def run_batch(
     job.folder.mkdir(exist_ok=True)
     complete = True
     _files.remove_leftovers(entry.output for entry in rest.entries)
-    # This is done here, since `report` may be called by another thread, which does not know the running
-    # command.
+    # `naming_as_typed` is called here and not in `report`, since `report` may be called by another
+    # thread, which does not know the running command.
     named = naming_as_typed(MASKS if job.in_manifest else None)
     with results.Results(job.listing) as listed:
         for record in (*finished, *with_typed_names(job.bad, job)):

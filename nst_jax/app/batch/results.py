@@ -216,7 +216,7 @@ def read_if_finished(output: Path, requested: dict[str, Any]) -> dict[str, Any] 
 
     Args:
       output: path of the picture.
-      requested: the settings that the batch asks for, from `provenance.of_picture`.
+      requested: the settings that the picture shall have, in the form of embedded metadata.
 
     Returns:
       All metadata of the picture, or None if it is not finished.

@@ -137,8 +137,8 @@ def _begun(
     """Show what will be painted; return the painter, and the display for progress."""
     display = Display(chosen["quiet"])
     problem = cache.set_cache(chosen["cache"])
-    # From here to the end of the command, entries of jax's compilation cache that cannot be read are
-    # deleted, so that jax writes new ones.
+    # From here to the end of the command, entries of JAX's compilation cache that cannot be read are
+    # deleted, so that JAX writes new ones.
     click.get_current_context().with_resource(cache.mended(display.say))
     kept = programs.instant_kept_in(cache.programs_folder(), display.say)
     painter = instant_painter.InstantPainter(
@@ -334,7 +334,7 @@ def _draw_sheet(job: InstantJob, listed: results.Results) -> None:
     styles = dict.fromkeys(row.style for row in shown)
     down = {path: index for index, path in enumerate(contents)}
     across = {style: index for index, style in enumerate(styles)}
-    # A white pixel takes the place of the picture of a style that has no picture.
+    # A style without a picture of its own is shown as a white pixel.
     blank = np.ones((1, 1, 3), np.float32)
     drawn = sheets.contact_sheet(
         [contact_sheet.thumbnail(path) for path in down],

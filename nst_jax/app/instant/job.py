@@ -213,9 +213,9 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
 
 
 def _of_network(words: Sequence[StyleShare], argument: str) -> ChosenStyle:
-    """Return the style that words of the command line describe, if one is a trained network's file.
+    """Return the style that words of the command line describe, one of which names a trained network.
 
-    The file must be the first word. The words after it must be names of the network's styles.
+    The network's file must be the first word. The words after it must be names of the network's styles.
     """
     (path, share), *chosen = words
     files = [other for other, _ in words if given_styles.is_trained(other)]

@@ -32,7 +32,7 @@ from nst_jax.feed_forward import (
 )
 from nst_jax.images.resizing import antialiased
 from nst_jax.scaling import chunk_size
-from nst_jax.scaling.capacity import platform_of
+from nst_jax.scaling.capacity import EXHAUSTED, platform_of
 
 
 class PaintedRow(NamedTuple):
@@ -78,8 +78,8 @@ class _ReadStyle(NamedTuple):
 class _Inputs:
     """The input pictures of the command `instant`, read when they are needed.
 
-    All styles stay in memory. Contents are read for a group of pictures that are painted together, and
-    only those of the last group stay in memory.
+    All styles stay in memory. Contents are read for one group of pictures that are painted together,
+    and stay in memory until those of the next group are read.
     """
 
     def __init__(self, job: InstantJob) -> None:
@@ -285,8 +285,12 @@ def _paint_together(
         if len(group) == 1:
             yield group[0][0].record("failed", results.message_of(error))
             return
+        # In a bucket, pictures are painted one by one with the same program, unless it may be too
+        # large for memory.
+        exhausted = isinstance(error, MemoryError) or EXHAUSTED in str(error)
+        alone = 1 if exhausted else filled
         for one in group:
-            yield from _paint_together([one], inputs, job, painter)
+            yield from _paint_together([one], inputs, job, painter, alone)
         return
     seconds = (time.perf_counter() - begun) / len(group)
     for (row, content), image in zip(group, pictures, strict=True):

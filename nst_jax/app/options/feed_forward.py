@@ -235,8 +235,7 @@ instant = all_of(
         default="off",
         metavar="auto|off|PIXELS",
         help="side of a square, a multiple of 16, in which each picture lies while it is painted: "
-        "pictures of all shapes up to this size share one program, with the same results; "
-        "--colors, --realism and --protect still have programs for each shape. auto: the "
+        "pictures of all shapes up to this size share one program, with the same results. auto: the "
         "smallest square, if it is estimated to save time. off: each shape has a program of its own "
         "(default: off)",
     ),

@@ -454,7 +454,7 @@ texture = all_of(
         "--tile-seamless",
         is_flag=True,
         help="let opposite borders of the result meet, so that it can be laid side by side; its sides "
-        "are then multiples of 16 px, and it is computed in one piece",
+        "are then multiples of 16 px",
     ),
     result(
         "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "

@@ -333,12 +333,12 @@ cache = cache_for(
     "keep compiled programs in the user's cache folder, so that later starts are quicker"
 )
 
-# Name of the environment variable that sets the lowest level of messages that XLA prints: 0 is all.
+# Name of the environment variable for the lowest level of messages that XLA prints; 0 prints all.
 XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Let XLA print all its messages; called while flags are parsed, before jax is imported."""
+    """Let XLA print all its messages; called while flags are parsed, before JAX is imported."""
     del ctx, param
     if value:
         os.environ[XLA_LOGS] = "0"

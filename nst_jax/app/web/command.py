@@ -61,8 +61,8 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
       listening: the socket.
       ready: called with uvicorn's server before the server begins, so that a test can end the server
         later; None calls nothing.
-      warm: whether a thread prepares the painting of instant pictures (pictures by a single pass of a
-        network) while the server begins, which takes some seconds.
+      warm: whether a thread compiles the programs for instant pictures (pictures by a single pass of a
+        network) while the server begins. This takes some seconds.
     """
     queue = Queue()
     visitors = Visitors(queue)
@@ -159,7 +159,7 @@ def check_extra() -> None:
     """Check that the packages of the extra `web` are installed.
 
     Raises:
-      ClickException: if they are not, naming the extra.
+      BadInput: if they are not; the message names the extra.
     """
     try:
         import starlette  # noqa: F401

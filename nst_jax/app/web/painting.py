@@ -17,6 +17,7 @@ from nst_jax._types import Checkpoint
 from nst_jax.app import cache, programs, single
 from nst_jax.app.job import PictureJob
 from nst_jax.app.log import RunLog
+from nst_jax.app.messages import as_flags
 from nst_jax.app.progress import Display, time_left
 from nst_jax.app.rates import known_paces
 from nst_jax.app.timing import CompileClock, IntervalChooser
@@ -62,7 +63,7 @@ class PageRecorder(single.Recorder):
         if shot.step < self.pace.total:  # the last picture is the result, which `finish` writes
             # A picture of a coarser scale (resolution) is enlarged to the final size, as the option
             # `--frames` does.
-            final = enlarge(shot.image, self.job.plan.scales[-1].shape)
+            final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
             path = self.run.folder / f"step_{shot.step:05d}.png"
             write_picture(path, final, **self._written_with(shot))
             self.run.add_picture(shot.step, path)
@@ -97,7 +98,7 @@ class PictureWork:
     """Paints one picture, with pauses in which other runs use the device.
 
     During a pause it has a checkpoint, but no memory of the device. The result is bit for bit the same
-    as without pauses, and as that of the command line. This holds also if the visitor lets the run go
+    as without pauses, and as that of the command line. This is so even if the visitor lets the run go
     back to an earlier picture, since the run then makes the same updates again.
     """
 
@@ -185,6 +186,7 @@ class PictureWork:
                 begin=ahead.begin,
                 watch=watch,
             )
+            run.notes = tuple(map(as_flags, (*job.notes, *shots.left_out)))
 
             def position() -> Checkpoint:
                 return shots.checkpoint()._replace(notes={"seconds": list(recorder.seconds)})
@@ -199,9 +201,8 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                # `watch` raises KeyboardInterrupt if `stopped` returns True. Since then, the visitor
-                # may have withdrawn the request to pause or stop. If so, the queue of runs gives this
-                # run another turn.
+                # `watch` raises KeyboardInterrupt if `stopped` returns True. If the visitor has
+                # withdrawn the request since then, the queue of runs gives this run another turn.
                 pass
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())
@@ -209,9 +210,13 @@ class PictureWork:
 
     @staticmethod
     def _finished(run: Run, recorder: PageRecorder) -> bool:
-        """Write the result and return True; raise `Failure` if losses diverged or never changed."""
+        """Write the result and return True; raise `Failure` if losses diverged or never changed.
+
+        If the losses hardly changed, the run gets the warning of the command line.
+        """
         ending = recorder.finish(None)
         if ending.status == "failed":
             raise Failure(without_paths(ending.message, run.folder))
+        run.warning = without_paths(as_flags(ending.message), run.folder)
         run.add_picture(recorder.pace.total, recorder.job.outputs.picture)
         return True

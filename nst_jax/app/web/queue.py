@@ -109,6 +109,7 @@ class Queue:
         run.work.go_back(step)
         run.progress = run.progress._replace(step=step, stage="", shares={}, loss=None, left="")
         run.state, run.why, run.request = RunState.PAUSED, "", Wish.NOTHING
+        run.warning = ""
 
     def place(self, run: Run) -> int | None:
         """Return how many runs are before this one in the queue; None if it is not in the queue."""

@@ -1,5 +1,8 @@
 """Pictures by a single pass of a network: the instant picture, and a photo in all 26 styles.
 
+Programs for such a network take seconds to compile, and about a second to load if they were compiled
+before. Until they are ready, a provisional picture is painted by NumPy.
+
 The 26 styles are those that a network of the package has learned. A visitor is somebody who uses the
 page in a browser. A run is a painting by optimisation, which takes much longer than a single pass. A
 request is what `InstantPainter` needs to paint one picture.
@@ -10,16 +13,17 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from nst_jax import images
+from nst_jax import _files, images
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import results
+from nst_jax.app.instant.job import InstantJob
 from nst_jax.app.instant.painting import paint_rows, written_with
 from nst_jax.app.web import settings
 from nst_jax.app.web.limits import without_paths
@@ -27,6 +31,7 @@ from nst_jax.app.web.settings import instant_job_of
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward import given_styles, style_names
 from nst_jax.feed_forward.instant_painter import (
+    HostPainter,
     InstantPainter,
     InstantPrograms,
     chosen_precision,
@@ -37,15 +42,22 @@ from nst_jax.vgg.precision import Precision
 TILE = 144
 
 
+# Largest longer side of a provisional picture, in px, rounded up as buckets are. For larger pictures,
+# NumPy would take too much time and memory.
+LARGEST_PROVISIONAL = 512
+
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
 # size in px (None is the default). So the programs are compiled before a visitor comes. They serve
 # photos of all shapes, since pictures lie in squares. The first line is the first picture that a
-# visitor sees. The second has a style that a network has learned, the third a smaller size.
+# visitor sees; it is kept, so that it is not painted again for the visitor. The second has a style that
+# a network has learned, the third a smaller size.
 FIRST_PICTURES = (
     ("chelsea.jpg", "starry_night.jpg", None),
     ("chelsea.jpg", "mosaic", None),
     ("chelsea.jpg", "starry_night.jpg", 256),
 )
+# The files that these lines name.
+SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
 # (height, width) of a style picture that is too wide for the square in which the style pictures above
 # lie. Its style vector is computed last, so that the program for the next larger square is compiled,
 # too.
@@ -61,6 +73,13 @@ class QuickPicture(NamedTuple):
     path: Path
     words: list[str]  # the words of the command line that paints it
     seconds: float  # how long it took, from reading the inputs to writing the picture
+
+
+class _Kept(NamedTuple):
+    """A picture in memory: the bytes of its file, and how many seconds it took."""
+
+    data: bytes
+    seconds: float
 
 
 class Superseded(Exception):
@@ -80,6 +99,15 @@ class QuickPainter:
         self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
+        # The pictures that `warm` has painted from sample pictures, and the provisional ones, by the
+        # words of their command lines.
+        self._of_samples: dict[tuple[str, ...], _Kept] = {}
+        self._provisional: dict[tuple[str, ...], _Kept] = {}
+        # It paints provisional pictures. With a bucket, it resizes them without JAX, as `paint` does.
+        self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
+        self._on_host = threading.Lock()  # held while `_host` paints
+        # The keys of the painters whose programs for styles of pictures are ready.
+        self._ready: set[tuple[Precision, int | None]] = set()
         self._visited = threading.Event()  # set when a visitor has got a picture, and by `close`
 
     def paint(
@@ -105,11 +133,23 @@ class QuickPainter:
             self._visited.set()
 
     def _paint(
-        self, words: Sequence[str], folder: Path, output: Path, wanted: Callable[[], bool]
+        self,
+        words: Sequence[str],
+        folder: Path,
+        output: Path,
+        wanted: Callable[[], bool],
+        *,
+        keep: bool = False,
     ) -> QuickPicture:
+        """Paint as `paint` does.
+
+        With `keep`, the picture is kept in memory, for later calls with the same words and samples.
+        """
         with self._turn():
             if not wanted():
                 raise Superseded
+            if (known := _known(self._of_samples, words, folder, output)) is not None:
+                return known
             begun = time.perf_counter()
             job = instant_job_of(words, folder)
             painter = self._painter(job.precision, job.bucket)
@@ -117,7 +157,61 @@ class QuickPainter:
             if isinstance(painted, results.Record):
                 raise ValueError(without_paths(painted.error or "nothing was painted", folder))
             write_picture(output, painted.image, **written_with(painted, job, painter))
-            return QuickPicture(output, list(words), time.perf_counter() - begun)
+            if not job.rows[0].style.names:
+                self._ready.add((job.precision, job.bucket))
+            found = QuickPicture(output, list(words), time.perf_counter() - begun)
+            if keep:
+                self._of_samples[tuple(words)] = _Kept(output.read_bytes(), found.seconds)
+            return found
+
+    def paint_provisional(
+        self,
+        words: Sequence[str],
+        folder: Path,
+        output: Path,
+        wanted: Callable[[], bool],
+        *,
+        keep: bool = False,
+    ) -> QuickPicture | None:
+        """Paint by NumPy the picture that `paint` would paint, if `paint` would wait for its programs.
+
+        Both pictures are equal up to rounding. This one has no settings embedded, and shows transparent
+        parts as opaque.
+
+        Args:
+          words: the words of the command line; the files that they name are in `folder`.
+          folder: the folder of the visitor's pictures.
+          output: the file to write.
+          wanted: called when earlier provisional pictures are done; returns whether the visitor still
+            wants this picture.
+          keep: whether the picture is kept in memory, for later calls with the same words and samples.
+
+        Returns:
+          The picture. None if the programs are ready, or if NumPy cannot paint the picture: one that is
+          too large, in a style without a picture, or with controls.
+
+        Raises:
+          ValueError: if the command itself would refuse the words, or if the result would be larger
+            than the page allows.
+          Superseded: if the picture is not wanted any more.
+        """
+        begun = time.perf_counter()
+        job = instant_job_of(words, folder)
+        if (job.precision, job.bucket) in self._ready or not _suits_numpy(job):
+            return None
+        with self._on_host:
+            if not wanted():
+                raise Superseded
+            if (known := _known(self._provisional, words, folder, output)) is not None:
+                return known
+            (painted,) = paint_rows(job, self._host)
+            if isinstance(painted, results.Record):
+                raise ValueError(without_paths(painted.error or "nothing was painted", folder))
+            write_picture(output, painted.image)
+            found = QuickPicture(output, list(words), time.perf_counter() - begun)
+            if keep:
+                self._provisional[tuple(words)] = _Kept(output.read_bytes(), found.seconds)
+            return found
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -149,13 +243,12 @@ class QuickPainter:
         Args:
           folder_of_all: an existing folder, which the server deletes when it ends.
         """
-        samples = [images.SAMPLES[name] for name in ("chelsea", "starry_night")]
         with (
             suppress(OSError, ValueError),
             tempfile.TemporaryDirectory(dir=folder_of_all, ignore_cleanup_errors=True) as name,
         ):
             folder = Path(name)
-            for path in samples:
+            for path in SAMPLES:
                 shutil.copyfile(path, folder / path.name)
             for number, (photo, style, size) in enumerate(FIRST_PICTURES):
                 if number == 1:
@@ -165,12 +258,15 @@ class QuickPainter:
                 words = settings.instant_words(
                     settings.Settings(photo=photo, styles=((style, 1.0),), size=size)
                 )
-                self._paint(words, folder, folder / settings.OUTPUT, lambda: True)
+                output = folder / settings.OUTPUT
+                if number == 0:
+                    self.paint_provisional(words, folder, output, lambda: True, keep=True)
+                self._paint(words, folder, output, lambda: True, keep=True)
             if not self._closed:
                 self._prepare_wide_style()
 
     def _prepare_wide_style(self) -> None:
-        """Compute the style vector of a black picture of the shape `WIDE_STYLE`."""
+        """Compute the style vector of a black picture of `WIDE_STYLE`, to compile its program."""
         with self._turn():
             painter = self._painter(chosen_precision("auto"), TILE)
             painter.vector(np.zeros((*WIDE_STYLE, 3), np.float32))
@@ -210,3 +306,35 @@ class QuickPainter:
     def _programs(self) -> InstantPrograms:
         """The compiled programs, which all painters share."""
         return programs.instant_kept_in(cache.programs_folder(), lambda line: None)
+
+
+def _suits_numpy(job: InstantJob) -> bool:
+    """Return whether a picture can be painted by NumPy, with nothing compiled for it."""
+    (row,) = job.rows
+    small = job.bucket is not None and job.bucket <= LARGEST_PROVISIONAL
+    controlled = job.colors != "style" or job.realism or row.protect is not None
+    return small and not controlled and not row.style.names
+
+
+def _known(
+    kept: Mapping[tuple[str, ...], _Kept], words: Sequence[str], folder: Path, output: Path
+) -> QuickPicture | None:
+    """Write a picture that is kept in memory to `output`; return None if this picture is not kept."""
+    found = kept.get(tuple(words))
+    if found is None or not _has_samples(folder, words):
+        return None
+    with _files.atomic(output) as part:  # an earlier picture may be on its way to the browser
+        part.write_bytes(found.data)
+    return QuickPicture(output, list(words), found.seconds)
+
+
+def _has_samples(folder: Path, words: Sequence[str]) -> bool:
+    """Return whether the files in a folder that some words name are the sample pictures themselves.
+
+    A visitor may have uploaded another picture under the name of a sample.
+    """
+    return all(
+        (folder / path.name).exists() and (folder / path.name).read_bytes() == path.read_bytes()
+        for path in SAMPLES
+        if path.name in words
+    )

@@ -106,8 +106,11 @@ class Run:
       files: names of the files in `folder` that the command line reads.
       state: the state of the run.
       why: why the run is paused or has failed, in one sentence; empty otherwise.
+      warning: what is wrong with the result of a finished run, in one sentence; empty if nothing is.
       request: what the visitor has asked of the run while it paints.
       back_to: number of updates of the picture to which the run goes back, if `request` is BACK.
+      notes: what the visitor should know of the painting, such as a region that a layer leaves out;
+        each is one sentence.
       progress: what the page shows of the run's progress.
       kept: the run's pictures that have not been deleted, oldest first.
       start_lines: command lines, one after the other, that make the picture from which the run starts;
@@ -123,8 +126,10 @@ class Run:
     files: Sequence[str] = ()
     state: RunState = RunState.WAITING
     why: str = ""
+    warning: str = ""
     request: Wish = Wish.NOTHING
     back_to: int = 0
+    notes: Sequence[str] = ()
     progress: Progress = Progress()
     kept: list[RunPicture] = field(default_factory=list)
     start_lines: Sequence[str] = ()

@@ -33,7 +33,7 @@ from starlette.routing import Route
 from nst_jax import __version__, _files, images, recipes
 from nst_jax.app.web import archive, limits, settings
 from nst_jax.app.web.queue import Queue
-from nst_jax.app.web.quick import QuickPainter, Superseded
+from nst_jax.app.web.quick import QuickPainter, QuickPicture, Superseded
 from nst_jax.app.web.run import Run, RunPicture
 from nst_jax.app.web.security import ANSWER_HEADERS, Guard
 from nst_jax.app.web.uploads import too_large
@@ -99,9 +99,10 @@ class Server:
         self._uploading = asyncio.Semaphore(UPLOADS_AT_ONCE)
         # Films and archives are made one at a time, since each is held in memory until it is sent.
         self._archiving = asyncio.Semaphore(1)
-        # Only one picture at a time is painted by a single pass of a network. A request waits for this
-        # lock before it takes a worker thread, since there are only a few threads for all requests.
-        self._quick_turn = asyncio.Lock()
+        # Only one picture at a time is painted by a single pass of a network, and only one provisional
+        # picture. A request waits for these locks before it takes a worker thread, since there are only
+        # a few threads for all requests.
+        self._quick_turn, self._provisional_turn = asyncio.Lock(), asyncio.Lock()
         # A browser sends the cookies of a host to each of its ports, so their names contain the port.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
 
@@ -399,7 +400,8 @@ class Server:
     async def instant(self, request: Request, visitor: Visitor) -> Response:
         """Paint a picture by a single pass of a network, and send its address and its command line.
 
-        If several requests of a visitor wait, only the newest picture is painted.
+        If several requests of a visitor wait, only the newest picture is painted. If the request has
+        `provisional` and the programs for the picture are not ready, a provisional one is painted.
         """
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
@@ -407,24 +409,19 @@ class Server:
         visitor.asked += 1
         number = visitor.asked
         output = visitor.folder / "instant.png"
+        wishes = words, visitor.folder, output, lambda: visitor.asked == number
         try:
+            if given.get("provisional"):
+                async with self._provisional_turn:
+                    found = await asyncio.to_thread(self.quick.paint_provisional, *wishes)
+                if found is not None:
+                    visitor.quick = found
+                    return JSONResponse(_instant_answer(found, number) | {"provisional": True})
             async with self._quick_turn:
-                visitor.quick = await asyncio.to_thread(
-                    self.quick.paint,
-                    words,
-                    visitor.folder,
-                    output,
-                    lambda: visitor.asked == number,
-                )
+                visitor.quick = await asyncio.to_thread(self.quick.paint, *wishes)
         except Superseded:
             return JSONResponse({"superseded": True})
-        return JSONResponse(
-            {
-                "picture": f"/instant/{number}.png",
-                "command": settings.command_line(words),
-                "seconds": round(visitor.quick.seconds, 2),
-            }
-        )
+        return JSONResponse(_instant_answer(visitor.quick, number))
 
     async def instant_picture(self, request: Request, visitor: Visitor) -> Response:
         """Send the newest picture that was painted for the visitor by a single pass of a network."""
@@ -584,6 +581,20 @@ async def _json(request: Request) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("settings: expected a JSON object")
     return found
+
+
+def _instant_answer(found: QuickPicture, number: int) -> dict[str, Any]:
+    """Return what the page is told of a picture that was painted by a single pass of a network.
+
+    Args:
+      found: the picture.
+      number: how many such pictures the visitor has asked for; it is part of the picture's address.
+    """
+    return {
+        "picture": f"/instant/{number}.png",
+        "command": settings.command_line(found.words),
+        "seconds": round(found.seconds, 2),
+    }
 
 
 def _error(text: str, status: int) -> Response:

@@ -192,6 +192,7 @@ def _pairs(name: str, value: Any, most: int, least: int = 1) -> list[Any]:
     return list(value)
 
 
+# Name of each setting that the page may send -> the function that checks and converts its value.
 READERS: Mapping[str, Callable[..., Any]] = {
     "photo": _file,
     "styles": _styles,
@@ -432,7 +433,7 @@ def stylize_job_of(words: Sequence[str], folder: Path) -> PictureJob:
     )
     content, styles = chosen.pop("content"), chosen.pop("style")
     job = stylize_job(content, styles, chosen)
-    limits.check_side(job.plan.scales[-1].shape)
+    limits.check_side(job.plan.real_scales[-1].shape)
     return job
 
 

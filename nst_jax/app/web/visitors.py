@@ -194,6 +194,8 @@ def run_status(run: Run, queue: Queue) -> dict[str, Any]:
         "state": "pausing" if run.state is RunState.PAINTING and run.request else run.state.value,
         "place": queue.place(run),
         "why": run.why,
+        "notes": list(run.notes),
+        "warning": run.warning,
         "keep": run.keep,
         "stage": progress.stage,
         "step": progress.step,

@@ -70,8 +70,8 @@ function recall() {
   } catch { /* Nothing can be read from the storage, so the choice stays as it is. */ }
 }
 
-// A slider that moves waits until it rests; a click is heard at once.
-const REST = 200; // ms
+// Time in ms for which a slider must not move before its value is used. A click takes effect at once.
+const REST = 200;
 let soon;
 function changed(alsoInstant = true, showing = true, wait = 0) {
   remember();
@@ -93,17 +93,28 @@ async function paintInstant(showing) {
   $("after").setAttribute("aria-busy", "true");
   sayOfInstant("Painting an instant picture …");
   const {photo, styles, strength, size, colors, realism, protect} = settings();
+  const asked = {settings: {photo, styles, strength, size, colors, realism, protect}};
   try {
-    const found = await post("/instant", {settings: {photo, styles, strength, size, colors, realism, protect}});
-    if (found.superseded && number === instantNumber) sayOfInstant(""); // by another tab
+    // A provisional picture comes at once, while the server compiles the programs for the real one.
+    let found = await post("/instant", {...asked, provisional: true});
+    if (found.provisional && number === instantNumber) {
+      showInstant(found);
+      $("after").removeAttribute("aria-busy");
+      found = {...await post("/instant", asked), seconds: found.seconds};
+    }
+    if (found.superseded && number === instantNumber) sayOfInstant(""); // the newer request came from another tab
     if (found.superseded || number !== instantNumber) return;
-    instant = found;
-    sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
-    if (!busy()) announce("The instant picture is there.");
+    showInstant(found);
   } catch (error) {
     sayOfInstant("");
     throw error;
   } finally { $("after").removeAttribute("aria-busy"); }
+}
+
+function showInstant(found) {
+  instant = found;
+  sayOfInstant(`Instant picture, in ${found.seconds.toFixed(1)} s.`);
+  if (!busy()) announce("The instant picture is there.");
   render();
 }
 
@@ -143,7 +154,7 @@ const undo = trying(async () => {
   focusWhenShown("go-on");
 });
 
-// The run ends, and its picture is the start of another one with the choices of now.
+// The run ends. Its picture becomes the start of another run, with the choices made since.
 const startFrom = trying(async () => {
   const step = earlierStep();
   const {name} = await post(`/run/start/${step}`); // first, since it may be refused
@@ -168,7 +179,7 @@ function focusAwaited() {
   if ([document.body, from].includes(document.activeElement)) $(id).focus({preventScroll: true});
 }
 
-// Whether other choices were made since the run began, which keeps those with which it began.
+// Return whether the choices differ from those with which the run began; the run keeps its own.
 function differs() {
   const plain = chosen => JSON.stringify(Object.entries({...chosen, init: undefined}).sort());
   return Boolean(state.settings) && plain(state.settings) !== plain(settings());
@@ -182,11 +193,14 @@ function show(what) {
   render();
 }
 
+// The picture before stays visible until the new one is loaded.
 function setSource(image, source) {
-  if (image.dataset.source !== source) {
-    image.dataset.source = source;
-    if (source) image.src = source; else image.removeAttribute("src");
-  }
+  if (image.dataset.source === source) return;
+  image.dataset.source = source;
+  if (!source) { image.removeAttribute("src"); return; }
+  const next = new Image();
+  next.onload = next.onerror = () => { if (image.dataset.source === source) image.src = source; };
+  next.src = source;
 }
 
 // Keep the slider of earlier pictures at its end when a new picture comes, unless it was moved away.
@@ -251,10 +265,15 @@ function renderRunning() {
   $("progress").hidden = !(active || paused);
   if (active && !run.total) $("progress").removeAttribute("value");
   else if (run) { $("progress").max = run.total || 1; $("progress").value = run.step; }
+  $("warning").hidden = !run?.warning || shown !== "run" || Boolean(saidOnce);
+  $("warning").textContent = run?.warning ? `${capital(run.warning)}.` : "";
   const shares = Object.entries(run?.shares ?? {}).filter(([, share]) => share >= 0.005);
   $("losses").hidden = !shares.length || shown !== "run" || Boolean(saidOnce);
   const words = {content: "content", style: "style", tv: "smoothness", matting: "edges"};
   $("losses").textContent = "What is still different: " + shares.map(([name, share]) => `${words[name]} ${Math.round(100 * share)} %`).join(", ");
+  const notes = run?.notes ?? [];
+  $("run-notes").hidden = !notes.length || shown !== "run" || Boolean(brushed);
+  $("run-notes").textContent = notes.map(note => `Note: ${note}.`).join(" ");
   $("paint").hidden = active || paused || Boolean(brushed);
   $("paint").textContent = choice.init && picture(choice.init) ? "Paint on from here" : run ? "Paint again" : "Paint";
   const named = choice.kind === "gallery";
@@ -283,7 +302,7 @@ function renderHome(view) {
     $("undo").hidden = isNewest();
     $("start-from").hidden = run.state === "waiting" || choice.init && picture(choice.init) && ended();
   }
-  const there = view === "run" ? step !== null : Boolean(instant);
+  const there = view === "run" ? step !== null : Boolean(instant) && !instant.provisional;
   $("home").hidden = $("typed").hidden = !there || Boolean(brushed);
   if (!there) return;
   if (view === "run") {
@@ -689,7 +708,7 @@ function receive(received) {
   if (run && run.state !== previousState) {
     previousState = run.state;
     announce({waiting: "The painting waits for its turn.", painting: "Painting.", paused: "Paused.", stopped: "Stopped.",
-              done: "The painting is finished.", failed: `The painting failed: ${run.why}`}[run.state] ?? "");
+              done: `The painting is finished. ${run.warning}`, failed: `The painting failed: ${run.why}`}[run.state] ?? "");
   } else if (run?.state === "painting" && run.total && run.step) announce(`${Math.floor(4 * run.step / run.total) * 25} percent painted.`);
   const known = new Set(received.pictures.map(one => one.name));
   if (choice.photo && !known.has(choice.photo)) choice.photo = null;

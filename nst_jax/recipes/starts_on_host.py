@@ -1,0 +1,145 @@
+"""Starts of pictures in larger arrays, for which nothing is compiled for the size of a picture.
+
+A start is the function that makes the initial canvas of a run; see `starts`. Most starts compute each
+pixel by itself, from the content's pixel, from noise, and from the mean and deviation of the style.
+Such a start is called with the pixels of the content as one line, which is filled up to the number of
+pixels of the larger array. So its programs are compiled for this number. NumPy makes the other starts.
+
+The noise is that of the picture alone, bit for bit. JAX's default generator counts: number k of an
+array, in the order of memory, depends on the key and on k alone, so the noise of a line that begins
+with the picture begins with the picture's noise. With other generators, a start that draws noise is
+called with the picture as it is, and programs are compiled for its size.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from nst_jax import _checks
+from nst_jax._types import HostImage, Shape
+from nst_jax.images.on_host import at_scale_on_host, resized_on_host
+from nst_jax.images.resizing import bilinear
+from nst_jax.recipes import starts
+
+# JAX's name of the generator that counts; it does so if the option `jax_threefry_partitionable` is on,
+# which is the default.
+COUNTING = "threefry2x32"
+
+# The starts that compute each pixel by itself, and use nothing of the style but the mean and the
+# standard deviation of its colours.
+POINTWISE = (
+    starts.Blank,
+    starts.Noise,
+    starts.WhiteNoise,
+    starts.MeanNoise,
+    starts.StyleMeanNoise,
+    starts.Blend,
+    starts.Jitter,
+)
+
+
+def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape) -> HostImage:
+    """Make the image from which a run starts, for a picture in a larger array.
+
+    Args:
+      init: a start, such as `starts.Noise()`, or an image [h, w, 3] of any size, which is resized to
+        the content's. A start that is not in `starts.STARTS` is called with the pictures as they are,
+        so that JAX may compile programs for their sizes.
+      content: [h, w, 3], at the size of the canvas.
+      style: the first style, [h', w', 3].
+      key: a random key, for starts that draw noise.
+      array: (height, width) of the larger array.
+
+    Returns:
+      [h, w, 3] float32, without the rest of the array.
+
+    Raises:
+      ValueError: if a start returns another shape than the content's, or if an image is not in [0, 1].
+
+    Example:
+      >>> import jax
+      >>> import numpy as np
+      >>> from nst_jax.recipes.starts import WhiteNoise
+      >>> content, key = np.zeros((20, 30, 3), np.float32), jax.random.key(0)
+      >>> found = image_on_host(WhiteNoise(), content, content, key, (32, 32))
+      >>> bool((found == WhiteNoise()(content, content, key)).all())
+      True
+    """
+    shape: Shape = content.shape[0], content.shape[1]
+    if not callable(init):
+        return at_scale_on_host(_checks.image("init", init), shape)
+    if isinstance(init, starts.SameStart):
+        return image_on_host(init.start, content, style, init.key, array)
+    content, style = (np.asarray(picture, np.float32) for picture in (content, style))
+    if type(init) in ON_HOST:
+        return np.asarray(ON_HOST[type(init)](init, content, style), np.float32)
+    if isinstance(init, POINTWISE) and _counts(key):
+        return _of_line(init, content, style, key, math.prod(array))
+    # `jax.device_put` compiles nothing; `jnp.asarray` would compile a program for each shape.
+    found = init(*jax.device_put((content, style)), key)
+    starts.check_shape(found, content)
+    return np.asarray(found, np.float32)
+
+
+def _counts(key: Array) -> bool:
+    """Return whether the numbers that a key draws do not depend on how many are drawn."""
+    config: Any = jax.config
+    return config.jax_threefry_partitionable and str(jax.random.key_impl(key)) == COUNTING
+
+
+def _of_line(
+    start: Any, content: np.ndarray, style: np.ndarray, key: Array, pixels: int
+) -> HostImage:
+    """Return the image of a pointwise start by calling it with a line of `pixels` pixels or more."""
+    height, width, channels = content.shape
+    count = height * width
+    line = np.zeros((1, max(count, pixels), channels), np.float32)
+    line[0, :count] = content.reshape(count, channels)
+    mean = np.mean(style, axis=(0, 1), dtype=np.float64)
+    deviation = np.std(style, axis=(0, 1), dtype=np.float64)
+    # Two pixels with the mean and the standard deviation of the style.
+    pair = np.stack([mean - deviation, mean + deviation])[None].astype(np.float32)
+    found = np.asarray(start(*jax.device_put((line, pair)), key), np.float32)
+    return found[0, :count].reshape(content.shape)
+
+
+def _from_content(start: starts.FromContent, content: np.ndarray, style: np.ndarray) -> Any:
+    del start, style
+    return content
+
+
+def _from_style(start: starts.FromStyle, content: np.ndarray, style: np.ndarray) -> Any:
+    del start
+    return at_scale_on_host(style, content.shape[:2])
+
+
+def _style_mean_detail(
+    start: starts.StyleMeanDetail, content: np.ndarray, style: np.ndarray
+) -> Any:
+    del start
+    height, width, _ = content.shape
+    half = resized_on_host(content, (max(1, height // 2), max(1, width // 2)), bilinear)
+    detail = content - resized_on_host(half, (height, width), bilinear)
+    return np.mean(style, axis=(0, 1), dtype=np.float64) + detail
+
+
+def _seeded_blend(start: starts.SeededBlend, content: np.ndarray, style: np.ndarray) -> Any:
+    del style
+    return (start.pixels(content) + starts.IMAGENET_MEAN) / 255
+
+
+# Class of a start -> function of (start, content, style) that makes its image by NumPy. The start
+# `Instant` is not among them: the run paints its picture, and starts from that image.
+ON_HOST: Mapping[type[Any], Callable[..., Any]] = MappingProxyType(
+    {
+        starts.FromContent: _from_content,
+        starts.FromStyle: _from_style,
+        starts.StyleMeanDetail: _style_mean_detail,
+        starts.SeededBlend: _seeded_blend,
+    }
+)
