@@ -379,6 +379,7 @@ def previewed(monkeypatch, plan, styles, given=None):
     """Return the preview of a run, by a network that inverts the content."""
     painter = SimpleNamespace(
         arbitrary=None,
+        bucket=None,
         request=lambda content, style, strength: content,
         paint=lambda requests: [1 - requests[0]],
     )
