@@ -114,7 +114,7 @@ def test_a_part_that_does_not_exist_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        name if name == "coursera" else pytest.param(name, marks=pytest.mark.slow)
+        name if name == "coursera" else pytest.param(name, marks=pytest.mark.long)
         for name in COURSES
     ],
 )
