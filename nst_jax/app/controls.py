@@ -467,18 +467,21 @@ def check_masks_of_content(
 
 
 def check_masks_of_styles(
-    masks_seen: Mapping[str, tuple[str, Shape]], style: tuple[str, Shape]
+    masks_seen: Mapping[str, tuple[str, Shape]], styles: Sequence[tuple[str, Shape]]
 ) -> None:
     """Refuse masks, or a map, of other proportions than their style; the message names both files.
+
+    A map is also refused if there are several styles.
 
     Args:
       masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Masks of the
         content are left out here.
-      style: name and (height, width) of the run's first style, over which a map is drawn.
+      styles: name and (height, width) of each style of the run.
     """
     for role, seen in masks_seen.items():
         if role == "map_of_style":
-            _check_style_mask(seen, style, "region_maps")
+            _check_one_style(len(styles))
+            _check_style_mask(seen, styles[0], "region_maps")
         elif role.endswith("_style_mask"):
             _check_style_mask(seen, masks_seen[role.removesuffix("_mask")])
 

@@ -90,7 +90,7 @@ def cut_8bit(
     return np.asarray(square.resize((size, size), PilImage.Resampling.BICUBIC))
 
 
-def bilinear_8bit(image: Any, shape: Shape) -> HostImage:
+def bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]:
     """Round a picture to 8 bits and resize it with Pillow's filter BILINEAR; see `resize_8bit`."""
     return resize_8bit(image, shape, PilImage.Resampling.BILINEAR)
 

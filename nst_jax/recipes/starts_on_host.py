@@ -63,9 +63,9 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
     Example:
       >>> import jax
-      >>> import numpy as np
+      >>> import jax.numpy as jnp
       >>> from nst_jax.recipes.starts import WhiteNoise
-      >>> content, key = np.zeros((20, 30, 3), np.float32), jax.random.key(0)
+      >>> content, key = jnp.zeros((20, 30, 3)), jax.random.key(0)
       >>> found = image_on_host(WhiteNoise(), content, content, key, (32, 32))
       >>> bool((found == WhiteNoise()(content, content, key)).all())
       True

@@ -372,7 +372,7 @@ def _entry(
     controlling.check_planned(row.controls, draft.recipe)
     named = {role: (one.name, one.shape) for role, one in masked.items()}
     controlling.check_masks_of_content(named, (seen[0].name, seen[0].shape))
-    controlling.check_masks_of_styles(named, (seen[1].name, seen[1].shape))
+    controlling.check_masks_of_styles(named, [(one.name, one.shape) for one in seen[1:]])
     styles_seen = [one.shape for one in seen[1:]]
     others = (
         controlling.shapes_of_styles(row.controls, styles_seen)
