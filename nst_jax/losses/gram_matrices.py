@@ -5,10 +5,10 @@ positions; the picture has P pixels. F is the features as an [M, N] matrix. R = 
 matrix, a sum over positions, and G = R / M is the mean over positions. dR and dG are the differences of
 R and of G between the canvas (the picture that is optimised) and the style.
 
-Every Gram loss here, except the gradient-scaled one, is sum(dG²) times a factor, which differs from
-source to source. Some sources use R, which grows with the picture; they first resize the style to the
-size of the content. Written with G, as here, their losses have the same value for pictures of equal
-size, and are meaningful for pictures of different sizes, too.
+Every Gram loss here is sum(dG²) times a factor, which differs from source to source; only
+`gram_gradient_scaled` divides by sum(|dG|) in addition. Some sources use R, which grows with the
+picture; they first resize the style to the size of the content. Their losses are written with G here: the value
+is that of the source if canvas and style have the same size, and makes sense otherwise, too.
 """
 
 from functools import partial

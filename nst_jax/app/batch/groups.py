@@ -327,9 +327,11 @@ def programs_of(
 
 
 def compiled_programs(programs: Mapping[Any, int]) -> float:
-    """Return the number of programs, where one for a bucket counts as `COMPILING_OF_BUCKET` programs.
+    """Return the number of programs, weighted by how long they take to compile.
 
-    Compiling a program for a bucket takes that many times as long as compiling another program.
+    The mean time of a program is recorded from it. A program for a bucket, in which pictures of several
+    shapes lie in larger arrays, counts as `COMPILING_OF_BUCKET` programs: it takes that many times as
+    long to compile as a program for one shape.
 
     Args:
       programs: what `programs_of` returned.
