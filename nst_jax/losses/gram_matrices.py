@@ -7,8 +7,8 @@ R and of G between the canvas (the picture that is optimised) and the style.
 
 Every Gram loss here is sum(dG²) times a factor, which differs from source to source; only
 `gram_gradient_scaled` divides by sum(|dG|) in addition. Some sources use R, which grows with the
-picture; they first resize the style to the size of the content. Their losses are written with G here: the value
-is that of the source if canvas and style have the same size, and makes sense otherwise, too.
+picture; they first resize the style to the size of the content. Their losses are written with G here:
+the value is that of the source if canvas and style have the same size, and makes sense otherwise, too.
 """
 
 from functools import partial
