@@ -253,7 +253,7 @@ def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
 
 
 def _resized_alpha(alpha: Any, image: HostImage) -> Any:
-    """Return an alpha channel [h, w] at the size of an image; None stays None."""
+    """Do what `writing.resized_alpha` does, but with Pillow, which compiles nothing."""
     if alpha is None:
         return None
     return bilinear_8bit(alpha, image.shape[:2])

@@ -24,7 +24,7 @@ from nst_jax import _files, images
 from nst_jax.app import cache, programs
 from nst_jax.app.batch import results
 from nst_jax.app.instant.job import InstantJob
-from nst_jax.app.instant.painting import paint_rows, written_with
+from nst_jax.app.instant.painting import PaintedRow, paint_rows, written_with
 from nst_jax.app.web import settings
 from nst_jax.app.web.limits import without_paths
 from nst_jax.app.web.settings import instant_job_of
@@ -153,9 +153,7 @@ class QuickPainter:
             begun = time.perf_counter()
             job = instant_job_of(words, folder)
             painter = self._painter(job.precision, job.bucket)
-            (painted,) = paint_rows(job, painter)
-            if isinstance(painted, results.Record):
-                raise ValueError(without_paths(painted.error or "nothing was painted", folder))
+            painted = _painted(job, painter, folder)
             write_picture(output, painted.image, **written_with(painted, job, painter))
             if not job.rows[0].style.names:
                 self._ready.add((job.precision, job.bucket))
@@ -204,10 +202,7 @@ class QuickPainter:
                 raise Superseded
             if (known := _known(self._provisional, words, folder, output)) is not None:
                 return known
-            (painted,) = paint_rows(job, self._host)
-            if isinstance(painted, results.Record):
-                raise ValueError(without_paths(painted.error or "nothing was painted", folder))
-            write_picture(output, painted.image)
+            write_picture(output, _painted(job, self._host, folder).image)
             found = QuickPicture(output, list(words), time.perf_counter() - begun)
             if keep:
                 self._provisional[tuple(words)] = _Kept(output.read_bytes(), found.seconds)
@@ -306,6 +301,14 @@ class QuickPainter:
     def _programs(self) -> InstantPrograms:
         """The compiled programs, which all painters share."""
         return programs.instant_kept_in(cache.programs_folder(), lambda line: None)
+
+
+def _painted(job: InstantJob, painter: InstantPainter, folder: Path) -> PaintedRow:
+    """Paint the one picture of a job; raise ValueError, without the path of `folder`, if it fails."""
+    (painted,) = paint_rows(job, painter)
+    if isinstance(painted, results.Record):
+        raise ValueError(without_paths(painted.error or "nothing was painted", folder))
+    return painted
 
 
 def _suits_numpy(job: InstantJob) -> bool:
