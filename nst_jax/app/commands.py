@@ -29,7 +29,6 @@ from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.batch import groups, local, on_ray, recording, results, rows
 from nst_jax.app.batch import job as batch_job
-from nst_jax.app.batch.manifests import naming_row
 from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
@@ -443,27 +442,15 @@ def _print_kept(folder: Path, before: int) -> None:
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     """Check the options of the command `batch`, and return them with the pictures to paint."""
-    style_fine = with_controls_of_recipe(chosen)["style_fine"]
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)
     wanted = rows.with_controls(rows.with_tap_files(wanted, chosen), chosen)
-    controlling.check_files(with_controls_of_recipe(chosen))
+    shared = with_controls_of_recipe(chosen)
+    controlling.check_files(shared)
+    if shared["style_fine"] is not None:
+        read_fine(shared["style_fine"])
     check_weights(chosen)
-    fine = None
-    if style_fine is not None:
-        for row in wanted:
-            if chosen["style_fine"] is None and row.recipe is not None:
-                raise ValueError(
-                    f"`recipe`: '{chosen['recipe']}': its `controls.style_fine` does not reach "
-                    f"{row.location}, which names a recipe of its own; give `--style-fine` for all "
-                    "rows, or leave it out"
-                )
-            with naming_row(row):
-                check_fine_style(
-                    {**chosen, "style_fine": style_fine, "region_maps": row.region_maps}, row.styles
-                )
-        fine = FineStyles(read_fine(style_fine), chosen["precision"], chosen["tile"])
 
     def check(recipe: Recipe) -> None:
         chosen_seed(chosen, recipe)
@@ -478,12 +465,8 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         check=check,
         mesh=mesh,
         here=chosen["runner"] != "ray",
-        inputs=[
-            *contents,
-            *other_inputs(chosen, init_file),
-            *([] if style_fine is None else [style_fine]),
-        ],
-        fine=fine,
+        inputs=[*contents, *other_inputs(chosen, init_file)],
+        fine=FineStyles(chosen["precision"], chosen["tile"]),
         in_manifest=any(row.location for row in wanted),
         shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
         sheet=chosen["sheet"],

@@ -288,13 +288,14 @@ def compile_groups(
       display: where progress is shown.
     """
     known: set[Any] = set()
-    if job.fine is not None:
-        entries = (entry for group in parts for entry in group.entries)
-        sizes = dict.fromkeys(
-            (one.seen[1].shape, one.scales[-1].style_shapes[0]) for one in entries
-        )
-        for as_read, final in sizes:
-            job.fine.compile(params, as_read, final)
+    entries = (entry for group in parts for entry in group.entries)
+    sizes = dict.fromkeys(
+        (one.fine.seen.shape, one.seen[1].shape, one.scales[-1].style_shapes[0])
+        for one in entries
+        if one.fine is not None
+    )
+    for fine, as_read, final in sizes:
+        job.fine.compile(params, fine, as_read, final)
     compiled = programs.batch_kept_in(cache.programs_folder(), display.say)
     for group in parts:
         keys = set(groups.programs_of([group], job.chunk, job.mesh))
@@ -307,7 +308,7 @@ def compile_groups(
         start = same_start(plan.recipe.pictures.start if job.init is None else job.init, job.seed)
         members = members_of(
             [_grey_of(entry.seen[0].shape) for entry in group.entries],
-            [_greys_of_styles(entry, job) for entry in group.entries],
+            [_greys_of_styles(entry) for entry in group.entries],
             plan.recipe,
             init=start,
             given=BatchControls(),
@@ -330,13 +331,13 @@ def compile_groups(
         display.say(f"{words}: ready after {duration(time.perf_counter() - begun)}")
 
 
-def _greys_of_styles(entry: groups.Entry, job: BatchJob) -> list[np.ndarray]:
+def _greys_of_styles(entry: groups.Entry) -> list[np.ndarray]:
     """Return grey pictures of the sizes that a row's styles have before they are resized for painting.
 
-    With `--style-fine`, the first style is made at its final size, so its grey picture has that size.
+    A style that gets a fine structure is made at its final size, so its grey picture has that size.
     """
     shapes = [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
-    if job.fine is not None:
+    if entry.fine is not None:
         shapes[0] = entry.scales[-1].style_shapes[0]
     return [_grey_of(shape) for shape in shapes]
 
