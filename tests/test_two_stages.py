@@ -499,7 +499,8 @@ def test_rows_of_a_manifest_have_fine_pictures_of_their_own(call):
     assert code == 0, told
     for name in ("fine", "other"):
         assert told.count(f"art.png gets the structure of {name}.png") == 1
-    for name, (content, fine) in rows.items():
+    for name in ("c", "d"):
+        content, fine = rows[name]
         flags = ("--style-fine", fine) if fine else ()
         assert call("stylize", content, "art.png", *RUN, *flags, "-o", "one.png")[0] == 0
         found = images.load(f"out/{name}.png")
