@@ -101,7 +101,8 @@ class PicturesAtRest(RuntimeWarning):
     Such pictures are hardly painted. `nst_jax.descent.rest_of` has the exact condition.
 
     Attributes:
-      pictures: maps the index of each such picture in the batch to when and how high its loss stopped.
+      pictures: maps the index of each such picture in the batch to a `Rest`: after which update its
+        loss stopped changing, and at which value.
     """
 
     def __init__(self, pictures: Mapping[int, Rest], remedy: str):
@@ -120,7 +121,7 @@ class PaintedBatch(NamedTuple):
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
     # not finite here, whereas its entry in `images` is its last canvas with finite losses.
     losses: dict[int, Losses]
-    # Only the pictures that diverged -> number of the update after which the losses were not finite.
+    # Index of each diverged picture -> number of the update after which its losses were not finite.
     broken: dict[int, int]
     # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
     # first.
@@ -260,7 +261,7 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    # What comes from generators is kept as lists, since it is read more than once.
+    # Lists are made of generators, since the values are read more than once.
     contents, styles = _checks.images("contents", contents), lists_of_styles(styles)
     scale, each_scale = style_scale, None
     if plan is None and style_scale is not None:
@@ -317,7 +318,7 @@ def stylize_many(
 
 
 def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
-    """Warn the caller of `stylize_many` of pictures that broke off, did not begin or came to rest."""
+    """Warn the caller of `stylize_many` of pictures that diverged or are hardly painted."""
     if painted.broken:
         warnings.warn(PicturesDiverged(painted.broken), stacklevel=3)
     if painted.stalled:
@@ -341,7 +342,7 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the argument `side` of `prepare.prepared_of`, given `bucket` or `plan`."""
+    """Return the argument `side` of `prepare.prepared_of`, in px, from the plan or the bucket."""
     if plan is not None:
         return max(plan.scales[-1].shape)
     return bucket if isinstance(bucket, int) else SMALLEST

@@ -25,7 +25,7 @@ from nst_jax.targets import totals_at_taps
 class RegionLeftOut(UserWarning):
     """Warning that no pixel of a layer's feature maps lies in a region.
 
-    The style loss of this region then leaves the layer out.
+    The region then has no style loss at this layer.
     """
 
 
@@ -156,7 +156,7 @@ def _empty_taps(prepared: prepare.Prepared, recipe: Recipe) -> dict[tuple[int, s
     real: tuple[Any, ...] = ()
     if isinstance(
         controls.masks, np.ndarray
-    ):  # nothing shall be compiled for the size of the masks
+    ):  # the masks are padded to squares, so that nothing is compiled for their sizes
         sizes = [jnp.asarray(shape, jnp.int32) for shape in (last.shape, *last.style_shapes)]
         real = (sizes[0], sizes[1:])
         squares = [prepare.square_of(shape) for shape in (last.shape, *last.style_shapes)]
