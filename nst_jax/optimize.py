@@ -114,7 +114,6 @@ def match(
 
 
 def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransformationExtraArgs:
-    """Return the recipe's optimiser as an optax transformation of one canvas."""
     return recipe.descent.transformation(None if bands is None else bands.height)
 
 

@@ -220,7 +220,7 @@ def _identity(
     key: Array,
     given: Given | None,
 ) -> dict[str, Any]:
-    """Return all inputs and settings of a run as JSON values, to compare with a checkpoint's `facts`."""
+    """Return all inputs and settings of a run as JSON values, for a checkpoint's `facts`."""
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {

@@ -136,7 +136,7 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return the number of rows in each strip in which a picture is filtered; all rows if it is small."""
+    """Return the number of rows per strip in which a picture is filtered; all rows if it is small."""
     return min(height, max(2 * filter_radius(height, width), STRIP_PIXELS // width))
 
 
