@@ -94,7 +94,7 @@ class KeptContent(NamedTuple):
     """Arrays from which `controls.with_kept` mixes the content into the protected parts of a canvas."""
 
     content: Float[Array, "*batch h w 3"]
-    # The content's share in each pixel, from 0 (only canvas) to 1 (only content), as on all channels.
+    # The content's share in each pixel: 0 is only canvas, 1 only content. All channels are equal.
     share: Float[Array, "*batch h w 3"]
 
 

@@ -642,7 +642,7 @@ def _axes_of(recipe: Recipe) -> Axes:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return the weights by which the styles of picture number `place` of a chunk are blended."""
+    """Return the weights of the blended styles of one picture, given its index in the chunk."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )

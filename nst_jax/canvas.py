@@ -84,7 +84,7 @@ class _Measured(NamedTuple):
 
 
 class SingleCanvas:
-    """The canvas of a single picture, and the functions that optimise it; a `descent.Canvas`."""
+    """The canvas of a single picture, and how it is optimised; implements `descent.Canvas`."""
 
     def __init__(
         self,

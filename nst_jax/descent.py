@@ -180,7 +180,7 @@ class Rest(NamedTuple):
 
     @property
     def words(self) -> str:
-        """These numbers as a clause for a message."""
+        """The fields as a clause for a message."""
         since = f"the loss has not changed since update {self.after} of {self.updates}"
         if self.share < 10:
             return f"{since} and is still {100 * self.share:.3g} % of the first one"

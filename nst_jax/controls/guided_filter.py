@@ -64,7 +64,8 @@ def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Arra
     power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
     # `first` is the padded line at which the window of line 0 begins.
     first, length = largest - radius, 1
-    total = lax.dynamic_slice_in_dim(power, first, count)  # `side` is odd: its bit for length 1 is set
+    # `side` is odd, so every window contains a sum over 1 line.
+    total = lax.dynamic_slice_in_dim(power, first, count)
     first = first + 1
     while 4 * length <= 2 * (2 * largest + 1):
         power, length = power[:-length] + power[length:], 2 * length

@@ -359,9 +359,9 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 
 
 def _pooled(blocks: Blocks) -> list[list[int]]:
-    """Return for each layer, by block, the number of elements of its output after pooling.
+    """Return for each layer the number of elements of its output after pooling; 0 if it is not pooled.
 
-    The number is 0 for a layer whose output is not pooled.
+    The result has a list for each block: the layers between two poolings.
     """
     following = [*(block[0].input for block in blocks[1:]), 0]
     return [
