@@ -45,12 +45,11 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 def check_controls(given: Given | None, recipe: Recipe) -> None:
     """Refuse regions, protected and transparent parts if the recipe cannot be combined with them.
 
-    They cannot be combined with a style loss that cannot leave out pixels, nor with a style picture
-    that is used for a single layer (`tap_styles`). Regions cannot be combined with the colours
-    "palette" either.
+    The recipe's style loss must be able to leave out pixels, and the recipe must have no style pictures
+    for single layers (`tap_styles`). With regions, its `colors` must not be "palette".
 
     Args:
-      given: the masks of these parts; None if there are none, in which case nothing is refused.
+      given: the masks of these parts; None if there are none, so that every recipe is accepted.
       recipe: the checked recipe.
 
     Raises:

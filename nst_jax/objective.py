@@ -61,9 +61,9 @@ class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
-    # the sum of a second content loss, which keeps the part of the picture that the user protects as it
-    # is in the content. The first and the third are None at taps that these losses do not read. If
-    # there are regions, the sums of a style loss are stacked, with one entry for each region.
+    # the sum of a second content loss, for the part of the picture that must stay as in the content.
+    # The first and the third are None at taps that these losses do not read. If there are regions, the
+    # sums of a style loss are stacked, with one entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 

@@ -258,8 +258,8 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
 
-    Usually it is `state.canvas`, the last canvas that was accepted. In three cases the pending canvas
-    is used instead, which the last update made and whose losses are not computed at this scale:
+    Usually it is `state.canvas`, the last canvas that was accepted. In three cases it depends on the
+    pending canvas, which the last update made and whose losses are not computed at this scale:
 
     - If the recipe averages canvases, the image is the average including the pending canvas, as in
       crowsonkb's style-transfer-pytorch.

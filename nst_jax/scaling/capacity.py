@@ -213,7 +213,7 @@ def _exhausted(
     if in_bucket and shape != array:
         arrays = f"in {'an array' if count == 1 else 'arrays'} of {_px(array)}"
         what = f"{count} pictures {arrays}" if shape is None else f"{what} {arrays}"
-    # The arrays of a bucket take more memory than the pictures that lie in them.
+    # Without a bucket, the arrays are smaller, so the run may fit.
     off = "`bucket` off, " if in_bucket else ""
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""
     smaller = "`tile` auto or a number" if not tile else f"a `tile` of less than {tile}"
