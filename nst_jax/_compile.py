@@ -247,5 +247,5 @@ def keep_programs_in(folder: Path) -> None:
 
 
 def keep_programs_of_any_time() -> None:
-    """Let JAX also write programs that were compiled quickly to the folder of its cache."""
+    """Let JAX's cache on disk also keep programs that compile quickly."""
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

@@ -357,7 +357,7 @@ class BatchCanvas:
 
         Args:
           scale: index of the scale.
-          before: what the scale before passes on; None for the first scale.
+          before: the results of the preceding scale; None for the first scale.
         """
         shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
         if before is None:
@@ -378,7 +378,7 @@ class BatchCanvas:
         Args:
           scale: index of the scale.
           image: the images from which the scale starts, [members, h, w, 3].
-          before: what the scale before passes on; None for the first scale.
+          before: the results of the preceding scale; None for the first scale.
         """
         mesh, bands, recipe = self.plan.mesh, self.plan.bands(scale), self._at(scale)
         axes = _axes_of(recipe)

@@ -261,7 +261,7 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    # Lists are made of generators, since the values are read more than once.
+    # Generators become lists here, since their values are read more than once.
     contents, styles = _checks.images("contents", contents), lists_of_styles(styles)
     scale, each_scale = style_scale, None
     if plan is None and style_scale is not None:

@@ -96,7 +96,7 @@ def check_resumable(
     *,
     argument: str = "resume",
 ) -> None:
-    """Refuse a checkpoint if this run, resumed from it, would not end as a run without interruption.
+    """Refuse a checkpoint unless this run, resumed from it, ends like a run without interruption.
 
     This run may have another total number of updates than the earlier one, as long as all updates up
     to the checkpoint are the same in both runs. With a single scale, these are always the same. With

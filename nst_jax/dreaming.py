@@ -217,7 +217,8 @@ def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
 class DreamPrograms(NamedTuple):
     """The compiled functions of a dream; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute features; the others are named after what they compile.
+    `measuring` has the functions that compute features. `start` and `ascend` are the functions of these
+    names, compiled.
     """
 
     measuring: measuring.MeasuringPrograms

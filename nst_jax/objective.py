@@ -530,7 +530,7 @@ def _window_sums(
     window: Image,
     index: Index,
 ) -> Sums:
-    """Return the sums over the core of one tile: the part of the picture that only this tile covers.
+    """Return the sums over the core of one tile: the part of the picture that is this tile's alone.
 
     `window` has the pixels of the core and of the halo, the margin on which the core's features depend.
     """
