@@ -181,8 +181,8 @@ def stylize_many(
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       style_scale: as in `stylize`, for every picture; or a value for each picture: an array [n], or
-        [n, styles] for blends, or a list with a number or a list of numbers for each picture. But a
-        plain list of numbers, one for each style of a picture, holds for every picture.
+        [n, styles] for blends, or a list with a number or a list of numbers for each picture. A plain
+        list with as many numbers as a picture has styles is used as in `stylize`, for every picture.
       tap_styles: as in `stylize`, for every picture.
       steps: as in `stylize`.
       precision: as in `stylize`.

@@ -433,7 +433,7 @@ def blend(
       statistics: the statistics of each style; the last ones are of the styles of `terms.tap_styles`.
       shares: weights of the styles that are blended, with any positive sum; a single weight means equal
         shares.
-      terms: the recipe's terms. They contain the style losses, whose method `blend` averages their
+      terms: the recipe's terms. They contain the style losses, each with a function `blend` for its
         statistics, and `tap_styles`, the taps at which a single style replaces the blend.
 
     Returns:

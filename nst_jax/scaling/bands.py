@@ -230,7 +230,7 @@ def with_neighbours(
 
 
 def with_neighbours_around(band: Array, above: int, below: int, bands: Bands) -> Array:
-    """Return a device's band with rows above and below it, in a picture whose borders meet.
+    """Return a device's band with rows above and below it, in a picture whose opposite borders meet.
 
     Above the first row of the picture come its last rows, and below the last row its first rows. The
     rows of zeros that pad the last band are left out.

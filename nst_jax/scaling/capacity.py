@@ -179,8 +179,8 @@ def explaining_out_of_memory(
       footprint: the estimated memory of the run.
       tile: side of the run's tiles in px; 0 or None if the run has no tiles.
       available: bytes that could be allocated before the run; None if not known.
-      shape: the real (height, width) of the canvases. None: the shape in `footprint`; in a bucket, the
-        canvases have several shapes.
+      shape: the real (height, width) of the canvases. None means the shape in `footprint` or, in a
+        bucket, several shapes.
       in_bucket: whether the canvases lie in larger arrays, see `nst_jax.scaling.buckets`.
 
     Raises:

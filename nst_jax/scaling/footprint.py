@@ -223,7 +223,7 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
     if resize not in (resizing.antialiased, resizing.bilinear):
         return PILLOW_BYTES * old[0] * old[1] + 2 * _bytes_of_picture(new)
     # JAX resizes one axis after the other, each by a product with a matrix. For a product it may copy
-    # a picture; the larger one is counted.
+    # a picture, so a copy of the larger picture is counted.
     between = min(_bytes_of_picture((old[0], new[1])), _bytes_of_picture((new[0], old[1])))
     matrices = FLOAT32 * (old[0] * new[0] + old[1] * new[1])
     sides = _bytes_of_picture(old), _bytes_of_picture(new)

@@ -206,7 +206,7 @@ def grid_of(
 
 
 def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
-    """Refuse tiles for a canvas whose borders meet, if a side would have to be cut and cannot be.
+    """Refuse tiles if a side of the canvas would have to be cut and, since padding wraps, cannot be.
 
     Args:
       shape: (height, width) of the canvas.
