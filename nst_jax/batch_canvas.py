@@ -532,7 +532,7 @@ class BatchCanvas:
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def rests(self) -> list[Rest | None]:
-        """Return for each finished picture when and how high its loss stopped changing; else None.
+        """Return for each finished picture a `Rest` if its loss stopped changing while high, else None.
 
         `descent.rest_of` has the exact condition.
         """

@@ -102,7 +102,7 @@ class PicturesAtRest(RuntimeWarning):
 
     Attributes:
       pictures: maps the index of each such picture in the batch to a `Rest`: after which update its
-        loss stopped changing, and at which value.
+        loss stopped changing, and how large it was then relative to the first loss.
     """
 
     def __init__(self, pictures: Mapping[int, Rest], remedy: str):
