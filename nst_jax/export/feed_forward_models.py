@@ -1,8 +1,8 @@
 """The feed-forward networks as models to export.
 
-Each is described as a `Model`, which `nst_jax.export.save` writes to a file. The file contains
-programs, which are functions of the network's weights and of input arrays. The input `shares` of some
-programs says how much of each style is in a mixture of styles.
+Each is described as a `Model`, which `nst_jax.export.save` writes to a file. A model has programs,
+which are functions of the network's weights and of input arrays. The input `shares` of some programs
+says how much of each style is in a mixture of styles.
 """
 
 from collections.abc import Callable
@@ -192,12 +192,9 @@ def trained_model(style: ReadStyle) -> Model:
 
 
 def _mixture(call: Callable[..., Specs], styles: int, sums: str) -> Program:
-    """Return the program of a network that paints a mixture of its styles.
+    """Return the program of a network of several styles, of which `call` paints a mixture.
 
-    Args:
-      call: the function (weights, content, shares) of the program.
-      styles: number of styles of the network, which is the length of `shares`.
-      sums: what the metadata say about the sum of `shares`.
+    `sums` is what the metadata say about the sum of the shares of the styles.
     """
     return Program(
         call=call,

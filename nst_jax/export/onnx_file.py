@@ -86,15 +86,10 @@ def _converted(name: str, flat: FlatProgram) -> Any:
 
 
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
-    """Replace the weights that are stored in fewer bits by their encoded arrays, in an ONNX graph.
+    """Replace `weights` in an ONNX graph by their encoded arrays, and add operators that decode these.
 
-    Operators that decode these arrays are added to the graph.
-
-    Args:
-      graph: the `GraphProto` of an ONNX model, which is changed in place.
-      weights: the decoded weights by name. Each is found in the graph by its values, since the graph
-        does not have these names.
-      stored: the weights as `encodings.encoded_weights` returns them.
+    The weights are found in the graph by their values, since the graph does not have their names.
+    `stored` are the weights as `encodings.encoded_weights` returns them.
     """
     from onnx import numpy_helper
 
@@ -127,10 +122,8 @@ def _decoding(
 ) -> tuple[list[Any], list[Any]]:
     """Return the ONNX tensors with a kernel's encoded arrays, and the operators that decode them.
 
-    Args:
-      output: the name of the decoded kernel in the graph.
-      name: the name of the kernel in the weights, such as `"conv1_1/kernel"`.
-      stored: the weights as `encodings.encoded_weights` returns them.
+    `name` is the kernel's name in the weights, such as `"conv1_1/kernel"`, and `output` its name in the
+    graph.
     """
     from onnx import TensorProto, helper, numpy_helper
 

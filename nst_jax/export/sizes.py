@@ -90,16 +90,16 @@ def _is_shape(value: Any) -> bool:
 
 @contextmanager
 def any_size_allowed(name: str) -> Iterator[None]:
-    """Turn JAX's error about symbolic sizes, in a `with` block, into a ValueError that says what to do.
+    """Replace JAX's error about symbolic sizes, in a `with` block, by one that says what to do.
 
-    JAX raises this error while it traces a program, if what the program computes depends on which of
-    two symbolic sizes is larger.
+    JAX raises the error while it traces a program, if what the program computes depends on which of two
+    symbolic sizes is larger.
 
     Args:
       name: the model's name, for the message.
 
     Raises:
-      ValueError: if JAX raises this error in the block.
+      ValueError: in place of JAX's error.
     """
     try:
         yield

@@ -62,15 +62,7 @@ def write_tflite(
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a TensorFlow Lite file with metadata added.
-
-    The metadata are stored in a buffer of the file. The file's metadata entry `METADATA_NAME` refers to
-    this buffer.
-
-    Args:
-      data: the bytes of the file as the converter made it.
-      metadata: JSON values by name.
-    """
+    """Return the bytes of a TensorFlow Lite file with a metadata entry `METADATA_NAME` added."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 

@@ -210,8 +210,8 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
     """Return the statistics of a style with which `wasserstein_relative` compares a canvas.
 
     These are the mean and the mean square of the style's features, and the trace and the square root of
-    their covariance. Before trace and root are computed, the covariance is divided by the mean square,
-    and the identity matrix times 1e-3 or more is added, see `_regular_covariance`.
+    a matrix: their covariance divided by the mean square, plus the identity matrix times 1e-3 or more;
+    see `_regular_covariance`.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)
@@ -222,13 +222,14 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
     The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of the
-    identity matrix I is first added to both covariances C and C_s: I times 1e-3 times the mean square
-    of the style's features. m and C are the mean and the covariance of the canvas' features; m_s, C_s
-    and S_s = C_s + m_s m_sᵀ are the mean, the covariance and the second moment of the style's features.
+    identity matrix I is first added to both covariances C and C_s: I times 1e-3 (or more, see
+    `_regular_covariance`) times the mean square of the style's features. m and C are the mean and the
+    covariance of the canvas' features; m_s, C_s and S_s = C_s + m_s m_sᵀ are the mean, the covariance
+    and the second moment of the style's features.
 
-    The loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1
-    without the addition to the covariances. These two values are the same at every tap and for every
-    set of network weights, so losses at different taps are comparable.
+    The loss is 0 for equal Gaussians. For a canvas whose features are all 0 it is about 1, and would be
+    exactly 1 without the addition to the covariances. So losses at different taps, and with different
+    network weights, are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
     iterations yield the inverse root together with the root, so the backward pass needs no iterations.
@@ -262,10 +263,10 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     """Return the covariance divided by `size`, plus `part` times the identity matrix I.
 
     Where features hardly vary, the covariance S - m mᵀ (of the second moment S and the mean m) consists
-    of rounding errors, and may have negative eigenvalues, whose square roots do not exist. So what is
-    added must exceed these errors. If `part` times I is too small for that, a larger multiple of I is
-    added. In float32 with 512 channels, this happens only for large features: with a `part` of 1e-4 and
-    a `size` of 1 if their mean square is over 0.4, with a `part` of 1e-3 if it is over 4 times `size`.
+    of rounding errors, and may have negative eigenvalues, whose square roots do not exist. If `part`
+    does not exceed these errors, a larger multiple of I is added. In float32 with 512 channels, this
+    happens only for large features: with a `part` of 1e-4 and a `size` of 1 if their mean square is
+    over 0.4, with a `part` of 1e-3 if it is over 4 times `size`.
     """
     matrix = covariance(moments) / size
     error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size

@@ -18,7 +18,7 @@ from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None includes all pixels
 
-# Key of the picture itself, [h, w, 3], in a dictionary: tap (layer) -> features. See
+# Key of the picture itself, [h, w, 3], in a dictionary of features by tap (layer); see
 # `MatchingLoss.with_pixels`.
 PIXELS = "pixels"
 
@@ -65,9 +65,9 @@ def weighted_mean(statistics: Sequence[Statistic], weights: Sequence[Any]) -> St
 class StyleLoss(NamedTuple):
     """A style loss at one tap (layer), as the functions that compute it.
 
-    For the canvas, `sums` and `statistic` compute what the loss compares, such as a Gram matrix. For
-    the styles, `blend` and `target` then turn their statistics into one target. `distance` compares the
-    canvas' statistic with this target.
+    `sums` and `statistic` compute the statistic of a picture that the loss compares, such as its Gram
+    matrix. `blend` and `target` turn the statistics of the styles into one target. `distance` compares
+    the statistic of the canvas with this target.
 
     Only `sums` reads the features. So the loss is exact even if a picture is computed in parts (in
     tiles, or in one horizontal band per device): the sums of the parts are added before `statistic` is
@@ -90,8 +90,9 @@ class StyleLoss(NamedTuple):
       target: function of the style's statistic, which for several styles is the result of `blend`;
         returns the target, a pytree, which is stored in `Targets.style`. What depends on the style
         alone is computed here, once for each scale (resolution) and not in every update. The default
-        returns the statistic itself. The target's shape may depend on the size of the style only if
-        zeros appended to the target do not change the loss.
+        returns the statistic itself. If the target's shape depends on the size of the style, zeros
+        appended to the target must not change the loss: the targets of several canvases or regions are
+        padded with zeros to one shape and stacked.
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic that stands for all these styles. The default returns the weighted mean, which is
         right for averages over positions, such as the mean and the second moment of features, but not

@@ -34,8 +34,8 @@ def key_of(number: Int[Array, ""] | int) -> Array:
 def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array, " lines"]:
     """Return the indices of every `stride`th row of a picture, or of every `stride`th column.
 
-    The result has side // stride indices, but at least one. This number does not depend on `first`,
-    although for small values of `first` the picture may have room for one more.
+    The result has side // stride indices, but at least one. If `first` is small, the picture may have
+    one more such row. It is left out, so that the number of indices does not depend on `first`.
 
     Args:
       first: the first index to return, less than `stride`.

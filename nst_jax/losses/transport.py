@@ -169,8 +169,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 
 # --- The style loss -------------------------------------------------------------------------------
 
-# In each update, the losses read colours and features at random pixels of the canvas and at the same
-# pixels of the content. This is the largest number of these pixels.
+# Largest number of random pixels of the canvas at which the two losses read colours and features in an
+# update. The content loss reads the same pixels of the content.
 PLACES = 1024
 
 # At the beginning of each scale (resolution), `DRAWS` random samples of the pixels of a style are
@@ -220,7 +220,7 @@ def style_at_places(
     *,
     unit: float,
 ) -> dict[str, Array]:
-    """Return what the style loss compares the canvas with: vectors of the styles, and their moments.
+    """Return the target of the style loss: vectors of the styles, their mean and their covariance.
 
     Each vector has the colour and the features at a random pixel of a style.
 

@@ -22,7 +22,7 @@ from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """The attribute and the methods that `nst_jax.step` needs of an update rule."""
+    """What every update rule must have: an attribute and two methods, which `nst_jax.step` uses."""
 
     # Whether the rule undoes an update after which the loss is too high or not finite.
     guarded: ClassVar[bool]

@@ -82,12 +82,7 @@ def _depth(height: int, width: int) -> np.ndarray:
 
 
 def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
-    """Return the mean colour [3] of some pixels, and the sum of the variances of their three channels.
-
-    Args:
-      x: a picture [h, w, 3].
-      where: a mask [h, w] that is True for these pixels.
-    """
+    """Return the mean colour [3] and the sum of the channels' variances, of the pixels in a mask."""
     share = jnp.asarray(where / where.sum(), x.dtype)[..., None]
     mean = jnp.sum(share * x, axis=(0, 1))
     return mean, jnp.sum(share * jnp.square(x - mean[None, None]))
@@ -169,12 +164,7 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
 
 
 def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
-    """Return the values of `grid_peaks` for one direction, [period / 2].
-
-    Args:
-      lines: the luma along all rows or all columns of a picture.
-      period: number of px after which a pattern repeats.
-    """
+    """Return the values of `grid_peaks` for one direction, given the luma of all rows or columns."""
     length = lines.shape[-1]
     # Without this Hann window, the jump between the two ends of a line would add energy at all
     # frequencies. The zeros at the window's ends are left out, since they would waste two pixels.

@@ -36,13 +36,7 @@ def luma(image: AnyImage) -> Plane:
 
 
 def _convolved(x: Plane, down: np.ndarray, across: np.ndarray) -> Filtered:
-    """Filter a plane [h, w] along both axes; the result has only the pixels where the filters fit in.
-
-    Args:
-      x: the plane.
-      down: weights of the filter along the height, [n].
-      across: weights of the filter along the width, [m].
-    """
+    """Filter a plane along both axes with weights `down` [n] and `across` [m], without any padding."""
     kernels = down.reshape(-1, 1, 1, 1), across.reshape(1, -1, 1, 1)
     y = x[..., None]
     for kernel in kernels:

@@ -176,9 +176,5 @@ def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array
 
 
 def _ratio(squared: Scalar, squared_size: Scalar) -> Scalar:
-    """Return sqrt(squared / squared_size).
-
-    The result is 0 if `squared` is 0, even if `squared_size` is 0 as well; it is infinite if only
-    `squared_size` is 0.
-    """
+    """Return sqrt(squared / squared_size), with 0 for 0 / 0."""
     return jnp.where(squared == 0, 0, jnp.sqrt(squared / squared_size))

@@ -1,7 +1,7 @@
 """Convolution, ReLU, padding and pooling, as pure functions with gradient rules of their own.
 
-A gradient rule is written by hand where autodiff's is slower, needs more memory, or differs from
-torch's.
+A gradient rule is written by hand where that of automatic differentiation is slower, needs more memory,
+or differs from torch's.
 """
 
 from collections.abc import Callable, Mapping
@@ -57,8 +57,9 @@ def conv3x3(
     """Convolve features with a 3 x 3 kernel, with zero padding 1 and stride 1.
 
     The gradient with respect to `x` is the same kind of convolution, with the transposed kernel, and is
-    computed in this form. Autodiff would write it as another expression, which XLA's CPU compiler does
-    not recognise as a convolution inside a loop body, and which runs about three times slower.
+    computed in this form. Automatic differentiation would write it as another expression, which XLA's
+    CPU compiler does not recognise as a convolution inside a loop body, and which takes about three
+    times as long.
 
     Args:
       x: the features, [n, h, w, i].
@@ -216,7 +217,7 @@ def wrap_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve features as if copies of `x` lay side by side: each border goes on at the opposite one.
+    """Convolve with circular padding: beyond each border, the features of the opposite border follow.
 
     If a picture is shifted cyclically, its features are shifted with it, provided that the shift and
     both sides of the picture are multiples of 2^n px, where n is the number of poolings before the
@@ -242,8 +243,7 @@ def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
-# Value in `Winners` for a window in which the ReLU before the pooling leaves no positive member: none
-# of its members gets a gradient.
+# Value in `Winners` for a window without a positive member after the ReLU: no member gets a gradient.
 _NO_WINNER = 4
 
 
@@ -261,8 +261,8 @@ def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     """Turn the gradient `g` for the result of max pooling into the gradient for its input.
 
     The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
-    maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would divide it among
-    them.
+    maxima, the first gets the gradient, as in torch; automatic differentiation of `jnp.maximum` would
+    divide it among them.
     """
     n, height, width, channels = g.shape
     members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes [n, h, 2, w, 2, c]
@@ -388,8 +388,8 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
     """Return the gradient, g * x * L2_SCALE / norm in each window.
 
     The norm is computed again from x, which stays in memory anyway for the gradient of the ReLU.
-    Autodiff would divide zero by zero where all members of a window are 0, which is common after a
-    ReLU.
+    Automatic differentiation would divide 0 by 0 where all members of a window are 0, which is common
+    after a ReLU.
     """
     members = [member.astype(_wide(x)) for member in _window_members(x)]
     norm = jnp.sqrt(sum(jnp.square(member) for member in members))
@@ -404,7 +404,7 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
 _norm_of_windows.defvjp(_norm_forward, _norm_backward)
 
 
-# The poolings, and below them the paddings, by the names that recipe files use for them.
+# Poolings and paddings by the names that recipe files use for them.
 POOLS = {
     "max": max_pool,
     "average": average_pool,

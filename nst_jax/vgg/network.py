@@ -72,17 +72,16 @@ def with_forms(
     These are the layers down to the deepest tap; a tap is a point at which losses read features. A form
     is an array that is computed from a kernel: the kernel transposed for the gradient and, on a CPU,
     transformed for Winograd convolution where that is faster. This function computes the forms once,
-    before a loop of updates. If they were not computed before, XLA would flip and transpose 80 MB of
-    kernels in every update, which for a picture of 48 px took longer than the convolutions. A kernel's
-    two forms for Winograd convolution, plain and transposed, together take 8 times the memory of the
-    kernel.
+    before a loop of updates. Without them, XLA flips and transposes 80 MB of kernels in every update,
+    which for a picture of 48 px takes longer than the convolutions. A kernel's two forms for Winograd
+    convolution, plain and transposed, together take 8 times the memory of the kernel.
 
     Args:
       params: weights, with or without forms.
       taps: names of the taps that the loop reads.
       shape: (height, width) of the largest picture to be optimised, which decides which layers get
         forms for Winograd convolution; None adds no such form. With a shape, the weights must be
-        concrete, not traced, because their device decides, too.
+        concrete and not traced, since their device is looked up: only a CPU gets these forms.
       precision: the network's precision. Kernels are first rounded to its dtype for activations, and
         forms are computed from the rounded kernels, so that a layer gives the same result with and
         without Winograd convolution, up to rounding errors.
@@ -219,9 +218,9 @@ class Network:
 class Convolution(nn.Module):
     """A 3 x 3 convolution with the parameters `kernel` and `bias`, as a Flax module.
 
-    The parameters may also contain arrays that `with_forms` has computed from the kernel beforehand,
-    such as the transposed kernel for the gradient. Then these are used. If a call gets `size`, the
-    features have this (height, width) and lie at the top left of a larger array `x`.
+    If the parameters also contain arrays that `with_forms` has computed from the kernel, such as the
+    transposed kernel for the gradient, these are used. If a call gets `size`, the features have this
+    (height, width) and lie at the top left of a larger array `x`.
     """
 
     channels: int

@@ -169,8 +169,8 @@ def _convolve_strips(
         return lax.dynamic_update_slice_in_dim(y, bits_of(part), start, axis=1)
 
     # Every row of this array is overwritten, so its values do not matter. It is broadcast from a pixel
-    # of `x` and not from 0: XLA would make an array of zeros once for all layers when the program
-    # begins, and keep it with a copy for each layer.
+    # of `x`, since XLA would make an array of zeros when the program begins, and keep it in memory
+    # beside a copy for each layer.
     y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
     return values_of(lax.fori_loop(0, count, add_strip, y))
 
