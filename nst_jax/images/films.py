@@ -235,8 +235,8 @@ class Film(AbstractContextManager):
             film_encoding.WRITERS[kind](file, frames, spans, text)
 
         if isinstance(path, Writable):
-            # The film is made in a temporary file first: the writers may have to seek, which not every
-            # file object can, and after an error the file object would contain half a film.
+            # The film is first written to a temporary file: the writers may have to seek, which not
+            # every file object can do, and an error would leave half a film in the file object.
             with tempfile.TemporaryDirectory() as folder:
                 whole = Path(folder, f"film.{kind}")
                 write(whole)

@@ -63,8 +63,7 @@ def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]
     if not late:
         return {}
-    # These chunks are joined to a PNG without pixels, so that Pillow reads them without decoding
-    # pixels.
+    # Pillow reads these chunks from a PNG without pixels, since it would decode those of the file.
     without = b"".join((SIGNATURE, chunks[0].whole, *late, chunks[-1].whole))
     with PngImagePlugin.PngImageFile(io.BytesIO(without)) as opened:
         return dict(opened.info)

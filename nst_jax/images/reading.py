@@ -1,7 +1,7 @@
 """Read a picture file: its pixels, opacity and notes; or only its size; or only its metadata.
 
-A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
-last, on the host. `decoding` converts files that store pixels differently.
+A picture is returned as a NumPy array [h, w, 3], float32 sRGB in [0, 1]. `decoding` converts files that
+store pixels differently.
 """
 
 import hashlib

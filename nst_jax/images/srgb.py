@@ -16,14 +16,14 @@ _BLACK_TO_BLACK: Any = 0x2000
 # CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
-# The key in `info`, the dictionary of an opened picture in which Pillow collects what the file states,
-# for what `png_chunks.code_points` returns for a PNG.
+# Key under which `decoding` stores the result of `png_chunks.code_points` in `info`, the dictionary of
+# an opened picture in which Pillow collects what the file states.
 CODE_POINTS = "nst_jax cICP"
 
 _PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
 
-# Two tuples: the primaries, and the transfer functions, that are read as if they were sRGB's, by their
-# numbers in ITU-T H.273. They differ little from sRGB's, except that 2 means "not specified".
+# Numbers in ITU-T H.273 of the primaries, and of the transfer functions, that are read as if they were
+# sRGB's, from which they differ little; 2 means "not specified".
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
@@ -50,8 +50,8 @@ def gamma_of(info: Mapping[Any, Any], notes: list[str]) -> float | None:
     """Return the gamma of a PNG that has to be converted to sRGB; None if no conversion is needed.
 
     Samples are light to the power of the gamma. If a cICP chunk names the colour space, the gamma is
-    ignored and the result is None. Primaries (the cHRM chunk) are ignored. If the result is not None, a
-    note on it is added to `notes`. So is a note on a colour space or on primaries that are not sRGB's.
+    ignored and the result is None. Primaries (the cHRM chunk) are ignored. A note is added to `notes`
+    for a gamma that is returned, and for a colour space or primaries that are not sRGB's.
     """
     gamma = info.get("gamma")
     points = info.get(CODE_POINTS)

@@ -74,8 +74,8 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
         with suppress(FileNotFoundError):
-            # This raises an OSError if the name is too long. The test below would not find that out,
-            # since the name of its temporary file may be shorter.
+            # This raises an OSError if the name is too long. The test below uses a temporary file,
+            # whose name may be shorter.
             path.lstat()
         if probe:
             # `os.access` does not detect read-only file systems, so a file is created as a test.
@@ -229,7 +229,7 @@ def _check_agrees(path: Path, format: str | None) -> None:
 
 
 def write_all(file: BinaryWriter, data: bytes) -> None:
-    """Write all bytes, in several calls if an unbuffered file object takes only some at once."""
+    """Write all bytes to a file object, in several calls if it takes only some of them at once."""
     rest = memoryview(data)
     while rest:
         written: Any = file.write(rest)
@@ -295,8 +295,7 @@ def _check_suffix(path: Path, argument: str) -> None:
             f"`{argument}`: {path.name!r} has no suffix; end it in .png, .jpg, .webp or .tiff"
         )
     if suffix not in encoding.WRITERS and suffix in PilImage.registered_extensions():
-        # The suffix of a format that Pillow knows is hardly a typing error, so no similar one is
-        # suggested.
+        # Pillow knows this suffix, so it is hardly a typing error, and no similar one is suggested.
         raise ValueError(
             f"`{argument}`: pictures are not written as {suffix}; expected one of {', '.join(SUFFIXES)}"
         )
