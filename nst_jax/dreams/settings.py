@@ -37,8 +37,8 @@ STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # and makes five times as many steps.
 STEP_SIZE = 0.0075
 # Default tap (layer) whose activations are maximised. The two sources use taps of other networks,
-# GoogLeNet and Inception-v3. Of the taps of VGG-19, this one covers a picture with eyes and heads; the
-# taps after it make larger heads, and leave areas without detail as they are.
+# GoogLeNet and Inception-v3. With this tap of VGG-19, eyes and heads appear all over a picture. With
+# later taps, heads are larger, and areas without detail stay as they are.
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)  # default size of the picture: longer side 512 px
 # Default size of the guide: longer side 224 px. "The neural network we use was trained on images

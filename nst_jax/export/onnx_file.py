@@ -86,10 +86,9 @@ def _converted(name: str, flat: FlatProgram) -> Any:
 
 
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
-    """Replace `weights` in an ONNX graph by their encoded arrays, and add operators that decode these.
+    """Encode weights in an ONNX graph as in `stored`, and add operators that decode them.
 
-    The weights are found in the graph by their values, since the graph does not have their names.
-    `stored` are the weights as `encodings.encoded_weights` returns them.
+    Decoded weights are found in the graph by their values, since the graph does not have their names.
     """
     from onnx import numpy_helper
 

@@ -14,7 +14,7 @@ import numpy as np
 from nst_jax.export.flat import flattened_program
 from nst_jax.export.models import Program, Specs
 
-METADATA_NAME = "nst_jax"  # name of the file's metadata entry, which has JSON text in UTF-8
+METADATA_NAME = "nst_jax"  # name of the file's metadata entry, a JSON text in UTF-8
 
 
 def write_tflite(

@@ -1,8 +1,8 @@
 """Encode pictures as the bytes of a file: one writer per format, the sRGB profile, metadata as text.
 
 A file contains only the picture, the profile and, if the caller gives them, the picture's resolution
-and metadata. A PNG stores metadata in a text chunk named `nst_jax`; the other formats store
-it in an EXIF description that starts with `nst_jax`.
+and metadata. A PNG stores metadata in a text chunk named `nst_jax`; the other formats store it in an
+EXIF description that starts with `nst_jax`.
 """
 
 import io

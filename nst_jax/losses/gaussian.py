@@ -202,7 +202,7 @@ class RelativeGaussianTarget(NamedTuple):
 
 # `wasserstein_relative` divides the covariances of canvas and style by the mean square of the style's
 # features, and then adds the identity matrix times this number to both. The addition keeps the gradient
-# finite where a channel of the canvas does not vary, and outweighs the rounding errors of covariances.
+# finite where a channel of the canvas does not vary, and exceeds the rounding errors of covariances.
 RELATIVE_PART = 1e-3
 
 
@@ -210,8 +210,8 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
     """Return the statistics of a style with which `wasserstein_relative` compares a canvas.
 
     These are the mean and the mean square of the style's features, and the trace and the square root of
-    a matrix: their covariance divided by the mean square, plus the identity matrix times 1e-3 or more;
-    see `_regular_covariance`.
+    a matrix: the covariance of the features divided by their mean square, plus the identity matrix
+    times 1e-3 or more; see `_regular_covariance`.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)
@@ -265,8 +265,8 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     Where features hardly vary, the covariance S - m mᵀ (of the second moment S and the mean m) consists
     of rounding errors, and may have negative eigenvalues, whose square roots do not exist. If `part`
     does not exceed these errors, a larger multiple of I is added. In float32 with 512 channels, this
-    happens only for large features: with a `part` of 1e-4 and a `size` of 1 if their mean square is
-    over 0.4, with a `part` of 1e-3 if it is over 4 times `size`.
+    happens only for large features: in `wasserstein_absolute` if their mean square is over 0.4, and in
+    `wasserstein_relative` if it is over 4 times that of the style's features.
     """
     matrix = covariance(moments) / size
     error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size

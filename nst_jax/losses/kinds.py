@@ -73,7 +73,7 @@ class StyleLoss(NamedTuple):
     tiles, or in one horizontal band per device): the sums of the parts are added before `statistic` is
     called.
 
-    Each function is given a single picture without a batch axis; `jax.vmap` maps it over a batch.
+    The functions work on arrays of a single picture, without a batch axis; `jax.vmap` adds one.
 
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums

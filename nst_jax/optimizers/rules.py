@@ -3,8 +3,8 @@
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves of the pytree, so
 changing a number recompiles nothing. Its method `transformation` makes an optax transformation from
 these numbers, which may be tracers. Its method `accepted` says whether to keep the canvas whose losses
-were computed last; only `LBFGS`, the one guarded rule, ever rejects a canvas. `Optax` makes an update
-rule of any other optax transformation.
+were computed last; only `LBFGS` ever rejects a canvas. `Optax` makes an update rule of any other optax
+transformation.
 """
 
 from dataclasses import dataclass, field

@@ -166,15 +166,15 @@ class Network:
       remat: whether the activations of a block (the layers between two poolings) are computed again for
         the gradient instead of stored (rematerialisation). This takes 50 % more work and less memory;
         XLA's CPU compiler stores the activations anyway.
-      tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
-        network gets each tile with a halo (the pixels around it), so losses and gradient are those of
-        the whole picture, but only the activations of one tile at a time are in memory; see
-        `nst_jax.scaling.tiles`. (Where a side of the picture is cut into only two tiles, each of them
-        needs a halo at one end only, and may be longer. With `wrap_padded`, every tile has both halos,
-        and only sides that are multiples of 16 px are cut.) With 0, pictures of any size are computed
-        whole, as `features` always does. With None, `stylize`, `paint` and `stylize_many` choose tiles
-        for a picture that does not fit in memory whole; other functions, such as `step`, take None as
-        0.
+      tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed, so that
+        only the activations of one tile at a time are in memory. Each tile is computed with a halo (the
+        pixels around it), so losses and gradient are those of the whole picture; see
+        `nst_jax.scaling.tiles`. (If a side of the picture is cut into only two tiles, each of them
+        needs a halo at one end only, and may be longer than this number. With `wrap_padded`, every tile
+        has both halos, and only sides that are multiples of 16 px are cut.) With 0, pictures of any
+        size are computed whole, as `features` always does. With None, `stylize`, `paint` and
+        `stylize_many` choose tiles for a picture that does not fit in memory whole; other functions,
+        such as `step`, take None as 0.
     """
 
     pool: Pool = max_pool

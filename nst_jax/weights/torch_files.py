@@ -103,7 +103,7 @@ def _counts(values: object) -> tuple[int, ...]:
 class _RebuildTensor:
     """Replaces `torch._utils._rebuild_tensor_v2`: its arguments become a `_Tensor`."""
 
-    # Without a dictionary of attributes, the one instance in `_GLOBALS` cannot be changed by a pickle.
+    # All pickles get the same instance (see `_GLOBALS`). Without attributes, they cannot change it.
     __slots__ = ()
 
     def __call__(
@@ -117,7 +117,7 @@ class _RebuildTensor:
 class _RebuildParameter:
     """Replaces `torch._utils._rebuild_parameter`: a parameter becomes the `_Tensor` of its values."""
 
-    __slots__ = ()  # without attributes, a pickle cannot change the instance in `_GLOBALS`
+    __slots__ = ()  # without attributes, a pickle cannot change the instance that all pickles share
 
     def __call__(self, tensor: object, *_: object) -> _Tensor:
         if not isinstance(tensor, _Tensor):
@@ -128,7 +128,7 @@ class _RebuildParameter:
 class _MakeDictionary:
     """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
-    __slots__ = ()  # without attributes, a pickle cannot change the instance in `_GLOBALS`
+    __slots__ = ()  # without attributes, a pickle cannot change the instance that all pickles share
 
     def __call__(self, *pairs: object) -> OrderedDict:
         if not pairs:
