@@ -54,7 +54,7 @@ def _symbolic(program: Program, sides: list[str]) -> dict[str, Any]:
 
 
 def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
-    """Raise an error if a size is neither (height, width) nor `"any"`, or is too small for the model.
+    """Raise an error unless each size is `"any"`, or a (height, width) that is large enough.
 
     Args:
       model: the model; a size must be large enough for all its programs.

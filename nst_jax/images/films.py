@@ -345,7 +345,7 @@ def format_of(path: PathLike, *, argument: str = "path") -> str:
 
     Args:
       path: path of the film.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
 
     Raises:
       ValueError: if the suffix is missing, or does not belong to a film format.
@@ -379,7 +379,7 @@ def check_film_output(
     Args:
       path: path of the film to be written.
       overwrite: whether the film may replace an existing file.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
       probe: whether a file is created and removed as a test.
 
     Raises:
@@ -402,7 +402,7 @@ def check_film_fits(format: str, shape: Sequence[int], *, argument: str = "outpu
     Args:
       format: "gif", "webp", "apng" or "mp4".
       shape: height and width.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for the film, shown in error messages.
 
     Raises:
       ValueError: if a side is longer than the format allows.

@@ -1,7 +1,7 @@
 """Recolour the result of a style transfer with the palette of its style, in OKLab.
 
-The new picture has the lightness L of the result and the hues of the content photograph: the axes a and
-b of the photograph's colours are moved to the mean and covariance of the style's, and smoothed except
+The new picture has the lightness L of the result and the hues of the content photograph. The hues are
+the axes a and b. They are moved to the mean and covariance of the style's hues, and smoothed except
 across edges in the lightness of the result.
 
 References:
@@ -86,12 +86,12 @@ def recoloured(
     """Return a stylised picture with the hues of its content, moved to the palette of its style.
 
     The lightness L is that of `image`, limited to the style's range of L. The axes a and b are those of
-    `content`, moved to the mean and covariance of the style's, and smoothed by five rounds of a joint
-    bilateral filter: each pixel becomes the mean of the 3 x 3 pixels around it, weighted by
-    exp(-10 |d|), where d is the difference of the L of two pixels. Finally, L, a and b are limited to
-    the style's ranges. For a grey style, whose a and b hardly vary, one thing is different: before a
-    and b are smoothed, the L of `image` and the a and b of `content` are moved together, as colours of
-    three channels, to the style's mean and covariance.
+    `content`, moved to the mean and covariance of the style's, and then smoothed by five rounds of a
+    joint bilateral filter. In each round, a pixel becomes the mean of the 3 x 3 pixels around it,
+    weighted by exp(-10 |d|), where d is the difference of the L of two pixels. Finally, L, a and b are
+    limited to the style's ranges. If a and b of the style hardly vary, the style counts as grey. Then
+    the L of `image` and the a and b of `content` are first moved together, as colours of three
+    channels, to the style's mean and covariance.
 
     The formula of OKLab is meant for linear RGB; like the authors' code, this function applies it to
     sRGB.

@@ -168,15 +168,15 @@ class MatchingLoss(NamedTuple):
       number: function of the canvas' (height, width); returns the number n of matches. None where
         `matches` is None.
       costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
-        arguments of `target`), of which it reads only shapes and types; returns the `MatchingCosts`,
-        from which memory and time are estimated. If None, only the target's memory is counted.
+        arguments of `target`); returns the `MatchingCosts`, from which memory and time are estimated.
+        It reads only shapes and types of arrays. If None, only the target's memory is counted.
       turns: the orientations in which each style is used, as numbers of quarter turns. By default, a
         style is used only in the orientation in which it is given.
       parts: names of the terms of the loss, if it does not have one term for each style tap. Then
         `distances` returns a dictionary from these names to losses, and the recipe's
         `style_layer_weights` has a weight for each name.
       with_pixels: whether the loss also reads the picture itself. Then "features by tap" have the
-        picture [h, w, 3] as their first entry, under the key `PIXELS`, and `target` and `distances`
+        picture [h, w, 3] as their first entry, under the key `PIXELS`. `target` and `distances` also
         get a keyword argument `unit`: how many times larger the network's features are than they would
         be with torchvision's weights; see `correspondence.unit_of`.
     """
@@ -222,9 +222,8 @@ class JointContentLoss(NamedTuple):
 
     Attributes:
       distance: function of (features of the canvas by tap, features of the content by tap, the (height,
-        width) that both pictures have, number of the update), and of a keyword argument `unit`: how
-        many times larger the network's features are than with torchvision's weights. Returns the loss,
-        a scalar.
+        width) of both pictures, number of the update); returns the loss, a scalar. It also gets a
+        keyword argument `unit`, which `MatchingLoss.with_pixels` explains.
       costs: function of (features of the canvas by tap, the canvas' (height, width)), of which it reads
         only shapes and types; returns the `MatchingCosts` of an update.
     """

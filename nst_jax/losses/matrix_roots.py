@@ -9,8 +9,8 @@ is the square root of A / |A|, and Z is the inverse of this root. In a round, an
 becomes x (3 - x)² / 4, so a small one grows 2.25-fold; all eigenvalues tend to 1.
 
 All matrix products here use all bits of float32. With fewer bits, as in tensorfloat32 or bfloat16,
-their rounding errors would exceed the small eigenvalues of A / |A| and make some of these negative; a
-negative eigenvalue grows in every round until the result overflows.
+rounding errors would make small eigenvalues of A / |A| negative. A negative eigenvalue grows in every
+round until the result overflows.
 """
 
 from functools import partial

@@ -83,8 +83,8 @@ def random_places(step: Int[Array, ""] | int, shape: Shape, most: int) -> Places
       ((1024, 2), (30, 2))
 
     References:
-      nkolkin13/STROTSS @ 9a1543a3, whose code differs from what it seems meant to do: it never moves
-      its first grid, and shuffles rows and columns separately, so that a place may occur twice.
+      nkolkin13/STROTSS @ 9a1543a3, whose code has two differences, apparently mistakes: it never draws
+      a new grid, and it shuffles rows and columns separately, so that a place may occur twice.
     """
     stride = grid_stride(shape)
     first = jax.random.randint(key_of(step // REDRAWN_EVERY), (2,), 0, stride)

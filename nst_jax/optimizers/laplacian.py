@@ -84,8 +84,9 @@ def over_pyramid(
     """Return an optax transformation that applies `rule` to the levels of the canvas' pyramid.
 
     The canvas is an array of pixels [h, w, 3]. The transformation converts the gradient with respect to
-    the pixels into the gradient with respect to the levels of the Laplacian pyramid, calls `rule` with
-    this gradient, and converts the move of the levels that `rule` returns into a move of the pixels.
+    the pixels into the gradient with respect to the levels of the Laplacian pyramid. It calls `rule`
+    with this gradient, and converts the move of the levels that `rule` returns into a move of the
+    pixels.
 
     Args:
       rule: an optax transformation whose parameters and gradients are the levels of the pyramid, a

@@ -311,7 +311,7 @@ class Optax:
     `value`. Transformations that evaluate the loss themselves, such as `optax.lbfgs` with its line
     search, cannot be used.
 
-    A recipe with this rule can be neither written as TOML nor pickled, since the functions in an optax
+    A recipe with this rule cannot be written as TOML or pickled, since the functions in an optax
     transformation have no name by which they could be imported. For the same reason, picture files and
     checkpoints record that an optax rule was used, but not its numbers. So to resume a run, give the
     same transformation again.

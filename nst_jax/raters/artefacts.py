@@ -107,15 +107,14 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
 
     Poolings, and gradients through them, leave patterns that repeat every 2, 4 or 8 px: checkerboards
     and hatching. In the spectrum of the picture's luma, these patterns are peaks at multiples of 1/8
-    cycle per px. Patterns that repeat in the vertical direction are looked for in the mean of the
-    spectra of all columns, and patterns that repeat in the horizontal direction in the mean of the
-    spectra of all rows.
+    cycle per px. Vertical repetition is looked for in the mean of the spectra of all columns,
+    horizontal repetition in the mean of the spectra of all rows.
 
     A peak consists of the frequencies up to 1/64 cycle per px away from its centre, and always of the
     two nearest frequencies on either side. So a pattern is found even if its strength changes across
-    the picture. The mean energy of the peak is compared with the mean energy of the frequencies just
-    below the peak and with that of the frequencies just above it, both over a range of 1/32 cycle per
-    px. (Above the peak at 1/2 cycle per px, there are no frequencies.)
+    the picture. The mean energy of the peak is compared with that of the frequencies just below it, and
+    with that of the frequencies just above it, both over a range of 1/32 cycle per px. (Above the peak
+    at 1/2 cycle per px, there are no frequencies.)
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.

@@ -52,8 +52,8 @@ def _gaussian(deviation: float, radius: int) -> np.ndarray:
 
 # --- Structural similarity ------------------------------------------------------------------------
 
-# The constants of the paper that `ssim` names: the weights of a Gaussian window of 11 px along one
-# axis, and two small numbers whose squares keep the denominators in the formula away from 0.
+# Constants of the paper on SSIM, cited in `ssim`: the weights of a Gaussian window of 11 px along one
+# axis, and two small numbers whose squares keep denominators away from 0.
 WINDOW = _gaussian(1.5, 5)
 K1, K2 = 0.01, 0.03
 
@@ -170,9 +170,9 @@ def self_similarity_divergence(
 
     There are two departures from the authors' code. That code sums over positions; here the mean is
     taken, so that the value does not grow with the size of the picture. That code divides features by
-    the number of channels; here the features of both pictures are divided by the root mean square
-    length of the content's feature vectors, since a softmax depends on the size of activations, which
-    differs from one file of VGG-19's weights to another.
+    the number of channels. Here, the features of both pictures are divided by the root mean square
+    length of the content's feature vectors: a softmax depends on the size of activations, which differs
+    between files of VGG-19's weights.
 
     Args:
       picture: features of the picture, [h, w, c], at one tap (layer); the authors use `relu3_1`.

@@ -238,7 +238,7 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
 
     Returns:
       For each of VGG-19's five blocks, the first tap after a ReLU, such as `"relu3_2"`, at a layer that
-      no recipe reads, neither after this ReLU nor before it. A block without such a layer is left out.
+      no recipe reads, be it before or after the ReLU. A block without such a layer is left out.
 
     Raises:
       ValueError: if there is no such tap in any block.

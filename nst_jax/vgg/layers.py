@@ -21,9 +21,9 @@ from nst_jax.vgg.precision import FLOAT32
 
 KERNEL, BIAS = "kernel", "bias"
 
-# Names of the forms of a kernel, arrays that are computed from the kernel once and stored beside it:
-# the kernel transposed (for the gradient), the kernel transformed for Winograd convolution, and the
-# transposed kernel transformed for Winograd convolution.
+# Names of the forms of a kernel: arrays that are computed from the kernel once and stored beside it.
+# They are the transposed kernel, for the gradient, and both kernels transformed for Winograd
+# convolution.
 TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
 
 Forms: TypeAlias = Mapping[str, Array]  # name of a form -> the array
@@ -142,8 +142,8 @@ Convolved: TypeAlias = Float[Array, "*batch h w o"]
 
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 
-# For each 2 x 2 window, which of its four members gets the gradient of max pooling: the index (0 to 3
-# in reading order) of the first maximum, or `_NO_WINNER` if a ReLU before the pooling leaves no
+# For each 2 x 2 window, the index (0 to 3 in reading order) of the member that gets the gradient of max
+# pooling. It is the first maximum. The index is `_NO_WINNER` if a ReLU before the pooling leaves no
 # positive member.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
@@ -219,7 +219,7 @@ def wrap_padded(
 ) -> Convolved:
     """Convolve with circular padding: beyond each border, the features of the opposite border follow.
 
-    If a picture is shifted cyclically, its features are shifted with it, provided that the shift and
+    If a picture is shifted cyclically, its features are shifted with it. This holds if the shift and
     both sides of the picture are multiples of 2^n px, where n is the number of poolings before the
     features. For the arguments, see `conv3x3`.
     """
@@ -322,8 +322,7 @@ def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
 def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
     """Return `pool(relu(x), ceil)`, for layers at which only the pooling reads the ReLU's result.
 
-    With `max_pool`, only one byte for each window is kept for the gradient, and neither the result of
-    the ReLU nor its input.
+    With `max_pool`, one byte for each window is all that is kept in memory for the gradient.
     """
     if pool is max_pool:
         return _max_of_positive(_fit_to_windows(x, ceil, -jnp.inf))

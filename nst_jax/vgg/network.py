@@ -197,7 +197,7 @@ class Network:
         `nst_jax.plan`, `stylize`, `paint` and `stylize_many` replace `AUTO` once, according to the
         platform of the devices that compute. Functions that are traced without a plan, such as
         `features` and `step`, replace it when they are traced, according to the platform of JAX's
-        default device; if the arrays are on another platform, set a precision other than `AUTO`.
+        default device. If the arrays are on another platform, set a precision other than `AUTO`.
 
         Args:
           platform: JAX's name of the platform, such as "gpu"; None means that of JAX's default device.
@@ -346,8 +346,8 @@ def features(
 
     Raises:
       TypeError: if `images` is not an array, or `taps` is not a list of strings.
-      ValueError: for an empty list of taps, for a tap that is unknown, ambiguous or repeated, and if
-        `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`, also if a
+      ValueError: if `taps` is empty, or has a tap that is unknown, ambiguous or repeated; or if
+        `images` is too small, has an integer dtype, or is not [..., h, w, 3]. With `size`, also if a
         side of the arrays is no multiple of 16 px, or if the network has a padding or pooling that does
         not support `size`, such as `wrap_padded`.
 

@@ -2,8 +2,8 @@
 
 A patch of 4 x 4 results is computed from 6 x 6 input pixels with 36 multiplications instead of 144, for
 each pair of an input and an output channel. Input pixels and kernels are transformed into a basis in
-which the convolution is an elementwise product; with the sum over input channels, this is one matrix
-product for each of the 36 elements; the products are transformed back into results. On a CPU, this
+which the convolution is an elementwise product. With the sum over input channels, this is one matrix
+product for each of the 36 elements. The products are then transformed back into results. On a CPU, this
 saves more time than the transformations take if a layer has many channels and the picture is not small;
 see `pays`. The rounding error is about four times that of the direct convolution: 1.2e-6 of the result
 in float32, 1e-2 with bfloat16 factors.
@@ -228,9 +228,9 @@ def _convolve_strip(
 ) -> Float[Array, "n h w o"]:
     """Convolve a strip of rows as `convolve` does.
 
-    With `halo`, the first and the last row of `x` are the rows above and below the strip, for which no
-    results are computed, and the number of the other rows is a multiple of `PATCH`. Without it, the
-    rows above and below `x` are zeros.
+    With `halo`, the first and the last row of `x` are the rows above and below the strip. No results
+    are computed for these two, and the number of the other rows is a multiple of `PATCH`. Without
+    `halo`, the rows above and below `x` are zeros.
     """
     n, height, width, channels = x.shape
     height -= 2 * halo

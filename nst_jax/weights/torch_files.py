@@ -5,7 +5,7 @@ names of a few functions and classes; it imports none of them, and makes descrip
 of tensors. It refuses every other name without importing it, so a malicious file has no effect.
 
 Loading a pickle of a few hundred bytes can also take gigabytes of memory, or hours. So the opcodes of a
-pickle are scanned before it is loaded: only opcodes that torch writes are allowed, and the sizes of the
+pickle are scanned before it is loaded. Only opcodes that torch writes are allowed. The sizes of the
 pickle, of its tuples and of its table of values (the memo) are limited.
 """
 
