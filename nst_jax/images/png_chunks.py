@@ -63,7 +63,7 @@ def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]
     if not late:
         return {}
-    # Pillow reads these chunks from a PNG without pixels, since it would decode those of the file.
+    # To reach these chunks, Pillow would decode the pixels. So it gets a PNG of these chunks alone.
     without = b"".join((SIGNATURE, chunks[0].whole, *late, chunks[-1].whole))
     with PngImagePlugin.PngImageFile(io.BytesIO(without)) as opened:
         return dict(opened.info)

@@ -167,8 +167,8 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
     The matrix roots are computed by 12 rounds of the plain Newton-Schulz iteration, and so is their
     gradient (`matrix_roots.root_by_lyapunov`). The roots of small eigenvalues are therefore too small,
     and the distance of equal Gaussians is not 0. These errors are part of the source's loss. Unlike the
-    source, this function adds more than that to a covariance whose rounding errors in float32 exceed
-    1e-4, since otherwise the iterations would overflow.
+    source, this function adds a larger multiple of the identity matrix to a covariance whose rounding
+    errors in float32 exceed 1e-4, since otherwise the iterations would overflow.
 
     Args:
       canvas: mean and second moment of the canvas' features.

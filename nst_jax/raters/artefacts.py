@@ -90,9 +90,9 @@ def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
 
 # --- Grid -----------------------------------------------------------------------------------------
 
-# Smallest side in px of a picture that is searched for a grid. A grid shows as peaks of the
-# spectrum at multiples of 1/8 cycle per px. In the spectrum of a smaller picture, there are too few
-# frequencies between these peaks to compare them with.
+# Smallest side in px of a picture that is searched for a grid. A grid shows as peaks of the spectrum at
+# multiples of 1/8 cycle per px. In the spectrum of a smaller picture, there are too few frequencies
+# between these peaks to compare them with.
 LEAST_SIDE = 48
 
 # Widths in cycles per px, for `grid_peaks`. Frequencies at most `BAND` away from a frequency of the

@@ -130,8 +130,8 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
     and the root of a matrix would be taken that may be singular. So the trace is computed in another
     way. Let R and R_s be matrices with RᵀR = C and R_sᵀR_s = C_s. The trace is the least value of
     |R - Q R_s|² over all orthogonal matrices Q (the orthogonal Procrustes problem). This value is a sum
-    of squares, in which nothing cancels. Since R and R_s come from QR decompositions of the features, no
-    covariance matrix is computed.
+    of squares, in which nothing cancels. Since R and R_s come from QR decompositions of the features,
+    no covariance matrix is computed.
 
     Args:
       picture: features of the picture at one tap (layer), [h, w, c].
