@@ -237,7 +237,6 @@ def _metadata(
     encoding: str,
     shape: SizeOrAny,
 ) -> dict[str, Any]:
-    """Return the metadata of a file, as JSON values by name."""
     facts = {
         "model": model.name,
         "summary": model.summary,

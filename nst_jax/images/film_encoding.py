@@ -272,7 +272,6 @@ def _binned(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Any, Any]:
 
 
 def _nearest(pixels: Any, colors: Any) -> Any:
-    """Return for each pixel the index of the nearest colour."""
     # The squared distance without its term |pixel|², which is the same for all colours.
     return np.argmin(np.square(colors).sum(-1) - 2 * pixels @ colors.T, axis=-1)
 

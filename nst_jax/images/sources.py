@@ -20,7 +20,6 @@ class BinaryReader(Protocol):
     def read(self, size: int, /) -> bytes | None: ...
 
 
-# What a picture file can be read from.
 Source: TypeAlias = PathLike | bytes | bytearray | memoryview | BinaryReader
 
 NAME_OF_BYTES = "bytes"  # takes the place of the file's name if the source has no name

@@ -325,7 +325,6 @@ def embedded_file(architecture: Architecture) -> Path:
 
 
 def _embedded(architecture: Architecture) -> _hdf5.Source:
-    """Return the `Source` of the weights file that comes with the package for a network."""
     return _hdf5.Source(
         embedded_file(architecture),
         EMBEDDED,
@@ -406,7 +405,6 @@ def _flat(layers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np
 
 
 def _digest(family: str, pixels: str, datasets: Datasets) -> str:
-    """Return the digest (SHA-256) of a weights file, computed by `digests.digest_of`."""
     head = [WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]
     return digest_of(head, datasets)
 
