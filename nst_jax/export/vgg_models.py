@@ -303,7 +303,7 @@ def _shapes(params: Params) -> Weights:
 
 
 def _restored(like: Any, leaves: Mapping[str, Any]) -> Any:
-    """Return a pytree with the structure of `like`, given its leaves by their `named_leaves` names."""
+    """Return a pytree with the structure of `like` and the given leaves, named as in `named_leaves`."""
     return jax.tree.unflatten(
         jax.tree.structure(like), [leaves[name] for name in named_leaves(like)]
     )

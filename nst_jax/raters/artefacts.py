@@ -28,7 +28,7 @@ class Border(NamedTuple):
 
     # Euclidean distance between the mean colour [3] of the border and that of the pixels inside.
     mean: Scalar
-    # ln(variance of the border / variance inside), where each is the sum of three channels' variances.
+    # ln(variance of the border / variance inside); a variance is the sum over the three channels.
     variance: Scalar
 
 

@@ -55,7 +55,7 @@ PIXELS = np.array(
     ]
 )
 
-# Denominators of the fractions in `KERNELS`: in its rows for the points ±NEAR, and in those for ±FAR.
+# Denominators in `KERNELS`: `_AT_NEAR` in the rows for the points ±NEAR, `_AT_FAR` in those for ±FAR.
 _AT_NEAR, _AT_FAR = 2 * NEAR**2 * (NEAR**2 - FAR**2), 2 * FAR**2 * (FAR**2 - NEAR**2)
 
 KERNELS = np.array(
