@@ -142,7 +142,7 @@ class StyleLoss(NamedTuple):
 
 
 class MatchingLoss(NamedTuple):
-    """A style loss that compares single feature vectors of canvas and style, not statistics of all.
+    """A style loss that compares single feature vectors of canvas and style, and not statistics.
 
     The loss reads the features of whole pictures, at all style taps (layers) together, so it cannot be
     computed in tiles, or in one horizontal band per device. The feature vectors of several styles are
@@ -160,11 +160,11 @@ class MatchingLoss(NamedTuple):
         number of the update is traced; a loss with random choices makes its random key from this
         number, as `Extent` explains.
       matches: function of (features by tap of a picture, its (height, width), target, products);
-        returns [n] indices into the target, which are stored in `State.matches`. These matches are
-        found at the beginning of each scale: at the coarsest scale for the content picture, and at each
-        finer scale for the picture that `correspondence.searched` mixes from content and canvas. If
-        `matches` is None, the loss has no matches that stay fixed during a scale, and `distances` is
-        given None in place of matches.
+        returns the matches [n]: for each of n vectors of the picture, the index of a vector in the
+        target. They are found at the beginning of each scale, stay fixed during the scale, and are
+        stored in `State.matches`. At the coarsest scale, the picture is the content; at each finer
+        scale, it is the one that `correspondence.searched` mixes from content and canvas. If `matches`
+        is None, `distances` is given None in place of matches.
       number: function of the canvas' (height, width); returns the number n of matches. None where
         `matches` is None.
       costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
