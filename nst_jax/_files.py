@@ -86,8 +86,7 @@ def atomic(path: Path) -> Iterator[Path]:
             _unfinished.discard(part)
 
 
-# The temporary files that this process is writing, and its lock files; `remove_unfinished` removes
-# them.
+# The temporary and lock files of this process, which `remove_unfinished` removes.
 _unfinished: set[Path] = set()
 
 
@@ -107,7 +106,7 @@ def remove_unfinished() -> None:
 def _created_part(target: Path) -> Iterator[Path]:
     """Context manager: create an empty temporary file, locked until the end of the block.
 
-    As long as it is locked, `remove_leftovers` in another process does not remove it.
+    The lock keeps `remove_leftovers` in another process from removing the file.
 
     Args:
       target: the file to be replaced, which need not exist.
@@ -121,8 +120,8 @@ def _created_part(target: Path) -> Iterator[Path]:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # The system or the disk has no locks. A locked file has to stay open, since closing it
-            # releases the lock. This file is closed, since Windows cannot rename an open file.
+            # The system or the disk has no locks. So the file need not stay open to keep its lock, and
+            # it is closed, since Windows cannot rename an open file.
             os.close(descriptor)
             yield part
             return
