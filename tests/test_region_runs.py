@@ -160,7 +160,7 @@ def test_each_picture_of_a_batch_may_have_its_own_mask_of_a_regions_style(params
     assert np.abs(np.subtract(*many)).max() > 0.01
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_opacities_of_a_batch_belong_to_its_pictures(params, photo):
     opacity = [left(), None]
     many = nst.stylize_many(params, [photo, photo], RED, recipe=TINY, opacity=opacity)
