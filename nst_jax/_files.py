@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,11 @@ LONGEST_NAME = 200
 def temporary_path(path: Path) -> Path:
     """Return a random path beside `path`: a new file is written there and then renamed to `path`."""
     return path.with_name(f".{_shortened(path.name)}.{secrets.token_hex(4)}.part")
+
+
+def hidden_path(path: Path, suffix: str) -> Path:
+    """Return the path of a hidden file beside `path`, such as `.out.png.lock` for the suffix "lock"."""
+    return path.with_name(f".{_shortened(path.name)}.{suffix}")
 
 
 def _shortened(name: str) -> str:
@@ -84,6 +90,17 @@ def atomic(path: Path) -> Iterator[Path]:
             with suppress(OSError):
                 part.unlink()
             _unfinished.discard(part)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file with its permissions and its time of change; `target` is replaced if it exists.
+
+    Raises:
+      OSError: if the file cannot be copied; `target` then does not exist.
+    """
+    target.unlink(missing_ok=True)
+    with atomic(target) as part:
+        shutil.copy2(source, part)
 
 
 # The temporary and lock files of this process, which `remove_unfinished` removes.
@@ -237,7 +254,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
     if target.exists() and not target.is_file():
         yield
         return
-    lock = target.with_name(f".{_shortened(target.name)}.lock")
+    lock = hidden_path(target, "lock")
     while True:
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)

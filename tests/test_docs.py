@@ -529,7 +529,7 @@ def check_sheets(folder, words, said):
 def check_counts(folder, words, said):
     del words
     key = json.loads((folder / "key.json").read_text())
-    counts = json.loads((folder / "record.json").read_text())["blind"]
+    (counts,) = json.loads((folder / "record.json").read_text())["blind"]
     assert counts["sheets"] == counts["verdicts"] == len(key)
     assert all(name in said for name in counts["first"])
 
