@@ -65,7 +65,7 @@ def photo():
 
 @pytest.mark.parametrize(
     "recipe",
-    [TINY, pytest.param(SCALED, marks=pytest.mark.long)],
+    [TINY, pytest.param(SCALED, marks=pytest.mark.slow)],
     ids=lambda recipe: recipe.name,
 )
 def test_protected_pixels_are_the_contents_bit_for_bit(params, photo, recipe):
