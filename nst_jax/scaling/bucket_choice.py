@@ -18,7 +18,7 @@ from typing import NamedTuple
 from nst_jax._types import Shape
 from nst_jax.prepare import Scale, shapes_of
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.buckets import Bucket, Scales, rounded_up
+from nst_jax.scaling.buckets import Bucket, Scales, most_styles, rounded_up
 from nst_jax.scaling.operations import run_operations
 
 
@@ -290,8 +290,8 @@ def even_size(count: int, most: int) -> int:
 class _Kind(NamedTuple):
     """All runs whose canvases have the same shapes at all scales."""
 
-    # The scales of the first run, but with a single style shape at each scale: the smallest (height,
-    # width) into which the styles of all these runs fit.
+    # The scales of the first run, but with one shape for all styles of a scale: the smallest (height,
+    # width) into which the styles of all these runs fit. It is repeated for each style of a run.
     scales: Scales
     runs: tuple[int, ...]  # the indices of the runs
 
@@ -337,16 +337,17 @@ def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:
     for index in indices:
         found[tuple(scale.shape for scale in runs[index])].append(index)
     return [
-        _Kind(_with_one_style([runs[index] for index in some]), tuple(some))
+        _Kind(_with_one_style_shape([runs[index] for index in some]), tuple(some))
         for some in found.values()
     ]
 
 
-def _with_one_style(runs: Sequence[Scales]) -> Scales:
-    return tuple(
-        one._replace(style_shapes=(_enclosing(s for run in runs for s in run[index].style_shapes),))
-        for index, one in enumerate(runs[0])
-    )
+def _with_one_style_shape(runs: Sequence[Scales]) -> Scales:
+    def at(scales: Sequence[Scale]) -> Scale:
+        enclosing = _enclosing(shape for scale in scales for shape in scale.style_shapes)
+        return scales[0]._replace(style_shapes=(enclosing,) * most_styles(scales))
+
+    return tuple(map(at, zip(*runs, strict=True)))
 
 
 def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
@@ -361,7 +362,7 @@ def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
     return tuple(
         Scale(
             _rounded(_enclosing(scale.shape for scale in alike)),
-            (_rounded(_enclosing(scale.style_shapes[0] for scale in alike)),),
+            (_rounded(_enclosing(scale.style_shapes[0] for scale in alike)),) * most_styles(alike),
             alike[0].steps,
             max(scale.regions for scale in alike),
             any(scale.protected for scale in alike),
