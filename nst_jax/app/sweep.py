@@ -370,7 +370,6 @@ def sweep_job(
     if bucket is not None:
         buckets.check_run_in_bucket(recipe, scales, bands=bands > 1)
         arrays = buckets.buckets_of(bucket, [scales], recipe)[0].scales
-        arrays = buckets.for_each_style(arrays, scales)
     group = worthwhile_divisor(
         len(labels),
         arrays[-1].shape,

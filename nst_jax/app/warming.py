@@ -19,7 +19,7 @@ import numpy as np
 from nst_jax import planned_painting, prepare
 from nst_jax._types import Params, Shape
 from nst_jax.app import cache, programs
-from nst_jax.app.batch import groups
+from nst_jax.app.batch import groups, kept_groups
 from nst_jax.app.batch.group_painting import plan_group
 from nst_jax.app.batch.job import BatchJob
 from nst_jax.app.cache import TRACED
@@ -44,7 +44,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import Size
 from nst_jax.recipes.starts import Instant, same_start
 from nst_jax.scaling import buckets
-from nst_jax.scaling.bucket_choice import even_groups
+from nst_jax.scaling.bucket_choice import KeptPrograms, even_groups
 from nst_jax.scaling.capacity import platform_of
 from nst_jax.scaling.plan import Plan, plan_in_square
 from nst_jax.vgg.precision import Precision
@@ -262,14 +262,18 @@ def _paint_together(params: Params, plan: Plan, init: Any) -> None:
         on_host=True,
         side=max(plan.scales[-1].shape),
     )
+    compiled = programs.batch_kept_in(cache.programs_folder())
     paint_batch(
         params,
         [(plan, members)],
         init=start,
         intervals=intervals_of(repeat(1)),
         watch=PollingWatch(),
-        programs=programs.batch_kept_in(cache.programs_folder()),
+        programs=compiled,
     )
+    none_varies = (False,) * len(jax.tree.leaves(plan.requested))
+    sizes = KeptPrograms(plan.scales, plan.pictures, exact=False)
+    kept_groups.record_group(sizes, plan.requested, none_varies, compiled)
 
 
 def compile_groups(
@@ -319,6 +323,7 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
+        programs.files_in_use(compiled)  # those of earlier groups are not of this one
         paint_batch(
             params,
             [(plan, members)],
@@ -327,6 +332,15 @@ def compile_groups(
             watch=PollingWatch(),
             programs=compiled,
         )
+        if (first := group.entries[0]).controls is None:
+            kept_groups.record_group(
+                group.programs,
+                first.recipe,
+                group.varying,
+                compiled,
+                chunk=job.chunk,
+                mesh=job.mesh,
+            )
         words = f"{px(plan.scales[-1].shape)}, {len(members)} at once"
         display.say(f"{words}: ready after {duration(time.perf_counter() - begun)}")
 

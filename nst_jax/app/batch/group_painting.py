@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from nst_jax import _files, images, provenance
 from nst_jax._types import Params
-from nst_jax.app.batch import groups, results
+from nst_jax.app.batch import groups, kept_groups, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
 from nst_jax.app.batch.results import Record
 from nst_jax.app.controls import ReadControls, read_controls, why_transparent_counts
 from nst_jax.app.messages import as_flags
-from nst_jax.app.programs import Compiled
+from nst_jax.app.programs import Compiled, files_in_use
 from nst_jax.app.progress import STALLED, BatchProgress, divergence
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
@@ -148,6 +148,8 @@ def paint_group(
     alone = group._replace(arrays=None)
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
+    if compiled.programs is not None:
+        files_in_use(compiled.programs)  # those of earlier groups are not of this one
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.
@@ -164,6 +166,7 @@ def paint_group(
             )
         how = alone if by_cost else group
         return _joined([paint_group(params, [one], how, job, progress, compiled) for one in loaded])
+    _record(loaded, group, job, compiled)
     seconds = (time.perf_counter() - begun) / len(loaded)
     canvases = []
     for index, one in enumerate(loaded):
@@ -182,6 +185,27 @@ def paint_group(
             )
         )
     return canvases, []
+
+
+def _record(loaded: Sequence[Loaded], group: Group, job: BatchJob, compiled: Compiled) -> None:
+    """Record that the programs of a painted group are kept on disk, unless they are for masks only.
+
+    Transparent parts are masks, which are part of the targets, so they need other programs.
+    """
+    transparent = any(
+        picture.alpha is not None for one in loaded for picture in (one.content, *one.styles)
+    )
+    entries = tuple(one.entry for one in loaded)
+    if compiled.programs is None or transparent or entries[0].controls is not None:
+        return
+    kept_groups.record_group(
+        group._replace(entries=entries).programs,
+        entries[0].recipe,
+        group.varying,
+        compiled.programs,
+        chunk=job.chunk,
+        mesh=job.mesh,
+    )
 
 
 def _joined(

@@ -13,7 +13,7 @@ the batch that a process of its own paints.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from nst_jax.scaling import buckets, chunk_size, sharding
 from nst_jax.scaling.bucket_choice import (
     COMPILING_OF_BUCKET,
     Costs,
+    KeptPrograms,
     chosen_buckets,
     even_size,
     typical_costs,
@@ -129,6 +130,11 @@ class Group(NamedTuple):
         """
         return self.entries[0].scales if self.arrays is None else self.arrays
 
+    @property
+    def programs(self) -> KeptPrograms:
+        """The programs that paint the group, as they are described when they are kept on disk."""
+        return KeptPrograms(self.scales, len(self.entries), self.arrays is None)
+
 
 class Alike(NamedTuple):
     """Pictures that one compiled program can paint, if need be in buckets of the same shape.
@@ -222,6 +228,16 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
+# Takes a picture and which numbers of its recipe vary within its set of pictures (`Alike`), and returns
+# the programs that are kept on disk for groups of the set.
+KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]
+
+
+def _none_kept(entry: Entry, varying: Sequence[bool]) -> Collection[KeptPrograms]:
+    del entry, varying
+    return ()
+
+
 def most_at_once(shape: Shape, platform: str) -> int:
     """Return the largest number of pictures of one group that one device paints.
 
@@ -244,6 +260,7 @@ def form_groups(
     *,
     costs: Callable[[Recipe], Costs] | None = None,
     fits: Callable[[Recipe, buckets.Scales], bool] = _always,
+    kept: KeptOf = _none_kept,
 ) -> list[Group]:
     """Split the pictures of a batch into groups that one compiled program paints together.
 
@@ -258,6 +275,7 @@ def form_groups(
         one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
       fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
         picture in this bucket fits into memory.
+      kept: returns the programs that are kept on disk, which `chosen_buckets` counts as cheap.
 
     Returns:
       The groups; groups that run the same program follow each other.
@@ -266,7 +284,7 @@ def form_groups(
     def most(shape: Shape) -> int:
         return devices * most_at_once(shape, platform)
 
-    def buckets_of(same: list[Entry]) -> list[buckets.Bucket]:
+    def buckets_of(same: list[Entry], varying: Sequence[bool]) -> list[buckets.Bucket]:
         recipe, runs = same[0].recipe, [entry.scales for entry in same]
         if bucket is None or (bucket == buckets.AUTO and not _can_lie_in_bucket(same[0])):
             return [buckets.Bucket(runs[0], tuple(range(len(same))), exact=True)]
@@ -278,11 +296,17 @@ def form_groups(
         if platform != "cpu":
             known = known._replace(operation=known.operation / devices)
         return chosen_buckets(
-            runs, recipe, known, platform, together=most, fits=partial(fits, recipe)
+            runs,
+            recipe,
+            known,
+            platform,
+            together=most,
+            fits=partial(fits, recipe),
+            kept=kept(same[0], varying),
         )
 
     def groups_of(alike: Alike) -> Iterator[Group]:
-        for one in buckets_of(alike.entries):
+        for one in buckets_of(alike.entries, alike.varying):
             own = [alike.entries[index] for index in one.runs]
             # Groups whose pictures lie in the same bucket get equal numbers of pictures if possible,
             # since another number of pictures would need another compiled program.
