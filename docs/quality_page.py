@@ -425,6 +425,11 @@ def _unmeasured(rows: Sequence[Json]) -> str:
         "- Other programs: their constants are recipes here, but their own commands were not run.",
         f"- The recipes {absent}.",
     ]
+    if not pairs_of(rows, "strotss"):
+        parts.append(
+            "- `strotss` as it is now. Its pictures from before the features of each layer were "
+            "calibrated copied the style; they are not part of the record any more."
+        )
     return "\n".join(parts) + "\n"
 
 

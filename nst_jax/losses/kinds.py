@@ -176,8 +176,8 @@ class MatchingLoss(NamedTuple):
         `style_layer_weights` has a weight for each name.
       with_pixels: whether the loss also reads the picture itself. Then "features by tap" have the
         picture [h, w, 3] as their first entry, under the key `PIXELS`, and `target` and `distances`
-        get a keyword argument `unit`: how many times larger the network's features are than they would
-        be with torchvision's weights; see `correspondence.unit_of`.
+        get a keyword argument `units`: for each tap, the number by which its features are to be
+        divided; see `correspondence.units_of`.
     """
 
     target: Callable[..., dict[str, Any]]
@@ -221,9 +221,8 @@ class JointContentLoss(NamedTuple):
 
     Attributes:
       distance: function of (features of the canvas by tap, features of the content by tap, the (height,
-        width) that both pictures have, number of the update), and of a keyword argument `unit`: how
-        many times larger the network's features are than with torchvision's weights. Returns the loss,
-        a scalar.
+        width) that both pictures have, number of the update), and of a keyword argument `units`: for
+        each tap, the number by which its features are to be divided. Returns the loss, a scalar.
       costs: function of (features of the canvas by tap, the canvas' (height, width)), of which it reads
         only shapes and types; returns the `MatchingCosts` of an update.
     """
