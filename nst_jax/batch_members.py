@@ -60,9 +60,9 @@ def members_of(
         or one for each. Of n entries, picture i gets entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
       side: as in `prepare.prepared_of`.
-      style_originals: for each entry of `styles`, (height, width) of each of its pictures, from which
-        the size rules compute the sizes. It differs from the sizes of the pictures if they were made at
-        their final size already. None means the sizes of the pictures.
+      style_originals: for each entry of `styles`, (height, width) of each of its pictures before any
+        resizing, from which the size rules compute the final sizes. Pass it if the pictures already
+        have their final sizes. None means the sizes of the given pictures.
 
     Returns:
       The members of the batch, in the order of the pictures.
@@ -129,15 +129,12 @@ class Pair(NamedTuple):
 def _of_picture(
     style_scale: Sequence[tuple[float, ...]] | None, index: int
 ) -> tuple[float, ...] | None:
-    """Return the factors of the sizes of one picture's styles; None means those of the recipe.
-
-    `style_scale` is the argument of `members_of`, and `index` the number of the picture.
-    """
+    """Return the entry of `style_scale`, an argument of `members_of`, for one picture."""
     return None if style_scale is None else style_scale[index % len(style_scale)]
 
 
 def _with_style_scale(recipe: Recipe, factors: tuple[float, ...] | None) -> Recipe:
-    """Return the recipe with `factors` for the sizes of its styles; with None, unchanged."""
+    """Return the recipe with these factors as its `style_scale`, or unchanged if they are None."""
     return recipe if factors is None else recipe.replace(pictures__style_scale=factors)
 
 
@@ -160,7 +157,7 @@ def _recolored(
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
-      on_host: whether to compile no program for the sizes of the pictures.
+      on_host: as in `prepare.prepared_of`.
       side: as in `prepare.prepared_of`.
     """
     known: dict[Pair, prepare.Prepared] = {}

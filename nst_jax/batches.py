@@ -101,7 +101,8 @@ class PicturesAtRest(RuntimeWarning):
     Such pictures are hardly painted. `nst_jax.descent.rest_of` has the exact condition.
 
     Attributes:
-      pictures: maps the index of each such picture in the batch to when and how high its loss stopped.
+      pictures: maps the index of each such picture in the batch to a `Rest`: after which update its
+        loss stopped changing, and how large it was then relative to the first loss.
     """
 
     def __init__(self, pictures: Mapping[int, Rest], remedy: str):
@@ -120,7 +121,7 @@ class PaintedBatch(NamedTuple):
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
     # not finite here, whereas its entry in `images` is its last canvas with finite losses.
     losses: dict[int, Losses]
-    # Only the pictures that diverged -> number of the update after which the losses were not finite.
+    # Index of each diverged picture -> number of the update after which its losses were not finite.
     broken: dict[int, int]
     # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
     # first.
@@ -180,8 +181,8 @@ def stylize_many(
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       style_scale: as in `stylize`, for every picture; or a value for each picture: an array [n], or
-        [n, styles] for blends, or a list with a number or a list of numbers for each picture. But a
-        plain list of numbers, one for each style of a picture, holds for every picture.
+        [n, styles] for blends, or a list with a number or a list of numbers for each picture. A plain
+        list with as many numbers as a picture has styles is used as in `stylize`, for every picture.
       tap_styles: as in `stylize`, for every picture.
       steps: as in `stylize`.
       precision: as in `stylize`.
@@ -260,7 +261,7 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    # What comes from generators is kept as lists, since it is read more than once.
+    # Generators become lists here, since their values are read more than once.
     contents, styles = _checks.images("contents", contents), lists_of_styles(styles)
     scale, each_scale = style_scale, None
     if plan is None and style_scale is not None:
@@ -317,7 +318,7 @@ def stylize_many(
 
 
 def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
-    """Warn the caller of `stylize_many` of pictures that broke off, did not begin or came to rest."""
+    """Warn the caller of `stylize_many` of pictures that diverged or are hardly painted."""
     if painted.broken:
         warnings.warn(PicturesDiverged(painted.broken), stacklevel=3)
     if painted.stalled:
@@ -341,7 +342,7 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the argument `side` of `prepare.prepared_of`, given `bucket` or `plan`."""
+    """Return the argument `side` of `prepare.prepared_of`, in px, from the plan or the bucket."""
     if plan is not None:
         return max(plan.scales[-1].shape)
     return bucket if isinstance(bucket, int) else SMALLEST

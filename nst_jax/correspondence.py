@@ -24,7 +24,7 @@ from nst_jax.vgg.taps import layer_of
 
 
 def matching_loss(recipe: Recipe) -> MatchingLoss:
-    """Return a recipe's style loss, which must compare single positions (a `MatchingLoss`)."""
+    """Return a recipe's style loss, which must be a `MatchingLoss`."""
     loss = recipe.terms.style_loss
     assert isinstance(loss, MatchingLoss)
     return loss

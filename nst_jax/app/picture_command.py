@@ -65,7 +65,7 @@ def paint_and_report(
     loaded = params.load_params(chosen["weights"])
     autosave.check_disk_space(job)
     if early is not None:
-        early.accept(job.content, replace=not job.plan.scales[-1].regions > 1)
+        early.accept()
     try:
         ending = single.paint_job(loaded, info, job, display, peers, early)
     except ValueError:

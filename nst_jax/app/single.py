@@ -338,6 +338,8 @@ class Recorder:
         overwrite = self.job.outputs.overwrite or self._has_written
         self._write_file(self.job.outputs.picture, shot, overwrite=overwrite)
         self._wrote = True
+        if self._early is not None:
+            self._early.give_way()
 
     @property
     def _has_written(self) -> bool:
@@ -349,7 +351,7 @@ class Recorder:
 
     @property
     def _previewed(self) -> bool:
-        return self._early is not None and self._early.written
+        return self._early is not None and self._early.written and not self._early.replaced
 
     def _write_file(self, path: Path, shot: Shot, *, overwrite: bool) -> None:
         if cluster.is_first():
@@ -488,9 +490,10 @@ class Recorder:
     @property
     def _nothing(self) -> str:
         """A phrase for messages about a run that wrote no canvas: what its output file contains."""
-        if self._previewed:
-            return f"{self.job.outputs.picture.name} is only a preview"
-        return "nothing was written"
+        name = self.job.outputs.picture.name
+        if self._early is not None and self._early.replaced:
+            return f"{name} is as it was"
+        return f"{name} is only a preview" if self._previewed else "nothing was written"
 
     def _whole(self) -> float:
         """Return the seconds since the command began."""

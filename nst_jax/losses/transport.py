@@ -53,8 +53,8 @@ def relaxed_transport(
     The earth mover's distance is the least cost of a transport that empties one set and fills the
     other. If the transport only has to empty the first set, each vector of the first set goes to the
     nearest vector of the second set. If it only has to fill the second set, each vector of the second
-    set comes from the nearest vector of the first set. In both cases the cost is the mean of these
-    distances. The larger of the two costs, which is returned, is a lower bound of the earth mover's
+    set comes from the nearest vector of the first set. In both cases the cost is the mean cosine
+    distance to the nearest vector. The larger of the two costs is a lower bound of the earth mover's
     distance.
 
     The matrix of all distances only serves to find the indices of the nearest vectors. It is not kept
@@ -66,9 +66,7 @@ def relaxed_transport(
       products: the precision of the inner products.
 
     Returns:
-      A scalar: the larger of two means. One is the mean over `vectors` of the cosine distance to the
-      nearest one of `others`; the other is the mean over `others` of the cosine distance to the nearest
-      one of `vectors`.
+      The larger of the two costs, a scalar from 0 to 2.
 
     Example:
       >>> import jax.numpy as jnp
@@ -169,8 +167,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 
 # --- The style loss -------------------------------------------------------------------------------
 
-# In each update, the losses read colours and features at random pixels of the canvas and at the same
-# pixels of the content. This is the largest number of these pixels.
+# Largest number of random pixels of the canvas at which the two losses read colours and features in an
+# update. The content loss reads the same pixels of the content.
 PLACES = 1024
 
 # At the beginning of each scale (resolution), `DRAWS` random samples of the pixels of a style are
@@ -228,7 +226,7 @@ def style_at_places(
     *,
     units: Mapping[str, float],
 ) -> dict[str, Array]:
-    """Return what the style loss compares the canvas with: vectors of the styles, and their moments.
+    """Return the target of the style loss: vectors of the styles, their mean and their covariance.
 
     Each vector has the colour and the features at a random pixel of a style.
 
