@@ -177,8 +177,8 @@ class MatchingLoss(NamedTuple):
         `style_layer_weights` has a weight for each name.
       with_pixels: whether the loss also reads the picture itself. Then "features by tap" have the
         picture [h, w, 3] as their first entry, under the key `PIXELS`. `target` and `distances` also
-        get a keyword argument `unit`: how many times larger the network's features are than they would
-        be with torchvision's weights; see `correspondence.unit_of`.
+        get a keyword argument `units`: for each tap, the number by which its features are to be
+        divided; see `correspondence.units_of`.
     """
 
     target: Callable[..., dict[str, Any]]
@@ -223,7 +223,7 @@ class JointContentLoss(NamedTuple):
     Attributes:
       distance: function of (features of the canvas by tap, features of the content by tap, the (height,
         width) of both pictures, number of the update); returns the loss, a scalar. It also gets a
-        keyword argument `unit`, which `MatchingLoss.with_pixels` explains.
+        keyword argument `units`, which `MatchingLoss.with_pixels` explains.
       costs: function of (features of the canvas by tap, the canvas' (height, width)), of which it reads
         only shapes and types; returns the `MatchingCosts` of an update.
     """
