@@ -35,9 +35,7 @@ LARGEST = 384
 # Seconds for which a run on a CPU without `--every` waits for its preview. They suffice to paint the
 # preview, but not to compile the programs that some controls, such as `--colors`, need for the first
 # picture of a shape. With `--every`, the user has asked for pictures during the run, and the run waits
-# as long as the preview takes. The run waits before it is planned, since planning would slow the
-# preview down; but if the preview would replace a picture, the run waits after that. A run on an
-# accelerator does not wait.
+# as long as the preview takes. A run on an accelerator does not wait.
 PATIENCE = 1.5
 
 # Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at
@@ -49,15 +47,15 @@ class Preview(AbstractContextManager):
     """A fast approximate result, which is in the result's file until the run writes a canvas there.
 
     The run has its first canvas only when it has computed its targets and compiled its programs, which
-    may take a minute. The preview is painted in a second thread. It replaces the picture of an earlier
-    run only if the new run writes unfinished canvases to this file anyway (`--every`), and only after
-    `accept` was called. But if that picture is only the preview of an earlier run, it is always
+    may take a minute. The preview is painted in a second thread. If the file has the picture of an
+    earlier run, the preview replaces it only if the new run writes unfinished canvases to this file
+    anyway (`--every`), and only after `accept` was called. The preview of an earlier run is always
     replaced. If the preview cannot be painted or written, the run goes on without it.
 
     A run on an accelerator does not wait for its preview, which the CPU paints meanwhile.
 
-    The object is a context manager, which at its end removes the preview if the run was not accepted,
-    for instance since it does not fit into memory.
+    The object is a context manager. At its end it removes the preview if `accept` was not called (for
+    instance because the run does not fit into memory), or if `reject` was called.
 
     Attributes:
       written: whether the preview has been written to the file of the result.
@@ -91,8 +89,8 @@ class Preview(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
         busy = self._painted is not None and not self._painted.done()
         # If the second thread still paints, Python's clean-up would wait for it, so `leave_threads`
-        # makes the process end without the clean-up. But one of several processes needs it to leave
-        # their cluster.
+        # makes the process end without the clean-up. But if several processes paint one picture, each
+        # leaves their cluster in the clean-up.
         if busy and jax.process_count() == 1:
             interrupts.leave_threads()
         if self.written and not self._accepted:
@@ -153,7 +151,7 @@ class Preview(AbstractContextManager):
         return self._outputs.every is not None or (self._display.is_live and not self._replaces)
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Let the second thread do some work, with `_device` as JAX's default device."""
+        """Call `work` in the second thread, with `_device` as JAX's default device."""
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self, content: images.Picture, *, replace: bool = True) -> None:
@@ -240,7 +238,7 @@ def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
     """Return a picture at another size, within milliseconds for a photograph.
 
     Pillow resizes it, since JAX would first have to compile a program for the size. A picture that is
-    several times larger is first reduced by the mean of squares of pixels, to at least twice the size.
+    at least four times larger is first reduced by averaging square blocks of its pixels.
     """
     factor = max(1, min(old // (2 * new) for old, new in zip(image.shape[:2], shape, strict=True)))
     if factor > 1:
