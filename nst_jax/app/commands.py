@@ -235,7 +235,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with what it replaces.
+    """Check that `plan` has pictures or else `--shape`, and no option that cannot go with `--shape`.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`. Regions
     and a protected part are parts of a picture, so they cannot be planned without pictures.
@@ -261,7 +261,7 @@ def _check_planned(
 
 
 def warm(chosen: Chosen) -> None:
-    """Compile programs ahead of later commands, and print how many files of programs are stored.
+    """Compile the programs of later commands, and print how many program files are then on disk.
 
     The programs paint in buckets: square arrays in which pictures of many shapes can lie.
     """
@@ -278,13 +278,13 @@ def warm(chosen: Chosen) -> None:
             print_lines(f"for pictures of any shape add: {words}--bucket {side}")
 
 
-# What `warm` needs: each value of `--size` (None: not given) with the side of its bucket in px; and a
-# function that compiles the programs, and shows its progress on a display.
+# What the command `warm` is to do: a list with each value of `--size` (None: not given) and the side of
+# its bucket in px; and a function that compiles the programs, and shows its progress on a display.
 _Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
 
 
 def _runs_ahead(chosen: Chosen) -> _Ahead:
-    """Check the options of `warm`; prepare compiling the programs of `stylize` and `batch`."""
+    """Check the options of `warm`; return what is to be compiled for `stylize` and `batch`."""
     check_no_masks(chosen["recipe"])
     chosen = with_controls_of_recipe(chosen)
     side = chosen_bucket_of_picture(chosen)
@@ -315,7 +315,7 @@ _OF_INSTANT = (
 
 
 def _instant_ahead(chosen: Chosen) -> _Ahead:
-    """Check the options of `warm --instant`; prepare compiling the programs of `instant`."""
+    """Check the options of `warm --instant`; return what is to be compiled for `instant`."""
     for name, value in chosen.items():
         if name not in _OF_INSTANT and value not in (None, (), False):
             raise ValueError(
@@ -343,7 +343,8 @@ def _instant_ahead(chosen: Chosen) -> _Ahead:
 def check_devices(chosen: Mapping[str, Any]) -> Any:
     """Return the mesh of devices that `--devices` and `--bands` ask for.
 
-    None is returned for one device, and also with Ray, where each device gets pictures of its own.
+    The result is None for one device. It is None also with `--runner ray`, since Ray gives each device
+    pictures of its own.
 
     Raises:
       ValueError: if Ray is used together with `--devices` or `--bands`, if there are fewer devices than
@@ -400,7 +401,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 
 def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
-    """Compile the programs of a batch, print how many files are kept, and return the exit code.
+    """Compile the programs of a batch, print how many are stored on disk, and return the exit code.
 
     Nothing is compiled for pictures that are finished or cannot be painted, since the batch will not
     paint them. Warnings say why pictures cannot be painted; no result manifest is written.
@@ -420,10 +421,10 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
 
 
 def _folder_of_programs() -> Path:
-    """Return the folder in which JAX keeps compiled programs.
+    """Return the folder of JAX's compilation cache.
 
     Raises:
-      OSError: if they are not kept.
+      OSError: if the cache is off or has no folder on a local disk.
     """
     if not cache.cache_enabled() or not (folder := cache.programs_folder()):
         raise OSError(
@@ -434,7 +435,7 @@ def _folder_of_programs() -> Path:
 
 
 def _print_kept(folder: Path, before: int) -> None:
-    """Print how many files of programs a folder has, of which `before` are not new."""
+    """Print the number of program files in a folder, which had `before` such files earlier."""
     files, size_of_all = warming.kept(folder)
     new = f"{files - before} of them new" if files > before else "none of them new"
     print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
@@ -528,7 +529,7 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 def _with_combined_style(
     planned: sweeps.SweepJob, params: Any, chosen: Chosen, display: Display
 ) -> sweeps.SweepJob:
-    """Return the sweep with its style combined with the fine structure of `--style-fine`."""
+    """Return the sweep, its style combined with the fine structure of the `--style-fine` picture."""
     picture = planned.controls.files[ROLE]
     fine = FineStyle(
         picture, params, None, display, precision=chosen["precision"], tile=chosen["tile"]

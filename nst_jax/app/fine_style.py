@@ -111,7 +111,7 @@ class FineStyle:
         return to_uint8(shot.image).astype(np.float32) / 255
 
     def compile(self, given: Shape, shape: Shape) -> None:
-        """Compile and keep the programs of `combined`, by combining a grey style with a single update.
+        """Compile the programs of `combined`, by combining a grey style; store them on disk.
 
         Args:
           given: (height, width) of the style as it was read.
@@ -219,12 +219,10 @@ def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[prepa
 
 
 def _about_fine(error: ValueError, name: str) -> ValueError:
-    """Return an error about `style` with the name `style_fine` and the file name of the picture.
+    """Return the error with the argument `style` renamed to `style_fine`, and the picture's file name.
 
     In combining, the picture with the fine structure has the role of the style. So errors about this
-    picture name `style`; but users named it by `--style-fine`.
-
-    An error that does not begin with `style` is returned unchanged.
+    picture name `style`; but users gave it by `--style-fine`. Other errors are returned unchanged.
     """
     message = str(error)
     if not message.startswith("`style`: "):
@@ -292,7 +290,7 @@ class FineStyles:
         return found
 
     def compile(self, params: Params, fine: Shape, given: Shape, shape: Shape) -> None:
-        """Compile and keep the programs that combine a style, as `FineStyle.compile` does.
+        """Compile the programs that combine a style, and store them on disk.
 
         Args:
           params: the weights of the network.
