@@ -78,8 +78,8 @@ COMMANDS = {
     ),
 }
 # A texture is stopped and resumed by the code of a picture, the cells of a sweep are painted by that of
-# a batch, and all files are replaced by one function.
-REPEATED = ("texture", "sweep", "export")
+# a batch, all files are replaced by one function, and `tests/test_train_command.py` signals a training.
+REPEATED = ("texture", "sweep", "train", "export")
 SETTLING = 60.0  # time limit for a process to end after a signal
 
 
