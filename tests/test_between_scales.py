@@ -332,6 +332,7 @@ def test_work_for_the_next_scale_may_begin_before_the_state_is_given_up(params, 
     assert_array_equal(late.finish().image, at_once.finish().image)
 
 
+@pytest.mark.long
 def test_a_changed_number_compiles_nothing(params, content, style, compilations):
     nst.stylize(params, content, style, recipe=RECIPES["levels"])
     before = compilations()

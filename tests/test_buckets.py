@@ -443,6 +443,7 @@ def test_controls_and_colours_in_a_bucket_are_those_without(
     assert compilations() == before  # another size in a bucket compiles nothing
 
 
+@pytest.mark.long
 def test_realism_in_an_array_has_one_program_for_all_radii_of_its_filter(compilations):
     """The radius is 1/32 of the picture's longer side: 3, 3 and 2 px for these three pictures."""
     recipe = replace(one_tap(), pictures=recipes.Pictures(size=sizes.AsIs(), realism=0.5))

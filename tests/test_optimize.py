@@ -101,7 +101,14 @@ def test_step_zero_measures_the_start(params, content, style):
     assert np.abs(state.pending - state.canvas).max() > 0
 
 
-@pytest.mark.parametrize("rule", [optimizers.LBFGS(), optimizers.Adam(), optimizers.TorchLBFGS()])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        optimizers.LBFGS(),
+        pytest.param(optimizers.Adam(), marks=pytest.mark.long),
+        optimizers.TorchLBFGS(),
+    ],
+)
 def test_losses_are_those_of_the_canvas_that_is_kept(params, content, style, rule):
     recipe = core(optimizer=rule)
     targets = measure(params, content, style, recipe)

@@ -72,7 +72,13 @@ def test_a_size_that_becomes_too_small_is_refused_with_the_factor():
         prepare.scales_of((200, 200), [(200, 200)], recipe)
 
 
-@pytest.mark.parametrize("rule", [sizes.LongEdge(64), sizes.LongEdge(100), sizes.ShortEdge(40)])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        *(pytest.param(sizes.LongEdge(side), marks=pytest.mark.long) for side in (64, 100)),
+        sizes.ShortEdge(40),
+    ],
+)
 def test_the_factor_that_a_message_advises_is_accepted(rule):
     """Such as for a style of 137x106 px at 64 px: by the quotient of the sides it would be 0.32."""
     recipe = recipes.DEFAULT.replace(pictures__size=rule)

@@ -238,6 +238,7 @@ def test_a_foreign_checkpoint_is_refused(train, tmp_path, inputs):
     )
 
 
+@pytest.mark.long
 def test_several_devices_share_the_crops(train, tmp_path):
     code, _, err = train("--steps", 2, "--every", 2, "--devices", "2", "--no-samples")
     assert code == 0, err
