@@ -89,7 +89,9 @@ def test_an_amount_between_moves_pixels_less(params, photo):
 
 
 def test_swapped_regions_swap_the_colours_of_the_result(params, photo):
-    recipe = TINY.replace(content_weight=0.0, steps=20)
+    # With levels of a pyramid, the colour of a whole part moves in few updates.
+    optimizer = recipes.GRAM.descent.optimizer
+    recipe = TINY.replace(content_weight=0.0, steps=20, optimizer=optimizer)
 
     def colours(style, other):
         image = nst.stylize(params, photo, other, recipe=recipe, regions=[Region(left(), style)])
