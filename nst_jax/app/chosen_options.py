@@ -81,8 +81,8 @@ def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
       pictures are known; None if there are no buckets.
 
     Raises:
-      ValueError: if the command paints with Ray, or with several devices for each picture (`--bands`);
-        then there can be no buckets.
+      ValueError: if the value is neither "auto", "off" nor a multiple of 16; and if a bucket is asked
+        for with `--runner ray` or with several devices for each picture (`--bands`).
     """
     bucket = buckets.checked_bucket(chosen["bucket"])
     for name, unset in (("runner", "local"), ("bands", 1)):

@@ -105,7 +105,8 @@ def style_scale_notes(
       styles: the style pictures as they were read.
       scale: the final scale (resolution) of the run, with the sizes of the resized styles.
       recipe: the recipe, with the factor `style_scale` of each style.
-      of_regions: (height, width) of the styles of regions as they were read.
+      of_regions: for each region (a part of the content with a style of its own), the (height, width)
+        of its style as it was read.
     """
     originals = [*(style.image.shape[:2] for style in styles), *of_regions]
     return [

@@ -118,7 +118,8 @@ class Preview(AbstractContextManager):
           styles: the style pictures.
           recipe: the recipe of the run.
           shape: (height, width) of the result.
-          given: the checked regions, protected part and opacities of the run; None if there are none.
+          given: the checked regions (parts with a style of their own), protected part (which keeps the
+            content) and opacities of the run; None if there are none.
           inputs: the input files by role, whose names and digests are embedded in the preview.
         """
         if not self._is_wanted():
