@@ -1,7 +1,7 @@
 """The option `--style-fine`: combine a style with the fine structure of a second picture.
 
 This is a style transfer of its own, here called combining. Its result is the style of the run that the
-user asked for, here called the main run. `nst_jax.combined_style` does the same in Python.
+user asked for. `nst_jax.combined_style` does the same in Python.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ class FineStyle:
 
         Args:
           style: the picture that has the coarse shapes.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
 
         Returns:
           The style at this size, [h, w, 3] in [0, 1].
@@ -115,7 +115,7 @@ class FineStyle:
 
         Args:
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
         """
         plan = self._plan(given, shape, GATYS_FINE_STYLE.replace(steps=1))
         for shot in self._shots(np.full((*given, 3), 0.5, np.float32), plan):
@@ -139,7 +139,7 @@ class FineStyle:
 
         Args:
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
           recipe: the recipe; None is `GATYS_FINE_STYLE`.
 
         Raises:
@@ -221,7 +221,7 @@ class FineStyles:
         Args:
           params: the weights of the network.
           style: the picture that has the coarse shapes.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
           say: a function that prints a line; it is called if the style was not combined before.
 
         Raises:
@@ -245,7 +245,7 @@ class FineStyles:
         Args:
           params: the weights of the network.
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
         """
         self._of_one(params).compile(given, shape)
 

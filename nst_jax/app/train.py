@@ -46,7 +46,7 @@ SUFFIX = ".h5"
 # out is shown at once, and so is the last update.
 SHOW_SECONDS = 1.0
 MOST_ROWS, MOST_COLUMNS = 4, 8  # largest numbers of photos and of styles in the picture of samples
-# Number of updates, after the first, from whose time the duration of the training is predicted.
+# The duration of the training is predicted from the time of this many updates, without the first.
 TIMED = 3
 
 
