@@ -90,7 +90,7 @@ class Preview(AbstractContextManager):
         busy = self._painted is not None and not self._painted.done()
         # If the second thread still paints, Python's clean-up would wait for it, so `leave_threads`
         # makes the process end without the clean-up. But if several processes paint one picture, each
-        # leaves their cluster in the clean-up.
+        # of them needs the clean-up to leave the cluster.
         if busy and jax.process_count() == 1:
             interrupts.leave_threads()
         if self.written and not self._accepted:

@@ -219,9 +219,8 @@ def compile_all(
             else:
                 _paint_together(params, plan, init)
         start = plan.recipe.pictures.start if init is None else init
-        if isinstance(
-            start, Instant
-        ):  # a fast network paints the start; its programs are needed too
+        # A fast network paints this start, and its programs are needed too.
+        if isinstance(start, Instant):
             side = buckets.rounded_up(max(plan.scales[0].shape))
             _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
         side, many = max(plan.scales[-1].shape), f"{at_once} at once"
