@@ -115,11 +115,11 @@ def style_scale_notes(
 
 
 def strength_words(recipe: Recipe, strength: float) -> str:
-    """Return the value of `--strength` and what it has changed in the recipe, as text.
+    """Return a strength, as after `--strength`, and what it has changed in the recipe, as text.
 
     Args:
       recipe: the recipe, whose style weight the strength has changed already.
-      strength: the value, from 0 to 1.
+      strength: the strength, from 0 to 1.
     """
     if recipe.terms.searched:
         share = float(np.max(recipe.terms.search_content))
@@ -139,7 +139,7 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
 
     Args:
       recipe: the recipe, whose style weight the strength has changed already.
-      strength: the value of `--strength`, from 0 to 1; None if it was not used.
+      strength: the strength (0 to 1), as after `--strength`; None if it was not used.
 
     Returns:
       A dict from the title of the line to its text. It is empty if `strength` is None and the ratios
