@@ -11,7 +11,7 @@ import pytest
 from nst_jax import recipes
 from nst_jax.prepare import Scale, scales_of
 from nst_jax.scaling import bucket_choice
-from nst_jax.scaling.bucket_choice import Costs, chosen_buckets
+from nst_jax.scaling.bucket_choice import LOADING, Costs, KeptPrograms, chosen_buckets
 from nst_jax.scaling.operations import run_operations, update_operations
 
 FAST, SLOW = Costs(1.0, 1e-15), Costs(1.0, 1.0)  # of a device that computes fast, or slowly
@@ -162,6 +162,91 @@ def test_arrays_that_do_not_fit_into_memory_are_not_chosen():
         runs, recipes.DEFAULT, FAST, "cpu", fits=lambda arrays: max(arrays[-1].shape) < 96
     )
     assert all(bucket.exact for bucket in found) and len(found) == 3
+
+
+def test_kept_programs_cost_only_their_loading():
+    runs = [run((33, 47)), run((47, 33)), run((40, 40))]
+    (together,) = chosen_buckets(runs, recipes.DEFAULT, FAST, "cpu")
+    kept = [KeptPrograms(scales, 1, exact=True) for scales in runs]
+    # Three programs for each scale are loaded, which take less time than one to compile.
+    assert 3 * LOADING < 1
+    apart = chosen_buckets(runs, recipes.DEFAULT, FAST, "cpu", kept=kept)
+    assert [(one.runs, one.exact, one.scales[-1].shape) for one in apart] == [
+        ((0,), True, (33, 47)),
+        ((1,), True, (47, 33)),
+        ((2,), True, (40, 40)),
+    ]
+    # Two of three are not enough: the third would have to be compiled.
+    (mixed, alone) = chosen_buckets(
+        runs,
+        recipes.DEFAULT,
+        FAST,
+        "cpu",
+        kept=[*kept[:1], KeptPrograms(together.scales, 2, False)],
+    )
+    assert (mixed.exact, alone.exact) in {(True, False), (False, True)}
+    # The same programs for another number of pictures at once are others.
+    others = [one._replace(pictures=2) for one in kept]
+    assert chosen_buckets(runs, recipes.DEFAULT, FAST, "cpu", kept=others) == [together]
+    # A device that computes slowly takes no padding, whatever is kept.
+    bucket = KeptPrograms(together.scales, 3, exact=False)
+    slow = chosen_buckets(runs, recipes.DEFAULT, SLOW, "cpu", kept=[bucket])
+    assert all(one.exact for one in slow) and len(slow) == 3
+
+
+def test_a_kept_bucket_holds_smaller_pictures():
+    large = run((64, 80), steps=(9, 9), styles=((80, 64),))
+    kept = [KeptPrograms(large, count, exact=False) for count in (1, 2)] + [
+        KeptPrograms(run((48, 32)), 2, exact=False)
+    ]
+    runs = [run((33, 47)), run((40, 40))]
+    for given in (kept, kept[::-1]):  # in any order
+        (found,) = chosen_buckets(runs, recipes.DEFAULT, FAST, "cpu", kept=given)
+        assert not found.exact and found.runs == (0, 1)
+        assert [scale.shape for scale in found.scales] == [scale.shape for scale in large]
+        assert [scale.steps for scale in found.scales] == [3, 2]
+        assert found.scales[-1].style_shapes == ((80, 64),)
+    (alone,) = chosen_buckets(runs[:1], recipes.DEFAULT, FAST, "cpu", kept=kept)
+    assert not alone.exact and alone.scales == found.scales
+    # It holds no picture that is wider, has a larger style or other scales, or that has no memory.
+    for other in (run((33, 81)), run((33, 47), styles=((81, 20),)), run((33, 47))[1:]):
+        (own,) = chosen_buckets([other], recipes.DEFAULT, FAST, "cpu", kept=kept)
+        assert own.exact and own.scales == other
+    (own,) = chosen_buckets(
+        runs[:1], recipes.DEFAULT, FAST, "cpu", kept=kept, fits=lambda arrays: False
+    )
+    assert own.exact
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_choice_among_kept_programs_is_the_cheapest(seed):
+    """The seconds of the choice are those of the best partition, each part in its best arrays."""
+    drawn = np.random.default_rng(seed)
+    runs = [run(tuple(map(int, drawn.integers(24, 64, 2)))) for _ in range(5)]
+    rooms = [run(shape, styles=((64, 64),)) for shape in ((64, 64), (48, 64))]
+    kept = [KeptPrograms(room, count, exact=False) for room in rooms for count in (2, 3, 5)]
+    kept += [KeptPrograms(runs[index], 1, exact=True) for index in (0, 2)]
+
+    def seconds(part):
+        sides = np.array([[scale.shape for scale in runs[index]] for index in part]).max(axis=0)
+        sides = -(-sides // 16) * 16 if len(part) > 1 else sides
+        found = [(sides, len(part) == 1, part in ([0], [2]))]
+        for room in rooms:
+            larger = np.array([scale.shape for scale in room])
+            if np.all(larger >= sides):
+                found.append((larger, False, len(part) in (2, 3, 5)))
+        times = []
+        for arrays, exact, loaded in found:
+            shapes = [tuple(map(int, shape)) for shape in arrays]
+            scales = [Scale(a, (), one.steps) for a, one in zip(shapes, runs[0], strict=True)]
+            work = run_operations(scales, recipes.DEFAULT, "cpu", pictures=len(part))
+            programs = 2 * (LOADING if loaded else 1.0)
+            times.append(programs + 3e-10 * work if exact else 1.03 * programs + 3.15e-10 * work)
+        return min(times)
+
+    found = chosen_buckets(runs, recipes.DEFAULT, Costs(1.0, 3e-10), "cpu", kept=kept)
+    best = min(sum(map(seconds, parts)) for parts in partitions(list(range(5))))
+    assert sum(seconds(list(one.runs)) for one in found) == pytest.approx(best)
 
 
 def test_of_many_shapes_the_most_worthwhile_pairs_share_a_bucket():

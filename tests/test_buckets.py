@@ -30,10 +30,13 @@ from nst_jax import (
 from nst_jax._real_size import padded
 from nst_jax.app import plan_report
 from nst_jax.app.batch import groups, introduction
+from nst_jax.app.batch.group_painting import plan_group
+from nst_jax.app.batch.job import BatchJob
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
-from nst_jax.scaling import buckets, capacity, operations
+from nst_jax.scaling import bucket_choice, buckets, capacity, operations
+from nst_jax.scaling.plan import plan_bucket
 from nst_jax.vgg import layers
 from tests import small, test_cli
 from tests.shell import pixels, refused, write_pictures
@@ -589,6 +592,43 @@ def test_every_style_in_a_bucket_counts(on_accelerator):
     for three, single, scale in measured:
         extra = 2 * operations.style_operations(scale.style_shapes[0], recipe)
         assert three - single == pytest.approx(extra) and extra > 0
+
+
+def test_every_style_counts_in_the_memory_of_a_batch(tmp_path):
+    """Of three pictures with three styles each, whose arrays are 48 px squares, by hand."""
+    blend = one_tap().replace(style_shares=(1.0, 1.0, 1.0))
+    style = (48, 33)
+    shapes = [(48, 40), (40, 48), (36, 48)]
+    of_one = 12 * 48**2  # bytes in float32 of three channels
+    runs = [scales_of(shape, [style] * 3, blend) for shape in shapes]
+    (square,) = buckets.buckets_of(48, runs, blend)
+    costs = bucket_choice.Costs(1.0, 1e-15)
+    (chosen,) = bucket_choice.chosen_buckets(runs, blend, costs, "cpu")
+    found = [square.scales, chosen.scales]
+    for arrays in found:
+        assert arrays[-1].shape == (48, 48) and arrays[-1].style_shapes == ((48, 48),) * 3
+        plan = plan_bucket(blend, arrays, pictures=3)
+        assert plan.footprint.inputs == of_one * (3 + 3)
+    # The same numbers, as the batches from Python and of the command line get them.
+    members = [
+        batch_members.Member(index, index, 0, prepare.Prepared(None, (), run, None), None)
+        for index, run in enumerate(runs)
+    ]
+    for plans in (
+        batch_plans.plan_in_buckets(48, members, blend),
+        batch_plans.plan_by_cost(members, blend),
+    ):
+        ((plan, _),) = plans
+        assert plan.in_bucket and plan.footprint.inputs == of_one * (3 + 3)
+    entries = [
+        entry(number, shape)._replace(recipe=blend, scales=run)
+        for number, (shape, run) in enumerate(zip(shapes, runs, strict=True))
+    ]
+    job = BatchJob(entries=tuple(entries), folder=tmp_path, seed=0)
+    for bucket in (48, "auto"):
+        (group,) = groups.form_groups(entries, "cpu", bucket=bucket)
+        assert group.arrays is not None
+        assert plan_group(group, job).footprint.inputs == of_one * (3 + 3)
 
 
 def test_blended_styles_are_painted_by_a_plan_of_a_bucket(params, styles):

@@ -9,9 +9,10 @@ import glob
 import os
 import re
 import stat
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,66 @@ def cache_enabled() -> bool:
 def disable_cache() -> None:
     """Switch JAX's compilation cache off in this process, whatever the environment says."""
     jax.config.update("jax_enable_compilation_cache", False)
+
+
+# --- Entries of a program -------------------------------------------------------------------------
+
+HIT_EVENT = (
+    "/jax/compilation_cache/cache_hits"  # JAX reports it when it loads a program from its cache
+)
+
+
+class EntriesOf(AbstractContextManager):
+    """A block in which a program is compiled or loaded; finds the entries of JAX's cache that hold it.
+
+    JAX names an entry after the function, with a hash that it tells nobody. So the entries are listed
+    before and after the block. The block must compile this program only, in one thread.
+    """
+
+    def __init__(self, function: str) -> None:
+        """Prepare for a program.
+
+        Args:
+          function: name of the function that is compiled.
+        """
+        self._pattern = f"jit_{glob.escape(function)}-*-cache"
+        self._thread = threading.get_ident()
+        self._open = self._loaded = False
+        self._before: frozenset[str] = frozenset()
+
+    def __enter__(self) -> "EntriesOf":
+        self._before = self._listed()
+        self._open = True
+        jax.monitoring.register_event_listener(self._on_event)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open = False
+        # Older versions of JAX cannot unregister a listener; with them it stays and ignores all events.
+        unregister = getattr(jax.monitoring, "unregister_event_listener", None)
+        if unregister is not None:
+            unregister(self._on_event)
+
+    def _on_event(self, event: str, **kwargs: Any) -> None:
+        del kwargs
+        # JAX calls this in the thread that compiles.
+        if self._open and threading.get_ident() == self._thread and event == HIT_EVENT:
+            self._loaded = True
+
+    def _listed(self) -> frozenset[str]:
+        folder = programs_folder()
+        if folder is None:
+            return frozenset()
+        return frozenset(path.name for path in folder.parent.glob(self._pattern))
+
+    def of_program(self) -> frozenset[str] | None:
+        """Return the names of entries of which one holds the program; None if JAX keeps it in none.
+
+        A program that was compiled in the block has the entry that is new. If the program was loaded,
+        all entries of the function that were there before are returned.
+        """
+        now = self._listed()
+        return (now & self._before if self._loaded else now - self._before) or None
 
 
 # --- Damaged entries --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ A process gets SIGHUP when its terminal is closed.
 
 Python runs the handler of a signal in the main thread, and only between two bytecode instructions.
 So no handler runs while the main thread waits for one long call, such as a compilation or the decoding
-of a large picture. Therefore the command line has a second thread, which hears every signal at once.
+of a large picture. Therefore the command line has a second thread, which gets every signal at once.
 """
 
 import ctypes

@@ -1,7 +1,6 @@
 """What the commands that paint one picture have in common, such as standard input and output.
 
-A run is the painting of one picture. It begins when all inputs and options are checked, and ends with
-the exit code.
+A run is the painting of one picture. It begins when all inputs and options are checked.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -110,7 +110,10 @@ def warning(plan: Plan) -> str:
 
 
 def bucket_line(
-    runs: Sequence[Scales], arrays: Sequence[Scales], programs: int | None = None
+    runs: Sequence[Scales],
+    arrays: Sequence[Scales],
+    programs: int | None = None,
+    kept: int = 0,
 ) -> str:
     """Return one line on buckets: their sizes, the number of programs, and the pixels that they add.
 
@@ -121,7 +124,8 @@ def bucket_line(
       runs: for each picture, its scales (resolution levels) with the real sizes of the picture.
       arrays: for each picture, its scales with the sizes of its bucket. A picture without a bucket has
         the same scales here as in `runs`.
-      programs: number of compiled programs for each scale; None means one for each shape of arrays.
+      programs: number of programs for each scale; None means one for each shape of arrays.
+      kept: how many of them an earlier command has compiled and kept.
 
     Example:
       >>> from nst_jax.prepare import Scale
@@ -136,6 +140,7 @@ def bucket_line(
     count = len(set(final)) if programs is None else programs
     one_size = all(len(array) > 1 == len({scale.shape for scale in array}) for array in arrays)
     several = f"{_counted(count, 'program')} for {'all scales' if one_size else 'each scale'}"
+    several += f", {kept} kept" if kept else ""
     sizes = _counted(len(shapes), "shape")
     if not held:
         return f"none, {sizes} in arrays of their own size: {several}"

@@ -96,8 +96,8 @@ class Preview(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
         busy = self._painted is not None and not self._painted.done()
         # If the second thread still paints, Python's clean-up would wait for it, so `leave_threads`
-        # makes the process end without the clean-up. But one of several processes needs it to leave
-        # their cluster.
+        # makes the process end without the clean-up. But if several processes paint one picture, each
+        # leaves their cluster in the clean-up.
         if busy and jax.process_count() == 1:
             interrupts.leave_threads()
         if self.replaced:
@@ -181,7 +181,7 @@ class Preview(AbstractContextManager):
             self._put_back()
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Let the second thread do some work, with `_device` as JAX's default device."""
+        """Call `work` in the second thread, with `_device` as JAX's default device."""
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:
@@ -270,7 +270,7 @@ def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
     """Return a picture at another size, within milliseconds for a photograph.
 
     Pillow resizes it, since JAX would first have to compile a program for the size. A picture that is
-    several times larger is first reduced by the mean of squares of pixels, to at least twice the size.
+    at least four times larger is first reduced by averaging square blocks of its pixels.
     """
     factor = max(1, min(old // (2 * new) for old, new in zip(image.shape[:2], shape, strict=True)))
     if factor > 1:

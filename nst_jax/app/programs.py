@@ -34,7 +34,7 @@ import nst_jax
 from nst_jax import _compile, batch_canvas, canvas, dreaming, optimize
 from nst_jax._compile import Jitted
 from nst_jax._types import Targets
-from nst_jax.app.cache import programs_folder, without
+from nst_jax.app.cache import TRACED, EntriesOf, programs_folder, without
 from nst_jax.app.timing import CompileClock
 from nst_jax.app.watch import LONGEST_PAUSE
 from nst_jax.correspondence import measure_styles
@@ -45,8 +45,8 @@ from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 
-# Version of the list of facts whose hash is the key of a stored program. The list contains this
-# version. So if the version is increased, all keys change, and older programs are not used.
+# A part of every key. Increase it if keys or stored programs are made in another way: then all keys
+# change, and older programs are not used.
 KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
 
@@ -104,7 +104,7 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
 class Compiled(NamedTuple):
     """How the programs of a batch are compiled: arguments of `batches.paint_batch`."""
 
-    # The functions that are compiled; None: those of `batch_canvas`, which store no traced programs.
+    # The functions that are compiled; None: those of `batch_canvas`, which are not stored on disk.
     programs: batch_canvas.BatchPrograms | None = None
     # Starts work, such as compiling for the next scale, in another thread; None: each program is
     # compiled when it is first needed, by the thread that paints.
@@ -223,6 +223,11 @@ class Kept:
         self._function, self._place, self._donated, self._say = function, place, donated, say
         self._static = static
         self._programs: dict[str, Callable[..., Any]] = {}
+        # Key of a program -> the names of its files in JAX's cache folder; None if JAX keeps none.
+        self._files: dict[str, frozenset[str] | None] = {}
+        # The files of the programs that were called since `files_in_use` was called last. None in place
+        # of the names of a program's files: the program is not kept.
+        self._used: set[frozenset[str] | None] = set()
         self._jitted = Jitted(
             function,
             donate_argnums=() if donated is None else donated,
@@ -231,6 +236,7 @@ class Kept:
 
     def __call__(self, *arguments: Any, bands: Any = None, **named: Any) -> Any:
         if bands is not None:  # several devices share the picture; such programs are not stored
+            self._used.add(None)
             return self._jitted(*arguments, bands=bands, **named)
         static = {name: value for name, value in named.items() if name in self._static}
         arrays = {name: value for name, value in named.items() if name not in self._static}
@@ -238,9 +244,11 @@ class Kept:
         try:
             key = self._key(values, static)
         except _Foreign:
+            self._used.add(None)
             return self._jitted(*arguments, **named)
         if key not in self._programs:
             self._programs[key] = self._program(key, values, static, by_keyword=bool(arrays))
+        self._used.add(self._files[key])
         return self._programs[key](*jax.tree.leaves(values))
 
     def _key(self, arguments: tuple[Any, ...], static: Mapping[str, Any] = NOTHING) -> str:
@@ -282,7 +290,21 @@ class Kept:
         jitted = jax.jit(program, donate_argnums=self._donated_leaves(arguments))
         lowered = jitted.lower(*jax.tree.leaves(arguments))
         options = _compile.compiler_options(default_platform())
-        return lowered.compile(compiler_options=dict(options))
+        entries = EntriesOf(self._function.__name__)
+        with entries:
+            compiled = lowered.compile(compiler_options=dict(options))
+        names = entries.of_program() if path.is_file() else None
+        self._files[key] = names and names | {f"{TRACED}/{path.name}"}
+        return compiled
+
+    def files_in_use(self) -> frozenset[str] | None:
+        """Return the files of the programs that were called since the last call of this method.
+
+        Returns:
+          Names of files, relative to the folder of JAX's cache; None if a program is not kept.
+        """
+        used, self._used = self._used, set()
+        return None if None in used else frozenset().union(*filter(None, used))
 
     def _exported(
         self, arguments: tuple[Any, ...], static: Mapping[str, Any], by_keyword: bool
@@ -305,6 +327,26 @@ class Kept:
             return ()
         before = len(jax.tree.leaves(arguments[: self._donated]))
         return tuple(range(before, before + len(jax.tree.leaves(arguments[self._donated]))))
+
+
+def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
+    """Return the files of a batch's programs that were called since the last call of this function.
+
+    Args:
+      compiled: the programs, from `batch_kept_in`.
+
+    Returns:
+      Names of files, relative to the folder of JAX's cache; None if one of the programs for the updates
+      is not kept.
+    """
+    if not isinstance(compiled.run, Kept):
+        return None
+    found = [
+        program.files_in_use()
+        for program in (compiled.run, compiled.match, *compiled.measuring)
+        if isinstance(program, Kept)
+    ]
+    return None if None in found else frozenset().union(*filter(None, found))
 
 
 # --- What a program depends on --------------------------------------------------------------------
@@ -344,6 +386,24 @@ def _surroundings() -> list[Any]:
     values = {name: value for name, value in jax.config.values.items() if name != DEFAULT_DEVICE}
     settings = {name: repr(value) for name, value in sorted(values.items())}
     return [sha.hexdigest(), sys.version, versions, jax.default_backend(), settings]
+
+
+def surrounded_key(value: Any, *facts: Any) -> str | None:
+    """Return a key of all that tracing depends on besides a program's function and its other arguments.
+
+    Args:
+      value: a pytree, such as a recipe, of which the structure counts, with shapes and dtypes.
+      *facts: values that JSON can hold.
+
+    Returns:
+      The key; None if no key can describe `value`, as with a function of the user.
+    """
+    try:
+        described = _described(value)
+    except _Foreign:
+        return None
+    text = json.dumps([KEY_FORMAT, _surroundings(), default_platform(), described, *facts])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _described(value: Any) -> Any:

@@ -178,7 +178,7 @@ def known_training(what: str) -> Range | None:
       what: text from `train.kind_of`, which names the settings on which the time of an update depends:
         precision, batch, crop, network and number of devices. The kind of device is added here.
     """
-    found = _read().get(f"{_device_key()}, {what}")
+    found = _read().get(f"{device_key()}, {what}")
     return Range(min(found), max(found)) if found else None
 
 
@@ -190,7 +190,7 @@ def record_training(what: str, seconds: float) -> None:
         precision, batch, crop, network and number of devices. The kind of device is added here.
       seconds: mean seconds of an update.
     """
-    _record({f"{_device_key()}, {what}": seconds})
+    _record({f"{device_key()}, {what}": seconds})
 
 
 def _record(new: Mapping[str, float]) -> None:
@@ -234,7 +234,7 @@ def _key(plan: Plan) -> str:
 
 
 def _key_of(recipe: Recipe) -> str:
-    return f"{_device_key()}, {recipe.network.precision.name}, unit {UNIT}"
+    return f"{device_key()}, {recipe.network.precision.name}, unit {UNIT}"
 
 
 def _slower(plan: Plan) -> float:
@@ -242,7 +242,8 @@ def _slower(plan: Plan) -> float:
     return TIME_IN_BUCKET if plan.in_bucket else 1.0
 
 
-def _device_key() -> str:
+def device_key() -> str:
+    """Return a text that names this machine and its kind of device."""
     device = provenance.device()
     return ", ".join([machine.node(), device["platform"], device["kind"]])
 

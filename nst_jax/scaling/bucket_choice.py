@@ -4,21 +4,21 @@ A bucket is a set of arrays in which pictures of several sizes are painted; see 
 one shape can have arrays of this shape. That adds no pixels, but programs are compiled for this shape
 alone. Pictures of several shapes in one bucket share their programs, but the padding around them is
 computed as well. What takes the fewest seconds depends on the device, the pictures and the number of
-updates.
+updates. It also depends on the programs that are kept on disk: they are loaded, not compiled.
 """
 
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from functools import cache
 from heapq import heappop, heappush
 from typing import NamedTuple
 
 from nst_jax._types import Shape
-from nst_jax.prepare import Scale
+from nst_jax.prepare import Scale, shapes_of
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.scaling.buckets import Bucket, Scales, rounded_up
+from nst_jax.scaling.buckets import Bucket, Scales, most_styles, rounded_up
 from nst_jax.scaling.operations import run_operations
 
 
@@ -39,6 +39,9 @@ class Costs(NamedTuple):
 TIME_IN_BUCKET = 1.05
 COMPILING_OF_BUCKET = 1.03
 
+# The time to load a program that is kept on disk, as a share of the time to compile it; an estimate.
+LOADING = 0.1
+
 # Costs that are assumed for a CPU on which no run was timed. They are from measurements on a CPU with
 # two cores. It compiles the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in
 # `benchmarks/results`); 1.5 s for the program that computes the targets is an estimate. It updates one
@@ -49,6 +52,25 @@ TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
 # in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11 operations
 # (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
+
+
+class KeptPrograms(NamedTuple):
+    """Programs on disk, compiled by an earlier command, with which a group of pictures can be painted.
+
+    A group has one program for each scale (resolution level).
+    """
+
+    arrays: Scales  # the sizes of the arrays at all scales, coarse to fine
+    pictures: int  # number of pictures in the group
+    exact: bool  # whether the canvases fill the arrays; if not, the arrays are a bucket
+
+    def key(self, recipe: Recipe) -> Hashable:
+        """Return a key that is equal for two groups if they run the same programs by this recipe."""
+        if self.exact:
+            shapes = shapes_of(self.arrays, recipe)
+        else:
+            shapes = tuple((one.shape, one.style_shapes) for one in self.arrays)
+        return shapes, self.pictures, self.exact
 
 
 class PassCosts(NamedTuple):
@@ -91,6 +113,7 @@ def chosen_buckets(
     *,
     together: Callable[[Shape], int] | None = None,
     fits: Callable[[Scales], bool] = lambda arrays: True,
+    kept: Collection[KeptPrograms] = (),
 ) -> list[Bucket]:
     """Return the buckets with which all runs together take the fewest seconds.
 
@@ -100,6 +123,8 @@ def chosen_buckets(
     most `MOST_COMPARED` shapes, all ways to divide them among buckets are compared. If there are more,
     pairs of shapes are first merged, the pair that saves most time first, until `MOST_COMPARED` sets of
     shapes are left or no pair saves time. The result is then not always the best choice.
+
+    The arrays of a bucket are the smallest in which its runs fit, or those of a bucket in `kept`.
 
     Args:
       runs: the scales of each run, with the real sizes. All runs must be such that
@@ -113,10 +138,11 @@ def chosen_buckets(
         compiled programs of its own. None: all pictures are painted at once.
       fits: function of the sizes of a bucket's arrays at all scales; returns whether a picture in such
         arrays fits into memory.
+      kept: the programs that are kept on disk. They take the share `LOADING` of the time to compile.
 
     Returns:
       The buckets, each with its runs. If all runs of a bucket have one shape, the arrays have this
-      shape, and the bucket is `exact`.
+      shape, and the bucket is `exact`, unless these runs take less time in a kept bucket.
 
     Example:
       >>> from nst_jax import recipes
@@ -132,38 +158,56 @@ def chosen_buckets(
     alike: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for index, scales in enumerate(runs):
         alike[tuple(scale.steps for scale in scales)].append(index)
+    loaded = {one.key(recipe) for one in kept}
+    # The arrays of kept buckets, without repetition, in an order that depends on their sizes only.
+    rooms = sorted({_of_no_updates(one.arrays) for one in kept if not one.exact})
+
+    def seconds_in(arrays: Scales, whole: Sequence[_Kind], exact: bool) -> float:
+        if not exact and not in_memory(arrays):
+            return math.inf
+        count = sum(len(kind.runs) for kind in whole)
+        groups = even_groups(count, count if together is None else together(arrays[-1].shape))
+        programs = sum(
+            LOADING if KeptPrograms(arrays, size, exact).key(recipe) in loaded else 1.0
+            for size in groups
+        )
+        compiling = costs.program * programs * len(arrays)
+        painting = costs.operation * sum(
+            number * operations(arrays, size) for size, number in groups.items()
+        )
+        if exact:
+            return compiling + painting
+        return COMPILING_OF_BUCKET * compiling + TIME_IN_BUCKET * painting
+
+    @cache
+    def operations(arrays: Scales, pictures: int) -> float:
+        return run_operations(arrays, recipe, platform, pictures=pictures)
+
+    @cache
+    def in_memory(arrays: Scales) -> bool:
+        return fits(arrays)
+
     found = []
     for some in alike.values():
         kinds = _kinds_of(some, runs)
 
         @cache
-        def seconds(parts: _Part, kinds: Sequence[_Kind] = kinds) -> float:
-            whole = [kinds[index] for index in parts]
-            arrays = _arrays_of(whole)
-            if len(whole) > 1 and not in_memory(arrays):
-                return math.inf
-            count = sum(len(kind.runs) for kind in whole)
-            groups = even_groups(count, count if together is None else together(arrays[-1].shape))
-            compiling = costs.program * len(groups) * len(arrays)
-            painting = costs.operation * sum(
-                number * operations(arrays, size) for size, number in groups.items()
-            )
-            if len(whole) > 1:
-                return COMPILING_OF_BUCKET * compiling + TIME_IN_BUCKET * painting
-            return compiling + painting
+        def cheapest(parts: _Part, kinds: Sequence[_Kind] = kinds) -> _Choice:
+            whole = [kinds[index] for index in sorted(parts)]
+            own = _arrays_of(whole)
+            choices = [_Choice(seconds_in(own, whole, len(whole) == 1), own, len(whole) == 1)]
+            for arrays in _holding(rooms, own):
+                choices.append(_Choice(seconds_in(arrays, whole, False), arrays, False))
+            return min(choices, key=lambda one: one.seconds)  # of equal ones, the first
 
-        @cache
-        def operations(arrays: Scales, pictures: int) -> float:
-            return run_operations(arrays, recipe, platform, pictures=pictures)
-
-        @cache
-        def in_memory(arrays: Scales) -> bool:
-            return fits(arrays)
+        def seconds(parts: _Part, cheapest: Callable[[_Part], _Choice] = cheapest) -> float:
+            return cheapest(parts).seconds
 
         for part in _cheapest(_merged(len(kinds), seconds), seconds):
             whole = [kinds[index] for index in sorted(part)]
             numbers = sorted(index for kind in whole for index in kind.runs)
-            found.append(Bucket(_arrays_of(whole), tuple(numbers), exact=len(whole) == 1))
+            choice = cheapest(part)
+            found.append(Bucket(choice.arrays, tuple(numbers), exact=choice.exact))
     return sorted(found, key=lambda bucket: bucket.runs)
 
 
@@ -246,8 +290,8 @@ def even_size(count: int, most: int) -> int:
 class _Kind(NamedTuple):
     """A set of runs whose canvases have the same shape at each scale."""
 
-    # The scales of the first run, but with a single style shape at each scale: the smallest (height,
-    # width) into which the styles of all these runs fit.
+    # The scales of the first run, but with one shape for all styles of a scale: the smallest (height,
+    # width) into which the styles of all these runs fit. It is repeated for each style of a run.
     scales: Scales
     runs: tuple[int, ...]  # the indices of the runs
 
@@ -255,21 +299,55 @@ class _Kind(NamedTuple):
 _Part = frozenset[int]  # indices of the `_Kind`s (groups of runs) that share one bucket
 
 
+class _Choice(NamedTuple):
+    """The arrays in which the runs of a part take the fewest seconds."""
+
+    seconds: float
+    arrays: Scales
+    exact: bool  # whether all canvases of the part have the shape of the arrays
+
+
+def _of_no_updates(arrays: Scales) -> Scales:
+    return tuple(scale._replace(steps=0) for scale in arrays)
+
+
+def _holding(rooms: Iterable[Scales], own: Scales) -> Iterator[Scales]:
+    """Yield those arrays into which smaller arrays fit at every scale, with their numbers of updates.
+
+    Args:
+      rooms: the sizes of the arrays of several buckets, each at all its scales.
+      own: the smallest arrays in which some runs fit.
+    """
+    for arrays in rooms:
+        if len(arrays) == len(own) and all(map(_holds, arrays, own)):
+            yield tuple(
+                small._replace(shape=large.shape, style_shapes=large.style_shapes)
+                for large, small in zip(arrays, own, strict=True)
+            )
+
+
+def _holds(large: Scale, small: Scale) -> bool:
+    pairs = [(large.shape, small.shape)]
+    pairs += [(large.style_shapes[0], shape) for shape in small.style_shapes]
+    return all(a[0] >= b[0] and a[1] >= b[1] for a, b in pairs)
+
+
 def _kinds_of(indices: Sequence[int], runs: Sequence[Scales]) -> list[_Kind]:
     found: dict[tuple[Shape, ...], list[int]] = defaultdict(list)
     for index in indices:
         found[tuple(scale.shape for scale in runs[index])].append(index)
     return [
-        _Kind(_with_one_style([runs[index] for index in some]), tuple(some))
+        _Kind(_with_one_style_shape([runs[index] for index in some]), tuple(some))
         for some in found.values()
     ]
 
 
-def _with_one_style(runs: Sequence[Scales]) -> Scales:
-    return tuple(
-        one._replace(style_shapes=(_enclosing(s for run in runs for s in run[index].style_shapes),))
-        for index, one in enumerate(runs[0])
-    )
+def _with_one_style_shape(runs: Sequence[Scales]) -> Scales:
+    def at(scales: Sequence[Scale]) -> Scale:
+        enclosing = _enclosing(shape for scale in scales for shape in scale.style_shapes)
+        return scales[0]._replace(style_shapes=(enclosing,) * most_styles(scales))
+
+    return tuple(map(at, zip(*runs, strict=True)))
 
 
 def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
@@ -284,7 +362,7 @@ def _arrays_of(kinds: Sequence[_Kind]) -> Scales:
     return tuple(
         Scale(
             _rounded(_enclosing(scale.shape for scale in alike)),
-            (_rounded(_enclosing(scale.style_shapes[0] for scale in alike)),),
+            (_rounded(_enclosing(scale.style_shapes[0] for scale in alike)),) * most_styles(alike),
             alike[0].steps,
             max(scale.regions for scale in alike),
             any(scale.protected for scale in alike),

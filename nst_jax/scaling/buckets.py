@@ -7,7 +7,7 @@ coarse-to-fine run) then serves all pictures. But the padding is computed as wel
 the more sizes share its programs, and the more pixels of padding are computed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -99,8 +99,9 @@ class Bucket(NamedTuple):
     """The sizes of arrays at each scale (resolution), and the runs whose pictures lie in them."""
 
     # One `Scale` for each scale of the runs. Its sizes are those of the arrays, not of the pictures:
-    # `shape` is that of the arrays for canvases and contents, and `style_shapes` has one entry, the
-    # shape of the arrays for styles. `steps` is the number of updates, as in the runs.
+    # `shape` is that of the arrays for canvases and contents. `style_shapes` has the shape of the
+    # arrays for styles, once for each style of a run, since each style takes time and memory of its
+    # own. `steps` is the number of updates, as in the runs.
     scales: Scales
     # Indices of the runs in the argument `runs` of `buckets_of`; each run paints one picture.
     runs: tuple[int, ...]
@@ -154,29 +155,6 @@ def buckets_of(
     ]
 
 
-def for_each_style(arrays: Scales, scales: Scales) -> Scales:
-    """Return the sizes of a bucket's arrays, with an array for each style that a picture has.
-
-    `Bucket.scales` has one entry for all styles, since their arrays have one size. But each style is
-    measured in an array of its own, and takes its own time and memory.
-
-    Args:
-      arrays: `scales` of a `Bucket`, one for each scale.
-      scales: the scales of the picture. Their `style_shapes` have an entry for each of its styles,
-        those of single layers and regions included.
-
-    Example:
-      >>> from nst_jax.prepare import Scale
-      >>> arrays = (Scale((64, 64), ((128, 128),), 10),)
-      >>> for_each_style(arrays, (Scale((64, 40), ((100, 80), (60, 90)), 10),))[0].style_shapes
-      ((128, 128), (128, 128))
-    """
-    return tuple(
-        array._replace(style_shapes=array.style_shapes * len(scale.style_shapes))
-        for array, scale in zip(arrays, scales, strict=True)
-    )
-
-
 def rounded_up(side: int, step: int = SMALLEST) -> int:
     """Return the smallest multiple of `step` that is not less than `side`."""
     return -(-side // step) * step
@@ -206,16 +184,22 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
         canvas = side if final or one_size else rounded_up(max(largest, planned))
         styles = max(max(shape) for scales in runs for shape in scales[index].style_shapes)
         style = rounded_up(styles, canvas)
+        count = most_styles(scales[index] for scales in runs)
         found.append(
             Scale(
                 (canvas, canvas),
-                ((style, style),),
+                ((style, style),) * count,
                 first.steps,
                 max(scales[index].regions for scales in runs),
                 any(scales[index].protected for scales in runs),
             )
         )
     return tuple(found)
+
+
+def most_styles(scales: Iterable[Scale]) -> int:
+    """Return the largest number of styles of several pictures, with those of layers and regions."""
+    return max(len(scale.style_shapes) for scale in scales)
 
 
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:

@@ -566,8 +566,7 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
     Args:
       recipe: the recipe of all pictures, as `recipes.check` returned it.
-      arrays: the sizes of the bucket's arrays: `scales` of a `Bucket` from `buckets.buckets_of`, or
-        what `buckets.for_each_style` makes of them.
+      arrays: the sizes of the bucket's arrays: `scales` of a `Bucket` from `buckets.buckets_of`.
       **options: further arguments of `plan_scales`, such as `pictures`, the number of pictures.
 
     Raises:
@@ -658,8 +657,7 @@ def plan_in_square(
     buckets.check_run_in_bucket(recipe, scales, bands=bands)
     one_size = _may_share(side, options) if one_size is None else one_size
     (bucket,) = buckets.buckets_of(side, [scales], recipe, one_size=one_size)
-    arrays = buckets.for_each_style(bucket.scales, scales)
-    plan = plan_bucket(recipe, arrays, **options)
+    plan = plan_bucket(recipe, bucket.scales, **options)
     return plan if plan.pictures > 1 else replace(plan, real=tuple(scales))
 
 

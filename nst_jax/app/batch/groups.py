@@ -13,7 +13,7 @@ the batch that a process of its own paints.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from nst_jax.scaling import buckets, chunk_size, sharding
 from nst_jax.scaling.bucket_choice import (
     COMPILING_OF_BUCKET,
     Costs,
+    KeptPrograms,
     chosen_buckets,
     even_size,
     typical_costs,
@@ -47,6 +48,13 @@ VARIABLE = (
     ".descent.last_learning_rate",
     ".pictures.realism",
 )
+
+
+class FineFile(NamedTuple):
+    """A picture whose fine structure the style of a row gets."""
+
+    path: Path
+    seen: images.Glance  # its size and digest when the batch was planned
 
 
 class Entry(NamedTuple):
@@ -74,6 +82,8 @@ class Entry(NamedTuple):
     masked: Mapping[str, images.Glance] = {}
     # The value of the dial `strength`, which has changed `recipe`; None if the dial is not used.
     strength: float | None = None
+    # The picture whose fine structure the style gets before the run; None leaves the style as it is.
+    fine: FineFile | None = None
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
@@ -119,6 +129,11 @@ class Group(NamedTuple):
         pictures themselves if there is no bucket.
         """
         return self.entries[0].scales if self.arrays is None else self.arrays
+
+    @property
+    def programs(self) -> KeptPrograms:
+        """The programs that paint the group, as they are described when they are kept on disk."""
+        return KeptPrograms(self.scales, len(self.entries), self.arrays is None)
 
 
 class Alike(NamedTuple):
@@ -213,6 +228,16 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
+# Takes a picture and which numbers of its recipe vary within its set of pictures (`Alike`), and returns
+# the programs that are kept on disk for groups of the set.
+KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]
+
+
+def _none_kept(entry: Entry, varying: Sequence[bool]) -> Collection[KeptPrograms]:
+    del entry, varying
+    return ()
+
+
 def most_at_once(shape: Shape, platform: str) -> int:
     """Return the largest number of pictures of one group that one device paints.
 
@@ -235,6 +260,7 @@ def form_groups(
     *,
     costs: Callable[[Recipe], Costs] | None = None,
     fits: Callable[[Recipe, buckets.Scales], bool] = _always,
+    kept: KeptOf = _none_kept,
 ) -> list[Group]:
     """Split the pictures of a batch into groups that one compiled program paints together.
 
@@ -249,6 +275,7 @@ def form_groups(
         one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
       fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
         picture in this bucket fits into memory.
+      kept: returns the programs that are kept on disk, which `chosen_buckets` counts as cheap.
 
     Returns:
       The groups; groups that run the same program follow each other.
@@ -257,7 +284,7 @@ def form_groups(
     def most(shape: Shape) -> int:
         return devices * most_at_once(shape, platform)
 
-    def buckets_of(same: list[Entry]) -> list[buckets.Bucket]:
+    def buckets_of(same: list[Entry], varying: Sequence[bool]) -> list[buckets.Bucket]:
         recipe, runs = same[0].recipe, [entry.scales for entry in same]
         if bucket is None or (bucket == buckets.AUTO and not _can_lie_in_bucket(same[0])):
             return [buckets.Bucket(runs[0], tuple(range(len(same))), exact=True)]
@@ -269,11 +296,17 @@ def form_groups(
         if platform != "cpu":
             known = known._replace(operation=known.operation / devices)
         return chosen_buckets(
-            runs, recipe, known, platform, together=most, fits=partial(fits, recipe)
+            runs,
+            recipe,
+            known,
+            platform,
+            together=most,
+            fits=partial(fits, recipe),
+            kept=kept(same[0], varying),
         )
 
     def groups_of(alike: Alike) -> Iterator[Group]:
-        for one in buckets_of(alike.entries):
+        for one in buckets_of(alike.entries, alike.varying):
             own = [alike.entries[index] for index in one.runs]
             # Groups whose pictures lie in the same bucket get equal numbers of pictures if possible,
             # since another number of pictures would need another compiled program.

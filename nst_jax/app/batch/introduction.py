@@ -12,6 +12,7 @@ from nst_jax.app.batch import groups
 from nst_jax.app.batch.group_painting import plan_group
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob
+from nst_jax.app.batch.kept_groups import kept_among
 from nst_jax.app.formatting import few
 from nst_jax.app.introduction import introduce, strength_words
 from nst_jax.app.plan_report import bucket_line, memory_line, precision_words
@@ -60,7 +61,9 @@ def introduce_batch(
         one_shape = len({entry.scales[-1].shape for entry in entries}) == 1
         programs = len(groups.programs_of(parts, job.chunk, job.mesh))
         if job.bucket is not None and not (job.bucket == buckets.AUTO and one_shape):
-            memory = {"bucket": _bucket_words(parts, programs), **memory}
+            kept = kept_among(parts, chunk=job.chunk, mesh=job.mesh)
+            loaded = len(groups.programs_of(kept, job.chunk, job.mesh))
+            memory = {"bucket": _bucket_words(parts, programs, loaded), **memory}
     strengths = Counter(
         "the recipe's own weights"
         if entry.strength is None
@@ -120,14 +123,15 @@ def _memory_words(job: BatchJob, parts: Sequence[Group]) -> str:
     return memory_line(largest) + (" at most" if len(words) > 1 else "")
 
 
-def _bucket_words(parts: Sequence[Group], programs: int) -> str:
+def _bucket_words(parts: Sequence[Group], programs: int, kept: int = 0) -> str:
     """Return one line of text about the buckets: larger arrays, of few sizes, in which pictures lie.
 
-    The words are those of `bucket_line`; `programs` is the number of programs that are compiled.
+    The words are those of `bucket_line`. `programs` is the number of programs for each scale, of which
+    `kept` are on disk.
     """
     pairs = [(entry.scales, group.scales) for group in parts for entry in group.entries]
     runs, arrays = zip(*pairs, strict=True)
-    return bucket_line(runs, arrays, programs)
+    return bucket_line(runs, arrays, programs, kept)
 
 
 def _enlarged(entries: Sequence[Entry]) -> list[str]:

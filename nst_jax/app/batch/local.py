@@ -20,6 +20,7 @@ from nst_jax.app.batch.group_painting import (
 )
 from nst_jax.app.batch.groups import Group
 from nst_jax.app.batch.job import BatchJob
+from nst_jax.app.batch.kept_groups import kept_programs
 from nst_jax.app.batch.results import Record
 from nst_jax.app.programs import Ahead, Compiled, compiled_of_batch
 from nst_jax.app.progress import BatchProgress, Display, GroupWork
@@ -127,4 +128,5 @@ def groups_here(job: BatchJob) -> list[Group]:
         job.bucket,
         costs=partial(rates.known_costs, platform=platform),
         fits=partial(fits_in_bucket, mesh=job.mesh),
+        kept=partial(kept_programs, chunk=job.chunk, mesh=job.mesh),
     )

@@ -1,0 +1,164 @@
+"""Which programs of groups are kept on disk: records that the choice of buckets reads.
+
+A group has the pictures that are painted together; a bucket is an array in which pictures of several
+shapes lie. `nst_jax.app.programs` finds a kept program by a key that needs all arguments of the
+program. To choose buckets, only the sizes of a group are known. So a record is written for each group
+that was painted: its sizes, and the files of its programs. The record counts as long as all its files
+are there.
+
+The folder of the records is in that of the traced programs. The name of a record begins with a key of
+all that its programs depend on besides the sizes: the recipe, the code, the versions of the packages,
+JAX's settings and the device.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from nst_jax import _files
+from nst_jax.app import programs
+from nst_jax.app.batch import groups
+from nst_jax.app.batch.groups import Entry, Group
+from nst_jax.app.cache import programs_folder
+from nst_jax.app.rates import device_key
+from nst_jax.batch_canvas import BatchPrograms
+from nst_jax.prepare import Scale
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling import sharding
+from nst_jax.scaling.bucket_choice import KeptPrograms
+
+FOLDER = "groups"  # in the folder of the traced programs
+
+
+def record_group(
+    kept: KeptPrograms,
+    recipe: Recipe,
+    varying: Sequence[bool],
+    compiled: BatchPrograms,
+    *,
+    chunk: int | None = None,
+    mesh: sharding.AnyMesh | None = None,
+) -> None:
+    """Note that the programs of a group are kept on disk, if they are.
+
+    Call it after the group was painted, and `programs.files_in_use` before.
+
+    Args:
+      kept: the sizes of the group.
+      recipe: the recipe of one of its pictures.
+      varying: for each leaf (number) of a recipe, whether the program takes one for each picture.
+      compiled: the programs with which the group was painted, from `programs.batch_kept_in`.
+      chunk: largest number of pictures painted at once; None sets no limit.
+      mesh: the devices that share the group; None is one device.
+    """
+    files = programs.files_in_use(compiled)
+    folder = _folder()
+    family = _family(recipe, varying, chunk, mesh)
+    if not files or folder is None or family is None:
+        return
+    sizes = [[scale.shape, scale.style_shapes] for scale in kept.arrays]
+    facts = {"arrays": sizes, "pictures": kept.pictures, "exact": kept.exact}
+    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    path = folder / f"{family[:32]}.{name}.json"
+    # A loaded program is recorded with more files than it has, see `cache.EntriesOf`, so a record that
+    # still holds is better than a new one.
+    if _read(path) is not None:
+        return
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _files.atomic(path) as part:
+            part.write_text(json.dumps(facts | {"files": sorted(files)}), "utf-8")
+
+
+def kept_programs(
+    entry: Entry,
+    varying: Sequence[bool],
+    *,
+    chunk: int | None = None,
+    mesh: sharding.AnyMesh | None = None,
+) -> list[KeptPrograms]:
+    """Return the programs that are kept on disk for groups with a picture, in a fixed order.
+
+    Args:
+      entry: the picture.
+      varying: for each leaf (number) of a recipe, whether it differs within the set of pictures that
+        is divided into groups.
+      chunk: as in `record_group`.
+      mesh: as in `record_group`.
+    """
+    folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
+    # Masks are part of the targets, so a picture that has some is painted by other programs.
+    if folder is None or family is None or entry.controls is not None:
+        return []
+    found = map(_read, sorted(folder.glob(f"{family[:32]}.*.json")))
+    return [one for one in found if one is not None]
+
+
+def kept_among(
+    parts: Iterable[Group], *, chunk: int | None = None, mesh: sharding.AnyMesh | None = None
+) -> list[Group]:
+    """Return those groups whose programs are all kept on disk.
+
+    Args:
+      parts: the groups.
+      chunk: as in `record_group`.
+      mesh: as in `record_group`.
+    """
+    known: dict[Any, Collection[Any]] = {}
+    found = []
+    for group in parts:
+        first = group.entries[0]
+        key = groups.structure_of(first.recipe), group.varying, first.controls is None
+        if key not in known:
+            some = kept_programs(first, group.varying, chunk=chunk, mesh=mesh)
+            known[key] = {one.key(first.recipe) for one in some}
+        if group.programs.key(first.recipe) in known[key]:
+            found.append(group)
+    return found
+
+
+def _folder() -> Path | None:
+    place = programs_folder()
+    return None if place is None else place / FOLDER
+
+
+def _family(
+    recipe: Recipe, varying: Sequence[bool], chunk: int | None, mesh: sharding.AnyMesh | None
+) -> str | None:
+    """Return a key of all that the programs of a group depend on, except its sizes.
+
+    The result is None if nothing can be known about the programs, as with a function of the user.
+    """
+    bare = recipe.bare()
+    # The recipe at a scale depends on the schedule, which `bare` drops. The number of updates and the
+    # size rule change no program.
+    descent = replace(recipe.descent, steps=0, enlarge=bare.descent.enlarge)
+    recipe = replace(bare, descent=descent)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(recipe)
+    numbers = [(jax.tree_util.keystr(path), value) for path, value in leaves]
+    fixed = [[path, str(value)] for path, value in numbers if not path.startswith(groups.VARIABLE)]
+    devices = 1 if mesh is None else mesh.size
+    return programs.surrounded_key(recipe, device_key(), fixed, list(varying), chunk, devices)
+
+
+def _read(path: Path) -> KeptPrograms | None:
+    """Return what a record says; None if it is missing or damaged, or if one of its files is gone."""
+    place = programs_folder()
+    try:
+        facts = json.loads(path.read_text("utf-8"))
+        arrays = tuple(
+            Scale(tuple(shape), tuple(map(tuple, styles)), 0) for shape, styles in facts["arrays"]
+        )
+        there = place is not None and all(
+            (place.parent / name).is_file() for name in facts["files"]
+        )
+        found = KeptPrograms(arrays, int(facts["pictures"]), bool(facts["exact"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return found if there else None
