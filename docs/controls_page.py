@@ -70,7 +70,7 @@ COMMON = "--size 256 --quality draft"
 # Pictures by name that other words paint, or that have another size: the words before `-o NAME.jpg`.
 OTHERS: Mapping[str, str] = {
     "texture": "texture painting.jpg --recipe gram --size 128x96 --steps 60",
-    "tile": "texture pebbles.jpg --recipe gram --size 64 --steps 60 --tile-seamless",
+    "tile": "texture pebbles.jpg --size 192 --style-size 384 --steps 200 --tile-seamless",
     "mixed": "stylize painting.jpg pebbles.jpg --recipe gatys-pytorch --size 128 --steps 100 "
     "--content-weight 0 --content-layer relu2_1 --style-layer relu1_1=500 "
     "--style-layer relu2_1=500 --colors content --set pictures.color_map=pca "
@@ -78,6 +78,8 @@ OTHERS: Mapping[str, str] = {
     "two-stages": f"stylize photo.jpg mixed.jpg {COMMON}",
     "transparent": "stylize cut_out.png painting.jpg --size 128 --quality draft",
 }
+# The seamless texture, which the page shows as 2 x 2 copies beside its style.
+TILE = "tile"
 # A strip of pictures of a pair of the case `strength` of the benchmarks, side by side, at these
 # strengths. The steps between them are equal.
 STRIP, STRENGTHS = "strengths", (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -148,6 +150,8 @@ def paint(*names: str) -> None:
                 _paint_strip(folder)
             else:
                 _run(command(name), folder)
+            if name == TILE:
+                _lay(folder / file_of(TILE), folder / "pebbles.jpg")
             shutil.copy(folder / file_of(name), FOLDER)
 
 
@@ -164,6 +168,19 @@ def save_strip(pictures: Sequence[Any], folder: Path) -> None:
     labels = [f"{one:g}" for one in STRENGTHS]
     strip = nst.images.sheets.side_by_side(list(pictures), labels)
     nst.images.save(folder / f"{STRIP}.jpg", strip)
+
+
+def _lay(tile: Path, style: Path) -> None:
+    """Replace the picture of a tile by 2 x 2 copies of it, with its style at their right.
+
+    The settings that are embedded in the picture of the tile stay in its file.
+    """
+    settings = nst.images.read_metadata(tile)
+    copies = np.tile(nst.images.load(tile), (2, 2, 1))
+    shown = nst.images.sheets.side_by_side(
+        [copies, nst.images.load(style)], ["2 x 2 copies of the tile", "the style"]
+    )
+    nst.images.save(tile, shown, metadata=settings)
 
 
 def _run(command: str, folder: Path) -> None:

@@ -20,13 +20,14 @@ import nst_jax as nst
 from benchmarks import gallery, plots
 from benchmarks.gallery import Gallery
 from benchmarks.merging import with_machines
+from docs import quality_aims
+from docs.quality_aims import OURS, ahead, on_cpu
 from nst_jax.images import sheets
 from nst_jax.raters import RATERS
 
 HERE = Path(__file__).resolve().parent
 FOLDER, PAGE = HERE / "quality", HERE / "quality.md"
 RECORD = HERE.parent / "benchmarks" / "results" / "quality-cpu.json"
-OURS = "default"  # the recipe that the others are held against
 ENOUGH = 10  # pairs, below which the page warns that they are too few
 CELL = 256  # longer side of the pictures on a sheet, in pixels
 STRIP = 300  # longer side of the pictures that show one pair at several sizes, in pixels
@@ -74,16 +75,6 @@ def contestants(rows: Sequence[Json]) -> list[str]:
     return sorted(names, key=lambda name: (name != OURS, -len(pairs_of(rows, name)), name))
 
 
-def ahead(rows: Sequence[Json], one: str, other: str) -> tuple[int, int]:
-    """Return on how many pairs `one` is nearer to the style at no less SSIM, and of how many pairs."""
-    both = [row["recipes"] for row in rows if one in row["recipes"] and other in row["recipes"]]
-    nearer = 0
-    for found in both:
-        ours, theirs = found[one]["ratings"], found[other]["ratings"]
-        nearer += ours["style_vector"] < theirs["style_vector"] and ours["ssim"] >= theirs["ssim"]
-    return nearer, len(both)
-
-
 # --- The page -------------------------------------------------------------------------------------
 
 
@@ -97,8 +88,10 @@ def page(path: Path = RECORD) -> str:
     """Return the page as Markdown."""
     entry = entry_of(path)
     rows = entry["rows"]
-    parts = [PREFACE, _raters(rows)]
-    for name, here in plots.by_canvas(rows).items():
+    by_canvas = plots.by_canvas(rows)
+    titled = {_canvas(here): here for here in by_canvas.values()}
+    parts = [PREFACE, quality_aims.section(titled, entry.get("blind", [])), _raters(rows)]
+    for name, here in by_canvas.items():
         parts += [
             f"## {_canvas(here)}\n",
             _conditions(here),
@@ -217,16 +210,12 @@ def _processor_seconds(rows: Sequence[Json], name: str) -> tuple[str, str]:
     timed = [
         tuple(row["recipes"][one] for one in (name, OURS))
         for row in rows
-        if all(_on_cpu(row["recipes"].get(one)) for one in (name, OURS))
+        if all(on_cpu(row["recipes"].get(one)) for one in (name, OURS))
     ]
     if not timed:
         return "", ""
     theirs, ours = (fmean(one[place]["processor_seconds"] for one in timed) for place in (0, 1))
     return f"{theirs:.3g}", f"{ours:.3g}"
-
-
-def _on_cpu(one: Json | None) -> bool:
-    return one is not None and one["device"]["platform"] == "cpu" and "processor_seconds" in one
 
 
 # --- Tables ---------------------------------------------------------------------------------------
@@ -436,6 +425,11 @@ def _unmeasured(rows: Sequence[Json]) -> str:
         "- Other programs: their constants are recipes here, but their own commands were not run.",
         f"- The recipes {absent}.",
     ]
+    if not pairs_of(rows, "strotss"):
+        parts.append(
+            "- `strotss` as it is now. Its pictures from before the features of each layer were "
+            "calibrated copied the style; they are not part of the record any more."
+        )
     return "\n".join(parts) + "\n"
 
 

@@ -145,9 +145,11 @@ NOTES = {
     "nnst": Note(
         "which losses the source prints is not known here; the loss at the end is that of the final "
         "pass, a sum over ten taps, and no continuation of the one at the start",
-        "the source runs on VGG-16, here it is VGG-19 with the same taps; scales are made from the "
-        "final size with a Lanczos filter, in the source by bilinear halvings; at 1024 px and more the "
-        "source starts two scales with the finest bands of the content, here none does; in its final "
+        "the source runs on VGG-16, here it is VGG-19 with the same taps; how much each tap "
+        "contributes to a vector of all taps depends on the weights, and is not calibrated; scales "
+        "are made from the final size with a Lanczos filter, in the source by bilinear halvings; at "
+        "1024 px and more the source starts two scales with the finest bands of the content, here "
+        "none does; in its final "
         "pass, the source's code compares samples of another tap at taps with at most 64 lines "
         "(relu4 at 512 px), here these are compared as meant; the grid has as many lines wherever it "
         "begins, in the source sometimes one more; the painting is clipped before its colours are "
@@ -157,14 +159,14 @@ NOTES = {
     "strotss": Note(
         "it prints the loss of a scale after 100 and after 200 of its updates, measured before the "
         "update: k is the number of updates before it",
-        "the source runs on VGG-16, here it is VGG-19 with taps of the same names; features are "
-        "divided by 57.6, the grey levels in one unit of torchvision's pixels, so that they are about "
-        "as large as the source's (with torchvision's weights, by 1); no place is read twice in an "
-        "update, in the source's code some are, and always those of its first grid; a scale passes on "
-        "the canvas after its last update, in the source the one before it; the pyramid is resized "
-        "with half-pixel centres, in the source with aligned corners; scales are made from the final "
-        "size with a Lanczos filter, in the source from the files, bilinearly and without "
-        "antialiasing; regions are refused",
+        "the source runs on VGG-16, here it is VGG-19 with taps of the same names; the features of "
+        "each tap are divided by their mean activation over the sample pictures at 256 px, since the "
+        "moments depend on how large features are (with torchvision's weights, which the source used, "
+        "by 1); no place is read twice in an update, in the source's code some are, and always those "
+        "of its first grid; a scale passes on the canvas after its last update, in the source the one "
+        "before it; the pyramid is resized with half-pixel centres, in the source with aligned "
+        "corners; scales are made from the final size with a Lanczos filter, in the source from the "
+        "files, bilinearly and without antialiasing; regions are refused",
         "PyTorch 0.4 or 1, whose RMSprop is today's",
     ),
     "crowsonkb": Note(
@@ -212,6 +214,14 @@ For all of them:
 - All is computed with float32 on a CPU. On an accelerator a published recipe multiplies with
   tensorfloat32, as the convolutions of PyTorch and TensorFlow do there by default, and `default` with
   bfloat16; `--precision float32` uses all bits, which takes several times as long there.
+- Of the recipes whose sources ran on other weights than the embedded ones, two are calibrated, both by
+  one rule: the features of a layer are as if divided by their mean activation over the package's sample
+  pictures at 256 px. In `sliced-wasserstein` this is in the layer weights, in `strotss` in the loss. In
+  `crowsonkb` only the weight of the variation is converted, by the square of 57.6 (the grey levels in
+  one unit of torchvision's pixels), on the assumption that features grow like pixels; it was not
+  measured on torchvision's weights. With one such number for all layers, `strotss` copied the style.
+  `nnst` is not calibrated: it compares cosines, which do not change if all features are multiplied by
+  one number, but do change if those of one layer are.
 - Of the losses that the sources printed, those of `gatys-pytorch` and the first two of `coursera-tf2`
   were compared, see there; the others were not available. 25 updates of `udacity`, `pytorch-tutorial`
   (both with shared weights), `gatys-pytorch`, `tf` and `coursera-tf2` in float64 agree with

@@ -30,8 +30,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return best if best is not None and likeness(best)[0] >= LIKE else None
 
 
-# How alike an unknown name and a known one must be for `nearest_name` to suggest the known one, from 0
-# to 1 (as `difflib` measures it).
+# The least similarity at which `nearest_name` suggests a known name: a ratio of `difflib`, from 0 to 1.
 LIKE = 0.75
 
 
@@ -67,7 +66,7 @@ def image_shape(argument: str, shape: tuple[Any, ...], *, smallest: int) -> None
 
 
 def floating(argument: str, dtype: Any) -> None:
-    """Refuse an image whose dtype is not floating point: integer arithmetic would wrap around."""
+    """Refuse an image whose dtype is not floating point, since integer arithmetic would overflow."""
     if not jnp.issubdtype(dtype, jnp.floating):
         hint = "divide it by 255" if dtype == np.uint8 else "scale it to [0, 1]"
         raise ValueError(
@@ -127,10 +126,7 @@ def image(argument: str, value: Any) -> np.ndarray:
 
 
 def _shape_hint(shape: tuple[int, ...]) -> str:
-    """Return a hint for messages on how to make an image [h, w, 3] of an array of this shape.
-
-    The hint is "" if no such conversion is known.
-    """
+    """Return a hint on how to convert an array of this shape to an image; "" if there is none."""
     if len(shape) == 4:
         return "; for a batch use `stylize_many`"
     if len(shape) == 2 or shape[-1:] == (1,):
@@ -143,10 +139,7 @@ def _shape_hint(shape: tuple[int, ...]) -> str:
 
 
 def _grey_hint(shape: tuple[int, ...]) -> str:
-    """Return a hint for messages on how to give a grey picture three channels.
-
-    The hint is "" if the shape is not that of a grey picture, [h, w] or [..., 1].
-    """
+    """Return a hint on how to give a grey picture three channels; "" for shapes of other pictures."""
     grey = "; repeat a grey picture three times along a last axis"
     if len(shape) == 2:
         return f"{grey} with `np.stack([image] * 3, axis=-1)`"
@@ -333,8 +326,7 @@ def random_key(argument: str, key: Any) -> None:
 def single(recipe: Any) -> None:
     """Refuse a recipe that has arrays in place of numbers.
 
-    Only `stylize_many` takes such a recipe, and paints one picture for each number of the array (a
-    sweep).
+    Only `stylize_many` accepts such a recipe: it paints one picture for each number of the array.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(recipe):
         if np.ndim(leaf):

@@ -234,9 +234,9 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
     keep_programs_in(place)
 
 
-# JAX writes to disk only programs that took at least this many seconds to compile. With JAX's default
-# of 1.0, many small programs would be left out. To load such a program takes a third of the time that
-# it takes to compile, and its file has a few kB.
+# JAX writes to disk only programs that took at least this many seconds to compile. With its default of
+# 1.0, many small programs would not be written. Loading a small program takes a third of the time of
+# compiling it, and its file has only a few kB.
 LEAST_SECONDS = 0.0
 
 
@@ -247,5 +247,5 @@ def keep_programs_in(folder: Path) -> None:
 
 
 def keep_programs_of_any_time() -> None:
-    """Let JAX also write programs that were compiled quickly to the folder of its cache."""
+    """Let JAX's cache on disk also keep programs that compile quickly."""
     jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

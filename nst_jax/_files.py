@@ -5,6 +5,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,11 @@ LONGEST_NAME = 200
 def temporary_path(path: Path) -> Path:
     """Return a random path beside `path`: a new file is written there and then renamed to `path`."""
     return path.with_name(f".{_shortened(path.name)}.{secrets.token_hex(4)}.part")
+
+
+def hidden_path(path: Path, suffix: str) -> Path:
+    """Return the path of a hidden file beside `path`, such as `.out.png.lock` for the suffix "lock"."""
+    return path.with_name(f".{_shortened(path.name)}.{suffix}")
 
 
 def _shortened(name: str) -> str:
@@ -86,8 +92,18 @@ def atomic(path: Path) -> Iterator[Path]:
             _unfinished.discard(part)
 
 
-# The temporary files that this process is writing, and its lock files; `remove_unfinished` removes
-# them.
+def copy(source: Path, target: Path) -> None:
+    """Copy a file with its permissions and its time of change; `target` is replaced if it exists.
+
+    Raises:
+      OSError: if the file cannot be copied; `target` then does not exist.
+    """
+    target.unlink(missing_ok=True)
+    with atomic(target) as part:
+        shutil.copy2(source, part)
+
+
+# The temporary and lock files of this process, which `remove_unfinished` removes.
 _unfinished: set[Path] = set()
 
 
@@ -107,7 +123,7 @@ def remove_unfinished() -> None:
 def _created_part(target: Path) -> Iterator[Path]:
     """Context manager: create an empty temporary file, locked until the end of the block.
 
-    As long as it is locked, `remove_leftovers` in another process does not remove it.
+    The lock keeps `remove_leftovers` in another process from removing the file.
 
     Args:
       target: the file to be replaced, which need not exist.
@@ -121,8 +137,8 @@ def _created_part(target: Path) -> Iterator[Path]:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # The system or the disk has no locks. A locked file has to stay open, since closing it
-            # releases the lock. This file is closed, since Windows cannot rename an open file.
+            # The system or the disk has no locks. So the file need not stay open to keep its lock, and
+            # it is closed, since Windows cannot rename an open file.
             os.close(descriptor)
             yield part
             return
@@ -238,7 +254,7 @@ def reserved(path: PathLike, *, argument: str = "path") -> Iterator[None]:
     if target.exists() and not target.is_file():
         yield
         return
-    lock = target.with_name(f".{_shortened(target.name)}.lock")
+    lock = hidden_path(target, "lock")
     while True:
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)

@@ -91,13 +91,10 @@ class Guides(NamedTuple):
 
 
 class KeptContent(NamedTuple):
-    """The content picture, and its share in each pixel of a canvas with protected parts.
-
-    `controls.with_kept` uses these arrays to mix the content into the canvas.
-    """
+    """Arrays from which `controls.with_kept` mixes the content into the protected parts of a canvas."""
 
     content: Float[Array, "*batch h w 3"]
-    # The share, from 0 (only the canvas is seen) to 1 (only the content), the same in all channels.
+    # The content's share in each pixel: 0 is only canvas, 1 only content. All channels are equal.
     share: Float[Array, "*batch h w 3"]
 
 
@@ -166,8 +163,8 @@ class State(NamedTuple):
     # weight; None if `recipe.descent.average_decay` is None.
     average: Float[Array, "*batch h w 3"] | None = None
     # For style losses that find matches only once for each scale (see `losses.MatchingLoss`): for each
-    # of n places of the canvas, the index of the place of the style with which the loss compares it.
-    # None for all other style losses.
+    # of n positions of the canvas, the index of the position of the style that the loss compares with
+    # it. None for all other style losses.
     matches: Int[Array, "*batch n"] | None = None
 
 
@@ -200,8 +197,8 @@ class Checkpoint(NamedTuple):
     history: Losses  # losses of the first canvas and after each update, arrays [step + 1]
     # The settings of the recipe and the hashes of all inputs, by name; see `provenance.of_identity`.
     facts: Mapping[str, Any]
-    # For each scale, the sizes of the pictures and the number of updates. In a bucket, the canvas in
-    # `arrays` is larger: `facts["bucket"]` has the sizes there.
+    # For each scale, the sizes of the pictures and the number of updates. If the canvas lies in a
+    # bucket (an array that is larger than the picture), `facts["bucket"]` has the sizes of the arrays.
     scales: Sequence[Mapping[str, Any]]
     device: Mapping[str, str]  # "platform" and "kind" of the device of the run
     notes: Mapping[str, Any] = {}  # JSON values that the caller adds

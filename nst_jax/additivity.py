@@ -31,7 +31,7 @@ def check_additive(argument: str, loss: Loss) -> None:
     """Refuse a loss with `additive=True` whose `sums` are not sums over positions or pixels.
 
     Such a loss would silently give wrong values for a picture that is computed in parts: in tiles, or
-    in strips on several devices. The check evaluates `sums` on small random features; for a loss that
+    in bands on several devices. The check evaluates `sums` on small random features; for a loss that
     is hashable, the result is cached. A loss that cannot be evaluated on these features, for
     example because it needs another number of channels, is accepted unchecked.
 
@@ -109,8 +109,8 @@ def _is_hashable(loss: Loss) -> bool:
 def _probe(loss: ContentLoss | StyleLoss | Variation) -> tuple[Any, Any, tuple[Any, Any]]:
     """Return the sums of a loss for random data, for these data with zeros appended, and for each half.
 
-    The data are features, or pixels for a `Variation`. For a `Variation`, the second result is that for
-    all pixels with a mask that is True everywhere, since appended zeros would add differences.
+    The data are features. For a `Variation`, they are pixels, and the second result is for all pixels
+    with a mask that is True everywhere, since appended zeros would add differences.
     """
     random = np.random.default_rng(0)
     # The number of channels of a picture, or of features at relu1_1.

@@ -46,7 +46,8 @@ RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 class BatchPrograms(NamedTuple):
     """The compiled functions of a batch; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute targets; `run` is `run_many`, and `match` `match_many`.
+    `measuring` has the functions that compute targets. `run` and `match` are `run_many` and
+    `match_many`, compiled.
     """
 
     measuring: MeasuringPrograms
@@ -175,8 +176,8 @@ class BatchCanvas:
 
         Args:
           scale: index of the scale.
-          styles: the statistics of the styles by their keys in `measure`; for a `MatchingLoss`, the
-            targets themselves.
+          styles: the statistics of the styles, by the keys that `measure` uses; for a `MatchingLoss`,
+            the targets themselves.
         """
         # Of the numbers that may differ between pictures, targets depend only on the weights of blended
         # styles. This loop makes the targets of one picture at a time, so it needs no `vmap`.
@@ -356,7 +357,7 @@ class BatchCanvas:
 
         Args:
           scale: index of the scale.
-          before: what the scale before passes on; None for the first scale.
+          before: the results of the preceding scale; None for the first scale.
         """
         shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
         if before is None:
@@ -377,7 +378,7 @@ class BatchCanvas:
         Args:
           scale: index of the scale.
           image: the images from which the scale starts, [members, h, w, 3].
-          before: what the scale before passes on; None for the first scale.
+          before: the results of the preceding scale; None for the first scale.
         """
         mesh, bands, recipe = self.plan.mesh, self.plan.bands(scale), self._at(scale)
         axes = _axes_of(recipe)
@@ -429,8 +430,8 @@ class BatchCanvas:
         state = self._unmatched(scale, image, before)
         count = correspondence.number_of_matches(self.plan.scales[scale].shape, recipe)
         if count is not None:
-            # Zeros take the place of the matches: to search for matches takes long, and those of an
-            # unfinished canvas would be of no use.
+            # Compiling needs only the shape of the matches, so zeros take their place: searching for
+            # the matches of an unfinished canvas would take long and be of no use.
             state = state._replace(matches=jnp.zeros((len(self._members), count), jnp.int32))
         state, _ = self._run(scale, state, measured, 0)
         bands, axes = self.plan.bands(scale), _axes_of(recipe)
@@ -531,7 +532,10 @@ class BatchCanvas:
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def rests(self) -> list[Rest | None]:
-        """Return for each finished picture when it came to rest, as `descent.rest_of` defines it."""
+        """Return for each finished picture a `Rest` if its loss stopped changing while high, else None.
+
+        `descent.rest_of` has the exact condition.
+        """
         return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def _totals_of_pictures(self) -> np.ndarray:
@@ -638,7 +642,7 @@ def _axes_of(recipe: Recipe) -> Axes:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return the weights by which the styles of picture number `place` of a chunk are blended."""
+    """Return the weights of the blended styles of one picture, given its index in the chunk."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )
@@ -689,7 +693,7 @@ def _padded_many(canvases: Array, bands: Bands, mesh: AnyMesh) -> Array:
 def _init_many(
     images: Image, recipe: Recipe, bands: Bands | None, *, axes: Axes, mesh: AnyMesh | None
 ) -> State:
-    # Each device makes the states of its own pictures, since one device may lack memory for all.
+    # Each device makes the states of its own pictures, since one device may not have memory for all.
     init = partial(optimize.init, bands=bands)
     return sharding.vmap_over_devices(init, mesh, (0, _tree(axes, recipe)))(images, recipe)
 

@@ -1,5 +1,6 @@
 """The members of a batch, its pictures: each is a content and its styles, checked and resized."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +9,8 @@ import numpy as np
 from jaxtyping import Array
 
 from nst_jax import _checks, prepare, recipes
-from nst_jax._types import Shape
+from nst_jax._types import Params, Shape
+from nst_jax.combining import combined_style
 from nst_jax.control_checks import check_controls
 from nst_jax.controls import finishing
 from nst_jax.controls.given import BatchControls, Given
@@ -61,9 +63,9 @@ def members_of(
         or one for each. Of n entries, picture i gets entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
       side: as in `prepare.prepared_of`.
-      style_originals: for each entry of `styles`, (height, width) of each of its pictures, from which
-        the size rules compute the sizes. It differs from the sizes of the pictures if they were made at
-        their final size already. None means the sizes of the pictures.
+      style_originals: for each entry of `styles`, (height, width) of each of its pictures before any
+        resizing, from which the size rules compute the final sizes. Pass it if the pictures already
+        have their final sizes. None means the sizes of the given pictures.
 
     Returns:
       The members of the batch, in the order of the pictures.
@@ -130,15 +132,12 @@ class Pair(NamedTuple):
 def _of_picture(
     style_scale: Sequence[tuple[float, ...]] | None, index: int
 ) -> tuple[float, ...] | None:
-    """Return the factors of the sizes of one picture's styles; None means those of the recipe.
-
-    `style_scale` is the argument of `members_of`, and `index` the number of the picture.
-    """
+    """Return the entry of `style_scale`, an argument of `members_of`, for one picture."""
     return None if style_scale is None else style_scale[index % len(style_scale)]
 
 
 def _with_style_scale(recipe: Recipe, factors: tuple[float, ...] | None) -> Recipe:
-    """Return the recipe with `factors` for the sizes of its styles; with None, unchanged."""
+    """Return the recipe with these factors as its `style_scale`, or unchanged if they are None."""
     return recipe if factors is None else recipe.replace(pictures__style_scale=factors)
 
 
@@ -161,7 +160,7 @@ def _recolored(
       pairs: the key in `resized` of each picture of the batch.
       given: the checked regions, protected and transparent parts of each picture; None: it has none.
       recipe: the recipe of all pictures.
-      on_host: whether to compile no program for the sizes of the pictures.
+      on_host: as in `prepare.prepared_of`.
       side: as in `prepare.prepared_of`.
     """
     # Colours are changed in squares, see `prepare.prepared_of`. If all contents fit into one, their
@@ -350,6 +349,109 @@ def with_tap_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
     if not pictures:
         return styles
     return [[*blended, *pictures] for blended in lists_of_styles(styles)]
+
+
+def checked_fine_styles(
+    given: Any,
+    contents: Sequence[np.ndarray],
+    styles: Sequence[list[np.ndarray]],
+    plan: Any,
+) -> tuple[list[np.ndarray | None], list[list[np.ndarray]]]:
+    """Check the argument `style_fine`; return its pictures, and the styles with an entry for each.
+
+    Args:
+      given: the argument `style_fine`; None changes nothing.
+      contents: the contents of the batch.
+      styles: the styles of the batch, as `lists_of_styles` returned them. A single entry is repeated if
+        there are several pictures in `given`.
+      plan: the argument `plan`, with which `style_fine` cannot be used.
+
+    Raises:
+      TypeError: if `given` is of the wrong type.
+      ValueError: if its pictures cannot be used, or do not fit to the contents and styles.
+    """
+    if given is None:
+        return [None], list(styles)
+    if plan is not None:
+        raise ValueError(
+            "`style_fine`: cannot be used with `plan`; combine the styles by `nst_jax.combined_style`, "
+            "and give the results as `styles`"
+        )
+    found: list[np.ndarray | None]
+    if isinstance(given, (list, tuple)):
+        found = [
+            None if one is None else _checks.image(f"style_fine[{index}]", one)
+            for index, one in enumerate(given)
+        ]
+        if all(one is None for one in found):
+            raise ValueError("`style_fine`: has no picture; leave it out")
+    else:
+        found = [*_checks.images("style_fine", given)]
+    for index, image in enumerate(found):
+        if image is not None:
+            name = "style_fine" if len(found) == 1 else f"style_fine[{index}]"
+            _checks.image_shape(name, image.shape, smallest=prepare.SMALLEST)
+    blended = max(len(one) for one in styles)
+    if blended > 1:
+        raise ValueError(
+            f"`style_fine`: gives its structure to one style, and {blended} are blended; give one"
+        )
+    for name, others in (("contents", contents), ("styles", styles)):
+        if 1 not in (len(found), len(others)) and len(found) != len(others):
+            raise ValueError(
+                f"`style_fine`: expected one picture, or one for each of the {len(others)} {name}, "
+                f"got {len(found)}"
+            )
+    return found, list(styles) * len(found) if len(styles) == 1 else list(styles)
+
+
+def with_fine_structures(
+    params: Params,
+    styles: Sequence[list[np.ndarray]],
+    fine: Sequence[np.ndarray | None],
+    members: Sequence[Member],
+    precision: str | None,
+    tile: int | str | None,
+) -> tuple[list[list[np.ndarray]], list[list[Shape]]]:
+    """Combine the first style of each picture with the fine structure of another picture.
+
+    Args:
+      params: the weights.
+      styles: the styles, with an entry for all pictures or one for each.
+      fine: the pictures that have the fine structure, likewise; None leaves a style as it is.
+      members: the members of the batch, made from `styles` as they are.
+      precision: the argument of `stylize_many`.
+      tile: the argument of `stylize_many`.
+
+    Returns:
+      The styles, with an entry for each picture, or a single one if all pictures have the same; and the
+      (height, width) that each of them had before it was combined.
+    """
+    known: dict[tuple[bytes, bytes, Shape], np.ndarray] = {}
+    keys, found, sizes = [], [], []
+    for index, member in enumerate(members):
+        style, own = index % len(styles), index % len(fine)
+        first, *rest = styles[style]
+        shape = member.prepared.scales[-1].style_shapes[0]
+        picture = fine[own]
+        key = _digest(first), b"" if picture is None else _digest(picture), shape
+        if key not in known:
+            known[key] = first
+            if picture is not None:
+                size = f"{shape[1]}x{shape[0]}"
+                combined = combined_style(
+                    params, first, picture, size=size, precision=precision, tile=tile
+                )
+                known[key] = np.asarray(combined)
+        keys.append(key)
+        found.append([known[key], *rest])
+        sizes.append([(image.shape[0], image.shape[1]) for image in styles[style]])
+    return (found, sizes) if len(set(keys)) > 1 else (found[:1], sizes[:1])
+
+
+def _digest(image: np.ndarray) -> bytes:
+    """Return a value that differs for pictures with different pixels."""
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
 
 
 def each_style_scale(

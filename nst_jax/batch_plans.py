@@ -57,7 +57,7 @@ def plan_members(
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
-      The plan, and `members` unchanged: a pair such as `plan_in_buckets` returns.
+      A pair like those that `plan_in_buckets` returns: the plan, and `members` unchanged.
     """
     scales = members[0].prepared.scales
     # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With

@@ -20,10 +20,12 @@ from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchPrograms, BatchWeights
 from nst_jax.batch_members import (
     Member,
+    checked_fine_styles,
     each_style_scale,
     lists_of_styles,
     members_of,
     warn_of_enlarged_styles,
+    with_fine_structures,
     with_tap_pictures,
 )
 from nst_jax.batch_plans import (
@@ -101,7 +103,8 @@ class PicturesAtRest(RuntimeWarning):
     Such pictures are hardly painted. `nst_jax.descent.rest_of` has the exact condition.
 
     Attributes:
-      pictures: maps the index of each such picture in the batch to when and how high its loss stopped.
+      pictures: maps the index of each such picture in the batch to a `Rest`: after which update its
+        loss stopped changing, and how large it was then relative to the first loss.
     """
 
     def __init__(self, pictures: Mapping[int, Rest], remedy: str):
@@ -120,7 +123,7 @@ class PaintedBatch(NamedTuple):
     # The final losses of each picture, scalars on the host. A picture in `broken` has losses that are
     # not finite here, whereas its entry in `images` is its last canvas with finite losses.
     losses: dict[int, Losses]
-    # Only the pictures that diverged -> number of the update after which the losses were not finite.
+    # Index of each diverged picture -> number of the update after which its losses were not finite.
     broken: dict[int, int]
     # Pictures in which nothing was painted: at every scale (resolution) their last losses equal the
     # first.
@@ -158,6 +161,7 @@ def stylize_many(
     progress: Progress | None = None,
     chunk: int | None = None,
     bands: int = 1,
+    style_fine: Any = None,
 ) -> Image | list[Image]:
     """Stylise many pictures at once, each as `stylize` would.
 
@@ -180,8 +184,8 @@ def stylize_many(
       size: as in `stylize`, for every picture.
       style_size: as in `stylize`.
       style_scale: as in `stylize`, for every picture; or a value for each picture: an array [n], or
-        [n, styles] for blends, or a list with a number or a list of numbers for each picture. But a
-        plain list of numbers, one for each style of a picture, holds for every picture.
+        [n, styles] for blends, or a list with a number or a list of numbers for each picture. A plain
+        list with as many numbers as a picture has styles is used as in `stylize`, for every picture.
       tap_styles: as in `stylize`, for every picture.
       steps: as in `stylize`.
       precision: as in `stylize`.
@@ -232,6 +236,10 @@ def stylize_many(
         and that size is at least half of the largest number.
       bands: number of devices that share each picture, for pictures too large for one device; the
         number of `devices` must be a multiple of `bands`.
+      style_fine: pictures whose fine structure the styles get before they are used: one image
+        [h, w, 3], a batch [n, h, w, 3], or a list with an image or None for each picture. Each style is
+        replaced by what `combined_style` makes of it at its final size, with `precision` and `tile`;
+        what several pictures need is made once. No blends.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have the same shape, else a list of n images
@@ -260,7 +268,7 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    # What comes from generators is kept as lists, since it is read more than once.
+    # Generators become lists here, since their values are read more than once.
     contents, styles = _checks.images("contents", contents), lists_of_styles(styles)
     scale, each_scale = style_scale, None
     if plan is None and style_scale is not None:
@@ -278,6 +286,7 @@ def stylize_many(
         _check_only_in_plan(chunk=chunk, bands=None if bands == 1 else bands)
         recipe, mesh = plan.requested, plan.mesh
         pictures = tap_pictures_of_plan(plan, tap_styles)
+    fine, styles = checked_fine_styles(style_fine, contents, styles, plan)
     styles = with_tap_pictures(styles, pictures)
     if chunk is not None:
         _checks.whole("chunk", chunk, least=1)
@@ -285,10 +294,9 @@ def stylize_many(
     if chosen is not None and plan is not None:
         raise ValueError("`bucket`: `plan` contains it; give it to `nst_jax.plan` instead")
     intervals = intervals_of(every)
-    members = members_of(
-        contents,
-        styles,
-        recipe,
+    make_members = partial(
+        members_of,
+        recipe=recipe,
         init=init,
         key=key,
         given=BatchControls(regions, protect, opacity, style_opacity),
@@ -296,28 +304,46 @@ def stylize_many(
         on_host=_resizes_on_host(chosen, contents, recipe) if plan is None else plan.in_bucket,
         side=_side_of_squares(chosen, plan),
     )
+    members = make_members(contents, styles)
     for note in {note: None for one in members for note in notes_on_regions(one.prepared, recipe)}:
         warnings.warn(RegionLeftOut(note), stacklevel=2)
-    device = capacity.device_of(params)
     warn_of_enlarged_styles(styles, members, recipe, each_scale)
-    if chosen is not None:
-        plan_them = plan_by_cost if chosen == buckets.AUTO else partial(plan_in_buckets, chosen)
-        plans = plan_them(members, recipe, mesh=mesh, device=device, chunk=chunk, bands=bands > 1)
-    elif plan is None:
-        plans = [
-            plan_members(some, recipe, mesh=mesh, device=device, chunk=chunk)
-            for some in by_shape(members, recipe)
-        ]
+    how = {"mesh": mesh, "device": capacity.device_of(params), "chunk": chunk}
+    if plan is None:
+        plans = _planned(members, recipe, chosen, bands, **how)
     else:
         plans = [(checked_plan(plan, members), members)]
+    if style_fine is not None:
+        # All arguments are checked, and all runs are planned, before the first style is combined.
+        combined, sizes = with_fine_structures(params, styles, fine, members, precision, tile)
+        members = make_members(contents, combined, style_originals=sizes)
+        plans = [(plan, [members[one.place] for one in some]) for plan, some in plans]
     painted = paint_batch(params, plans, init=init, intervals=intervals, progress=progress)
     _warn_of_failures(painted, recipe)
     images = [painted.images[index] for index in range(len(members))]
     return stacked(images, on_host=any(plan.in_bucket for plan, _ in plans))
 
 
+def _planned(
+    members: list[Member], recipe: Recipe, bucket: buckets.Chosen, bands: int, **how: Any
+) -> list[tuple[Plan, list[Member]]]:
+    """Plan the groups in which pictures are painted; return each plan with its pictures.
+
+    Args:
+      members: the pictures.
+      recipe: their recipe.
+      bucket: the checked argument `bucket` of `stylize_many`; None is no bucket.
+      bands: the argument of `stylize_many`.
+      **how: the options `mesh`, `device` and `chunk` of the functions of `batch_plans`.
+    """
+    if bucket is None:
+        return [plan_members(some, recipe, **how) for some in by_shape(members, recipe)]
+    plan_them = plan_by_cost if bucket == buckets.AUTO else partial(plan_in_buckets, bucket)
+    return plan_them(members, recipe, bands=bands > 1, **how)
+
+
 def _warn_of_failures(painted: PaintedBatch, recipe: Recipe) -> None:
-    """Warn the caller of `stylize_many` of pictures that broke off, did not begin or came to rest."""
+    """Warn the caller of `stylize_many` of pictures that diverged or are hardly painted."""
     if painted.broken:
         warnings.warn(PicturesDiverged(painted.broken), stacklevel=3)
     if painted.stalled:
@@ -341,7 +367,7 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the argument `side` of `prepare.prepared_of`, given `bucket` or `plan`."""
+    """Return the argument `side` of `prepare.prepared_of`, in px, from the plan or the bucket."""
     if plan is not None:
         return max(plan.scales[-1].shape)
     return bucket if isinstance(bucket, int) else SMALLEST

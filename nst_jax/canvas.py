@@ -84,7 +84,7 @@ class _Measured(NamedTuple):
 
 
 class SingleCanvas:
-    """The canvas of a single picture, and the functions that optimise it; a `descent.Canvas`."""
+    """The canvas of a single picture, and how it is optimised; implements `descent.Canvas`."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class SingleCanvas:
         self.plan, self._prepared, self._programs = plan, prepared, programs
         self._watch = watch
         self._init, self._key = init, key
-        # Waits until the programs of the first scale are compiled in another thread; None if they are
-        # not being compiled there.
+        # A function that waits until another thread has compiled the programs of the first scale; None
+        # if no other thread compiles them.
         self._first: Callable[[], Any] | None = None
         self._finish = prepare.Finisher(prepared, plan.recipe)
         self._params = sharding.replicate(params, plan.mesh)
@@ -345,8 +345,8 @@ class SingleCanvas:
         measured, bands = self.measure(scale), self.plan.bands(scale)
         state = self._unmatched(scale, measured, before)
         if (count := self._number_of_matches(scale)) is not None:
-            # Zeros take the place of the matches: to search for matches takes long, and those of an
-            # unfinished canvas would be of no use.
+            # Compiling needs only the shape of the matches, so zeros take their place: searching for
+            # the matches of an unfinished canvas would take long and be of no use.
             state = state._replace(matches=jnp.zeros(count, jnp.int32))
         state, _ = self._programs.run(
             self._formed, state, measured.targets, self._at(scale), 0, bands=bands
@@ -357,7 +357,7 @@ class SingleCanvas:
     def fresh_state(self, scale: int) -> State:
         """Return the shapes and dtypes of a state at a scale, as a `State` of `jax.ShapeDtypeStruct`s.
 
-        A canvas that is shared by several devices has rows of padding, which the shapes do not include.
+        If several devices share the canvas, it is padded with rows; the shapes are without these rows.
         """
         canvas = jax.ShapeDtypeStruct((*self.plan.scales[scale].shape, 3), jnp.float32)
         fresh = jax.eval_shape(optimize.init, canvas, self._at(scale))
@@ -371,8 +371,7 @@ class SingleCanvas:
         Args:
           position: how far the run has come: the scale, the number of updates and the state of the
             loop.
-          pieces: the losses at each evaluation since the previous snapshot, as arrays, each of which
-            continues the one before it.
+          pieces: the losses at each evaluation since the previous snapshot, as consecutive arrays.
         """
         state, plan = position.state, self.plan
         assert state is not None
@@ -428,10 +427,10 @@ def _targets_in_arrays(
 
 
 def _traced(shape: Shape) -> RealSize:
-    """Return a (height, width) as an array. So it is a value at runtime, not a part of a program."""
+    """Return a (height, width) as an array, so that jitted functions trace it as a runtime value."""
     return jnp.asarray(shape, jnp.int32)
 
 
 def joined(pieces: Sequence[Losses]) -> Losses:
-    """Concatenate arrays of losses, each of which continues the one before it."""
+    """Concatenate consecutive arrays of losses."""
     return jax.tree.map(lambda *arrays: np.concatenate(arrays), *pieces)

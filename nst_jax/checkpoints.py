@@ -96,7 +96,7 @@ def check_resumable(
     *,
     argument: str = "resume",
 ) -> None:
-    """Refuse a checkpoint if this run, resumed from it, would not end as a run without interruption.
+    """Refuse a checkpoint unless this run, resumed from it, ends like a run without interruption.
 
     This run may have another total number of updates than the earlier one, as long as all updates up
     to the checkpoint are the same in both runs. With a single scale, these are always the same. With
@@ -148,7 +148,7 @@ def _differing_facts(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator
     for name in dict.fromkeys((*new, *old)):
         if name in old and name in new and old[name] == new[name]:
             continue
-        # If, for example, the optimiser (`descent.optimizer`) is another one, it is listed, but not its
+        # If, for example, the optimiser (`descent.optimizer`) differs, it alone is listed, without its
         # settings (`descent.optimizer.*`).
         if not name.startswith(tuple(f"{other}." for other in found)):
             found.append(name)
@@ -201,11 +201,11 @@ def _pixels_of(scale: Mapping[str, Any]) -> str:
 def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
     """Return the recipe with the tiles and the precision that were chosen for the checkpoint's run.
 
-    Only what the recipe leaves open is replaced. If `network.tile` is None, `tile` and `remat` become
-    those of the checkpoint's run: a tile size chosen for the memory that is available now could differ,
-    which would change the last bits of the picture. If `network.precision` is `AUTO`, it becomes the
-    precision of the checkpoint's run, even if this platform has another default. Without a checkpoint,
-    the recipe is returned unchanged.
+    Only what the recipe leaves open is replaced. If `network.tile` is None, `network.tile` and
+    `network.remat` (whether activations are recomputed) become those of the checkpoint's run. A tile
+    size chosen for the memory that is available now could differ, which would change the last bits of
+    the picture. If `network.precision` is `AUTO`, it becomes the precision of the checkpoint's run,
+    even if this platform has another default. Without a checkpoint, the recipe is returned unchanged.
     """
     if checkpoint is None:
         return recipe
@@ -238,7 +238,7 @@ def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
 def _sizes_in_bucket(facts: Mapping[str, Any]) -> list[list[int]] | None:
     """Return [width, height] of the arrays at each scale in which the canvas of a run lies.
 
-    The result is None if its canvases fill their arrays, or if the facts do not tell sizes.
+    The result is None if the canvases fill their arrays, or if `facts` has no readable sizes.
     """
     sizes = str(facts.get("bucket", "")).removesuffix(" px").split(", ")
     found = [size.split("x") for size in sizes]  # from text such as "32x32, 64x64 px"

@@ -1,7 +1,7 @@
 """`combined_style`: a style from two pictures, the fine structure of one on the shapes of the other.
 
-It is the first of the two stages in which Gatys and others paint with styles of several scales. The
-second stage is a usual run, with the combined picture as its style.
+It is the first of two stages in which Gatys and others combine styles of different spatial scales. The
+second stage is a usual style transfer, with the combined picture as its style.
 """
 
 from typing import Any
@@ -30,15 +30,15 @@ def combined_style(
 
     The coarse picture is optimised until its activations at the first layers have the Gram matrices of
     the fine one. Styles of single layers (`tap_styles` of `stylize`) are another way to take fine and
-    coarse structures from two pictures. There, targets of pictures that have nothing to do with each
-    other may contradict each other; the combined picture is one style.
+    coarse structures from two pictures. But with these, the targets of the layers come from unrelated
+    pictures and may contradict each other, whereas the combined picture is a single style.
 
     Args:
       params: weights from `nst_jax.load_params`.
       coarse: the picture that has the coarse shapes and the colours, [h, w, 3] float in [0, 1], or
         uint8.
       fine: the picture that has the fine structure, [h', w', 3], of any size.
-      recipe: a recipe whose content is `coarse` and whose style is `fine`.
+      recipe: the recipe of the run, in which `coarse` is the content and `fine` the style.
       size: size of the combined picture, in any form that `stylize` takes. It should be the size at
         which the combined style will be used, since resizing it later would make the fine structure
         coarser or finer. Default: the recipe's.

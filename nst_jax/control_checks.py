@@ -25,7 +25,7 @@ from nst_jax.targets import totals_at_taps
 class RegionLeftOut(UserWarning):
     """Warning that no pixel of a layer's feature maps lies in a region.
 
-    The style loss of this region then leaves the layer out.
+    The region then has no style loss at this layer.
     """
 
 
@@ -45,12 +45,11 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 def check_controls(given: Given | None, recipe: Recipe) -> None:
     """Refuse regions, protected and transparent parts if the recipe cannot be combined with them.
 
-    They cannot be combined with a style loss that cannot leave out pixels, nor with a style picture
-    that is used for a single layer (`tap_styles`). Regions cannot be combined with the colours
-    "palette" either.
+    The recipe's style loss must be able to leave out pixels, and the recipe must have no style pictures
+    for single layers (`tap_styles`). With regions, its `colors` must not be "palette".
 
     Args:
-      given: the masks of these parts; None if there are none, in which case nothing is refused.
+      given: the masks of these parts; None if there are none, so that every recipe is accepted.
       recipe: the checked recipe.
 
     Raises:
@@ -156,7 +155,7 @@ def _empty_taps(prepared: prepare.Prepared, recipe: Recipe) -> dict[tuple[int, s
     real: tuple[Any, ...] = ()
     if isinstance(
         controls.masks, np.ndarray
-    ):  # nothing shall be compiled for the size of the masks
+    ):  # the masks are padded to squares, so that nothing is compiled for their sizes
         sizes = [jnp.asarray(shape, jnp.int32) for shape in (last.shape, *last.style_shapes)]
         real = (sizes[0], sizes[1:])
         squares = [prepare.square_of(shape) for shape in (last.shape, *last.style_shapes)]

@@ -7,7 +7,7 @@ a loss; `measuring`, `objective` and `optimize` call them. `content_distance` co
 computed one by one or on several devices.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,31 +18,53 @@ from nst_jax._types import Features, Image, Params, Scalar, Shape
 from nst_jax.images.resizing import finest_detail
 from nst_jax.losses import PIXELS, JointContentLoss, MatchingLoss
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.vgg.pixels import CAFFE_BGR, TORCHVISION
 from nst_jax.vgg.pixels import PIXELS as CONVENTIONS
-from nst_jax.vgg.pixels import TORCHVISION
+from nst_jax.vgg.taps import layer_of
 
 
 def matching_loss(recipe: Recipe) -> MatchingLoss:
-    """Return a recipe's style loss, which must compare single positions (a `MatchingLoss`)."""
+    """Return a recipe's style loss, which must be a `MatchingLoss`."""
     loss = recipe.terms.style_loss
     assert isinstance(loss, MatchingLoss)
     return loss
 
 
-def unit_of(params: Params) -> float:
-    """Return how many times larger features are with these weights than with torchvision's.
+# The mean activation after the ReLU of each layer of the embedded network (whose weights are in this
+# package), over its sample pictures, each with the longer side 256 px. `layer_means` of
+# `tests/make_strotss_golden.py` measures them; three digits are kept. The layer weights of
+# `recipes.SLICED_WASSERSTEIN` come from means of the same rule, but with that recipe's poolings and
+# padding.
+MEAN_ACTIVATIONS = {
+    "conv1_1": 22.4, "conv1_2": 101.0,
+    "conv2_1": 135.0, "conv2_2": 123.0,
+    "conv3_1": 127.0, "conv3_2": 165.0, "conv3_3": 337.0, "conv3_4": 489.0,
+    "conv4_1": 475.0, "conv4_2": 294.0, "conv4_3": 158.0, "conv4_4": 38.3,
+    "conv5_1": 39.0, "conv5_2": 16.3, "conv5_3": 6.86, "conv5_4": 1.14,
+}  # fmt: skip
 
-    Networks read pixels in different units: white and black are, for example, 255 apart or about 4. It
-    is assumed that features grow in proportion to these numbers. So the result is the difference
-    between white and black in the units that these weights expect, divided by the same difference for
-    torchvision's weights; both are harmonic means over the three channels. The result is 57.6 for the
-    weights in this package, and 1 for torchvision's.
+
+def units_of(params: Params, taps: Iterable[str]) -> dict[str, float]:
+    """Return the number by which the features of each tap (layer) are divided to be about 1.
+
+    STROTSS puts colours and features into one vector and compares products of its components. So the
+    loss depends on how large features are. The source ran on torchvision's weights, whose features are
+    used as they are: their numbers are 1. With other weights, the features of each layer are divided by
+    the layer's mean activation over sample pictures, so that their mean is 1. The means are those of
+    the weights in this package. For weights that expect other pixels, they are multiplied by the
+    difference between white and black in these pixels, divided by that in the embedded network's.
+
+    Args:
+      params: the weights of the network; their pixel convention says whose they are.
+      taps: names of taps. A tap before the ReLU has the number of that after the ReLU.
+
+    Returns:
+      tap -> number.
     """
-
-    def contrast(pixels: vgg.Pixels) -> float:
-        return pixels.scale * len(pixels.spread) / sum(pixels.spread)
-
-    return contrast(CONVENTIONS[params.pixels]) / contrast(TORCHVISION)
+    if params.pixels == TORCHVISION.name:
+        return dict.fromkeys(taps, 1.0)
+    contrast = CONVENTIONS[params.pixels].scale / CAFFE_BGR.scale
+    return {tap: MEAN_ACTIVATIONS[layer_of(tap)] * contrast for tap in taps}
 
 
 def with_pixels(picture: Image, features: Features) -> Features:
@@ -84,7 +106,7 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
     if not loss.with_pixels:
         return loss.target(found, shapes, products)
     both = [with_pixels(*pair) for pair in zip(pictures, found, strict=True)]
-    return loss.target(both, shapes, products, unit=unit_of(params))
+    return loss.target(both, shapes, products, units=units_of(params, taps))
 
 
 def searched(start: Image, content: Image, share: Scalar | float) -> Image:
@@ -187,8 +209,8 @@ def distances(
     if not loss.with_pixels:
         return loss.distances(features, shape, target, matches, step, products)
     features = with_pixels(image, features)
-    unit = unit_of(params)
-    return loss.distances(features, shape, target, matches, step, products, unit=unit)
+    units = units_of(params, recipe.terms.style_taps)
+    return loss.distances(features, shape, target, matches, step, products, units=units)
 
 
 def content_distance(
@@ -224,5 +246,6 @@ def content_distance(
     ours = with_pixels(image, {tap: found[tap] for tap in taps})
     theirs = with_pixels(photo, {tap: content[tap] for tap in taps})
     shape = (image.shape[0], image.shape[1])
-    distance: Float[Array, ""] = loss.distance(ours, theirs, shape, step, unit=unit_of(params))
+    units = units_of(params, taps)
+    distance: Float[Array, ""] = loss.distance(ours, theirs, shape, step, units=units)
     return distance

@@ -77,7 +77,7 @@ class Canvas(Protocol):
         ...
 
     def hand_over(self, scale: int, state: LoopState) -> Handover:
-        """Return what the scale after `scale` starts from; `state` is the last state at `scale`."""
+        """Return what the next scale starts from, given the last `state` at `scale`."""
         ...
 
     def is_broken(self, state: LoopState) -> bool:
@@ -180,7 +180,7 @@ class Rest(NamedTuple):
 
     @property
     def words(self) -> str:
-        """These numbers as a clause for a message."""
+        """The fields as a clause for a message."""
         since = f"the loss has not changed since update {self.after} of {self.updates}"
         if self.share < 10:
             return f"{since} and is still {100 * self.share:.3g} % of the first one"
@@ -192,8 +192,8 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
 
     A run came to rest far from its goal if, at every scale, the last half of the losses (at least 10)
     are equal, and above 95 % of the first loss of the scale. This happens to an L-BFGS that does not
-    undo bad moves: after a single move that was far too long, its memory makes all later moves too
-    short to change a pixel.
+    undo bad updates: after a single update that was far too long, its memory makes all later updates
+    too short to change a pixel.
 
     Args:
       totals: the total losses of the first canvas and after each update, [updates + 1].
@@ -208,7 +208,7 @@ def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
             return None
         if not (np.isfinite(part[-1]) and part[-1] > REST_LEVEL * part[0]):
             return None
-    # With a first loss of 0 there is no share, nor was there anything to do.
+    # If the first loss is 0, the share is undefined, and there was nothing to optimise.
     if not parts or parts[-1][0] == 0:
         return None
     last, updates = parts[-1], len(totals) - 1
@@ -222,9 +222,9 @@ def _equal_at_the_end(losses: np.ndarray) -> int:
 
 
 def remedy_at_rest(recipe: Recipe) -> str:
-    """Return, as a phrase for a message, what to try if a run came to rest far from its goal."""
-    # A guarded optimiser undoes moves that raise the loss. So it comes to rest only where no small move
-    # lowers the loss.
+    """Return advice, as a phrase for a message, for a run that came to rest far from its goal."""
+    # A guarded optimiser undoes updates that raise the loss. So it comes to rest only where no small
+    # update lowers the loss.
     if recipe.descent.optimizer.guarded:
         return "a larger style weight or another start"
     return (

@@ -40,7 +40,7 @@ from nst_jax.scaling.plan import FileMemory, Plan, plan_scales
 from nst_jax.vgg.network import with_forms
 
 # What to try after a dream that failed, for error messages. No setting of a dream can make it diverge,
-# since the canvas is clipped and the gradient normalised: only weights can be to blame.
+# since the canvas is clipped and the gradient normalised. Only weights that are not finite can.
 REMEDY = "other weights of the network, since these are not finite"
 REMEDY_IF_STALLED = "a larger step size or another tap"
 
@@ -198,7 +198,7 @@ def plan_dream(
 
 
 def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
-    """Return whether a dream ended with the very picture that it began with.
+    """Return whether a dream ended with exactly the picture that it began with.
 
     Args:
       shot: the last `DreamShot` of the dream.
@@ -215,7 +215,11 @@ def is_unchanged(shot: DreamShot, content: np.ndarray, plan: Plan) -> bool:
 
 
 class DreamPrograms(NamedTuple):
-    """The compiled functions of a dream; the command line replaces some by programs cached on disk."""
+    """The compiled functions of a dream; the command line replaces some by programs cached on disk.
+
+    `measuring` has the functions that compute features. `start` and `ascend` are the functions of these
+    names, compiled.
+    """
 
     measuring: measuring.MeasuringPrograms
     start: Any
@@ -231,10 +235,10 @@ def start(
     """Return a fresh state of an octave: the picture, plus what the octave before added to it.
 
     Args:
-      base: the unchanged picture at the size of this octave, [h, w, 3].
+      base: the original picture at the size of this octave, [h, w, 3].
       ascent: the settings of the ascent, of which only the taps matter here.
       canvas: the result of the octave before, [h', w', 3]; None at the first octave.
-      coarser: the unchanged picture at the size of the octave before, [h', w', 3]; None at the first
+      coarser: the original picture at the size of the octave before, [h', w', 3]; None at the first
         octave.
 
     Returns:
@@ -260,7 +264,7 @@ PROGRAMS = DreamPrograms(
 class _Octave(NamedTuple):
     """What is computed before the steps of an octave."""
 
-    base: Image  # the unchanged picture at the size of the octave, [h, w, 3]
+    base: Image  # the original picture at the size of the octave, [h, w, 3]
     guide: Features | None  # the guide's features, the same at all octaves; None without a guide
 
 
@@ -309,11 +313,7 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The guide's features by tap, computed once; None without a guide.
-
-        They are computed by the same compiled program that computes the features of contents in
-        `stylize`.
-        """
+        """The guide's features by tap, computed once; None without a guide."""
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes
@@ -328,7 +328,7 @@ class DreamCanvas:
         return pieces.content(guide)
 
     def _base(self, scale: int) -> Image:
-        """Return the unchanged picture at the size of an octave."""
+        """Return the original picture at the size of an octave."""
         return prepare.at_scale(self._content, self.plan.scales[scale].shape)
 
     def measure(self, scale: int) -> _Octave:
@@ -395,8 +395,7 @@ class DreamCanvas:
         Args:
           position: how far the dream has come: the octave, the number of steps and the state of the
             loop.
-          new: the values maximised in each step since the previous shot, as arrays, each of which
-            continues the one before it.
+          new: the values maximised in each step since the previous shot, as consecutive arrays.
         """
         state = position.state
         assert state is not None

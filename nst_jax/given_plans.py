@@ -1,4 +1,7 @@
-"""A plan as a caller gives it: checked against the other arguments and against the pictures."""
+"""Checks of a plan that a caller gives, against the other arguments and against the pictures.
+
+A plan contains all that is decided before a run, such as its recipe, sizes, devices and tiles.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

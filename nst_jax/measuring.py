@@ -49,9 +49,7 @@ class MeasuringPrograms(NamedTuple):
     """The functions that compute the targets of the losses, compiled by `jax.jit`.
 
     Most are the functions with these names in the module `targets`. `measure_styles` is in the module
-    `correspondence`, and `kept_of` in `controls.regions`. `statistics_of_size` and
-    `controlled_style_of_sizes` are `targets.statistics_of` and `targets.controlled_style`, compiled
-    with traced sizes of the styles.
+    `correspondence`, and `kept_of` in `controls.regions`.
     """
 
     measure_content: Callable[..., Any]
@@ -63,8 +61,8 @@ class MeasuringPrograms(NamedTuple):
     measure_masks: Callable[..., Any]
     controlled_style: Callable[..., Any]
     kept_of: Callable[..., Any]
-    # These two are for styles at the top left of larger arrays. The styles' (height, width) are traced
-    # here, so that one program serves styles of all sizes.
+    # `targets.statistics_of` and `targets.controlled_style` for styles at the top left of larger
+    # arrays: the (height, width) of the styles are traced, so that one program serves all sizes.
     statistics_of_size: Callable[..., Any]
     controlled_style_of_sizes: Callable[..., Any]
 
@@ -125,8 +123,8 @@ class Measuring:
         self._params, self._recipe, self._bands = params, recipe, bands
         self._programs, self._watch = programs, Watch() if watch is None else watch
         self._devices = 1 if bands is None else bands.count
-        # What `controlled` has computed so far: the caller's name for a picture -> the features of this
-        # picture if it is a content, or the sums for its statistics if it is a style.
+        # What `controlled` has computed so far. Caller's name for a picture -> the picture's features
+        # if it is a content, or the sums for its statistics if it is a style.
         self._known: dict[Any, Any] = {}
 
     def content(
@@ -253,9 +251,8 @@ class Measuring:
     def _sums(self, style: StyleImage, *masks: Any, size: RealSize | None = None) -> dict[str, Any]:
         """Return the sums over a style's feature maps from which its statistics are computed.
 
-        `masks` is empty, or has a single element, a `targets.StyleMasks`: the masks by which the
-        style's features at each layer are multiplied. `size` is the real (height, width) of the style,
-        if it lies in a larger array.
+        `masks` is empty, or has a single element, a `targets.StyleMasks`, by which the features at each
+        layer are multiplied. `size` is the real (height, width) of a style that lies in a larger array.
         """
         if size is not None:
             sums = self._programs.sum_style(self._params, style, self._recipe, *masks, size=size)

@@ -61,10 +61,9 @@ class Sums(NamedTuple):
     """Sums over a picture, or over a part of it, from which all losses are computed."""
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
-    # the sum of a second content loss, for the part of the picture that the user protects, which is to
-    # stay as it is in the content. The two sums of content losses are None at taps that these losses do
-    # not read. If there are regions, the sums of a style loss are stacked, with one entry for each
-    # region.
+    # the sum of a second content loss, for the part of the picture that must stay as in the content.
+    # The first and the third are None at taps that these losses do not read. If there are regions, the
+    # sums of a style loss are stacked, with one entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
 
@@ -86,7 +85,7 @@ def losses_of(
     Args:
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on. With
-        `bands`, rows are added at the bottom, so that it has `bands.padded_height` rows.
+        `bands`, the caller has padded it at the bottom to `bands.padded_height` rows.
       targets: the targets from `measure`. If they have a `size`, the picture has this (height, width)
         and lies at the top left of the array `image`; what is outside of it, even NaN, changes nothing.
       recipe: layers to read, losses, weights and network settings. If `network.tile` cuts the image
@@ -184,9 +183,9 @@ def _losses_of_matches(
 ) -> Losses:
     """Return the weighted losses of a whole image, for a style loss that compares single positions.
 
-    Such a loss (`MatchingLoss`) compares feature vectors at single positions of canvas and style, and
-    no statistics. `sizes` has the size of the features at each content tap; the other arguments are as
-    in `losses_of`.
+    Such a loss (`MatchingLoss`) compares feature vectors at pairs of positions of canvas and style, and
+    not statistics such as Gram matrices. `sizes` has the size of the features at each content tap; the
+    other arguments are as in `losses_of`.
     """
     terms, shape = recipe.terms, (image.shape[-3], image.shape[-2])
     found = vgg.features(params, image, terms.taps, network=recipe.network)
@@ -215,10 +214,7 @@ def _losses_of_matches(
 def _with_matting(
     found: Losses, image: Image, targets: Targets, terms: Terms, bands: Bands | None = None
 ) -> Losses:
-    """Return the losses with the weighted matting energy added, if the recipe has a weight for it.
-
-    The energy says how far the image is from being a locally affine function of the content's colours.
-    """
+    """Return the losses with the weighted matting energy added, if the recipe has a weight for it."""
     if terms.matting_weight is None:
         return found
     energy = terms.matting_weight * _matting(image, targets.photo, bands, targets.size)
@@ -233,14 +229,14 @@ def _matting(
     The energy says how far the image is from being a locally affine function of the photo's colours;
     see `nst_jax.controls.matting`. It is computed on the whole image, or on each band of it, even if
     the network computes the image in tiles. If the image lies in a larger array, `size` is its real
-    (height, width), and only windows that lie in it count.
+    (height, width). The energy is a sum over small windows of pixels, all within the image.
     """
     if photo is None:
         raise ValueError(
             "`targets`: have no photo for `matting_weight`; measure them with the same recipe"
         )
-    # `checkpoint` computes the energy a second time for the gradient. So the many windows of pixels
-    # from which it is computed need not stay in memory while the network computes.
+    # With `jax.checkpoint`, the backward pass computes the energy again. So the arrays for its many
+    # windows of pixels are not kept in memory while the network is evaluated.
     if size is not None:
         rows, columns = image.shape[0] - matting.SIDE + 1, image.shape[1] - matting.SIDE + 1
         energy = jax.checkpoint(matting_energy)(
@@ -280,8 +276,7 @@ def _device_matting(bands: Bands, band: Image, photo: Resized) -> Scalar:
 class _Measured(NamedTuple):
     """The static settings on which the sums over a picture depend.
 
-    Loss weights are not among them. They may be traced arrays, and are applied after the sums are
-    computed.
+    Loss weights are applied to the finished sums. So they may be traced arrays and are not kept here.
     """
 
     content_taps: tuple[str, ...]
@@ -289,8 +284,8 @@ class _Measured(NamedTuple):
     style_parts: tuple[StylePart, ...]
     variation: Variation
     network: vgg.Network
-    # The tap (layer) of a second content loss, for the part of the picture that is protected, that is,
-    # to stay as it is in the content; None if nothing is protected.
+    # The tap (layer) that a second content loss reads, which keeps the protected part of the picture as
+    # it is in the content; None if nothing is protected.
     held_tap: str | None = None
 
     @classmethod
@@ -470,9 +465,11 @@ def _sums(
       of_content: selects the same part of the content's features.
       of_masks: selects the same part of a mask.
       where: [h, w], True for the pixels of the image that the variation loss counts; None means all.
-      size: the real (height, width) of the picture, if it lies at the top left of a larger array.
-      divided: whether the image is a part of the picture's height, and of its width. Where it is not,
-        and the network's padding wraps around, the last row or column has the first as a neighbour.
+      size: the real (height, width) of the picture, if it lies at the top left of a larger array; None
+        means that it fills the array.
+      divided: for height and width, whether the image is only a part of the picture in this direction.
+        If not, and if the network's padding wraps around, the variation loss also compares the last row
+        or column with the first.
     """
     products = measured.network.precision_on().products
 
@@ -513,10 +510,10 @@ def _wrapped(
 ) -> tuple[Resized, Bool[Array, "h_new w_new"]]:
     """Return a picture with its first row and column repeated at the end, and a mask.
 
-    In this picture, the original last row and column have neighbours below and to the right, too: the
-    pixels at the opposite border. The mask is `where`, but False for the repeated pixels; None means
-    all original pixels. `divided` is as in `_sums`: where the image is a part of the picture, nothing
-    is repeated.
+    So the last row and column of the original also have neighbours: the pixels at the opposite border.
+    The mask is that of the pixels that the variation loss counts: `where` (None means all), but False
+    for the repeated pixels. `divided` is as in `_sums`; in a direction in which the image is only a
+    part of the picture, nothing is repeated.
     """
     rows, columns = ((0, 0) if part else (0, 1) for part in divided)
     wide = jnp.pad(image, (rows, columns, (0, 0)), mode="wrap")
@@ -533,7 +530,7 @@ def _window_sums(
     window: Image,
     index: Index,
 ) -> Sums:
-    """Return the sums over the core of one tile.
+    """Return the sums over the core of one tile: the part of the picture that is this tile's alone.
 
     `window` has the pixels of the core and of the halo, the margin on which the core's features depend.
     """
@@ -595,7 +592,8 @@ def _tiled_sums(
 def _tiled_forward(
     static: tuple[_Measured, Grid], params: Any, image: Any, content: Any, guides: Any
 ) -> tuple[Sums, tuple[Params, Image, Features, Guides | None]]:
-    # With `symbolic_zeros`, each leaf has the attribute `perturbed`: whether its gradient is wanted.
+    # The option `symbolic_zeros` below gives each leaf the attribute `perturbed`: whether its gradient
+    # is wanted.
     others = jax.tree.leaves((params, content, guides), is_leaf=_is_primal)
     if any(leaf.perturbed for leaf in others):
         raise NotImplementedError(
@@ -608,10 +606,7 @@ def _tiled_forward(
 
 
 def _is_primal(leaf: Any) -> bool:
-    """Return whether a leaf has the attribute `perturbed`.
-
-    The option `symbolic_zeros` of `jax.custom_vjp` wraps each value in an object with this attribute.
-    """
+    """Return whether a leaf is one of the objects in which `symbolic_zeros` wraps each value."""
     return hasattr(leaf, "perturbed")
 
 

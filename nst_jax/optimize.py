@@ -114,7 +114,6 @@ def match(
 
 
 def _transformation(recipe: Recipe, bands: Bands | None) -> optax.GradientTransformationExtraArgs:
-    """Return the recipe's optimiser as an optax transformation of one canvas."""
     return recipe.descent.transformation(None if bands is None else bands.height)
 
 
@@ -160,8 +159,8 @@ def step(
         return losses.total, losses
 
     (value, losses), gradient = jax.value_and_grad(total, has_aux=True)(state.pending)
-    # If several devices share the canvas, rows of zeros pad it. `height` is the number of rows without
-    # them, for optimisers that average over pixels.
+    # If several devices share the canvas, it is padded with rows of zeros. `height` is the number of
+    # rows without this padding, for optimisers that average over pixels.
     padding: dict[str, Any] = {} if bands is None else {"height": bands.height}
     if targets.size is not None:
         check_descent_in_bucket(recipe.descent)
@@ -170,8 +169,8 @@ def step(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A guarded optimiser undoes a bad update: it returns to an earlier canvas. It cannot do this if
-    # it rejects the first canvas. Other optimisers never return to an earlier canvas.
+    # A guarded optimiser rejects a bad update and returns to an earlier canvas. For the first canvas
+    # there is no earlier one. Other optimisers never return to an earlier canvas.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -259,9 +258,8 @@ def picture(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Imag
 def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) -> Image:
     """Return the canvas as an unclipped image [h, w, 3], from which the next scale starts.
 
-    It is `state.canvas`, the last canvas that was accepted, with three exceptions. In these,
-    the pending canvas is used, which the last update made and whose losses are not computed at this
-    scale:
+    Usually it is `state.canvas`, the last canvas that was accepted. In three cases it depends on the
+    pending canvas, which the last update made and whose losses are not computed at this scale:
 
     - If the recipe averages canvases, the image is the average including the pending canvas, as in
       crowsonkb's style-transfer-pytorch.

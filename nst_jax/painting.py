@@ -23,10 +23,7 @@ from nst_jax.scaling.sharding import Devices
 
 
 class _NoResult(RuntimeError):
-    """Base class of errors of runs without a result; `image` is the last canvas with finite losses.
-
-    The errors can be pickled, with their images.
-    """
+    """Base class of errors of runs without a result; `image` is the last canvas with finite losses."""
 
     _what = ""  # the beginning of the message, in which `{step}` stands for the number of updates
 
@@ -77,7 +74,7 @@ class CameToRest(RuntimeWarning):
 
 
 def remedy_for_stalled(recipe: Recipe) -> str:
-    """Return, as a phrase for a message, what to change if a run's losses end as they began."""
+    """Return advice, as a phrase for a message, for a run whose losses end as they began."""
     # A guarded optimiser undoes updates that are too large. It may have undone all of them.
     if recipe.descent.optimizer.guarded:
         return "smaller weights or more updates"
@@ -85,8 +82,8 @@ def remedy_for_stalled(recipe: Recipe) -> str:
 
 
 def remedy(recipe: Recipe) -> str:
-    """Return, as a phrase for a message, what to change if a run's losses stop being finite."""
-    # A guarded optimiser undoes updates that are too large, so only the loss weights can be to blame.
+    """Return advice, as a phrase for a message, for a run whose losses stop being finite."""
+    # A guarded optimiser undoes updates that are too large, so only the loss weights can be the cause.
     if recipe.descent.optimizer.guarded:
         return "smaller weights"
     return "a smaller learning rate or smaller weights"
@@ -175,9 +172,9 @@ def stylize(
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size`
-        and all further arguments up to `strength`, and `devices`. So none of these may be given as
-        well. The exception is `tap_styles`, of which a plan contains only the taps: if the plan was
-        made with `tap_styles`, the pictures must be given here. Default: a new plan is made.
+        and all further arguments up to `strength`, `devices` and `bucket`. So none of these may be
+        given as well. The exception is `tap_styles`, of which a plan contains only the taps: if the
+        plan was made with `tap_styles`, the pictures must be given here. Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
@@ -192,10 +189,10 @@ def stylize(
         such an array, up to rounding, but computing the rest of the array takes time. Recipes and
         options whose results would be wrong in a larger array are refused, see
         `nst_jax.recipes.check_in_bucket`. With `"off"`, the array is as large as the canvas. With
-        `"auto"`, the default, the platform decides: on a CPU it is as with `"off"`. On an accelerator
-        the side is the longer side of the canvas, rounded up to a multiple of 16 px, and all scales
-        share one loop. If the recipe, several `devices` or too little memory prevent that, or if the
-        side is above 1024 px, it is as with `"off"`.
+        `"auto"`, the default, the platform decides. A CPU works as with `"off"`. On an accelerator the
+        side is the longer side of the canvas, rounded up to a multiple of 16 px, and all scales share
+        one compiled loop. If the recipe, several `devices` or too little memory prevent that, or if the
+        side is above 1024 px, an accelerator works as with `"off"` too.
 
     Returns:
       [h, w, 3] float32 in [0, 1], at the size that `size` or else the recipe's rule gives.
@@ -304,7 +301,7 @@ def paint(
       style: the style picture, or a list of several to blend.
       recipe: all settings of the run.
       size: size of the canvas; default: the recipe's.
-      style_size: size of the style pictures, if it is not to follow from `size`.
+      style_size: size of the style pictures; default: as `size` says.
       style_scale: factor by which the style is enlarged, or one for each style.
       tap_styles: style pictures for single layers, as a dictionary.
       steps: number of updates; default: the recipe's.

@@ -1,4 +1,7 @@
-"""`Painting`: the run of one picture by a plan, with snapshots and checkpoints, begun or resumed."""
+"""`Painting`: a new or resumed run that paints one picture, with snapshots and checkpoints.
+
+The run follows a plan: the scales, tiles and devices that `nst_jax.plan` has chosen.
+"""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,11 +35,11 @@ class Painting(Iterator[Snapshot]):
         identify: Callable[[], dict[str, Any]],
         left_out: Sequence[str] = (),
     ) -> None:
-        # A warning for each region that is empty in the feature maps of some layer.
+        # The text of a warning for each region that is empty in the feature maps of some layer.
         self.left_out = tuple(left_out)
         self._snapshots, self._canvas = _snapshots(positions, canvas), canvas
-        # A function that returns everything that the results of the run depend on, for checkpoints.
-        # Its return value is cached, since it needs hashes of all pictures and weights.
+        # A function that returns a record of all inputs and settings of the run, for checkpoints. Its
+        # result is cached, since computing it takes hashes of all pictures and weights.
         self._identify = functools.cache(identify)
         self._position = Position()
 
@@ -162,11 +165,11 @@ def paint_planned(
       begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
         given, the targets and programs of the next scale are made while the current scale is painted,
         if both scales fit into memory. With None, they are made when the next scale begins.
-      watch: an object that waits while the targets are computed, to show progress or to end the run by
-        an exception; with None, the run waits without either.
+      watch: an object that waits while the targets are computed, and may show progress or end the run
+        by an exception; None: a `Watch`, which only waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.
-      style_originals: (height, width) of each style for which the plan was made, if a style is given at
-        its final size already; see `originals` of `prepare.prepare_pictures`.
+      style_originals: (height, width) of each style before any resizing, if the given styles already
+        have their final sizes; see `originals` of `prepare.prepare_pictures`.
 
     Returns:
       The iterator that `paint` returns.
@@ -217,7 +220,7 @@ def _identity(
     key: Array,
     given: Given | None,
 ) -> dict[str, Any]:
-    """Return what the results of a run depend on, to compare it with the `facts` of a checkpoint."""
+    """Return all inputs and settings of a run as JSON values, for a checkpoint's `facts`."""
     styles = _checks.one_or_several("style", style)
     names = ["style", *(f"style {number}" for number in range(2, len(styles) + 1))]
     pictures = {

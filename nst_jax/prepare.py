@@ -1,7 +1,6 @@
 """Preparing the pictures of a run by its recipe: sizes at each scale, resizing, colours, first image.
 
-After the optimisation, `Finisher` changes each result as the recipe says, such as its colours, before
-the result is shown.
+After the optimisation, `Finisher` adjusts the colours and edges of each result as the recipe says.
 
 The Python functions and the command line both use this module, so the network gets the same pixels from
 both.
@@ -97,7 +96,7 @@ def final_shapes(
 
 
 def _times(factor: float, shape: Shape, original: Shape) -> Shape:
-    """Return a style's (height, width) by the size rule times its factor in `style_scale`."""
+    """Return a style's (height, width) by the size rule, multiplied by its factor in `style_scale`."""
     return at_longer_side(max(1, round(factor * max(shape))), shape, original)
 
 
@@ -292,10 +291,10 @@ def scales_up_to(
 
 
 def _that_wraps(canvas: Shape, final: Shape) -> Shape:
-    """Return a canvas' (height, width) at a scale, so that features of all depths wrap around.
+    """Return the canvas size of a scale, rounded so that the features of all layers wrap around.
 
-    They do if a side is a multiple of 16 px. So the sides that are such multiples at the finest scale,
-    in `final`, are rounded to one.
+    Along a side, they do so if its length is a multiple of 16 px. Each side of `canvas` is rounded to
+    such a multiple if that side is one at the finest scale, in `final`.
     """
     height, width = (
         side if last % SMALLEST else nearest_on_grid(side)
@@ -305,11 +304,11 @@ def _that_wraps(canvas: Shape, final: Shape) -> Shape:
 
 
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
-    """Return a style's (height, width) at a scale whose canvas is `ratio` times the final one.
+    """Return a style's (height, width) at a scale whose canvas is `ratio` times the final canvas.
 
-    It is computed from `original`, the size before any resizing, so that it is rounded only once. If
-    `original` is None, it is computed from `shape`, the size at the final scale. No side of the result
-    is under 16 px.
+    The result is computed from `original`, the style's size before any resizing, so that sizes are
+    rounded only once. If `original` is None, the result is computed from `shape`, the style's size at
+    the final scale. No side of the result is under 16 px.
     """
     height, width = round(shape[0] * ratio), round(shape[1] * ratio)
     if original is not None:
@@ -337,9 +336,9 @@ def prepare_pictures(
         there are none.
       on_host: whether pictures are resized without compiling a program for their sizes.
       side: as in `prepared_of`.
-      originals: (height, width) of each style, from which the size rules compute the sizes. It differs
-        from the size of a style that was made at its final size, since a rule may give another size
-        when it is applied again. None means the sizes of the styles.
+      originals: (height, width) of each style before any resizing, from which the size rules compute
+        the final sizes. Pass it if the styles already have their final sizes: a size rule that is
+        applied a second time may give another size. None means the sizes of the given styles.
 
     Returns:
       The pictures at their final sizes, float32, and the sizes and numbers of updates at each scale
@@ -401,10 +400,10 @@ def prepared_of(
       recipe: the recipe whose `pictures.colors` applies.
       region_styles: the style of each region at its final size.
       controls: regions, protected and transparent parts; None if there are none.
-      on_host: whether to compile no program for the sizes of the pictures. If True, programs are
-        compiled for squares in which the pictures lie.
-      side: the sides of these squares are multiples of so many px. With the longer side of the arrays
-        in which canvases lie, all contents that fit into them share a program.
+      on_host: whether each picture is recoloured in a square array at whose top left it lies. One
+        program then serves pictures of many sizes.
+      side: the sides of these squares are rounded up to a multiple of this number of px. A larger
+        number makes more pictures share a program.
     """
     pictures, count = recipe.pictures, len(styles)
     if not finishing.recolors(pictures.colors):
@@ -432,7 +431,7 @@ def _recolored_in_squares(
     recipe: Recipe,
     side: int,
 ) -> finishing.Seen:
-    """Return what `finishing.recolored` does, by a program that is compiled for squares.
+    """Return the result of `finishing.recolored`, computed by a program that is compiled for squares.
 
     Each picture lies at the top left of a square, see `square_of`. Pixels beside it have the opacity 0,
     so that they do not count in means and covariances. So the program serves all pictures whose longer
@@ -497,9 +496,9 @@ def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
 
 
 def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
-    """Return a run's regions, protected and transparent parts with their masks resized to one scale.
+    """Return a run's controls, with their masks resized to one scale; None if the run has none.
 
-    The result is None if the run has no regions, protected or transparent parts.
+    Controls are the masks of regions, protected and transparent parts, and the weights of the regions.
     """
     if prepared.controls is None:
         return None
@@ -507,10 +506,10 @@ def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
 
 
 def controls_in_arrays(prepared: Prepared, scale: Scale, arrays: Scale) -> Controls | None:
-    """Return a run's controls for pictures that lie at the top left of larger arrays.
+    """Return a run's controls (masks and region weights) for pictures at the top left of larger arrays.
 
-    NumPy resizes the masks, so that nothing is compiled for their sizes. Outside the pictures, the
-    masks are 0.
+    NumPy resizes the masks, so that JAX compiles nothing for their sizes. Outside the pictures, the
+    masks are 0. The result is None if the run has no controls.
 
     Args:
       prepared: the pictures, prepared on the host.
@@ -579,13 +578,13 @@ class Finisher:
         Args:
           prepared: the pictures of the run.
           recipe: the recipe of the run.
-          realism: a number in place of the recipe's `pictures.realism`; None means the recipe's number.
+          realism: replaces the recipe's `pictures.realism`, from 0 to 1; None means the recipe's own.
         """
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
         self._filters = bool(self._realism) or finishing.colors_after(recipe.pictures.colors)
-        # `_use` or `_use_in_arrays` sets these five attributes for one scale. They are kept for the
-        # next picture, which usually has the same scale.
+        # `_use` or `_use_in_arrays` sets these five attributes for one scale. They are reused for the
+        # next picture if it has the same scale, which is usual.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
         self._opacity: Any = None
@@ -658,7 +657,7 @@ class Finisher:
         return jax.device_put(np.asarray(image)[:height, :width])
 
     def _use_in_arrays(self, scale: Scale, arrays: Scale) -> None:
-        """Compute what `in_arrays` needs at a scale; the arguments are those of `in_arrays`."""
+        """Set the attributes that `in_arrays` reads, for one scale; arguments as in `in_arrays`."""
         self._scale, prepared = scale, self._prepared
         photo = on_host_filters.at_scale_on_host(prepared.photo, scale.shape)
         self._content = jnp.asarray(padded(photo, arrays.shape))
@@ -680,7 +679,7 @@ class Finisher:
         self._palette = self._mixed(styles, opacities)
 
     def _use(self, scale: Scale) -> None:
-        """Compute what `__call__` needs at a scale: content, opacity, protected parts, palette."""
+        """Set the attributes that `__call__` reads, for one scale."""
         self._scale = scale
         self._content = at_scale(self._prepared.photo, scale.shape)
         controls = controls_at(self._prepared, scale)
@@ -691,17 +690,17 @@ class Finisher:
             self._palette = self._palette_at(scale, controls)
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
-        """Return statistics of the colours of the blended styles, which are resized to a scale."""
+        """Return colour statistics of the styles at the size of a scale; see `_mixed`."""
         masks = () if controls is None else controls.style_masks
         return self._mixed(styles_at(self._prepared, scale), masks)
 
     def _mixed(self, styles: Sequence[Any], opacities: Sequence[Any]) -> Palette:
-        """Return statistics of the colours of styles, blended by the recipe's shares.
+        """Return colour statistics of the styles, averaged with the recipe's weights `style_shares`.
 
-        `opacities` are those of the styles; empty if all are opaque.
+        `opacities` has the opacity mask of each style; it is empty if all styles are opaque.
         """
-        # The styles of single taps (layers; see `Terms.tap_styles`) are not blended and have no shares,
-        # so their colours are left out.
+        # A style for a single tap (layer; see `Terms.tap_styles`) has no weight in `style_shares`, so
+        # its colours are left out.
         terms = self._recipe.terms
         styles = terms.blended_styles(styles)
         opacities = terms.blended_styles(opacities) if opacities else ()
@@ -717,12 +716,11 @@ _kept_of, _with_kept = Jitted(regions.kept_of), Jitted(regions.with_kept)
 
 
 def exact_canvas(content: AnyImage, recipe: Recipe, init: Any) -> np.ndarray | None:
-    """Return a run's first canvas as the network's pixels, if its start and its optimiser use these.
+    """Return a run's first canvas in network pixels, or None if the run starts from an image in [0, 1].
 
-    The network's pixels are numbers from 0 to 255, minus ImageNet's mean. `SeededBlend`, one of the
-    functions that make a first canvas, computes such pixels. If the optimiser also changes such pixels
-    and not an image in [0, 1], it gets them as they are: converting them to an image and back would
-    round them.
+    Network pixels are numbers from 0 to 255, minus ImageNet's mean. `SeededBlend`, one of the functions
+    that make a first canvas, computes such pixels. If the optimiser changes network pixels too, it gets
+    the computed ones unchanged, since converting them to an image and back would round them.
 
     Args:
       content: [h, w, 3], at the coarsest scale.
@@ -730,8 +728,8 @@ def exact_canvas(content: AnyImage, recipe: Recipe, init: Any) -> np.ndarray | N
       init: None, a start or an image; see `starting_image`.
 
     Returns:
-      The pixels, [h, w, 3] float32 in the order BGR; None if the start or the optimiser uses images, so
-      that the canvas has to be made from the image that `starting_image` returns.
+      The pixels, [h, w, 3] float32 in the order BGR. If the result is None, make the canvas from the
+      image that `starting_image` returns.
     """
     chosen = recipe.pictures.start if init is None else init
     if isinstance(chosen, starts.SeededBlend) and recipe.descent.coordinates is CAFFE_BGR:

@@ -38,9 +38,9 @@ NO_CONTROLS: Mapping[str, Any] = MappingProxyType({})
 
 
 def strength_facts(strength: float | None) -> dict[str, Any]:
-    """Return the value of the dial `strength` for a record; empty if the dial was not used.
+    """Return the argument `strength` for a record; an empty dictionary if it was not given.
 
-    The settings of the recipe have the weight that the dial has set, but not the value of the dial.
+    The recorded recipe contains the loss weight that follows from the argument, but not the argument.
 
     Example:
       >>> strength_facts(0.6), strength_facts(None)
@@ -116,7 +116,7 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether a setting is left out of records: marked `ADDED_LATER`, and at its default."""
+    """Return whether a setting is left out of records: it is `ADDED_LATER` and has its default."""
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
 
@@ -261,7 +261,8 @@ def of_identity(
       params: the weights of the network.
       pictures: maps each role (`"content"`, `"style"`, ...) to its picture [h, w, 3], before resizing.
       recipe: the recipe that is run; its `steps` are left out.
-      init: the picture or function that replaces the recipe's first canvas; None if none was given.
+      init: the picture or function that replaces the recipe's first canvas; None if the recipe's is
+        used.
       key: the random key.
       controls: the masks of the content and the styles, and the pictures and numbers that belong to
         them, by name.
@@ -296,7 +297,7 @@ def _digest(picture: Any) -> str:
     return sha.hexdigest()
 
 
-# Type of what represents an input file: the picture read from it, or a `Named` with its name and hash.
+# What represents an input file: the picture read from it, or a `Named` with the file's name and hash.
 File = TypeVar("File")
 
 

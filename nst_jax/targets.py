@@ -104,7 +104,7 @@ def measure(
         _checks.array(name, picture, order)
     if size is not None or style_sizes is not None:
         check_in_bucket(recipe, bands=bands is not None)
-    if size is not None:  # what is outside the content must not reach `photo_of` and `kept_of`
+    if size is not None:  # set pixels outside the content to zero, since `Targets` keeps the array
         content = cut(content, size)
     if controls is not None:
         return _measure_controlled(
@@ -184,8 +184,8 @@ def measure_content(
     taps = tuple(dict.fromkeys((*recipe.terms.content_taps, *([held] if held else []))))
     if size is not None:
         return vgg.features(params, content, taps, network=network, size=size)
-    # On several devices, the content is cut into the same tiles as the canvas. The width of the halo
-    # (the margin around a tile) depends on all taps at which losses read the canvas.
+    # On several devices, the content must be cut into the same tiles as the canvas. The width of their
+    # halo (the margin around a tile) depends on the taps of all losses, not only of the content loss.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -328,7 +328,10 @@ def _style_sums(
 
 
 def no_sums(style: StyleImage, recipe: Recipe) -> dict[str, Any]:
-    """Return zeros of the shapes that `sum_style` returns, to which the sums of all tiles are added."""
+    """Return zeros in the structure and shapes of the result of `sum_style`.
+
+    `add_style_tile` adds the sums of each tile to them.
+    """
     terms, precision = recipe.terms, recipe.network.precision_on()
 
     def zeros(part: StylePart) -> Any:
@@ -423,16 +426,15 @@ def blend(
 ) -> dict[str, Statistic]:
     """Blend the statistics of several styles, weighted by shares. For most losses, that is an average.
 
-    For a loss that is a squared distance, the gradient of the distance to this average equals the
-    average of the gradients of the distances to each style. The distance to this average is smaller
-    than the average of those distances, by the variance of the statistics.
+    If a loss is a squared distance, its distance to this average and the average of its distances to
+    the single styles have the same gradient. They differ by a constant, the variance of the statistics.
 
     Args:
       statistics: the statistics of each style; the last ones are of the styles of `terms.tap_styles`.
       shares: weights of the styles that are blended, with any positive sum; a single weight means equal
         shares.
-      terms: has the style losses, each of which says how its statistics are blended, and `tap_styles`,
-        the taps at which the statistics of a single style take the place of the blend.
+      terms: the recipe's terms. They contain the style losses, each with a function `blend` for its
+        statistics, and `tap_styles`, the taps at which a single style replaces the blend.
 
     Returns:
       The statistics of the blend; with a single style, its statistics unchanged.
@@ -489,7 +491,7 @@ def measure_masks(
     """Resize the masks of a canvas and of its styles to the feature maps that losses read.
 
     Args:
-      controls: the masks of pixels.
+      controls: the masks at the sizes of the pictures.
       recipe: as in `measure`.
       size: as in `measure`.
       style_sizes: as in `measure`.
@@ -525,7 +527,7 @@ def controlled_style(
       sums: what `sum_style` returns for each style, then for each region's style.
       shapes: (height, width) of each of these styles: static, or traced arrays.
       found: the masks at the taps, from `measure_masks`.
-      controls: the masks and numbers of the regions.
+      controls: the masks and weights of the regions.
       recipe: as in `measure`.
     """
     own = len(sums) - controls.regions + 1
@@ -534,7 +536,7 @@ def controlled_style(
     lines: Sequence[Any] = shapes
     for each, shape, mask, of_style in zip(sums, lines, found.styles, totals, strict=True):
         # If the mask of a style is 0 everywhere at a tap, its sums are divided by 1 instead of 0. The
-        # share of its region in the style loss at this tap is 0, so the result does not matter.
+        # weight of its region in the style loss at this tap is 0, so the result does not matter.
         safe = mask and {tap: jnp.where(one > 0, one, 1) for tap, one in of_style.items()}
         statistics.append(statistics_of(each, shape, recipe, safe))
     blended = blend(statistics[:own], recipe.terms.style_shares, recipe.terms)

@@ -18,7 +18,7 @@ from nst_jax.scaling.sharding import Devices
 from nst_jax.vgg.layers import wrap_padded
 from nst_jax.vgg.taps import SMALLEST, nearest_on_grid
 
-# The kinds of initial canvas that a texture can have: noise that does not depend on the content.
+# The first canvases that a texture can have: noise that does not depend on the content.
 NOISE = (starts.Noise, starts.WhiteNoise, starts.MeanNoise, starts.StyleMeanNoise)
 
 
@@ -57,8 +57,8 @@ def texture(
         by `Noise()`.
       style_size: the size to which the style is resized, given as in `stylize`; default: the recipe's
         rule, whatever the size of the result.
-      style_scale: a factor by which the style is then enlarged or reduced, or a sequence with a factor
-        for each style.
+      style_scale: a factor by which the sides of the resized style are multiplied, or a sequence with a
+        factor for each style.
       tap_styles: a dictionary from taps (layers) to pictures that take the place of `style` there.
       steps: number of updates; default: the recipe's.
       precision: name of the precision of products and activations, as in `stylize`.

@@ -71,12 +71,11 @@ def directions(step, name, channels):
     return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
-def sliced_layer_weights(weights):
-    """Return a weight for each tap of `sliced-wasserstein`, in place of the source's weights file.
+def mean_activations(features_of):
+    """Return the mean activation of each tap over the sample pictures, their longer side at 256 px.
 
-    The source's network is scaled so that its activations are about 1 in every layer. Here a layer's
-    loss is divided by the square of its mean activation over the sample pictures, at 256 px, which
-    gives the loss of features divided by that mean. Three digits are kept.
+    Args:
+      features_of: function of an 8-bit picture [h, w, 3]; returns a tensor for each tap, of any shape.
     """
     means = []
     for name in ("chelsea", "starry_night", "gravel"):
@@ -84,9 +83,23 @@ def sliced_layer_weights(weights):
         sides = np.asarray(picture.size) * MEASURED_AT / max(picture.size)
         resized = picture.resize([round(side) for side in sides], Image.Resampling.LANCZOS)
         with torch.no_grad():
-            found = sources.sliced_features(weights, batch(to_tensor(np.asarray(resized)), weights))
-        means.append([found[tap].mean().item() for tap in sources.SLICED])
-    return [float(f"{mean**-2:.3g}") for mean in np.mean(means, axis=0)]
+            means.append([tap.mean().item() for tap in features_of(np.asarray(resized))])
+    return np.mean(means, axis=0)
+
+
+def sliced_layer_weights(weights):
+    """Return a weight for each tap of `sliced-wasserstein`, in place of the source's weights file.
+
+    The source's network is scaled so that its activations are about 1 in every layer. Here a layer's
+    loss is divided by the square of its mean activation over the sample pictures, which gives the loss
+    of features divided by that mean. Three digits are kept.
+    """
+
+    def taps(picture):
+        found = sources.sliced_features(weights, batch(to_tensor(picture), weights))
+        return [found[tap] for tap in sources.SLICED]
+
+    return [float(f"{mean**-2:.3g}") for mean in mean_activations(taps)]
 
 
 def crowsonkb(name, pictures, weights, **options):

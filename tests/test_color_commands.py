@@ -139,5 +139,15 @@ def test_the_page_of_the_controls_has_every_picture_and_its_command():
     for name in controls_page.OPTIONS:
         settings = nst.images.read_metadata(controls_page.FOLDER / f"{name}.jpg")
         assert settings["recipe"] == "default" and settings["size"] == [256, 170]
+    words = controls_page.command(controls_page.TILE).split()
+    side, steps = (int(words[words.index(flag) + 1]) for flag in ("--size", "--steps"))
+    laid = controls_page.FOLDER / controls_page.file_of(controls_page.TILE)
+    settings = nst.images.read_metadata(laid)
+    assert settings["size"] == [side, side] and settings["steps"] == settings["steps_done"] == steps
+    copies = nst.images.load(laid)[16:, 16:]  # without the margin
+    first, *others = (copies[y:, x:][:side, :side] for y in (0, side) for x in (0, side))
+    assert all(
+        np.abs(one - first).mean() < 0.02 for one in others
+    )  # four copies, as JPEG keeps them
     cut_out = nst.images.read(controls_page.FOLDER / controls_page.file_of("transparent"))
     assert cut_out.alpha is not None and cut_out.alpha.min() == 0 and cut_out.alpha.max() == 1

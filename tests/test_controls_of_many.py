@@ -209,6 +209,12 @@ def test_a_folder_needs_one_mask_for_each_photo(batch):
     refused(batch(*words), "has several masks for 'photos/one.png': one.jpg and one.png")
 
 
+def test_a_damaged_mask_in_a_folder_is_named_by_its_option(batch):
+    Path("faces/one.png").write_bytes(b"no picture")
+    found = batch("photos/one.png", "--styles", "blue.png", "--protect", "faces")
+    refused(found, "`--protect`: ", "one.png")
+
+
 def test_a_mask_of_other_proportions_fails_its_row_only(batch):
     images.save("photos/wide.png", np.full((30, WIDTH, 3), 0.5, np.float32))
     code, _, told = batch("photos", "--styles", "blue.png", "--protect", "left.png")

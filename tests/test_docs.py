@@ -333,6 +333,12 @@ def context_of(words):
 COMMANDS = [(page, words) for page in PAGES for words in commands(page)]
 
 
+def test_the_number_of_published_recipes_is_told_as_it_is():
+    published = len(set(recipes.PRESETS) - {"default", "gram"})
+    assert f"{published} others use" in (ROOT / "README.md").read_text()
+    assert f"{published} published methods" in (ROOT / "docs/index.md").read_text()
+
+
 def test_the_commands_are_found():
     assert {"README.md", "docs/command-line.md", "docs/recipes.md"} <= {
         page for page, _ in COMMANDS
@@ -523,7 +529,7 @@ def check_sheets(folder, words, said):
 def check_counts(folder, words, said):
     del words
     key = json.loads((folder / "key.json").read_text())
-    counts = json.loads((folder / "record.json").read_text())["blind"]
+    (counts,) = json.loads((folder / "record.json").read_text())["blind"]
     assert counts["sheets"] == counts["verdicts"] == len(key)
     assert all(name in said for name in counts["first"])
 

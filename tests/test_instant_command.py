@@ -1,8 +1,10 @@
 """The command `instant`: its files, messages and exit codes."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -583,12 +585,6 @@ def test_somebody_at_a_terminal_sees_a_preview_of_any_run(job, monkeypatch, caps
     monkeypatch.setattr("nst_jax.planned_painting.paint_planned", paint_planned)
     assert cli.main(job) == 130
     assert images.read_metadata("out.png")["preview"] == "arbitrary"
-    # The picture of an earlier run is not replaced by a preview.
-    before = Path("out.png").read_bytes()
-    monkeypatch.setattr(preview, "_painted", None)
-    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", lambda *args, **options: iter(()))
-    cli.main(job)
-    assert Path("out.png").read_bytes() == before
 
 
 def no_canvas(*arguments, **options):
@@ -596,14 +592,125 @@ def no_canvas(*arguments, **options):
     raise KeyboardInterrupt
 
 
-def test_an_earlier_picture_outlives_a_run_without_a_canvas(job, monkeypatch, capsys):
+@pytest.fixture
+def earlier(job, monkeypatch):
+    """A picture with the name of the result, and a terminal; runs wait until the preview is written."""
     monkeypatch.setattr("nst_jax.app.progress.Display.is_live", True)
+    monkeypatch.setattr(preview, "PATIENCE", 100)
     Image.new("RGB", (40, 30), "red").save("out.png")
-    before = Path("out.png").read_bytes()
+    os.chmod("out.png", 0o640)
+    return Path("out.png").read_bytes()
+
+
+def hidden():
+    return sorted(path.name for path in Path().glob(".out*"))
+
+
+def test_an_earlier_picture_comes_back_after_a_run_without_a_canvas(
+    job, earlier, monkeypatch, capsys
+):
+    seen = []
+
+    def paint_planned(*arguments, **options):
+        seen.append(images.read_metadata("out.png")["preview"])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", paint_planned)
+    changed = os.stat("out.png").st_mtime_ns
+    for more in ([], ["--every", "1"]):
+        assert cli.main([*job, *more]) == 130
+        assert Path("out.png").read_bytes() == earlier
+        assert "out.png shows a preview" in capsys.readouterr().err
+    assert seen == ["arbitrary"] * 2 and hidden() == []
+    assert os.stat("out.png").st_mtime_ns == changed
+    assert os.stat("out.png").st_mode & 0o777 == 0o640
+
+
+def test_an_earlier_picture_comes_back_if_the_run_is_refused_late(job, earlier, monkeypatch):
+    def refuse(*arguments, **options):
+        raise ValueError("`region`: 'sky.png' has no pixel at relu1_1")
+
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", refuse)
+    assert cli.main(job) == 2
+    assert Path("out.png").read_bytes() == earlier and hidden() == []
+
+
+def test_a_canvas_replaces_an_earlier_picture_for_good(job, earlier):
+    assert cli.main(job) == 0
+    assert images.read_metadata("out.png")["finished"] is True and hidden() == []
+
+
+def test_the_earlier_picture_of_a_killed_run_comes_back_when_the_next_begins(
+    job, earlier, monkeypatch
+):
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
+    with monkeypatch.context() as killed:
+        killed.setattr(preview.Preview, "__exit__", lambda *arguments: None)
+        assert cli.main(job) == 130
+    assert hidden() == [".out.png.before"] and Path("out.png").read_bytes() != earlier
+    monkeypatch.setattr(preview, "_painted", no_canvas)  # the next run has no preview of its own
+    assert cli.main(job) == 130
+    assert Path("out.png").read_bytes() == earlier and hidden() == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_brings_an_earlier_picture_back(tmp_path, number):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "out.png")
+    before = (tmp_path / "out.png").read_bytes()
+    screen, terminal = os.openpty()
+    argv = ["stylize", "photo.png", "art.png", "--size", "160", "-o", "out.png"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "nst_jax", *argv],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)
+    said = b""
+    while b"shows a preview" not in said:
+        said += os.read(screen, 4096)
+    assert (tmp_path / "out.png").read_bytes() != before
+    run.send_signal(number)  # `default` is still compiling
+    with contextlib.suppress(OSError):  # the terminal is closed at the end
+        while True:
+            said += os.read(screen, 4096)
+    assert run.wait() == 128 + number and b"interrupted" in said
+    assert (tmp_path / "out.png").read_bytes() == before
+    assert not list(tmp_path.glob(".out*"))
+    os.close(screen)
+
+
+def test_a_picture_stays_if_its_preview_would_have_no_mark(job, earlier, monkeypatch, capsys):
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
+    assert cli.main([*job, "--no-metadata"]) == 130
+    assert Path("out.png").read_bytes() == earlier
+    assert "preview" not in capsys.readouterr().err
+
+
+def test_a_link_to_an_earlier_picture_stays_a_link(job, earlier, monkeypatch):
+    Path("pictures").mkdir()
+    Path("out.png").rename("pictures/real.png")
+    Path("out.png").symlink_to("pictures/real.png")
     monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
     assert cli.main(job) == 130
-    assert Path("out.png").read_bytes() == before
-    assert "preview" not in capsys.readouterr().err
+    assert Path("out.png").is_symlink() and Path("pictures/real.png").read_bytes() == earlier
+
+
+def test_without_room_for_the_earlier_picture_there_is_no_preview(
+    job, earlier, monkeypatch, capsys
+):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("shutil.copy2", full)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
+    assert cli.main(job) == 130
+    assert Path("out.png").read_bytes() == earlier
+    assert "note: there is no preview: " in capsys.readouterr().err
 
 
 def test_the_preview_of_an_earlier_run_is_replaced(job, monkeypatch, capsys):
@@ -761,7 +868,7 @@ def test_a_preview_that_comes_late_replaces_no_canvas(tmp_path, as_users_do):
         with preview.Preview(outputs, display) as early:
             early.begin(None, [], nst.recipes.DEFAULT, (16, 16), None, inputs={})
             assert begun.is_set()
-            early.accept(None)
+            early.accept()
             early.close()
             go_on.set()
     assert not early.written and not outputs.picture.exists()

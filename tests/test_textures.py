@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import nst_jax as nst
-from nst_jax import losses, objective, optimizers, recipes, texturing
+from nst_jax import losses, objective, optimizers, planned_painting, recipes, texturing
 from nst_jax.recipes import sizes, starts
 from nst_jax.vgg import layers
 from tests import small
@@ -257,6 +257,23 @@ def test_the_command_paints_what_python_paints(call, params):
         steps=2,
     )
     assert_allclose(nst.images.load("art_texture.png"), image, atol=0.51 / 255)
+
+
+@pytest.mark.slow
+def test_tiles_and_devices_of_the_command_give_the_same_texture(call, monkeypatch):
+    plans, paint = [], planned_painting.paint_planned
+
+    def planned(params, content, style, plan, **options):
+        plans.append((plan.recipe.network.tile, plan.devices))
+        return paint(params, content, style, plan, **options)
+
+    monkeypatch.setattr(planned_painting, "paint_planned", planned)
+    words = ("art.png", *RUN, "--size", "64x48", "--tile-seamless", "-q")
+    assert call(*words, "-o", "whole.png")[0] == 0
+    code, _, told = call(*words, "--tile", "32", "--devices", "2", "-o", "parts.png")
+    assert code == 0, told
+    assert plans[1] == (32, 2) and plans[0][1] == 1
+    assert np.abs(pixels("parts.png").astype(int) - pixels("whole.png")).max() <= 1
 
 
 def test_settings_are_embedded_and_runs_resume(call, capsys):

@@ -1,9 +1,11 @@
 """Fine and coarse styles in two stages: `combined_style`, `--style-fine`, and by two commands."""
 
+import json
 import os
 import pickle
 import shlex
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,6 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import nst_jax as nst
 from docs import controls_page
 from nst_jax import (
+    batch_members,
     batches,
     descent,
     images,
@@ -81,6 +84,90 @@ def test_combining_is_a_run_of_that_recipe(params):
     assert_array_equal(found, same)
     with pytest.raises(ValueError, match="`fine`: expected"):
         nst.combined_style(params, coarse, np.zeros((24, 24, 2)))
+
+
+# --- Many pictures --------------------------------------------------------------------------------
+
+
+def test_many_pictures_are_painted_in_the_styles_that_are_combined_by_hand(
+    params, content, style, monkeypatch
+):
+    recipe = small.shallowest()
+    combine = partial(nst.combined_style, recipe=recipe, steps=3)
+    monkeypatch.setattr(batch_members, "combined_style", combine)
+    fine = [small.picture("gravel", 24, 32), None, small.picture("chelsea", 24, 32)]
+    by_hand = [style if one is None else combine(params, style, one, size="20x28") for one in fine]
+    wanted = nst.stylize_many(params, content, by_hand, recipe=recipe)
+    found = nst.stylize_many(params, content, style, recipe=recipe, style_fine=fine)
+    assert_array_equal(found, wanted)
+    assert np.abs(found[0] - found[1]).max() > 0.01 and np.abs(found[0] - found[2]).max() > 0.01
+
+
+def test_a_style_is_combined_once_for_each_fine_picture_and_size(
+    params, content, style, monkeypatch
+):
+    made = []
+
+    def combined(params, coarse, fine, **options):
+        assert_array_equal(coarse, style)
+        made.append((round(float(fine.mean()), 3), *options.values()))
+        width, height = map(int, options["size"].split("x"))
+        return np.full((height, width, 3), 0.1 * len(made), np.float32)
+
+    monkeypatch.setattr(batch_members, "combined_style", combined)
+    recipe, tap = small.shallowest(), small.picture("chelsea", 20, 20)
+    fine = [np.full((24, 32, 3), grey, np.float32) for grey in (0.25, 0.5, 0.25)] + [None]
+    fine, styles = batch_members.checked_fine_styles(
+        fine, [np.asarray(content)], [[np.asarray(style)]], None
+    )
+    styles = [[*one, tap] for one in styles]
+    recipe, _ = recipes.changes.with_tap_styles(recipe, {"relu1_1": tap})
+    scales = [(1.0, 1.0), (1.0, 1.0), (1.5, 1.0), (1.0, 1.0)]
+    members = batch_members.members_of(content, styles, recipe, style_scale=scales)
+    combine = batch_members.with_fine_structures
+    found, sizes = combine(params, styles, fine, members, "bfloat16", 32)
+    wanted = [(0.25, "20x28"), (0.5, "20x28"), (0.25, "30x42")]
+    assert made == [(*one, "bfloat16", 32) for one in wanted]
+    assert sizes == [[(28, 20), (20, 20)]] * 4
+    again = batch_members.members_of(
+        content, found, recipe, style_scale=scales, style_originals=sizes
+    )
+    for one, other, grey in zip(members, again, (0.1, 0.2, 0.3, None), strict=True):
+        assert one.prepared.scales == other.prepared.scales
+        wanted = style if grey is None else np.full_like(one.prepared.styles[0], grey)
+        assert_array_equal(other.prepared.styles[0], wanted)
+        assert_array_equal(other.prepared.styles[1], tap)
+    # All pictures have the same combined style, so there is one entry for all.
+    found, sizes = combine(params, styles[:1], fine[:1], members[:2], None, None)
+    assert len(found) == len(sizes) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((24, 24, 2)), "`style_fine`: expected"),
+        (np.full((6, 7, 3), 0.5), "`style_fine`: 7x6 px is too small"),
+        ([None, np.full((6, 7, 3), 0.5)], r"`style_fine\[1\]`: 7x6 px is too small"),
+        ([None, None], "`style_fine`: has no picture; leave it out"),
+        (np.full((3, 24, 24, 3), 0.5), "`style_fine`: expected one picture, .* 2 contents, got 3"),
+    ],
+)
+def test_bad_fine_pictures_of_many_are_refused(params, content, style, given, message):
+    with pytest.raises(ValueError, match=message):
+        nst.stylize_many(params, [content, content], style, style_fine=given)
+
+
+def test_what_cannot_be_combined_is_refused_before_any_work(params, content, style, monkeypatch):
+    monkeypatch.setattr(batch_members, "combined_style", None)
+    recipe, gravel = small.shallowest(), small.picture("gravel", 24, 32)
+    with pytest.raises(ValueError, match="`style_fine`: gives its structure to one style, and 2 a"):
+        nst.stylize_many(params, content, [[style, content]], style_fine=gravel)
+    plan = nst.plan(content, style, recipe=recipe, pictures=2)
+    with pytest.raises(ValueError, match="`style_fine`: cannot be used with `plan`; combine"):
+        nst.stylize_many(params, content, style, plan=plan, style_fine=gravel)
+    options = {"recipe": recipe, "opacity": np.ones((5, 40))}
+    with pytest.raises(ValueError, match="`opacity`"):
+        nst.stylize_many(params, content, style, style_fine=gravel, **options)
 
 
 # --- Command line ---------------------------------------------------------------------------------
@@ -367,22 +454,106 @@ def test_a_recipe_file_names_the_fine_picture(call):
     assert "fine_style" in images.read_metadata("a.png")
     plan = call("plan", "photo.png", "art.png", "--recipe", "look.toml")
     refused(plan, "`--recipe`: 'look.toml'", "is for the commands stylize, batch and sweep")
-    with open("jobs.csv", "w") as file:
-        file.write("content,style,recipe\nphoto.png,art.png,look.toml\n")
-    rows = call("batch", "jobs.csv", "-o", "out")
-    refused(rows, "row 1 of 'jobs.csv'", "its `controls.style_fine` cannot be that of a single row")
 
 
-def test_a_file_s_fine_picture_is_not_that_of_rows_with_a_recipe_of_their_own(call):
-    with open("look.toml", "w") as file:
-        file.write('base = "tiny"\n[controls]\nstyle_fine = "fine.png"\n')
-    with open("jobs.csv", "w") as file:
-        file.write("content,style,recipe\nphoto.png,art.png,\nphoto.png,art.png,tiny\n")
-    said = "its `controls.style_fine` does not reach row 2 of 'jobs.csv'"
-    run = ("batch", "jobs.csv", "--recipe", "look.toml", "--no-cache", "-o", "out", "-q")
-    refused(call(*run), "`--recipe`: 'look.toml'", said, "give `--style-fine` for all rows")
-    code, _, told = call(*run, "--style-fine", "fine.png")
+def test_a_recipe_file_s_fine_picture_is_that_of_the_rows_with_this_recipe(call):
+    write("look.toml", 'base = "tiny"\n[controls]\nstyle_fine = "fine.png"\n')
+    images.save("other.png", small.picture("chelsea", 50, 50))
+    write(
+        "jobs.csv",
+        "content,style,recipe,style_fine\n"
+        "photo.png,art.png,look.toml,\nphoto.png,art.png,tiny,\nphoto.png,art.png,look.toml,other.png",
+    )
+    for recipe, second in (("tiny", None), ("look.toml", None), ("tiny", "fine.png")):
+        flags = () if second is None else ("--style-fine", second)
+        words = ("batch", "jobs.csv", "--recipe", recipe, *flags, "--no-cache", "-o", "out", "-q")
+        code, _, told = call(*words, "--overwrite")
+        assert code == 0, told
+        names = (f"out/photo_art{ending}.png" for ending in ("", "-2", "-3"))
+        inputs = [images.read_metadata(name)["inputs"] for name in names]
+        found = [one.get("fine_style", {}).get("name") for one in inputs]
+        assert found == ["fine.png", second, "other.png"]
+
+
+# --- Rows of a manifest ---------------------------------------------------------------------------
+
+
+def write(name, text):
+    """Write a text file in this folder."""
+    Path(name).write_text(text)
+
+
+def test_rows_of_a_manifest_have_fine_pictures_of_their_own(call):
+    images.save("turned.png", small.picture("chelsea", 32, 48)[:, ::-1])
+    images.save("other.png", small.picture("chelsea", 50, 50))
+    rows = {
+        "a": ("photo.png", "fine.png"),
+        "b": ("turned.png", "fine.png"),
+        "c": ("photo.png", "other.png"),
+        "d": ("photo.png", ""),
+    }
+    lines = [f"{content},art.png,{name}.png,{fine}" for name, (content, fine) in rows.items()]
+    write("jobs.csv", "\n".join(["content,style,output,style_fine", *lines]))
+    run = ("batch", "jobs.csv", "--recipe", "tiny", "--no-cache", "-o", "out")
+    code, _, told = call(*run)
     assert code == 0, told
+    for name in ("fine", "other"):
+        assert told.count(f"art.png gets the structure of {name}.png") == 1
+    for name in ("c", "d"):
+        content, fine = rows[name]
+        flags = ("--style-fine", fine) if fine else ()
+        assert call("stylize", content, "art.png", *RUN, *flags, "-o", "one.png")[0] == 0
+        found = images.load(f"out/{name}.png")
+        assert_allclose(found, images.load("one.png"), rtol=0, atol=1.5 / 255)
+        facts, alone = (images.read_metadata(one) for one in (f"out/{name}.png", "one.png"))
+        for key in ("inputs", "fine_style"):
+            assert facts.get(key) == alone.get(key)
+    images.save("other.png", small.picture("chelsea", 48, 50))  # another run of the third row only
+    code, _, told = call(*run)
+    assert code == 0 and told.count("gets the structure") == 1
+    assert statuses() == {"a": "skipped", "b": "skipped", "c": "done", "d": "skipped"}
+
+
+def statuses():
+    """Return the status of each picture of the result manifest, by the picture's name."""
+    records = map(json.loads, Path("out/results.jsonl").read_text().splitlines())
+    return {Path(one["output"]).stem: one["status"] for one in records}
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ({"style": "art.png;photo.png"}, "`style_fine`: gives its structure to one style, and 2"),
+        ({"regions": "a.png;b.png"}, "`style_fine`: cannot be used with `--regions`"),
+        ({"style_fine": ["fine.png"]}, "`style_fine`: expected text, got ['fine.png']"),
+    ],
+)
+def test_a_row_that_contradicts_its_fine_picture_is_refused(call, cells, message):
+    row = {"content": "photo.png", "style": "art.png", "style_fine": "fine.png"} | cells
+    write("jobs.jsonl", json.dumps(row))
+    found = call("batch", "jobs.jsonl", "--recipe", "tiny", "-o", "out")
+    refused(found, "row 1 of 'jobs.jsonl': ", message)
+    assert not os.path.exists("out")
+
+
+def test_a_row_whose_fine_picture_cannot_be_used_fails_alone(call):
+    images.save("small.png", small.picture("gravel", 6, 7))
+    images.save("thin.png", small.picture("gravel", 300, 17))
+    rows = {"a": "none.png", "b": "small.png", "c": "thin.png", "d": "fine.png"}
+    lines = [f"photo.png,art.png,{name}.png,{fine}" for name, fine in rows.items()]
+    write("jobs.csv", "\n".join(["content,style,output,style_fine", *lines]))
+    code, _, told = call("batch", "jobs.csv", "--recipe", "tiny", "--no-cache", "-o", "out", "-q")
+    assert code == 1 and statuses() == {"a": "failed", "b": "failed", "c": "failed", "d": "done"}
+    for said in (
+        "`style_fine`: there is no file 'none.png'",
+        "`style_fine`: 7x6 px is too small; the network needs at least 16 px on each side",
+        "`style_fine`: 17x300 px becomes",
+    ):
+        assert told.count(said) == 1
+    overwriting = "content,style,output,style_fine\nphoto.png,art.png,../fine.png,fine.png"
+    write("jobs.csv", overwriting)
+    found = call("batch", "jobs.csv", "--recipe", "tiny", "--outputs-anywhere", "-o", "out")
+    refused(found, "fine.png' is an input")
 
 
 @pytest.mark.parametrize("command", ["stylize", "batch", "sweep"])
@@ -401,10 +572,10 @@ def test_a_fine_picture_that_is_too_small_is_refused_before_weights_are_read(
 
 def test_a_fine_picture_that_becomes_too_small_is_named(params):
     thin = images.Picture(small.picture("gravel", 300, 17), None, (), "thin.png", "")
-    fine = fine_style.FineStyles(thin)
+    fine = fine_style.FineStyles()
     art = images.Picture(small.picture("starry_night", 32, 32), None, (), "art.png", "")
     with pytest.raises(ValueError, match=r"^`style_fine`: 17x300 px becomes .*'thin.png'\)$"):
-        fine.combined(params, art, (32, 32), lambda line: None)
+        fine.combined(params, thin, art, (32, 32), lambda line: None)
 
 
 @pytest.mark.parametrize(

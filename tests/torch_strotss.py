@@ -9,8 +9,6 @@ import torch
 from tests.torch_multiscale import as_picture, collapsed, features, pyramid, resized
 
 TAPS = ("r11", "r12", "r21", "r22", "r31", "r32", "r33", "r43", "r53")
-# The pixels of Caffe's network differ by 255 between white and black; torchvision's by 1 / deviation.
-UNIT = 255 * (0.229 + 0.224 + 0.225) / 3
 BASIS = (
     (0.57735, 0.57735, 0.57735),
     (-0.57735, 0.788675, -0.211325),
@@ -18,9 +16,10 @@ BASIS = (
 )
 
 
-def picture_and_taps(weights, picture):
-    """Return the picture [1, 3, h, w] in [0, 1], then its nine taps in torchvision's unit."""
-    return [picture, *(tap / UNIT for tap in features(weights, picture, TAPS))]
+def picture_and_taps(weights, picture, units):
+    """Return the picture [1, 3, h, w] in [0, 1], then its nine taps, each divided by its unit."""
+    taps = features(weights, picture, TAPS)
+    return [picture, *(tap / unit for tap, unit in zip(taps, units, strict=True))]
 
 
 # --- Vectors at places ----------------------------------------------------------------------------
@@ -94,7 +93,7 @@ def self_similarity(x, y):
 # --- A run ----------------------------------------------------------------------------------------
 
 
-def run(weights, scales, alpha, rates, places, pixels):
+def run(weights, scales, alpha, rates, places, pixels, units):
     """Return (total, content, transport, moments, palette) of all canvases, unweighted but the total.
 
     Args:
@@ -104,6 +103,7 @@ def run(weights, scales, alpha, rates, places, pixels):
       rates: learning rates, at the last scale and before; the source's are 1e-3 and 2e-3.
       places: function (update, (height, width)) -> the places of an update, [n, 2].
       pixels: function (draw, (height, width)) -> the places of a draw from the style, [n, 2].
+      units: the number by which the features of each of `TAPS` are divided.
     """
     dtype, history, canvas = weights[0][0].dtype, [], None
     for index, (content, style, updates) in enumerate(scales):
@@ -117,7 +117,9 @@ def run(weights, scales, alpha, rates, places, pixels):
             if not last:
                 canvas = canvas + pyramid(content, 1)[0]
         with torch.no_grad():
-            of_content, maps = picture_and_taps(weights, content), picture_and_taps(weights, style)
+            of_content, maps = (
+                picture_and_taps(weights, picture, units) for picture in (content, style)
+            )
             of_style = torch.cat(
                 [at_positions(maps, pixels(draw, tuple(style.shape[2:]))) for draw in range(5)]
             )
@@ -127,7 +129,7 @@ def run(weights, scales, alpha, rates, places, pixels):
         for update in range(updates + last):  # the last canvas takes one evaluation more
             optimizer.zero_grad()
             here = places(update, shape)
-            x = between_positions(picture_and_taps(weights, collapsed(levels)), here)
+            x = between_positions(picture_and_taps(weights, collapsed(levels), units), here)
             parts = (
                 self_similarity(x, between_positions(of_content, here)),
                 relaxed(cosine_distances(x, of_style)),

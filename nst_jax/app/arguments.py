@@ -104,8 +104,8 @@ def recipe_and_strength_of(
 ) -> tuple[Recipe, float | None]:
     """Return the recipe that the flags describe, without its strength; and this strength.
 
-    A strength multiplies a weight of the recipe. So of several strengths only one is applied, after all
-    other changes: that of `--strength`, or else of `--set`, or else of the recipe file.
+    A strength, from 0 to 1, multiplies the style weight by a factor. So of several strengths only one
+    is applied, after all other changes: that of `--strength`, or else of `--set`, or else of the file.
 
     Args:
       changes: the flags.
@@ -496,8 +496,7 @@ def by_key(values: Iterable[str], *, argument: str = "values") -> dict[str, str]
             raise ValueError(
                 f"`{argument}`: expected KEY=VALUE, such as terms.style_weight=0.5, got {value!r}"
             )
-        # The values are applied in the order of the dict. So a repeated key takes the place of its last
-        # value; without this line it would keep the place of its first value.
+        # Values are applied in the order of the dict, so a repeated key is moved to its end.
         found.pop(key.strip(), None)
         found[key.strip()] = text.strip()
     return found

@@ -39,9 +39,10 @@ def chosen_recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
 
 
 def chosen_strength(chosen: Chosen) -> float | None:
-    """Return the value of the dial `strength` that `chosen_recipe` applies; None if it applies none.
+    """Return the strength that `chosen_recipe` applies; None if it applies none.
 
-    It is that of `--strength`, or else of `--set`, or else of the recipe file.
+    A strength, from 0 to 1, multiplies the style weight by a factor. It is the value of `--strength`,
+    or else that in `--set`, or else that in the recipe file.
     """
     return arguments.recipe_and_strength_of(chosen_changes(chosen), controls=True)[1]
 

@@ -29,7 +29,6 @@ from nst_jax.app import train as training
 from nst_jax.app.autosave import checkpoint_of
 from nst_jax.app.batch import groups, local, on_ray, recording, results, rows
 from nst_jax.app.batch import job as batch_job
-from nst_jax.app.batch.manifests import naming_row
 from nst_jax.app.chosen_options import (
     Chosen,
     begun_display,
@@ -236,7 +235,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Refuse `plan` with neither pictures nor `--shape`, and `--shape` with what it replaces.
+    """Check that `plan` has pictures or else `--shape`, and no option that cannot go with `--shape`.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`. Regions
     and a protected part are parts of a picture, so they cannot be planned without pictures.
@@ -262,7 +261,7 @@ def _check_planned(
 
 
 def warm(chosen: Chosen) -> None:
-    """Compile programs ahead of later commands, and print how many files of programs are stored.
+    """Compile the programs of later commands, and print how many program files are then on disk.
 
     The programs paint in buckets: square arrays in which pictures of many shapes can lie.
     """
@@ -279,13 +278,13 @@ def warm(chosen: Chosen) -> None:
             print_lines(f"for pictures of any shape add: {words}--bucket {side}")
 
 
-# What `warm` needs: each value of `--size` (None: not given) with the side of its bucket in px; and a
-# function that compiles the programs, and shows its progress on a display.
+# What the command `warm` is to do: a list with each value of `--size` (None: not given) and the side of
+# its bucket in px; and a function that compiles the programs, and shows its progress on a display.
 _Ahead = tuple[list[tuple[str | None, int]], Callable[[Display], None]]
 
 
 def _runs_ahead(chosen: Chosen) -> _Ahead:
-    """Check the options of `warm`; prepare compiling the programs of `stylize` and `batch`."""
+    """Check the options of `warm`; return what is to be compiled for `stylize` and `batch`."""
     check_no_masks(chosen["recipe"])
     chosen = with_controls_of_recipe(chosen)
     side = chosen_bucket_of_picture(chosen)
@@ -316,7 +315,7 @@ _OF_INSTANT = (
 
 
 def _instant_ahead(chosen: Chosen) -> _Ahead:
-    """Check the options of `warm --instant`; prepare compiling the programs of `instant`."""
+    """Check the options of `warm --instant`; return what is to be compiled for `instant`."""
     for name, value in chosen.items():
         if name not in _OF_INSTANT and value not in (None, (), False):
             raise ValueError(
@@ -344,7 +343,8 @@ def _instant_ahead(chosen: Chosen) -> _Ahead:
 def check_devices(chosen: Mapping[str, Any]) -> Any:
     """Return the mesh of devices that `--devices` and `--bands` ask for.
 
-    None is returned for one device, and also with Ray, where each device gets pictures of its own.
+    The result is None for one device. It is None also with `--runner ray`, since Ray gives each device
+    pictures of its own.
 
     Raises:
       ValueError: if Ray is used together with `--devices` or `--bands`, if there are fewer devices than
@@ -401,7 +401,7 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
 
 
 def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
-    """Compile the programs of a batch, print how many files are kept, and return the exit code.
+    """Compile the programs of a batch, print how many are stored on disk, and return the exit code.
 
     Nothing is compiled for pictures that are finished or cannot be painted, since the batch will not
     paint them. Warnings say why pictures cannot be painted; no result manifest is written.
@@ -421,10 +421,10 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
 
 
 def _folder_of_programs() -> Path:
-    """Return the folder in which JAX keeps compiled programs.
+    """Return the folder of JAX's compilation cache.
 
     Raises:
-      OSError: if they are not kept.
+      OSError: if the cache is off or has no folder on a local disk.
     """
     if not cache.cache_enabled() or not (folder := cache.programs_folder()):
         raise OSError(
@@ -435,7 +435,7 @@ def _folder_of_programs() -> Path:
 
 
 def _print_kept(folder: Path, before: int) -> None:
-    """Print how many files of programs a folder has, of which `before` are not new."""
+    """Print the number of program files in a folder, which had `before` such files earlier."""
     files, size_of_all = warming.kept(folder)
     new = f"{files - before} of them new" if files > before else "none of them new"
     print_lines(f"{folder} has {files} files of programs, {amount(size_of_all)}; {new}")
@@ -443,27 +443,15 @@ def _print_kept(folder: Path, before: int) -> None:
 
 def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
     """Check the options of the command `batch`, and return them with the pictures to paint."""
-    style_fine = with_controls_of_recipe(chosen)["style_fine"]
     mesh = check_devices(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     wanted = rows.requested_rows(contents, **chosen)
     wanted = rows.with_controls(rows.with_tap_files(wanted, chosen), chosen)
-    controlling.check_files(with_controls_of_recipe(chosen))
+    shared = with_controls_of_recipe(chosen)
+    controlling.check_files(shared)
+    if shared["style_fine"] is not None:
+        read_fine(shared["style_fine"])
     check_weights(chosen)
-    fine = None
-    if style_fine is not None:
-        for row in wanted:
-            if chosen["style_fine"] is None and row.recipe is not None:
-                raise ValueError(
-                    f"`recipe`: '{chosen['recipe']}': its `controls.style_fine` does not reach "
-                    f"{row.location}, which names a recipe of its own; give `--style-fine` for all "
-                    "rows, or leave it out"
-                )
-            with naming_row(row):
-                check_fine_style(
-                    {**chosen, "style_fine": style_fine, "region_maps": row.region_maps}, row.styles
-                )
-        fine = FineStyles(read_fine(style_fine), chosen["precision"], chosen["tile"])
 
     def check(recipe: Recipe) -> None:
         chosen_seed(chosen, recipe)
@@ -478,12 +466,8 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         check=check,
         mesh=mesh,
         here=chosen["runner"] != "ray",
-        inputs=[
-            *contents,
-            *other_inputs(chosen, init_file),
-            *([] if style_fine is None else [style_fine]),
-        ],
-        fine=fine,
+        inputs=[*contents, *other_inputs(chosen, init_file)],
+        fine=FineStyles(chosen["precision"], chosen["tile"]),
         in_manifest=any(row.location for row in wanted),
         shard=None if chosen["shard"] is None else groups.parse_shard(chosen["shard"]),
         sheet=chosen["sheet"],
@@ -545,7 +529,7 @@ def sweep(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> int:
 def _with_combined_style(
     planned: sweeps.SweepJob, params: Any, chosen: Chosen, display: Display
 ) -> sweeps.SweepJob:
-    """Return the sweep with its style combined with the fine structure of `--style-fine`."""
+    """Return the sweep, its style combined with the fine structure of the `--style-fine` picture."""
     picture = planned.controls.files[ROLE]
     fine = FineStyle(
         picture, params, None, display, precision=chosen["precision"], tile=chosen["tile"]

@@ -197,7 +197,7 @@ class DreamRecorder(Recorder):
         return dreaming.is_unchanged(shot, self.job.content.image, self.job.plan)
 
     def _warning(self, shot: dreaming.DreamShot) -> str:
-        """Return no warning: it would be about losses that hardly decreased, and a dream has none."""
+        """Return "": the warning is about losses that hardly decreased, but a dream has no losses."""
         del shot
         return ""
 

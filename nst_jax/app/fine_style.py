@@ -111,7 +111,7 @@ class FineStyle:
         return to_uint8(shot.image).astype(np.float32) / 255
 
     def compile(self, given: Shape, shape: Shape) -> None:
-        """Compile and keep the programs of `combined`, by combining a grey style with a single update.
+        """Compile the programs of `combined`, by combining a grey style; store them on disk.
 
         Args:
           given: (height, width) of the style as it was read.
@@ -152,13 +152,9 @@ class FineStyle:
             precision=self.precision,
             tile=int(tile) if tile is not None and tile.isdecimal() else tile,
         )
-        try:
-            scales = prepare.scales_of(given, [self.picture.image.shape[:2]], recipe)
-        except ValueError as error:
-            raise _about_fine(error, self.picture) from None
         return plan_scales(
             recipe,
-            scales,
+            _scales(given, self.picture.name, self.picture.image.shape[:2], recipe),
             mesh=sharding.mesh_of(self.devices, axis=sharding.BANDS),
             device=capacity.device_of(self.params),
         )
@@ -171,25 +167,67 @@ def read_fine(path: Source) -> images.Picture:
       ValueError: if the picture cannot be read or is too small; the message begins with `style_fine`.
     """
     picture = images.read(path, argument="style_fine")
-    try:
-        _checks.image_shape("style", picture.image.shape, smallest=prepare.SMALLEST)
-    except ValueError as error:
-        raise _about_fine(error, picture) from None
+    _check_size(picture.name, picture.image.shape[:2])
     return picture
 
 
-def _about_fine(error: ValueError, picture: images.Picture) -> ValueError:
-    """Return an error about `style` with the name `style_fine` and the file name of the picture.
+def _check_size(name: str, shape: Shape) -> None:
+    """Refuse a picture with the fine structure that is too small for the network.
+
+    Args:
+      name: the name of its file.
+      shape: its (height, width).
+
+    Raises:
+      ValueError: if it is too small; the message begins with `style_fine`.
+    """
+    try:
+        _checks.image_shape("style", (*shape, 3), smallest=prepare.SMALLEST)
+    except ValueError as error:
+        raise _about_fine(error, name) from None
+
+
+def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
+    """Refuse a picture with the fine structure that becomes too small for the network.
+
+    Args:
+      fine: the picture that has the fine structure.
+      given: (height, width) of the style as it was read.
+      shape: (height, width) of the style at the final scale of the main run.
+
+    Raises:
+      ValueError: if the picture is too small, or becomes so; the message begins with `style_fine`.
+    """
+    _check_size(fine.name, fine.shape)
+    recipe = with_options(GATYS_FINE_STYLE, f"{shape[1]}x{shape[0]}")
+    _scales(given, fine.name, fine.shape, recipe)
+
+
+def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[prepare.Scale, ...]:
+    """Return the scales of the run that combines a style.
+
+    Args:
+      given: (height, width) of the style as it was read.
+      name: the file name of the picture that has the fine structure.
+      fine: its (height, width).
+      recipe: the recipe of the run, with the size of its result.
+    """
+    try:
+        return prepare.scales_of(given, [fine], recipe)
+    except ValueError as error:
+        raise _about_fine(error, name) from None
+
+
+def _about_fine(error: ValueError, name: str) -> ValueError:
+    """Return the error with the argument `style` renamed to `style_fine`, and the picture's file name.
 
     In combining, the picture with the fine structure has the role of the style. So errors about this
-    picture name `style`; but users named it by `--style-fine`.
-
-    An error that does not begin with `style` is returned unchanged.
+    picture name `style`; but users gave it by `--style-fine`. Other errors are returned unchanged.
     """
     message = str(error)
     if not message.startswith("`style`: "):
         return error
-    return ValueError(f"`style_fine`: {message.removeprefix('`style`: ')} ('{picture.name}')")
+    return ValueError(f"`style_fine`: {message.removeprefix('`style`: ')} ('{name}')")
 
 
 def combining_facts(shape: Shape) -> dict[str, Any]:
@@ -201,39 +239,49 @@ def combining_facts(shape: Shape) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class FineStyles:
-    """Combines the styles of a batch with the fine structure of one picture, each once for each size.
+    """Combines styles of a batch with the fine structure of other pictures.
+
+    Each style is combined once with each such picture at each size.
 
     Attributes:
-      picture: the picture that has the fine structure.
       precision: the value of `--precision`, as in `FineStyle`.
       tile: the value of `--tile`, as in `FineStyle`.
     """
 
-    picture: images.Picture
     precision: str | None = None
     tile: str | None = None
-    # Digest and (height, width) of a style -> the combined style, or the error that was raised.
-    _known: dict[tuple[str, Shape], Any] = field(default_factory=dict, compare=False)
+    # Digests of a style and of the picture with the fine structure, and the (height, width) of the
+    # result -> the combined style, or the error that was raised.
+    _known: dict[tuple[str, str, Shape], Any] = field(default_factory=dict, compare=False)
 
     def combined(
-        self, params: Params, style: images.Picture, shape: Shape, say: Callable[[str], None]
+        self,
+        params: Params,
+        fine: images.Picture,
+        style: images.Picture,
+        shape: Shape,
+        say: Callable[[str], None],
     ) -> Float[np.ndarray, "h w 3"]:
-        """Return the style with the fine structure of `self.picture`, as `FineStyle.combined` does.
+        """Return a style with the fine structure of another picture, as `FineStyle.combined` does.
+
+        A later call with the same pictures and size returns the same array.
 
         Args:
           params: the weights of the network.
+          fine: the picture that has the fine structure.
           style: the picture that has the coarse shapes.
           shape: (height, width) of the style at the final scale of the main run.
           say: a function that prints a line; it is called if the style was not combined before.
 
         Raises:
-          NotCombined: as in `FineStyle.combined`; a later call for the same style raises it at once.
+          NotCombined: as in `FineStyle.combined`; a later call with the same pictures and
+            size raises it at once.
         """
-        key = style.digest, (int(shape[0]), int(shape[1]))
+        key = style.digest, fine.digest, (int(shape[0]), int(shape[1]))
         if key not in self._known:
-            say(f"{style.name} gets the structure of {self.picture.name}")
+            say(f"{style.name} gets the structure of {fine.name}")
             try:
-                self._known[key] = self._of_one(params).combined(style, shape)
+                self._known[key] = self._of_one(params, fine).combined(style, shape)
             except NotCombined as error:
                 self._known[key] = error
         found = self._known[key]
@@ -241,19 +289,21 @@ class FineStyles:
             raise found
         return found
 
-    def compile(self, params: Params, given: Shape, shape: Shape) -> None:
-        """Compile and keep the programs that combine a style, as `FineStyle.compile` does.
+    def compile(self, params: Params, fine: Shape, given: Shape, shape: Shape) -> None:
+        """Compile the programs that combine a style, and store them on disk.
 
         Args:
           params: the weights of the network.
+          fine: (height, width) of the picture that has the fine structure.
           given: (height, width) of the style as it was read.
           shape: (height, width) of the style at the final scale of the main run.
         """
-        self._of_one(params).compile(given, shape)
+        grey = images.Picture(np.full((*fine, 3), 0.5, np.float32), None, (), "grey", "")
+        self._of_one(params, grey).compile(given, shape)
 
-    def _of_one(self, params: Params) -> FineStyle:
+    def _of_one(self, params: Params, fine: images.Picture) -> FineStyle:
         # The progress bar of the batch is shown meanwhile, so combining shows none.
-        return FineStyle(self.picture, params, None, Display(quiet=True), self.precision, self.tile)
+        return FineStyle(fine, params, None, Display(quiet=True), self.precision, self.tile)
 
 
 def check_fine_style(chosen: Mapping[str, Any], styles: Sequence[StyleShare]) -> None:

@@ -4,7 +4,7 @@ A process gets SIGHUP when its terminal is closed.
 
 Python runs the handler of a signal in the main thread, and only between two bytecode instructions.
 So no handler runs while the main thread waits for one long call, such as a compilation or the decoding
-of a large picture. Therefore the command line has a second thread, which hears every signal at once.
+of a large picture. Therefore the command line has a second thread, which gets every signal at once.
 """
 
 import ctypes
@@ -41,6 +41,8 @@ _in_charge = False
 _listener: "_Listener | None" = None
 # Whether a thread still works, for instance compiles, although nobody needs its result.
 threads_left = False
+# Functions that are called before a signal ends this process at once.
+_before_exit: list[Callable[[], None]] = []
 
 
 def exit_on_interrupt() -> None:
@@ -151,12 +153,33 @@ def exit_at_once(code: int) -> NoReturn:
     Args:
       code: the exit code.
     """
-    _files.remove_unfinished()
+    _tidy()
     for stream in (sys.stdout, sys.stderr):
         # A stream may be None or closed, or a pipe that nobody reads.
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
+
+
+def call_before_exit(work: Callable[[], None]) -> Callable[[], None]:
+    """Have `work` called before a signal ends this process at once, without Python's clean-up.
+
+    Args:
+      work: a function that takes a moment at most. It may be called by any thread.
+
+    Returns:
+      A function that is to be called when `work` need not be called any more.
+    """
+    _before_exit.append(work)
+    return lambda: _before_exit.remove(work)
+
+
+def _tidy() -> None:
+    """Do what has to be done before this process ends without Python's clean-up."""
+    for work in tuple(_before_exit):
+        with suppress(Exception):
+            work()
+    _files.remove_unfinished()
 
 
 def leave_threads() -> None:
@@ -190,7 +213,7 @@ def _end_after(work: Callable[[], Any], number: int) -> NoReturn:
 
     def tidy() -> None:
         with suppress(BaseException):
-            _files.remove_unfinished()
+            _tidy()
             work()
 
     try:

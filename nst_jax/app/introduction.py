@@ -114,11 +114,11 @@ def style_scale_notes(
 
 
 def strength_words(recipe: Recipe, strength: float) -> str:
-    """Return a value of the dial `strength` and what it has changed in the recipe, as text.
+    """Return the value of `--strength` and what it has changed in the recipe, as text.
 
     Args:
-      recipe: the recipe, which the dial has changed already.
-      strength: the value of the dial.
+      recipe: the recipe, whose style weight the strength has changed already.
+      strength: the value, from 0 to 1.
     """
     if recipe.terms.searched:
         share = float(np.max(recipe.terms.search_content))
@@ -128,23 +128,21 @@ def strength_words(recipe: Recipe, strength: float) -> str:
 
 
 def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]:
-    """Return a line on the style weight, if it differs from that of the preset with the recipe's name.
+    """Return a line on how strong the style is, if that was changed in the recipe.
 
-    If it does not, or if there is no such preset, but the dial `strength` was used, the line has the
-    value of the dial and what this has changed.
-
-    What is compared is the ratio of style weight to content weight. The line says how many times larger
-    this ratio is in the recipe than in the preset. If a value of `--strength` would have the same
-    effect, the line names it. At its end is the balance, a measure of style against content that can be
-    compared among recipes, unless the recipe's losses have none (see `nst_jax.recipes.balance`).
+    The recipe is compared with the preset of the same name. If the ratio of style weight to content
+    weight differs, the line says how many times larger it is in the recipe. It also names the value of
+    `--strength` that has the same effect, if there is one. Otherwise the line has the strength and what
+    this has changed. The line ends with the balance, a measure of style against content that can be
+    compared among recipes. Some losses have no balance (see `nst_jax.recipes.balance`).
 
     Args:
-      recipe: the recipe, which the dial has changed already.
-      strength: the value of the dial; None if it was not used.
+      recipe: the recipe, whose style weight the strength has changed already.
+      strength: the value of `--strength`, from 0 to 1; None if it was not used.
 
     Returns:
-      A dict from the title of the line to its text. Without a strength, it is empty if the weights do
-      not differ, or if they cannot be compared: there is no such preset, or one of the weights is 0.
+      A dict from the title of the line to its text. It is empty if `strength` is None and the ratios
+      are equal or cannot be compared. They cannot if there is no such preset or a weight is 0.
     """
     compared = _compared_weight(recipe)
     if compared is None and strength is None:
@@ -158,7 +156,7 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
 
 
 def _compared_weight(recipe: Recipe) -> str | None:
-    """Return how a recipe's style weight compares with that of its preset; None if it does not."""
+    """Compare a recipe's style weight with its preset's; None: equal, or nothing to compare with."""
     preset = PRESETS.get(recipe.name)
     if preset is None or not (preset.terms.style_weight and preset.terms.content_weight):
         return None

@@ -63,8 +63,8 @@ class PictureJob(Job):
         there are no regions and no protected part, and all pictures are opaque.
       combined: the pixels that the run takes for the first style, [h, w, 3] at the final size, if they
         were combined with the fine structure of another picture; None if the style is used as read.
-      strength: the value of the dial `strength`, which has changed the recipe of the plan; None if the
-        recipe's own weights are used.
+      strength: the value of `--strength`, from 0 to 1, which has changed the style weight of the plan's
+        recipe; None if the recipe's own weights are used.
       notes: messages that are printed before the run.
       begun: when the command began, in seconds, by `time.perf_counter`.
     """
@@ -165,8 +165,8 @@ def picture_job(
             resume=resume,
             files=files,
             mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
-            # With a checkpoint, the L-BFGS history must not be shortened because memory is scarce: the
-            # run may be resumed on a machine with more memory, where it would not be shortened.
+            # With a checkpoint, the L-BFGS history keeps its length even if memory is scarce, since the
+            # run may be resumed on a machine with more memory.
             may_shorten_history=outputs.checkpoint is None,
         )
     return PictureJob(

@@ -4,7 +4,7 @@ In this example, the second line is shown in two parts, since it is long:
 
     {"event": "start", "compile_seconds": ..., ...}
     {"event": "step", "step": 0, "scale": 0, "total": ..., "content": ..., "style": ..., "tv": ...,
-     "style_layers": {tap: ...}, "seconds": 0.0}
+     "style_layers": {"relu1_1": ..., ...}, "seconds": 0.0}
     ...
     {"event": "end", "status": "done", "total_variation": {"picture": ..., "content": ...}, ...}
 

@@ -144,8 +144,8 @@ def with_file_named(message: str, recipe: str | None = None) -> str:
 
     Args:
       message: the message, which begins with the Python name of the option, such as "`protect`: ".
-      recipe: the path of the recipe file as it was given, or the name of a preset; None is the value of
-        `--recipe`.
+      recipe: the path of the recipe file as it was given, or the name of a preset; None means the value
+        of `--recipe`.
     """
     context = click.get_current_context(silent=True)
     if context is None:

@@ -171,8 +171,7 @@ def joined_protect(parts: Sequence[ProtectFile]) -> ProtectFile | None:
     """Return several protected parts as one, whose masks are those of all parts; None without parts.
 
     Args:
-      parts: the protected parts. All must have the same amount, since a pixel at the soft border of a
-        mask is not the same as a pixel that is protected by half.
+      parts: the protected parts. All must have the same amount, since the result has only one.
 
     Raises:
       ValueError: if two parts have different amounts.
@@ -469,5 +468,5 @@ class CommandGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-# By this setting of click, groups within groups are of this class too.
+# With this setting, click uses this class for groups within groups too.
 CommandGroup.group_class = CommandGroup

@@ -1,7 +1,6 @@
 """What the commands that paint one picture have in common, such as standard input and output.
 
-A run is the painting of one picture. It begins when all inputs and options are checked, and ends with
-the exit code.
+A run is the painting of one picture. It begins when all inputs and options are checked.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,7 +64,7 @@ def paint_and_report(
     loaded = params.load_params(chosen["weights"])
     autosave.check_disk_space(job)
     if early is not None:
-        early.accept(job.content, replace=not job.plan.scales[-1].regions > 1)
+        early.accept()
     try:
         ending = single.paint_job(loaded, info, job, display, peers, early)
     except ValueError:

@@ -5,6 +5,7 @@ is painted in a single pass of a feed-forward network, which NumPy computes: JAX
 compile it, and an accelerator is busy with the run itself.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
@@ -15,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from nst_jax import images, provenance
+from nst_jax import _files, images, provenance
 from nst_jax._types import HostImage, Shape
 from nst_jax.app import cluster, interrupts
 from nst_jax.app.outputs import Outputs
@@ -36,8 +37,7 @@ LARGEST = 384
 # preview, but not to compile the programs that some controls, such as `--colors`, need for the first
 # picture of a shape. With `--every`, the user has asked for pictures during the run, and the run waits
 # as long as the preview takes. The run waits before it is planned, since planning would slow the
-# preview down; but if the preview would replace a picture, the run waits after that. A run on an
-# accelerator does not wait.
+# preview down. A run on an accelerator does not wait.
 PATIENCE = 1.5
 
 # Largest size in bytes of a file whose metadata is searched for the mark of a preview: a preview has at
@@ -49,18 +49,21 @@ class Preview(AbstractContextManager):
     """A fast approximate result, which is in the result's file until the run writes a canvas there.
 
     The run has its first canvas only when it has computed its targets and compiled its programs, which
-    may take a minute. The preview is painted in a second thread. It replaces the picture of an earlier
-    run only if the new run writes unfinished canvases to this file anyway (`--every`), and only after
-    `accept` was called. But if that picture is only the preview of an earlier run, it is always
-    replaced. If the preview cannot be painted or written, the run goes on without it.
+    may take a minute. The preview is painted in a second thread. If it cannot be painted or written,
+    the run goes on without it. A run on an accelerator does not wait for its preview, which the CPU
+    paints meanwhile.
 
-    A run on an accelerator does not wait for its preview, which the CPU paints meanwhile.
+    If the file of the result has a picture already, that picture is kept beside it in a hidden file
+    while the preview is shown. It comes back if the run ends without a canvas; or, if the process was
+    killed, when the next run to the same file begins. The preview of an earlier run is not kept.
 
-    The object is a context manager, which at its end removes the preview if the run was not accepted,
-    for instance since it does not fit into memory.
+    The object is a context manager, which at its end brings the earlier picture back if no canvas was
+    written. It removes the preview if there was no earlier picture and the run was not accepted, for
+    instance since it does not fit into memory.
 
     Attributes:
       written: whether the preview has been written to the file of the result.
+      replaced: whether the preview has replaced a picture that comes back if no canvas is written.
     """
 
     def __init__(self, outputs: Outputs, display: Display, *, piped: bool = False) -> None:
@@ -79,8 +82,10 @@ class Preview(AbstractContextManager):
         self._lock, self._closed = Lock(), False
         self._accepted = False
         self._exists = outputs.picture.exists()
-        # Whether a preview would replace a picture that the user may want to keep.
-        self._replaces = self._exists and not _is_preview(outputs.picture)
+        self._file = outputs.picture.resolve()  # a symbolic link stays a link to the same file
+        self._kept = _files.hidden_path(self._file, "before")  # the earlier picture
+        self.replaced = False
+        self._forget: Callable[[], None] = lambda: None  # see `interrupts.call_before_exit`
         self._on_cpu = True  # whether the run itself is on a CPU
         self._device: Any = None  # JAX's device for the preview; None is the default device
         self._painted: Future[np.ndarray] | None = None
@@ -91,12 +96,15 @@ class Preview(AbstractContextManager):
         self._pool.shutdown(wait=False, cancel_futures=True)
         busy = self._painted is not None and not self._painted.done()
         # If the second thread still paints, Python's clean-up would wait for it, so `leave_threads`
-        # makes the process end without the clean-up. But one of several processes needs it to leave
-        # their cluster.
+        # makes the process end without the clean-up. But if several processes paint one picture, each
+        # leaves their cluster in the clean-up.
         if busy and jax.process_count() == 1:
             interrupts.leave_threads()
-        if self.written and not self._accepted:
-            self._outputs.picture.unlink(missing_ok=True)
+        if self.replaced:
+            self._put_back()
+        elif self.written and not self._accepted:
+            self._file.unlink(missing_ok=True)
+        self._forget()
 
     def begin(
         self,
@@ -110,10 +118,9 @@ class Preview(AbstractContextManager):
     ) -> None:
         """Begin to paint the preview, if the run should have one.
 
-        If the preview would replace an existing picture, only `accept` writes it. Otherwise, the second
-        thread writes it as soon as it is painted. On a CPU this method waits until the preview is
-        written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to write
-        unfinished canvases. On an accelerator this method does not wait.
+        The second thread writes the preview as soon as it is painted. On a CPU this method waits until
+        it is written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to
+        write unfinished canvases. On an accelerator this method does not wait.
 
         Args:
           content: the content picture.
@@ -140,40 +147,58 @@ class Preview(AbstractContextManager):
             "finished": False,
             "versions": provenance.versions(),
         }
+        if self._exists:
+            interrupts.exit_on_signals()
+            self._forget = interrupts.call_before_exit(self._abandon)
         self._painted = self._submit(_painted, content, styles, recipe, shape, given)
-        if not self._replaces:
-            self._show(content)
+        self._show(content)
 
     def _is_wanted(self) -> bool:
         if not cluster.is_first() or self._piped:
             return False
-        # Without `--every`, there is a preview only for somebody who watches the terminal, and only if
-        # it replaces no picture: if a run is stopped or killed before its first canvas, the picture of
-        # an earlier run must still be there.
-        return self._outputs.every is not None or (self._display.is_live and not self._replaces)
+        # Without `--every`, there is a preview only for somebody who watches the terminal.
+        if self._outputs.every is None and not self._display.is_live:
+            return False
+        if self._kept.exists() and _is_preview(self._file):  # an earlier run was killed
+            self._put_back()
+        # A preview is recognised by its metadata. So one without metadata could not be told from the
+        # earlier picture after the process was killed, and replaces no picture.
+        return not self._exists or (self._outputs.metadata and self._file.is_file())
+
+    def _put_back(self) -> None:
+        """Put the earlier picture, which was kept, in the place of the preview."""
+        # The kept picture is gone if another run to the same file has written a canvas meanwhile.
+        with suppress(FileNotFoundError):
+            os.replace(self._kept, self._file)
+
+    def _abandon(self) -> None:
+        """Put the earlier picture back before a signal ends this process at once."""
+        # If the second thread is writing the preview, this waits for it. There is a time limit, since
+        # the thread that runs this method may be the one that holds the lock.
+        self._lock.acquire(timeout=0.5)
+        self._closed = True
+        if self.replaced:
+            self._put_back()
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Let the second thread do some work, with `_device` as JAX's default device."""
+        """Call `work` in the second thread, with `_device` as JAX's default device."""
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
-    def accept(self, content: images.Picture, *, replace: bool = True) -> None:
-        """Keep the preview, since the run was planned without error; write it unless `begin` wrote it.
-
-        Args:
-          content: the content picture.
-          replace: whether the preview may be written over the picture of an earlier run. This must be
-            False as long as the input of the new run may turn out to be invalid: a region, for
-            instance, may be found empty when the targets are computed.
-        """
+    def accept(self) -> None:
+        """Keep the preview after the run even if there is no canvas, since the run was planned well."""
         self._accepted = True
-        if self._painted is not None and self._replaces and replace:
-            self._show(content)
 
     def reject(self) -> None:
         """Let `__exit__` remove the preview, since the run was refused before its first canvas."""
         with self._lock:
-            if not self._closed and not self._replaces:
+            if not self._closed:
                 self._accepted = False
+
+    def give_way(self) -> None:
+        """Delete the copy of the earlier picture, since the run has written a canvas."""
+        if self.replaced:
+            self.replaced = False
+            self._kept.unlink(missing_ok=True)
 
     def _show(self, content: images.Picture) -> None:
         """Write the preview when it is painted; on a CPU, wait until it is written.
@@ -197,6 +222,10 @@ class Preview(AbstractContextManager):
             with self._lock:
                 if self._closed:
                     return
+                if self._exists and not _is_preview(self._file):
+                    # The user may want to keep this picture.
+                    _files.copy(self._file, self._kept)
+                    self.replaced = True
                 write_picture(
                     outputs.picture,
                     image,
@@ -206,6 +235,7 @@ class Preview(AbstractContextManager):
                 )
                 self.written = True
         except Exception as error:  # whatever it is, the run itself goes on
+            self.give_way()
             self._display.say(f"note: there is no preview: {' '.join(str(error).split())}")
             return
         name = outputs.picture.name
@@ -240,7 +270,7 @@ def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
     """Return a picture at another size, within milliseconds for a photograph.
 
     Pillow resizes it, since JAX would first have to compile a program for the size. A picture that is
-    several times larger is first reduced by the mean of squares of pixels, to at least twice the size.
+    at least four times larger is first reduced by averaging square blocks of its pixels.
     """
     factor = max(1, min(old // (2 * new) for old, new in zip(image.shape[:2], shape, strict=True)))
     if factor > 1:

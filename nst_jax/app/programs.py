@@ -45,8 +45,8 @@ from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 
-# Version of the list of facts whose hash is the key of a stored program. The list contains this
-# version. So if the version is increased, all keys change, and older programs are not used.
+# A part of every key. Increase it if keys or stored programs are made in another way: then all keys
+# change, and older programs are not used.
 KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
 
@@ -104,7 +104,7 @@ def batch_kept_in(place: Path | None, say: Say = lambda line: None) -> batch_can
 class Compiled(NamedTuple):
     """How the programs of a batch are compiled: arguments of `batches.paint_batch`."""
 
-    # The functions that are compiled; None: those of `batch_canvas`, which store no traced programs.
+    # The functions that are compiled; None: those of `batch_canvas`, which are not stored on disk.
     programs: batch_canvas.BatchPrograms | None = None
     # Starts work, such as compiling for the next scale, in another thread; None: each program is
     # compiled when it is first needed, by the thread that paints.

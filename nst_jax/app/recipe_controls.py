@@ -1,6 +1,6 @@
 """The pictures that a recipe file names in its table `controls`, as values of the options of a command.
 
-The table can have these keys, of which the first three are also columns of a batch's manifest:
+The table can have these keys, of which all but `style_layer` are also columns of a batch's manifest:
 
     [controls]
     region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several

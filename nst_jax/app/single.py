@@ -49,8 +49,8 @@ from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.prepare import style_rule_words
 from nst_jax.weights.params import WeightsInfo
 
-# The type of a snapshot that a `Recorder` gets. It is `Snapshot`, or another type for a subclass, such
-# as `DreamShot` for Deep Dream.
+# The type of the snapshots that a `Recorder` gets: `Snapshot`, or for a subclass of `Recorder` another
+# named tuple, such as `DreamShot` for Deep Dream.
 Shot: TypeAlias = Any
 
 
@@ -119,10 +119,10 @@ def paint_job(
             saving = nullcontext() if peers is None else peers.saving(recorder.save_and_end)
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
-                # If several processes paint, all must stop after the same update. `follow` sees to
-                # this: after each snapshot, it asks whether any process got a signal. `watch`, which
-                # waits for the targets, knows only of signals to its own process. So it may stop the
-                # run only if there is no other process.
+                # If several processes paint, all must stop after the same update. So `follow` asks
+                # after each snapshot whether any process got a signal. `watch`, which waits for the
+                # targets, knows only of signals to its own process. So it may stop the run only if
+                # there is no other process.
                 if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
@@ -338,6 +338,8 @@ class Recorder:
         overwrite = self.job.outputs.overwrite or self._has_written
         self._write_file(self.job.outputs.picture, shot, overwrite=overwrite)
         self._wrote = True
+        if self._early is not None:
+            self._early.give_way()
 
     @property
     def _has_written(self) -> bool:
@@ -349,7 +351,7 @@ class Recorder:
 
     @property
     def _previewed(self) -> bool:
-        return self._early is not None and self._early.written
+        return self._early is not None and self._early.written and not self._early.replaced
 
     def _write_file(self, path: Path, shot: Shot, *, overwrite: bool) -> None:
         if cluster.is_first():
@@ -394,7 +396,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film. It ends with this snapshot, unless the snapshot's losses are not finite."""
+        """Write the film; its last frame is this snapshot if the snapshot's losses are finite."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:
@@ -488,9 +490,10 @@ class Recorder:
     @property
     def _nothing(self) -> str:
         """A phrase for messages about a run that wrote no canvas: what its output file contains."""
-        if self._previewed:
-            return f"{self.job.outputs.picture.name} is only a preview"
-        return "nothing was written"
+        name = self.job.outputs.picture.name
+        if self._early is not None and self._early.replaced:
+            return f"{name} is as it was"
+        return f"{name} is only a preview" if self._previewed else "nothing was written"
 
     def _whole(self) -> float:
         """Return the seconds since the command began."""
@@ -560,7 +563,7 @@ class Recorder:
         return has_stalled(np.concatenate(self._totals), self.job.plan.scales)
 
     def _warning(self, shot: Shot) -> str:
-        """Return a warning if the finished run came to rest far from its goal, else an empty text."""
+        """Return a warning if the losses of the finished run stopped decreasing early, else ""."""
         rest = rest_of(np.concatenate(self._totals), self.job.plan.scales)
         if rest is None or not cluster.is_first():
             return ""
@@ -568,12 +571,12 @@ class Recorder:
         return f"{rest.words}, so {name} is hardly painted: try {remedy}"
 
     def _broken(self, shot: Shot) -> tuple[str, str]:
-        """Return two texts: why a run ended whose losses were not finite, and what the user may try."""
+        """Return two texts on a run with losses that are not finite: the cause, and a remedy."""
         why = f"the losses are not finite after {shot.broke_at} updates"
         return why, painting.remedy(self.job.plan.recipe)
 
     def _stalled(self, shot: Shot) -> tuple[str, str]:
-        """Return two texts: why the run has painted nothing, and what the user may try."""
+        """Return two texts on a run whose losses never changed: the cause, and a remedy."""
         why = f"the losses after {shot.step} updates are those of the start"
         return why, painting.remedy_for_stalled(self.job.plan.recipe)
 

@@ -139,7 +139,7 @@ def _stylize_job(
     """Read and check all that `stylize` needs to paint, and return it with a plan (tiles, memory).
 
     If `early` is given, it begins to paint a preview as soon as the size of the result is known. If
-    `fine` is given, the style is combined with the fine structure of its picture after all checks.
+    `fine` is given, the style is combined with the fine structure of `fine.picture` after all checks.
     """
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]
@@ -171,8 +171,8 @@ def _stylize_job(
     )
     if fine is None:
         return job
-    # The combined style has the size at which the run uses it. A new plan would apply the size rule and
-    # `style_scale` once more. So only the pixels are replaced.
+    # The combined style already has the size at which the run uses it. A new plan would resize it once
+    # more, by the size rule and `style_scale`. So the plan is kept, and only the pixels are replaced.
     shape = job.plan.real_scales[-1].style_shapes[0]
     recorded = controls._replace(combined=fine.facts(shape))
     return replace(job, combined=fine.combined(read[0], shape), controls=recorded)

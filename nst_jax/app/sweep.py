@@ -6,9 +6,9 @@ number for each canvas, so that one program, under `vmap`, paints many canvases.
 layers are swept, the weight of each layer becomes an array.)
 
 The canvases are painted in groups of equal size, so that all groups run the same program. The larger a
-group, the less time a canvas takes, but only up to a limit. So the size is the largest divisor of the
-number of canvases that is not above this limit. A group that does not fit into memory is divided
-further.
+group, the less time each canvas takes, but only up to a limit. So the size of the groups is the largest
+divisor of the number of canvases that is not above this limit. A group that does not fit into memory is
+divided further.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +97,8 @@ class SweepJob(Job):
       notes: what the user should know about `controls` and about transparent pictures.
       combined: the first style with the fine structure of another picture (`--style-fine`), [h, w, 3]
         at the final size, for all canvases; None if the first style is used as read.
-      strength: the value of the dial `strength` for all canvases; None if it is not used.
+      strength: the value of `--strength`, from 0 to 1, which multiplied the style weight of all
+        canvases by a factor; None if it is not used.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """

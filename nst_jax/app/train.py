@@ -41,9 +41,9 @@ from nst_jax.vgg.taps import TAPS
 from nst_jax.weights.params import WeightsInfo
 
 SUFFIX = ".h5"
-# Least seconds between two refreshes of the progress display. They are not more frequent, since each
-# waits until the device has computed the loss. A new loss on the photos that are held out is shown at
-# once, and so is the last update.
+# Least seconds between two refreshes of the progress display. Each refresh waits until the device has
+# computed the loss, so frequent ones would slow the training. A new loss on the photos that are held
+# out is shown at once, and so is the last update.
 SHOW_SECONDS = 1.0
 MOST_ROWS, MOST_COLUMNS = 4, 8  # most photos and most styles on the sheet of samples
 # Number of updates, after the first, from whose time the duration of the training is predicted.
@@ -153,7 +153,7 @@ def run_training(
     Returns:
       How the training ended. If it was completed, or interrupted after its first update, the best
       network and the checkpoint have been written. If it diverged, the best network has been written,
-      unless the best one is still the network before the first update.
+      provided that some update improved the network.
 
     Raises:
       ValueError: if the disk has no room for a checkpoint, or the checkpoint is of another training.
@@ -283,7 +283,7 @@ class _Recorder:
                 self._pace = report.step, time.perf_counter()
 
     def _seconds_per_update(self, step: int) -> float:
-        """Return the mean seconds of an update, with the writing of files; the first does not count."""
+        """Return the mean seconds per update after the first, including the writing of files."""
         first, since = self._pace or (step, time.perf_counter())
         return (time.perf_counter() - since) / max(1, step - first)
 
@@ -426,7 +426,7 @@ class _Recorder:
 
 
 def kind_of(job: TrainingJob) -> str:
-    """Return, as text, the settings and the number of devices on which the time of an update depends.
+    """Return text that names the settings and number of devices on which an update's time depends.
 
     The time also depends on the kind of the devices, which `nst_jax.app.rates` adds to this text.
     """

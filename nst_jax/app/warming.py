@@ -49,8 +49,8 @@ from nst_jax.scaling.capacity import platform_of
 from nst_jax.scaling.plan import Plan, plan_in_square
 from nst_jax.vgg.precision import Precision
 
-# The (height, width), in px, of three content pictures. If a size rule gives them canvases whose longer
-# sides differ, the longer side depends on the shape of the content, and the user must name a bucket.
+# (height, width), in px, of three contents to which a size rule is applied. If the longer sides of the
+# three canvases differ, they depend on the shape of the content, and the user must name a bucket.
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
 # (height, width), in px, of two style pictures. If they are resized to the default size of style
@@ -63,8 +63,8 @@ class Square(NamedTuple):
 
     recipe: Recipe  # its size rule gives the size of the pictures that are to be painted
     side: int  # side of the bucket in px
-    # Numbers of pictures for which `batch` is to be called later. For each of them, the programs of its
-    # groups are compiled, in addition to the one that paints a single picture.
+    # For each planned call of `batch`, the number of its pictures. The programs for the groups in which
+    # the call paints them are compiled, in addition to those for a single picture.
     batches: tuple[int, ...]
 
 
@@ -209,7 +209,7 @@ def compile_all(
       params: the weights.
       wanted: the plans whose programs are compiled, from `wanted_of`.
       display: where progress is shown.
-      init: the start that `--init` names; None for the recipes' own.
+      init: the start (initial picture) that `--init` names; None for the start of each plan's recipe.
     """
     for plan, at_once in wanted:
         begun = time.perf_counter()
@@ -219,7 +219,9 @@ def compile_all(
             else:
                 _paint_together(params, plan, init)
         start = plan.recipe.pictures.start if init is None else init
-        if isinstance(start, Instant):  # its network reads longer styles by another program
+        if isinstance(
+            start, Instant
+        ):  # a fast network paints the start; its programs are needed too
             side = buckets.rounded_up(max(plan.scales[0].shape))
             _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
         side, many = max(plan.scales[-1].shape), f"{at_once} at once"
@@ -292,13 +294,14 @@ def compile_groups(
       display: where progress is shown.
     """
     known: set[Any] = set()
-    if job.fine is not None:
-        entries = (entry for group in parts for entry in group.entries)
-        sizes = dict.fromkeys(
-            (one.seen[1].shape, one.scales[-1].style_shapes[0]) for one in entries
-        )
-        for as_read, final in sizes:
-            job.fine.compile(params, as_read, final)
+    entries = (entry for group in parts for entry in group.entries)
+    sizes = dict.fromkeys(
+        (one.fine.seen.shape, one.seen[1].shape, one.scales[-1].style_shapes[0])
+        for one in entries
+        if one.fine is not None
+    )
+    for fine, as_read, final in sizes:
+        job.fine.compile(params, fine, as_read, final)
     compiled = programs.batch_kept_in(cache.programs_folder(), display.say)
     for group in parts:
         keys = set(groups.programs_of([group], job.chunk, job.mesh))
@@ -311,7 +314,7 @@ def compile_groups(
         start = same_start(plan.recipe.pictures.start if job.init is None else job.init, job.seed)
         members = members_of(
             [_grey_of(entry.seen[0].shape) for entry in group.entries],
-            [_greys_of_styles(entry, job) for entry in group.entries],
+            [_greys_of_styles(entry) for entry in group.entries],
             plan.recipe,
             init=start,
             given=BatchControls(),
@@ -344,13 +347,13 @@ def compile_groups(
         display.say(f"{words}: ready after {duration(time.perf_counter() - begun)}")
 
 
-def _greys_of_styles(entry: groups.Entry, job: BatchJob) -> list[np.ndarray]:
+def _greys_of_styles(entry: groups.Entry) -> list[np.ndarray]:
     """Return grey pictures of the sizes that a row's styles have before they are resized for painting.
 
-    With `--style-fine`, the first style is made at its final size, so its grey picture has that size.
+    A style that gets a fine structure is made at its final size, so its grey picture has that size.
     """
     shapes = [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
-    if job.fine is not None:
+    if entry.fine is not None:
         shapes[0] = entry.scales[-1].style_shapes[0]
     return [_grey_of(shape) for shape in shapes]
 
@@ -373,16 +376,16 @@ def compile_instant(
 ) -> None:
     """Compile the programs of `instant` for buckets, by painting grey pictures; store them on disk.
 
-    A style picture lies in a square, and each size of this square needs a program of its own, which
-    computes the style vector. The programs for pictures with an aspect ratio of 1:1 and of 2:1 are
-    compiled here.
+    A style picture lies in a square, and each size of this square needs a program of its own. This
+    program computes the style vector, by which the network is told the style. The programs for pictures
+    with an aspect ratio of 1:1 and of 2:1 are compiled here.
 
     Args:
       squares: side of each bucket, in px -> the numbers of pictures that are painted at once. A program
         is compiled for each of these numbers.
       precision: how precisely products and activations are computed.
       style_size: size of style pictures, as after `--style-size`.
-      recipe: says with its `colors` and `realism` what is changed in the pictures that were painted.
+      recipe: a recipe, of which only `colors` and `realism` are used: how painted pictures are changed.
       display: where progress is shown.
     """
     compiled = programs.instant_kept_in(cache.programs_folder(), display.say)

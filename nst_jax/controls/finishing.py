@@ -29,9 +29,8 @@ COLORS = ("style", "content", "luminance", "content-after", "palette")
 RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
-# A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory: while it
-# runs, the filter keeps at most about `FILTER_NUMBERS` float32 numbers for each pixel, and about 95
-# where its radius is no value at runtime.
+# A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory. The filter
+# keeps up to about `FILTER_NUMBERS` float32 numbers for each pixel (about 95 if its radius is static).
 STRIP_PIXELS, FILTER_NUMBERS = 2**19, 110
 
 
@@ -137,10 +136,7 @@ def filter_radius(height: int, width: int) -> int:
 
 
 def rows_at_once(height: int, width: int) -> int:
-    """Return the number of rows in each strip in which a picture is filtered.
-
-    These are all rows of the picture if it is small.
-    """
+    """Return the number of rows per strip in which a picture is filtered; all rows if it is small."""
     return min(height, max(2 * filter_radius(height, width), STRIP_PIXELS // width))
 
 
@@ -195,7 +191,7 @@ def realistic(
     rows, largest = rows_at_once(height, width), filter_radius(height, width)
     windows = Windows(largest) if radius is None else Windows(radius, largest)
     real = None
-    if size is not None:  # 0 times what lies beside the pictures is 0 only if that is no NaN
+    if size is not None:  # `cut` sets pixels outside to zero: NaN would stay NaN even with weight 0
         real = inside(size, (height, width)).astype(image.dtype)
         image, shown, content = (cut(one, size) for one in (image, shown, content))
     filtered = (
@@ -209,7 +205,7 @@ def realistic(
 
 
 class Windows(NamedTuple):
-    """The windows of the guided filter; the arguments of these names of `filtered_by_guide`."""
+    """Two arguments of `filtered_by_guide`: the size of the windows of the guided filter."""
 
     radius: Radius  # in px
     largest: int | None = None  # the largest value of `radius`, if it is a value at runtime

@@ -173,8 +173,7 @@ def _checked_regions(content: Shape, regions: Any) -> tuple[Region, ...]:
     return tuple(found)
 
 
-# Largest number of regions. The pixels outside the regions that the caller gives have the default
-# style, and count as one region.
+# Largest number of regions, including the region of the default style: the pixels outside all others.
 MOST_REGIONS = 16
 
 
@@ -258,8 +257,6 @@ def is_batch(mask: Any) -> bool:
 class BatchControls(NamedTuple):
     """The regions, protected parts and opacities that a caller gave for a batch of pictures.
 
-    They are arguments of `batches.stylize_many`.
-
     Each mask, weight, amount and opacity is either one value for all pictures, or several values, in a
     list or along the first axis of an array. Of n values, picture number i gets value number i mod n.
     """
@@ -272,7 +269,7 @@ class BatchControls(NamedTuple):
     style_opacity: Any = None
 
     def lengths(self) -> dict[str, int]:
-        """Return, for each argument that has several values, how many it has, as a dict by name."""
+        """Return a dictionary: name of each argument that has several values -> their number."""
         values: dict[str, Any] = {}
         regions = self.regions if isinstance(self.regions, (list, tuple)) else ()
         for index, region in enumerate(regions):
@@ -285,10 +282,7 @@ class BatchControls(NamedTuple):
         return {name: len(value) for name, value in values.items() if _is_several(value)}
 
     def checked(self, index: int, content: Shape, styles: Sequence[Shape]) -> Given | None:
-        """Return the regions, protected part and opacities of picture number `index`, after checks.
-
-        The checks are those of `checked_controls`.
-        """
+        """Return the result of `checked_controls` for picture number `index`."""
 
         def one(value: Any) -> Any:
             return value[index % len(value)] if _is_several(value) else value

@@ -20,7 +20,7 @@ from nst_jax._types import AnyImage, Image
 from nst_jax.losses.sums import at_least_float32
 
 Planes: TypeAlias = Float[Array, "h w *c"]
-# A radius in pixels: a part of the program, or a value at runtime.
+# A radius in pixels: static as an int, a value at runtime as an array.
 Radius: TypeAlias = int | Int[Array, ""]
 
 
@@ -59,12 +59,14 @@ def box_sums(planes: Planes, radius: Radius, *, largest: int | None = None) -> P
 
 
 def _line_sums_up_to(largest: int, lines: Array, radius: Int[Array, ""]) -> Array:
-    """Return what `_line_sums` returns, for a radius at runtime that is not more than `largest`."""
+    """Return the result of `_line_sums` for a radius at runtime, which is at most `largest`."""
     count, side = lines.shape[0], 2 * radius + 1
     power = jnp.pad(lines, ((largest, largest), *[(0, 0)] * (lines.ndim - 1)))
-    # The window of line 0 begins at this line of the padded ones.
+    # `first` is the padded line at which the window of line 0 begins.
     first, length = largest - radius, 1
-    total = lax.dynamic_slice_in_dim(power, first, count)  # a side is odd, so it has this part
+    # Each window is put together from sums over 1, 2, 4, ... lines. Its side is odd, so it has a sum
+    # over 1 line; the loop adds the others.
+    total = lax.dynamic_slice_in_dim(power, first, count)
     first = first + 1
     while 4 * length <= 2 * (2 * largest + 1):
         power, length = power[:-length] + power[length:], 2 * length

@@ -22,8 +22,8 @@ from nst_jax.images.resizing import antialiased, antialiased_masks, antialiased_
 from nst_jax.vgg.sized_layers import feature_size
 from nst_jax.vgg.taps import LAYERS, feature_shape, halvings, layer_of
 
-# Value of the argument `reach` of `at_taps` -> what is inside the mask that `at_taps` makes from a mask
-# of pixels. Positions are the pixels of a feature map.
+# Values of the argument `reach` of `at_taps`, with their meanings: which positions (pixels of a feature
+# map) are inside the mask that `at_taps` makes from a mask of pixels.
 REACHES = {
     "inside": "positions whose whole receptive field is inside",
     "all": "positions whose receptive field has a pixel inside",
@@ -224,7 +224,7 @@ def at_taps(
 
 
 def _cut(masks: Float[Array, "h w n"], size: RealSize | None) -> Float[Array, "h w n"]:
-    """Return masks with zeros outside their real size; unchanged if they fill their arrays."""
+    """Return masks with zeros outside their real size, or unchanged if `size` is None."""
     return masks if size is None else cut(masks, size)
 
 

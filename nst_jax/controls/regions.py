@@ -152,7 +152,7 @@ def _resized_mask_on_host(mask: Any, shape: Shape) -> Float[np.ndarray, "h w"]:
 
 
 class Reach(NamedTuple):
-    """Options of `masks.at_taps`, which makes masks of the features at taps (layers).
+    """Arguments of `masks.at_taps`, which makes masks of the features at taps (layers).
 
     They are static under `jit`.
     """
@@ -257,8 +257,7 @@ def style_masks_at(
 def total(mask: Float[Array, "h w *n"]) -> Float[Array, "*n"]:
     """Return the sum of T² over the positions of masks T [h, w, ...].
 
-    A position counts T² times in a region's statistics. So this sum is the region's number of
-    positions.
+    A position has the weight T² in a region's statistics, so this sum replaces the number of positions.
     """
     return jnp.sum(jnp.square(mask), axis=(0, 1))
 
@@ -271,16 +270,15 @@ def guides_of(
 ) -> Guides:
     """Return the masks of a canvas, with their sums of T² and the normalised weights of its regions.
 
-    T is the value of a mask at a position. All of these are computed once, before the updates.
-
-    If a region is empty at a tap, in the canvas or in its style, it has weight 0 at this tap.
+    T is the value of a mask at a position. If a region is empty at a tap, in the canvas or in its
+    style, it has weight 0 at this tap.
 
     Args:
       at_taps: for each tap (layer) of the style loss, the mask T of each region, [h', w', r + 1], from
         `canvas_masks`.
       weights: weights of the regions' style losses, [r + 1].
-      style_totals: by tap, the sum of T² over each region's style, [r + 1]. It matters only whether a
-        sum is 0, so the sum of a style without a mask may be any positive number.
+      style_totals: by tap, the sum of T² over each region's style, [r + 1]. Only whether a sum is 0
+        matters, so for a style without a mask any positive number will do.
       held: from `held_at`: the square roots of the weights that positions have in the content loss for
         protected parts.
     """
@@ -297,15 +295,15 @@ def guides_of(
 # --- Protection -----------------------------------------------------------------------------------
 
 # A further content loss keeps protected parts of the canvas near the content. It is computed at one tap
-# (layer): the first of these that is no deeper than the deepest tap of the recipe.
+# (layer): the first of these whose depth is at most that of the recipe's deepest tap.
 HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 
 def held_tap(taps: Sequence[str]) -> str:
     """Return the tap (layer) at which the content loss for protected parts is computed.
 
-    It is the first of `HELD_TAPS` that is no deeper than the deepest of `taps`, the taps at which the
-    other losses of the recipe read features.
+    It is the first of `HELD_TAPS` whose depth is at most that of the deepest of `taps`, the taps at
+    which the other losses of the recipe read features.
 
     Example:
       >>> from nst_jax.controls.regions import held_tap
@@ -327,8 +325,8 @@ def held_at(
 
     Returns:
       A dictionary with this tap as its only key, and with the square roots of the weights, [h', w', 1],
-      as its value. (The loss multiplies features by these numbers and then squares differences, so the
-      squares count with the weights.) The dictionary is empty if nothing is protected.
+      as its value. (The loss multiplies features by these numbers and then squares differences, so each
+      squared difference has its weight.) The dictionary is empty if nothing is protected.
     """
     if controls.protect is None:
         return {}

@@ -8,8 +8,8 @@ network detects: what looks a little like an eye becomes an eye. With a guide, w
 picture, the activations are pulled towards the activations of the guide instead.
 
 The excitement of a picture is the value that is maximised. A `DreamState` has two pictures: the canvas,
-whose excitement has been computed, and the pending canvas, whose excitement the next step computes. So
-each step evaluates the excitement and its gradient once.
+whose excitement has been computed, and the pending canvas, whose excitement the next step computes.
+Each step evaluates the excitement and its gradient once.
 
 References:
   Mordvintsev, Olah, Tyka, "Inceptionism: Going Deeper into Neural Networks", 2015, and their code,
@@ -75,21 +75,24 @@ class Excitement(NamedTuple):
 
 
 class DreamState(NamedTuple):
-    """The state of the ascent at one octave; `begin` makes it, and `climb` advances it by a step."""
+    """The state of the ascent at one octave; `begin` makes it, and `climb` advances it by a step.
+
+    The excitement of a picture is the value that the ascent maximises.
+    """
 
     # Index of the latest step at this octave, counted from 0; -1 before the first step.
     step: Int[Array, "*batch"]
-    # The last picture, in [0, 1], for which the value to maximise was computed and found to be finite.
-    # Before any such computation, the picture from which the octave starts.
+    # The last picture, in [0, 1], whose excitement was computed and found to be finite. Before the
+    # first step, the picture from which the octave starts.
     canvas: Float[Array, "*batch h w 3"]
-    # The values to maximise, for `canvas`; NaN before the first step. If `broke_at` is not -1, they are
-    # those of a later picture, which was rejected because they are not finite.
+    # The excitement of `canvas`; NaN before the first step. If `broke_at` is not -1, the excitement of
+    # a later picture, which was rejected because its excitement is not finite.
     excitement: Excitement
-    # The picture for which the value to maximise is computed next: `canvas`, changed by one step. In a
-    # new state, the picture from which the octave starts.
+    # The picture whose excitement is computed next: `canvas`, changed by one step. Before the first
+    # step, the picture from which the octave starts.
     pending: Float[Array, "*batch h w 3"]
-    # Index of the first step at this octave at which the value to maximise was not finite; -1 if there
-    # is none.
+    # Index of the first step at this octave at which the excitement was not finite; -1 if there is
+    # none.
     broke_at: Int[Array, "*batch"]
 
 
@@ -153,9 +156,9 @@ def climb(
     shift = jax.random.randint(jax.random.fold_in(key, state.step + 1), (2,), -widest, widest + 1)
     moved = jnp.roll(state.pending, shift, (0, 1))
     found, gradient = _excitement_and_gradient(params, moved, ascent, guide)
-    # The gradient is divided by its standard deviation, as in TensorFlow's tutorial. Google's notebook
-    # `dream.ipynb` divides it by the mean of its magnitudes instead, which for normally distributed
-    # numbers is 0.8 times the standard deviation.
+    # Dividing by the standard deviation follows TensorFlow's tutorial. Google's notebook `dream.ipynb`
+    # divides by the mean of the magnitudes instead, which for normally distributed numbers is 0.8 times
+    # the standard deviation.
     change = jnp.roll(_normalized(gradient), -shift, (0, 1))
     finite = jnp.isfinite(found.total)
     broke_at = jnp.where(~finite & (state.broke_at < 0), state.step + 1, state.broke_at)
@@ -203,8 +206,8 @@ def ascend(
         the mean squares of the picture's activations are maximised.
 
     Returns:
-      The state after the last step; and the values that were maximised, as an `Excitement` of arrays
-      [CAPACITY], whose first `steps` entries belong to the steps, while all later entries are NaN.
+      The state after the last step; and the values of the maximised function at each step, as an
+      `Excitement` of arrays [CAPACITY], whose entries after the first `steps` are NaN.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -285,10 +288,7 @@ def excitement(
 def _excitement_and_gradient(
     params: Params, image: Image, ascent: Ascent, guide: Features | None
 ) -> tuple[Excitement, Image]:
-    """Return the values that the ascent maximises, and the gradient of their total.
-
-    The gradient is that with respect to the image.
-    """
+    """Return the excitement of an image, and the gradient of its total with respect to the image."""
     _check_guide(guide, ascent)
     factors = _factors(image, ascent)
     shares = _shares(ascent)
@@ -315,22 +315,19 @@ def _sums(
     image: Image,
     index: Index,
 ) -> dict[str, Scalar]:
-    """Return, for each tap (layer), the sum over activations from which the excitement is computed.
+    """Return, for each tap (layer), the sum of the squared activations of a picture or of a tile.
 
-    The excitement is the value that the ascent maximises. At a tap, it is the sum over a whole picture,
-    divided by the number of activations.
-
-    What is summed are the squares of the activations or, with a guide, the products of the activations
-    with the best-matching activations of the guide. For a tile, the sum is over the activations of the
-    tile itself, without those of its halo, which is the margin of pixels around the tile on which the
-    activations of the tile depend.
+    With a guide, it is the sum of the products of the activations with the best-matching activations of
+    the guide. The excitement at a tap is the sum over the whole picture, divided by the number of
+    activations.
 
     Args:
       params: the weights of VGG-19.
       ascent: taps and network.
       guide: the guide's features [h', w', c] by tap, or None.
       grid: how the picture is cut into tiles; None if `image` is the whole picture.
-      image: the whole picture, or a tile with its halo.
+      image: the whole picture; or a tile with its halo, which is the margin of pixels around the tile
+        on which the tile's activations depend. Activations in the halo do not count.
       index: number of the tile; not used for a whole picture.
     """
     products = ascent.network.precision_on().products
@@ -370,7 +367,7 @@ def _shares(ascent: Ascent) -> dict[str, Any]:
 
 
 def _factors(image: Image, ascent: Ascent) -> dict[str, Any]:
-    """Return 1 / (number of activations) for each tap (layer), the factor from a sum to a mean."""
+    """Return, for each tap (layer), 1 / (number of activations): the factor from a sum to a mean."""
     found = {}
     for tap in ascent.taps:
         height, width = vgg.feature_shape(

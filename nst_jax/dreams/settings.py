@@ -37,8 +37,8 @@ STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # and makes five times as many steps.
 STEP_SIZE = 0.0075
 # Default tap (layer) whose activations are maximised. The two sources use taps of other networks,
-# GoogLeNet and Inception-v3. Of the taps of VGG-19, this one covers a picture with eyes and heads; the
-# taps after it make larger heads, and leave areas without detail as they are.
+# GoogLeNet and Inception-v3. With this tap of VGG-19, eyes and heads appear all over a picture. With
+# later taps, heads are larger, and areas without detail stay as they are.
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)  # default size of the picture: longer side 512 px
 # Default size of the guide: longer side 224 px. "The neural network we use was trained on images
@@ -57,18 +57,17 @@ class DreamSettings:
     """All settings of a dream; `settings_of` makes them from checked options.
 
     Attributes:
-      ascent: taps and their weights, size of a step, and largest random shift in px. The field
-        `network` of `ascent` is not used: `nst_jax.dreaming.plan_dream` makes one from the network of
-        `recipe`, with tiles that fit in memory and a precision that suits the platform.
+      ascent: taps and their weights, size of a step, and largest random shift in px. Its field
+        `network` is not used: `nst_jax.dreaming.plan_dream` replaces it by the network of `recipe`,
+        with tiles that fit in memory and a precision that suits the platform.
       steps: number of steps at each octave.
       octaves: number of octaves, which are the sizes at which the picture is painted, one after
         another. The last octave has the final size.
       octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
       recipe: the settings that a dream has in common with a style transfer, as a `Recipe`: the size
-        rule and the resizing filter of the picture, and the network. The taps of the dream are the
-        content taps of this recipe, and its size rule for styles is that of the guide. The recipe is
-        used to plan memory, tiles and precision, and to compute the guide's features in the way in
-        which a style transfer computes those of its content.
+        rule and the resizing filter of the picture, and the network. Its content taps are the taps of
+        the dream, and its size rule for styles is that of the guide. Memory, tiles and precision are
+        planned from it, and the guide's features are computed like those of a style transfer's content.
     """
 
     ascent: Ascent
@@ -97,8 +96,8 @@ class DreamSettings:
           ValueError: if a side of the picture or of the guide, or of the picture at an octave, is
             under 16 px.
         """
-        # A scale must have a style picture, here the guide. Without a guide, the smallest possible size
-        # is given for it, so that the memory planned for it is negligible.
+        # A `Scale` must have a style picture. Here it is the guide. Without a guide, it has the
+        # smallest possible size, so that the memory planned for it is negligible.
         beside = guide or (SMALLEST, SMALLEST)
         final, guided = prepare.final_shapes(content, beside, self.recipe, argument="guide")
         shapes = [final]
@@ -198,7 +197,7 @@ def settings_of(
 
 
 def _scalar(argument: str, value: Any) -> Any:
-    """Return `value`; raise a TypeError if it is an array of several numbers instead of one number."""
+    """Return `value`; raise a TypeError if it is an array of several numbers."""
     if np.ndim(value):
         raise TypeError(f"`{argument}`: expected one number, got {value!r}")
     return value

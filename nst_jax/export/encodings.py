@@ -1,11 +1,11 @@
 """Encodings of the weights in exported StableHLO and ONNX files: float32, float16, or 8 bits.
 
-Only the larger kernels are stored in fewer bits than float32. The exported programs first decode the
-weights, and then compute in float32. There are two ways to store a kernel in 8 bits. If it has at most
-256 different values, it is stored as indices into a table of these values, which loses nothing. Any
-other kernel is rounded: a scale is stored for each output channel, and each number of the kernel is
-stored as a whole number from -127 to 127. The product of this whole number and the scale is near the
-original number. In TensorFlow Lite files, TensorFlow's own converter encodes the weights instead.
+Only the larger kernels are stored in fewer bits than float32. The exported programs decode the weights
+and compute in float32. There are two ways to store a kernel in 8 bits. If it has at most 256 different
+values, it is stored as indices into a table of these values, which loses nothing. Any other kernel is
+rounded: a scale is stored for each output channel, and each number of the kernel is stored as a whole
+number from -127 to 127. The product of this whole number and the scale is near the original number. In
+TensorFlow Lite files, TensorFlow's own converter encodes the weights instead.
 """
 
 from collections.abc import Mapping

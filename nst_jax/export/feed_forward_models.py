@@ -1,8 +1,8 @@
 """The feed-forward networks as models to export.
 
-Each is described as a `Model`, which `nst_jax.export.save` writes to a file. The file contains
-programs, which are functions of the network's weights and of input arrays. The input `shares` of some
-programs says how much of each style is in a mixture of styles.
+Each is described as a `Model`, which `nst_jax.export.save` writes to a file. A model has programs,
+which are functions of the network's weights and of input arrays. The input `shares` of some programs
+says how much of each style is in a mixture of styles.
 """
 
 from collections.abc import Callable
@@ -111,9 +111,9 @@ def arbitrary_model(params: Params, *, info: WeightsInfo | None = None) -> Model
 def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
     """Return a `Model` of the network of 26 fixed styles.
 
-    `save` writes the model to a file. The model has one program, `stylize(weights, content, shares)`,
-    where `weights` are those of the network, and `shares` [26] says how much of each style is in a
-    mixture of styles; the sum of the shares must be 1.
+    `save` writes the model to a file. The model has one program, `stylize(weights, content, shares)`.
+    `weights` are those of the network. `shares` [26] says how much of each style is in a mixture of
+    styles; the sum of the shares must be 1.
 
     Args:
       params: weights from `nst_jax.feed_forward.load_styles26`.
@@ -150,9 +150,9 @@ def styles26_model(params: Params, *, info: WeightsInfo | None = None) -> Model:
 def trained_model(style: ReadStyle) -> Model:
     """Return a `Model` of a network that `nst_jax.train` trained.
 
-    `save` writes the model to a file. The model has one program, `stylize(weights, content, shares)`,
-    where `weights` are those of the network, and `shares` [styles] says how much of each of its styles
-    is in a mixture of styles. The program divides the shares by their sum.
+    `save` writes the model to a file. The model has one program, `stylize(weights, content, shares)`.
+    `weights` are those of the network. `shares` [styles] says how much of each of its styles is in a
+    mixture of styles. The program divides the shares by their sum.
 
     Args:
       style: the trained network with its facts and digest, as
@@ -192,12 +192,9 @@ def trained_model(style: ReadStyle) -> Model:
 
 
 def _mixture(call: Callable[..., Specs], styles: int, sums: str) -> Program:
-    """Return the program of a network that paints a mixture of its styles.
+    """Return the program of a network of several styles, of which `call` paints a mixture.
 
-    Args:
-      call: the function (weights, content, shares) of the program.
-      styles: number of styles of the network, which is the length of `shares`.
-      sums: what the metadata say about the sum of `shares`.
+    `sums` is what the metadata say about the sum of the shares of the styles.
     """
     return Program(
         call=call,

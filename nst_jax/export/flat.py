@@ -34,7 +34,7 @@ def flattened_program(
       program: the program.
       inputs: the shapes and dtypes of the program's inputs, by name.
       stored: the weights as `encodings.encoded_weights` returns them. The returned function contains
-        them in this form, and decodes them.
+        these arrays as constants, and decodes them.
 
     Returns:
       The function, with the names of its inputs and outputs. For an array that was in a dictionary, the

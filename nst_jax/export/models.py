@@ -1,9 +1,9 @@
 """The description of what is exported: a `Model`, with its weights, its programs, and metadata.
 
 A `Program` is a pure function of the model's weights and of input arrays with names. Files of all
-formats are written from this description. The height and the width of an input picture have names,
-such as `"height"`; the length of each is either a number of pixels, or a symbolic size of `jax.export`,
-which stands for any number of pixels.
+formats are written from this description. The height and the width of an input picture have names, such
+as `"height"`. Each is either a number of pixels, or a symbolic size of `jax.export`, which stands for
+any number of pixels.
 """
 
 from collections.abc import Callable, Mapping

@@ -86,15 +86,9 @@ def _converted(name: str, flat: FlatProgram) -> Any:
 
 
 def _store(graph: Any, weights: Mapping[str, np.ndarray], stored: Mapping[str, np.ndarray]) -> None:
-    """Replace the weights that are stored in fewer bits by their encoded arrays, in an ONNX graph.
+    """Encode weights in an ONNX graph as in `stored`, and add operators that decode them.
 
-    Operators that decode these arrays are added to the graph.
-
-    Args:
-      graph: the `GraphProto` of an ONNX model, which is changed in place.
-      weights: the decoded weights by name. Each is found in the graph by its values, since the graph
-        does not have these names.
-      stored: the weights as `encodings.encoded_weights` returns them.
+    Decoded weights are found in the graph by their values, since the graph does not have their names.
     """
     from onnx import numpy_helper
 
@@ -127,10 +121,8 @@ def _decoding(
 ) -> tuple[list[Any], list[Any]]:
     """Return the ONNX tensors with a kernel's encoded arrays, and the operators that decode them.
 
-    Args:
-      output: the name of the decoded kernel in the graph.
-      name: the name of the kernel in the weights, such as `"conv1_1/kernel"`.
-      stored: the weights as `encodings.encoded_weights` returns them.
+    `name` is the kernel's name in the weights, such as `"conv1_1/kernel"`, and `output` its name in the
+    graph.
     """
     from onnx import TensorProto, helper, numpy_helper
 

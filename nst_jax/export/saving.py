@@ -161,11 +161,7 @@ def check_suffix(path: PathLike, to: str, *, argument: str = "path") -> None:
 
 
 def _chosen(model: Model, to: str, program: str | None) -> dict[str, Program]:
-    """Return a dictionary of the programs to write, by name.
-
-    It has the program named `program` or, if that is None, those that `save` writes by default in the
-    format `to`.
-    """
+    """Return the programs to write, by name: `program`, or if it is None, the defaults of `save`."""
     if program is None:
         main = next(iter(model.programs))
         return {main: model.programs[main]} if FORMATS[to].one_program else dict(model.programs)
@@ -241,16 +237,6 @@ def _metadata(
     encoding: str,
     shape: SizeOrAny,
 ) -> dict[str, Any]:
-    """Return the metadata of a file, as JSON values by name.
-
-    Args:
-      model: the model.
-      to: the format.
-      programs: the programs in the file, and the shapes of their inputs, by name.
-      stored: the weights as `encodings.encoded_weights` returns them.
-      encoding: the encoding of the weights, such as `"float16"`.
-      shape: (height, width) in px of the pictures that the file takes, or `"any"`.
-    """
     facts = {
         "model": model.name,
         "summary": model.summary,

@@ -54,7 +54,7 @@ def _symbolic(program: Program, sides: list[str]) -> dict[str, Any]:
 
 
 def check_sizes(model: Model, shape: SizeOrAny, style_shape: SizeOrAny) -> None:
-    """Raise an error if a size is neither (height, width) nor `"any"`, or is too small for the model.
+    """Raise an error unless each size is `"any"`, or a (height, width) that is large enough.
 
     Args:
       model: the model; a size must be large enough for all its programs.
@@ -90,16 +90,16 @@ def _is_shape(value: Any) -> bool:
 
 @contextmanager
 def any_size_allowed(name: str) -> Iterator[None]:
-    """Turn JAX's error about symbolic sizes, in a `with` block, into a ValueError that says what to do.
+    """Replace JAX's error about symbolic sizes, in a `with` block, by one that says what to do.
 
-    JAX raises this error while it traces a program, if what the program computes depends on which of
-    two symbolic sizes is larger.
+    JAX raises the error while it traces a program, if what the program computes depends on which of two
+    symbolic sizes is larger.
 
     Args:
       name: the model's name, for the message.
 
     Raises:
-      ValueError: if JAX raises this error in the block.
+      ValueError: in place of JAX's error.
     """
     try:
         yield

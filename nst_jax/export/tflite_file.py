@@ -14,7 +14,7 @@ import numpy as np
 from nst_jax.export.flat import flattened_program
 from nst_jax.export.models import Program, Specs
 
-METADATA_NAME = "nst_jax"  # name of the file's metadata entry, which has JSON text in UTF-8
+METADATA_NAME = "nst_jax"  # name of the file's metadata entry, a JSON text in UTF-8
 
 
 def write_tflite(
@@ -62,15 +62,7 @@ def write_tflite(
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a TensorFlow Lite file with metadata added.
-
-    The metadata are stored in a buffer of the file. The file's metadata entry `METADATA_NAME` refers to
-    this buffer.
-
-    Args:
-      data: the bytes of the file as the converter made it.
-      metadata: JSON values by name.
-    """
+    """Return the bytes of a TensorFlow Lite file with a metadata entry `METADATA_NAME` added."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 

@@ -111,10 +111,9 @@ def _decided(network: Network) -> Network:
 def _smallest_of_any(taps: Sequence[str], network: Network) -> int:
     """Return the least length in px of a picture's sides, for a program with symbolic sizes.
 
-    If the network's padding mirrors borders, the input of a layer needs 2 px or more on each side; an
-    input of 1 px is padded by repeating it. Whether to mirror or to repeat is decided while a program
-    is traced. A program for symbolic sizes must therefore do the same for all sizes: it mirrors, so its
-    pictures must be so large that no layer has an input of 1 px.
+    Padding that mirrors borders needs inputs of 2 px or more on each side; an input of 1 px is padded
+    by repeating it instead. This choice is made while a program is traced. A program for symbolic sizes
+    always mirrors, so its pictures must be so large that no layer has an input of 1 px.
     """
     deepest = max(halvings(layer_of(tap)) for tap in taps)
     return max(SMALLEST, (2 if network.padding is reflect_padded else 1) << deepest)
@@ -153,7 +152,7 @@ def step_model(
     Args:
       params: weights from `nst_jax.load_params`.
       recipe: losses, their weights, network and optimiser. A precision of `AUTO` becomes float32. The
-        recipe's sizes, colours, realism and number of updates are not used.
+        recipe's sizes, colour transfer, `realism` and number of updates are not used.
       info: origin, licence and digest of the weights file, for the metadata; None means those of the
         file that `load_params()` reads.
 
@@ -304,10 +303,7 @@ def _shapes(params: Params) -> Weights:
 
 
 def _restored(like: Any, leaves: Mapping[str, Any]) -> Any:
-    """Return a pytree that has the structure of `like`, and its leaves from `leaves`.
-
-    `leaves` has the names that `named_leaves(like)` has.
-    """
+    """Return a pytree with the structure of `like` and the given leaves, named as in `named_leaves`."""
     return jax.tree.unflatten(
         jax.tree.structure(like), [leaves[name] for name in named_leaves(like)]
     )

@@ -17,12 +17,12 @@ from nst_jax._files import PathLike
 
 SUFFIXES = (".png", ".svg", ".pdf")  # suffixes of the files in which a plot can be saved
 
-# On a logarithmic axis, values below this share of the axis' greatest value are not drawn. If they
-# were, a content loss that starts at 1e-13 would press all other curves against the top of the plot.
+# On a logarithmic axis, values below this share of the axis' greatest value are not drawn. Otherwise a
+# content loss that starts at 1e-13 would press all other curves against the top of the plot.
 _NEGLIGIBLE = 1e-6
 
-# The line styles of curves, as matplotlib writes them. They differ in their dashes, so that the curves
-# can be told apart without colours, too.
+# Line styles of matplotlib. Curves differ in their dashes so that they can be told apart without
+# colours.
 _LINES = (
     "-",
     "--",
@@ -138,7 +138,7 @@ def plot_losses(runs: Sequence[LoggedRun], *, title: str = "") -> Any:
     For a single run the figure has two plots: one of the total loss and its parts, and one of the parts
     of the style loss, a curve for each tap (layer). For several runs it has a plot of the total loss,
     one of the content loss, one of the style loss, and one for each tap; each run is a curve in each of
-    these plots. The total loss and its parts are not drawn if they are 0 throughout, in every run. The
+    these plots. The total loss or a part of it is left out if it is 0 in all updates of all runs. The
     vertical axis of a plot is logarithmic if its values span more than a factor of ten. For a single
     run, dotted vertical lines mark where the run went on to a finer scale (resolution), since losses
     jump there.

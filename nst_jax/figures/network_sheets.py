@@ -166,7 +166,6 @@ def _short(value: Any) -> str:
 
 
 def _of_side(picture: HostImage, side: int) -> np.ndarray:
-    """Return a picture resized so that its longer side is `side` px long."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     return bicubic_8bit(picture, (max(1, round(height * scale)), max(1, round(width * scale))))

@@ -25,9 +25,9 @@ from nst_jax.images.srgb import CODE_POINTS, gamma_of, gamma_to_srgb, to_srgb
 # pictures of other formats are refused if they have more.
 MOST_PIXELS = 178_956_970
 
-# Formats that are read, by Pillow's names. Pillow can read more, but some are risky: for an EPS, it
-# runs Ghostscript, and it takes almost any file for a TGA. HEIF can be read only after another package,
-# such as pillow-heif, has registered an opener with Pillow.
+# Formats that are read, by Pillow's names. Pillow can read more, but some are risky: for an EPS it runs
+# Ghostscript, and almost any file counts as a TGA. HEIF can be read only after another package, such as
+# pillow-heif, has registered an opener with Pillow.
 _FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "HEIF")
 
 # Pillow's name of a format -> its name in messages, for formats where these differ.
@@ -86,7 +86,7 @@ def opened_picture(
     Args:
       data: all bytes of the file.
       words: what error messages call the file, such as its path in quotes.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for the file, shown in error messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
         the picture's `info` lacks text and EXIF that come after a PNG's pixels, until the pixels are
         decoded.
@@ -134,14 +134,13 @@ def opened_picture(
 def _opened(data: bytes) -> PilImage.Image:
     """Open a file's bytes; let a JPEG of more than `MOST_PIXELS` pixels be decoded at a smaller size.
 
-    A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size. The largest of these sizes with at most
-    `MOST_PIXELS` pixels is chosen. The free memory has no influence, so that a file always has the same
-    pixels.
+    This is the largest of 1/2, 1/4 and 1/8 of its size with at most `MOST_PIXELS` pixels. It does not
+    depend on the free memory, so that a file always has the same pixels.
     """
     is_jpeg = data.startswith(b"\xff\xd8\xff")
     opened: PilImage.Image
-    # For these two, Pillow is ready at once. For others it first imports dozens of modules, which takes
-    # longer than opening the picture.
+    # Pillow can open JPEG and PNG at once. For other formats it first imports dozens of modules, which
+    # takes longer than opening the picture.
     is_png = data.startswith(png_chunks.SIGNATURE)
     formats = ["JPEG"] if is_jpeg else ["PNG"] if is_png else _readable()
     try:
@@ -166,7 +165,7 @@ def _readable() -> list[str]:
 
 def suffixes() -> tuple[str, ...]:
     """Return the suffixes by which pictures are found in folders; HEIC's only if Pillow can open it."""
-    # Pillow knows more suffixes, but people rarely keep folders of pictures in those formats.
+    # Pillow knows more suffixes, but folders rarely have pictures in those formats.
     return PICTURE_SUFFIXES + (HEIC_SUFFIXES if "HEIF" in _readable() else ())
 
 
@@ -300,9 +299,8 @@ COEFFICIENT_BYTES = 8
 def _check_memory(opened: PilImage.Image, needed: int) -> None:
     """Refuse a picture if decoding it takes more bytes (`needed`) than can be allocated.
 
-    A JPEG is refused, too, although it could be decoded at a smaller size: if it were, its pixels would
-    depend on the memory that happens to be free. Only `MOST_PIXELS` decides whether it is decoded at a
-    smaller size.
+    A JPEG is refused, too, although it could be decoded at a smaller size: its pixels must not depend
+    on the memory that happens to be free.
     """
     available = _memory.of_this_machine()
     if available is not None and needed > available:
@@ -372,7 +370,7 @@ def _orientation(opened: PilImage.Image, notes: list[str]) -> int:
         exif = PilImage.Image.getexif(opened) if opened.format == "PNG" else opened.getexif()
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF may raise any kind of error; the pixels may still be intact
-        # A second call of `getexif` would find no EXIF and raise no error, so the error is recorded.
+        # The error is recorded, since a second call of `getexif` would find no EXIF and raise no error.
         opened.info[_EXIF_IS_UNREADABLE] = True
     if _EXIF_IS_UNREADABLE in opened.info:
         notes.append("unreadable EXIF ignored")
@@ -401,14 +399,10 @@ def _split_alpha(
 def _from_deep_grey(
     image: PilImage.Image, gamma: float | None
 ) -> tuple[PilImage.Image, Float[np.ndarray, "h w"] | None]:
-    """Convert a grey picture of more than 8 bits to 8-bit grey (mode L) in sRGB.
+    """Convert a grey picture of more than 8 bits to 8-bit grey (mode L) in sRGB, and get its opacity.
 
-    Args:
-      image: the grey picture.
-      gamma: the gamma of its samples; None if they are taken to be sRGB already.
-
-    Returns:
-      The converted picture; and its opacity, [h, w] of 0 and 1, or None if every pixel is opaque.
+    If `gamma` is None, the samples are taken to be sRGB already. The opacity has the values 0 and 1; it
+    is None if every pixel is opaque.
     """
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
@@ -435,9 +429,9 @@ def _from_deep_grey(
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
     """Return a picture of the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    Of each 16-bit sample, Pillow keeps only the high byte. The order of the two bytes is named in
-    `tile`, where Pillow describes how a file stores its pixels. So the file is opened again, and the
-    opposite order is entered there: then Pillow keeps the low byte.
+    Of each 16-bit sample, Pillow keeps only the high byte. It finds that byte by the order of the two
+    bytes, which it notes in the attribute `tile`. So the file is opened again with the opposite order
+    in `tile`: then Pillow keeps the low byte.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):
@@ -451,13 +445,7 @@ def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
 
 
 def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) -> PilImage.Image:
-    """Convert 16-bit colours to 8-bit sRGB, Pillow's mode RGB.
-
-    Args:
-      high: a picture with the high bytes of the colours.
-      low: a picture with their low bytes.
-      gamma: the file's gamma; its samples are light to the power of it.
-    """
+    """Convert 16-bit colours, whose high and low bytes are in two pictures, to 8-bit sRGB."""
     table = np.rint(255 * gamma_to_srgb(np.arange(65536) / 65535, gamma)).astype(np.uint8)
     found = np.array(high.convert("RGB"))
     for row, below in zip(found, np.asarray(low), strict=True):  # row by row, to save memory
@@ -466,6 +454,6 @@ def _from_deep_colours(high: PilImage.Image, low: PilImage.Image, gamma: float) 
 
 
 def _over_white(rgb: PilImage.Image, alpha: np.ndarray) -> PilImage.Image:
-    # The mixture is rounded, so that every picture that is read from a file has exact 8-bit values.
+    # The mixture is rounded to 8 bits, like all pictures that are read from files.
     mixed = 255 + (np.asarray(rgb, np.float32) - 255) * alpha[..., None]
     return PilImage.fromarray(np.rint(mixed).astype(np.uint8))

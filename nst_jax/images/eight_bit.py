@@ -151,16 +151,11 @@ def old_bilinear_8bit(image: Any, shape: Shape) -> Float[np.ndarray, "h w *rgb"]
 
 
 def _neighbours(old: int, new: int) -> tuple[Any, Any, Any]:
-    """Find, along one axis, the two old pixels between which each new pixel lies.
+    """Find, along one axis of `old` pixels, the two pixels between which each of `new` pixels lies.
 
-    Args:
-      old: length of the axis before resizing.
-      new: length of the axis after resizing.
-
-    Returns:
-      Three arrays [new]: the indices of the first and of the second old pixel, and the distance of the
-      new pixel from the first one, 0 to 1. The index of an old pixel that would be outside of the
-      picture is replaced by that of the border pixel.
+    The result is three arrays [new]: the indices of the first and of the second old pixel, and the
+    distance of the new pixel from the first one, 0 to 1. Indices outside the picture are replaced by
+    those of the border pixels.
     """
     # `old / new` is computed first, as in Pillow's C code, so that rounding errors are the same.
     positions = np.arange(new) * (old / new) - 0.5

@@ -1,8 +1,8 @@
 """Encode pictures as the bytes of a file: one writer per format, the sRGB profile, metadata as text.
 
-Files contain nothing but the picture, the profile and, if the caller gives them, the picture's
-resolution and metadata. A PNG stores metadata in a text chunk named `nst_jax`; the other formats store
-it in an EXIF description that starts with `nst_jax`.
+A file contains only the picture, the profile and, if the caller gives them, the picture's resolution
+and metadata. A PNG stores metadata in a text chunk named `nst_jax`; the other formats store it in an
+EXIF description that starts with `nst_jax`.
 """
 
 import io
@@ -114,8 +114,7 @@ def as_text(metadata: Mapping[str, Any] | None) -> str | None:
     if metadata is None:
         return None
     try:
-        # The text is ASCII, with JSON's escapes for other characters, so that every format can store
-        # it.
+        # `dumps` escapes all characters that are not ASCII, so every format can store the text.
         return json.dumps(metadata, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(

@@ -116,16 +116,15 @@ def _write_mp4(
     from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
     height, width = (side + side % 2 for side in frames[0].shape[:2])
-    # `faststart` puts the index before the pictures, so that a browser can play a film while loading
-    # it.
+    # `faststart` puts the index of the frames at the file's beginning, so that a browser can play a
+    # film while loading it.
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         if text is not None:
             container.metadata["comment"] = f"{encoding.KEYWORD} {text}"
         stream = container.add_stream("libx264", rate=Fraction(VIDEO_RATE))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": "18", "preset": "medium"}
-        # The coding of colours is stated, since players would otherwise guess it from the picture's
-        # size.
+        # Players that are not told the coding of colours guess it from the size of the frames.
         stream.colorspace, stream.color_range = Colorspace.ITU709, ColorRange.MPEG
         stream.color_primaries, stream.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         number = 0
@@ -178,9 +177,9 @@ def _milliseconds(spans: Sequence[float], *, unit: int = 1) -> list[int]:
 
 # --- Metadata in an MP4 ---------------------------------------------------------------------------
 
-# An MP4 consists of named sections, called boxes, which may contain other boxes. The text of the film's
-# comment is in the last of these boxes; each box is inside the box before it. Beside the name of a box
-# is the number of bytes at the beginning of its content that have to be skipped.
+# An MP4 consists of named sections, called boxes, which may contain other boxes. These boxes lead to
+# the text of the film's comment: each is inside the box before it, and the last one contains the text.
+# The number beside a name says how many bytes at the beginning of the box's content have to be skipped.
 _COMMENT = ((b"moov", 0), (b"udta", 0), (b"meta", 4), (b"ilst", 0), (b"\xa9cmt", 0), (b"data", 8))
 
 
@@ -220,9 +219,9 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 # --- Colours of a GIF -----------------------------------------------------------------------------
 
-# Thresholds of ordered dithering (Bayer, 1973): an 8x8 matrix of numbers between -1/2 and 1/2. A 2x2
-# pattern is enlarged to 4x4 and then to 8x8. Each time, the larger matrix has a block for each entry of
-# the pattern: four times the smaller matrix, plus the entry.
+# Thresholds of ordered dithering (Bayer, 1973): an 8x8 matrix of numbers between -1/2 and 1/2. It is
+# made from a 2x2 pattern, by way of a 4x4 matrix. Each step makes a matrix of 2x2 blocks: a block is
+# four times the smaller matrix, plus an entry of the pattern.
 _PATTERN = np.array([[0, 2], [3, 1]])
 _BAYER = np.block([[4 * _PATTERN + step for step in row] for row in _PATTERN])
 _BAYER = np.block([[4 * _BAYER + step for step in row] for row in _PATTERN])
@@ -242,12 +241,12 @@ def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, _SAMPLED_FRAMES).round().astype(int))
     step = max(1, frames[0].size // 3 * len(chosen) // _SAMPLED_PIXELS)
-    # One pixel in every `step` pixels is taken; resizing the frames instead would mix their colours.
+    # Only every `step`th pixel is used. Resizing the frames instead would mix their colours.
     pixels = np.concatenate([frames[int(index)].reshape(-1, 3)[::step] for index in chosen])
     means, counts = _binned(pixels)
     weights = np.sqrt(counts)
-    # k-means starts from the mean colours of 256 bins. Neighbours in the list of bins have similar
-    # colours, so bins at equal distances in the list are spread over the colours of the film.
+    # k-means starts from the mean colours of 256 bins at equal distances in the list of bins. They are
+    # spread over the colours of the film, since neighbours in the list have similar colours.
     colors = means[np.linspace(0, len(means) - 1, 256).round().astype(int)]
     for _ in range(_REFINEMENTS):
         nearest = _nearest(means, colors)
@@ -258,11 +257,10 @@ def _palette_of(frames: Sequence[Frame]) -> UInt8[np.ndarray, "256 3"]:
 
 
 def _binned(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Any, Any]:
-    """Put pixels into 32x32x32 bins by colour; describe the bins that have pixels.
+    """Put pixels into 32x32x32 bins by colour; return mean colours [bins, 3] and counts [bins].
 
-    Returns:
-      The mean colours [bins, 3] of the bins that have pixels, and their numbers of pixels [bins], in
-      Morton order: bins that follow each other have similar colours.
+    Empty bins are left out. The others are in Morton order, in which successive bins have similar
+    colours.
     """
     code = np.zeros(len(pixels), np.int64)
     for bit in range(3, 8):
@@ -274,7 +272,6 @@ def _binned(pixels: UInt8[np.ndarray, "n 3"]) -> tuple[Any, Any]:
 
 
 def _nearest(pixels: Any, colors: Any) -> Any:
-    """Return for each pixel the index of the nearest colour."""
     # The squared distance without its term |pixel|², which is the same for all colours.
     return np.argmin(np.square(colors).sum(-1) - 2 * pixels @ colors.T, axis=-1)
 

@@ -235,8 +235,8 @@ class Film(AbstractContextManager):
             film_encoding.WRITERS[kind](file, frames, spans, text)
 
         if isinstance(path, Writable):
-            # The film is made in a temporary file first: the writers may have to seek, which not every
-            # file object can, and after an error the file object would contain half a film.
+            # The film is first written to a temporary file: the writers may have to seek, which not
+            # every file object can do, and an error would leave half a film in the file object.
             with tempfile.TemporaryDirectory() as folder:
                 whole = Path(folder, f"film.{kind}")
                 write(whole)
@@ -345,7 +345,7 @@ def format_of(path: PathLike, *, argument: str = "path") -> str:
 
     Args:
       path: path of the film.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
 
     Raises:
       ValueError: if the suffix is missing, or does not belong to a film format.
@@ -379,7 +379,7 @@ def check_film_output(
     Args:
       path: path of the film to be written.
       overwrite: whether the film may replace an existing file.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
       probe: whether a file is created and removed as a test.
 
     Raises:
@@ -402,7 +402,7 @@ def check_film_fits(format: str, shape: Sequence[int], *, argument: str = "outpu
     Args:
       format: "gif", "webp", "apng" or "mp4".
       shape: height and width.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for the film, shown in error messages.
 
     Raises:
       ValueError: if a side is longer than the format allows.

@@ -12,7 +12,7 @@ def pictures_in(folder: Path, *, argument: str = "folder") -> list[Path]:
 
     Args:
       folder: the folder; folders inside it are not searched.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `folder`, shown in error messages.
 
     Raises:
       ValueError: if the folder cannot be read, or has no picture. If it has only other files, the

@@ -45,8 +45,8 @@ class _Filter(NamedTuple):
     clips: bool = False  # whether results are clipped to [0, 1]
 
 
-# A filter of `images.resizing` -> how it weighs pixels; None for `torch_bicubic`, whose weights
-# `_torch_weights` computes.
+# Filter of `images.resizing` -> how it weighs pixels; None for `torch_bicubic`, whose weights come from
+# `_torch_weights`.
 KNOWN: Mapping[Any, _Filter | None] = {
     antialiased: _Filter(_lanczos, widens=True, clips=True),
     bilinear: _Filter(_linear, widens=False),

@@ -1,7 +1,7 @@
 """Recolour the result of a style transfer with the palette of its style, in OKLab.
 
-The new picture has the lightness L of the result and the hues of the content photograph: the axes a and
-b of the photograph's colours are moved to the mean and covariance of the style's, and smoothed except
+The new picture has the lightness L of the result and the hues of the content photograph. The hues are
+the axes a and b. They are moved to the mean and covariance of the style's hues, and smoothed except
 across edges in the lightness of the result.
 
 References:
@@ -86,12 +86,12 @@ def recoloured(
     """Return a stylised picture with the hues of its content, moved to the palette of its style.
 
     The lightness L is that of `image`, limited to the style's range of L. The axes a and b are those of
-    `content`, moved to the mean and covariance of the style's, and smoothed by five rounds of a joint
-    bilateral filter: each pixel becomes the mean of the 3 x 3 pixels around it, weighted by
-    exp(-10 |d|), where d is the difference of the L of two pixels. Finally, L, a and b are limited to
-    the style's ranges. If the style is grey, that is, if its a and b hardly vary, one thing is
-    different: the L of `image` and the a and b of `content` are moved together to the style's mean and
-    covariance, before a and b are smoothed.
+    `content`, moved to the mean and covariance of the style's, and then smoothed by five rounds of a
+    joint bilateral filter. In each round, a pixel becomes the mean of the 3 x 3 pixels around it,
+    weighted by exp(-10 |d|), where d is the difference of the L of two pixels. Finally, L, a and b are
+    limited to the style's ranges. If a and b of the style hardly vary, the style counts as grey. Then
+    the L of `image` and the a and b of `content` are first moved together, as colours of three
+    channels, to the style's mean and covariance.
 
     The formula of OKLab is meant for linear RGB; like the authors' code, this function applies it to
     sRGB.
@@ -163,10 +163,10 @@ def _moved(
     covariance: Float[Array, "c c"],
     opacity: Float[Array, "h w"] | None = None,
 ) -> Float[Array, "h w c"]:
-    """Move the colours of a picture linearly so that they have a given mean and covariance.
+    """Move the colours of a picture by a linear map, so that they have a given mean and covariance.
 
-    The linear map is computed from the picture's own mean and covariance, in which `opacity` is the
-    weight of each pixel; None gives all pixels the same weight.
+    In the picture's own mean and covariance, `opacity` is the weight of each pixel; with None, all
+    pixels have the same weight.
     """
     rows = picture.reshape(-1, picture.shape[-1])
     own_mean, own = _moments(rows, None if opacity is None else opacity.reshape(-1))
@@ -188,13 +188,9 @@ def _power(covariance: Float[Array, "c c"], exponent: float) -> Float[Array, "c 
 def _smoothed(
     hues: Float[Array, "h w 2"], light: Float[Array, "h w 1"], size: RealSize | None
 ) -> Float[Array, "h w 2"]:
-    """Smooth a and b by a joint bilateral filter, which does not smooth across edges of L.
+    """Smooth the channels a and b, `hues`, except across edges of the channel L, `light`.
 
-    Args:
-      hues: the channels a and b of a picture in OKLab.
-      light: its channel L.
-      size: the real (height, width) of the picture, if it lies at the top left of a larger array; None:
-        it fills its array.
+    This is a joint bilateral filter. `size` is as in `recoloured`.
     """
     height, width, _ = light.shape
 

@@ -63,8 +63,7 @@ def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]
     if not late:
         return {}
-    # These chunks are joined to a PNG without pixels, so that Pillow reads them without decoding
-    # pixels.
+    # To reach these chunks, Pillow would decode the pixels. So it gets a PNG of these chunks alone.
     without = b"".join((SIGNATURE, chunks[0].whole, *late, chunks[-1].whole))
     with PngImagePlugin.PngImageFile(io.BytesIO(without)) as opened:
         return dict(opened.info)

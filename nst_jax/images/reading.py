@@ -1,7 +1,7 @@
 """Read a picture file: its pixels, opacity and notes; or only its size; or only its metadata.
 
-A picture read here follows the image convention of `_types`: float32, sRGB-encoded, [0, 1], channels
-last, on the host. `decoding` converts files that store pixels differently.
+A picture is returned as a NumPy array [h, w, 3], float32 sRGB in [0, 1]. `decoding` converts files that
+store pixels differently.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ def load(path: Source, *, argument: str = "path") -> HostImage:
         and HEIC if an opener for it is registered with Pillow, such as pillow-heif's. It is given by
         its path, by its bytes, or as a binary file object such as `io.BytesIO`, which is read from its
         position to its end and stays open.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
 
     Returns:
       [h, w, 3] float32, sRGB in [0, 1]; transparent parts are composited over white.
@@ -80,15 +80,15 @@ def read(path: Source, *, argument: str = "path") -> Picture:
 
     Args:
       path: the file: its path, its bytes, or a binary file object, as in `load`.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
 
     Returns:
       A `Picture`, with the image in [0, 1].
 
     Raises:
-      ValueError: if the file is missing, not a regular file, empty, damaged, or not a picture; or if
-        the picture has more than `decoding.MOST_PIXELS` pixels and is no JPEG, takes more memory to
-        decode than is available, or has grey values from which it is unclear which value is white.
+      ValueError: if the file is missing, not a regular file, empty, damaged, or not a picture. Also if
+        the picture has more than `decoding.MOST_PIXELS` pixels and is no JPEG, if decoding it takes
+        more memory than is available, or if it is unclear which of its grey values is white.
       TypeError: if `path` is no path, bytes or binary file object.
 
     Example:
@@ -109,7 +109,7 @@ def glance(path: Source, *, argument: str = "path") -> Glance:
 
     Args:
       path: the file: its path, its bytes, or a binary file object, as in `load`.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
 
     Returns:
       A `Glance`.
@@ -135,7 +135,7 @@ def read_metadata(path: Source, *, argument: str = "path") -> dict[str, Any] | N
 
     Args:
       path: a picture or film: its path, its bytes, or a binary file object, as in `load`.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
 
     Returns:
       The metadata, or None if none was embedded in this picture or film.

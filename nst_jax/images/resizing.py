@@ -109,8 +109,8 @@ def finest_detail(image: Float[Array, "h w 3"]) -> Resized:
 def enlarge(image: Float[Array, "*batch h w 3"], shape: Shape) -> Resized:
     """Enlarge an image to (height, width) bicubically; values outside [0, 1] are not clipped.
 
-    By default, this filter enlarges the picture being optimised from one scale (resolution) to the
-    next.
+    This is the default filter for enlarging the picture being optimised from one scale (resolution) to
+    the next.
     """
     return _resized(image, shape, "cubic", antialias=True)
 
@@ -170,8 +170,7 @@ def _resized(image: Any, shape: Shape, method: str, antialias: bool) -> Any:
     if image.shape[-3:-1] == shape:
         return jnp.asarray(image)
     new = (*image.shape[:-3], *shape, image.shape[-1])
-    # `resize` computes matrix products; without `precision`, accelerators would use fewer bits for
-    # them.
+    # `resize` computes matrix products, for which accelerators use fewer bits by default.
     return jax.image.resize(
         image, new, method, antialias=antialias, precision=jax.lax.Precision.HIGHEST
     )

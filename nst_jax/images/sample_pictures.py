@@ -15,8 +15,6 @@ SAMPLES = {name: _FOLDER / f"{name}.jpg" for name in ("chelsea", "gravel", "star
 def sample(name: str) -> HostImage:
     """Return a sample picture as an array.
 
-    The file NOTICE gives the samples' origins and licences.
-
     Args:
       name: `"chelsea"` (a cat, content), `"gravel"` (a texture) or `"starry_night"` (a painting).
 

@@ -340,8 +340,8 @@ def _resized(array: np.ndarray, width: int, height: int) -> PilImage.Image:
 def _drawn(table: _Table, *, scale: int) -> HostImage:
     """Draw a table of pictures with captions below them, and return it, [h, w, 3] in [0, 1].
 
-    Pictures are centred in their columns and stand at the bottom of their rows. `scale` is the usual
-    side of a picture in px; margins and text grow with it, within limits.
+    Pictures are centred in their columns, at the bottom of their rows. `scale` is the usual side of a
+    picture in px, which determines the sizes of margins and text.
     """
     margin = min(24, max(8, scale // 24))
     font = ImageFont.load_default(min(24, max(10, scale // 13)))

@@ -20,7 +20,6 @@ class BinaryReader(Protocol):
     def read(self, size: int, /) -> bytes | None: ...
 
 
-# What a picture file can be read from.
 Source: TypeAlias = PathLike | bytes | bytearray | memoryview | BinaryReader
 
 NAME_OF_BYTES = "bytes"  # takes the place of the file's name if the source has no name
@@ -41,7 +40,7 @@ def contents_of(source: Source, argument: str) -> Contents:
     Args:
       source: a path, the bytes themselves, or a binary file object. A file object is read from its
         position to its end and stays open; its attribute `name` is the file's name if it is a string.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `source`, shown in error messages.
 
     Returns:
       The `Contents`.
@@ -83,7 +82,7 @@ def read_to_end(file: BinaryReader, words: str, argument: str) -> bytes:
     Args:
       file: the file object.
       words: what error messages call the file object, such as its name in quotes.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `file`, shown in error messages.
 
     Raises:
       ValueError: if the file object is closed, cannot be read, has no data yet, or has more bytes than

@@ -16,14 +16,14 @@ _BLACK_TO_BLACK: Any = 0x2000
 # CIE chromaticities x and y of sRGB's white, red, green and blue, in the order of a PNG's cHRM chunk.
 _SRGB_PRIMARIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
 
-# The key in `info`, the dictionary of an opened picture in which Pillow collects what the file states,
-# for what `png_chunks.code_points` returns for a PNG.
+# Key under which `decoding` stores the result of `png_chunks.code_points` in `info`, the dictionary of
+# an opened picture in which Pillow collects what the file states.
 CODE_POINTS = "nst_jax cICP"
 
 _PQ, _HLG = 16, 18  # the two transfer functions of HDR pictures, by their numbers in ITU-T H.273
 
-# Two tuples: the primaries, and the transfer functions, that are read as if they were sRGB's, by their
-# numbers in ITU-T H.273. They differ little from sRGB's, except that 2 means "not specified".
+# Numbers in ITU-T H.273 of the primaries, and of the transfer functions, that are read as if they were
+# sRGB's, from which they differ little; 2 means "not specified".
 _LIKE_SRGB = ((1,), (1, 2, 6, 13, 14, 15))
 
 
@@ -49,9 +49,10 @@ def to_srgb(
 def gamma_of(info: Mapping[Any, Any], notes: list[str]) -> float | None:
     """Return the gamma of a PNG that has to be converted to sRGB; None if no conversion is needed.
 
-    Samples are light to the power of the gamma. If a cICP chunk names the colour space, the gamma is
-    ignored and the result is None. Primaries (the cHRM chunk) are ignored. If the result is not None, a
-    note on it is added to `notes`. So is a note on a colour space or on primaries that are not sRGB's.
+    A sample is the intensity of light to the power of the gamma. If a cICP chunk names the colour
+    space, the gamma is ignored and the result is None. Primaries (the cHRM chunk) are ignored. A note
+    is added to `notes` for a gamma that is returned, and for a colour space or primaries that are not
+    sRGB's.
     """
     gamma = info.get("gamma")
     points = info.get(CODE_POINTS)
@@ -68,7 +69,7 @@ def gamma_of(info: Mapping[Any, Any], notes: list[str]) -> float | None:
     stated = info.get("chromaticity")
     if stated and np.abs(np.subtract(stated, _SRGB_PRIMARIES)).max() > 0.01:
         notes.append("primaries that are not sRGB's (cHRM) ignored, so colours may look different")
-    # PNGs state 1/2.2 as sRGB's gamma. Like libpng, this ignores differences of less than 5 %.
+    # PNGs state 1/2.2 as sRGB's gamma. As in libpng, a difference of less than 5 % is ignored.
     if not gamma or abs(gamma * 2.2 - 1) < 0.05:
         return None
     notes.append(f"gamma {gamma:g} converted to sRGB")
@@ -76,7 +77,7 @@ def gamma_of(info: Mapping[Any, Any], notes: list[str]) -> float | None:
 
 
 def gamma_to_srgb(samples: Float[np.ndarray, "..."], gamma: float) -> Float[np.ndarray, "..."]:
-    """Return sRGB in [0, 1] from samples in [0, 1] that are light to the power of `gamma`."""
+    """Return sRGB in [0, 1] from samples in [0, 1], which are intensities to the power of `gamma`."""
     light = samples ** (1 / gamma)
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 

@@ -38,7 +38,7 @@ def check_output(
     Args:
       path: path of the picture to be written.
       overwrite: whether the picture may replace an existing file.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
       probe: whether a file is created and removed as a test. For several paths in one folder, one such
         test is enough.
 
@@ -63,7 +63,7 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
     Args:
       path: path of the file to be written.
       overwrite: whether the new file may replace an existing one.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
       probe: whether a file is created and removed as a test.
 
     Raises:
@@ -74,8 +74,8 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
         _files.check_place(path, argument=argument)
         _check_existing(path, overwrite, argument)
         with suppress(FileNotFoundError):
-            # This raises an OSError if the name is too long. The test below would not find that out,
-            # since the name of its temporary file may be shorter.
+            # This raises an OSError if the name is too long. The test below uses a temporary file,
+            # whose name may be shorter.
             path.lstat()
         if probe:
             # `os.access` does not detect read-only file systems, so a file is created as a test.
@@ -106,7 +106,7 @@ def check_fits(path: PathLike, shape: Shape, *, argument: str = "output") -> Non
     Args:
       path: path of the picture to be written, with a known suffix.
       shape: height and width.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for `path`, shown in error messages.
 
     Raises:
       ValueError: if a side is longer than the format allows.
@@ -156,10 +156,10 @@ def save(
       overwrite: whether an existing file may be replaced; has no effect for a file object.
 
     Raises:
-      ValueError: for what `check_output` refuses, a missing, unknown or contradictory format, a wrong
-        shape or dtype, values that are not finite, metadata that is not JSON, a `dpi` that is
-        not from 1 to 30,000, and pictures that the format does not allow (such as a WebP of more than
-        16,383 px on a side).
+      ValueError: for a path that `check_output` refuses; for a format that is missing, unknown or not
+        that of the path; for a picture that has a wrong shape or dtype, has values that are not finite,
+        or is too large for the format; for metadata that is not JSON; and for a `dpi` below 1 or above
+        30,000.
       TypeError: if `path` is neither a path nor a binary file object.
       OSError: if the disk fails or is full; an existing file stays unchanged.
 
@@ -229,7 +229,7 @@ def _check_agrees(path: Path, format: str | None) -> None:
 
 
 def write_all(file: BinaryWriter, data: bytes) -> None:
-    """Write all bytes, in several calls if an unbuffered file object takes only some at once."""
+    """Write all bytes to a file object, in several calls if it takes only some of them at once."""
     rest = memoryview(data)
     while rest:
         written: Any = file.write(rest)
@@ -295,8 +295,7 @@ def _check_suffix(path: Path, argument: str) -> None:
             f"`{argument}`: {path.name!r} has no suffix; end it in .png, .jpg, .webp or .tiff"
         )
     if suffix not in encoding.WRITERS and suffix in PilImage.registered_extensions():
-        # The suffix of a format that Pillow knows is hardly a typing error, so no similar one is
-        # suggested.
+        # Pillow knows this suffix, so it is hardly a typing error, and no similar one is suggested.
         raise ValueError(
             f"`{argument}`: pictures are not written as {suffix}; expected one of {', '.join(SUFFIXES)}"
         )

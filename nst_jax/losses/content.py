@@ -31,8 +31,8 @@ def _quarter_of_mean(total: Scalar, count: Count) -> Scalar:
     return total / as_float(count) / 4
 
 
-# `CONTENT_RELATIVE` is mean(dF²) / mean(F²), where mean(F²) is replaced by this number if it is less.
-# Without this bound, content features that are all 0 would cause a division by 0.
+# `CONTENT_RELATIVE` divides by the mean square of the content's features, but by no less than this
+# number. Without this bound it would divide by 0 if these features are all 0.
 LEAST_MEAN_SQUARE = 1e-10
 
 
@@ -108,5 +108,5 @@ CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_roo
 CONTENT_RELATIVE = ContentLoss(relative_squares, _ratio)
 
 # sum(dF²) / (sum|dF| + 1e-8), where dF is the difference of the features, canvas minus content. It
-# grows in proportion to |dF|, not to dF²; see `squares.gradient_scaled_square`.
+# grows in proportion to |dF|, not to dF²: see `squares.gradient_scaled_square`.
 CONTENT_GRADIENT_SCALED = ContentLoss(difference_powers, _scaled)

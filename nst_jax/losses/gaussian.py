@@ -1,9 +1,9 @@
 """Style losses that compare Gaussians: the mean and the covariance of features over positions.
 
-Notation: the features at a tap (a layer that the loss reads) have N channels. m, C and S = C + m mᵀ are
-the mean, the covariance and the second moment, over positions, of the features of the canvas (the
-picture that is optimised); m_s, C_s and S_s are those of the style's features. The trace of S, divided
-by N, is the mean square of the features.
+Notation: the features at a tap (a layer that the loss reads) have N channels. For the canvas (the
+picture that is optimised), m is the mean of its features over positions, C their covariance, and
+S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The trace of S, divided by
+N, is the mean square of the features.
 
 Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C): the means and
 the second moments of several styles can be averaged, but their covariances cannot.
@@ -61,9 +61,8 @@ def masked_moment_sums(
     """Return the same sums as `moment_sums`, but with the weight T² for each position.
 
     T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
-    T² f and T² f fᵀ. For the first sum, features are multiplied by T², and not by T as in
-    `gram_matrices.masked_gram`: the sum of T f, divided by the sum of T², would not be a weighted mean
-    of f.
+    T² f and T² f fᵀ. The first sum is not that of T f, which divided by the sum of T² would not be a
+    weighted mean of f.
     """
     del products  # all bits of float32 are used instead, as in `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
@@ -101,9 +100,9 @@ def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scal
 
     m and C are the mean and the covariance of the canvas' features; m_s, C_s and S_s = C_s + m_s m_sᵀ
     are the mean, the covariance and the second moment of the style's features. The norms are Frobenius
-    norms. Neither term changes if the features of both pictures are multiplied by the same number. For
-    a canvas whose features are all 0, the first term is 1 if the style's features do not vary
-    (C_s = 0), and the second term is 1 if the mean of the style's features is 0.
+    norms. Neither term changes if the features of both pictures are multiplied by the same number. If
+    all features of the canvas are 0, the first term is 1 for a style whose features do not vary, and
+    the second term is 1 for a style whose features have the mean 0.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and
@@ -161,15 +160,15 @@ def gaussian_target(style: Moments) -> GaussianTarget:
 def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent) -> Scalar:
     """Return the squared Wasserstein-2 distance of two Gaussians divided by N, as in crowsonkb's code.
 
-    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N, where 1e-4 I (I is the identity
-    matrix) is first added to both covariances C and C_s. m and C are the mean and the covariance of the
-    canvas' features, m_s and C_s those of the style's features; N is the number of channels.
+    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / N. First, the identity matrix times
+    1e-4 is added to both covariances C and C_s. m and C are the mean and the covariance of the canvas'
+    features, m_s and C_s those of the style's features; N is the number of channels.
 
     The matrix roots are computed by 12 rounds of the plain Newton-Schulz iteration, and so is their
     gradient (`matrix_roots.root_by_lyapunov`). The roots of small eigenvalues are therefore too small,
     and the distance of equal Gaussians is not 0. These errors are part of the source's loss. Unlike the
-    source, this function adds more than 1e-4 I to a covariance whose rounding errors in float32 exceed
-    1e-4, since otherwise the iterations would overflow.
+    source, this function adds a larger multiple of the identity matrix to a covariance whose rounding
+    errors in float32 exceed 1e-4, since otherwise the iterations would overflow.
 
     Args:
       canvas: mean and second moment of the canvas' features.
@@ -190,8 +189,8 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 class RelativeGaussianTarget(NamedTuple):
     """The statistics of a style for `wasserstein_relative`; computed once, before the updates.
 
-    `trace` and `root` are those of the matrix C_s / size + e I, where C_s is the covariance of the
-    style's features, I the identity matrix, and e is 1e-3 or more; see `_regular_covariance`.
+    `trace` and `root` are those of the matrix C_s / size + e I. C_s is the covariance of the style's
+    features, and I the identity matrix. The number e is 1e-3 or more; see `_regular_covariance`.
     """
 
     mean: Float[Array, " c"]  # mean of the features over positions, not divided by `size`
@@ -202,7 +201,7 @@ class RelativeGaussianTarget(NamedTuple):
 
 # `wasserstein_relative` divides the covariances of canvas and style by the mean square of the style's
 # features, and then adds the identity matrix times this number to both. The addition keeps the gradient
-# finite where a channel of the canvas does not vary, and outweighs the rounding errors of covariances.
+# finite where a channel of the canvas does not vary, and exceeds the rounding errors of covariances.
 RELATIVE_PART = 1e-3
 
 
@@ -210,8 +209,8 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
     """Return the statistics of a style with which `wasserstein_relative` compares a canvas.
 
     These are the mean and the mean square of the style's features, and the trace and the square root of
-    their covariance. Before trace and root are computed, the covariance is divided by the mean square,
-    and the identity matrix times 1e-3 or more is added, see `_regular_covariance`.
+    a matrix: the covariance of the features divided by their mean square, plus the identity matrix
+    times 1e-3 or more; see `_regular_covariance`.
     """
     size = mean_square(style)
     matrix = _regular_covariance(style, size, RELATIVE_PART)
@@ -221,14 +220,15 @@ def relative_gaussian_target(style: Moments) -> RelativeGaussianTarget:
 def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent: Extent) -> Scalar:
     """Return the squared Wasserstein-2 distance of two Gaussians, relative to the style's features.
 
-    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s), where a multiple of the
-    identity matrix I is first added to both covariances C and C_s: I times 1e-3 times the mean square
-    of the style's features. m and C are the mean and the covariance of the canvas' features; m_s, C_s
-    and S_s = C_s + m_s m_sᵀ are the mean, the covariance and the second moment of the style's features.
+    The result is (|m - m_s|² + tr(C + C_s - 2 (C_s^½ C C_s^½)^½)) / tr(S_s). First, the identity matrix
+    I times 1e-3 (or more, see `_regular_covariance`) times the mean square of the style's features is
+    added to both covariances C and C_s. m and C are the mean and the covariance of the canvas'
+    features; m_s, C_s and S_s = C_s + m_s m_sᵀ are the mean, the covariance and the second moment of
+    the style's features.
 
-    The loss is 0 for equal Gaussians. For a canvas whose features are all 0 it would be exactly 1
-    without the addition to the covariances. These two values are the same at every tap and for every
-    set of network weights, so losses at different taps are comparable.
+    The loss is 0 for equal Gaussians. For a canvas whose features are all 0 it is about 1, and would be
+    exactly 1 without the addition to the covariances. So losses at different taps, and with different
+    network weights, are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
     iterations yield the inverse root together with the root, so the backward pass needs no iterations.
@@ -262,10 +262,10 @@ def _regular_covariance(moments: Moments, size: Scalar | float, part: float) -> 
     """Return the covariance divided by `size`, plus `part` times the identity matrix I.
 
     Where features hardly vary, the covariance S - m mᵀ (of the second moment S and the mean m) consists
-    of rounding errors, and may have negative eigenvalues, whose square roots do not exist. So what is
-    added must exceed these errors. If `part` times I is too small for that, a larger multiple of I is
-    added. In float32 with 512 channels, this happens only for large features: with a `part` of 1e-4 and
-    a `size` of 1 if their mean square is over 0.4, with a `part` of 1e-3 if it is over 4 times `size`.
+    of rounding errors, and may have negative eigenvalues, whose square roots do not exist. If `part`
+    does not exceed these errors, a larger multiple of I is added. In float32 with 512 channels, this
+    happens only for large features: in `wasserstein_absolute` if their mean square is over 0.4, and in
+    `wasserstein_relative` if it is over 4 times that of the style's features.
     """
     matrix = covariance(moments) / size
     error = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.trace(moments.second) / size

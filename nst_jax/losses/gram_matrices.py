@@ -7,8 +7,9 @@ R and of G between the canvas (the picture that is optimised) and the style.
 
 Every Gram loss here is sum(dG²) times a factor, which differs from source to source; only
 `gram_gradient_scaled` divides by sum(|dG|) in addition. Some sources use R, which grows with the
-picture; they first resize the style to the size of the content. Their losses are written with G here:
-the value is that of the source if canvas and style have the same size, and makes sense otherwise, too.
+picture; they first resize the style to the size of the content. Their losses are written with G here,
+so that canvas and style may differ in size. If they have the same size, the value is that of the
+source.
 """
 
 from functools import partial
@@ -27,8 +28,9 @@ def gram(features: FeatureMap, products: lax.Precision = lax.Precision.HIGHEST) 
     """Compute the raw Gram matrix R = FᵀF: inner products of all pairs of feature maps.
 
     F has one column for each feature map (channel). In textbooks each feature map is a row of F
-    instead, and the same matrix is written F Fᵀ: a map of 8 × 8 positions is a row of L = 64 numbers,
-    and 20 maps give a 20 × 20 matrix, whatever the size of the picture.
+    instead, and the same matrix is written F Fᵀ. For example, a map of 8 × 8 positions is a row of
+    L = 64 numbers, and 20 such maps give a 20 × 20 matrix. The size of this matrix does not depend on
+    that of the picture.
 
     Args:
       features: [*batch, h, w, c].
@@ -138,7 +140,8 @@ def gram_paper(canvas: Gram, style: Gram, extent: Extent) -> Scalar:
     the number of channels.
 
     References:
-      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4; the Coursera course.
+      Gatys, Ecker, Bethge, "A Neural Algorithm of Artistic Style", 2015, eq. 4;
+      deeplearning.ai's course on Coursera, whose style cost is the same.
     """
     return gram_mean_square(canvas, style, extent) / 4
 

@@ -94,8 +94,8 @@ def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) 
     Departures from the paper: the paper takes the sum over positions and channels, which grows with the
     picture; the mean taken here does not. The paper matches histograms (of 256 bins in the program
     neural-style-tf), so that all values in one bin become equal; here the values themselves are sorted
-    and matched. Equal values, such as the zeros after a ReLU, take up a run of consecutive places in
-    the sorted order; all of them get the style's quantile at the middle of that run, and so stay equal.
+    and matched. Equal values, such as the zeros after a ReLU, have consecutive places in the sorted
+    order. All of them get the style's quantile at the middle of these places, and so stay equal.
 
     Args:
       canvas: features of one picture at one tap (layer).

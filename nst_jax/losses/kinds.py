@@ -18,7 +18,7 @@ from nst_jax.losses.sums import Count, PositionMask, masked, positions
 
 Mask: TypeAlias = Bool[Array, "h w"] | None  # True for pixels to include; None includes all pixels
 
-# Key of the picture itself, [h, w, 3], in a dictionary: tap (layer) -> features. See
+# Key of the picture itself, [h, w, 3], in a dictionary of features by tap (layer); see
 # `MatchingLoss.with_pixels`.
 PIXELS = "pixels"
 
@@ -65,15 +65,15 @@ def weighted_mean(statistics: Sequence[Statistic], weights: Sequence[Any]) -> St
 class StyleLoss(NamedTuple):
     """A style loss at one tap (layer), as the functions that compute it.
 
-    For the canvas, `sums` and `statistic` compute what the loss compares, such as a Gram matrix. For
-    the styles, `blend` and `target` then turn their statistics into one target. `distance` compares the
-    canvas' statistic with this target.
+    `sums` and `statistic` compute the statistic of a picture that the loss compares, such as its Gram
+    matrix. `blend` and `target` turn the statistics of the styles into one target. `distance` compares
+    the statistic of the canvas with this target.
 
     Only `sums` reads the features. So the loss is exact even if a picture is computed in parts (in
     tiles, or in one horizontal band per device): the sums of the parts are added before `statistic` is
     called.
 
-    Each function is given a single picture without a batch axis; `jax.vmap` maps it over a batch.
+    The functions work on arrays of a single picture, without a batch axis; `jax.vmap` adds one.
 
     Attributes:
       sums: function of (features [h, w, c], precision of matrix products); returns a pytree of sums
@@ -90,8 +90,9 @@ class StyleLoss(NamedTuple):
       target: function of the style's statistic, which for several styles is the result of `blend`;
         returns the target, a pytree, which is stored in `Targets.style`. What depends on the style
         alone is computed here, once for each scale (resolution) and not in every update. The default
-        returns the statistic itself. The target's shape may depend on the size of the style only if
-        zeros appended to the target do not change the loss.
+        returns the statistic itself. If the target's shape depends on the size of the style, zeros
+        appended to the target must not change the loss: the targets of several canvases or regions are
+        padded with zeros to one shape and stacked.
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic that stands for all these styles. The default returns the weighted mean, which is
         right for averages over positions, such as the mean and the second moment of features, but not
@@ -141,7 +142,7 @@ class StyleLoss(NamedTuple):
 
 
 class MatchingLoss(NamedTuple):
-    """A style loss that compares single feature vectors of canvas and style, not statistics of all.
+    """A style loss that compares single feature vectors of canvas and style, and not statistics.
 
     The loss reads the features of whole pictures, at all style taps (layers) together, so it cannot be
     computed in tiles, or in one horizontal band per device. The feature vectors of several styles are
@@ -159,25 +160,25 @@ class MatchingLoss(NamedTuple):
         number of the update is traced; a loss with random choices makes its random key from this
         number, as `Extent` explains.
       matches: function of (features by tap of a picture, its (height, width), target, products);
-        returns [n] indices into the target, which are stored in `State.matches`. These matches are
-        found at the beginning of each scale: at the coarsest scale for the content picture, and at each
-        finer scale for the picture that `correspondence.searched` mixes from content and canvas. If
-        `matches` is None, the loss has no matches that stay fixed during a scale, and `distances` is
-        given None in place of matches.
+        returns the matches [n]: for each of n vectors of the picture, the index of a vector in the
+        target. They are found at the beginning of each scale, stay fixed during the scale, and are
+        stored in `State.matches`. At the coarsest scale, the picture is the content; at each finer
+        scale, it is the one that `correspondence.searched` mixes from content and canvas. If `matches`
+        is None, `distances` is given None in place of matches.
       number: function of the canvas' (height, width); returns the number n of matches. None where
         `matches` is None.
       costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
-        arguments of `target`), of which it reads only shapes and types; returns the `MatchingCosts`,
-        from which memory and time are estimated. If None, only the target's memory is counted.
+        arguments of `target`); returns the `MatchingCosts`, from which memory and time are estimated.
+        It reads only shapes and types of arrays. If None, only the target's memory is counted.
       turns: the orientations in which each style is used, as numbers of quarter turns. By default, a
         style is used only in the orientation in which it is given.
       parts: names of the terms of the loss, if it does not have one term for each style tap. Then
         `distances` returns a dictionary from these names to losses, and the recipe's
         `style_layer_weights` has a weight for each name.
       with_pixels: whether the loss also reads the picture itself. Then "features by tap" have the
-        picture [h, w, 3] as their first entry, under the key `PIXELS`, and `target` and `distances`
-        get a keyword argument `unit`: how many times larger the network's features are than they would
-        be with torchvision's weights; see `correspondence.unit_of`.
+        picture [h, w, 3] as their first entry, under the key `PIXELS`. `target` and `distances` also
+        get a keyword argument `units`: for each tap, the number by which its features are to be
+        divided; see `correspondence.units_of`.
     """
 
     target: Callable[..., dict[str, Any]]
@@ -221,9 +222,8 @@ class JointContentLoss(NamedTuple):
 
     Attributes:
       distance: function of (features of the canvas by tap, features of the content by tap, the (height,
-        width) that both pictures have, number of the update), and of a keyword argument `unit`: how
-        many times larger the network's features are than with torchvision's weights. Returns the loss,
-        a scalar.
+        width) of both pictures, number of the update); returns the loss, a scalar. It also gets a
+        keyword argument `units`, which `MatchingLoss.with_pixels` explains.
       costs: function of (features of the canvas by tap, the canvas' (height, width)), of which it reads
         only shapes and types; returns the `MatchingCosts` of an update.
     """

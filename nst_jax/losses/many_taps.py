@@ -75,8 +75,8 @@ def _interpolation(old: int, new: int, dtype: Any) -> Float[Array, "new old"]:
     The first new line equals the first old line, and the last new line equals the last old one.
     """
     # New line i lies at i * (old - 1) / (new - 1) among the old lines. The whole part and the remainder
-    # of this quotient are computed with integers, which are exact. The function has a `jit` of its own,
-    # so that the compiled program computes the matrix and does not contain it as a constant.
+    # of this quotient are computed with integers, which are exact. Because of `jit`, a program that
+    # calls this function computes the matrix, instead of containing it as a large constant.
     steps = max(new - 1, 1)
     places = jnp.arange(new) * (old - 1)
     low, part = places // steps, (places % steps).astype(dtype) / steps

@@ -199,8 +199,8 @@ def hypercolumn_costs(
         # There are as many additions as multiplications, and the gradient takes as many of both as the
         # loss: hence 4 times the number of multiplications.
         update_operations=4.0 * resizing,
-        # The arrays of hypercolumns of each picture. While the target is computed, they take memory
-        # beside their concatenation, which `target_bytes` counts.
+        # The hypercolumns of the single pictures, which are in memory until they are concatenated.
+        # `target_bytes` counts the result of the concatenation.
         measure_bytes=4 * others * channels,
         # The memory of the style's vectors at unit length, of the canvas' vectors (once as they are,
         # and once with their mean subtracted), and of one block of cosines.
@@ -275,9 +275,9 @@ def distance_to_nearest(
 def _on_grid(features: Array, first: Int[Array, "2"], stride: int) -> Float[Array, "n c"]:
     """Return the vectors at every `stride`th row and column of features [h, w, c].
 
-    `first` has the indices of the first row and of the first column to return, both less than `stride`.
-    The number of rows and columns returned is the same for every `first`, since `jax.jit` needs fixed
-    shapes. So for some values of `first`, the last row or column is left out; see `grid_lines`.
+    `first` has the indices of the first row and of the first column, both less than `stride`. The
+    numbers of rows and columns do not depend on it, since `jax.jit` needs fixed shapes; see
+    `grid_lines`.
     """
     rows, columns = (grid_lines(first[axis], features.shape[axis], stride) for axis in (0, 1))
     return features[rows][:, columns].reshape(-1, features.shape[-1])

@@ -9,8 +9,8 @@ is the square root of A / |A|, and Z is the inverse of this root. In a round, an
 becomes x (3 - x)² / 4, so a small one grows 2.25-fold; all eigenvalues tend to 1.
 
 All matrix products here use all bits of float32. With fewer bits, as in tensorfloat32 or bfloat16,
-their rounding errors would exceed the small eigenvalues of A / |A| and make some of these negative; a
-negative eigenvalue grows in every round until the result overflows.
+rounding errors would make small eigenvalues of A / |A| negative. A negative eigenvalue grows in every
+round until the result overflows.
 """
 
 from functools import partial
@@ -72,13 +72,12 @@ def scaled_roots(
 ) -> tuple[Matrix, Matrix]:
     """Return the square root of a positive definite matrix and the inverse of this root.
 
-    They are computed by scaled Newton-Schulz iterations. The iteration, whose formulas are in the
-    module's docstring, has two matrices Y and Z, and each round brings the eigenvalues of Z Y nearer
-    to 1. In a scaled iteration, each round first multiplies Z Y by a factor. Before the first round,
-    all eigenvalues are assumed to be between `smallest` and 1; from this range, the range after every
-    round can be computed. The factor of a round is the one that brings all numbers in its range as
-    near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in a round instead of
-    2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
+    They are computed by scaled Newton-Schulz iterations. In the iteration of the module's docstring,
+    each round brings the eigenvalues of Z Y, the product of its two matrices, nearer to 1. Here, each
+    round first multiplies Z Y by a factor. Before the first round, all eigenvalues are assumed to be
+    between `smallest` and 1, which gives their range in every later round. The factor of a round brings
+    all numbers in the range as near to 1 as possible. A small eigenvalue then grows up to 6.75-fold in
+    a round instead of 2.25-fold, so that 12 rounds do what takes `plain_roots` some 24.
 
     Args:
       matrix: [c, c], symmetric and positive definite.
@@ -104,13 +103,9 @@ def scaled_roots(
 
 
 def _scales(rounds: int, smallest: float) -> np.ndarray:
-    """Return the factors by which Z Y is multiplied in `scaled_roots`, one for each round.
-
-    Z and Y are the matrices of the iteration in the module's docstring. The factors are made for
-    eigenvalues of Z Y that are between `smallest` and 1 before the first round.
-    """
-    # The factors are those of Chen and Chow, named in `scaled_roots`. In each round, `least` is the
-    # lower bound of the square roots of the eigenvalues.
+    """Return the factor by which `scaled_roots` multiplies Z Y in each round."""
+    # The factors are those of the paper of Chen and Chow that `scaled_roots` cites. In each round,
+    # `least` is the lower bound of the square roots of the eigenvalues of Z Y.
     least, found = np.sqrt(smallest), []
     for _ in range(rounds):
         found.append(3 / (1 + least + least**2))

@@ -1,9 +1,9 @@
 """Nearest neighbours of feature vectors by the cosine of their angle, in bounded memory.
 
-The cosine distance of two vectors is 1 - cos of their angle. It equals half the squared distance of the
-two vectors after each is divided by its length. It is computed in this way here, for two reasons: the
-result is accurate for nearly equal vectors too; and it is a sum over channels, which can be split into
-a share for each tap (layer), if a vector is made of the channels of several taps.
+The cosine distance of two vectors is 1 - cos of their angle. Here it is computed as half the squared
+distance of the two vectors after each is divided by its length. There are two reasons: the result is
+accurate for nearly equal vectors, too; and it is a sum over channels. If a vector consists of the
+channels of several taps (layers), this sum can be split into a share for each tap.
 
 The search for the nearest of many vectors needs no gradient: the gradient of a minimum is the gradient
 of the smallest term. So the losses here first find the index of the nearest vector, and then
@@ -52,9 +52,8 @@ def nearest_indices(
 ) -> Indices:
     """Return for each vector the index of the one among `others` at the least cosine distance.
 
-    The distances are computed for some of the `vectors` at a time, so that at most `block` distances
-    exist at once, or the m distances of a single vector if m is larger than `block`. The result has no
-    gradient.
+    The distances are computed for some of the `vectors` at a time. So at most `block` distances exist
+    at once, or m distances if m is larger than `block`. The result has no gradient.
 
     Args:
       vectors: n vectors [n, c].

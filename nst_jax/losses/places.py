@@ -34,8 +34,8 @@ def key_of(number: Int[Array, ""] | int) -> Array:
 def grid_lines(first: Int[Array, ""] | int, side: int, stride: int) -> Int[Array, " lines"]:
     """Return the indices of every `stride`th row of a picture, or of every `stride`th column.
 
-    The result has side // stride indices, but at least one. This number does not depend on `first`,
-    although for small values of `first` the picture may have room for one more.
+    The result has side // stride indices, but at least one. If `first` is small, the picture may have
+    one more such row. It is left out, so that the number of indices does not depend on `first`.
 
     Args:
       first: the first index to return, less than `stride`.
@@ -83,8 +83,8 @@ def random_places(step: Int[Array, ""] | int, shape: Shape, most: int) -> Places
       ((1024, 2), (30, 2))
 
     References:
-      nkolkin13/STROTSS @ 9a1543a3, whose code differs from what it seems meant to do: it never moves
-      its first grid, and shuffles rows and columns separately, so that a place may occur twice.
+      nkolkin13/STROTSS @ 9a1543a3, whose code has two differences, apparently mistakes: it never draws
+      a new grid, and it shuffles rows and columns separately, so that a place may occur twice.
     """
     stride = grid_stride(shape)
     first = jax.random.randint(key_of(step // REDRAWN_EVERY), (2,), 0, stride)

@@ -228,8 +228,8 @@ def quantiles(
     Args:
       ordered: d rows of numbers in ascending order. In each row, only the first `count` are valid.
       count: number of valid numbers in each row.
-      places: places in the other row, from 0 to size - 1, which may be fractional: [d, m] with m places
-        for each row of `ordered`, or [1, m] with the same m places for all rows.
+      places: places in the other row, from 0 to size - 1, which may be fractional. They are
+        [d, m], with m places for each row of `ordered`, or [1, m], with the same places for all rows.
       size: the length of the other row.
 
     Returns:

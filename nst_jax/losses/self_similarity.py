@@ -39,11 +39,7 @@ def grid_of_positions(features: FeatureMap) -> Float[Array, "*batch n c"]:
 
 
 def _every(side: int) -> slice:
-    """Return the slice of at most `GRID` evenly spaced indices among `side` rows or columns.
-
-    They lie in the middle: the numbers of rows or columns left out before the first index and after the
-    last one differ by at most one.
-    """
+    """Return the slice of at most `GRID` evenly spaced and centred indices among `side` rows."""
     stride = -(-side // GRID)
     return slice((side - 1) % stride // 2, None, stride)
 

@@ -121,17 +121,11 @@ _sliced.defvjp(_sliced_forward, _sliced_backward)
 def _value_and_gradient(
     features: Array, style: Samples, directions: Array, *, with_gradient: bool
 ) -> tuple[Scalar, Array]:
-    """Return the loss, and its gradient with respect to the features of the canvas.
+    """Return the loss, and its gradient with respect to the canvas' features [m, c].
 
-    If `with_gradient` is False, the gradient is an empty array. Loss and gradient are added up over
-    groups of directions, so that only one group's projections exist at a time. The gradient is computed
-    together with the loss, since automatic differentiation would keep the projections of all groups.
-
-    Args:
-      features: features of the canvas, [m, c].
-      style: features of one or several pictures.
-      directions: [d, c], one direction in each row.
-      with_gradient: whether to compute the gradient. Static.
+    Without `with_gradient`, the gradient is an empty array. Loss and gradient are added up over groups
+    of directions, so that the projections of only one group are in memory. Automatic differentiation
+    would keep the projections of all groups for the gradient.
     """
     size, channels = features.shape
     count = as_float(size) * directions.shape[0]
@@ -147,21 +141,11 @@ def _value_and_gradient(
 def _add_group(
     features: Array, style: Samples, with_gradient: bool, before: Any, directions: Array
 ) -> tuple[Any, None]:
-    """Add the loss for one group of directions, and half its gradient, to the totals.
+    """Add the loss for a group of directions, and half its gradient, to the totals in `before`.
 
-    The loss here is a sum of squared differences over positions and directions. The caller divides the
-    totals, and multiplies the gradient by 2, the factor that the derivative of a square has. This
-    function is the body of a `lax.scan` over the groups.
-
-    Args:
-      features: features of the canvas, [m, c].
-      style: features of one or several pictures.
-      with_gradient: whether to add to the gradient, too.
-      before: the totals over all previous groups: the loss, and half its gradient [m, c].
-      directions: the directions of the group, one in each row.
-
-    Returns:
-      The new totals; and None, since there is no result of a single group for `lax.scan` to collect.
+    This is the body of a `lax.scan` over the groups. The loss here is the sum of squared differences
+    over positions and over `directions` [d, c]. The caller divides both totals by the number of terms,
+    and multiplies the gradient by 2.
     """
     total, gradient = before
     size = features.shape[0]

@@ -18,9 +18,8 @@ PositionMask: TypeAlias = Float[Array, "h w"]
 
 
 # A number of positions (pixels of a feature map). It is an int, or a symbolic size (see `jax.export`),
-# or a scalar array of floats. It is an array in two cases: as the sum of T² over a mask T; and for a
-# picture that lies in a larger array, since the number of its positions is known only when the compiled
-# program runs.
+# or a scalar array of floats. It is an array in two cases. With a mask T, it is the sum of T². For a
+# picture that lies in a larger array, it is known only when the compiled program runs.
 Count: TypeAlias = Any
 
 

@@ -53,8 +53,8 @@ def relaxed_transport(
     The earth mover's distance is the least cost of a transport that empties one set and fills the
     other. If the transport only has to empty the first set, each vector of the first set goes to the
     nearest vector of the second set. If it only has to fill the second set, each vector of the second
-    set comes from the nearest vector of the first set. In both cases the cost is the mean of these
-    distances. The larger of the two costs, which is returned, is a lower bound of the earth mover's
+    set comes from the nearest vector of the first set. In both cases the cost is the mean cosine
+    distance to the nearest vector. The larger of the two costs is a lower bound of the earth mover's
     distance.
 
     The matrix of all distances only serves to find the indices of the nearest vectors. It is not kept
@@ -66,9 +66,7 @@ def relaxed_transport(
       products: the precision of the inner products.
 
     Returns:
-      A scalar: the larger of two means. One is the mean over `vectors` of the cosine distance to the
-      nearest one of `others`; the other is the mean over `others` of the cosine distance to the nearest
-      one of `vectors`.
+      The larger of the two costs, a scalar from 0 to 2.
 
     Example:
       >>> import jax.numpy as jnp
@@ -169,8 +167,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 
 # --- The style loss -------------------------------------------------------------------------------
 
-# In each update, the losses read colours and features at random pixels of the canvas and at the same
-# pixels of the content. This is the largest number of these pixels.
+# Largest number of random pixels of the canvas at which the two losses read colours and features in an
+# update. The content loss reads the same pixels of the content.
 PLACES = 1024
 
 # At the beginning of each scale (resolution), `DRAWS` random samples of the pixels of a style are
@@ -193,14 +191,18 @@ def shrink_of(name: str) -> int:
 
 
 def vectors_at(
-    features: Features, places: Int[Array, "n 2"], share: float, *, between: bool = True
+    features: Features,
+    places: Int[Array, "n 2"],
+    units: Mapping[str, float],
+    *,
+    between: bool = True,
 ) -> Float[Array, "n c"]:
     """Return the colour and the features at each place as one vector.
 
     Args:
       features: features by layer, preceded by the picture itself under the key `PIXELS`.
       places: [n, 2], the (row, column) of each place in px.
-      share: the number by which features, but not colours, are multiplied.
+      units: for each layer, the number by which its features are divided; colours stay as they are.
       between: whether features are interpolated linearly between the pixels of a feature map; see
         `many_taps.sampled`.
 
@@ -210,7 +212,11 @@ def vectors_at(
     found = sampled(
         list(features.values()), places, [shrink_of(name) for name in features], between=between
     )
-    return jnp.concatenate([found[:, :3], share * found[:, 3:]], axis=-1)
+    shares = [
+        np.full(one.shape[-1], 1.0 if name == PIXELS else 1 / units[name])
+        for name, one in features.items()
+    ]
+    return found * jnp.asarray(np.concatenate(shares), found.dtype)[None]
 
 
 def style_at_places(
@@ -218,9 +224,9 @@ def style_at_places(
     shapes: Sequence[Shape],
     products: lax.Precision,
     *,
-    unit: float,
+    units: Mapping[str, float],
 ) -> dict[str, Array]:
-    """Return what the style loss compares the canvas with: vectors of the styles, and their moments.
+    """Return the target of the style loss: vectors of the styles, their mean and their covariance.
 
     Each vector has the colour and the features at a random pixel of a style.
 
@@ -229,7 +235,7 @@ def style_at_places(
         `PIXELS`.
       shapes: (height, width) of each style in px.
       products: the precision of matrix products.
-      unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
+      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
 
     Returns:
       A dictionary of the vectors of all styles together, [n, c], their mean [c] and their covariance
@@ -239,7 +245,7 @@ def style_at_places(
         vectors_at(
             features,
             random_pixels(DRAWS * index + draw, shape, PLACES_OF_STYLE),
-            1 / unit,
+            units,
             between=False,
         )
         for index, (features, shape) in enumerate(zip(pictures, shapes, strict=True))
@@ -258,7 +264,7 @@ def transport_distances(
     step: Int[Array, ""] | int,
     products: lax.Precision,
     *,
-    unit: float,
+    units: Mapping[str, float],
 ) -> dict[str, Scalar]:
     """Return the three terms of STROTSS' style loss, by their names in `PARTS`.
 
@@ -269,14 +275,14 @@ def transport_distances(
       matches: not used; the nearest vectors are sought anew in each update.
       step: number of the update, which determines the random places of the canvas.
       products: the precision of matrix products.
-      unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
+      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",
       2019; nkolkin13/STROTSS @ 9a1543a3.
     """
     del matches
-    vectors = vectors_at(features, random_places(step, shape, PLACES), 1 / unit)
+    vectors = vectors_at(features, random_places(step, shape, PLACES), units)
     moments = mean_and_spread(vectors, products)
     return {
         "transport": relaxed_transport(vectors, style["vectors"], products),
@@ -338,7 +344,12 @@ RELAXED_TRANSPORT = MatchingLoss(
 
 
 def self_similarity_at_places(
-    canvas: Features, content: Features, shape: Shape, step: Int[Array, ""] | int, *, unit: float
+    canvas: Features,
+    content: Features,
+    shape: Shape,
+    step: Int[Array, ""] | int,
+    *,
+    units: Mapping[str, float],
 ) -> Scalar:
     """Return the self-similarity loss of canvas and content, at random places drawn for each update.
 
@@ -350,10 +361,10 @@ def self_similarity_at_places(
       content: features of the content by layer, preceded by the content itself under the key `PIXELS`.
       shape: (height, width) of canvas and content in px.
       step: number of the update, which determines the random places.
-      unit: the number by which the features are divided; see `MatchingLoss.with_pixels`.
+      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
     """
     places = random_places(step, shape, PLACES)
-    ours, theirs = (vectors_at(found, places, 1 / unit) for found in (canvas, content))
+    ours, theirs = (vectors_at(found, places, units) for found in (canvas, content))
     return self_similarity_distance(ours, lax.stop_gradient(theirs))
 
 

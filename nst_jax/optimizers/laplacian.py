@@ -84,8 +84,9 @@ def over_pyramid(
     """Return an optax transformation that applies `rule` to the levels of the canvas' pyramid.
 
     The canvas is an array of pixels [h, w, 3]. The transformation converts the gradient with respect to
-    the pixels into the gradient with respect to the levels of the Laplacian pyramid, calls `rule` with
-    this gradient, and converts the move of the levels that `rule` returns into a move of the pixels.
+    the pixels into the gradient with respect to the levels of the Laplacian pyramid. It calls `rule`
+    with this gradient, and converts the move of the levels that `rule` returns into a move of the
+    pixels.
 
     Args:
       rule: an optax transformation whose parameters and gradients are the levels of the pyramid, a
@@ -117,8 +118,8 @@ def over_pyramid(
         shapes = _shapes(_shape(updates[:height]), levels)
         like = tuple(jax.ShapeDtypeStruct((*shape, 3), updates.dtype) for shape in shapes)
         (gradient,) = jax.linear_transpose(collapse, like)(updates[:height])
-        # The levels of the canvas itself, for rules that read their parameters. For other rules, XLA
-        # leaves this computation out.
+        # Only rules that read their parameters need the levels of the canvas. For other rules, XLA
+        # removes this computation.
         now = None if params is None else padded(decompose(params[:height], levels), rows)
         moves, state = rule.update(padded(gradient, rows), state, now, **extra)
         return padded((collapse(cut(moves)),), rows)[0], state
@@ -131,10 +132,7 @@ def _shape(picture: Array) -> Shape:
 
 
 def _shapes(shape: Shape, levels: int) -> list[Shape]:
-    """Return the (height, width) of every level of a pyramid, fine to coarse.
-
-    `shape` is the size of the finest level, and `levels` the number of halvings.
-    """
+    """Return the (height, width) of each level, from `shape` on, after 0 to `levels` halvings."""
     shapes = [(shape[0], shape[1])]
     for _ in range(levels):
         shapes.append((max(shapes[-1][0] // 2, 1), max(shapes[-1][1] // 2, 1)))

@@ -73,12 +73,11 @@ def _dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
 
 
 def _if_in_range(plain: Float[Array, ""], scaled: Float[Array, ""]) -> Float[Array, ""]:
-    """Return `plain`, or `scaled` if `plain` is not finite or is 0, as after an overflow or underflow.
+    """Return `plain`, or `scaled` if `plain` has overflowed or underflowed to 0.
 
-    Both arguments are the same quantity; `scaled` was computed from arrays that `_scaled` had divided
-    by their largest value. In float32 the square of a number above 1.8e19 is infinite, and the square
-    of a number below 1e-23 is 0. Very large or very small loss weights give gradients of these sizes.
-    In all other cases `plain` is returned, so that no bit of the usual results is changed.
+    Both are the same quantity, but `scaled` was computed from arrays that `_scaled` had divided by
+    their largest value. In float32 the square of a number above 1.8e19 is infinite, and the square of a
+    number below 1e-23 is 0. Very large or very small loss weights give gradients of these sizes.
     """
     return jnp.where(jnp.isfinite(plain) & (plain != 0), plain, scaled)
 
@@ -106,10 +105,7 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Return the memory with the pair (`move`, `change`) added if `keep` is true.
-
-    The field `scale` is not changed here, but in `_newton_direction`.
-    """
+    """Return the memory with the pair (`move`, `change`) added if `keep`; `scale` is not updated."""
     slot = memory.kept % memory.inverse.shape[0]
     # If the pair is not kept, the inner product of `change` and `move` may be 0. It is then replaced by
     # 1, so that there is no division by zero.
@@ -177,8 +173,8 @@ def _newton_direction(
         0, pairs, newest_first, (negative, jnp.zeros_like(memory.inverse))
     )
     # `guess` is applied to q and y together, by one `vmap`. So it is compiled only once, which saves
-    # time, since `multilevel` is a long program. y is an argument of this function (`change`) although
-    # the ring buffer has it as well, since XLA would copy the whole buffer to read it there.
+    # time, since `multilevel` is a long program. y is also in the ring buffer, but XLA would copy the
+    # whole buffer to read it there. So y is an argument of this function, `change`.
     both = jax.vmap(guess)(jax.tree.map(lambda *parts: jnp.stack(parts), q, change))
     guessed, spread = (jax.tree.map(lambda x, i=i: x[i], both) for i in range(2))
     inverse = memory.inverse[(memory.kept - 1) % history]
@@ -353,9 +349,9 @@ class LBFGS:
 class LBFGSState(NamedTuple):
     """The state of the optax transformation that `lbfgs` makes.
 
-    Each update evaluates one canvas, and accepts it or returns to the last accepted one, as `LBFGS`
-    describes. The kept canvas is the last one that was accepted. The proposed canvas, which the next
-    update evaluates, is the kept canvas plus `move`.
+    Each update evaluates one canvas and accepts or rejects it, as `LBFGS` describes. The kept canvas is
+    the last one that was accepted. The next update evaluates the proposed canvas: the kept canvas plus
+    `move`.
     """
 
     count: Int[Array, ""]  # type: ignore[assignment]  # number of evaluations so far
@@ -419,9 +415,8 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height, size)
-        # If the memory has no pairs yet, the length of the direction means nothing, since it is that of
-        # the gradient. So the move then gets exactly the allowed length, even if the direction is
-        # shorter.
+        # If the memory has no pairs yet, the direction is a multiple of the gradient, whose length says
+        # nothing about the right length of a move. The move then gets exactly the allowed length.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)
         move = jax.tree.map(lambda d: factor * d, direction)
@@ -441,10 +436,9 @@ def lbfgs(
 
 
 def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize | None) -> Guess:
-    """Return the function that applies the first approximation of the inverse Hessian, up to a factor.
+    """Return the `Guess` that applies `multilevel`, or the identity if `levels` is 0.
 
-    This function is `multilevel`, or the identity if `levels` is 0. `height` and `size` say which part
-    of the array is the canvas, as `lbfgs` describes.
+    `height` and `size` say which part of the array is the canvas, as `lbfgs` describes.
     """
 
     def of_picture(picture: Array) -> Array:
@@ -460,7 +454,7 @@ def _guess_of(levels: int, gain: ScalarLike, height: int | None, size: RealSize 
 def _convex(move: PyTree, change: PyTree) -> Bool[Array, ""]:
     """Return whether the loss has positive curvature along a move, by more than rounding errors.
 
-    `change` is the change of the gradient along the move.
+    This is so if the change of the gradient along the move has a positive inner product with the move.
     """
     (small, size), (small_move, move_size) = _scaled(change), _scaled(move)
     lengths = _if_in_range(
@@ -479,9 +473,8 @@ def _root_mean_square(
 ) -> Float[Array, ""]:
     """Return the root mean square of `a`, a move or a direction with the shape of the canvas.
 
-    The mean is over all numbers except padding, which is zero. With `height`, padding is all rows below
-    the first `height` rows; with `size`, everything outside a picture of this (height, width) at the
-    top left.
+    The zeros outside the canvas do not count: with `height`, the rows below the first `height` rows;
+    with `size`, everything outside this (height, width) at the top left.
     """
     count: Any = sum(leaf[:height].size for leaf in jax.tree.leaves(a))
     if size is not None:

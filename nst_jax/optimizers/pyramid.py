@@ -71,8 +71,8 @@ def multilevel(
     if size is None:
         coarse = multilevel(half, levels - 1, gain)
     else:
-        # After halving, the first row and column beyond the picture are not zero, since they are partly
-        # made of the last row and column of the picture. `cut` sets them to zero.
+        # After halving, the first row and column beyond the picture are not zero, since they are sums
+        # that include its last row and column. `cut` sets them to zero.
         smaller = halved_size(size, ceil=True)
         coarse = multilevel(cut(half, smaller), levels - 1, gain, smaller)
     enlarged = _doubled(_doubled(coarse, 1, width), 0, height)

@@ -3,8 +3,8 @@
 An update rule is a dataclass that is registered as a pytree. Its numbers are leaves of the pytree, so
 changing a number recompiles nothing. Its method `transformation` makes an optax transformation from
 these numbers, which may be tracers. Its method `accepted` says whether to keep the canvas whose losses
-were computed last; only `LBFGS`, the one guarded rule, ever rejects a canvas. `Optax` makes an update
-rule of any other optax transformation.
+were computed last; only `LBFGS` ever rejects a canvas. `Optax` makes an update rule of any other optax
+transformation.
 """
 
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from nst_jax.optimizers.lbfgs import LBFGS, TorchLBFGS
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """The attribute and the methods that `nst_jax.step` needs of an update rule."""
+    """What every update rule must have: an attribute and two methods, which `nst_jax.step` uses."""
 
     # Whether the rule undoes an update after which the loss is too high or not finite.
     guarded: ClassVar[bool]
@@ -311,7 +311,7 @@ class Optax:
     `value`. Transformations that evaluate the loss themselves, such as `optax.lbfgs` with its line
     search, cannot be used.
 
-    A recipe with this rule can be neither written as TOML nor pickled, since the functions in an optax
+    A recipe with this rule cannot be written as TOML or pickled, since the functions in an optax
     transformation have no name by which they could be imported. For the same reason, picture files and
     checkpoints record that an optax rule was used, but not its numbers. So to resume a run, give the
     same transformation again.

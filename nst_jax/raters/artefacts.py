@@ -28,7 +28,7 @@ class Border(NamedTuple):
 
     # Euclidean distance between the mean colour [3] of the border and that of the pixels inside.
     mean: Scalar
-    # ln(variance of the border / variance inside), where each is the sum of three channels' variances.
+    # ln(variance of the border / variance inside); a variance is the sum over the three channels.
     variance: Scalar
 
 
@@ -82,12 +82,7 @@ def _depth(height: int, width: int) -> np.ndarray:
 
 
 def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
-    """Return the mean colour [3] of some pixels, and the sum of the variances of their three channels.
-
-    Args:
-      x: a picture [h, w, 3].
-      where: a mask [h, w] that is True for these pixels.
-    """
+    """Return the mean colour [3] and the sum of the channels' variances, of the pixels in a mask."""
     share = jnp.asarray(where / where.sum(), x.dtype)[..., None]
     mean = jnp.sum(share * x, axis=(0, 1))
     return mean, jnp.sum(share * jnp.square(x - mean[None, None]))
@@ -95,9 +90,9 @@ def _moments(x: Array, where: np.ndarray) -> tuple[Array, Scalar]:
 
 # --- Grid -----------------------------------------------------------------------------------------
 
-# Smallest side in px of a picture that is searched for a grid. A grid shows as peaks at multiples of
-# 1/8 cycle per px. In the spectrum of a smaller picture, there are too few frequencies between these
-# peaks to compare them with.
+# Smallest side in px of a picture that is searched for a grid. A grid shows as peaks of the spectrum at
+# multiples of 1/8 cycle per px. In the spectrum of a smaller picture, there are too few frequencies
+# between these peaks to compare them with.
 LEAST_SIDE = 48
 
 # Widths in cycles per px, for `grid_peaks`. Frequencies at most `BAND` away from a frequency of the
@@ -112,15 +107,14 @@ def grid_peaks(picture: AnyImage, *, period: int = 8) -> Float[Array, "2 n"]:
 
     Poolings, and gradients through them, leave patterns that repeat every 2, 4 or 8 px: checkerboards
     and hatching. In the spectrum of the picture's luma, these patterns are peaks at multiples of 1/8
-    cycle per px. Patterns that repeat in the vertical direction are looked for in the mean of the
-    spectra of all columns, and patterns that repeat in the horizontal direction in the mean of the
-    spectra of all rows.
+    cycle per px. Vertical repetition is looked for in the mean of the spectra of all columns,
+    horizontal repetition in the mean of the spectra of all rows.
 
     A peak consists of the frequencies up to 1/64 cycle per px away from its centre, and always of the
     two nearest frequencies on either side. So a pattern is found even if its strength changes across
-    the picture. The mean energy of the peak is compared with the mean energy of the frequencies just
-    below the peak and with that of the frequencies just above it, both over a range of 1/32 cycle per
-    px. (Above the peak at 1/2 cycle per px, there are no frequencies.)
+    the picture. The mean energy of the peak is compared with that of the frequencies just below it, and
+    with that of the frequencies just above it, both over a range of 1/32 cycle per px. (Above the peak
+    at 1/2 cycle per px, there are no frequencies.)
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 48 px on each side.
@@ -169,12 +163,7 @@ def grid_energy(picture: AnyImage, *, period: int = 8) -> Scalar:
 
 
 def _peaks(lines: Float[Array, "n length"], period: int) -> Float[Array, " k"]:
-    """Return the values of `grid_peaks` for one direction, [period / 2].
-
-    Args:
-      lines: the luma along all rows or all columns of a picture.
-      period: number of px after which a pattern repeats.
-    """
+    """Return the values of `grid_peaks` for one direction, given the luma of all rows or columns."""
     length = lines.shape[-1]
     # Without this Hann window, the jump between the two ends of a line would add energy at all
     # frequencies. The zeros at the window's ends are left out, since they would waste two pixels.

@@ -36,13 +36,7 @@ def luma(image: AnyImage) -> Plane:
 
 
 def _convolved(x: Plane, down: np.ndarray, across: np.ndarray) -> Filtered:
-    """Filter a plane [h, w] along both axes; the result has only the pixels where the filters fit in.
-
-    Args:
-      x: the plane.
-      down: weights of the filter along the height, [n].
-      across: weights of the filter along the width, [m].
-    """
+    """Filter a plane along both axes with weights `down` [n] and `across` [m], without any padding."""
     kernels = down.reshape(-1, 1, 1, 1), across.reshape(1, -1, 1, 1)
     y = x[..., None]
     for kernel in kernels:
@@ -58,8 +52,8 @@ def _gaussian(deviation: float, radius: int) -> np.ndarray:
 
 # --- Structural similarity ------------------------------------------------------------------------
 
-# The constants of the paper that `ssim` names: the weights of a Gaussian window of 11 px along one
-# axis, and two small numbers whose squares keep the denominators in the formula away from 0.
+# Constants of the paper on SSIM, cited in `ssim`: the weights of a Gaussian window of 11 px along one
+# axis, and two small numbers whose squares keep denominators away from 0.
 WINDOW = _gaussian(1.5, 5)
 K1, K2 = 0.01, 0.03
 
@@ -176,9 +170,9 @@ def self_similarity_divergence(
 
     There are two departures from the authors' code. That code sums over positions; here the mean is
     taken, so that the value does not grow with the size of the picture. That code divides features by
-    the number of channels; here the features of both pictures are divided by the root mean square
-    length of the content's feature vectors, since a softmax depends on the size of activations, which
-    differs from one file of VGG-19's weights to another.
+    the number of channels. Here, the features of both pictures are divided by the root mean square
+    length of the content's feature vectors: a softmax depends on the size of activations, which differs
+    between files of VGG-19's weights.
 
     Args:
       picture: features of the picture, [h, w, c], at one tap (layer); the authors use `relu3_1`.

@@ -42,10 +42,10 @@ def oklab(image: AnyImage) -> Float[Array, "*batch h w 3"]:
 def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32) -> Scalar:
     """Return how far the colours of a picture have to move, on average, to become those of a style.
 
-    Colours are points in the space OKLab. The value is twice their sliced Wasserstein-1 distance: the
-    colours are projected on directions that are spread evenly over the sphere; for each direction, the
-    mean distance that the projections have to move is computed from 4096 quantiles; and the means of
-    all directions are averaged. Because of the factor of two, if a vector is added to all colours of a
+    Colours are points in the space OKLab. They are projected on directions that are spread evenly over
+    the sphere. For each direction, the mean distance that the projections have to move is computed from
+    4096 quantiles. The value is twice the mean over all directions, which is twice the sliced
+    Wasserstein-1 distance. Because of the factor of two, if a vector is added to all colours of a
     picture, the distance of the new colours to the old ones is the length of this vector. The positions
     of colours in the pictures do not matter, nor do the sizes of the pictures.
 
@@ -74,8 +74,7 @@ def palette_distance(picture: AnyImage, style: AnyStyle, *, directions: int = 32
         exact = FLOAT32.products
         return _wasserstein(*(jnp.matmul(x, direction, precision=exact) for x in (ours, theirs)))
 
-    # One direction after another: each needs a sorted copy of all pixels, and copies for all directions
-    # at once would take much memory.
+    # The directions are computed one after another, since each needs a sorted copy of all pixels.
     return 2 * jnp.mean(lax.map(along, jnp.asarray(_sphere(directions), ours.dtype)))
 
 
@@ -93,10 +92,7 @@ def _sphere(count: int) -> Float[np.ndarray, "n 3"]:
 
 
 def _wasserstein(ours: Float[Array, " m"], theirs: Float[Array, " n"]) -> Scalar:
-    """Return the Wasserstein-1 distance of two sets of numbers.
-
-    It is the mean absolute difference of their quantiles. The sets may have different sizes m and n.
-    """
+    """Return the Wasserstein-1 distance of two sets of numbers: the mean difference of quantiles."""
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     ours, theirs = (jnp.sort(x)[(levels * len(x)).astype(np.int32)] for x in (ours, theirs))
     return jnp.mean(jnp.abs(ours - theirs))

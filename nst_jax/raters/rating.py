@@ -99,14 +99,14 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
 )
 
 # The layers at which `rate` compares Gram matrices, and Gaussians fitted to the features, by default.
-# The losses of the recipe `default` read none of these layers. If they did, the raters would favour
-# results of this recipe.
+# The losses of the recipe `default` read none of these layers, since raters favour recipes whose losses
+# read the same layers.
 TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
 STRUCTURE = "relu3_1"  # the layer whose features the rater `self_similarity` compares
 
-# Before self-similarities are compared, pictures are reduced to this longer side in px if theirs is
-# longer, since the cost of the comparison grows with the fourth power of the side.
+# Longer side in px to which larger pictures are reduced before self-similarities are compared, since
+# the cost of the comparison grows with the fourth power of the side.
 LARGEST = 512
 
 
@@ -211,10 +211,7 @@ def _check_picture(argument: str, image: Any) -> None:
 
 
 def _resized(image: Image, shape: tuple[int, int]) -> Resized:
-    """Resize an image to (height, width), but to at least 16 px on each side.
-
-    An image that has this size already is returned as it is.
-    """
+    """Resize an image to (height, width), but to at least 16 px on each side."""
     height, width = (max(SMALLEST, side) for side in shape)
     return image if image.shape[:2] == (height, width) else antialiased(image, (height, width))
 
@@ -240,9 +237,8 @@ def unused_taps(*recipes: Recipe) -> tuple[str, ...]:
       *recipes: the recipes whose results are compared.
 
     Returns:
-      For each of VGG-19's five blocks, the first tap after a ReLU, such as `"relu3_2"`, for which this
-      is true: no recipe reads the activations after this ReLU or before it. A block without such a tap
-      is left out.
+      For each of VGG-19's five blocks, the first tap after a ReLU, such as `"relu3_2"`, at a layer that
+      no recipe reads, be it before or after the ReLU. A block without such a layer is left out.
 
     Raises:
       ValueError: if there is no such tap in any block.
@@ -302,5 +298,5 @@ def biased_raters(recipe: Recipe) -> dict[str, str]:
 
 
 def _weighs(weight: Any) -> bool:
-    """Return whether a weight is not 0; for an array of weights (a sweep), whether any is not 0."""
+    """Return whether a weight, or any weight of an array (a sweep), is not 0."""
     return bool(np.any(np.asarray(weight) != 0))

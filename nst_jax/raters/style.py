@@ -2,10 +2,9 @@
 
 A style vector is predicted by the feed-forward network `arbitrary`. Gram matrices, and Gaussians with
 the features' mean and covariance, are computed from VGG-19's features of the two pictures at one tap
-(layer). The distance of two Gram matrices, or of two Gaussians, is divided by a measure of the size of
-the style picture's own Gram matrix or Gaussian, so that values at different taps can be compared. The
-result is 0 if the two Gram matrices or Gaussians are equal, and 1 for a picture whose features are all
-zero.
+(layer). Distances of Gram matrices, and of Gaussians, are divided by the size of the style picture's
+own Gram matrix or Gaussian, so that values at different taps can be compared. The result is 0 if the
+two Gram matrices or Gaussians are equal, and 1 for a picture whose features are all zero.
 """
 
 import math
@@ -128,9 +127,9 @@ def wasserstein_distance(picture: PictureFeatures, style: StyleFeatures) -> Scal
     distance of the style's Gaussian from the point 0, whose square is |m_s|² + tr C_s.
 
     If this formula were computed as it stands, the traces would nearly cancel for similar Gaussians,
-    and the root of a matrix would be taken that may be singular. So the second term of the formula, the
-    trace, is computed in another way: it is the least value of |R - Q R_s|² over all orthogonal
-    matrices Q (the orthogonal Procrustes problem), where RᵀR = C and R_sᵀR_s = C_s. This value is a sum
+    and the root of a matrix would be taken that may be singular. So the trace is computed in another
+    way. Let R and R_s be matrices with RᵀR = C and R_sᵀR_s = C_s. The trace is the least value of
+    |R - Q R_s|² over all orthogonal matrices Q (the orthogonal Procrustes problem). This value is a sum
     of squares, in which nothing cancels. Since R and R_s come from QR decompositions of the features,
     no covariance matrix is computed.
 
@@ -176,9 +175,5 @@ def _factor(features: PictureFeatures) -> tuple[Float[Array, "c c"], Float[Array
 
 
 def _ratio(squared: Scalar, squared_size: Scalar) -> Scalar:
-    """Return sqrt(squared / squared_size).
-
-    The result is 0 if `squared` is 0, even if `squared_size` is 0 as well; it is infinite if only
-    `squared_size` is 0.
-    """
+    """Return sqrt(squared / squared_size), with 0 for 0 / 0."""
     return jnp.where(squared == 0, 0, jnp.sqrt(squared / squared_size))

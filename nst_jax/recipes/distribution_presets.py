@@ -25,8 +25,9 @@ GREY_LEVELS = 255 * sum(vgg.TORCHVISION.spread) / 3
 # were multiplied by the same number. But the variation loss is a square of pixels, so its weight has
 # to be multiplied by that factor too. It is assumed that features grow like the pixels that the network
 # reads, `GREY_LEVELS` times, and their squares `GREY_LEVELS`² times. Whether this holds at each layer
-# is not known, since torchvision's weights were not available. With torchvision's weights, use
-# `tv_weight=2`, the source's number.
+# is not known, since torchvision's weights were not available; for the same reason the weights of the
+# style layers, which depend on how large the features of one layer are beside those of another, are the
+# source's, unchanged. With torchvision's weights, use `tv_weight=2`, the source's number.
 # Further departures: the source adds 1e-4 to variances; the same number is added here, where it is less
 # in proportion to the larger features. The source makes the pictures of every scale (resolution) from
 # the originals by Pillow's bicubic filter; here the pictures of the coarser scales are reduced from
@@ -223,11 +224,12 @@ NNST = Recipe(
 # and numbers of channels. In VGG-19, another convolution of the same block follows after relu3_3,
 # relu4_3 and relu5_3, which are the ends of their blocks in VGG-16.
 # The source's vectors consist of colours, which are numbers from 0 to 1, and of features, and its
-# moment loss compares means of features and of their products. So the features have to be as large as
-# with torchvision's weights. They are divided by `correspondence.unit_of`, which is 57.6 for the
-# embedded weights (those in this package) and 1 for torchvision's: it is assumed that features grow
-# like the pixels that the network reads. Whether that holds at each layer is not known, since
-# torchvision's weights were not available.
+# moment loss compares means of features and of their products. So the result depends on how large
+# features are. The source ran on torchvision's weights, which were not available. With the embedded
+# weights (those in this package) the features of each layer are divided by their mean activation over
+# the package's sample pictures; see `correspondence.units_of`. With torchvision's weights they stay as
+# they are. If all layers are divided by one number, the 57.6 of `GREY_LEVELS`, then means are .1 in
+# relu5_3 and 5.9 in relu3_3, the moment loss outweighs the others, and pictures copy the style.
 # The losses compare canvas and style at random places (positions of a grid). In the source's code, all
 # places of a scale (resolution) come from the scale's first grid, although the code draws new grids;
 # and the rows and the columns of the places are shuffled separately. `losses.random_places` does what

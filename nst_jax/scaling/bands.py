@@ -211,9 +211,9 @@ def with_neighbours(
     rows = band.shape[0]
 
     def fetched(wanted: int, direction: int) -> list[Array]:
-        """Return `wanted` rows of the bands above (`direction` 1) or below (-1) this device's band.
+        """Return `wanted` rows from above (`direction` 1) or below (-1), one part per band.
 
-        The result has one part for each of these bands, the nearest band first.
+        The part from the nearest band comes first.
         """
         parts = []
         for hop in range(1, -(-wanted // rows) + 1):
@@ -230,10 +230,10 @@ def with_neighbours(
 
 
 def with_neighbours_around(band: Array, above: int, below: int, bands: Bands) -> Array:
-    """Return a device's band with rows above and below it, in a picture whose borders meet.
+    """Return a device's band with rows above and below it, in a picture whose opposite borders meet.
 
-    The rows above the first one of the picture are its last ones, and the rows below the last one its
-    first ones. The rows of zeros that fill up the last band are left out.
+    Above the first row of the picture come its last rows, and below the last row its first rows. The
+    rows of zeros that pad the last band are left out.
 
     Every device must make this call at the same time, inside a function given to `map_bands`.
 
@@ -249,8 +249,8 @@ def with_neighbours_around(band: Array, above: int, below: int, bands: Bands) ->
     zeros = bands.padded_height - bands.height
     if not zeros:
         return with_neighbours(band, above, below, bands.count, around=True)
-    # In the ring of bands, the rows of zeros lie between two copies of the picture. `times` is how
-    # often they lie above, and below, a row that is needed.
+    # In the ring of bands, the rows of zeros lie between two copies of the picture. `times_above` and
+    # `times_below` are how often these rows are crossed on the way to the farthest row that is needed.
     times_above = -(-above // bands.height)
     times_below = (bands.padded_height + below - 1) // bands.height
     more = above + times_above * zeros

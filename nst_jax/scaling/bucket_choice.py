@@ -23,18 +23,18 @@ from nst_jax.scaling.operations import run_operations
 
 
 class Costs(NamedTuple):
-    """The seconds that a device takes to compile a resolution's programs, and for one operation.
+    """The seconds that a device takes to compile the programs of a resolution, and for one operation.
 
     Both are for arrays of the pictures' own size. In a bucket, compiling takes `COMPILING_OF_BUCKET`
-    times as long, and an operation `TIME_IN_BUCKET` times.
+    times as long, and an operation `TIME_IN_BUCKET` times as long.
     """
 
     program: float  # seconds to compile all programs of one resolution for one shape of arrays
     operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
 
 
-# Even in a bucket that adds no pixels, an update takes `TIME_IN_BUCKET` times as long, and compiling
-# `COMPILING_OF_BUCKET` times, since the real size of the picture is then a value at runtime. Both are
+# In a bucket, the real size of the picture is a value at runtime. So even if the bucket adds no pixels,
+# an update takes `TIME_IN_BUCKET` times as long, and compiling `COMPILING_OF_BUCKET` times. Both are
 # medians of the four cases in `buckets-cpu.json` (in `benchmarks/results`).
 TIME_IN_BUCKET = 1.05
 COMPILING_OF_BUCKET = 1.03
@@ -288,7 +288,7 @@ def even_size(count: int, most: int) -> int:
 
 
 class _Kind(NamedTuple):
-    """All runs whose canvases have the same shapes at all scales."""
+    """A set of runs whose canvases have the same shape at each scale."""
 
     # The scales of the first run, but with one shape for all styles of a scale: the smallest (height,
     # width) into which the styles of all these runs fit. It is repeated for each style of a run.
@@ -442,8 +442,8 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
     best, chosen = [0.0], [0]
     for number in range(1, everything + 1):
         # The bits of `number` are a set of parts. The first of these parts shares its bucket with none,
-        # some or all of the others. The loop tries all choices of these others. The best way to merge
-        # the parts that then remain is in `best` already, since their bits are a smaller number.
+        # some or all of the others, and the loop tries all these choices. For the parts that remain,
+        # the least time is in `best` already, since their bits are a smaller number.
         first = number & -number
         others = beside = number ^ first
         least, choice = math.inf, first

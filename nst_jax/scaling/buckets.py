@@ -29,9 +29,9 @@ AUTO: Literal["auto"] = "auto"
 # sizes lie; or "auto"; or None for "off".
 Chosen: TypeAlias = int | Literal["auto"] | None
 
-# Largest side in px at which one picture on an accelerator lies in arrays of one size at all scales.
-# There, compiling a program takes 10 s and more, and painting up to this size about a second. In larger
-# arrays, the padding at the coarser scales would cost more than the programs that it saves.
+# Largest side in px at which one picture on an accelerator lies in arrays of one size at all scales. On
+# an accelerator, compiling a program takes 10 s and more, and painting up to this size about a second.
+# In larger arrays, computing the padding at the coarser scales would take more time than it saves.
 LARGEST_SHARED = 1024
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
@@ -87,10 +87,7 @@ def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool 
 
 
 def can_lie_in_bucket(recipe: Recipe, scales: Sequence[Scale]) -> bool:
-    """Return whether the pictures of a run can lie in larger arrays; `check_run_in_bucket` decides.
-
-    This is for runs in which a single device computes each picture.
-    """
+    """Return whether `check_run_in_bucket` accepts a run in which one device computes each picture."""
     try:
         check_run_in_bucket(recipe, scales)
     except ValueError:
@@ -206,10 +203,10 @@ def most_styles(scales: Iterable[Scale]) -> int:
 
 
 def added_pixels(bucket: Bucket, runs: Sequence[Scales]) -> float:
-    """Return the number of padding pixels in a bucket's canvas arrays, divided by that of real pixels.
+    """Return the ratio of padding pixels to picture pixels in the canvas arrays of a bucket.
 
-    A bucket is a size of arrays in which smaller pictures lie; the rest is padding. Only the final
-    scale counts. For example, 0.5 means that the arrays have 50 % more pixels than the pictures.
+    Only the final scale counts. For example, 0.5 means that the arrays have 50 % more pixels than the
+    pictures.
 
     Args:
       bucket: one of the buckets that `buckets_of` returned.

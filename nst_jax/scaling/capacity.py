@@ -179,8 +179,8 @@ def explaining_out_of_memory(
       footprint: the estimated memory of the run.
       tile: side of the run's tiles in px; 0 or None if the run has no tiles.
       available: bytes that could be allocated before the run; None if not known.
-      shape: the real (height, width) of the canvases. None: the shape in `footprint`; in a bucket, the
-        canvases have several shapes.
+      shape: the real (height, width) of the canvases. None means the shape in `footprint` or, in a
+        bucket, several shapes.
       in_bucket: whether the canvases lie in larger arrays, see `nst_jax.scaling.buckets`.
 
     Raises:
@@ -213,7 +213,7 @@ def _exhausted(
     if in_bucket and shape != array:
         arrays = f"in {'an array' if count == 1 else 'arrays'} of {_px(array)}"
         what = f"{count} pictures {arrays}" if shape is None else f"{what} {arrays}"
-    # The arrays of a bucket take more memory than the pictures that lie in them.
+    # Without a bucket, the arrays are smaller, so the run may fit.
     off = "`bucket` off, " if in_bucket else ""
     had = f", and {gigabytes(available / MARGIN)} were available" if available is not None else ""
     smaller = "`tile` auto or a number" if not tile else f"a `tile` of less than {tile}"

@@ -12,10 +12,9 @@ from nst_jax._types import Shape
 from nst_jax.scaling.capacity import MARGIN
 from nst_jax.scaling.sharding import AnyMesh, pictures_in_parallel
 
-# Number of pixels, over all canvases that are painted at once, beyond which painting more of them at
-# once is hardly faster. The dictionary has this number by JAX's name of the platform; for all other
-# platforms, `PIXELS_AT_ONCE_ELSEWHERE` is used. The number is smaller for a CPU, which gains little
-# from painting many at once.
+# Number of pixels, over all canvases that are painted at once, beyond which painting more canvases at
+# once is hardly faster. The keys are JAX's names of platforms; for all other platforms,
+# `PIXELS_AT_ONCE_ELSEWHERE` is used. A CPU gains little from painting many at once.
 PIXELS_AT_ONCE: dict[Hashable, int] = {"cpu": 2**19}
 PIXELS_AT_ONCE_ELSEWHERE = 2**22
 
@@ -104,11 +103,10 @@ def worthwhile_chunk(shape: Shape, platform: str) -> int:
 
 
 def worthwhile_divisor(count: int, shape: Shape, platform: str, parallel: int = 1) -> int:
-    """Return how many of `count` canvases to paint at once, if this number has to divide `count`.
+    """Return how many of `count` canvases to paint at once: the largest worthwhile divisor of `count`.
 
-    Equally many canvases are then painted each time, so one compiled program serves them all. The
-    result is the largest divisor of `count` up to the number beyond which painting more at once is
-    hardly faster (see `worthwhile_chunk`).
+    With a divisor, equally many canvases are painted each time, so one compiled program serves them
+    all. Larger numbers than `worthwhile_chunk` for each device are hardly faster and not considered.
 
     Args:
       count: number of canvases.

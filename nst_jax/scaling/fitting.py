@@ -108,7 +108,6 @@ def with_network(recipe: Recipe, **fields: Any) -> Recipe:
 
 
 def _with_optimizer(recipe: Recipe, optimizer: Any) -> Recipe:
-    """Return the recipe with another optimiser."""
     return replace(recipe, descent=replace(recipe.descent, optimizer=optimizer))
 
 
@@ -162,7 +161,7 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    # Where borders meet, styles are measured in one piece: one of the canvas' size might not fit.
+    # With wrapping padding, styles are not cut into tiles, so one of the canvas' size might not fit.
     least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
@@ -189,7 +188,7 @@ def _refusal(
     changes = f"; these fit too, but paint another picture: {' or '.join(others)}" if others else ""
     shape = scale.shape
     beside = f" with {_words_of_regions(scale.regions)}" if scale.regions > 1 else ""
-    # The cause is named first: the regions if fewer of them would fit at this size.
+    # The message begins with the argument to change: `regions` if fewer of them would fit at this size.
     argument = "`size`" if most is None else "`regions`"
     return (
         f"{argument}: {shape[1]}x{shape[0]} px{beside} takes {gigabytes(least)}{how}, and "
@@ -201,7 +200,7 @@ def _refusal(
 def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
     """Return the largest number of regions that fits, the one of the default style included.
 
-    None if the run has no regions, or does not fit without them either.
+    None if the run has no regions, or would not fit even without them.
     """
     if scale.regions == 1 or not fitting(scale._replace(regions=1)):
         return None
@@ -213,7 +212,7 @@ def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
 
 
 def _words_of_regions(regions: int) -> str:
-    """Return a number of regions in words, as callers count them: without that of the default style."""
+    """Return a number of regions as text, without the region of the default style."""
     count = regions - 1
     return {0: "no region", 1: "1 region"}.get(count, f"{count} regions")
 
@@ -221,7 +220,7 @@ def _words_of_regions(regions: int) -> str:
 def _refusal_of_style(
     scale: Scale, smallest: Recipe, available: int, platform: str, devices: int
 ) -> str:
-    """Return the error message for styles too large for memory, if the canvas would fit otherwise."""
+    """Return the error message for a run that would fit if its styles were smaller."""
     longest = max(map(max, scale.style_shapes))
     index = [max(shape) for shape in scale.style_shapes].index(longest)
 
@@ -251,7 +250,7 @@ def _refusal_of_style(
     if one_each or len(factors) == 1:
         factor = smallest.pictures.scale_of_style(index)
     else:
-        # These are the shapes of the styles of several pictures, so a factor may belong to several.
+        # The shapes are those of the styles of several pictures, without a known factor for each.
         factor = max(map(float, factors))
     if factor > 1:
         # The message names `style_scale` instead of `style_size`, since this factor has enlarged the
@@ -307,8 +306,8 @@ def largest_that_fits(
       devices: number of devices that share the canvas.
 
     Returns:
-      (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits. Where borders
-      meet (`network.padding` wrap), the sides are multiples of 16 px, since no others can be cut.
+      (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits. With wrapping
+      padding (`network.padding` wrap), the sides are multiples of 16 px, since no others can be cut.
     """
 
     def shrunk(shape: Shape, longer: int) -> Shape:

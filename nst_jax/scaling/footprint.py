@@ -198,10 +198,7 @@ MATTING_NUMBERS = 200
 
 
 def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
-    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it.
-
-    The matting energy is a loss that penalises edges which the content does not have.
-    """
+    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it."""
     if recipe.terms.matting_weight is None:
         return 0
     return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
@@ -226,7 +223,7 @@ def peak_of_resizing(old: Shape, new: Shape, resize: Any) -> int:
     if resize not in (resizing.antialiased, resizing.bilinear):
         return PILLOW_BYTES * old[0] * old[1] + 2 * _bytes_of_picture(new)
     # JAX resizes one axis after the other, each by a product with a matrix. For a product it may copy
-    # a picture; the larger one is counted.
+    # a picture, so a copy of the larger picture is counted.
     between = min(_bytes_of_picture((old[0], new[1])), _bytes_of_picture((new[0], old[1])))
     matrices = FLOAT32 * (old[0] * new[0] + old[1] * new[1])
     sides = _bytes_of_picture(old), _bytes_of_picture(new)
@@ -276,7 +273,7 @@ def _work(
 
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
     in the backward pass. Winograd convolution computes patches of 4 x 4 results from windows of 6 x 6
-    pixels. It makes several buffers one after the other, two of which exist at a time; see
+    pixels, strip by strip of rows. It makes several buffers in turn, two of which exist at a time; see
     `winograd.convolve`. For every pixel that the patches of a strip cover, a buffer has 6/4 elements
     per channel if it is transformed along one axis only, and 36/16 if along both axes; the buffer of
     the products has 36/16, too. A CPU convolves in float32 even if the activations have fewer bits;
@@ -293,7 +290,7 @@ def _work(
     """
     each = _bytes_each(recipe)
     if recipe.network.padding is not layers.zero_padded:
-        # Two more arrays exist: the padded input, and the result before its outermost ring is cropped.
+        # Two more arrays exist: the padded input, and the result before the border is cropped.
         padded = layer.positions * (into + out) * each
         plain = replace(recipe, network=replace(recipe.network, padding=layers.zero_padded))
         return padded + _work(layer, into, out, plain, on_cpu, direct=direct)
@@ -362,9 +359,9 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 
 
 def _pooled(blocks: Blocks) -> list[list[int]]:
-    """Return for each layer, by block, the number of elements of its output after pooling.
+    """Return for each layer the number of elements of its output after pooling; 0 if it is not pooled.
 
-    The number is 0 for a layer whose output is not pooled.
+    The result has a list for each block: the layers between two poolings.
     """
     following = [*(block[0].input for block in blocks[1:]), 0]
     return [

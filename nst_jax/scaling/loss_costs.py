@@ -131,7 +131,7 @@ def _distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> L
 def _target(
     loss: StyleLoss, height: int, width: int, channels: int, dtype: str, styles: int
 ) -> Any:
-    """Do what `target` does, given the shape and type of the features as hashable arguments."""
+    """Return the result of `target`, with hashable arguments for the cache."""
 
     def made(features: Any) -> Any:
         statistics = [loss.measure(features) for _ in range(styles)]
@@ -182,9 +182,8 @@ def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
                     yield from _equations(inner, inside)
 
 
-# How many operations of the network take as long as one comparison of a sort, or as one read of a
-# gather. Sorts and gathers are slow because they access memory irregularly. This number was measured on
-# a CPU and is only rough.
+# One comparison of a sort, or one read of a gather, takes as long as this number of operations of the
+# network, since it accesses memory irregularly. The number is a rough measurement on a CPU.
 ACCESS = 300
 
 

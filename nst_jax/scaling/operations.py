@@ -22,11 +22,11 @@ from nst_jax.scaling.layer_table import (
 )
 from nst_jax.scaling.loss_costs import sum_operations
 
-# A part of the time of an update does not depend on the number of pixels. These constants express it as
-# the number of pixels that take as long to compute: a dictionary by JAX's name of the platform, and the
-# number for all other platforms. On two cores of a CPU, this number is at most 2.3e3 px: that follows
-# from the times of updates at 256 and 512 px in `benchmarks/results/step-cpu.json`, recipes `tf` and
-# `gram`. The number for other platforms is a rough estimate.
+# The time of an update has a part that does not depend on the number of pixels. These constants are the
+# number of pixels that take as long as this part; the keys of the dictionary are JAX's names of
+# platforms. On two cores of a CPU, the number is at most 2.3e3 px: that follows from the times of
+# updates at 256 and 512 px in `benchmarks/results/step-cpu.json`, recipes `tf` and `gram`. The number
+# for other platforms is a rough estimate.
 FIXED_PIXELS: dict[Hashable, int] = {"cpu": 2**11}
 FIXED_PIXELS_ELSEWHERE = 2**15
 

@@ -160,7 +160,7 @@ class Plan:
 
     @property
     def measuring_operations(self) -> list[float]:
-        """For each scale (resolution), the number of operations by which a device computes targets."""
+        """For each scale (resolution), the number of operations in which a device computes targets."""
         shapes = [scale.shape for scale in self.scales]
         return [
             measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)
@@ -201,7 +201,7 @@ class Plan:
         """Phrases for messages on what the plan does to save memory; empty if it does nothing."""
         last, network = self.scales[-1], self.recipe.network
         words = []
-        # Where borders meet, styles are measured in one piece.
+        # With wrapping padding, styles are not cut into tiles.
         shapes = (last.shape, *([] if network.wraps else last.style_shapes))
         if any(is_tiled(shape, self.recipe, self.devices) for shape in shapes):
             words.append(f"in tiles of {network.tile} px")
@@ -284,7 +284,7 @@ def plan(
       style: an image or its (height, width); or a list of these, for a blend of styles.
       recipe: all settings of the run.
       size: size of the canvas; default: the recipe's.
-      style_size: size of the style pictures, if it is not to follow from `size`.
+      style_size: size of the style pictures; default: as `size` says.
       style_scale: factor by which the style is enlarged, or a list with a factor for each style.
       tap_styles: style pictures for single layers, as a dictionary; in place of each picture, its
         (height, width) may be given.
@@ -544,9 +544,9 @@ def plan_in_arrays(
 
 
 def _may_share(side: int, options: Mapping[str, Any]) -> bool:
-    """Return whether all scales of a run shall lie in arrays of one size.
+    """Return whether, with `bucket` "auto", all scales of a run lie in arrays of one size.
 
-    This is so for one picture on an accelerator, in a square of up to `buckets.LARGEST_SHARED` px.
+    They do for one picture on an accelerator, in a square of up to `buckets.LARGEST_SHARED` px.
     `options` are further arguments of `plan_scales`.
     """
     platform = options.get("platform")
@@ -577,8 +577,8 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
     try:
         plan = plan_scales(recipe, arrays, **options)
     except ValueError as error:
-        # Not even tiles fit. The message goes on with what fits in tiles. That part is dropped, since
-        # pictures in buckets are not computed in tiles.
+        # The run does not fit even in tiles. The end of the message, on what would fit in tiles, is
+        # dropped, since pictures in buckets are not computed in tiles.
         argument, _, words = str(error).partition(": ")
         if argument == "`size`":
             what, _, _ = words.partition("; ")
@@ -611,7 +611,7 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether arrays would fit untiled if those for styles were no larger than the canvas'."""
+    """Return whether a run would fit without tiles if its styles' arrays had the canvas' shape."""
     if plan.requested.network.tile:  # the caller wants tiles, whatever the memory
         return False
     last = plan.scales[-1]
@@ -645,8 +645,8 @@ def plan_in_square(
       scales: the scales of the run, with the sizes of the picture and not of the arrays; with several
         pictures, those of one of them.
       side: side of the canvas' array at the final scale, in px; a multiple of 16.
-      one_size: whether the arrays have the same size at all scales; None: for one picture on an
-        accelerator, they do.
+      one_size: whether the arrays have the same size at all scales. None means yes for one picture on
+        an accelerator, in a square of up to `buckets.LARGEST_SHARED` px, and no for all other runs.
       **options: further arguments of `plan_scales`, such as `pictures`.
 
     Raises:

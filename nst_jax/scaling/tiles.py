@@ -84,7 +84,7 @@ class Cut:
     def origin(self, index: Index) -> Index:
         """Return the index of the first pixel of window number `index`; it is a multiple of 16.
 
-        It is negative if the window begins at the opposite border of the picture.
+        It is negative if the window begins above or left of the picture, where `wraps` continues it.
         """
         return jnp.clip(index * self.core - self.halo, *self.origins)
 
@@ -96,7 +96,7 @@ class Grid:
     down: Cut  # how the height is cut
     across: Cut  # how the width is cut
     ceil: bool  # whether pooling keeps the last row and column of an odd size
-    bands: Bands | None = None  # the strips that several devices compute; None is one device
+    bands: Bands | None = None  # how the picture is divided among devices; None is one device
 
     @property
     def count(self) -> int:
@@ -140,9 +140,9 @@ class Grid:
     def top(self) -> Index:
         """Return the row of the picture at which this device's slab begins.
 
-        A slab is a device's band (its horizontal strip of the picture), and the rows above and below on
-        which the band's features depend. On one device, it is what `surrounded` returns. The result is
-        negative if the slab begins above the picture.
+        A slab is a device's band, and the rows above and below on which the band's features depend. On
+        one device, it is the result of `surrounded`. The row is negative if the slab begins above the
+        picture.
         """
         if self.bands is None:
             return -self.margins[0]
@@ -190,8 +190,8 @@ def grid_of(
         picture that belongs to one tile alone.)
       network: the network's settings. `tile` is the largest length of a core, in px; a core with a halo
         on one side only, or on none, may be longer, see `_axis`. With 0 or None, the picture is cut
-        only into the strips of the devices.
-      bands: the horizontal strips in which several devices share the picture; None is one device.
+        only into the bands of the devices.
+      bands: the horizontal bands in which several devices share the picture; None is one device.
     """
     halo, tile, wraps = halo_of(taps), network.tile or 0, network.wraps
     if bands is not None:
@@ -206,7 +206,7 @@ def grid_of(
 
 
 def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
-    """Refuse tiles for a canvas whose borders meet, if a side would have to be cut and cannot be.
+    """Refuse tiles if a side of the canvas would have to be cut and, since padding wraps, cannot be.
 
     Args:
       shape: (height, width) of the canvas.
@@ -234,8 +234,8 @@ def style_grid_of(
 ) -> Grid | None:
     """Return how a style is cut into tiles; None if its features are computed in one piece.
 
-    They are where the network's padding wraps around: only sides of multiples of 16 px can be cut
-    then, and a style may have any size. The arguments are those of `grid_of`.
+    Styles are not cut if the network's padding wraps around, since only sides of multiples of 16 px
+    could be cut then, and a style may have any size. The arguments are those of `grid_of`.
     """
     return None if network.wraps else grid_of(shape, taps, network, bands)
 
@@ -324,9 +324,7 @@ def _crop(axis: Cut, index: Index, times: int, ceil: bool) -> Crop:
     """Return where the features of part number `index` of a picture are along one axis.
 
     The parts are the cores into which `axis` cuts the picture. The features are those after `times`
-    poolings.
-
-    `ceil` says whether pooling keeps the last line (row or column) if the number of lines is odd.
+    poolings. `ceil` says whether pooling keeps the last line (row or column) of an odd number of lines.
     """
     stride = 2**times
     lines = halved(axis.side, times, ceil)
@@ -371,11 +369,11 @@ def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     """Return where a tile's window begins in the array that `surrounded` or `slab` returned."""
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
-    # The strips of the devices (bands) have equal heights, so the last one may have tiles below the
-    # picture. `Cut.origin` moves the windows of such tiles up into the picture, perhaps to rows above
-    # those that this device has (its slab). Then `down` is negative. A negative index would count from
-    # the end of the array, so 0 replaces it. That changes no result, since tiles below the picture
-    # contribute nothing to any sum.
+    # The bands of the devices have equal heights, so the last one may have tiles below the picture.
+    # `Cut.origin` moves the windows of such tiles up into the picture, perhaps to rows above those that
+    # this device has (its slab). Then `down` is negative. A negative index would count from the end of
+    # the array, so 0 replaces it. That changes no result, since tiles below the picture contribute
+    # nothing to any sum.
     return jnp.maximum(down, 0), grid.across.origin(column) + grid.margins[1], 0
 
 
@@ -467,7 +465,7 @@ def _place_in_assembled(
 
 
 def _only_owned(part: Part, down: Crop, across: Crop) -> Part:
-    """Set a tile's features to zero where the preceding tile overlaps it, and return them."""
+    """Return a tile's features, set to zero where the preceding tile overlaps it."""
     owned = down.owned[:, None, None] & across.owned[None, :, None]
     return jnp.where(owned, part, jnp.zeros_like(part))
 
@@ -606,7 +604,7 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
-    """Write the features of one tile into those of the picture, and return those of the picture."""
+    """Return the features of the picture with those of one tile written into them."""
     # Equally many features are taken of each tile, even of the last tiles, which may be smaller. So
     # these may overlap the tiles before them. The features in an overlap are written more than once,
     # each time with the same values.
@@ -620,13 +618,11 @@ def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> F
 
 
 def slab(band: Band, grid: Grid) -> Slab:
-    """Return this device's slab: its strip of the picture, and the rows around it.
-
-    The rows above and below come from other devices. The features of the strip depend on them.
+    """Return this device's slab: its band of the picture, and the rows on which its features depend.
 
     The devices exchange these rows, so all of them must make this call, inside a function given to
-    `map_bands`. If windows extend beyond the border of the picture, the rows above the first strip are
-    the last ones of the picture, those below the last strip are the first ones, and columns of the
+    `map_bands`. If windows extend beyond the border of the picture, the rows above the first band are
+    the last ones of the picture, those below the last band are the first ones, and columns of the
     opposite border are added at the left and right.
     """
     assert grid.bands is not None
@@ -638,7 +634,7 @@ def slab(band: Band, grid: Grid) -> Slab:
 
 
 def slab_of(picture: Image, grid: Grid) -> Slab:
-    """Cut this device's slab, its strip of the picture and the rows around it, from the picture."""
+    """Cut this device's slab, its band and the rows around it, out of the whole picture."""
     assert grid.bands is not None
     (above, below), bands = grid.reach, grid.bands
     length = above + bands.band_height + below

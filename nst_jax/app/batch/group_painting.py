@@ -40,13 +40,15 @@ PLAINLY = Compiled()
 class Loaded(NamedTuple):
     """A picture to paint, and what was read from its files: content, styles, and masks.
 
-    The masks are those of regions and of protected parts, which keep the content.
+    The masks are those of regions and of protected parts, which keep the content. `fine` is the picture
+    whose fine structure the first style gets; None leaves the style as it is.
     """
 
     entry: Entry
     content: images.Picture
     styles: tuple[images.Picture, ...]
     controls: ReadControls = ReadControls()
+    fine: images.Picture | None = None
 
 
 class PaintedPicture(NamedTuple):
@@ -89,13 +91,19 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
     loaded, failed = [], []
     for entry in group.entries:
         try:
-            roles = ["content", *["style"] * len(entry.styles)]
-            for path, role in zip((entry.content, *entry.styles), roles, strict=True):
+            named = [("content", entry.content), *(("style", path) for path in entry.styles)]
+            glances = list(entry.seen)
+            if entry.fine is not None:
+                named.append(("style_fine", entry.fine.path))
+                glances.append(entry.fine.seen)
+            for role, path in named:
                 if path not in known:
                     known[path] = images.read(path, argument=role)
-            content, *styles = (known[path] for path in (entry.content, *entry.styles))
-            for picture, glance in zip((content, *styles), entry.seen, strict=True):
+            read = [known[path] for _, path in named]
+            for picture, glance in zip(read, glances, strict=True):
                 _check_unchanged(picture, glance)
+            fine = None if entry.fine is None else read.pop()
+            content, *styles = read
             controls = ReadControls()
             if entry.controls is not None:
                 controls = read_controls(entry.controls, styles)
@@ -104,7 +112,7 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
         except (ValueError, OSError, MemoryError) as error:
             failed.append(record_of(entry, "failed", results.message_of(error)))
         else:
-            loaded.append(Loaded(entry, content, tuple(styles), controls))
+            loaded.append(Loaded(entry, content, tuple(styles), controls, fine))
     return loaded, failed
 
 
@@ -216,8 +224,7 @@ def _paint_together(
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
     start = same_start(start, job.seed)
-    combined = _combined_styles(params, loaded, job, progress)
-    contents, styles = _pictures(loaded, combined)
+    contents, styles = _pictures(loaded, _first_styles(params, loaded, job, progress))
     # A picture with regions or protected parts is never grouped with others. So either there is only
     # one picture here, or none of them has regions or protected parts.
     controls = loaded[0].controls
@@ -249,16 +256,18 @@ def _paint_together(
     )
 
 
-def _combined_styles(
+def _first_styles(
     params: Params, loaded: Sequence[Loaded], job: BatchJob, progress: BatchProgress
-) -> list[Any] | None:
-    """Return the style of each picture with the fine structure of `--style-fine`; None without it."""
-    if job.fine is None:
-        return None
-    return [
-        job.fine.combined(params, one.styles[0], one.entry.scales[-1].style_shapes[0], progress.say)
-        for one in loaded
-    ]
+) -> list[Any]:
+    """Return the first style of each picture, with a fine structure if its row names one."""
+    found = []
+    for one in loaded:
+        style, shape = one.styles[0], one.entry.scales[-1].style_shapes[0]
+        if one.fine is None:
+            found.append(style.image)
+        else:
+            found.append(job.fine.combined(params, one.fine, style, shape, progress.say))
+    return found
 
 
 def _opacities(
@@ -286,9 +295,7 @@ def _opacities(
     )
 
 
-def _pictures(
-    loaded: Sequence[Loaded], combined: Sequence[Any] | None
-) -> tuple[list[Any], list[Any]]:
+def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Return the list of contents and the list of styles, with an item for each picture to paint.
 
     There are two exceptions. If all pictures have the same styles, the list of styles has a single
@@ -297,16 +304,15 @@ def _pictures(
 
     Args:
       loaded: the pictures to paint, with what was read from their files.
-      combined: for each picture, an array that replaces its first style; None replaces no style.
+      first_styles: the first style of each picture. Pictures whose first styles are equal have the
+        same array here, as `read_group` and `FineStyles` return it.
     """
     contents = [one.content.image for one in loaded]
-    styles = [[style.image for style in one.styles] for one in loaded]
-    if combined is not None:
-        # `FineStyles` makes one array for each size of a style, and returns the same array whenever the
-        # size is the same.
-        styles = [[new, *own[1:]] for new, own in zip(combined, styles, strict=True)]
-    sizes = 1 if combined is None else len({id(array) for array in combined})
-    if len({one.entry.styles for one in loaded}) == 1 and sizes == 1:
+    styles = [
+        [first, *(style.image for style in one.styles[1:])]
+        for first, one in zip(first_styles, loaded, strict=True)
+    ]
+    if len({(one.entry.styles, id(own[0])) for one, own in zip(loaded, styles, strict=True)}) == 1:
         return contents, styles[:1]
     if len({one.entry.content for one in loaded}) == 1:
         return contents[:1], styles

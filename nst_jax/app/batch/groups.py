@@ -50,6 +50,13 @@ VARIABLE = (
 )
 
 
+class FineFile(NamedTuple):
+    """A picture whose fine structure the style of a row gets."""
+
+    path: Path
+    seen: images.Glance  # its size and digest when the batch was planned
+
+
 class Entry(NamedTuple):
     """One picture to paint; its files are read only shortly before it is painted."""
 
@@ -75,6 +82,8 @@ class Entry(NamedTuple):
     masked: Mapping[str, images.Glance] = {}
     # The value of the dial `strength`, which has changed `recipe`; None if the dial is not used.
     strength: float | None = None
+    # The picture whose fine structure the style gets before the run; None leaves the style as it is.
+    fine: FineFile | None = None
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:

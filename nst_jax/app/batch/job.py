@@ -7,7 +7,7 @@ all records. A shard is a part of the batch that a process of its own paints.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,9 @@ from nst_jax.app import arguments, outputs
 from nst_jax.app import controls as controlling
 from nst_jax.app.batch import groups, manifests, results
 from nst_jax.app.batch.destinations import check_destinations, destinations, inputs_of
-from nst_jax.app.batch.groups import Entry, region_styles_of
+from nst_jax.app.batch.groups import Entry, FineFile, region_styles_of
 from nst_jax.app.batch.manifests import ManifestRow, naming_row
-from nst_jax.app.fine_style import ROLE, FineStyles, combining_facts
+from nst_jax.app.fine_style import ROLE, FineStyles, check_fine_picture, combining_facts
 from nst_jax.app.job import Job
 from nst_jax.app.recipe_controls import controls_of_recipe
 from nst_jax.recipes import toml
@@ -55,7 +55,7 @@ class BatchJob(Job):
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
         for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
-      fine: combines each style with the fine structure of another picture; None uses styles as read.
+      fine: combines the styles of those rows that name a picture whose fine structure they get.
       in_manifest: whether the rows come from a manifest; if so, messages name its columns.
     """
 
@@ -68,7 +68,7 @@ class BatchJob(Job):
     chunk: int | None = None
     bucket: buckets.Chosen = None
     mesh: Mesh | None = None
-    fine: FineStyles | None = None
+    fine: FineStyles = field(default_factory=FineStyles)
     in_manifest: bool = False
 
     @property
@@ -285,7 +285,7 @@ def inspected(
     def glance(path: Path, draft: Draft, argument: str) -> images.Glance:
         # For files that were typed on the command line, messages say `contents` or `styles`, which are
         # the names of the command's arguments.
-        argument += "s" if draft.row.typed else ""
+        argument += "s" if draft.row.typed and argument in manifests.REQUIRED else ""
         if (path, argument) not in known:
             try:
                 known[path, argument] = images.glance(path, argument=argument)
@@ -317,7 +317,10 @@ def inspected(
             seen += [glance(path, draft, "style") for path in draft.styles]
             roles = controlling.roles_of(row.controls)
             masked = {role: glance(path, draft, _argument_of(role)) for role, path in roles.items()}
-            entry = _entry(draft, seen, masked)
+            fine = None
+            if row.style_fine is not None:
+                fine = FineFile(row.style_fine, glance(row.style_fine, draft, "style_fine"))
+            entry = _entry(draft, seen, masked, fine)
             check_memory(entry)
             entries.append(entry)
         except ValueError as error:
@@ -366,7 +369,10 @@ def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
 
 
 def _entry(
-    draft: Draft, seen: Sequence[images.Glance], masked: Mapping[str, images.Glance]
+    draft: Draft,
+    seen: Sequence[images.Glance],
+    masked: Mapping[str, images.Glance],
+    fine: FineFile | None,
 ) -> Entry:
     row, styles = draft.row, draft.styles
     controlling.check_planned(row.controls, draft.recipe)
@@ -390,6 +396,8 @@ def _entry(
     except ValueError as error:
         raise ValueError(f"{error} {_files(row.content, styles)}") from None
     images.check_fits(draft.output, scales[-1].shape, argument="output")
+    if fine is not None:
+        check_fine_picture(fine.seen, seen[1].shape, scales[-1].style_shapes[0])
     return Entry(
         row.number,
         row.content,
@@ -401,6 +409,7 @@ def _entry(
         controls=row.controls if masked else None,
         masked=masked,
         strength=draft.strength,
+        fine=fine,
     )
 
 
@@ -489,8 +498,8 @@ def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dic
     inputs, given = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file), entry.controls
     controls = {} if given is None else controlling.numbers_of(given["regions"], given["protect"])
     files: dict[str, Any] = dict(entry.masked)
-    if job.fine is not None:
-        files[ROLE] = job.fine.picture
+    if entry.fine is not None:
+        files[ROLE] = entry.fine.seen
         controls |= combining_facts(entry.scales[-1].style_shapes[0])
     return provenance.of_picture(
         entry.recipe,

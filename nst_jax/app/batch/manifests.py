@@ -1,10 +1,10 @@
 """Manifests, tables of pictures to paint in CSV, JSONL or Parquet, and their rows.
 
 A row is one picture to paint. A manifest is a table of rows with the columns `content` and `style` and
-optionally `output`, `recipe`, `overrides`, `region`, `regions` and `protect`. Its rows are numbered
-from 1, not counting a header. Paths of contents, styles, masks and recipe files are relative to the
-manifest's folder, so that this folder can be moved as a whole; outputs are relative to the folder of
-the results. An override is a change KEY=VALUE of the recipe.
+optionally `output`, `recipe`, `overrides`, `region`, `regions`, `protect` and `style_fine`. Its rows
+are numbered from 1, not counting a header. Paths of contents, styles, masks and recipe files are
+relative to the manifest's folder, so that this folder can be moved as a whole; outputs are relative to
+the folder of the results. An override is a change KEY=VALUE of the recipe.
 """
 
 import csv
@@ -22,7 +22,7 @@ from nst_jax.app.messages import with_file_named
 CONTENTS = "contents"  # name of the command-line argument that names pictures or a manifest
 
 REQUIRED = ("content", "style")
-OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect")
+OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect", "style_fine")
 
 COLUMNS = (*REQUIRED, *OPTIONAL)
 
@@ -58,6 +58,8 @@ class ManifestRow(NamedTuple):
     # For each layer of the network that has a style picture of its own: the name of the layer, and the
     # path of the picture. (In this package, a layer whose activations are read is called a tap.)
     tap_files: tuple[tuple[str, Path], ...] = ()
+    # Path of the picture whose fine structure the style gets before the run; None leaves the style.
+    style_fine: Path | None = None
 
     @property
     def style_files(self) -> tuple[Path, ...]:
@@ -112,6 +114,7 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         two colour-coded maps, as after `--regions`; `protect` has masks, each written as after
         `--protect`; and `overrides` has KEY=VALUE, as after `--set`. In these columns, too, several are
         separated by semicolons or are a list; overrides may also be an object of keys and values.
+        `style_fine` has one picture, as after `--style-fine`.
 
     Returns:
       The rows, in the order of the file.
@@ -227,6 +230,7 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
         if recipe is not None and arguments.recipe_file(recipe) is not None:
             recipe = os.path.join(folder, recipe)
         content = _text("content", cells.get("content"))
+        style_fine = _text("style_fine", cells.get("style_fine"))
         styles, tap_files = _styles(cells.get("style"), folder)
         for name, value in (("content", content), ("style", styles)):
             if not value:
@@ -243,6 +247,7 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
             regions=_regions(cells.get("region"), folder),
             region_maps=_region_maps(cells.get("regions"), folder),
             protect=_protect(cells.get("protect"), folder),
+            style_fine=None if style_fine is None else folder / style_fine,
         )
     except ValueError as error:
         raise ValueError(f"`{CONTENTS}`: {_location(number, path)}: {error}") from None

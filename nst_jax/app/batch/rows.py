@@ -20,6 +20,7 @@ from nst_jax.app.batch.manifests import (
     naming_row,
     read_manifest,
 )
+from nst_jax.app.fine_style import check_fine_style
 from nst_jax.app.recipe_controls import controls_of_recipe, with_controls_of_recipe
 from nst_jax.images.folders import passed_over, pictures_in
 
@@ -49,31 +50,26 @@ def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> li
 
 
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
-    """Return the rows (pictures to paint) with the regions and protected parts of the command line.
+    """Return the rows (pictures to paint) with the controls of the command line.
 
-    If a row has regions of its own, these are used instead of the command line's regions. If it has
-    a protected part of its own, this is used instead of the command line's protected part. What the
-    command line does not give, the row's recipe file may give.
+    These are regions, a protected part, and the picture whose fine structure the style gets. If a row
+    has one of them itself, that is used, and not the command line's. What the command line does not
+    give, the row's recipe file may give.
 
     Args:
       rows: the rows.
-      chosen: the values of the options `regions`, `region_maps`, `protect` and `recipe`. A folder may
-        stand in place of a mask; see `controls.of_content`.
+      chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine` and `recipe`.
+        A folder may stand in place of a mask; see `controls.of_content`.
 
     Raises:
-      ValueError: if a folder has no mask for the content of a row, or several; the message names the
-        row if it came from a manifest.
+      ValueError: if a folder has no mask for the content of a row, or several, or if the style of a row
+        cannot get a fine structure; the message names the row if it came from a manifest.
     """
     controlling.check_alone(chosen)
     found, known = [], cache(controls_of_recipe)
     for row in rows:
         own = {}
         with naming_row(row):
-            if row.recipe is not None and "style_fine" in known(row.recipe):
-                raise ValueError(
-                    f"`recipe`: '{row.recipe}': its `controls.style_fine` cannot be that of a single "
-                    "row; give `--style-fine` for all rows, or leave it out"
-                )
             options = with_controls_of_recipe(
                 {**chosen, "recipe": row.recipe or chosen.get("recipe")}, known
             )
@@ -82,7 +78,10 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
             if row.protect is None:
                 own["protect"] = options.get("protect")
             given = controlling.of_content(own, row.content, [path for path, _ in row.styles])
-        found.append(row._replace(**{name: given[name] for name in own}))
+            fine = row.style_fine or options.get("style_fine")
+            maps = given["region_maps"] if "region_maps" in own else row.region_maps
+            check_fine_style({**chosen, "style_fine": fine, "region_maps": maps}, row.styles)
+        found.append(row._replace(**{name: given[name] for name in own}, style_fine=fine))
     return found
 
 

