@@ -50,6 +50,15 @@ each_precision = pytest.mark.parametrize(
 )
 
 
+in_float32_each_day = pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "float32" else pytest.param(name, marks=pytest.mark.long)
+        for name in precision.PRECISIONS
+    ],
+)
+
+
 @pytest.fixture(scope="module")
 def pictures():
     """Return a content, a style and a canvas between them, as NumPy arrays [32, 48, 3]."""
@@ -115,7 +124,7 @@ def test_losses_are_those_of_numpy(name, params, pictures):
 
 
 @each_precision
-@pytest.mark.parametrize("recipe", ["default", "gram"])
+@pytest.mark.parametrize("recipe", ["default", pytest.param("gram", marks=pytest.mark.long)])
 def test_losses_and_gradients_are_those_of_float64(recipe, name, params, pictures, exact):
     total, content, slope = exact(recipe)
     recipe = recipes.PRESETS[recipe]
@@ -130,7 +139,7 @@ def test_losses_and_gradients_are_those_of_float64(recipe, name, params, picture
     assert relative(gradient, slope) < of_gradient
 
 
-@pytest.mark.parametrize("recipe", ["default", "tf"])
+@pytest.mark.parametrize("recipe", [pytest.param("default", marks=pytest.mark.long), "tf"])
 def test_the_precision_of_the_platform_is_taken_unasked(recipe, params, pictures):
     recipe = recipes.PRESETS[recipe]
     named = recipe.network.precision_on(capacity.platform_of()).name
@@ -139,7 +148,7 @@ def test_the_precision_of_the_platform_is_taken_unasked(recipe, params, pictures
     assert float(unasked.total) == float(asked.total)
 
 
-@each_precision
+@in_float32_each_day
 def test_rows_of_a_batch_are_single_runs(name, params):
     contents = [small.picture(sample, 32, 48) for sample in ("chelsea", "gravel")]
     style = small.picture("starry_night", 32, 48)
@@ -152,7 +161,7 @@ def test_rows_of_a_batch_are_single_runs(name, params):
         assert np.mean(np.abs(row - alone)) < LOSS[name] / 4
 
 
-@each_precision
+@in_float32_each_day
 def test_tiles_give_the_losses_and_the_gradient_of_the_whole(name, params):
     content, style = (small.picture(sample, 80, 96) for sample in ("chelsea", "starry_night"))
     recipe = small.shallow().replace(precision=precision.PRECISIONS[name])

@@ -54,7 +54,11 @@ def test_pictures_are_those_of_onnxruntime(on_host, case):
     assert_allclose(found[::stride, ::stride], expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(97, 130), (256, 171)], ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize(
+    "shape",
+    [(97, 130), pytest.param((256, 171), marks=pytest.mark.long)],
+    ids="{0[0]}x{0[1]}".format,
+)
 def test_it_is_the_network_that_jax_compiles(on_host, magenta, shape):
     content, style = small.picture("chelsea", *shape), small.picture("starry_night", *shape[::-1])
     vector = np.asarray(style_vector(magenta, style))

@@ -55,7 +55,7 @@ def single(params, content, style, recipe=FAST, **options):
 # --- Rows -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_n_contents_meet_n_styles_pairwise(params, contents, styles):
     images = nst.stylize_many(params, contents, styles, recipe=LBFGS)
     assert images.shape == contents.shape and images.dtype == jnp.float32
@@ -63,7 +63,7 @@ def test_n_contents_meet_n_styles_pairwise(params, contents, styles):
         assert_allclose(image, single(params, content, style, LBFGS), **SAME)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_style_serves_all_contents(params, contents, styles):
     images = nst.stylize_many(params, contents, styles[2], recipe=FAST)
     for image, content in zip(images, contents, strict=True):
@@ -300,7 +300,7 @@ def test_a_style_blended_with_itself_is_that_style(params, contents, styles):
     assert_allclose(blended, single(params, contents[0], styles[0]), **SAME)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_share_of_nothing_leaves_the_other_style(params, contents, styles):
     recipe = with_terms(style_shares=(0.0, 2.0))
     blended = single(params, contents[0], (styles[1], styles[2]), recipe)

@@ -41,7 +41,11 @@ STARTS = {
     ),
 }
 # States like Adam's, each with a program of its own to compile.
-MORE = {"KerasAdam", "DecayedSGD", "the notebook's"}
+MORE = {
+    "KerasAdam": pytest.mark.long,
+    "DecayedSGD": pytest.mark.long,
+    "the notebook's": pytest.mark.slow,
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +83,7 @@ def same(one, other):
 # --- The law --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow if n in MORE else ()) for n in RULES | STARTS]
-)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=MORE.get(n, ())) for n in RULES | STARTS])
 def test_six_and_six_updates_are_twelve(params, content, style, path, name):
     recipe = (RULES | STARTS)[name]
     given = {"recipe": recipe, "key": KEY}

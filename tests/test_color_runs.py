@@ -389,7 +389,7 @@ def test_matting_is_swept_by_an_array(params, content, style):
 @pytest.mark.parametrize(
     "height",
     [
-        64,  # each band is full
+        pytest.param(64, marks=pytest.mark.long),  # each band is full
         50,  # the second band has rows below the picture
         pytest.param(33, marks=pytest.mark.slow),  # no window begins in the second band
     ],

@@ -248,7 +248,7 @@ def test_bfloat16_is_a_precision_of_the_network_only(params, content):
 # --- Tiles ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("guided", [pytest.param(False, marks=pytest.mark.long), True])
 def test_tiles_give_the_excitement_and_gradient_of_the_whole_picture(guided, params, x64):
     image = jnp.asarray(small.picture("chelsea", 67, 101), "float64")
     guide = small.picture("starry_night", 28, 20).astype("float64")

@@ -27,7 +27,7 @@ def test_the_file_holds_the_named_presets():
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n == "tf-tv" else n for n in GOLDEN["recipes"]],
+    [n if n == "default" else pytest.param(n, marks=pytest.mark.long) for n in GOLDEN["recipes"]],
 )
 def test_three_steps_give_the_losses_on_file(name, params):
     expected, found = GOLDEN["recipes"][name], make_golden.losses(params, name)

@@ -655,7 +655,13 @@ def test_the_earlier_picture_of_a_killed_run_comes_back_when_the_next_begins(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(one, marks=pytest.mark.long) for one in (signal.SIGTERM, signal.SIGHUP)),
+    ],
+)
 def test_a_signal_brings_an_earlier_picture_back(tmp_path, number):
     Image.new("RGB", (40, 30), "red").save(tmp_path / "out.png")
     before = (tmp_path / "out.png").read_bytes()

@@ -246,7 +246,7 @@ FINISHED = [
 @pytest.mark.parametrize(
     "chosen",
     [
-        pytest.param(one, marks=() if place == 3 else pytest.mark.slow)
+        pytest.param(one, marks=() if place == 3 else pytest.mark.long)
         for place, one in enumerate(FINISHED)
     ],
     ids=lambda chosen: "-".join(map(str, chosen.values())),

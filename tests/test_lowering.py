@@ -60,7 +60,7 @@ def test_the_loop_lowers(params, name, platform):
     assert not re.search(r"\bf64\b|xf64>|\bbf16\b|xf16>", module)
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("platform", [pytest.param("cuda", marks=pytest.mark.long), "tpu"])
 def test_a_batch_lowers(params, platform):
     values = arguments(params, recipes.DEFAULT)
     batched = jax.tree.map(
@@ -71,7 +71,7 @@ def test_a_batch_lowers(params, platform):
     assert exported.out_avals[0].shape == (2,)
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("platform", ["cuda", pytest.param("tpu", marks=pytest.mark.long)])
 def test_a_batch_in_a_bucket_lowers(params, platform):
     values = arguments(params, recipes.DEFAULT)
     targets = values[2]._replace(size=jax.ShapeDtypeStruct((2,), jnp.int32))

@@ -37,7 +37,10 @@ def measured(params, content, styles, recipe, watch=None):
     return measuring.targets_of(pieces, content, styles)
 
 
-@pytest.mark.parametrize(("shares", "tile"), [((1.0,), 0), ((2.0, 1.0), 0), ((3.0, 1.0), 16)])
+@pytest.mark.parametrize(
+    ("shares", "tile"),
+    [pytest.param((1.0,), 0, marks=pytest.mark.long), ((2.0, 1.0), 0), ((3.0, 1.0), 16)],
+)
 def test_pieces_give_the_same_bits(params, content, shares, tile):
     recipe = cut(tile, shares)
     styles = [

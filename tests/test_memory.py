@@ -61,9 +61,9 @@ LONG_MEMORY = small.shallow(recipes.GATYS_PYTORCH)
     ("recipe", "shape", "pictures"),
     [
         (MIDDLE, (128, 136), 1),
-        pytest.param(HALF, (128, 136), 1, marks=pytest.mark.slow),
+        pytest.param(HALF, (128, 136), 1, marks=pytest.mark.long),
         pytest.param(GAUSSIAN, (128, 136), 1, marks=pytest.mark.slow),
-        pytest.param(at("bfloat16", recipes.TF), (256, 256), 1, marks=pytest.mark.slow),
+        pytest.param(at("bfloat16", recipes.TF), (256, 256), 1, marks=pytest.mark.long),
         pytest.param(LONG_MEMORY, (96, 131), 3, marks=pytest.mark.slow),
         pytest.param(recipes.DEFAULT, (128, 192), 1, marks=pytest.mark.slow),
         pytest.param(recipes.DEFAULT, (256, 256), 1, marks=pytest.mark.long),

@@ -90,7 +90,7 @@ def test_recoloured_is_numpys(grey, pictures, x64):
     assert_allclose(found, numpy_recoloured(painting, content, style), atol=1e-9)
 
 
-@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("grey", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_gradients_are_those_of_differences(grey, x64):
     rng = np.random.default_rng(0)
     painting, content, weights, away = (jnp.asarray(rng.uniform(size=(5, 6, 3))) for _ in range(4))

@@ -163,9 +163,10 @@ def test_a_second_start_of_a_batch_traces_nothing_and_gives_the_same_bits(
     ("command", "result"),
     [
         (("batch", "photo.png", "--styles", "art.png", "-o", "{}"), "{}/photo_art.png"),
-        (
+        pytest.param(
             ("sweep", "photo.png", "art.png", "--style-weight", "1,2", "-o", "{}.png"),
             "{}.png",
+            marks=pytest.mark.long,  # it paints by the programs of a batch
         ),
     ],
     ids=["batch", "sweep"],

@@ -1,6 +1,7 @@
 """Pictures at the top left of a larger array: features, losses and gradients are those of the pictures
 alone, exactly, whatever is around them."""
 
+import itertools
 from dataclasses import replace
 
 import jax
@@ -117,7 +118,7 @@ def test_every_pooling_pools_what_exists(x64, ceil):
         ("reflect", "max", False),
         pytest.param("zero", "max", True, marks=pytest.mark.slow),
         pytest.param("replicate", "l2", True, marks=pytest.mark.slow),
-        pytest.param("replicate_first", "scaled_average", False, marks=pytest.mark.slow),
+        pytest.param("replicate_first", "scaled_average", False, marks=pytest.mark.long),
     ],
 )
 def test_features_are_those_of_the_picture_alone(x64, params64, padding, pool, ceil):
@@ -209,10 +210,10 @@ def controls_of(size, style_sizes, rng, *, protect=True, soft=True):
 @pytest.mark.parametrize(
     ("reach", "options"),
     [
-        ("inside", {"protect": False}),
+        pytest.param("inside", {"protect": False}, marks=pytest.mark.slow),
         ("simple", {}),
-        pytest.param("all", {"soft": False}, marks=pytest.mark.slow),
-        pytest.param("inside", {}, marks=pytest.mark.slow),
+        pytest.param("all", {"soft": False}, marks=pytest.mark.long),
+        pytest.param("inside", {}, marks=pytest.mark.long),
     ],
 )
 def test_controls_in_a_bucket_are_those_of_the_picture_alone(
@@ -265,8 +266,13 @@ def test_controls_in_a_bucket_are_those_of_the_picture_alone(
     assert programs[0] > 0 and programs[1] == 0  # another size compiles nothing
 
 
-@pytest.mark.parametrize("ceil", [False, True])
-@pytest.mark.parametrize("reach", masks.REACHES)
+@pytest.mark.parametrize(
+    ("reach", "ceil"),
+    [
+        pytest.param(*pair, marks=() if pair[1] == (pair[0] == "simple") else pytest.mark.long)
+        for pair in itertools.product(masks.REACHES, [False, True])
+    ],
+)
 def test_masks_at_every_tap_are_those_of_the_picture_alone(x64, reach, ceil):
     taps = ["relu1_1", "relu2_1", "relu3_3", "relu5_1"]
     options = {"reach": reach, "growth": 1, "ceil": ceil}

@@ -48,7 +48,7 @@ def test_box_sums_are_sums_over_windows(radius, x64):
         assert_allclose(found[i, j], wanted, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("largest", [0, 1, 2, 5, 8, 20])
+@pytest.mark.parametrize("largest", [0, 1, 2, 5, 8, pytest.param(20, marks=pytest.mark.long)])
 def test_box_sums_of_a_radius_at_runtime_are_those_of_the_radius(largest, x64):
     planes = jnp.asarray(np.random.default_rng(largest).normal(size=(HEIGHT, WIDTH, 2)))
     at_runtime = jax.jit(lambda radius: box_sums(planes, radius, largest=largest))
@@ -191,8 +191,17 @@ def test_strips_give_what_one_piece_gives(monkeypatch, step):
     assert_allclose(in_strips(painting, photo), whole, atol=2e-6)
 
 
-@pytest.mark.parametrize("strip_pixels", [finishing.STRIP_PIXELS, 1], ids=["whole", "strips"])
-@pytest.mark.parametrize("size", [(128, 96), (96, 100), (64, 67), (33, 80), (16, 16)])
+@pytest.mark.parametrize(
+    ("strip_pixels", "size"),
+    [
+        pytest.param(strip, size, marks=() if size in often else pytest.mark.long)
+        for strip, often in (
+            (finishing.STRIP_PIXELS, [(128, 96), (33, 80)]),  # a radius of 4 px and of 2 px
+            (1, [(64, 67), (16, 16)]),
+        )
+        for size in [(128, 96), (96, 100), (64, 67), (33, 80), (16, 16)]
+    ],
+)
 def test_realism_in_an_array_is_that_of_the_picture_alone(monkeypatch, x64, strip_pixels, size):
     """What lies beside the picture is NaN, and its radius, of 1 to 4 px, a value at runtime."""
     monkeypatch.setattr(finishing, "STRIP_PIXELS", strip_pixels)

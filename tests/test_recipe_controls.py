@@ -168,6 +168,7 @@ def test_rows_of_a_batch_have_the_controls_of_their_recipe_files(capsys, stylize
     assert_allclose(images.load("out/three.png"), plain, **SAME)
 
 
+@pytest.mark.long
 def test_a_file_gives_single_layers_their_styles(capsys, stylize):
     found = controls_of_recipe("looks/maps.toml")
     assert found["style_layer"] == ("relu1_1=looks/red.png",)

@@ -107,7 +107,7 @@ def test_the_picture_of_a_tap_changes_the_result(params, content, style, fine):
     assert np.abs(one - nst.stylize(params, content, style, recipe=FAST)).max() > 1e-3
 
 
-@pytest.mark.parametrize("how", ["tiles", "bands"])
+@pytest.mark.parametrize("how", [pytest.param("tiles", marks=pytest.mark.slow), "bands"])
 def test_tiles_and_bands_paint_the_same(params, how):
     pictures = [small.picture("chelsea", 96, 80), *(small.picture("starry_night", 96, 96),) * 2]
     content, style, fine = pictures[0], pictures[1], pictures[2][::-1].copy()

@@ -74,9 +74,11 @@ CASES = {
 }
 
 
-QUICK = ("odd sides", "l2 pooling")
+QUICK = ("l2 pooling",)
 # The others have odd sides, too; canvases that are cut one way only are compared in `test_bands.py`.
-REPEATED = ("even", "odd sides kept by the pooling", "one long side")
+REPEATED = (
+    *("even", "odd sides", "odd sides kept by the pooling", "one long side", "average pooling"),
+)
 COST = dict.fromkeys(REPEATED, pytest.mark.long) | dict.fromkeys(QUICK, ())
 
 
@@ -95,6 +97,10 @@ def test_tiles_are_the_whole_picture(name, params64, x64):
 STYLE_LOSSES = sorted(item for item in losses.STYLE_LOSSES.items() if item[1].additive)
 CONTENT_LOSSES = sorted(item for item in losses.CONTENT_LOSSES.items() if item[1].additive)
 QUICK = ("gram_by_image", "wasserstein_relative")
+# Other Gram losses differ in a factor.
+OTHERS = dict.fromkeys(
+    ("gram_paper", "mean_and_covariance", "wasserstein_absolute"), pytest.mark.slow
+)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +109,9 @@ QUICK = ("gram_by_image", "wasserstein_relative")
         pytest.param(
             STYLE_LOSSES[i][0],
             CONTENT_LOSSES[i % len(CONTENT_LOSSES)][0],
-            marks=[] if STYLE_LOSSES[i][0] in QUICK else [pytest.mark.slow],
+            marks=[]
+            if STYLE_LOSSES[i][0] in QUICK
+            else [OTHERS.get(STYLE_LOSSES[i][0], pytest.mark.long)],
         )
         for i in range(len(STYLE_LOSSES))
     ],
@@ -132,7 +140,7 @@ def test_presets_in_tiles_to_a_hundred_thousandth_in_float32(name, params):
     assert apart(whole[2], cut[2]) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bfloat16_in_tiles(params):
     recipe = recipes.as_arrays(network(DEEP, precision=precision.BFLOAT16))
     images = [image.astype(jnp.float32) for image in pictures(129, 111)]
@@ -168,7 +176,7 @@ def test_another_halo_would_not_do(params64, x64, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "tap", ["relu2_2", *(pytest.param(f"relu{b}_1", marks=pytest.mark.slow) for b in (1, 3, 4))]
+    "tap", ["relu2_2", *(pytest.param(f"relu{b}_1", marks=pytest.mark.slow) for b in (1, 4))]
 )
 def test_the_halo_is_what_a_feature_sees(tap, params64, x64):
     """By the gradient of one feature: nothing beyond the halo, something at the radius."""
@@ -247,8 +255,8 @@ def test_a_picture_no_larger_than_a_tile_is_whole():
     "recipe",
     [
         pytest.param(recipes.GRAM, marks=pytest.mark.long),
-        recipes.TF,
-    ],  # a batch has the other, below
+        pytest.param(recipes.TF, marks=pytest.mark.slow),
+    ],  # a batch has the first, below
     ids=lambda r: r.name,
 )
 def test_a_picture_painted_in_tiles_is_the_same(recipe, params):

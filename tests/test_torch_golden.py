@@ -136,7 +136,7 @@ def test_the_first_loss_in_float32_is_the_sources(name, params):
     check(run(name, params, jnp.float32, 0), ENTRIES[name]["float32"], rtol=1e-5, last=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # as in float64, above
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in LBFGS])
 def test_a_run_in_float32_is_the_sources(name, params):
     found = run(name, params, jnp.float32, STEPS)

@@ -219,7 +219,11 @@ def test_one_command_does_what_two_do(call, params):
         # The factor would be applied to the result of the factor.
         (recipes.sizes.LongEdgeUpTo(512), (60, 40), 1.5, (90, 60)),
         # The rule and the factor make 60 x 40 px of 60 x 41 px.
-        (recipes.sizes.LongEdge(48, recipes.sizes.truncated_scale), (63, 44), 1.25, (60, 41)),
+        pytest.param(
+            recipes.sizes.LongEdge(48, recipes.sizes.truncated_scale),
+            *((63, 44), 1.25, (60, 41)),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_the_size_rule_of_the_style_is_applied_once(

@@ -172,7 +172,7 @@ def test_a_layer_and_both_its_gradients_agree_with_direct_convolution(everywhere
             assert relative(ours, reference) < 1e-13
 
 
-@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_second_derivatives_of_a_layer_agree_with_direct_convolution(everywhere, dtype):
     with small.double():
         x, direction = random(1, 41, 130, 64), random(1, 41, 130, 64, seed=2)

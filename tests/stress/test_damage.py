@@ -75,9 +75,14 @@ FAULTS = {
     _refuse: "two.*nlines",
     _accept: "a damaged file was read",
 }
+COSTLY = (_crash, _take_memory)  # their processes are started again
 
 
-@pytest.mark.parametrize("read", FAULTS, ids=lambda read: read.__name__)
+@pytest.mark.parametrize(
+    "read",
+    [pytest.param(f, marks=pytest.mark.long) if f in COSTLY else f for f in FAULTS],
+    ids=lambda read: read.__name__,
+)
 def test_an_input_that_fails_is_kept_and_named(tmp_path, worker, read):
     path = tmp_path / "input"
     path.write_bytes(b"x")

@@ -77,6 +77,9 @@ COMMANDS = {
         working=2.0,
     ),
 }
+# A texture is stopped and resumed by the code of a picture, the cells of a sweep are painted by that of
+# a batch, and all files are replaced by one function.
+REPEATED = ("texture", "sweep", "export")
 SETTLING = 60.0  # time limit for a process to end after a signal
 
 
@@ -142,11 +145,7 @@ def clean(folder, inputs):
 @stress.counts(2, 18)
 @pytest.mark.parametrize(
     "name",
-    [
-        # A texture is stopped and resumed by the same code as a picture.
-        pytest.param(name, marks=pytest.mark.long) if name == "texture" else name
-        for name in COMMANDS
-    ],
+    [pytest.param(name, marks=pytest.mark.long) if name in REPEATED else name for name in COMMANDS],
 )
 def test_a_run_that_is_stopped_leaves_whole_files_and_can_be_finished(program, name, trials):
     command, photos = COMMANDS[name], program.folder / "photos"

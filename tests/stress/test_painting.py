@@ -69,11 +69,11 @@ def tried(worker, name, combinations):
 
 def test_a_few_recipes_precisions_and_starts(worker):
     # Others every day; a failure names the combination, and the full form has it too.
-    first = 2 * datetime.date.today().toordinal()
+    first = datetime.date.today().toordinal()
     count = len(COMBINATIONS)
-    few = [COMBINATIONS[(first + number) * STRIDE % count] for number in range(2)]
+    few = [COMBINATIONS[first * STRIDE % count]]
     found = tried(worker, "recipes, precisions and starts", few)
-    assert sum(found.values()) == 2 and found.keys() <= ENDINGS
+    assert sum(found.values()) == 1 and found.keys() <= ENDINGS
 
 
 @pytest.mark.stress
