@@ -94,7 +94,7 @@ COVERED = {
 
 
 def test_the_examples_run_before_a_release_are_found():
-    assert COVERED <= set(FOUND)
+    assert set(FOUND) >= COVERED
 
 
 @pytest.mark.parametrize(
