@@ -208,10 +208,11 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class RecipeFile(NamedTuple):
-    """What a recipe file says. The strength is not applied to the recipe yet."""
+    """What a recipe file says: the recipe, the strength still to be applied to it, and `controls`."""
 
     recipe: Recipe
     strength: float | None  # as `changes.with_strength` takes it; None if the file has none
+    # The table `controls`, which names pictures such as masks; empty if the file has none.
     controls: dict[str, str | list[str] | dict[str, str]]
 
 
