@@ -163,8 +163,8 @@ class Terms:
     content is added to the canvas; see `correspondence.searched`.
 
     `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. Some style
-    losses are sums of other terms than one for each tap, named in `losses.MatchingLoss.parts`. With
-    such a loss, `style_layer_weights` has a weight for each of these terms.
+    losses do not have one term for each tap, but the terms that their field `parts` names; see
+    `losses.MatchingLoss`. With such a loss, `style_layer_weights` has a weight for each of these terms.
 
     `content_against_style`, if it is not None, makes the weights differ from scale to scale, with less
     weight on the content at finer scales. Let α be its value at the coarsest scale, half of it at the

@@ -1,4 +1,4 @@
-"""Make the initial canvas of a picture that lies in a larger array, without compiling for its size.
+"""Make the initial canvas of a picture in a larger array, if possible without compiling for its size.
 
 A start is the function that makes the initial canvas of a run; see `starts`. Most starts compute each
 pixel by itself, from the content's pixel, from noise, and from the mean and deviation of the style.

@@ -142,12 +142,7 @@ def _number(key: str, value: Any) -> Any:
 
 
 def _lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield the lines of a table in TOML: first its simple values, as TOML requires, then its tables.
-
-    Args:
-      table: keys and values, which may be tables themselves.
-      prefix: the full key of the table with a dot at the end; empty for the whole file.
-    """
+    """Yield the lines of a table: first its simple values, as TOML requires, then its tables."""
     for key, value in table.items():
         if not isinstance(value, Mapping):
             yield f"{key} = {_literal(value)}"

@@ -328,11 +328,7 @@ def inspected(
 
 
 def _argument_of(role: str) -> str:
-    """Return the Python name of the command's option that names a file.
-
-    Args:
-      role: the role of the file, such as "protect", from `controls.roles_of`.
-    """
+    """Return the Python name of the option that names the file of a role, such as "protect"."""
     if role.startswith("protect"):
         return "protect"
     if role.startswith("map"):
