@@ -17,6 +17,7 @@ from nst_jax.controls.given import BatchControls, Given
 from nst_jax.controls.regions import controls_of
 from nst_jax.painting import warn_of_enlarged
 from nst_jax.recipes.recipe import Recipe
+from nst_jax.scaling.buckets import rounded_up
 from nst_jax.vgg.taps import SMALLEST
 
 
@@ -162,6 +163,10 @@ def _recolored(
       on_host: as in `prepare.prepared_of`.
       side: as in `prepare.prepared_of`.
     """
+    # Colours are changed in squares, see `prepare.prepared_of`. If all contents fit into one, their
+    # colours are changed by one program.
+    longest = max(max(one.scales[-1].shape) for one in resized.values())
+    side = max(side, rounded_up(longest))
     known: dict[Pair, prepare.Prepared] = {}
     found = []
     for pair, own in zip(pairs, given, strict=True):

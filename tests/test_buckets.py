@@ -32,6 +32,8 @@ from nst_jax.app import plan_report
 from nst_jax.app.batch import groups, introduction
 from nst_jax.app.batch.group_painting import plan_group
 from nst_jax.app.batch.job import BatchJob
+from nst_jax.batch_members import members_of
+from nst_jax.controls.given import BatchControls
 from nst_jax.images import on_host
 from nst_jax.prepare import scales_of
 from nst_jax.recipes import sizes
@@ -129,6 +131,27 @@ def test_by_cost_pictures_of_one_shape_are_painted_as_without_a_bucket(params, s
     expected = nst.stylize_many(params, pictures, styles, recipe=recipe, steps=2)
     found = nst.stylize_many(params, pictures, styles, recipe=recipe, steps=2, bucket="auto")
     np.testing.assert_array_equal(found, expected)
+
+
+def test_by_cost_one_program_changes_the_colours_of_all_longer_sides(compilations):
+    recipe = one_tap().replace(colors="content", size="as-is")
+
+    def prepared(*shapes):
+        pictures = [small.picture("chelsea", *shape) for shape in shapes]
+        styles = [[small.picture("starry_night", 40, 33)]]
+        options = {"given": BatchControls(), "on_host": True}
+        return members_of(pictures, styles, recipe, **options)
+
+    others = (33, 20), (20, 47), (50, 64)
+    for shape in others:  # this reads and resizes the sample
+        small.picture("chelsea", *shape)
+    prepared((60, 40), (60, 33))
+    before = compilations()
+    several = prepared(*others)
+    assert compilations() == before
+    for one, shape in zip(several, others, strict=True):
+        (alone,) = prepared(shape)
+        np.testing.assert_allclose(one.prepared.styles[0], alone.prepared.styles[0], atol=1e-5)
 
 
 def test_by_cost_what_no_bucket_holds_fills_its_arrays(params):

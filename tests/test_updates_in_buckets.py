@@ -1,4 +1,10 @@
-"""Updates of every recipe in float32: in a larger array they are those of the picture alone."""
+"""Updates of every recipe: in a larger array they are those of the picture alone.
+
+In float32, rounding errors grow from update to update. With the whole network and `default`, the
+picture after five updates differs by 0.013 from that of the picture alone, and by 0.006 if only the
+start differs, by 6e-8. So that nothing but rounding makes a difference is shown in float64, where it
+stays below 1e-9.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +20,7 @@ SIZE = (35, 49)  # in an array of 48x64 px; odd at every level
 FEW, MANY = 5, 30
 
 
-def totals_and_images(params, recipe):
+def totals_and_images(params, recipe, dtype=jnp.float32):
     """Return total losses and canvases after few and after many updates: in an array, and alone."""
     content, style = small.picture("chelsea", *SIZE), small.picture("starry_night", 44, 31)
     start = 0.8 * content + 0.2 * small.picture("gravel", *SIZE)
@@ -29,11 +35,11 @@ def totals_and_images(params, recipe):
         totals = jnp.concatenate([first.total[:FEW], rest.total[: MANY - FEW]])
         return totals, after_few
 
-    alone = painted(*map(jnp.asarray, (start, content, style)))
-    wide, size = in_bucket(start.astype(np.float32), garbage=0.5)
-    arrays = [jnp.asarray(array, jnp.float32) for array in (wide, in_bucket(content)[0])]
+    alone = painted(*(jnp.asarray(array, dtype) for array in (start, content, style)))
+    wide, size = in_bucket(start, garbage=0.5)
+    arrays = [jnp.asarray(array, dtype) for array in (wide, in_bucket(content)[0])]
     wide_style, style_size = in_bucket(style)
-    found = painted(*arrays, jnp.asarray(wide_style, jnp.float32), size, style_size)
+    found = painted(*arrays, jnp.asarray(wide_style, dtype), size, style_size)
     height, width = SIZE
     return (found[0], found[1][:height, :width]), alone
 
@@ -57,5 +63,10 @@ def test_updates_in_float32_at_shallow_taps_are_those_of_the_picture_alone(param
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SUMS)
-def test_updates_in_float32_of_every_recipe_are_those_of_the_picture_alone(params, name):
-    check(params, recipes.PRESETS[name])
+@pytest.mark.usefixtures("x64")
+def test_updates_of_every_recipe_are_those_of_the_picture_alone(params, name):
+    found, alone = totals_and_images(params, recipes.PRESETS[name], jnp.float64)
+    (totals, image), (expected, expected_image) = found, alone
+    assert totals.dtype == image.dtype == jnp.float64 and np.all(np.isfinite(totals))
+    np.testing.assert_allclose(image, expected_image, rtol=0, atol=1e-9)  # after few updates
+    np.testing.assert_allclose(totals, expected, rtol=1e-9)  # of few and of many updates

@@ -104,8 +104,8 @@ def recipe_and_strength_of(
 ) -> tuple[Recipe, float | None]:
     """Return the recipe that the flags describe, without its strength; and this strength.
 
-    A strength, from 0 to 1, multiplies the style weight by a factor. So of several strengths only one
-    is applied, after all other changes: that of `--strength`, or else of `--set`, or else of the file.
+    A strength, from 0 to 1, gives a factor for the style weight. So of several strengths only one is
+    applied, after all other changes: that of `--strength`, or else of `--set`, or else of the file.
 
     Args:
       changes: the flags.
@@ -389,6 +389,7 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 def _named_or_read_apart(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
     """Return a recipe as `named_or_read` does, without its file's strength; and this strength.
 
+    A strength, from 0 to 1, gives a factor for the style weight. It is None if the file has none.
     If `text` is None, the recipe is the default.
     """
     if text is None:
@@ -416,7 +417,7 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
 
 
 def _recipe_file_contents(path: Path) -> toml.RecipeFile:
-    """Read a recipe file: the recipe without its strength, the strength, and the table `controls`."""
+    """Read a recipe file: recipe, strength (not yet applied to the recipe), and table `controls`."""
     text = _text_of(path)
     if not text.strip():
         raise ValueError(

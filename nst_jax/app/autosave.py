@@ -120,8 +120,8 @@ class CheckpointWriter:
     """Writes the checkpoints of a run when they are due; without `--checkpoint`, writes nothing.
 
     A checkpoint is due after every `--checkpoint-every` updates, by default about every 30 seconds
-    (less often if writing a checkpoint takes long), at the end of each scale, and when the run ends or
-    is interrupted.
+    (less often if writing a checkpoint takes long), at the end of each scale (resolution level), and
+    when the run ends or is interrupted.
     """
 
     def __init__(

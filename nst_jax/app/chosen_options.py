@@ -41,8 +41,8 @@ def chosen_recipe(chosen: Chosen, styles: Sequence[StyleShare]) -> Recipe:
 def chosen_strength(chosen: Chosen) -> float | None:
     """Return the strength that `chosen_recipe` applies; None if it applies none.
 
-    A strength, from 0 to 1, multiplies the style weight by a factor. It is the value of `--strength`,
-    or else that in `--set`, or else that in the recipe file.
+    A strength, from 0 to 1, gives a factor for the style weight. It is the value of `--strength`, or
+    else that in `--set`, or else that in the recipe file.
     """
     return arguments.recipe_and_strength_of(chosen_changes(chosen), controls=True)[1]
 
@@ -81,8 +81,8 @@ def chosen_bucket(chosen: Mapping[str, Any]) -> buckets.Chosen:
       pictures are known; None if there are no buckets.
 
     Raises:
-      ValueError: if the command paints with Ray, or with several devices for each picture (`--bands`);
-        then there can be no buckets.
+      ValueError: if the value is neither "auto", "off" nor a multiple of 16; and if a bucket is asked
+        for with `--runner ray` or with several devices for each picture (`--bands`).
     """
     bucket = buckets.checked_bucket(chosen["bucket"])
     for name, unset in (("runner", "local"), ("bands", 1)):

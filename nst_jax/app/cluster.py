@@ -158,8 +158,8 @@ class PeerMonitor(AbstractContextManager):
     store, and reads the heartbeats of the other processes.
 
     Without a monitor, a process would wait for data from the lost one until JAX notices the loss, which
-    takes a minute or more. Then JAX would end the process from C++, where nothing can be saved. Only if
-    the lost process is the first one, which hosts the store, does JAX notice the loss earlier.
+    takes a minute or more. Then JAX would end the process from C++, where nothing can be saved. (If the
+    lost process is the first one, which hosts the store, JAX notices the loss earlier.)
     """
 
     def __init__(self, report: Callable[[str], Any]) -> None:
@@ -190,7 +190,7 @@ class PeerMonitor(AbstractContextManager):
             self._save = None
 
     def stop_others(self, reason: str) -> None:
-        """Make this monitor tell all other processes to stop, as soon as its `with` block ends.
+        """Tell all other processes to stop, as soon as the `with` block of this monitor ends.
 
         Args:
           reason: why they have to stop. They show this text to the user.

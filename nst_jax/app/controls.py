@@ -104,7 +104,8 @@ def numbers_of(
 def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
     """Return the paths of the files for regions and for the protected part, by their use.
 
-    The keys are names such as "region_1_mask", "region_1_style", "map_of_content" or "protect".
+    A region has a style of its own; the protected part stays as it is in the content. The keys are
+    names such as "region_1_mask", "region_1_style", "map_of_content" or "protect".
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -168,9 +169,10 @@ def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | No
 def of_content(chosen: Mapping[str, Any], content: Path, styles: Sequence[Path]) -> dict[str, Any]:
     """Return the options for regions and the protected part, for one of many pictures to paint.
 
-    An option may name a folder in place of a mask or a map. The mask (or map) of a content is then the
-    file in this folder that has the same name as the content, up to the suffix. The map of a style has
-    the same name as the style.
+    A region has a style of its own; the protected part stays as it is in the content. An option may
+    name a folder in place of a mask or a map. The mask (or map) of a content is then the file in this
+    folder that has the same name as the content, up to the suffix. The map of a style has the same name
+    as the style.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -223,8 +225,8 @@ def _in_folder(path: Path, picture: Path, argument: str) -> Path:
 def check_files(chosen: Mapping[str, Any]) -> None:
     """Check the files for regions and the protected part that many pictures share.
 
-    This is done before any picture is painted. Where an option names a folder, the files in this folder
-    are not checked.
+    A region has a style of its own; the protected part stays as it is in the content. The check is done
+    before any picture is painted. If an option names a folder, the files in it are not checked.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.

@@ -47,7 +47,8 @@ class DreamJob:
       guide: another picture, to whose features those of the dream are made similar; None if there is no
         guide.
       settings: the layers whose activations are maximised, the number and size of the steps, and so on.
-      plan: what was decided about the run before it starts, such as the sizes of the octaves.
+      plan: what was decided about the run before it starts, such as the sizes at which the picture is
+        changed (octaves).
       outputs: paths of the files that the run writes, and options for writing them.
       seed: seed of the random key for the shifts of the picture before each step (jitter).
       begun: when the command began, in seconds, by `time.perf_counter`.

@@ -1,7 +1,7 @@
 """The option `--style-fine`: combine a style with the fine structure of a second picture.
 
 This is a style transfer of its own, here called combining. Its result is the style of the run that the
-user asked for, here called the main run. `nst_jax.combined_style` does the same in Python.
+user asked for. `nst_jax.combined_style` does the same in Python.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,7 +72,7 @@ class FineStyle:
 
         Args:
           style: the picture that has the coarse shapes.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
 
         Returns:
           The style at this size, [h, w, 3] in [0, 1].
@@ -115,7 +115,7 @@ class FineStyle:
 
         Args:
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
         """
         plan = self._plan(given, shape, GATYS_FINE_STYLE.replace(steps=1))
         for shot in self._shots(np.full((*given, 3), 0.5, np.float32), plan):
@@ -139,7 +139,7 @@ class FineStyle:
 
         Args:
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
           recipe: the recipe; None is `GATYS_FINE_STYLE`.
 
         Raises:
@@ -270,7 +270,7 @@ class FineStyles:
           params: the weights of the network.
           fine: the picture that has the fine structure.
           style: the picture that has the coarse shapes.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
           say: a function that prints a line; it is called if the style was not combined before.
 
         Raises:
@@ -296,7 +296,7 @@ class FineStyles:
           params: the weights of the network.
           fine: (height, width) of the picture that has the fine structure.
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the main run.
+          shape: (height, width) of the style at the final scale of the run that uses it.
         """
         grey = images.Picture(np.full((*fine, 3), 0.5, np.float32), None, (), "grey", "")
         self._of_one(params, grey).compile(given, shape)

@@ -25,8 +25,8 @@ from nst_jax.app.messages import PROGRAM
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
-# Seconds that the main thread gets to answer the first signal if the run has nothing to save yet. If
-# the main thread has not answered by then, the thread of `_Listener` ends the process.
+# Seconds that the main thread gets to handle the first signal if the run has nothing to save yet. If
+# its handler has not started by then, the thread of `_Listener` ends the process.
 PATIENCE = 0.5
 # Python ignores a KeyboardInterrupt that is raised in a callback of the garbage collector or in a
 # destructor. `_raise_again` raises it once more after this many seconds, by when the callback or the

@@ -105,7 +105,8 @@ def style_scale_notes(
       styles: the style pictures as they were read.
       scale: the final scale (resolution) of the run, with the sizes of the resized styles.
       recipe: the recipe, with the factor `style_scale` of each style.
-      of_regions: (height, width) of the styles of regions as they were read.
+      of_regions: for each region (a part of the content with a style of its own), the (height, width)
+        of its style as it was read.
     """
     originals = [*(style.image.shape[:2] for style in styles), *of_regions]
     return [
@@ -114,11 +115,11 @@ def style_scale_notes(
 
 
 def strength_words(recipe: Recipe, strength: float) -> str:
-    """Return the value of `--strength` and what it has changed in the recipe, as text.
+    """Return a strength, as after `--strength`, and what it has changed in the recipe, as text.
 
     Args:
       recipe: the recipe, whose style weight the strength has changed already.
-      strength: the value, from 0 to 1.
+      strength: the strength, from 0 to 1.
     """
     if recipe.terms.searched:
         share = float(np.max(recipe.terms.search_content))
@@ -138,7 +139,7 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
 
     Args:
       recipe: the recipe, whose style weight the strength has changed already.
-      strength: the value of `--strength`, from 0 to 1; None if it was not used.
+      strength: the strength (0 to 1), as after `--strength`; None if it was not used.
 
     Returns:
       A dict from the title of the line to its text. It is empty if `strength` is None and the ratios

@@ -63,8 +63,8 @@ class PictureJob(Job):
         there are no regions and no protected part, and all pictures are opaque.
       combined: the pixels that the run takes for the first style, [h, w, 3] at the final size, if they
         were combined with the fine structure of another picture; None if the style is used as read.
-      strength: the value of `--strength`, from 0 to 1, which has changed the style weight of the plan's
-        recipe; None if the recipe's own weights are used.
+      strength: the strength (0 to 1), as after `--strength`, that has changed the style weight of the
+        plan's recipe; None if the recipe's own weights are used.
       notes: messages that are printed before the run.
       begun: when the command began, in seconds, by `time.perf_counter`.
     """

@@ -140,7 +140,9 @@ def record_keys(recipe: str, keys: Mapping[str, str]) -> None:
 
 
 def with_file_named(message: str, recipe: str | None = None) -> str:
-    """Return a message with a recipe file and its key named, if the file has the option's value.
+    """Add the recipe file and its key to a message on an option whose value comes from that file.
+
+    Other messages are returned unchanged.
 
     Args:
       message: the message, which begins with the Python name of the option, such as "`protect`: ".

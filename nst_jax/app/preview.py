@@ -97,7 +97,7 @@ class Preview(AbstractContextManager):
         busy = self._painted is not None and not self._painted.done()
         # If the second thread still paints, Python's clean-up would wait for it, so `leave_threads`
         # makes the process end without the clean-up. But if several processes paint one picture, each
-        # leaves their cluster in the clean-up.
+        # of them needs the clean-up to leave the cluster.
         if busy and jax.process_count() == 1:
             interrupts.leave_threads()
         if self.replaced:
@@ -127,7 +127,8 @@ class Preview(AbstractContextManager):
           styles: the style pictures.
           recipe: the recipe of the run.
           shape: (height, width) of the result.
-          given: the checked regions, protected part and opacities of the run; None if there are none.
+          given: the checked regions (parts with a style of their own), protected part (which keeps the
+            content) and opacities of the run; None if there are none.
           inputs: the input files by role, whose names and digests are embedded in the preview.
         """
         if not self._is_wanted():

@@ -106,8 +106,8 @@ class Compiled(NamedTuple):
 
     # The functions that are compiled; None: those of `batch_canvas`, which are not stored on disk.
     programs: batch_canvas.BatchPrograms | None = None
-    # Starts work, such as compiling for the next scale, in another thread; None: each program is
-    # compiled when it is first needed, by the thread that paints.
+    # Starts work, such as compiling for the next scale (resolution level), in another thread; None:
+    # each program is compiled when it is first needed, by the thread that paints.
     begin: canvas.Begin | None = None
 
 

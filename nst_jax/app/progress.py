@@ -212,7 +212,7 @@ class BatchProgress(Iterator[int]):
         self._display.say(text)
 
     def report(self, evaluations: int, total: int) -> None:
-        """Show the progress of the current group; `paint_batch` calls this after every few updates.
+        """Show the progress of the current group; called by `paint_batch` after every few updates.
 
         A group that does not fit into memory is painted in chunks, one after the other. The pictures of
         a chunk are evaluated together, so a chunk takes as many evaluations as a single picture.
@@ -291,7 +291,7 @@ STALLED = "the losses after the last update are those of the start; nothing was 
 
 
 def divergence(broke_at: int | None) -> str:
-    """Return a message on a picture whose losses were not finite; empty if all were finite.
+    """Return a message on a picture if its losses were not finite; "" if all were finite.
 
     Args:
       broke_at: number of updates after which the losses were not finite; None if all were finite.

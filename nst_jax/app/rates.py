@@ -57,10 +57,10 @@ class Expected(NamedTuple):
 
 # The file maps keys to lists of numbers, with one number for each earlier run. `_key` returns the key
 # for a kind of run (for a batch, `_key_of` does). There are four lists for each kind of run:
-#   key              operations per second of the updates, in arrays that their pictures fill
+#   key              operations per second of the updates, in arrays of the pictures' own size
 #   key, MEASURING   operations per second of computing the targets
 #   key, BESIDE      seconds for all else: starting, reading, compiling and writing
-#   key, COMPILING   mean seconds to compile a program for arrays that their pictures fill; recorded by
+#   key, COMPILING   mean seconds to compile a program for arrays of the pictures' own size; recorded by
 #                    batches only
 # For each kind of training of a network, there is one list: the mean seconds of an update.
 MEASURING, BESIDE, COMPILING = "measuring", "beside", "compiling"
@@ -110,8 +110,8 @@ def record_rate(
 ) -> None:
     """Add the speed of a run to `rates.json`, if this file can be written to.
 
-    The speed of a run in a bucket is recorded as the speed it would have had in arrays that its picture
-    fills.
+    For a run in a bucket (an array larger than its picture), the speed is recorded that the run would
+    have had in an array of the picture's size.
 
     Args:
       plan: the plan of the run.
@@ -162,7 +162,7 @@ def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: float)
       seconds: seconds that the batch spent on compiling. Do not call this function if the batch loaded
         programs from JAX's compilation cache, which takes less time than compiling.
       programs: how many different programs the batch ran, over all scales (resolution levels). A
-        program of a bucket counts as `COMPILING_OF_BUCKET` programs, as it takes so much longer.
+        program of a bucket counts as `COMPILING_OF_BUCKET` programs, since compiling it takes as long.
     """
     keys = set(map(_key_of, recipes))
     if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:
@@ -238,7 +238,7 @@ def _key_of(recipe: Recipe) -> str:
 
 
 def _slower(plan: Plan) -> float:
-    """Return the factor by which a bucket slows an operation of an update; 1 without a bucket."""
+    """Return how many times longer an operation takes if the picture lies in a larger array, else 1."""
     return TIME_IN_BUCKET if plan.in_bucket else 1.0
 
 

@@ -37,7 +37,7 @@ MASKS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
 
 
 def controls_of_recipe(recipe: str | None) -> dict[str, Any]:
-    """Return what the table `controls` of a recipe file says, by the names of the options.
+    """Return the table `controls` of a recipe file, as a dict from names of options to their values.
 
     Args:
       recipe: the value of `--recipe`. For the name of a preset, and for None, the result is empty.
@@ -102,7 +102,7 @@ def with_controls_of_recipe(
 def check_no_content(recipe: str | None) -> None:
     """Refuse a recipe file with regions or a protected part, for a command without a content.
 
-    `recipe` is the value of `--recipe`.
+    Both are parts of a content, given by masks. `recipe` is the value of `--recipe`.
     """
     for name in ("regions", "region_maps", "protect"):
         if name in controls_of_recipe(recipe):

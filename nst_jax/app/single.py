@@ -343,7 +343,7 @@ class Recorder:
 
     @property
     def _has_written(self) -> bool:
-        """Whether the result's file has been written in this run: a canvas, or only the preview.
+        """Whether this run has written a canvas, or at least its preview, to the result's file.
 
         The preview is a picture by a fast network, which is shown until the run writes a canvas.
         """

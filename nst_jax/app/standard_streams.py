@@ -28,7 +28,7 @@ DEFAULT_FORMAT = "png"
 # files.
 FILES_ONLY = ("checkpoint", "log", "frames")
 
-# The bytes from standard input, while a command runs one of whose input pictures is `-`; else None.
+# The bytes of standard input while a command runs that reads a picture from there (`-`); else None.
 _given: bytes | None = None
 
 

@@ -1,4 +1,4 @@
-"""The command `stylize`, and a function that checks its options for other code, such as `web`.
+"""The command `stylize`, and a function that only checks its options, for `nst_jax.app.web`.
 
 A run is the painting of one picture.
 """

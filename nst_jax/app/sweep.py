@@ -97,8 +97,8 @@ class SweepJob(Job):
       notes: what the user should know about `controls` and about transparent pictures.
       combined: the first style with the fine structure of another picture (`--style-fine`), [h, w, 3]
         at the final size, for all canvases; None if the first style is used as read.
-      strength: the value of `--strength`, from 0 to 1, which multiplied the style weight of all
-        canvases by a factor; None if it is not used.
+      strength: the strength (0 to 1), as after `--strength`, that has changed the style weight of all
+        canvases; None if it was not used.
       output: path of the grid's picture.
       overwrite: whether an existing file at `output` may be replaced.
     """

@@ -32,7 +32,7 @@ _GPU = "a GPU is used if jax finds one, and JAX_PLATFORMS=cpu keeps to the CPU"
 # (TensorFlow), and titu1994/Neural-Style-Transfer (Keras).
 # Each key is several names with spaces between them, written without dashes in front.
 _MEANINGS = {
-    # Options for colours, for parts of the picture, and for realism.
+    # Colours, parts of the picture, realism.
     "color colors colour colours colorize preserve-color preserve-colors preserve-colour "
     "preserve-colours keep-color keep-colors keep-colour keep-colours original-color original-colors "
     "original-colour original-colours keep-original-color keep-original-colors keep-original-colour "
@@ -50,7 +50,7 @@ _MEANINGS = {
     ),
     "exclude ignore keep keep-face face faces person subject": Meaning(("--protect",)),
     "realistic realism photorealism photo-realism photorealistic matting": Meaning(("--realism",)),
-    # Options for the numbers of updates and of pixels.
+    # Numbers of updates and of pixels.
     "iterations iters iter num-iter num-iters num-iterations n-iter max-iter max-iterations "
     "initial-iterations num-steps n-steps epochs updates": Meaning(("--steps",)),
     "width height image-size img-size imsize max-size end-scale resolution": Meaning(("--size",)),
@@ -66,7 +66,7 @@ _MEANINGS = {
         ("--tile-seamless",), "`nst-jax texture` paints tiles whose opposite borders meet"
     ),
     "tiling": Meaning(("--tile-seamless", "--tile")),
-    # Options for the losses, the optimiser and the network.
+    # Losses, optimiser, network.
     "alpha style-strength intensity": Meaning(("--strength",)),
     "blend blending mix": Meaning(("--strength",), _SHARES),
     "beta": Meaning(("--style-weight",)),
@@ -82,7 +82,7 @@ _MEANINGS = {
     "model-file model-weights network vgg": Meaning(("--weights",)),
     "preset config": Meaning(("--recipe",)),
     "random-seed": Meaning(("--seed",)),
-    # Options for pictures and other files.
+    # Pictures and other files.
     "content content-image content-img style-image style-img style-imgs": Meaning(note=_PICTURES),
     "style": Meaning(("--styles",), _PICTURES),
     "initial init-image init-img-type": Meaning(("--init",)),
@@ -93,7 +93,7 @@ _MEANINGS = {
     "checkpoint-iterations": Meaning(("--checkpoint-every", "--every")),
     "checkpoint-output": Meaning(("--frames",)),
     "verbose": Meaning(("--log",)),
-    # Options for devices and their precision.
+    # Devices and their precision.
     "gpu gpus cuda cpu no-gpu no-cuda multidevice-strategy": Meaning(("--devices",), _GPU),
     "backend": Meaning(note=_GPU),
     "fp16 half": Meaning(("--precision",)),

@@ -1,4 +1,4 @@
-"""Timing of runs: updates between two snapshots, the time left, the time spent on compilation.
+"""Timing of runs: how often a snapshot is taken, the time left, the time spent on compilation.
 
 A run changes its canvas, the picture that is painted, by many updates, at one or several scales
 (resolution levels). After every few updates, it yields a snapshot of the canvas and the losses. The
@@ -116,10 +116,10 @@ class Lap(NamedTuple):
 class Stopwatch:
     """Measures laps, the times between two snapshots, without compiling and computing of targets.
 
-    The first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is
-    the sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the
-    argument `elapsed`. The argument `measuring` is a function that returns the seconds that
-    computing targets has taken so far.
+    The targets are what the losses compare the canvas with. The first call of `lap` returns 0 seconds,
+    since no snapshot came before. The attribute `elapsed` is the sum of all laps so far, in seconds; a
+    resumed run passes the sum up to its checkpoint as the argument `elapsed`. The argument `measuring`
+    is a function that returns the seconds that computing targets has taken so far.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class Pace:
         self._laps: deque[float] = deque(maxlen=self.LAPS)
 
     def afresh(self) -> "Pace":
-        """Return a pace for the next scale: it keeps the speed of earlier runs, but has no laps yet."""
+        """Return a `Pace` for the next resolution level: with earlier runs' speed, but without laps."""
         return Pace(self._expected)
 
     def add(self, cost: float, seconds: float) -> None:
@@ -269,7 +269,7 @@ class IntervalChooser(Iterator[int]):
         self.done = step
 
     def scale_of(self, step: int) -> int:
-        """Return the index of the scale of the canvas after `step` updates."""
+        """Return the index of the scale (resolution level) of the canvas after `step` updates."""
         return next((i for i, end in enumerate(self._ends) if step <= end), len(self._ends) - 1)
 
     def __next__(self) -> int:

@@ -45,8 +45,8 @@ SUFFIX = ".h5"
 # computed the loss, so frequent ones would slow the training. A new loss on the photos that are held
 # out is shown at once, and so is the last update.
 SHOW_SECONDS = 1.0
-MOST_ROWS, MOST_COLUMNS = 4, 8  # most photos and most styles on the sheet of samples
-# Number of updates, after the first, from whose time the duration of the training is predicted.
+MOST_ROWS, MOST_COLUMNS = 4, 8  # largest numbers of photos and of styles in the picture of samples
+# The duration of the training is predicted from the time of this many updates, without the first.
 TIMED = 3
 
 
@@ -181,7 +181,7 @@ def run_training(
 
 
 def _follow(run: Training, recorder: "_Recorder", interrupts: Interrupts) -> Ending:
-    """Record every report of a training until it ends, is interrupted or fails; then save results."""
+    """Record the report after each update until the training ends, is stopped or fails; then save."""
     try:
         for report in run:
             # After the first update there is something to save. From then on, a signal (Ctrl-C) is only
@@ -209,7 +209,6 @@ def _resumed(params: Params, job: TrainingJob, resume: TrainingCheckpoint | None
 
 
 def _check_disk_space(job: TrainingJob, outputs: TrainOutputs) -> None:
-    """Refuse to train if a checkpoint does not fit on the disk where it is to be written."""
     size = checkpoint_size(job)
     free = shutil.disk_usage(outputs.checkpoint.absolute().parent).free
     if size > free:

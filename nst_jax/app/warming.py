@@ -131,7 +131,7 @@ def sizes_of_batches(batches: Iterable[int], side: int) -> list[int]:
 
     Args:
       batches: for each call of `batch`, the number of its pictures.
-      side: side of the bucket in px.
+      side: side of the bucket (a square array) in px.
     """
     most = groups.most_at_once((side, side), platform_of())
     return list(dict.fromkeys(size for count in batches for size in even_groups(count, most)))
@@ -142,7 +142,7 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
 
     Args:
       batches: for each call of `instant` with a folder, the number of the folder's pictures.
-      side: side of the bucket in px.
+      side: side of the bucket (a square array) in px.
     """
     return list(dict.fromkeys((1, *(size_of_groups(count, (side, side)) for count in batches))))
 
@@ -156,7 +156,7 @@ class Wanted(NamedTuple):
 
 
 def wanted_of(square: Square) -> list[Wanted]:
-    """Return the plan for one picture in a bucket, and those for the groups that `batch` paints in it.
+    """Return the plans for a bucket: that for one picture, and those for the groups of `batch`.
 
     Raises:
       ValueError: if the recipe's updates would not be exact in a bucket, if its pictures do not fit
@@ -219,9 +219,8 @@ def compile_all(
             else:
                 _paint_together(params, plan, init)
         start = plan.recipe.pictures.start if init is None else init
-        if isinstance(
-            start, Instant
-        ):  # a fast network paints the start; its programs are needed too
+        # A fast network paints this start, and its programs are needed too.
+        if isinstance(start, Instant):
             side = buckets.rounded_up(max(plan.scales[0].shape))
             _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
         side, many = max(plan.scales[-1].shape), f"{at_once} at once"
@@ -253,7 +252,7 @@ def _paint_one(
 
 
 def _paint_together(params: Params, plan: Plan, init: Any) -> None:
-    """Paint `plan.pictures` grey pictures at once, as `batch` does."""
+    """Paint `plan.pictures` grey pictures at once, with the programs that `batch` stores on disk."""
     start = same_start(plan.recipe.pictures.start if init is None else init, 0)
     members = members_of(
         [_grey(plan)] * plan.pictures,

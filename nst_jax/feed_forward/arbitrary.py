@@ -88,8 +88,8 @@ class StylePredictor(nn.Module):
     It is a MobileNet v2, whose last features are averaged over all positions and mapped linearly to the
     style vector. Its batch norms are folded into the kernels and biases of its convolutions.
 
-    With `size`, pictures of this (height, width) lie at the top left of `style`, whose sides are then
-    multiples of 32 px, since the network halves both sides five times.
+    If a call is given `size`, pictures of this (height, width) lie at the top left of `style`. The
+    sides of `style` are then multiples of 32 px, since the network halves both sides five times.
 
     Attributes:
       precision: precision of products and activations.

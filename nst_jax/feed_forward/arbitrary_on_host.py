@@ -1,4 +1,4 @@
-"""The network `arbitrary` in NumPy: the first picture of a process, without waiting for a compiler.
+"""The network `arbitrary` in NumPy, for the first picture of a process: nothing has to be compiled.
 
 JAX compiles a network for seconds before it can paint with it for the first time. NumPy begins at once,
 and at the size of a preview it needs only tenths of a second. At larger sizes, and from the second
@@ -26,14 +26,14 @@ Planes: TypeAlias = Float[np.ndarray, "_ _ _"]  # [c, h, w], features of one pic
 Kernel: TypeAlias = Float[np.ndarray, "kh kw i o"]
 
 
-# Products of matrices are computed in blocks of so many multiplications at most. OpenBLAS divides
-# larger ones among threads that wait for each other in busy loops. With other work on the cores, that
-# takes several times the processor time of one thread.
+# Products of matrices are computed in blocks of at most this many multiplications. OpenBLAS divides
+# larger products among threads that wait for each other in busy loops. If the cores have other work,
+# this takes several times the processor time of one thread.
 BLOCK = 2**18
 
 
 def load_arbitrary_on_host() -> Params:
-    """Read and verify the embedded weights of the network as NumPy arrays, which JAX does not see."""
+    """Read and verify the weights that come with the package, as NumPy arrays, without using JAX."""
     return load_params_of(ARCHITECTURE, on_host=True)
 
 
@@ -120,7 +120,7 @@ def _layer(params: Params, layer: TransformerLayer, x: Planes, vector: np.ndarra
 
 
 def _activated(layer: TransformerLayer, y: Planes, before: Planes) -> Planes:
-    """Do what `transformer.activated` does."""
+    """Return the output of a layer, given its features `y` after convolution and norm."""
     if layer.final:
         # This is the sigmoid; for a large negative number, `exp` would overflow.
         half: Planes = np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * y)
@@ -180,9 +180,9 @@ def _padded_same(x: Planes, side: int, stride: int) -> Planes:
 def _convolved(x: Planes, kernel: Kernel, stride: int) -> Planes:
     """Convolve features with a kernel, without padding.
 
-    One matrix product has, for each row of the kernel, what this row contributes to the result; the
-    contributions are then added. So the features are copied only once for each column of the kernel,
-    not once for each of its pixels.
+    One matrix product computes what each row of the kernel contributes to the result; the contributions
+    are then added. So the features are copied only once for each column of the kernel, not once for
+    each of its pixels.
     """
     side, _, inputs, outputs = kernel.shape
     height, width = ((size - side) // stride + 1 for size in x.shape[1:])

@@ -121,12 +121,7 @@ def find_photos(
 
 
 def _seen(source: Any, index: int) -> Photo | ValueError:
-    """Return a photo, without decoding its file, or the error that says why the file cannot be read.
-
-    Args:
-      source: the path of a file, or an image [h, w, 3].
-      index: the number of the photo among all photos, for its name and for messages.
-    """
+    """Return a photo, its file not decoded, or the error that says why it cannot be read."""
     if not isinstance(source, (str, os.PathLike)):
         pixels = to_uint8(_checks.image(f"photos[{index}]", source))
         digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()

@@ -137,14 +137,7 @@ def read_trained(path: Any, *, argument: str = "style") -> Trained:
 
 
 def _trained(argument: str, style: Any, shares: Any) -> ParsedStyle:
-    """Return the checked style for a trained network.
-
-    Args:
-      argument: the caller's name for the style, shown in error messages.
-      style: the network, or the path of its file.
-      shares: the weights of the network's styles in the mixture, as a list or by the names of the
-        styles; None means equal weights.
-    """
+    """Return the checked style for a trained network, or for the path of its file."""
     if isinstance(style, johnson.StyleNetwork):
         arrays = {name: np.asarray(a) for name, a in named_leaves(dict(style.params)).items()}
         trained = Trained(style, digest_of([], arrays))

@@ -130,8 +130,8 @@ def controlled_request(
         recipe,
         controls=given and controls_of(given, shape, shapes, on_host=on_host),
         on_host=on_host,
-        # Squares that are no smaller than those of `style_array`: style pictures of up to 2:1 at their
-        # default size then lie in squares of two sizes.
+        # The pictures are recoloured in squares whose sides are multiples of this number. For style
+        # pictures of up to 2:1 at their default size, squares of two sizes are then enough.
         side=max(side or 0, SMALLEST_STYLE_SQUARE),
     )
     seen = style._replace(pictures=tuple(map(np.asarray, prepared.styles)))

@@ -50,8 +50,8 @@ VECTORS_IN_MEMORY = 64
 # their default size, with a shorter side of 256 px, pictures with an aspect ratio of up to 3:2 lie in
 # the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
-# A larger square must not have more than so many times the pixels of the picture in it. A panorama for
-# which it would have more lies in a rectangle, so that computing its style vector takes no longer.
+# A larger square must have at most this many times as many pixels as the picture in it. A panorama that
+# would need a larger square lies in a rectangle, which saves time when its style vector is computed.
 MOST_PIXELS_OF_SQUARE = 4
 
 # Numbers that tell a network in which style to paint.

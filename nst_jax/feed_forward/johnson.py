@@ -344,7 +344,7 @@ def _for_each_mixture(
 def _stylized_in_arrays(
     module: Johnson, params: LayerParams, content: Image, weights: Shares, size: Any
 ) -> Image:
-    """Do what `stylize_trained` does, for pictures at the top left of larger arrays."""
+    """Paint as `stylize_trained` does, for pictures that lie at the top left of larger arrays."""
     batch = content.shape[:-3]
     flat = jnp.asarray(content).reshape(-1, *content.shape[-3:])
     sizes = sizes_of_array(size, content.shape, DIVISOR, smallest=SMALLEST)

@@ -2,8 +2,8 @@
 
 All layers but one are pure functions of features [*batch, h, w, c]. `Convolution2D` is a Flax module,
 because a convolution has parameters of its own; instance norm gets its gammas and betas (scales and
-shifts) as arguments. What the layers compute does not depend on which of two sizes is larger, since JAX
-cannot tell this for symbolic sizes. So a network that is built of these layers can be exported by
+shifts) as arguments. No layer asks which of two sizes is larger, since JAX cannot tell this for
+symbolic sizes. So a network that is built of these layers can be exported by
 `jax.export` for symbolic sizes, if these are declared to be large enough:
 
     jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))

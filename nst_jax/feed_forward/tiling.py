@@ -473,23 +473,13 @@ class _Painter:
 
 
 def _strips(height: int, rows: int) -> Iterator[tuple[int, int]]:
-    """Yield for each strip the index of its first row, and the index of the row after its last row.
-
-    Args:
-      height: number of all rows.
-      rows: number of rows of a strip; the last strip may have fewer.
-    """
+    """Yield the index of the first row of each strip, and that of the row after its last row."""
     for first in range(0, height, rows):
         yield first, min(first + rows, height)
 
 
 def _shape_after(layers: TransformerLayers, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return the shape (height, width, channels) of the features that consecutive layers compute.
-
-    Args:
-      layers: the layers, in their order.
-      shape: shape of the input of the first layer, which begins with height and width.
-    """
+    """Return the (height, width, channels) of what the layers make of an input of `shape`."""
     height, width = shape[:2]
     for layer in layers:
         times = 2 if layer.upsampled else 1

@@ -94,7 +94,7 @@ def train_step(
 
 
 def _on_all(mesh: AnyMesh) -> Callable[..., tuple[Losses, LayerParams]]:
-    """Return `_losses_and_gradient` as a function of a batch that is distributed over several devices.
+    """Return a variant of `_losses_and_gradient` for a batch that is distributed over several devices.
 
     The losses and the gradient that it returns are the means over all devices of `mesh`.
     """

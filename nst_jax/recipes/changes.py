@@ -130,8 +130,8 @@ def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size =
     Args:
       recipe: the recipe to change.
       size: size of the content, in a form that `sizes.with_size` accepts; None changes nothing. If
-        `style_size` is None, any `size` other than a width and height is the size of the style, too,
-        unless the recipe derives the style's size from the canvas.
+        `style_size` is None, the style gets this size, too. Exceptions are a width and height (see
+        above), and recipes that derive the style's size from that of the canvas.
       style_size: size of the style alone, in a form that `sizes.with_size` accepts; None means that it
         follows from `size`.
 
@@ -184,7 +184,7 @@ def with_tap_styles(
 
 
 def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.ndarray]:
-    """Check the style pictures that single taps (layers) have of their own.
+    """Check the style pictures that single taps (layers) have of their own; return them as arrays.
 
     Args:
       pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or none.

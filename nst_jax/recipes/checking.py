@@ -37,9 +37,9 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
       ValueError: for unknown taps, or unknown words such as one for `colors`; for more or fewer layer
         weights than taps; for weights that are negative or not finite, and style shares that are all 0;
-        for fewer than one update; for numbers that a size rule, the choice of the first canvas, an
-        optimiser or a schedule does not allow; for a loss that is declared additive (a sum over
-        the pixels of feature maps) and is not; for a tile size that does not suit the network; and for
+        for fewer than one update; for numbers that a size rule, a start (see `recipes.starts`), an
+        optimiser or a schedule does not allow; for a loss that is declared additive (a sum over the
+        pixels of feature maps) and is not; for a tile size that does not suit the network; and for
         values that exclude each other, such as clipping with an optimiser that undoes bad updates, or
         tiles with a loss that is not additive.
         The message names the value.

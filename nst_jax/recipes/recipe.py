@@ -95,7 +95,8 @@ class Pictures:
 class StylePart(NamedTuple):
     """One style loss at one tap (layer): a term of the total style loss."""
 
-    # The key of the part's target in `Targets.style`, and of its value in `Losses.style_layers`.
+    # The key of what the loss compares the canvas with, in `Targets.style`, and of the loss's value, in
+    # `Losses.style_layers`.
     name: str
     tap: str  # name of the layer that the loss reads, such as "relu1_1"
     loss: losses.StyleLoss
@@ -161,9 +162,9 @@ class Terms:
     `search_content` is the content's share in this mixture. Before mixing, the finest detail of the
     content is added to the canvas; see `correspondence.searched`.
 
-    `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. If a style
-    loss has parts that are not taps (`losses.MatchingLoss.parts`), `style_layer_weights` has a weight
-    for each part.
+    `last_style_loss`, if it is not None, takes the place of `style_loss` at the last scale. Some style
+    losses do not have one term for each tap, but the terms that their field `parts` names; see
+    `losses.MatchingLoss`. With such a loss, `style_layer_weights` has a weight for each of these terms.
 
     `content_against_style`, if it is not None, makes the weights differ from scale to scale, with less
     weight on the content at finer scales. Let α be its value at the coarsest scale, half of it at the
@@ -549,8 +550,8 @@ class Recipe:
 
 MOST_DIFFERENCES = 12  # largest number of values that `Recipe.__repr__` shows
 
-# The size rules for which `Recipe.replace` also accepts a size such as 256: full key -> a function that
-# returns the rule of a recipe. From this rule and the size, `sizes.with_size` makes the new rule.
+# The fields for which `Recipe.replace` accepts a size such as 256 in place of a size rule: full key ->
+# a function that returns the recipe's present rule, which `sizes.with_size` then changes.
 SIZES: Mapping[str, Callable[[Pictures], sizes.SizeRule]] = {
     "pictures.size": lambda pictures: pictures.size,
     "pictures.style_size": lambda pictures: pictures.style_size or pictures.size,

@@ -295,7 +295,7 @@ class LikeContent(_BesideContent):
     """A rule for styles: a style gets exactly the size of the canvas; its aspect ratio may change."""
 
     def beside(self, canvas: Shape, height: int, width: int) -> Shape:
-        """Return the new (height, width) of a style: `canvas`, the (height, width) of the canvas."""
+        """Return `canvas`, the (height, width) that the style gets; other arguments are not used."""
         del height, width
         return canvas
 

@@ -1,14 +1,14 @@
-"""Starts of pictures in larger arrays, for which nothing is compiled for the size of a picture.
+"""Make the initial canvas of a picture in a larger array, if possible without compiling for its size.
 
 A start is the function that makes the initial canvas of a run; see `starts`. Most starts compute each
 pixel by itself, from the content's pixel, from noise, and from the mean and deviation of the style.
 Such a start is called with the pixels of the content as one line, which is filled up to the number of
 pixels of the larger array. So its programs are compiled for this number. NumPy makes the other starts.
 
-The noise is that of the picture alone, bit for bit. JAX's default generator counts: number k of an
-array, in the order of memory, depends on the key and on k alone, so the noise of a line that begins
-with the picture begins with the picture's noise. With other generators, a start that draws noise is
-called with the picture as it is, and programs are compiled for its size.
+The noise is that of the picture alone, bit for bit. JAX's default generator is counter-based: number k
+of an array, in the order of memory, depends on the key and on k alone. So the first numbers that are
+drawn for the line are those that would be drawn for the picture. With other generators, a start that
+draws noise is called with the picture as it is, and programs are compiled for its size.
 """
 
 import math
@@ -26,8 +26,8 @@ from nst_jax.images.on_host import at_scale_on_host, resized_on_host
 from nst_jax.images.resizing import bilinear
 from nst_jax.recipes import starts
 
-# JAX's name of the generator that counts; it does so if the option `jax_threefry_partitionable` is on,
-# which is the default.
+# JAX's name of its default generator, which is counter-based if the option `jax_threefry_partitionable`
+# is on, as it is by default.
 COUNTING = "threefry2x32"
 
 # The starts that compute each pixel by itself, and use nothing of the style but the mean and the
@@ -102,7 +102,8 @@ def _of_line(
     line[0, :count] = content.reshape(count, channels)
     mean = np.mean(style, axis=(0, 1), dtype=np.float64)
     deviation = np.std(style, axis=(0, 1), dtype=np.float64)
-    # Two pixels with the mean and the standard deviation of the style.
+    # A style of two pixels: the start uses only its mean and standard deviation, which are those of
+    # `style`.
     pair = np.stack([mean - deviation, mean + deviation])[None].astype(np.float32)
     found = np.asarray(start(*jax.device_put((line, pair)), key), np.float32)
     return found[0, :count].reshape(content.shape)

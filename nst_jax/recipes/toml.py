@@ -142,12 +142,7 @@ def _number(key: str, value: Any) -> Any:
 
 
 def _lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
-    """Yield the lines of a table in TOML: first its simple values, as TOML requires, then its tables.
-
-    Args:
-      table: keys and values, which may be tables themselves.
-      prefix: the full key of the table with a dot at the end; empty for the whole file.
-    """
+    """Yield the lines of a table: first its simple values, as TOML requires, then its tables."""
     for key, value in table.items():
         if not isinstance(value, Mapping):
             yield f"{key} = {_literal(value)}"
@@ -208,10 +203,11 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class RecipeFile(NamedTuple):
-    """What a recipe file says. The strength is not applied to the recipe yet."""
+    """What a recipe file says: the recipe, the strength still to be applied to it, and `controls`."""
 
     recipe: Recipe
     strength: float | None  # as `changes.with_strength` takes it; None if the file has none
+    # The table `controls`, which names pictures such as masks; empty if the file has none.
     controls: dict[str, str | list[str] | dict[str, str]]
 
 

@@ -162,8 +162,9 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
     if loss.costs is not None:
         return loss.costs(canvas, shape, pictures, shapes)
     products = recipe.network.precision_on().products
-    unit = {"unit": 1.0} if loss.with_pixels else {}
-    target = jax.eval_shape(lambda found: loss.target(found, shapes, products, **unit), pictures)
+    # The numbers do not matter for the sizes.
+    units = {"units": dict.fromkeys(taps, 1.0)} if loss.with_pixels else {}
+    target = jax.eval_shape(lambda found: loss.target(found, shapes, products, **units), pictures)
     return MatchingCosts(size_in_bytes(target))
 
 

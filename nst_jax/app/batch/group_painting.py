@@ -323,8 +323,8 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
-    # The strength is no part of the requested settings, by which finished pictures are recognised: the
-    # weights that it has set are, and pictures of earlier versions name no strength.
+    # Finished pictures are recognised by the requested settings. These have the weights that the
+    # strength has set, but not the strength itself, which pictures of earlier versions do not name.
     metadata |= provenance.strength_facts(entry.strength)
     metadata |= {
         "device": provenance.device(),

@@ -71,8 +71,8 @@ class Entry(NamedTuple):
     # Sizes and digests of the content and the styles when the batch was planned. A file that has
     # another digest when it is read is refused.
     seen: tuple[images.Glance, ...]
-    # The precision `auto` is replaced in `recipe` by one that suits the platform. This is the platform,
-    # such as "gpu"; it is empty if the precision was not `auto` or has not been replaced yet.
+    # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
+    # precision was not `auto`, or has not been replaced yet.
     auto_on: str = ""
     # The values of `stylize`'s options for regions and for the protected part of the content, by the
     # names of the options; None if the picture has neither.
@@ -80,7 +80,7 @@ class Entry(NamedTuple):
     # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
     # size and digest when the batch was planned.
     masked: Mapping[str, images.Glance] = {}
-    # The value of the dial `strength`, which has changed `recipe`; None if the dial is not used.
+    # The value of the setting `strength`, which has changed `recipe`; None if it is not used.
     strength: float | None = None
     # The picture whose fine structure the style gets before the run; None leaves the style as it is.
     fine: FineFile | None = None
@@ -114,9 +114,9 @@ class Group(NamedTuple):
     """Pictures that one compiled program can paint, planned and painted together."""
 
     entries: tuple[Entry, ...]
-    # For each leaf (number) of a recipe, whether it differs within the set of pictures (`Alike`) that
-    # was divided into this group and others. So all groups of the set have the same `varying`, and run
-    # the same program.
+    # For each leaf (number) of a recipe, whether it differs between the pictures of the set (`Alike`)
+    # from which this group was made. All groups made from a set have the same `varying`, so that they
+    # run the same program.
     varying: tuple[bool, ...]
     # If canvases lie in a larger array (bucket): the sizes of that array, coarse to fine. Else None.
     arrays: tuple[prepare.Scale, ...] | None = None
@@ -362,9 +362,9 @@ def programs_of(
 def compiled_programs(programs: Mapping[Any, int]) -> float:
     """Return the number of programs, weighted by how long they take to compile.
 
-    The mean time of a program is recorded from it. A program for a bucket, in which pictures of several
-    shapes lie in larger arrays, counts as `COMPILING_OF_BUCKET` programs: it takes that many times as
-    long to compile as a program for one shape.
+    The time that compiling took is divided by this number, to record the mean time of a program. In a
+    bucket, pictures of several shapes lie in larger arrays. A program for a bucket counts as
+    `COMPILING_OF_BUCKET` programs: it takes that many times as long to compile as one for one shape.
 
     Args:
       programs: what `programs_of` returned.

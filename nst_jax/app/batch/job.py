@@ -111,7 +111,7 @@ class Draft(NamedTuple):
     row: ManifestRow
     recipe: Recipe
     output: Path
-    # The value of the dial `strength`, which has changed `recipe`; None if the dial is not used.
+    # The value of the setting `strength`, which has changed `recipe`; None if it is not used.
     strength: float | None = None
 
     @property
@@ -162,7 +162,7 @@ def recipes_of(
 ) -> list[tuple[Recipe, float | None]]:
     """Return the recipe of each row (picture to paint), changed by the flags and the row's overrides.
 
-    Beside each recipe is the value of the dial `strength` that was applied to it; None if none was.
+    Beside each recipe is the value of the setting `strength` that was applied to it, or None.
 
     An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
     recipe, it gets the recipe of the command line.
@@ -331,11 +331,7 @@ def inspected(
 
 
 def _argument_of(role: str) -> str:
-    """Return the Python name of the command's option that names a file.
-
-    Args:
-      role: the role of the file, such as "protect", from `controls.roles_of`.
-    """
+    """Return the Python name of the option that names the file of a role, such as "protect"."""
     if role.startswith("protect"):
         return "protect"
     if role.startswith("map"):

@@ -254,12 +254,7 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
 
 
 def _text(name: str, value: Any) -> str | None:
-    """Return the text of a manifest's cell, or None if the cell is empty.
-
-    Args:
-      name: name of the cell's column, for error messages.
-      value: the cell, as it was read.
-    """
+    """Return the text of a cell of the column `name`, or None if the cell is empty."""
     if value is not None and not isinstance(value, str):
         raise ValueError(f"`{name}`: expected text, got {value!r}")
     if value and "\0" in value:

@@ -242,27 +242,14 @@ def _paint_blocks(
 
 
 def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Record:
-    """Make a `Record` from fields that an actor returned, with paths as the user typed them.
-
-    Args:
-      fields: the fields by name, in which paths are absolute.
-      entries: number of a picture -> the picture, with paths as the user typed them.
-    """
+    """Make a `Record` of the fields that an actor returned, with paths as the user typed them."""
     entry = entries[fields["row"]]
     record = record_of(entry, fields["status"], fields["error"])
     return record._replace(seconds=fields["seconds"], losses=fields["losses"])
 
 
 def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) -> Iterator[Record]:
-    """Yield a `Record` of each picture that no actor reported: "done" if its file is finished.
-
-    All other such records are "failed". An actor is a process of Ray that paints.
-
-    Args:
-      batch: the job whose pictures were given to actors.
-      weights: description of the weights file.
-      reported: numbers of the pictures that actors reported.
-    """
+    """Yield a `Record`, "done" or "failed", of each picture whose number is not in `reported`."""
     for entry in batch.entries:
         if entry.number not in reported:
             requested = job.requested_settings(entry, batch, weights)

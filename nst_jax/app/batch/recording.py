@@ -34,7 +34,7 @@ class BatchEnding(NamedTuple):
 
 
 def with_typed_names(records: Sequence[Record], job: BatchJob) -> list[Record]:
-    """Return the records with the names in their errors as the user types them, such as `--region`.
+    """Return the records with arguments named in their errors as the user types them: `--region`.
 
     Args:
       records: how pictures ended.

@@ -285,8 +285,8 @@ def _paint_together(
         if len(group) == 1:
             yield group[0][0].record("failed", results.message_of(error))
             return
-        # In a bucket, pictures are painted one by one with the same program, unless it may be too
-        # large for memory.
+        # Each picture is now painted alone. In a bucket, copies still fill it up to `filled` pictures,
+        # so that no other program is compiled; but not if the memory was exhausted.
         exhausted = isinstance(error, MemoryError) or EXHAUSTED in str(error)
         alone = 1 if exhausted else filled
         for one in group:

@@ -48,9 +48,9 @@ class Positions:
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
         """Write a checkpoint after `step` updates, unless it is too soon after the last one.
 
-        `SECONDS` and `PAUSE` say how much time must pass between two checkpoints. Nothing is written
-        either if there already is a checkpoint after as many or more updates, or if `_has_room` returns
-        False.
+        `SECONDS` and `PAUSE` say how much time must pass between two checkpoints. Nor is a
+        checkpoint written if there is one after `step` or more updates already, or if `_has_room`
+        returns False.
 
         Args:
           step: number of updates.

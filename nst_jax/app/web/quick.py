@@ -103,10 +103,10 @@ class QuickPainter:
         # words of their command lines.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # It paints provisional pictures. With a bucket, it resizes them without JAX, as `paint` does.
+        # Paints provisional pictures. Since it has a bucket, no programs are compiled for their sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
-        # The keys of the painters whose programs for styles of pictures are ready.
+        # The keys in `_painters` of those painters whose programs for style pictures are compiled.
         self._ready: set[tuple[Precision, int | None]] = set()
         self._visited = threading.Event()  # set when a visitor has got a picture, and by `close`
 
@@ -212,9 +212,9 @@ class QuickPainter:
     def _turn(self) -> Iterator[None]:
         """Context manager: wait until no other thread paints.
 
-        A thread that has painted and wants to paint again, as `warm` does, lets a thread that waits
-        paint before it. With a single lock, the thread that has painted could take the lock again
-        before the waiting thread wakes up.
+        If a thread paints several pictures, as `warm` does, a waiting thread gets its turn after the
+        first of them. This needs two locks: with a single one, the thread that has painted could take
+        the lock again before the waiting thread wakes up.
         """
         with self._next:
             self._painting.acquire()
@@ -261,7 +261,7 @@ class QuickPainter:
                 self._prepare_wide_style()
 
     def _prepare_wide_style(self) -> None:
-        """Compute the style vector of a black picture of `WIDE_STYLE`, to compile its program."""
+        """Compute the style vector of a black picture of size `WIDE_STYLE`, to compile its program."""
         with self._turn():
             painter = self._painter(chosen_precision("auto"), TILE)
             painter.vector(np.zeros((*WIDE_STYLE, 3), np.float32))

@@ -66,7 +66,7 @@ class Threads(ThreadPoolExecutor):
     """
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more work, and drop what waits; `wait` and `cancel_futures` change nothing."""
+        """Accept no more work, and cancel what has not begun; the arguments change nothing."""
         del wait, cancel_futures
         super().shutdown(wait=False, cancel_futures=True)
 

@@ -42,10 +42,9 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
-        # How often the visitor has begun a run with an earlier picture as its first canvas.
+        # How often `start_from` has copied a picture of a run, so that another run can start from it.
         self._starts = 0
-        # The file name of the latest of these earlier pictures -> the command lines that make it. There
-        # is at most one entry.
+        # File name of the latest copy -> the command lines that make this picture; at most one entry.
         self._start_lines: dict[str, list[str]] = {}
         # Earlier runs; when they have ended, `clear` deletes their folders.
         self._before: list[Run] = []
@@ -149,10 +148,13 @@ class Visitor:
     def start_from(self, step: int | None) -> str:
         """Copy a picture of the run to the uploads, so that another run can start from it.
 
-        The file name of the copy is returned. Earlier copies of this kind are deleted.
+        Earlier copies of this kind are deleted.
 
         Args:
           step: number of updates after which the picture shows the canvas; None is the last picture.
+
+        Returns:
+          The file name of the copy.
 
         Raises:
           ValueError: if there is no such picture.
@@ -165,8 +167,8 @@ class Visitor:
             data = None
         if run is None or kept is None or data is None:
             raise ValueError("start: this picture is no longer here; choose another")
-        # A start is a picture from which a run starts. Earlier starts are deleted here, since the web
-        # page cannot remove them, and since they count towards the limit on the pictures of a visitor.
+        # Earlier starts are deleted, since the web page cannot remove them, and since they count
+        # towards the limit on the pictures of a visitor.
         for one in [one for one in list(self.uploads.known.values()) if one.role == "start"]:
             self.uploads.remove(one.name)
         # Each start gets a new name, so that a name in a command line always means the same picture.
