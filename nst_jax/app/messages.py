@@ -128,10 +128,10 @@ _KEYS = f"{__name__}.keys"
 
 
 def record_keys(recipe: str, keys: Mapping[str, str]) -> None:
-    """Record which options of the running command have values from a recipe file, for its messages.
+    """Record which options have values from a recipe file, so that errors can name the file and key.
 
     Args:
-      recipe: the path of the file, as the value of `--recipe` or a row of a manifest names it.
+      recipe: the path of the file, as it was given by `--recipe` or in the table of a batch's pictures.
       keys: the Python name of an option -> the key in the file that has the value.
     """
     context = click.get_current_context(silent=True)

@@ -455,8 +455,9 @@ def _place_in_assembled(
 ) -> tuple[Index, Index, int]:
     """Return the index at which a tile's features begin in the array that `assembled` makes.
 
-    On one device, this is their place in the features of the whole picture. With several devices, the
-    features of each device's tiles lie side by side, even if the tiles overlap in the picture.
+    On one device, that array has the features of the whole picture, where those of neighbouring tiles
+    may overlap. With several devices, each has an array of the features of its own tiles only, which
+    lie side by side without overlap.
     """
     if grid.bands is None:
         return down.start, across.start, 0
