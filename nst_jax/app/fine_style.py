@@ -62,7 +62,7 @@ class FineStyle:
     tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
-        """Return how a style of this (height, width) is combined, for the result's metadata."""
+        """Return `combining_facts` of a style of this (height, width)."""
         return combining_facts(shape)
 
     def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
@@ -231,7 +231,11 @@ def _about_fine(error: ValueError, name: str) -> ValueError:
 
 
 def combining_facts(shape: Shape) -> dict[str, Any]:
-    """Return how a style of this (height, width) is combined, for the result's metadata."""
+    """Return recipe, size and steps with which a style gets a fine structure, as metadata of a result.
+
+    Args:
+      shape: (height, width) of the style with the fine structure of another picture.
+    """
     recipe, (height, width) = GATYS_FINE_STYLE, shape
     numbers = {"size": [width, height], "steps": int(recipe.descent.steps)}
     return {ROLE: {"recipe": recipe.name, "source": recipe.source, **numbers}}

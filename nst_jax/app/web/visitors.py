@@ -42,7 +42,7 @@ class Visitor:
         self._runs = 0
         self._lock = threading.Lock()
         self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
-        # How often `start_from` has copied a picture of a run, so that another run can start from it.
+        # Number of pictures that `start_from` has copied; it makes the copies' file names unique.
         self._starts = 0
         # File name of the latest copy -> the command lines that make this picture; at most one entry.
         self._start_lines: dict[str, list[str]] = {}
