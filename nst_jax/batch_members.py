@@ -446,7 +446,9 @@ def with_fine_structures(
         keys.append(key)
         found.append([known[key], *rest])
         sizes.append([(image.shape[0], image.shape[1]) for image in styles[style]])
-    return (found, sizes) if len(set(keys)) > 1 else (found[:1], sizes[:1])
+    if len(styles) == len(fine) == len(set(keys)) == 1:
+        return found[:1], sizes[:1]
+    return found, sizes
 
 
 def _digest(image: np.ndarray) -> bytes:

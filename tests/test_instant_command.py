@@ -690,6 +690,31 @@ def test_a_signal_brings_an_earlier_picture_back(tmp_path, number):
     os.close(screen)
 
 
+def test_a_run_without_a_preview_brings_an_earlier_picture_back_too(job, earlier, monkeypatch):
+    Path(".out.png.before").write_bytes(earlier)
+    images.save("out.png", np.zeros((16, 16, 3)), metadata={"preview": "arbitrary"})
+    monkeypatch.setattr("nst_jax.app.progress.Display.is_live", False)
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
+    assert cli.main(job) == 130
+    assert Path("out.png").read_bytes() == earlier and hidden() == []
+    # A copy beside a result is what a run left that was killed just after its first canvas.
+    Path(".out.png.before").write_bytes(b"older")
+    assert cli.main(job) == 130
+    assert Path("out.png").read_bytes() == earlier and hidden() == []
+
+
+def test_an_earlier_picture_that_cannot_be_put_back_is_named(job, earlier, monkeypatch, capsys):
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
+    monkeypatch.setattr(preview, "os", SimpleNamespace(replace=refuse))
+    assert cli.main(job) == 130
+    said = " ".join(capsys.readouterr().err.split())
+    assert "note: the earlier picture is in '" in said and ".out.png.before'" in said
+    assert Path(".out.png.before").read_bytes() == earlier
+
+
 def test_a_picture_stays_if_its_preview_would_have_no_mark(job, earlier, monkeypatch, capsys):
     monkeypatch.setattr("nst_jax.planned_painting.paint_planned", no_canvas)
     assert cli.main([*job, "--no-metadata"]) == 130

@@ -103,6 +103,23 @@ def test_many_pictures_are_painted_in_the_styles_that_are_combined_by_hand(
     assert np.abs(found[0] - found[1]).max() > 0.01 and np.abs(found[0] - found[2]).max() > 0.01
 
 
+def test_equal_styles_and_fine_pictures_are_as_many_results(params, content, style, monkeypatch):
+    recipe, made = small.shallowest(steps=1), []
+
+    def combined(params, coarse, fine, **options):
+        made.append(options["size"])
+        return np.full((28, 20, 3), 0.5, np.float32)
+
+    monkeypatch.setattr(batch_members, "combined_style", combined)
+    fine = small.picture("gravel", 24, 32)
+    many = partial(nst.stylize_many, params, recipe=recipe)
+    for styles, fines in [([style], [fine] * 2), ([style] * 2, fine), ([style] * 2, [fine] * 2)]:
+        found = many([content], styles, style_fine=fines)
+        assert len(found) == 2
+        assert_array_equal(found[0], found[1])
+    assert made == ["20x28"] * 3  # once for each call
+
+
 def test_a_style_is_combined_once_for_each_fine_picture_and_size(
     params, content, style, monkeypatch
 ):

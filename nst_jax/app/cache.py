@@ -171,10 +171,10 @@ class EntriesOf(AbstractContextManager):
         """Return the names of entries of which one holds the program; None if JAX keeps it in none.
 
         A program that was compiled in the block has the entry that is new. If the program was loaded,
-        all entries of the function that were there before are returned.
+        all entries of the function are returned.
         """
         now = self._listed()
-        return (now & self._before if self._loaded else now - self._before) or None
+        return (now if self._loaded else now - self._before) or None
 
 
 # --- Damaged entries --------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def raise_on_interrupt() -> None:
     if signal.getsignal(signal.SIGINT) is _exit:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in STOPPING:
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, _exit):
             signal.signal(number, _raise)
 
 

@@ -157,20 +157,27 @@ class Preview(AbstractContextManager):
     def _is_wanted(self) -> bool:
         if not cluster.is_first() or self._piped:
             return False
+        if self._kept.exists():  # an earlier run was killed
+            if _is_preview(self._file):
+                self._put_back()
+            else:
+                self.give_way()
         # Without `--every`, there is a preview only for somebody who watches the terminal.
         if self._outputs.every is None and not self._display.is_live:
             return False
-        if self._kept.exists() and _is_preview(self._file):  # an earlier run was killed
-            self._put_back()
         # A preview is recognised by its metadata. So one without metadata could not be told from the
         # earlier picture after the process was killed, and replaces no picture.
         return not self._exists or (self._outputs.metadata and self._file.is_file())
 
     def _put_back(self) -> None:
         """Put the earlier picture, which was kept, in the place of the preview."""
-        # The kept picture is gone if another run to the same file has written a canvas meanwhile.
-        with suppress(FileNotFoundError):
+        try:
             os.replace(self._kept, self._file)
+        except FileNotFoundError:
+            pass  # another run to the same file has written a canvas meanwhile
+        except OSError as error:
+            why = _files.reason_of(error)
+            self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
 
     def _abandon(self) -> None:
         """Put the earlier picture back before a signal ends this process at once."""
@@ -197,8 +204,8 @@ class Preview(AbstractContextManager):
 
     def give_way(self) -> None:
         """Delete the copy of the earlier picture, since the run has written a canvas."""
-        if self.replaced:
-            self.replaced = False
+        self.replaced = False
+        with suppress(OSError):  # what is left is deleted by the next run to the same file
             self._kept.unlink(missing_ok=True)
 
     def _show(self, content: images.Picture) -> None:
@@ -225,8 +232,10 @@ class Preview(AbstractContextManager):
                     return
                 if self._exists and not _is_preview(self._file):
                     # The user may want to keep this picture.
-                    _files.copy(self._file, self._kept)
                     self.replaced = True
+                    _files.copy(self._file, self._kept)
+                    if self._closed:  # `_abandon` did not wait for the end of the copying
+                        return
                 write_picture(
                     outputs.picture,
                     image,

@@ -369,11 +369,11 @@ def _origin(grid: Grid, index: Index) -> tuple[Index, Index, int]:
     """Return where a tile's window begins in the array that `surrounded` or `slab` returned."""
     row, column = grid.place(index)
     down = grid.down.origin(row) - grid.top()
-    # Each device computes a band of rows. All bands have the same height, so the last one may have tiles
-    # below the picture. `Cut.origin` moves the windows of such tiles up into the picture, perhaps to
-    # rows above those that this device has (its slab). Then `down` is negative. A negative index would count from the end of
-    # the array, so 0 replaces it. That changes no result, since tiles below the picture contribute
-    # nothing to any sum.
+    # Each device computes a band of rows. All bands have the same height, so the last one may have
+    # tiles below the picture. `Cut.origin` moves the windows of such tiles up into the picture, perhaps
+    # to rows above those that this device has (its slab). Then `down` is negative. A negative index
+    # would count from the end of the array, so 0 replaces it. That changes no result, since tiles below
+    # the picture contribute nothing to any sum.
     return jnp.maximum(down, 0), grid.across.origin(column) + grid.margins[1], 0
 
 

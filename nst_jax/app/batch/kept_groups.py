@@ -22,6 +22,7 @@ from typing import Any
 import jax
 
 from nst_jax import _files
+from nst_jax._types import Shape
 from nst_jax.app import programs
 from nst_jax.app.batch import groups
 from nst_jax.app.batch.groups import Entry, Group
@@ -153,12 +154,20 @@ def _read(path: Path) -> KeptPrograms | None:
     try:
         facts = json.loads(path.read_text("utf-8"))
         arrays = tuple(
-            Scale(tuple(shape), tuple(map(tuple, styles)), 0) for shape, styles in facts["arrays"]
+            Scale(_size(shape), tuple(map(_size, styles)), 0) for shape, styles in facts["arrays"]
         )
+        if not arrays:
+            raise ValueError("no sizes")
         there = place is not None and all(
             (place.parent / name).is_file() for name in facts["files"]
         )
         found = KeptPrograms(arrays, int(facts["pictures"]), bool(facts["exact"]))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None
     return found if there else None
+
+
+def _size(sides: Sequence[int]) -> Shape:
+    """Return a (height, width) that was read from a file; raise ValueError if it is none."""
+    height, width = map(int, sides)
+    return height, width
