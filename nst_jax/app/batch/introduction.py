@@ -37,8 +37,8 @@ def introduce_batch(
       weights: description of the weights file.
       done: number of finished pictures, which are skipped.
       display: where the lines are shown.
-      parts: the groups, if this process paints them, so that its device and memory are shown; None if
-        other processes paint.
+      parts: the groups of pictures that are painted together, from which the needed memory is
+        estimated; None if other processes paint, on devices and with memory that are not known here.
     """
     entries = job.entries
     counts = Counter((e.recipe.name, int(e.recipe.descent.steps)) for e in entries)
