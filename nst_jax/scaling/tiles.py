@@ -314,9 +314,9 @@ class Crop(NamedTuple):
     start: Index  # index of the core's first line in the features of the whole picture
     inside: Index  # index of the core's first line in the features that are computed for this tile
     length: int  # number of lines of the tile's core
-    # Which of the lines from `start` on count for this tile. As many lines are read for the last core as
-    # for the others. If the core has fewer, its lines are preceded by some of the core before it; these
-    # are False here, so that no line counts twice.
+    # Which of the lines from `start` on count for this tile. As many lines are read for the last core
+    # as for the others. If the core has fewer, its lines are preceded by some of the core before it;
+    # these are False here, so that no line counts twice.
     owned: Bool[Array, " length"]
 
 
