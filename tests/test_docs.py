@@ -666,7 +666,8 @@ def test_all_other_commands_run_in_their_order(page, tmp_path, monkeypatch, capf
     assert found
 
 
-FOLDERS = {"photos": "photo", "paintings": "painting", "faces": "photo", "skies": "photo"}
+FOLDERS = {"photos": "photo", "paintings": "painting"}
+FOLDERS_OF_MASKS = {"faces": "photo", "skies": "photo", "photo_maps": "photo"}
 
 
 def write_inputs(words, written):
@@ -674,10 +675,11 @@ def write_inputs(words, written):
     for word in words[1:]:
         for name in re.split(r"[:=]", word):
             folder = name.split("/")[0]
-            if folder in FOLDERS and not Path(folder).exists():
+            first = (FOLDERS | FOLDERS_OF_MASKS).get(folder)
+            if first is not None and not Path(folder).exists():
                 Path(folder).mkdir()
-                suffix = ".png" if folder in ("faces", "skies") else ".jpg"  # masks, or pictures
-                write_input(Path(folder, f"{FOLDERS[folder]}{suffix}"))
+                suffix = ".png" if folder in FOLDERS_OF_MASKS else ".jpg"
+                write_input(Path(folder, f"{first}{suffix}"))
                 # `--pair zip` needs as many paintings as photos, and each photo needs its mask.
                 second = "second" if folder == "paintings" else "other"
                 write_input(Path(folder, f"{second}{suffix}"))
@@ -695,20 +697,21 @@ def write_inputs(words, written):
 
 
 def write_input(path):
-    """Write a painting, a photo, or, under the suffix .png, a mask of the left half of either.
+    """Write a painting, a photo, pebbles, or, under the suffix .png, a mask of the left half.
 
-    `upper.png` is a mask of a painting, all others are masks of the photo.
+    `upper.png` and `painting_map.png` are masks of a painting, all others are masks of the photo.
     """
     if path.suffix == ".png":
         with Image.open(
-            images.SAMPLES["starry_night" if path.stem == "upper" else "chelsea"]
+            images.SAMPLES["starry_night" if path.stem in ("upper", "painting_map") else "chelsea"]
         ) as of:
             mask = Image.new("L", of.size)
         mask.paste(255, (0, 0, mask.width // 2, mask.height))
         mask.save(path)
         return
-    is_photo = path.stem in ("photo", "portrait", "other")
-    path.write_bytes(images.SAMPLES["chelsea" if is_photo else "starry_night"].read_bytes())
+    photos = dict.fromkeys(("photo", "portrait", "other"), "chelsea")
+    sample = (photos | {"pebbles": "gravel"}).get(path.stem, "starry_night")
+    path.write_bytes(images.SAMPLES[sample].read_bytes())
 
 
 # The pages whose commands other tests run: `test_gallery`, `test_warming`, `test_web_server`.
