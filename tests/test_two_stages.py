@@ -100,7 +100,7 @@ def test_many_pictures_are_painted_in_the_styles_that_are_combined_by_hand(
     wanted = nst.stylize_many(params, content, by_hand, recipe=recipe)
     found = nst.stylize_many(params, content, style, recipe=recipe, style_fine=fine)
     assert_array_equal(found, wanted)
-    assert np.abs(found[0] - found[1]).max() > 0.01 and np.abs(found[0] - found[2]).max() > 0.01
+    assert min(np.abs(found[0] - other).max() for other in found[1:]) > 1e-3
 
 
 def test_equal_styles_and_fine_pictures_are_as_many_results(params, content, style, monkeypatch):
