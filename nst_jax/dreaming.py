@@ -313,7 +313,7 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The guide's features by tap, computed once; None without a guide."""
+        """The features of the guide, the picture to be dreamt of, by tap (layer); None without it."""
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes

@@ -192,9 +192,10 @@ def trained_model(style: ReadStyle) -> Model:
 
 
 def _mixture(call: Callable[..., Specs], styles: int, sums: str) -> Program:
-    """Return the program of a network of several styles, of which `call` paints a mixture.
+    """Return the exported program of a network that paints a mixture of several styles.
 
-    `sums` is what the metadata say about the sum of the shares of the styles.
+    `call` runs the network. `sums` says in the file's metadata what the sum of the shares has to be, or
+    what becomes of it, such as "they are divided by their sum".
     """
     return Program(
         call=call,

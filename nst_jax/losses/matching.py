@@ -289,13 +289,15 @@ def nearest_costs(
     pictures: Sequence[Mapping[str, Any]],
     shapes: Sequence[Shape],
 ) -> MatchingCosts:
-    """Return the memory and the number of operations that `NEAREST_BY_TAP` needs.
+    """Return the memory and operations of `NEAREST_BY_TAP`, nearest neighbours at each tap (layer).
+
+    The functions for the costs of all matching losses have the same arguments.
 
     Args:
-      features: arrays with the shapes of the canvas' features at each style tap (layer).
-      shape: not used.
+      features: arrays with the shapes of the canvas' features at each style tap.
+      shape: (height, width) of the canvas, which does not matter here.
       pictures: for each picture of the style, arrays with the shapes of its features at each style tap.
-      shapes: not used.
+      shapes: (height, width) of each picture of the style, which do not matter here.
     """
     del shape, shapes
     products, memory = 0.0, 0
