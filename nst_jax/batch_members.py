@@ -429,12 +429,14 @@ def with_fine_structures(
     """
     known: dict[tuple[bytes, bytes, Shape], np.ndarray] = {}
     keys, found, sizes = [], [], []
+    style_digests = [_digest(one[0]) for one in styles]
+    fine_digests = [b"" if one is None else _digest(one) for one in fine]
     for index, member in enumerate(members):
         style, own = index % len(styles), index % len(fine)
         first, *rest = styles[style]
         shape = member.prepared.scales[-1].style_shapes[0]
         picture = fine[own]
-        key = _digest(first), b"" if picture is None else _digest(picture), shape
+        key = style_digests[style], fine_digests[own], shape
         if key not in known:
             known[key] = first
             if picture is not None:

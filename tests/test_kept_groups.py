@@ -1,10 +1,7 @@
 """Records of kept programs, by which `batch --bucket auto` chooses among programs on disk."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from nst_jax.scaling.bucket_choice import KeptPrograms
 from tests.shell import write_pictures
 from tests.test_buckets import entry
 from tests.test_programs import Foreign
-from tests.test_warming import LISTEN, SHALLOW
+from tests.test_warming import SHALLOW, start_and_listen
 
 RECIPE = recipes.GRAM
 FIXED = (False,) * 60
@@ -132,25 +129,10 @@ def test_the_rest_of_a_batch_that_was_stopped_is_painted_in_the_same_arrays():
 
 def batch(folder, *words):
     """Run `batch --bucket auto` in a process; return its start line, and programs made and loaded."""
-    unset = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
-    environment = {name: value for name, value in os.environ.items() if name not in unset}
-    environment |= {
-        "XDG_CACHE_HOME": str(folder / "cache"),
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
     same = ["--styles", "art.png", *SHALLOW, "--steps", "4", "--size", "40"]
-    done = subprocess.run(
-        [sys.executable, "-c", LISTEN, "batch", *words, *same],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=folder,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    made, loaded = re.search(r"programs (\d+) (\d+)$", done.stderr.strip()).groups()
+    done, made, loaded = start_and_listen(folder, "batch", *words, *same)
     line = re.search(r"^ *bucket +(.*?)\n *memory", done.stderr, re.MULTILINE | re.DOTALL)
-    return " ".join(line[1].split()) if line else "", int(made), int(loaded), done.stderr
+    return " ".join(line[1].split()) if line else "", made, loaded, done.stderr
 
 
 PICTURES = ("one.png", "two.png", "three.png", "four.png")

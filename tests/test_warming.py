@@ -40,6 +40,12 @@ def start(folder, *words, **variables):
 
     `variables` are further variables of the process's environment.
     """
+    done, made, loaded = start_and_listen(folder, *words, **variables)
+    return done.stdout, made, loaded
+
+
+def start_and_listen(folder, *words, **variables):
+    """Do the same, but return the ended process in place of its output."""
     unset = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {
@@ -57,7 +63,7 @@ def start(folder, *words, **variables):
     )
     assert done.returncode == 0, done.stderr
     made, loaded = re.search(r"programs (\d+) (\d+)$", done.stderr.strip()).groups()
-    return done.stdout, int(made), int(loaded)
+    return done, int(made), int(loaded)
 
 
 @pytest.mark.slow
