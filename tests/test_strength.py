@@ -190,7 +190,7 @@ def test_the_start_says_what_the_dial_of_a_file_of_another_name_means():
 
 def test_results_say_the_strength_and_finished_pictures_are_found(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tiny = small.shallow(steps=2).replace(name="tiny")
+    tiny = small.quickest(steps=2).replace(name="tiny")
     monkeypatch.setitem(recipes.PRESETS, "tiny", tiny)
     write_pictures(photo=(32, 40), style=(32, 32))
     Path("mine.toml").write_text('base = "tiny"\nname = "mine"\nstrength = 0.4\n')
@@ -250,7 +250,7 @@ def test_an_array_of_strengths_is_each_of_them():
 
 
 def test_a_batch_has_a_strength_for_each_picture(params, content, style, as_users_do):
-    recipe, values = small.shallow(steps=2), np.array([0.2, 0.9])
+    recipe, values = small.quickest(steps=2), np.array([0.2, 0.9])
     many = nst.stylize_many(params, content, style, recipe=recipe, strength=values)
     for image, value in zip(many, values, strict=True):
         one = nst.stylize(params, content, style, recipe=recipe, strength=float(value))
