@@ -77,7 +77,7 @@ def shallowest(recipe=recipes.GRAM, *, steps=4, levels=0, **terms):
 
 
 # A run by Adam compiles in half the time of one by L-BFGS. For tests of anything but the updates.
-ADAM = optimizers.Adam(learning_rate=0.05)
+ADAM = optimizers.Adam(learning_rate=0.03)
 
 
 def quickest(recipe=recipes.GRAM, **options):

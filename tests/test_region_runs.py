@@ -23,7 +23,7 @@ TINY = replace(
         style_taps=("relu1_1", "relu1_2"),
         content_taps=("relu1_2",),
         style_layer_weights=(1.0, 1.0),
-    ),
+    ).replace(optimizer=small.ADAM),
     name="tiny",
 )
 # Two scales, and an optimiser over the levels of a pyramid, which moves pixels without a gradient, too.
