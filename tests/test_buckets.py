@@ -449,7 +449,7 @@ def test_controls_and_colours_in_a_bucket_are_those_without(
     params, styles, compilations, options, names
 ):
     # Adam compiles in half the time of L-BFGS, whose updates in a bucket are compared above.
-    recipe = one_tap().replace(optimizer=small.ADAM)
+    recipe = one_tap().replace(optimizer=optimizers.Adam(learning_rate=0.02))
     content, other = contents(((37, 45), (48, 38)))
     terms = replace(recipe.terms, matting_weight=0.1, region_reach="simple")
     options = {**options, "recipe": replace(recipe, terms=terms)}
