@@ -41,9 +41,10 @@ STEP_SIZE = 0.0075
 # later taps, heads are larger, and areas without detail stay as they are.
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)  # default size of the picture: longer side 512 px
-# Default size of the guide: longer side 224 px. "The neural network we use was trained on images
-# downscaled to 224x224 size. So high resolution images might have to be downscaled" (`dream.ipynb`, on
-# the guide). VGG-19 was trained on pictures of 224 x 224 px, too.
+# Default size of the guide, the second picture, whose activations a dream imitates: longer side 224 px.
+# "The neural network we use was trained on images downscaled to 224x224 size. So high resolution images
+# might have to be downscaled" (`dream.ipynb`, on the guide). VGG-19 was trained on pictures of
+# 224 x 224 px, too.
 GUIDE_SIZE = sizes.LongEdge(224)
 
 # Largest number of octaves allowed. Their number is also limited by `SMALLEST`, but with an
@@ -86,7 +87,8 @@ class DreamSettings:
 
         Args:
           content: (height, width) in px of the picture, before any resizing.
-          guide: (height, width) in px of the guide, before any resizing; None without a guide.
+          guide: (height, width) in px, before any resizing, of the guide, the second picture whose
+            activations the dream imitates; None without a guide.
 
         Returns:
           A `Scale` for each octave: the (height, width) of the picture there, the final size of the
@@ -134,7 +136,7 @@ def settings_of(
     Args:
       taps: the taps (layers) whose activations are maximised: a name such as `"relu4_4"`, a list of
         names, or a dict from names to weights.
-      guided: whether the dream has a guide.
+      guided: whether the dream has a guide, a second picture whose activations it imitates.
       size: final size of the picture, as in `nst_jax.stylize`; None means `SIZE`, longer side 512 px.
       guide_size: size of the guide, in the same forms as `size`; None means `GUIDE_SIZE`, longer
         side 224 px.

@@ -176,9 +176,9 @@ class Halvings:
 
 
 def _counts(weights: list[float], steps: int) -> list[int]:
-    """Return the number of updates at each scale: `steps` divided in proportion to `weights`.
+    """Return the number of updates at each resolution: `steps` divided in proportion to `weights`.
 
-    Each scale gets at least one update. There must be at least as many updates as scales.
+    Each gets at least one update. There must be at least as many updates as weights.
     """
     scales = len(weights)
     ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(scales)]

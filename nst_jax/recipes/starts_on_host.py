@@ -1,9 +1,10 @@
-"""Make the initial canvas of a picture in a larger array, if possible without compiling for its size.
+"""Make the initial canvas for a picture in a larger array; compile nothing for its size if possible.
 
 A start is the function that makes the initial canvas of a run; see `starts`. Most starts compute each
 pixel by itself, from the content's pixel, from noise, and from the mean and deviation of the style.
 Such a start is called with the pixels of the content as one line, which is filled up to the number of
-pixels of the larger array. So its programs are compiled for this number. NumPy makes the other starts.
+pixels of the larger array. So its programs are compiled for this number. The images of the starts in
+`ON_HOST` are computed by NumPy. A start of a user's own is called with the picture as it is.
 
 The noise is that of the picture alone, bit for bit. JAX's default generator is counter-based: number k
 of an array, in the order of memory, depends on the key and on k alone. So the first numbers that are
@@ -95,7 +96,10 @@ def _counts(key: Array) -> bool:
 def _of_line(
     start: Any, content: np.ndarray, style: np.ndarray, key: Array, pixels: int
 ) -> HostImage:
-    """Return the image of a pointwise start by calling it with a line of `pixels` pixels or more."""
+    """Call one of the `POINTWISE` starts with the content as a line of `pixels` pixels or more.
+
+    The line ends in zeros, and the returned image [h, w, 3] is without them.
+    """
     height, width, channels = content.shape
     count = height * width
     line = np.zeros((1, max(count, pixels), channels), np.float32)
