@@ -27,8 +27,9 @@ SOURCE = (
     "site/en/tutorials/generative/deepdream.ipynb, on another network"
 )
 
-# Defaults from google/deepdream's `dream.ipynb`, where they are called `iter_n` (steps at an octave),
-# `octave_n`, `octave_scale` (ratio of the sizes of neighbouring octaves) and `jitter` (px).
+# Defaults from google/deepdream's `dream.ipynb`, where they are called `iter_n` (steps at an octave,
+# which is one size of the picture), `octave_n` (number of octaves), `octave_scale` (ratio of the sizes of
+# neighbouring octaves) and `jitter` (largest random shift of the picture, in px).
 STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # Default standard deviation of the change of the pixel values, in [0, 1], in one step. In `dream.ipynb`
 # a step changes the pixel values, in 0..255, by 1.5 on average. If these changes are normally
@@ -67,8 +68,9 @@ class DreamSettings:
       octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
       recipe: the settings that a dream has in common with a style transfer, as a `Recipe`: the size
         rule and the resizing filter of the picture, and the network. Its content taps are the taps of
-        the dream, and its size rule for styles is that of the guide. Memory, tiles and precision are
-        planned from it, and the guide's features are computed like those of a style transfer's content.
+        the dream, and its size rule for styles is that of the guide, the second picture. Memory, tiles
+        and precision are planned from it, and the guide's features are computed like those of a style
+        transfer's content.
     """
 
     ascent: Ascent

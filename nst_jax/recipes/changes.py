@@ -42,7 +42,6 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
     changed = recipe.replace(descent__optimizer__learning_rate=rate)
     if (last := recipe.descent.last_learning_rate) is None:
         return changed
-    # The learning rate at the last scale keeps its ratio to the learning rate at the other scales.
     return changed.replace(last_learning_rate=rate * (last / optimizer.learning_rate))
 
 

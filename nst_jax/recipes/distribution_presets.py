@@ -145,8 +145,8 @@ HISTOGRAM = Recipe(
             taps=("relu1_1", "relu4_1"),
             layer_weights=(0.5, 0.5),
             loss=losses.CHANNEL_HISTOGRAMS,
-            # The source's weight is 1e6, and it divides by its 2 layers. Since `style_weight`
-            # multiplies this loss too, the number is divided by `style_weight` here.
+            # The source has the weight 1e6, and divides by the number of layers, 2. Since
+            # `style_weight` multiplies this loss too, the number is divided by `style_weight` here.
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,

@@ -518,7 +518,7 @@ SIZE_RULES = {
     )
 }
 
-# The roundings by their names in recipe files.
+# The functions that round a size, see `Rounding`, by their names in recipe files (TOML).
 ROUNDINGS = {
     rounding.__name__: rounding
     for rounding in (nearest, truncated, truncated_scale, truncated_float32)

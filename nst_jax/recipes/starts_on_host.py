@@ -31,8 +31,8 @@ from nst_jax.recipes import starts
 # is on, as it is by default.
 COUNTING = "threefry2x32"
 
-# The starts that compute each pixel by itself, and use nothing of the style but the mean and the
-# standard deviation of its colours.
+# The starts (functions that make the initial canvas) that compute each pixel by itself, and use nothing
+# of the style but the mean and the standard deviation of its colours.
 POINTWISE = (
     starts.Blank,
     starts.Noise,
@@ -88,7 +88,7 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
 
 def _counts(key: Array) -> bool:
-    """Return whether the numbers that a key draws do not depend on how many are drawn."""
+    """Return whether the first numbers that a key draws are the same however many are drawn."""
     config: Any = jax.config
     return config.jax_threefry_partitionable and str(jax.random.key_impl(key)) == COUNTING
 
@@ -106,8 +106,8 @@ def _of_line(
     line[0, :count] = content.reshape(count, channels)
     mean = np.mean(style, axis=(0, 1), dtype=np.float64)
     deviation = np.std(style, axis=(0, 1), dtype=np.float64)
-    # A style of two pixels: the start uses only its mean and standard deviation, which are those of
-    # `style`.
+    # The start uses only the mean and the standard deviation of the style. These are the same for a
+    # style of two pixels, which always has the same shape.
     pair = np.stack([mean - deviation, mean + deviation])[None].astype(np.float32)
     found = np.asarray(start(*jax.device_put((line, pair)), key), np.float32)
     return found[0, :count].reshape(content.shape)
@@ -138,8 +138,8 @@ def _seeded_blend(start: starts.SeededBlend, content: np.ndarray, style: np.ndar
     return (start.pixels(content) + starts.IMAGENET_MEAN) / 255
 
 
-# Class of a start -> function of (start, content, style) that makes its image by NumPy. The start
-# `Instant` is not among them: the run paints its picture, and starts from that image.
+# Class of a start (a function that makes the initial canvas) -> function of (start, content, style)
+# that makes the same image by NumPy. `Instant` is missing, since it makes no image: the run paints one.
 ON_HOST: Mapping[type[Any], Callable[..., Any]] = MappingProxyType(
     {
         starts.FromContent: _from_content,
