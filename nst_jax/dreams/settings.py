@@ -28,8 +28,8 @@ SOURCE = (
 )
 
 # Defaults from google/deepdream's `dream.ipynb`, where they are called `iter_n` (steps at an octave,
-# which is one size of the picture), `octave_n` (number of octaves), `octave_scale` (ratio of the sizes of
-# neighbouring octaves) and `jitter` (largest random shift of the picture, in px).
+# which is one size of the picture), `octave_n` (number of octaves), `octave_scale` (ratio of the sizes
+# of neighbouring octaves) and `jitter` (largest random shift of the picture, in px).
 STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # Default standard deviation of the change of the pixel values, in [0, 1], in one step. In `dream.ipynb`
 # a step changes the pixel values, in 0..255, by 1.5 on average. If these changes are normally

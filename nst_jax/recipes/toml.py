@@ -39,7 +39,7 @@ BASE = "base"
 # `changes.with_strength`.
 STRENGTH = "strength"
 
-# The key in a file for a table that names pictures, which are no part of a recipe.
+# The key in a file for a table that names pictures, such as masks. Pictures are no part of a recipe.
 CONTROLS = "controls"
 
 # The controls of a file that has no table `controls`.
@@ -387,7 +387,7 @@ def values_and_strength(
             if key == STRENGTH:
                 strength = _checked_strength(_value(text))
             else:
-                # `_changed` would not suggest the key `strength`, which is no value of a recipe.
+                # Unknown keys are refused here, since `_changed` would not suggest the key `strength`.
                 refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
                 recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
         return checked(recipe), strength
