@@ -1,7 +1,8 @@
 """Checks of a recipe before it runs: whether its values are allowed, and whether they fit a run.
 
-A run with several styles, with tiles, or with pictures that lie in larger arrays requires more of a
-recipe than other runs; for each of these requirements there is a function.
+Some runs require more of a recipe than others: runs with several styles, with tiles (parts of a picture
+that are computed one by one), and with pictures that lie in larger arrays. For each of these
+requirements there is a function.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
 """Schedules: the scales (resolutions) of a run, coarse to fine, and the number of updates at each.
 
-The method `plan` of each schedule computes them for the final size of the canvas, the picture that is
+The method `plan` of each schedule computes both for the final size of the canvas, the picture that is
 optimised. At a coarser scale, the styles are smaller, too. If a schedule's `from_originals` is True, a
 style's size at a coarser scale is computed from the size of its original picture, before any resizing;
 if it is False, from the style's size at the finest scale.

@@ -1,4 +1,4 @@
-"""A recipe from a table of plain values: names looked up, types checked, unknown keys refused.
+"""Make a recipe from a table of plain values: look up names, check types and refuse unknown keys.
 
 A table is a dictionary as `tomllib` reads it. A recipe consists of dataclasses. This module reads their
 fields and annotations, and the names of functions and dataclasses in `nst_jax.recipes.walk.CHOICES`. So
