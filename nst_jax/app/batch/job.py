@@ -37,7 +37,7 @@ from nst_jax.weights.params import WeightsInfo
 class BatchJob(Job):
     """The checked inputs and options of a batch.
 
-    All pictures have the same seed, and so the same noise.
+    All pictures have the same seed, and so start from the same noise, if they start from noise.
 
     Attributes:
       entries: the pictures to paint, in the order of the rows.
@@ -51,7 +51,7 @@ class BatchJob(Job):
       sheet: path of the contact sheet (one picture that shows all results); None draws no sheet.
       chunk: largest number of pictures painted at once; None means as many of a group as fit into
         memory.
-      bucket: side, in px, of buckets: square arrays in which the canvases lie, so that pictures of
+      bucket: side, in px, of buckets: square arrays in which the pictures lie, so that pictures of
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
         for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
@@ -77,7 +77,7 @@ class BatchJob(Job):
         return listing_of(self.folder, self.shard)
 
     def resolved(self, platform: str) -> "BatchJob":
-        """Return the job with each precision `AUTO` replaced by what it means on a platform.
+        """Return the job with each precision `AUTO` replaced by the one that it means on a platform.
 
         Args:
           platform: "cpu", "gpu" or "tpu".
@@ -222,7 +222,7 @@ def _base_of(
 
 
 def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags with the style layers of the recipe file, if no flag gives style layers."""
+    """Return the flags, with the style layers of their recipe file unless a flag gives style layers."""
     if changes.style_layer:
         return changes
     return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))
@@ -268,7 +268,7 @@ def inspected(
       drafts: the pictures of the batch.
       mesh: the devices that paint; None is one device.
       here: whether this process paints the pictures; if so, each must fit into its memory.
-      bucket: side, in px, of the buckets (larger arrays in which the canvases lie), "auto", or None for
+      bucket: side, in px, of the buckets (larger arrays in which the pictures lie), "auto", or None for
         no buckets, as in `BatchJob`.
 
     Returns:
@@ -348,7 +348,7 @@ def _files(content: Path, styles: Sequence[Path]) -> str:
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
     """Return why a picture does not fit into memory, or into its bucket; empty if it fits.
 
-    A bucket is a larger array in which the canvas lies, so that several sizes share compiled programs.
+    A bucket is a larger array in which the picture lies, so that several sizes share compiled programs.
     """
     try:
         # With "auto", the program later chooses only buckets that fit into memory, or none. So it is
@@ -440,12 +440,12 @@ def batch_job(
       check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the part of the batch that this process paints; None is the whole batch.
-      sheet: whether a contact sheet is drawn.
+      sheet: whether a contact sheet (one picture that shows all results) is drawn.
       anywhere: whether rows may name outputs outside `folder`.
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures. If not, its memory does not limit their sizes, and
         a precision `AUTO` stays until `BatchJob.resolved` is called.
-      bucket: side, in px, of the buckets (larger arrays in which the canvases lie), "auto", or None for
+      bucket: side, in px, of the buckets (larger arrays in which the pictures lie), "auto", or None for
         no buckets, as in `BatchJob`.
       **options: other fields of `BatchJob`.
 

@@ -34,11 +34,12 @@ class BatchEnding(NamedTuple):
 
 
 def with_typed_names(records: Sequence[Record], job: BatchJob) -> list[Record]:
-    """Return the records with arguments named in their errors as the user types them: `--region`.
+    """Return records with errors that name arguments as the user types them, such as `--region`.
 
     Args:
-      records: how pictures ended.
-      job: the batch. If its rows are those of a manifest, errors about them name its columns.
+      records: whether each picture was painted, or what went wrong.
+      job: the batch. If a manifest (a table of pictures to paint) describes its pictures, errors name
+        the columns of the manifest.
     """
     named = naming_as_typed(MASKS if job.in_manifest else None)
     return [_named(record, named) for record in records]

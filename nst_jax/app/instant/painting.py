@@ -69,7 +69,7 @@ def network_of(
 class _ReadStyle(NamedTuple):
     """A style with its pictures read and resized, and the original sizes of these pictures."""
 
-    parsed: given_styles.ParsedStyle
+    parsed: given_styles.ParsedStyle  # the style in the form that `InstantPainter` takes
     shapes: tuple[Shape, ...] = ()  # (height, width) of each picture before it was resized
     # Opacity of each picture before it was resized, [h, w] in [0, 1]; None if the picture is opaque.
     opacities: tuple[Any, ...] = ()
@@ -285,8 +285,8 @@ def _paint_together(
         if len(group) == 1:
             yield group[0][0].record("failed", results.message_of(error))
             return
-        # Each picture is now painted alone. In a bucket, copies still fill it up to `filled` pictures,
-        # so that no other program is compiled; but not if the memory was exhausted.
+        # Each picture is now painted alone. In a bucket, `filled` - 1 copies are painted with it, so
+        # that no other program is compiled; but not if the memory was exhausted.
         exhausted = isinstance(error, MemoryError) or EXHAUSTED in str(error)
         alone = 1 if exhausted else filled
         for one in group:

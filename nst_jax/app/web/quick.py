@@ -76,7 +76,7 @@ class QuickPicture(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """A picture in memory: the bytes of its file, and how many seconds it took."""
+    """A picture in memory: the bytes of its file, and how many seconds it took to paint it."""
 
     data: bytes
     seconds: float
@@ -87,7 +87,7 @@ class Superseded(Exception):
 
 
 class QuickPainter:
-    """Paints with the feed-forward networks, even while a run paints on the same device.
+    """Paints with the feed-forward networks, even while a run (by optimisation) uses the same device.
 
     Such a network paints a picture by a single pass. This takes a fraction of a second and little
     memory, so the pass does not wait in the queue of runs. It waits only for an earlier single pass.
@@ -103,7 +103,8 @@ class QuickPainter:
         # words of their command lines.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # Paints provisional pictures. Since it has a bucket, no programs are compiled for their sizes.
+        # Paints provisional pictures. They lie in a bucket (a square array), so that no programs are
+        # compiled for their sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
         # The keys in `_painters` of those painters whose programs for style pictures are compiled.
@@ -185,8 +186,8 @@ class QuickPainter:
           keep: whether the picture is kept in memory, for later calls with the same words and samples.
 
         Returns:
-          The picture. None if the programs are ready, or if NumPy cannot paint the picture: one that is
-          too large, in a style without a picture, or with controls.
+          The picture. None if the programs are ready, or if NumPy cannot paint the picture: it is too
+          large, its style is not a picture, or it has a mask or other colours or edges than usual.
 
         Raises:
           ValueError: if the command itself would refuse the words, or if the result would be larger

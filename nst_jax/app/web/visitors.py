@@ -151,7 +151,7 @@ class Visitor:
         Earlier copies of this kind are deleted.
 
         Args:
-          step: number of updates after which the picture shows the canvas; None is the last picture.
+          step: which picture: the one after this number of updates; None is the last picture.
 
         Returns:
           The file name of the copy.
