@@ -160,7 +160,7 @@ def step_model(
       The programs and VGG-19's weights as a `Model`.
 
     Raises:
-      ValueError: if a style loss of the recipe compares positions of the canvas with positions of the
+      ValueError: if a style loss of the recipe compares positions of the picture with positions of the
         style (a `losses.MatchingLoss`), or if the recipe has a `matting_weight`.
 
     Example:

@@ -33,7 +33,8 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-# No traced programs are stored on disk, and each program is compiled when it is first needed.
+# The default of `paint_group`: no traced programs are stored on disk, and each program is compiled when
+# it is first needed.
 PLAINLY = Compiled()
 
 
@@ -242,7 +243,8 @@ def _paint_together(
             [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
         ],
     )
-    for member in members:  # ValueError if a region is empty at every style layer
+    for member in members:
+        # `notes_on_regions` raises a ValueError if a region is empty at every style layer.
         for note in notes_on_regions(member.prepared, plan.recipe):
             name = loaded[member.place].entry.output.name
             progress.say(f"note: {name}: {as_flags(note)}")
@@ -306,7 +308,7 @@ def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[li
     Args:
       loaded: the pictures to paint, with what was read from their files.
       first_styles: the first style of each picture. Pictures whose first styles are equal have the
-        same array here, as `read_group` and `FineStyles` return it.
+        same array object here, since equal styles are recognised by the `id` of their arrays.
     """
     contents = [one.content.image for one in loaded]
     styles = [

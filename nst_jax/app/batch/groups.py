@@ -80,7 +80,8 @@ class Entry(NamedTuple):
     # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
     # size and digest when the batch was planned.
     masked: Mapping[str, images.Glance] = {}
-    # The value of the setting `strength`, which has changed `recipe`; None if it is not used.
+    # Strength of the style, from 0 to 1, that the user asked for; `recipe` has the weights that follow
+    # from it. None if the user asked for none.
     strength: float | None = None
     # The picture whose fine structure the style gets before the run; None leaves the style as it is.
     fine: FineFile | None = None
@@ -229,8 +230,8 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
-# Takes a picture and which numbers of its recipe vary within its set of pictures (`Alike`), and returns
-# the programs that are kept on disk for groups of the set.
+# A function of a picture and, for each number of its recipe, whether it varies within the picture's set
+# (`Alike`). It returns the programs that are kept on disk for groups of the set.
 KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]
 
 

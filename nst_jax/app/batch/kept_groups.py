@@ -34,7 +34,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.bucket_choice import KeptPrograms
 
-FOLDER = "groups"  # in the folder of the traced programs
+FOLDER = "groups"  # folder of the records, in the folder of the traced programs
 
 
 def record_group(
@@ -152,7 +152,7 @@ def _family(
 
 
 def _read(path: Path) -> KeptPrograms | None:
-    """Return what a record says; None if it is missing or damaged, or if one of its files is gone."""
+    """Read a record; return None if it is missing or damaged, or if the file of a program is gone."""
     place = programs_folder()
     try:
         facts = json.loads(path.read_text("utf-8"))

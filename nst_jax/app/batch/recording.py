@@ -26,7 +26,7 @@ Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
 class BatchEnding(NamedTuple):
     """How a batch ended."""
 
-    # One record for each picture that was painted or skipped, or that failed.
+    # For each picture, a record that says whether it was painted or skipped, or has failed.
     records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     # Why the result manifest, the file of all records, lacks some of them; empty if it has all.

@@ -78,9 +78,10 @@ def message_of(error: BaseException) -> str:
 class Results(AbstractContextManager):
     """Collects the records of a batch and appends them to its result manifest, from any thread.
 
-    The result manifest is a file with one line of JSON for each record. If it is deleted during the
-    batch, it is made anew with all records so far. If it cannot be written to, the batch goes on, since
-    its pictures matter more; with each later record, writing is tried again.
+    A record says how one picture ended. The result manifest is a file with one line of JSON for each
+    record. If it is deleted during the batch, it is made anew with all records so far. If it cannot be
+    written to, the batch goes on, since its pictures matter more; with each later record, writing is
+    tried again.
     """
 
     def __init__(self, path: Path) -> None:

@@ -170,7 +170,7 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 
 
 def check_bucket(job: InstantJob) -> None:
-    """Refuse a bucket that is too large for memory, before a picture is read.
+    """Refuse a bucket (the array in which each picture lies) that is too large for memory.
 
     Raises:
       ValueError: if a network of the job does not fit into memory with this bucket.
@@ -190,8 +190,8 @@ class RowGroup(NamedTuple):
     """Pictures that are painted together."""
 
     rows: list[Row]
-    # In a bucket, the number of pictures that one compiled program paints; where the group has fewer,
-    # copies of its last picture are painted too. 1 without a bucket.
+    # If pictures lie in a bucket (a square array), the number of pictures that one compiled program
+    # paints; where the group has fewer, copies of its last picture are painted too. 1 without a bucket.
     filled: int = 1
 
 
@@ -221,7 +221,7 @@ def size_of_groups(count: int, shape: Shape) -> int:
 
     Args:
       count: number of pictures of one network and one shape.
-      shape: (height, width) of each picture, or of the bucket in which it lies.
+      shape: (height, width) of each picture, or of the bucket (square array) in which it lies.
     """
     return chunk_size.even_chunk(count, chunk_size.worthwhile_chunk(shape, platform_of()))
 

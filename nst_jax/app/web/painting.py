@@ -95,7 +95,7 @@ class PageRecorder(single.Recorder):
 
 
 class PictureWork:
-    """Paints one picture, with pauses in which other runs use the device.
+    """Paints one picture, with pauses in which other runs (paintings) use the device.
 
     During a pause it keeps a checkpoint, and uses no memory of the device. The result is bit for bit
     the same as without pauses, and as that of the command line. This is so even if the visitor lets the
@@ -201,8 +201,9 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                # `watch` raises KeyboardInterrupt if `stopped` returns True. If the visitor has
-                # withdrawn the request since then, the queue of runs gives this run another turn.
+                # `watch` raises KeyboardInterrupt if `stopped` returns True: the visitor has asked for a
+                # pause or an end. If the visitor has withdrawn this request since then, the queue of
+                # runs gives this run another turn.
                 pass
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())

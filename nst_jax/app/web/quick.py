@@ -42,8 +42,8 @@ from nst_jax.vgg.precision import Precision
 TILE = 144
 
 
-# Largest longer side of a provisional picture, in px, rounded up as buckets are. For larger pictures,
-# NumPy would take too much time and memory.
+# Largest side, in px, of the square in which a provisional picture lies. Such pictures are painted by
+# NumPy, which would take too much time and memory for larger ones.
 LARGEST_PROVISIONAL = 512
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
@@ -144,7 +144,8 @@ class QuickPainter:
     ) -> QuickPicture:
         """Paint as `paint` does.
 
-        With `keep`, the picture is kept in memory, for later calls with the same words and samples.
+        With `keep`, the picture is kept in memory, for later calls with the same words that name the
+        same sample pictures.
         """
         with self._turn():
             if not wanted():
@@ -183,7 +184,8 @@ class QuickPainter:
           output: the file to write.
           wanted: called when earlier provisional pictures are done; returns whether the visitor still
             wants this picture.
-          keep: whether the picture is kept in memory, for later calls with the same words and samples.
+          keep: whether the picture is kept in memory, for later calls with the same words that name
+            the same sample pictures.
 
         Returns:
           The picture. None if the programs are ready, or if NumPy cannot paint the picture: it is too

@@ -63,7 +63,7 @@ class Progress(NamedTuple):
 class RunPicture(NamedTuple):
     """A picture of a run (the painting of one picture) after some of its updates, in a file."""
 
-    step: int  # number of updates
+    step: int  # number of updates that were made before it
     path: Path
 
 
