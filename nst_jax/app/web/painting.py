@@ -201,8 +201,8 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                # `watch` raises KeyboardInterrupt if `stopped` returns True: the visitor has asked for a
-                # pause or an end. If the visitor has withdrawn this request since then, the queue of
+                # `watch` raises KeyboardInterrupt if `stopped` returns True: the visitor has asked for
+                # a pause or an end. If the visitor has withdrawn this request since then, the queue of
                 # runs gives this run another turn.
                 pass
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
@@ -213,7 +213,7 @@ class PictureWork:
     def _finished(run: Run, recorder: PageRecorder) -> bool:
         """Write the result and return True; raise `Failure` if losses diverged or never changed.
 
-        If the losses hardly changed, the run gets the warning of the command line.
+        If the losses hardly changed, the run gets the warning that the command line would print.
         """
         ending = recorder.finish(None)
         if ending.status == "failed":
