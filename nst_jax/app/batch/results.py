@@ -42,13 +42,15 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Record(NamedTuple):
-    """How one row (one picture) of a batch ended; becomes a line of the result manifest."""
+    """How one row (one picture) of a batch ended; becomes a line of the list of all results."""
 
     row: int  # number of the row, from 1
     content: str  # path of the content
     style: str  # paths or names of the styles as one text, such as "a.jpg:0.3;b.jpg:0.7"
     output: str  # path of the result
-    status: str  # "done", "skipped", "diverged", "stalled" or "failed"
+    # "done", "skipped" (the picture was finished before), "diverged" (the losses stopped being finite),
+    # "stalled" (no update changed the losses) or "failed".
+    status: str
     error: str | None = None  # what went wrong; None if nothing did
     # Time to paint the row's group (the pictures that are painted together), divided by the number of
     # its pictures; 0 if the row was not painted.
