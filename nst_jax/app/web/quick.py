@@ -103,8 +103,8 @@ class QuickPainter:
         # words of their command lines.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # Paints provisional pictures by NumPy. They lie in a bucket (a square array), so that no programs
-        # are compiled for their sizes.
+        # Paints provisional pictures by NumPy. They lie in a bucket (a square array), so that no
+        # programs are compiled for their sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
         # The keys in `_painters` of those painters whose programs for style pictures are compiled.
@@ -335,7 +335,7 @@ def _known(
 
 
 def _has_samples(folder: Path, words: Sequence[str]) -> bool:
-    """Return whether those files in a folder that a command line names as samples are the samples.
+    """Return whether the folder has the package's own samples where the words name samples.
 
     A visitor may have uploaded another picture under the name of a sample.
     """
