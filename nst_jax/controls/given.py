@@ -77,8 +77,8 @@ class Given(NamedTuple):
     def soft(self) -> bool:
         """Whether an opacity or the amount of protection has values strictly between 0 and 1.
 
-        If so, a position of the network's features may have a weight between 0 and 1, even if
-        `terms.region_reach` makes the masks of regions 0 or 1 at each layer.
+        With such an amount, the masks of features have values between 0 and 1 even if the recipe makes
+        the masks of regions 0 or 1 at each layer.
         """
         amount = 0 if self.protect is None else self.protect.amount
         opacities = (self.opacity, *self.style_opacities)

@@ -45,7 +45,7 @@ from nst_jax.weights.torch_files import (
     zip_arrays,
 )
 
-# Family of weights -> the pixel convention with which they were trained.
+# Family of weights -> the pixel convention (order of channels, mean and scale) of their training.
 FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}
 
 
