@@ -125,10 +125,10 @@ HIT_EVENT = (
 
 
 class EntriesOf(AbstractContextManager):
-    """A block in which a program is compiled or loaded; finds the entries of JAX's cache that hold it.
+    """Context manager: find the entries of JAX's cache for the program that the block compiles or loads.
 
-    JAX names an entry after the function, with a hash that it tells nobody. So the entries are listed
-    before and after the block. The block must compile this program only, in one thread.
+    The name of an entry is the function's name and a hash, which JAX does not report. So the entries
+    are listed before and after the block. The block must compile one program only, in one thread.
     """
 
     def __init__(self, function: str) -> None:
@@ -168,10 +168,10 @@ class EntriesOf(AbstractContextManager):
         return frozenset(path.name for path in folder.parent.glob(self._pattern))
 
     def of_program(self) -> frozenset[str] | None:
-        """Return the names of entries of which one holds the program; None if JAX keeps it in none.
+        """Return the names of entries, one of which has the program; None if JAX has not stored it.
 
-        A program that was compiled in the block has the entry that is new. If the program was loaded,
-        all entries of the function are returned.
+        If the program was compiled in the block, only new entries are returned. If it was loaded, all
+        entries with the name of its function are returned.
         """
         now = self._listed()
         return (now if self._loaded else now - self._before) or None

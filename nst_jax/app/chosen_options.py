@@ -170,7 +170,7 @@ def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
 
 
 def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return the fields of `Outputs` for the picture, the film, and the frames (numbered pictures).
+    """Return the fields of `Outputs` for the result, the film, and numbered pictures during the run.
 
     Args:
       chosen: the options of the command.

@@ -55,11 +55,15 @@ _STYLE = re.compile(
 
 
 class ReadControls(NamedTuple):
-    """The regions of a run, its protected part (which keeps the content), and the files of both."""
+    """The regions of a content (areas with a style of their own), its protected part, and their files.
+
+    The protected part stays as it is in the content.
+    """
 
     regions: tuple[Region, ...] = ()
-    protect: Protect | None = None
-    files: Mapping[str, Picture] = {}  # keys such as "region_1_mask" or "protect"
+    protect: Protect | None = None  # the protected part; None if there is none
+    # The pictures that were read from the files, by keys such as "region_1_mask" or "protect".
+    files: Mapping[str, Picture] = {}
     # With `--style-fine`, which combines the style from two pictures: facts on this step, for the
     # metadata of the result. Otherwise empty.
     combined: Mapping[str, Any] = {}
@@ -77,10 +81,11 @@ class ReadControls(NamedTuple):
         return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
-        """Return the numbers of the controls, for a picture's metadata.
+        """Return the numbers that were given with the masks, for a picture's metadata.
 
-        These are the weights of the regions, the amount of protection, and, with `--style-fine`, the
-        recipe and size with which the style was combined from two pictures.
+        These are the weights of the regions, the amount by which the protected part keeps the content,
+        and, with `--style-fine`, the recipe and size with which the style was combined from two
+        pictures.
         """
         return numbers_of(self.regions, self.protect) | dict(self.combined)
 
@@ -262,8 +267,8 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
-      styles: the style pictures of the run. With colour-coded maps there must be only one, since the
-        second map is drawn for this picture.
+      styles: the style pictures of the run. `region_maps` names two colour-coded maps, the first of the
+        content and the second of the style picture, so with it there must be only one style.
 
     Raises:
       ValueError: if a file is no picture or no mask, if both `regions` and `region_maps` are given, or
@@ -282,7 +287,7 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
 
 def check_alone(chosen: Mapping[str, Any]) -> None:
-    """Refuse `region_maps` together with `regions`, since the two maps already contain all regions."""
+    """Refuse `region_maps`, two colour-coded maps that show all regions, together with `regions`."""
     if chosen.get("region_maps") and chosen.get("regions"):
         raise ValueError("`region_maps`: has all regions of a picture; omit it, or omit `--region`")
 
@@ -454,7 +459,9 @@ COLOURED = 0.1
 def check_masks_of_content(
     masks_seen: Mapping[str, tuple[str, Shape]], content: tuple[str, Shape]
 ) -> None:
-    """Refuse masks, or a map, of other proportions than the content; the message names both files.
+    """Refuse masks or a colour-coded map of other proportions than the content.
+
+    The message names both files.
 
     Args:
       masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Styles, and masks
@@ -471,9 +478,9 @@ def check_masks_of_content(
 def check_masks_of_styles(
     masks_seen: Mapping[str, tuple[str, Shape]], styles: Sequence[tuple[str, Shape]]
 ) -> None:
-    """Refuse masks, or a map, of other proportions than their style; the message names both files.
+    """Refuse masks or a colour-coded map of other proportions than their style.
 
-    A map is also refused if there are several styles.
+    The message names both files. A map is also refused if there are several styles.
 
     Args:
       masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Masks of the

@@ -62,7 +62,11 @@ class FineStyle:
     tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
-        """Return `combining_facts` of a style of this (height, width)."""
+        """Return recipe, size and steps of combining, for the metadata of the result.
+
+        Args:
+          shape: (height, width) of the combined style.
+        """
         return combining_facts(shape)
 
     def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
@@ -193,7 +197,7 @@ def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
     Args:
       fine: the picture that has the fine structure.
       given: (height, width) of the style as it was read.
-      shape: (height, width) of the style at the final scale of the main run.
+      shape: (height, width) of the style at the final scale of the run that uses it.
 
     Raises:
       ValueError: if the picture is too small, or becomes so; the message begins with `style_fine`.

@@ -29,7 +29,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
 
-# Longest side in px of a preview, and of the styles whose vectors are computed for it; a larger one
+# Longest side in px of a preview, and of the resized styles from which it is painted; a larger one
 # would take too long to paint.
 LARGEST = 384
 
@@ -127,8 +127,8 @@ class Preview(AbstractContextManager):
           styles: the style pictures.
           recipe: the recipe of the run.
           shape: (height, width) of the result.
-          given: the checked regions (parts with a style of their own), protected part (which keeps the
-            content) and opacities of the run; None if there are none.
+          given: the checked regions (parts with a style of their own), the protected part (which keeps
+            the content) and the opacities of the pictures; None if there are none.
           inputs: the input files by role, whose names and digests are embedded in the preview.
         """
         if not self._is_wanted():
@@ -193,7 +193,7 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:
-        """Keep the preview after the run even if there is no canvas, since the run was planned well."""
+        """Keep the preview even if the run ends without a canvas, since the run passed all checks."""
         self._accepted = True
 
     def reject(self) -> None:
@@ -203,7 +203,7 @@ class Preview(AbstractContextManager):
                 self._accepted = False
 
     def give_way(self) -> None:
-        """Delete the copy of the earlier picture, since the run has written a canvas."""
+        """Delete the copy of the earlier picture, which is not needed once the run writes a canvas."""
         self.replaced = False
         with suppress(OSError):  # what is left is deleted by the next run to the same file
             self._kept.unlink(missing_ok=True)
@@ -271,7 +271,7 @@ def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _style_shape(shape: Shape) -> Shape:
-    """Return the (height, width) of a style as in `instant`, with sides of at most `LARGEST` px."""
+    """Return the (height, width) to which a style is resized, with sides of at most `LARGEST` px."""
     found = given_styles.style_rule(None).shape(*shape)
     return LongEdge(LARGEST).shape(*shape) if max(found) > LARGEST else found
 

@@ -162,7 +162,8 @@ def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: float)
       seconds: seconds that the batch spent on compiling. Do not call this function if the batch loaded
         programs from JAX's compilation cache, which takes less time than compiling.
       programs: how many different programs the batch ran, over all scales (resolution levels). A
-        program of a bucket counts as `COMPILING_OF_BUCKET` programs, since compiling it takes as long.
+        program for pictures of several shapes, which lie in an array of one size (bucket), counts as
+        `COMPILING_OF_BUCKET` programs, since compiling it takes as long.
     """
     keys = set(map(_key_of, recipes))
     if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:

@@ -1,6 +1,7 @@
 """The pictures that a recipe file names in its table `controls`, as values of the options of a command.
 
-The table can have these keys, of which all but `style_layer` are also columns of a batch's manifest:
+The table can have these keys. All but `style_layer` are also columns of a manifest, the table that
+lists the pictures of a batch:
 
     [controls]
     region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several
@@ -176,8 +177,8 @@ def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-# Key of the table -> the name of an option, and a function that makes the option's value from the key's
-# value and the folder of the recipe file.
+# Key of the table `controls` in a recipe file -> the name of an option, and a function that makes the
+# option's value from the key's value and the folder of the file.
 _READERS: dict[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "region": ("regions", _regions),
     "regions": ("region_maps", _region_maps),

@@ -99,7 +99,7 @@ class CompileClock(AbstractContextManager):
 
 
 class Lap(NamedTuple):
-    """The time between two snapshots, without the time of compiling and of computing targets."""
+    """The time between two snapshots of a run, without that for compiling and computing targets."""
 
     begun: float  # start of the lap: the sum of all laps before it, in seconds
     seconds: float  # length of the lap
@@ -116,10 +116,11 @@ class Lap(NamedTuple):
 class Stopwatch:
     """Measures laps, the times between two snapshots, without compiling and computing of targets.
 
-    The targets are what the losses compare the canvas with. The first call of `lap` returns 0 seconds,
-    since no snapshot came before. The attribute `elapsed` is the sum of all laps so far, in seconds; a
-    resumed run passes the sum up to its checkpoint as the argument `elapsed`. The argument `measuring`
-    is a function that returns the seconds that computing targets has taken so far.
+    A snapshot is the picture after some updates. The targets are what the losses compare it with. The
+    first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is the
+    sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the
+    argument `elapsed`. The argument `measuring` is a function that returns the seconds that computing
+    targets has taken so far.
     """
 
     def __init__(

@@ -49,12 +49,13 @@ from nst_jax.scaling.capacity import platform_of
 from nst_jax.scaling.plan import Plan, plan_in_square
 from nst_jax.vgg.precision import Precision
 
-# (height, width), in px, of three contents to which a size rule is applied. If the longer sides of the
-# three canvases differ, they depend on the shape of the content, and the user must name a bucket.
+# (height, width), in px, of three contents, for which the size of the result is computed. If its longer
+# side is not the same for all, it depends on the shape of the content, and the user must name the side
+# of the array in which pictures lie (`--bucket`).
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
-# (height, width), in px, of two style pictures. If they are resized to the default size of style
-# pictures, `instant` computes their style vectors by two different programs.
+# (height, width), in px, of two style pictures whose style vectors `instant` computes by two different
+# programs, after it has resized them to the default size of style pictures.
 _STYLES = ((1000, 1000), (1000, 2000))
 
 
@@ -159,8 +160,8 @@ def wanted_of(square: Square) -> list[Wanted]:
     """Return the plans for a bucket: that for one picture, and those for the groups of `batch`.
 
     Raises:
-      ValueError: if the recipe's updates would not be exact in a bucket, if its pictures do not fit
-        into this bucket, or if there is too little memory.
+      ValueError: if the recipe would paint another picture in a bucket than without one, if its
+        pictures do not fit into this bucket, or if there is too little memory.
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
     scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
@@ -324,7 +325,7 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        programs.files_in_use(compiled)  # those of earlier groups are not of this one
+        programs.files_in_use(compiled)  # forgets the files of earlier groups
         paint_batch(
             params,
             [(plan, members)],
