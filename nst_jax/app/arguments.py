@@ -418,7 +418,7 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
 
 
 def _recipe_file_contents(path: Path) -> toml.RecipeFile:
-    """Read a recipe file: recipe, strength (not yet applied to the recipe), and table `controls`."""
+    """Read a recipe file: recipe, strength (not applied to the style weight yet), and `controls`."""
     text = _text_of(path)
     if not text.strip():
         raise ValueError(

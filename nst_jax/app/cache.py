@@ -125,7 +125,7 @@ HIT_EVENT = (
 
 
 class EntriesOf(AbstractContextManager):
-    """Context manager: find the entries of JAX's cache for the program that the block compiles or loads.
+    """Context manager: find the entries of JAX's cache for a program that the block compiles or loads.
 
     The name of an entry is the function's name and a hash, which JAX does not report. So the entries
     are listed before and after the block. The block must compile one program only, in one thread.

@@ -127,7 +127,7 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     chosen["recipe"] = chosen["recipe"] or GATYS_TEXTURE.name
-    # In this command `--size` is the size of the canvas itself. In other commands it is the rule by
+    # In this command `--size` is the size of the result itself. In other commands it is the rule by
     # which the content is resized. So here it must not be put into the recipe as its size rule.
     recipe = chosen_recipe(chosen | {"size": None, "style_size": None}, styles)
     recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])

@@ -35,7 +35,8 @@ def naming_style(names: Sequence[str]) -> Iterator[None]:
     """Context manager: add a style's file name to an error message about its size.
 
     Args:
-      names: the names of the style files, first those that are blended, then those of regions.
+      names: the names of the style files, first those that are blended, then those of regions (parts
+        of the content with a style of their own).
     """
     try:
         yield
@@ -129,12 +130,14 @@ def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def protect_roles(protect: ProtectFile) -> list[str]:
-    """Return the names of the masks of a protected part: "protect", "protect_2", ..."""
+    """Return names for the masks of the part that keeps the content: "protect", "protect_2", ..."""
     return ["protect", *(f"protect_{number}" for number in range(2, len(protect.masks) + 1))]
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the paths of all files for regions and the protected part, which no result may replace.
+    """Return the paths of all masks, colour-coded maps and styles of regions that the options name.
+
+    No result may be written to these files.
 
     Args:
       chosen: the values of the command's options.
@@ -146,7 +149,7 @@ def files_of(chosen: Mapping[str, Any]) -> list[Path]:
 
 
 def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the options for regions and for the protected part, with absolute paths.
+    """Return the options that name masks, colour-coded maps and styles of regions, with absolute paths.
 
     The result is None if `chosen` is None. Processes on other machines, whose current folders differ,
     need absolute paths.
@@ -293,9 +296,10 @@ def check_alone(chosen: Mapping[str, Any]) -> None:
 
 
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse regions, or a protected part (which keeps the content), if the recipe does not allow them.
+    """Refuse regions or a protected part if the recipe does not allow them.
 
-    This is checked before any picture is decoded.
+    A region has a style of its own; the protected part stays as it is in the content. This is checked
+    before any picture is decoded.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -529,7 +533,8 @@ def given_of(
     """Check regions and the protected part against the pictures, and add the pictures' opacities.
 
     Args:
-      read: the regions and the protected part, which keeps the content, from `read_controls`.
+      read: the regions (parts of the content with a style of their own) and the protected part (which
+        keeps the content), from `read_controls`.
       content: the content picture. The style loss leaves out its transparent parts.
       styles: the style pictures. Their transparent parts are no part of the style.
       recipe: the recipe. If its losses cannot leave out parts of a picture, transparent parts count as

@@ -114,9 +114,9 @@ def picture_job(
       recipe: the recipe, already changed by the flags of the command.
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
-      devices: the devices that share the canvas: a number of devices, "all", or a list of them. None
+      devices: the devices that share the picture: a number of devices, "all", or a list of them. None
         means one device.
-      bucket: side, in px, of a square array (bucket) in which the canvas lies; "auto" if the platform
+      bucket: side, in px, of a square array (bucket) in which the picture lies; "auto" if the platform
         decides, see `plan_in_arrays`; None if there is none.
       controls: the content's regions with styles of their own and its protected part (which keeps the
         content), as they were read from files; None if there are none.

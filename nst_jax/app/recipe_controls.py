@@ -31,7 +31,8 @@ from nst_jax.app.parsing import (
 )
 from nst_jax.recipes.toml import CONTROLS
 
-# The options that define regions. If one of them is given, the regions of a recipe file are not used.
+# The options that define regions (parts of a picture with a style of their own). If one of them is
+# given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
 # Options that give masks of a picture -> the key of the table `controls` that sets the option.
 MASKS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
@@ -103,7 +104,8 @@ def with_controls_of_recipe(
 def check_no_content(recipe: str | None) -> None:
     """Refuse a recipe file with regions or a protected part, for a command without a content.
 
-    Both are parts of a content, given by masks. `recipe` is the value of `--recipe`.
+    A region is a part of the content with a style of its own, and a protected part keeps the content.
+    `recipe` is the value of `--recipe`.
     """
     for name in ("regions", "region_maps", "protect"):
         if name in controls_of_recipe(recipe):
@@ -116,7 +118,8 @@ def check_no_content(recipe: str | None) -> None:
 def check_no_masks(recipe: str | None) -> None:
     """Refuse a recipe file with masks, for a command that compiles programs before there are pictures.
 
-    The programs of a picture with regions or a protected part depend on which masks there are.
+    The programs depend on which masks there are: masks of regions (parts of the content with a style of
+    their own), or of the protected part (which keeps the content).
 
     Args:
       recipe: the value of `--recipe`.

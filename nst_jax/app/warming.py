@@ -151,7 +151,7 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
 class Wanted(NamedTuple):
     """A plan, whose programs are to be compiled by painting grey pictures."""
 
-    plan: Plan  # with few updates, but at least one at each scale; see `_of_few_updates`
+    plan: Plan  # with few updates, but at least one at each resolution; see `_of_few_updates`
     # Number of pictures that `batch` paints at once; None: one picture, painted by `stylize`.
     at_once: int | None
 
@@ -183,8 +183,8 @@ def _of_few_updates(recipe: Recipe, side: int) -> Recipe:
     """Return the recipe with the least number of updates that still compiles all its programs.
 
     The programs do not depend on the number of updates, so few updates are enough, and save time. But
-    there must be at least one at each scale, and the scales must stay the same: with very few updates,
-    some recipes leave out scales.
+    there must be at least one at each scale (resolution level), and the scales must stay the same: with
+    very few updates, some recipes leave out scales.
     """
     styles = [(side, side)] * _styles_of(recipe)
     shapes = [scale.shape for scale in prepare.scales_of((side, side), styles, recipe)]
