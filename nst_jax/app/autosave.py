@@ -103,7 +103,7 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return the time at which each update up to a checkpoint was done, in seconds since the start.
+    """Return the time at which each update up to a checkpoint ended, in seconds since painting began.
 
     The first number is for the initial picture. All numbers are 0 if the checkpoint has no valid times.
     """
@@ -154,8 +154,8 @@ class CheckpointWriter:
           shot: the newest snapshot: the picture after some updates, with its losses.
           checkpoint_now: returns a checkpoint of the run as it is now. It may share its arrays with the
             run, because copies of them may not fit in memory.
-          seconds: for the initial picture and after each update so far, the seconds since the initial
-            picture, without compilation.
+          seconds: for the initial picture and after each update so far, the seconds since painting
+            began, without compilation.
           last: whether the run ends here because it was interrupted; a checkpoint is then due.
 
         Raises:

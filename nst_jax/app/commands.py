@@ -376,8 +376,9 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         if chosen["compile_only"]:
             return _compile_batch(job, chosen)
         job.folder.mkdir(exist_ok=True)
-        # The result manifest, which records the finished pictures, is locked before they are sought.
-        # Without the lock, another process could begin to paint the same pictures.
+        # The result manifest, the file that records how pictures ended, is locked before this process
+        # finds out which are finished. Without the lock, another process could begin to paint the same
+        # pictures.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())

@@ -82,7 +82,7 @@ class ReadControls(NamedTuple):
         return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
-        """Return the numbers that were given with the masks, for a picture's metadata.
+        """Return the settings of regions, protected part and combined style, for a picture's metadata.
 
         These are the weights of the regions, the amount by which the protected part keeps the content,
         and, with `--style-fine`, the recipe and size with which the style was combined from two

@@ -49,9 +49,9 @@ class Preview(AbstractContextManager):
     """A fast approximate result, which is in the result's file until the run writes a canvas there.
 
     A canvas is the picture that the run itself paints. The run has one only when it has compiled its
-    programs and computed what its losses compare the canvas with, which may take a minute. The preview is painted in a second thread. If it cannot be painted or written,
-    the run goes on without it. A run on an accelerator does not wait for its preview, which the CPU
-    paints meanwhile.
+    programs and computed what its losses compare the canvas with, which may take a minute. The preview
+    is painted in a second thread. If it cannot be painted or written, the run goes on without it. A run
+    on an accelerator does not wait for its preview, which the CPU paints meanwhile.
 
     If the file of the result has a picture already, that picture is kept beside it in a hidden file
     while the preview is shown. It comes back if the run ends without a canvas; or, if the process was

@@ -242,8 +242,8 @@ class Recorder:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Shot | None = None
-        # For the initial picture and after each update: the seconds since the initial picture, without
-        # the time for compiling and for computing the targets of the losses.
+        # For the initial picture and after each update: the seconds since painting began, without the
+        # time for compiling and for computing the targets of the losses.
         self.seconds: list[float] = []
         # For each snapshot so far, the total losses after each update since the snapshot before it.
         self._totals: list[np.ndarray] = []
@@ -556,7 +556,7 @@ class Recorder:
         Args:
           history: these losses, each an array with one number for each update.
           last: the number of updates after which the last of these losses were computed.
-          seconds: for each of these updates, the time of its end, in seconds since the initial picture.
+          seconds: for each of these updates, the time of its end, in seconds since painting began.
         """
         self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
 

@@ -109,8 +109,8 @@ class _Asked(NamedTuple):
     """Settings and files that the options of `stylize` name, before content and styles are read."""
 
     recipe: Recipe
-    # What `--init` gives as initial picture: an instance of a class in `nst_jax.recipes.starts`, which
-    # makes it, or an image [h, w, 3]; None without `--init`.
+    # What `--init` gives as the initial picture: an instance of a class in `nst_jax.recipes.starts`,
+    # which makes it, or an image [h, w, 3]; None without `--init`.
     init: Any
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs

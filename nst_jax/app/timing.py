@@ -28,7 +28,7 @@ LEAST_SAVED = 1.0
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at a scale (resolution): its pixels plus a fixed number of pixels.
+    """Return the cost of an update at a scale (resolution) in pixels: its own plus a fixed number.
 
     The fixed number stands for the overhead of an update: computing that many pixels takes as long.
     """
@@ -99,7 +99,7 @@ class CompileClock(AbstractContextManager):
 
 
 class Lap(NamedTuple):
-    """The time between two snapshots of a run, without that for compiling and computing targets."""
+    """The time between two snapshots of a run, without compiling and computing the losses' targets."""
 
     begun: float  # start of the lap: the sum of all laps before it, in seconds
     seconds: float  # length of the lap
