@@ -35,9 +35,10 @@ def use_cache() -> str:
     `nst_jax/programs` in the user's cache folder; it may be deleted at any time. If JAX's own settings,
     such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, they are not changed.
 
-    By default, JAX does not keep programs that are compiled quickly. In a folder, they are kept too,
-    unless the variable `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. At a URL, they are
-    not kept, since fetching a small program may take longer than compiling it.
+    By default, JAX does not keep programs that are compiled quickly. If the cache is a local folder,
+    this function makes JAX keep them too, unless the variable
+    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. If the cache is at a URL, they are not
+    kept, since fetching a small program may take longer than compiling it.
 
     Returns:
       A message that says why the cache cannot be used; an empty text if it can be used, or if JAX's own
