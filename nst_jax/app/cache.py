@@ -36,9 +36,9 @@ def use_cache() -> str:
     such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, they are not changed.
 
     By default, JAX does not keep programs that are compiled quickly. If the cache is a local folder,
-    this function makes JAX keep them too, unless the variable
-    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. If the cache is at a URL, they are not
-    kept, since fetching a small program may take longer than compiling it.
+    this function makes JAX keep them too. But if JAX's settings name the folder, the variable
+    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` can set a limit. If the cache is at a URL, programs
+    that are compiled quickly are not kept, since fetching one may take longer than compiling it.
 
     Returns:
       A message that says why the cache cannot be used; an empty text if it can be used, or if JAX's own
