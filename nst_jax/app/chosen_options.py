@@ -103,7 +103,7 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 
 
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the paths of the start picture, the recipe file and the weights file that options name.
+    """Return the paths of the initial picture, the recipe file and the weights file that options name.
 
     A file that no option names is left out, even if the environment variable `NST_JAX_WEIGHTS` names a
     weights file. Masks are not returned.
@@ -170,7 +170,7 @@ def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
 
 
 def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return the fields of `Outputs` for the picture, the film, and the frames (numbered pictures).
+    """Return the fields of `Outputs` for the result, the film, and numbered pictures during the run.
 
     Args:
       chosen: the options of the command.

@@ -234,7 +234,7 @@ def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
     """Refuse a folder for frames if a frame would overwrite another file of the run.
 
     Args:
-      folder: the folder for frames, which get names such as step_00100.png.
+      folder: the folder for frames, numbered pictures of the run such as step_00100.png.
       others: paths of the inputs and of other outputs.
 
     Raises:

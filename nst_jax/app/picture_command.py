@@ -32,7 +32,7 @@ def run_picture_command(
 
 
 def _check_format(suffix: str | None, output: Path | None) -> None:
-    """Refuse `--format` for a file, whose suffix says it; only .webp leaves open if it is a film."""
+    """Refuse `--format` if the output is a file, except `webp` for a .webp, which may be a film too."""
     still_webp = suffix == "webp" and output is not None and output.suffix.lower() == ".webp"
     if suffix is not None and output != STANDARD and not still_webp:
         raise ValueError(
