@@ -24,8 +24,6 @@ from nst_jax._compile import keep_programs_in, keep_programs_of_any_time
 
 # Subfolder of JAX's compilation cache for traced programs.
 TRACED = "nst_jax"
-# JAX's environment variable for the least compile time, in seconds, of programs that are kept.
-LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def use_cache() -> str:
@@ -36,9 +34,9 @@ def use_cache() -> str:
     such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, they are not changed.
 
     By default, JAX does not keep programs that are compiled quickly. If the cache is a local folder,
-    this function makes JAX keep them too. But if JAX's settings name the folder, the variable
-    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` can set a limit. If the cache is at a URL, programs
-    that are compiled quickly are not kept, since fetching one may take longer than compiling it.
+    this function makes JAX keep them too, unless the environment variable
+    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets a limit. If the cache is at a URL, programs that
+    are compiled quickly are not kept, since fetching one may take longer than compiling it.
 
     Returns:
       A message that says why the cache cannot be used; an empty text if it can be used, or if JAX's own
@@ -47,7 +45,7 @@ def use_cache() -> str:
     if not _setting("jax_enable_compilation_cache"):
         return ""
     if _setting("jax_compilation_cache_dir"):
-        if programs_folder() is not None and LEAST_SECONDS_VARIABLE not in os.environ:
+        if programs_folder() is not None:
             keep_programs_of_any_time()
         return ""
     try:
