@@ -140,7 +140,7 @@ class Step(NamedTuple):
 def steps_for(
     layers: TransformerLayers, height: int, first: int, last: int
 ) -> tuple[tuple[Step, ...], tuple[int, int]]:
-    """Return how one strip of the features of a pass's last layer is computed.
+    """Return how the layers of a pass compute one strip of the last layer's features.
 
     A pass computes consecutive layers of the network. For a strip of the last layer, each layer before
     it has to compute a strip with more rows.

@@ -99,8 +99,8 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
 )
 
 # The layers at which `rate` compares Gram matrices, and Gaussians fitted to the features, by default.
-# The losses of the recipe `default` read none of these layers, since raters favour recipes whose losses
-# read the same layers.
+# They were chosen because the losses of the recipe `default` read none of them: a rater favours recipes
+# whose losses read the same layers as the rater.
 TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
 STRUCTURE = "relu3_1"  # the layer whose features the rater `self_similarity` compares

@@ -51,8 +51,8 @@ class Bands:
 def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
     """Return how a picture is cut into bands, one for each device; None if one device computes it.
 
-    A band may itself be cut into tiles. All bands have the same number of tiles one above the other,
-    and all tiles have the same height.
+    A band may itself be cut into tiles, which its device computes one after another. All bands have the
+    same number of tiles one above the other, and all tiles have the same height.
 
     Args:
       mesh: the devices. Without a mesh, or with one that has no axis `BANDS`, there are no bands.

@@ -198,9 +198,10 @@ def _refusal(
 
 
 def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
-    """Return the largest number of regions that fits, the one of the default style included.
+    """Return the largest number of regions (parts with a style of their own) that fits, plus one.
 
-    None if the run has no regions, or would not fit even without them.
+    The one stands for the rest of the picture, which has the default style. The result is None if there
+    are no regions, or if the picture would not fit even without them.
     """
     if scale.regions == 1 or not fitting(scale._replace(regions=1)):
         return None
@@ -212,7 +213,7 @@ def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
 
 
 def _words_of_regions(regions: int) -> str:
-    """Return a number of regions as text, without the region of the default style."""
+    """Return a number of regions as text; the rest of the picture, which counts as one, is left out."""
     count = regions - 1
     return {0: "no region", 1: "1 region"}.get(count, f"{count} regions")
 

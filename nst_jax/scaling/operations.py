@@ -190,7 +190,7 @@ def scale_operations(
 ) -> list[float]:
     """Return the number of operations of one update at each scale (resolution) of a run.
 
-    The arguments are those of `update_operations`.
+    `scales` has the sizes of canvas and styles. The other arguments are those of `update_operations`.
     """
     shapes = [scale.shape for scale in scales]
     return [
@@ -215,9 +215,10 @@ def run_operations(
     devices: int = 1,
     pictures: int = 1,
 ) -> float:
-    """Return the number of operations of all updates of a run, over all scales.
+    """Return the number of operations of all updates of a run, over all scales (resolutions).
 
-    The arguments are those of `update_operations`.
+    `scales` has the sizes of canvas and styles, and the numbers of updates. The other arguments are
+    those of `update_operations`.
     """
     each = scale_operations(scales, recipe, platform, devices=devices, pictures=pictures)
     return sum(scale.steps * one for scale, one in zip(scales, each, strict=True))
