@@ -84,7 +84,7 @@ def recipe_finishing_with(colors: str, realism: float) -> Recipe:
 
 
 def _reads_opacity(colors: str) -> bool:
-    """Return whether a choice of colours measures colours, in which transparent pixels do not count."""
+    """Return whether the result of a choice of colours depends on which pixels are transparent."""
     return finishing.recolors(colors) or colors == "palette"
 
 

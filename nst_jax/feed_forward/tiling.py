@@ -86,8 +86,8 @@ class Pass(NamedTuple):
 def passes_of(layers: TransformerLayers) -> list[Pass]:
     """Return the passes over all strips in which a network paints a picture.
 
-    Each pass computes some of the network's layers, for one strip after another; the docstring of the
-    module says why several passes are needed.
+    Each pass computes some of the network's layers, for one strip after another. Several passes are
+    needed, since an instance norm needs the mean and variance of features over the whole picture.
 
     Args:
       layers: the network's layers, in their order.

@@ -44,14 +44,14 @@ COMPILING_OF_BUCKET = 1.03
 LOADING = 0.1
 
 # Costs that are assumed for a CPU on which no run was timed. They are from measurements on a CPU with
-# two cores. It compiles the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in
-# `benchmarks/results`); 1.5 s for the program that computes the targets is an estimate. It updates one
-# picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several pictures are
-# updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
+# two cores. It compiles the loop of updates at one resolution in 2.8 to 3.7 s (`compile-cpu.json` in
+# `benchmarks/results`); 1.5 s for the program that computes the losses' targets is an estimate. It
+# updates one picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several
+# pictures are updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
-# Costs that are assumed for all other devices on which no run was timed: an H100 compiled three scales
-# in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11 operations
-# (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
+# Costs that are assumed for all other devices on which no run was timed: an H100 compiled the
+# programs of three resolutions in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11
+# operations (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 

@@ -19,9 +19,9 @@ from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-# Two values of the argument `bucket`. With "off", every picture fills its arrays, so each shape of
-# canvas needs its own compiled programs. With "auto", `bucket_choice` chooses larger arrays in which
-# pictures of several sizes lie, so that the run takes the least time.
+# Two values of the argument `bucket` of `stylize`. With "off", every picture fills its arrays, so each
+# shape of canvas needs its own compiled programs. With "auto", `bucket_choice` chooses larger arrays in
+# which pictures of several sizes lie, so that the run takes the least time.
 OFF = "off"
 AUTO: Literal["auto"] = "auto"
 
@@ -200,7 +200,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
 
 
 def most_styles(scales: Iterable[Scale]) -> int:
-    """Return the largest number of styles of several pictures, with those of layers and regions."""
+    """Return the largest number of styles of a picture, including those of layers and regions."""
     return max(len(scale.style_shapes) for scale in scales)
 
 

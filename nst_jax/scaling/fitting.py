@@ -161,7 +161,8 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    # With wrapping padding, styles are not cut into tiles, so one of the canvas' size might not fit.
+    # With wrapping padding, styles are not cut into tiles, so a style as large as the canvas might not
+    # fit.
     least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)

@@ -160,7 +160,7 @@ class Plan:
 
     @property
     def measuring_operations(self) -> list[float]:
-        """For each scale (resolution), the number of operations in which a device computes targets."""
+        """For each scale (resolution), the number of operations for computing the losses' targets."""
         shapes = [scale.shape for scale in self.scales]
         return [
             measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)
@@ -546,10 +546,10 @@ def plan_in_arrays(
 
 
 def _may_share(side: int, options: Mapping[str, Any]) -> bool:
-    """Return whether, with `bucket` "auto", all scales of a run lie in arrays of one size.
+    """Return whether a run is best computed in square arrays of one size at all scales (resolutions).
 
-    They do for one picture on an accelerator, in a square of up to `buckets.LARGEST_SHARED` px.
-    `options` are further arguments of `plan_scales`.
+    This is so for one picture on an accelerator, if the `side` of the squares is at most
+    `buckets.LARGEST_SHARED` px. `options` are further arguments of `plan_scales`.
     """
     platform = options.get("platform")
     if platform is None and options.get("device") is not None:

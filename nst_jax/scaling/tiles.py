@@ -495,7 +495,7 @@ def gradient(
     """Return the gradient of the sums over this device's tiles with respect to an image.
 
     Args:
-      image: [h, w, 3], from which the windows are cut; see `window`.
+      image: [h, w, 3], from which the windows (each tile's pixels and those around them) are cut.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.
@@ -523,7 +523,7 @@ def summed_with_gradient(
     is linear in the sums.
 
     Args:
-      image: [h, w, 3], from which the windows are cut; see `window`.
+      image: [h, w, 3], from which the windows (each tile's pixels and those around them) are cut.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.
