@@ -72,7 +72,7 @@ def parsed_style(
       shares: the weights in the mixture: one for each style in a list, or one for each style of a
         trained network. None means equal weights, or the values of `style` if it is a dictionary from
         styles to weights.
-      style_size: size of the style pictures, as in `nst_jax.instant`; None is `STYLE_SIZE`.
+      style_size: size of the style pictures, as in `nst_jax.instant`; None is a shorter side of 256 px.
       on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 
     Returns:
@@ -272,7 +272,7 @@ def resized_content(
 def resized_style(
     image: HostImage, style_size: Size, *, argument: str = "style", on_host: bool = False
 ) -> Resized:
-    """Resize a style picture [h, w, 3] to `style_size`; None is `STYLE_SIZE`.
+    """Resize a style picture [h, w, 3] to `style_size`; None gives a shorter side of 256 px.
 
     With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
     """

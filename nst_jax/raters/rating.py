@@ -41,7 +41,10 @@ AnyContent: TypeAlias = Float[Array | np.ndarray, "h_content w_content 3"]
 
 
 class Rating(NamedTuple):
-    """The values of all raters for one picture, scalars; `RATERS` describes each field by its name."""
+    """The values of all raters for one picture, as scalars.
+
+    A rater measures one property of a picture; `RATERS` describes the rater of each field.
+    """
 
     style_vector: Scalar
     gram: Scalar

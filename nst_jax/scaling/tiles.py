@@ -91,7 +91,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a picture is cut into tiles. The numbers are static, never traced."""
+    """How a picture is cut into tiles: cores, each inside a window. No number here is traced."""
 
     down: Cut  # how the height is cut
     across: Cut  # how the width is cut
@@ -415,10 +415,10 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut a tile's features out of those of the whole picture, which `assembled` returned.
+    """Cut a tile's features out of the features of the whole picture that `assembled` returned.
 
-    Where a tile overlaps the preceding one, its features are set to zero, so that no position counts
-    twice in a sum. The function `core` does the same.
+    The last tile of a row or column may overlap the one before it. There its features are set to zero,
+    so that no position counts twice in a sum. The function `core` does the same.
 
     Args:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
@@ -435,9 +435,9 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's part out of an array for the whole picture, such as masks of its features.
 
-    Where a tile overlaps the preceding one, its values are set to zero, so that no position counts
-    twice in a sum. Every device must have the whole array, whereas `part` reads arrays that are
-    distributed over devices.
+    The last tile of a row or column may overlap the one before it. There its values are set to zero, so
+    that no position counts twice in a sum. Every device must have the whole array, whereas `part` reads
+    arrays that are distributed over devices.
 
     Args:
       whole: [h', w', n], of the height and width of the whole picture's features at the tap.
