@@ -147,7 +147,7 @@ def _refusal(
     devices: int,
     shorter: Recipe | None,
 ) -> str:
-    """Return the error message for a run that does not fit with any variant from `memory_savers`.
+    """Return the error message for a run that fits into memory with no variant of its recipe.
 
     Args:
       scale: the sizes of canvas and styles at the last and finest resolution of the run.
