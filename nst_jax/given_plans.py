@@ -47,7 +47,9 @@ def check_plan_of_one(plan: Plan) -> None:
 
 
 def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> list[np.ndarray]:
-    """Return the checked pictures of the argument `tap_styles` that was given together with a plan.
+    """Check the pictures of `tap_styles` (styles for single layers) that were given with a plan.
+
+    Return them as a list.
 
     Raises:
       ValueError: if the plan was made for other taps.
