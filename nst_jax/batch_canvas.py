@@ -46,8 +46,8 @@ RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 class BatchPrograms(NamedTuple):
     """The compiled functions of a batch; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute targets. `run` and `match` are `run_many` and
-    `match_many`, compiled.
+    `measuring` has the functions that compute what the losses compare the canvases with. `run` and
+    `match` are `run_many` and `match_many`, compiled.
     """
 
     measuring: MeasuringPrograms
@@ -173,7 +173,7 @@ class BatchCanvas:
         )
 
     def _blended(self, scale: int, styles: Mapping[Any, Any]) -> list[Any]:
-        """Return the targets of the style losses for each picture.
+        """Return for each picture what its style losses compare the canvas with.
 
         Args:
           scale: index of the scale (resolution).
@@ -736,7 +736,7 @@ def match_many(
     axes: Axes,
     mesh: AnyMesh | None,
 ) -> State:
-    """Find for each position of several canvases the most similar one of the style, its match.
+    """Find the match of each position of several canvases: the most similar position of the style.
 
     `optimize.match` does this for one canvas.
 

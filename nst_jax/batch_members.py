@@ -166,8 +166,8 @@ def _recolored(
       on_host: as in `prepare.prepared_of`.
       side: as in `prepare.prepared_of`.
     """
-    # On the host, a picture is recoloured in a square array, whose side is rounded up to a multiple of
-    # `side`. If that is the longest side of all contents, they get equal squares and share a program.
+    # With `on_host`, a picture is recoloured in a square array, its side rounded up to a multiple of
+    # `side`. If no content is larger than `side`, all get equal squares and share a compiled program.
     longest = max(max(one.scales[-1].shape) for one in resized.values())
     side = max(side, rounded_up(longest))
     known: dict[Pair, prepare.Prepared] = {}
@@ -348,7 +348,7 @@ def lists_of_styles(styles: Any) -> list[list[np.ndarray]]:
 
 
 def with_tap_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
-    """Return the argument `styles` with `pictures` (those of `tap_styles`) appended to each entry."""
+    """Return `styles` with `pictures`, the styles for single layers, appended to each entry."""
     if not pictures:
         return styles
     return [[*blended, *pictures] for blended in lists_of_styles(styles)]
@@ -423,7 +423,8 @@ def with_fine_structures(
     Args:
       params: the weights.
       styles: the styles, with an entry for all pictures or one for each.
-      fine: the pictures that have the fine structure, likewise; None leaves a style as it is.
+      fine: the pictures that have the fine structure, one for all pictures or one for each; None leaves
+        a style as it is.
       members: the pictures of the batch; they say at which size each style is used.
       precision: as in `stylize_many`.
       tile: as in `stylize_many`.

@@ -369,7 +369,7 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return `side` of `prepare.prepared_of`: pictures are recoloured in squares of multiples of it."""
+    """Return the number of px of which the sides of the squares for recolouring are multiples."""
     if plan is not None:
         return max(plan.scales[-1].shape)
     return bucket if isinstance(bucket, int) else SMALLEST

@@ -30,7 +30,7 @@ Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 class Position(NamedTuple):
     """How far a run has come: its scale, number of updates, state of the loop, and losses so far."""
 
-    scale: int = 0  # index of the scale; 0 is the coarsest
+    scale: int = 0  # index of the scale (resolution); 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
     state: LoopState | None = None  # the loop's state at this scale; None: no losses computed yet
     # The losses so far, one item for each call of `Canvas.run`; empty if losses are not recorded.
@@ -41,7 +41,7 @@ class Position(NamedTuple):
 class Canvas(Protocol):
     """What `descend` optimises: the canvas of one picture or dream, or all canvases of a batch.
 
-    In the methods, `scale` is the index of a scale; 0 is the coarsest.
+    In the methods, `scale` is the index of a scale (resolution); 0 is the coarsest.
     """
 
     def measure(self, scale: int) -> Any:

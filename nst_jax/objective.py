@@ -469,7 +469,7 @@ def _sums(
       size: the real (height, width) of the picture, if it lies at the top left of a larger array; None
         means that it fills the array.
       divided: for height and width, whether the image is only a part of the picture in this direction.
-        If not, and if the network pads each border with the opposite one (`network.wraps`), the
+        If not, and if the network pads each border with the pixels of the opposite border, the
         variation loss also compares the last row or column with the first.
     """
     products = measured.network.precision_on().products

@@ -273,9 +273,9 @@ def scales_up_to(
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
-      at least 16 px on each side. If the network pads each border with the opposite one, for seamless
-      textures, a side of the canvas that is a multiple of 16 px at the finest scale is one at all
-      scales.
+      at least 16 px on each side. If the network pads each border with the pixels of the opposite
+      border, for seamless textures, a side of the canvas that is a multiple of 16 px at the finest
+      scale is one at all scales.
     """
     schedule, total, scales = recipe.descent.schedule, int(recipe.descent.steps), []
     content, styles = (shape, style_shapes) if originals is None else originals
@@ -294,7 +294,7 @@ def scales_up_to(
 def _that_wraps(canvas: Shape, final: Shape) -> Shape:
     """Round the sides of a coarser canvas to multiples of 16 px where the final canvas has such sides.
 
-    Only such a side stays whole in all poolings, so that opposite borders fit together at all layers.
+    The poolings halve only such a side exactly, so that opposite borders fit together at all layers.
     """
     height, width = (
         side if last % SMALLEST else nearest_on_grid(side)
@@ -335,7 +335,8 @@ def prepare_pictures(
       given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
         there are none.
       on_host: whether pictures are resized without compiling a program for their sizes.
-      side: as in `prepared_of`.
+      side: with `on_host`, pictures are recoloured in square arrays whose sides are multiples of this
+        number of px; see `prepared_of`.
       originals: (height, width) of each style before any resizing, from which the size rules compute
         the final sizes. Pass it if the styles already have their final sizes: a size rule that is
         applied a second time may give another size. None means the sizes of the given styles.
@@ -690,7 +691,7 @@ class Finisher:
             self._palette = self._palette_at(scale, controls)
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
-        """Return colour statistics of the styles at the size of a scale; see `_mixed`."""
+        """Return colour statistics of the styles at one resolution; see `_mixed`."""
         masks = () if controls is None else controls.style_masks
         return self._mixed(styles_at(self._prepared, scale), masks)
 

@@ -223,7 +223,8 @@ def measure_style(
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices; None means one device. The same devices
         share the style picture: each computes one band of it, whose height follows from the style's
-        height. If the network pads each border with the opposite one, each device computes all of it.
+        height. If the network pads each border with the pixels of the opposite border, each device
+        computes all of it.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -637,8 +638,8 @@ def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -
     """Refuse arguments of the wrong type, and tiles or bands where a loss does not allow them.
 
     A picture may be computed in tiles, or in bands on several devices, only if all its losses are
-    computed from sums over positions. `order` is the end of
-    the message about a wrong type, such as "the order is losses_of(params, ...)".
+    computed from sums over positions. `order` is the end of the message about a wrong type, such as
+    "the order is losses_of(params, ...)".
     """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")
