@@ -175,10 +175,8 @@ class BatchCanvas:
     def _blended(self, scale: int, styles: Mapping[Any, Any]) -> list[Any]:
         """Return for each picture what its style losses compare the canvas with.
 
-        Args:
-          scale: index of the scale (resolution).
-          styles: the statistics of the styles, by the keys that `measure` uses; for a `MatchingLoss`,
-            the targets themselves.
+        `styles` has what `measure` computed for each style: its statistics (such as Gram matrices) or,
+        for a `MatchingLoss`, the finished target.
         """
         # Numbers of the recipe, such as loss weights, may differ between pictures. Of these, targets
         # depend only on the weights of blended styles. This loop makes the targets of one picture at a
@@ -293,11 +291,7 @@ class BatchCanvas:
     ) -> Targets:
         """Compute the targets of a picture with masks that lies at the top left of a larger array.
 
-        Args:
-          scale: index of the scale (resolution).
-          member: the picture.
-          pieces: computes features of the content and statistics (such as Gram matrices) of the styles.
-          shares: the weights by which its styles are blended.
+        `shares` are the weights by which its styles are blended.
         """
         prepared, here = member.prepared, member.prepared.scales[scale]
         arrays, mesh = self.plan.scales[scale], band_mesh(self.plan.mesh)
@@ -356,11 +350,8 @@ class BatchCanvas:
 
         A scale is one of the resolutions, coarse to fine, at which pictures are painted. The exact
         canvases are the same pictures in the optimiser's pixel convention, without rounding errors; see
-        `_starts`. They are None for all scales but the first.
-
-        Args:
-          scale: index of the scale.
-          before: the results of the preceding scale; None for the first scale.
+        `_starts`. They are None for all scales but the first. `before` has the results of the coarser
+        scale; it is None for the first.
         """
         shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
         if before is None:
@@ -379,12 +370,8 @@ class BatchCanvas:
         """Return the states with which a scale (resolution) starts, without the matches.
 
         Only a `MatchingLoss` needs matches: for each position of a canvas, the most similar position of
-        the style. `start` finds them.
-
-        Args:
-          scale: index of the scale.
-          image: the images from which the scale starts, [pictures, h, w, 3].
-          before: the results of the preceding scale; None for the first scale.
+        the style. `start` finds them. `image` has the images with which the scale starts,
+        [pictures, h, w, 3]. `before` has the results of the coarser scale; it is None for the first.
         """
         mesh, bands, recipe = self.plan.mesh, self.plan.bands(scale), self._at(scale)
         axes = _axes_of(recipe)
@@ -421,17 +408,10 @@ class BatchCanvas:
         return begin(partial(self._compile_ahead, scale + 1, before))
 
     def _compile_ahead(self, scale: int, before: Handover) -> Targets:
-        """Compute the targets of a scale (resolution), and compile its programs, before it begins.
+        """Return the targets of a scale (resolution), and compile its programs, before it begins.
 
-        The programs are compiled by calling them, with a loop of 0 steps.
-
-        Args:
-          scale: index of the scale to prepare.
-          before: images and optimisers' states that the scale before passes on. That scale is not
-            finished yet, but compiling needs only the shapes and types of these arrays.
-
-        Returns:
-          The result of `measure` at the scale.
+        The programs are compiled by calling them, with a loop of 0 steps. `before` is what the coarser
+        scale passes on. That scale is not finished yet, but compiling needs only shapes and types.
         """
         measured, recipe = self.measure(scale), self._at(scale)
         image, _ = self._images_of_start(scale, before)
@@ -449,14 +429,10 @@ class BatchCanvas:
         return measured
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Resize the images of the previous scale, and return them at the top left of larger arrays.
+        """Resize the images of the coarser scale (resolution), at the top left of larger arrays.
 
         Each picture is cut out of its array, and resized to the size that it has at `scale`. NumPy does
         that on the host, so that nothing is compiled for the sizes of the pictures.
-
-        Args:
-          scale: index of the scale to which the images are resized.
-          images: the images of the previous scale, [pictures, h, w, 3], at the top left of its arrays.
         """
         descent, array = self.plan.recipe.descent, self.plan.scales[scale].shape
         found = []
@@ -563,11 +539,8 @@ class BatchCanvas:
     def _images(self, scale: int, state: State, *, clipped: bool) -> Image:
         """Return the canvases at the end of a scale as images, and record which of them diverged.
 
-        Args:
-          scale: index of the scale.
-          state: the state after its last update.
-          clipped: True returns the results, clipped to [0, 1]; False returns what the next scale starts
-            from, see `optimize.canvas_image`.
+        If `clipped`, these are the results, in [0, 1]. If not, the next scale (resolution) starts from
+        them, see `optimize.canvas_image`.
         """
         bands = self.plan.bands(scale)
         recipe = self._at(scale)

@@ -332,17 +332,10 @@ class SingleCanvas:
         return begin(partial(self._compile_ahead, scale + 1, before))
 
     def _compile_ahead(self, scale: int, before: Handover) -> _Measured:
-        """Compute the targets of a scale (resolution), and compile its programs, before it begins.
+        """Return the targets of a scale (resolution), and compile its programs, before it begins.
 
-        The programs are compiled by calling them, with a loop of 0 steps.
-
-        Args:
-          scale: index of the scale to prepare.
-          before: image and optimiser state that the scale before passes on. That scale is not finished
-            yet, but compiling needs only the shapes and types of these arrays.
-
-        Returns:
-          The result of `measure` at the scale.
+        The programs are compiled by calling them, with a loop of 0 steps. `before` is what the coarser
+        scale passes on. That scale is not finished yet, but compiling needs only shapes and types.
         """
         measured, bands = self.measure(scale), self.plan.bands(scale)
         state = self._unmatched(scale, measured, before)
