@@ -47,7 +47,7 @@ def plan_members(
     device: Any = None,
     chunk: int | None = None,
 ) -> tuple[Plan, list[Member]]:
-    """Plan the run of pictures of a batch, all of whose canvases have the same shape.
+    """Plan how to paint those pictures of a batch whose canvases have one shape.
 
     Args:
       members: the pictures.
@@ -57,7 +57,7 @@ def plan_members(
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
-      A pair like those that `plan_in_buckets` returns: the plan, and `members` unchanged.
+      The plan, and the members that it paints: `members`, unchanged.
     """
     scales = members[0].prepared.scales
     # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
@@ -86,7 +86,7 @@ def plan_in_buckets(
     Pictures of different sizes in arrays of the same size share compiled programs.
 
     Args:
-      side: side of the square arrays at the final scale, in px; a multiple of 16.
+      side: side of the square arrays at the final resolution, in px; a multiple of 16.
       members: the pictures of the batch, of any sizes up to `side`.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
@@ -96,7 +96,7 @@ def plan_in_buckets(
 
     Returns:
       Pairs of a plan and the members that are painted by it. Members with different numbers of updates
-      per scale get different plans.
+      per scale (resolution) get different plans.
 
     Raises:
       ValueError: if a picture is larger than `side`; if results in a larger array would not be exact,
@@ -211,7 +211,7 @@ def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -
     Args:
       plan: a plan whose `in_bucket` is True: its arrays are larger than the pictures that lie in them.
       index: the picture's index in the batch.
-      scales: the picture's scales, with the sizes of the picture and not of the arrays.
+      scales: the picture's scales (resolutions), with the sizes of the picture and not of the arrays.
 
     Raises:
       ValueError: if the picture does not fit into the arrays, or has other numbers of updates than the
