@@ -475,6 +475,17 @@ def test_the_aim_of_sheets_is_counted_in_verdicts_by_hand():
         "24 px: in 1 of 2 verdicts on 1 sheet", "open; 9 of 10 sheets are not judged"
     )  # fmt: skip
     assert said["crowsonkb", "preferred on 5 of 10 blind sheets"][1] == "not measured"
+    # A later set shows nine more pairs to three judges: 27 verdicts.
+    more = {
+        "sizes": [24], "sheets": 9, "verdicts": 27, "before": {"default before nnst": [20, 27]}
+    }  # fmt: skip
+    other = {**more, "sizes": [48]}
+    assert aims_of([], [counts, more, other])["nnst", "preferred on 5 of 10 blind sheets"] == (
+        "48 px: in 20 of 27 verdicts on 9 sheets", "reached; 1 of 10 sheets are not judged"
+    )  # fmt: skip
+    assert aims_of([], [other, counts, more])["nnst", "preferred on 5 of 10 blind sheets"] == (
+        "24 px: in 21 of 29 verdicts on 10 sheets", "reached"
+    )  # fmt: skip
 
 
 def test_times_are_compared_on_pairs_that_were_timed_alike():
