@@ -81,9 +81,10 @@ def plan_in_buckets(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of a batch whose canvases lie in square arrays, see `nst_jax.scaling.buckets`.
+    """Plan the run of a batch whose canvases are padded to square arrays.
 
-    Pictures of different sizes in arrays of the same size share compiled programs.
+    Pictures of different sizes that are padded to the same size share compiled programs; see
+    `nst_jax.scaling.buckets`.
 
     Args:
       side: side of the square arrays at the final resolution, in px; a multiple of 16.
@@ -92,7 +93,8 @@ def plan_in_buckets(
       mesh: the devices among which the pictures are divided; None is one device.
       device: the device that holds the weights; None is JAX's default device.
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
-      bands: whether several devices share each picture; if True, ValueError is raised.
+      bands: whether the caller asks for several devices that share each picture. In square arrays this
+        is not possible, so ValueError is raised for True.
 
     Returns:
       Pairs of a plan and the members that are painted by it. Members with different numbers of updates
@@ -100,7 +102,7 @@ def plan_in_buckets(
 
     Raises:
       ValueError: if a picture is larger than `side`; if results in a larger array would not be exact,
-        because of the recipe; or if there is too little memory for the arrays.
+        because of the recipe or of `bands`; or if there is too little memory for the arrays.
     """
     runs = [member.prepared.scales for member in members]
     longest = max(runs, key=len)

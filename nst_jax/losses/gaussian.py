@@ -2,8 +2,8 @@
 
 Notation: the features at a tap (a layer that the loss reads) have N channels. For the canvas (the
 picture that is optimised), m is the mean of its features over positions, C their covariance, and
-S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The trace of S, divided by
-N, is the mean square of the features.
+S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The mean square of the
+style's features, by which the relative losses are divided, is the trace of S_s divided by N.
 
 Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C): the means and
 the second moments of several styles can be averaged, but their covariances cannot.

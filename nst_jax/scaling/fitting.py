@@ -309,7 +309,8 @@ def largest_that_fits(
 
     Returns:
       (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits. With wrapping
-      padding (`network.padding` wrap), the sides are multiples of 16 px, since no others can be cut.
+      padding (`network.padding` wrap), the sides are multiples of 16 px, since only such a canvas can
+      be divided into tiles or among devices.
     """
 
     def shrunk(shape: Shape, longer: int) -> Shape:

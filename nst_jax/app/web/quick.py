@@ -99,8 +99,9 @@ class QuickPainter:
         self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
-        # The pictures that `warm` has painted from sample pictures, and the provisional ones, by the
-        # words of their command lines.
+        # Pictures that are painted once and shown again, by the words of the command lines that make
+        # them: those that `warm` has painted from the sample pictures; and provisional ones, which
+        # NumPy paints and the page shows until the network's programs are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
         # Paints provisional pictures by NumPy. They lie in a bucket (a square array), so that no
