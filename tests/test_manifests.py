@@ -138,13 +138,12 @@ def test_names_of_masks_may_contain_semicolons(here):
 HEAD = "content,style,output,recipe,overrides"
 BAD = {
     "no rows": (["content,style"], "'jobs.csv': has no rows"),
-    "empty": ([""], "no column 'content'"),
+    "empty": ([""], "no column 'style'"),
     "missing column": (["content,output", "photo.png,x.png"], "no column 'style'"),
     "short row": (["content,style", "photo.png"], "row 1", "has no style"),
     "unknown column": (["content,style,outptu", "a,b,c"], "'outptu'", "'output'"),
     "column twice": (["content,style,style", "a,b,c"], "'style' twice"),
     "too many cells": (["content,style", "photo.png,art.png,x"], "row 1", "3 cells for 2"),
-    "no content": ([HEAD, "photo.png,art.png,,,", ",art.png,,,"], "row 2 of 'jobs.csv'", "content"),
     "no style": ([HEAD, "photo.png,,,,"], "row 1", "style"),
     "quotes": (["content,style", '"photo.png,art.png'], "is not CSV"),
     "recipe": ([HEAD, "photo.png,art.png,,tini,"], "row 1", "`recipe`", "'tiny'"),
