@@ -286,18 +286,15 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    # Generators become lists here, since their values are read more than once.
-    styles = lists_of_styles(styles)
+    styles = lists_of_styles(styles)  # also of a generator, since styles are read more than once
     contents, recipe, size = _contents_of(
         contents, styles, recipe, size, seamless, init=init, colors=colors, realism=realism,
         strength=strength, regions=regions, protect=protect, opacity=opacity, plan=plan,
         style_fine=style_fine,
     )  # fmt: skip
-    scale, each_scale = (
-        each_style_scale(style_scale, styles, tap_styles, regions)
-        if plan is None and style_scale is not None
-        else (style_scale, None)
-    )
+    scale, each_scale = style_scale, None
+    if plan is None and style_scale is not None:
+        scale, each_scale = each_style_scale(style_scale, styles, tap_styles, regions)
     options = (
         recipe, size, style_size, steps, precision, tile, scale, colors, realism,
         strength, devices,

@@ -246,7 +246,7 @@ def check_many_textures(init: Any, **given: Any) -> None:
 
 
 def blank_contents(
-    styles: Sequence[Sequence[HostImage]], size: Size, recipe: Recipe
+    styles: Sequence[Sequence[np.ndarray]], size: Size, recipe: Recipe
 ) -> list[HostImage]:
     """Return the grey pictures that take the place of contents for textures of many styles.
 

@@ -294,8 +294,8 @@ def _check_content(content: str | None, cells: Cells, seamless: bool) -> None:
         value = cells.get(name)
         if value and not (isinstance(value, str) and value.isspace()):
             raise ValueError(
-                f"`{name}`: this row has no content, so it is a texture, which cannot have it; leave "
-                "the cell empty, or name a content"
+                f"has a {name} and no content; without a content it is a texture, which cannot have "
+                f"it: leave the cell {name} empty, or name a content"
             )
 
 
