@@ -176,6 +176,42 @@ def test_textures_of_one_size_are_painted_together(call):
     assert_array_equal(pixels("alone/other_texture.png"), found[1])
 
 
+@pytest.mark.parametrize("words", [("--bucket", "48"), ("--devices", "2", "--bands", "2")])
+def test_textures_in_buckets_and_in_bands_are_those_of_the_command(call, words):
+    listed = manifest("style,recipe,seed,size", "art.png,tiny,1,48x32", "other.png,tiny,2,32x48")
+    assert call("batch", listed, *words, *COMMAND)[0] == 0
+    for name, seed, size in (("art", "1", "48x32"), ("other", "2", "32x48")):
+        single = ("--recipe", "tiny", "--seed", seed, "--size", size, "--no-cache", "-q")
+        assert call("texture", f"{name}.png", *single)[0] == 0
+        here, there = f"{name}_texture.png", f"out/{name}_texture.png"
+        assert np.abs(pixels(here).astype(int) - pixels(there)).max() <= 1
+        one, other = images.read_metadata(here), images.read_metadata(there)
+        same = ("recipe", "seed", "size", "steps", "inputs")
+        assert [one[key] for key in same] == [other[key] for key in same]
+
+
+def test_a_recipe_file_of_a_row_gives_a_texture_what_it_gives_the_command(call):
+    """Its colours have no effect on a texture; the style of its layer has one."""
+    Path("own.toml").write_text(
+        'base = "tiny"\n[pictures]\ncolors = "content"\n'
+        '[controls]\nstyle_layer = { relu1_1 = "other.png" }\n'
+    )
+    row = {"style": "art.png", "recipe": "own.toml", "size": 32, "tile_seamless": True}
+    Path("jobs.jsonl").write_text(json.dumps(row))
+    assert call("batch", "jobs.jsonl", *COMMAND)[0] == 0
+    words = ("--recipe", "own.toml", "--size", "32", "--tile-seamless", "--no-cache", "-q")
+    assert call("texture", "art.png", *words)[0] == 0
+    found = pixels("out/art_texture.png").astype(int)
+    assert np.abs(found - pixels("art_texture.png")).max() <= 1
+    code, out, _ = call("info", "out/art_texture.png")
+    assert code == 0 and "blank 32x32" in out and "other.png" in out
+
+
+def test_the_command_refuses_values_without_an_effect(call):
+    words = ("texture", "art.png", "--recipe", "tiny", "--set", "pictures.colors=content")
+    refused(call(*words), "`--set`: pictures.colors has no effect on a texture")
+
+
 HEAD = "content,style,recipe,size,seed,tile_seamless,protect,overrides"
 BAD = {
     "protect": (",art.png,tiny,,,,photo.png,", "has a protect and no content"),
@@ -183,6 +219,8 @@ BAD = {
     "seamless content": ("photo.png,art.png,tiny,,,yes,,", "`tile_seamless`: is for textures"),
     "no truth": (",art.png,tiny,,,maybe,,", "`tile_seamless`: expected true or false"),
     "seed": (",art.png,tiny,,-1,,,", "`seed`: expected a whole number"),
+    "long seed": (f",art.png,tiny,,{'9' * 5000},,,", "`seed`: expected a whole number"),
+    "masks": (",art.png,masks.toml,,,,,", "`controls` name parts of a content, which a texture"),
     "size": (",art.png,tiny,8x8,,,,", "16"),
     "odd side": (",art.png,tiny,40x40,,yes,,", "16"),
 }
@@ -190,6 +228,7 @@ BAD = {
 
 @pytest.mark.parametrize(("row", "message"), BAD.values(), ids=BAD)
 def test_bad_rows_are_refused_before_any_work(call, row, message):
+    Path("masks.toml").write_text('base = "tiny"\n[controls]\nprotect = "photo.png"\n')
     refused(call("batch", manifest(HEAD, row), *COMMAND), "row 1 of 'jobs.csv'", message)
     assert not Path("out").exists()
 
@@ -201,6 +240,10 @@ def test_bad_rows_are_refused_before_any_work(call, row, message):
         (("--protect", "photo.png"), "`--protect`: is for all pictures"),
         (("--strength", "0.5"), "`--strength`"),
         (("--colors", "content"), "`--colors`"),
+        (("--set", "pictures.colors=content"), "`--set`: pictures.colors has no effect"),
+        (("--content-layer", "relu2_1"), "`--content-layer`"),
+        (("--style-fine", "photo.png"), "`--style-fine`: is for all pictures"),
+        (("--size", "long:512"), "`--size`: expected WIDTHxHEIGHT"),
     ],
 )
 def test_flags_that_textures_do_not_have_are_refused(call, words, message):

@@ -10,6 +10,7 @@ the folder of the results. An override is a change KEY=VALUE of the recipe.
 import csv
 import json
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -305,12 +306,15 @@ def _size(value: Any) -> str | None:
 
 
 def _seed(value: Any) -> int | None:
-    number = isinstance(value, int) and not isinstance(value, bool)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     text = _text("seed", str(value) if number else value)
     if text is None:
         return None
-    if not (text.isdecimal() and int(text) <= LARGEST_SEED):
-        raise ValueError(f"`seed`: expected a whole number from 0 to {LARGEST_SEED}, got {value!r}")
+    # Python refuses to read texts of thousands of digits, so their length is checked first.
+    shown = reprlib.repr(value)
+    short = len(text) <= len(str(LARGEST_SEED))
+    if not (short and text.isdecimal() and int(text) <= LARGEST_SEED):
+        raise ValueError(f"`seed`: expected a whole number from 0 to {LARGEST_SEED}, got {shown}")
     return int(text)
 
 
