@@ -306,10 +306,10 @@ def _size(value: Any) -> str | None:
 
 def _seed(value: Any) -> int | None:
     number = isinstance(value, int) and not isinstance(value, bool)
-    text = _text("seed", str(value) if number else value)
+    text = str(value) if number or isinstance(value, float) else _text("seed", value)
     if text is None:
         return None
-    if not (text.isdecimal() and int(text) <= LARGEST_SEED):
+    if not (text.isascii() and text.isdecimal() and int(text) <= LARGEST_SEED):
         raise ValueError(f"`seed`: expected a whole number from 0 to {LARGEST_SEED}, got {value!r}")
     return int(text)
 
