@@ -221,6 +221,10 @@ def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
         (r'{"content": "a", "style": ["\ud800"]}', ["row 1", "`style`", r"'\ud800'"]),
         (r'{"content": "a", "style": "b", "output": "\udfff.png"}', ["row 1", "`output`"]),
         ('{"content": "a"}', ["row 1", "no column 'style'"]),
+        (
+            '{"style": "b", "seed": 1.5}',
+            ["row 1", "`seed`: expected a whole number from 0 to 4294967295, got 1.5"],
+        ),
         ('{"content": "a", "style": []}', ["row 1", "has no style"]),
     ],
 )
@@ -625,6 +629,8 @@ def test_a_picture_is_finished_if_it_was_painted_as_requested(here, change):
     tiled = first._replace(recipe=replace(first.recipe, network=cut))
     assert job.unfinished(replace(rest, entries=(tiled,)), weights)[0].entries == ()
     assert left.entries == rest.entries[1:] and [r.status for r in records] == ["skipped"]
+    seeded = replace(batch, entries=(first,), seed=1)
+    assert job.unfinished(seeded, weights)[0].entries == (first,)
     seeded = replace(batch, entries=(first._replace(seed=1),))
     assert job.unfinished(seeded, weights)[0].entries == seeded.entries
     images.save("x.png", image, metadata=facts | {"finished": False})

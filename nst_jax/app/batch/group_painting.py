@@ -254,8 +254,9 @@ def _paint_together(
         ],
     )
     # Pictures of equal seeds start from the same noise, whatever their places in the batch.
-    keys = {one.entry.seed: jax.random.key(one.entry.seed) for one in loaded}
-    members = [one._replace(key=keys[loaded[one.place].entry.seed]) for one in members]
+    seeds = [job.seed_of(one.entry) for one in loaded]
+    keys = {seed: jax.random.key(seed) for seed in seeds}
+    members = [one._replace(key=keys[seeds[one.place]]) for one in members]
     for member in members:
         # `notes_on_regions` raises a ValueError if a region is empty at every style layer.
         for note in notes_on_regions(member.prepared, plan.recipe):

@@ -86,7 +86,7 @@ class Entry(NamedTuple):
     strength: float | None = None
     # The picture whose fine structure the style gets before the run; None leaves the style as it is.
     fine: FineFile | None = None
-    seed: int = 0  # the seed of the noise in the first canvas
+    seed: int | None = None  # the seed of its noise; None is that of the job
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:

@@ -83,6 +83,10 @@ class BatchJob(Job):
         """Path of the result manifest, the file that records how each picture of the batch ended."""
         return listing_of(self.folder, self.shard)
 
+    def seed_of(self, entry: Entry) -> int:
+        """Return the seed of a picture: that of its row, or else that of the job."""
+        return self.seed if entry.seed is None else entry.seed
+
     def resolved(self, platform: str) -> "BatchJob":
         """Return the job with each precision `AUTO` replaced by the one that it means on a platform.
 
@@ -122,7 +126,6 @@ class Draft(NamedTuple):
     # from it. None if the user asked for none.
     strength: float | None = None
     size: str | None = None  # size of a texture, as after `texture --size`; None: that of its style
-    seed: int = 0
 
     @property
     def styles(self) -> tuple[Path, ...]:
@@ -466,7 +469,7 @@ def _entry(
         masked=masked,
         strength=draft.strength,
         fine=fine,
-        seed=draft.seed,
+        seed=row.seed,
     )
 
 
@@ -520,7 +523,6 @@ def batch_job(
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)
-    seed: int = options.get("seed", 0)
     drafts = [
         Draft(
             row,
@@ -528,7 +530,6 @@ def batch_job(
             files[row.number],
             strength,
             size=row.size or changes.size,
-            seed=seed if row.seed is None else row.seed,
         )
         for row, (recipe, strength) in zip(own, recipes_of(own, changes, start, check), strict=True)
     ]
@@ -569,7 +570,7 @@ def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dic
     return provenance.of_picture(
         entry.recipe,
         entry.scales,
-        seed=entry.seed,
+        seed=job.seed_of(entry),
         inputs=inputs | files,
         weights=weights,
         controls=controls,

@@ -306,15 +306,16 @@ def _size(value: Any) -> str | None:
 
 
 def _seed(value: Any) -> int | None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    text = _text("seed", str(value) if number else value)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    text = str(value) if number or isinstance(value, float) else _text("seed", value)
     if text is None:
         return None
-    # Python refuses to read texts of thousands of digits, so their length is checked first.
-    shown = reprlib.repr(value)
-    short = len(text) <= len(str(LARGEST_SEED))
+    # Python refuses to read numbers of thousands of digits, so their length is checked first.
+    short = text.isascii() and len(text) <= len(str(LARGEST_SEED))
     if not (short and text.isdecimal() and int(text) <= LARGEST_SEED):
-        raise ValueError(f"`seed`: expected a whole number from 0 to {LARGEST_SEED}, got {shown}")
+        raise ValueError(
+            f"`seed`: expected a whole number from 0 to {LARGEST_SEED}, got {reprlib.repr(value)}"
+        )
     return int(text)
 
 
