@@ -50,7 +50,7 @@ def test_a_size_of_numpy_is_divided_and_rounded_down(as_users_do, dtype):
     assert halved_size(size, ceil=False).tolist() == [7, 12]
 
 
-SIZES = ((15, 23), (10, 24), (1, 3))
+SIZES = ((15, 23), (10, 24), (2, 2), (1, 3))
 
 
 def features_in_bucket(seed, height, width, shape=(16, 24), channels=2):
@@ -65,16 +65,32 @@ def features_in_bucket(seed, height, width, shape=(16, 24), channels=2):
 def test_every_padding_pads_at_the_real_border(x64, channels):
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, channels, 2)))
 
-    @jax.jit
     def inside(x, size):
         rest = kernel, None, lax.Precision.HIGHEST, size
         return [sized_layers.convolve_sized(pad, x, *rest) for pad in sized_layers.PADDED]
 
-    plain = jax.jit(lambda x: [pad(x, kernel) for pad in sized_layers.PADDED])
+    def plain(x):
+        return [pad(x, kernel) for pad in sized_layers.PADDED]
+
+    @jax.jit
+    def with_gradients(x, cotangents, size=None):
+        found, pull = jax.vjp(plain if size is None else lambda x: inside(cut(x, size), size), x)
+        count = len(cotangents)
+        single = [[c if j == i else 0 * c for j, c in enumerate(cotangents)] for i in range(count)]
+        return found, [pull(one)[0] for one in single]
+
     for size in SIZES:
         alone, wide, real = features_in_bucket(sum(size), *size, channels=channels)
-        for found, expected in zip(inside(wide, real), plain(alone), strict=True):
-            assert relative(found[:, : size[0], : size[1]], expected) < CLOSE, size
+        cotangents = np.random.default_rng(1).normal(size=(len(sized_layers.PADDED), 1, *size, 2))
+        padded = np.zeros((len(cotangents), *wide.shape[:3], 2))
+        padded[:, :, : size[0], : size[1]] = cotangents
+        found, gradients = with_gradients(wide, list(padded), real)
+        expected, gradients_alone = with_gradients(alone, list(cotangents))
+        for one, other in zip(found, expected, strict=True):
+            assert relative(one[:, : size[0], : size[1]], other) < CLOSE, size
+        for one, other in zip(gradients, gradients_alone, strict=True):
+            assert relative(one[:, : size[0], : size[1]], other) < CLOSE, size
+            assert not np.any(one[:, size[0] :]) and not np.any(one[:, :, size[1] :]), size
 
 
 @pytest.mark.parametrize("ceil", [False, True])
