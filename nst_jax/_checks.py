@@ -297,11 +297,11 @@ def array(argument: str, value: Any, advice: str) -> None:
 
 
 def start_or_image(argument: str, init: Any) -> None:
-    """Refuse a value that cannot give the first canvas of a run.
+    """Refuse a value that cannot give the picture from which a run starts.
 
-    Accepted are None, a picture, and any callable that is not a class. The callables are meant to be
-    instances of the classes in `recipes.starts`, such as `Noise()`. The class `Noise` itself is
-    refused, since to forget the parentheses is a common mistake.
+    Accepted are None (the recipe decides), a picture, and any callable that is not a class. The
+    callables are meant to be instances of the classes in `recipes.starts`, such as `Noise()`. The class
+    `Noise` itself is refused, since to forget the parentheses is a common mistake.
     """
     if isinstance(init, type):
         raise TypeError(
@@ -324,7 +324,7 @@ def random_key(argument: str, key: Any) -> None:
 
 
 def single(recipe: Any) -> None:
-    """Refuse a recipe that has arrays in place of numbers.
+    """Refuse a recipe (the settings of a run) that has arrays in place of numbers.
 
     Only `stylize_many` accepts such a recipe: it paints one picture for each number of the array.
     """

@@ -238,6 +238,8 @@ def cache(folder: str | os.PathLike[str] | None = None, *, programs: int | None 
 # 1.0, many small programs would not be written. Loading a small program takes a third of the time of
 # compiling it, and its file has only a few kB.
 LEAST_SECONDS = 0.0
+# JAX's environment variable for this number of seconds. If it is set, it decides.
+LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def keep_programs_in(folder: Path) -> None:
@@ -247,5 +249,9 @@ def keep_programs_in(folder: Path) -> None:
 
 
 def keep_programs_of_any_time() -> None:
-    """Let JAX's cache on disk also keep programs that compile quickly."""
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    """Let JAX's cache on disk also keep programs that compile quickly.
+
+    If the environment variable `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets a limit, it stays.
+    """
+    if LEAST_SECONDS_VARIABLE not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)

@@ -217,11 +217,10 @@ def rehearsal_problem(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _rehearsal_problem(path: Path, inode: int, size: int, changed: int) -> str:
-    """Let another process read an HDF5 file, and return how that process hung or crashed, or "".
+    """Do the work of `rehearsal_problem`, with cached results.
 
-    This function does the work of `rehearsal_problem`, and its results are cached. `inode`, `size` and
-    `changed` (the time of the last change, in ns) are part of the cache's key, so that a file that was
-    replaced or changed is read again.
+    `inode`, `size` and `changed` (the time of the last change, in ns) are part of the cache's key, so
+    that a file that was replaced or changed is read again.
     """
     if not sys.executable or getattr(sys, "frozen", False):
         # Python is embedded in another program, so `sys.executable` is empty or would start that

@@ -142,7 +142,9 @@ class Losses(NamedTuple):
 
 
 class State(NamedTuple):
-    """The state of the optimisation loop. Made by `optimize.init`, advanced by `optimize.step`.
+    """The state of the loop that optimises a picture, the canvas, at one scale (resolution).
+
+    `optimize.init` makes the first state, and `optimize.step` each later one.
 
     A canvas is pending until its losses are computed. Then it is accepted if they are finite and the
     optimiser does not undo the update; otherwise it is rejected. A new state has `step == -1`: its
@@ -183,7 +185,7 @@ class Snapshot(NamedTuple):
     losses: Losses
     # The losses of each of the n evaluations since the previous snapshot: arrays [n].
     history: Losses
-    scale: int  # index of the scale; 0 is the coarsest
+    scale: int  # index of the scale (resolution); 0 is the coarsest
     # Number of the update, counted over all scales, whose losses were not finite; -1 if there is none.
     broke_at: int
 
@@ -192,7 +194,7 @@ class Checkpoint(NamedTuple):
     """How far a run has come, as plain data from which `paint` resumes. See `checkpoints`."""
 
     step: int  # updates so far, over all scales
-    scale: int  # index of the scale of the canvas; 0 is the coarsest
+    scale: int  # index of the scale (resolution) of the canvas; 0 is the coarsest
     arrays: Mapping[str, Any]  # name -> leaf of the run's `State`; see `checkpoints.named_leaves`
     history: Losses  # losses of the first canvas and after each update, arrays [step + 1]
     # The settings of the recipe and the hashes of all inputs, by name; see `provenance.of_identity`.

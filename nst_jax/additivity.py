@@ -41,9 +41,9 @@ def check_additive(argument: str, loss: Loss) -> None:
 
     Raises:
       ValueError: for a content or style loss, if the sums change when positions are added at which all
-        features are zero; for a `Variation`, if they change when a mask that is True everywhere is
-        given; for any loss, if the sums over two halves of the features or pixels do not add up to the
-        sums over all of them.
+        features are zero; for a `Variation` (total variation loss), if they change when a mask that is
+        True everywhere is given; for any loss, if the sums over two halves of the features or pixels do
+        not add up to the sums over all of them.
 
     Example:
       >>> import jax.numpy as jnp

@@ -46,8 +46,8 @@ RealSizes: TypeAlias = Int[np.ndarray, "n 2"]
 class BatchPrograms(NamedTuple):
     """The compiled functions of a batch; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute targets. `run` and `match` are `run_many` and
-    `match_many`, compiled.
+    `measuring` has the functions that compute what the losses compare the canvases with. `run` and
+    `match` are `run_many` and `match_many`, compiled.
     """
 
     measuring: MeasuringPrograms
@@ -100,8 +100,9 @@ class BatchCanvas:
         indices = [member.place for member in self._members]
         here = _numbers_of(plan.recipe, indices)
         self._recipe = sharding.replicate(here, plan.mesh)
-        # The recipe, with its numbers (such as loss weights) as arrays on the devices that compute the
-        # targets: all devices of the run if several devices share each picture, else one device.
+        # The recipe, with its numbers (such as loss weights) as arrays on the devices that compute
+        # features of contents and statistics of styles: all devices of the run if several devices share
+        # each picture, else one device.
         self._measuring_recipe = here if band_mesh(plan.mesh) is None else self._recipe
         self._shapes = [scale.shape for scale in plan.scales]
         # For each member (picture) the number of the update, over all scales, at which its losses
@@ -121,7 +122,7 @@ class BatchCanvas:
         return (self._recipe if recipe is None else recipe).at(scale, self._shapes)
 
     def measure(self, scale: int) -> Targets:
-        """Compute the targets of all pictures of the chunk at a scale, stacked along a first axis.
+        """Compute the targets of all pictures at a scale (resolution), stacked along a first axis.
 
         Targets are the features of a content and the statistics of a style. They are computed only once
         for each content and each style, even if several pictures have it. If the pictures differ in
@@ -172,15 +173,14 @@ class BatchCanvas:
         )
 
     def _blended(self, scale: int, styles: Mapping[Any, Any]) -> list[Any]:
-        """Return the targets of the style losses for each picture.
+        """Return for each picture what its style losses compare the canvas with.
 
-        Args:
-          scale: index of the scale.
-          styles: the statistics of the styles, by the keys that `measure` uses; for a `MatchingLoss`,
-            the targets themselves.
+        `styles` has what `measure` computed for each style: its statistics (such as Gram matrices) or,
+        for a `MatchingLoss`, the finished target.
         """
-        # Of the numbers that may differ between pictures, targets depend only on the weights of blended
-        # styles. This loop makes the targets of one picture at a time, so it needs no `vmap`.
+        # Numbers of the recipe, such as loss weights, may differ between pictures. Of these, targets
+        # depend only on the weights of blended styles. This loop makes the targets of one picture at a
+        # time, so it needs no `vmap`.
         recipe = self._at(scale, self._measuring_recipe)
         targets: dict[Any, Any] = {}
         of_members = []
@@ -205,11 +205,11 @@ class BatchCanvas:
     def _at_scale(
         self, picture: Image, shape: Shape, array: Shape
     ) -> tuple[Resized, dict[str, Any]]:
-        """Return a picture at a scale, and further arguments for the computation of its features.
+        """Resize a picture to a scale (resolution); return it, and arguments to compute its features.
 
         In a bucket (an array that is larger than its picture, see `scaling.buckets`), the picture lies
-        at the top left, and the further argument is `size`, its real (height, width). Without a bucket,
-        there is no further argument.
+        at the top left, and the only argument is `size`, its real (height, width). Without a bucket,
+        there is no argument.
 
         Args:
           picture: [h, w, 3] at its final size.
@@ -291,11 +291,7 @@ class BatchCanvas:
     ) -> Targets:
         """Compute the targets of a picture with masks that lies at the top left of a larger array.
 
-        Args:
-          scale: index of the scale.
-          member: the picture.
-          pieces: computes features and statistics.
-          shares: the weights by which its styles are blended.
+        `shares` are the weights by which its styles are blended.
         """
         prepared, here = member.prepared, member.prepared.scales[scale]
         arrays, mesh = self.plan.scales[scale], band_mesh(self.plan.mesh)
@@ -350,14 +346,12 @@ class BatchCanvas:
     def _images_of_start(
         self, scale: int, before: Handover | None
     ) -> tuple[Image, np.ndarray | None]:
-        """Return the images [members, h, w, 3] from which a scale starts, and their exact canvases.
+        """Return the images [pictures, h, w, 3] with which a scale starts, and their exact canvases.
 
-        The exact canvases are the same pictures in the optimiser's pixel convention, without rounding
-        errors; see `_starts`. They are None for all scales but the first.
-
-        Args:
-          scale: index of the scale.
-          before: the results of the preceding scale; None for the first scale.
+        A scale is one of the resolutions, coarse to fine, at which pictures are painted. The exact
+        canvases are the same pictures in the optimiser's pixel convention, without rounding errors; see
+        `_starts`. They are None for all scales but the first. `before` has the results of the coarser
+        scale; it is None for the first.
         """
         shape, descent = self.plan.scales[scale].shape, self.plan.recipe.descent
         if before is None:
@@ -373,12 +367,11 @@ class BatchCanvas:
         return image, None
 
     def _unmatched(self, scale: int, image: Image, before: Handover | None) -> State:
-        """Return the states with which a scale starts, without the matches of a `MatchingLoss`.
+        """Return the states with which a scale (resolution) starts, without the matches.
 
-        Args:
-          scale: index of the scale.
-          image: the images from which the scale starts, [members, h, w, 3].
-          before: the results of the preceding scale; None for the first scale.
+        Only a `MatchingLoss` needs matches: for each position of a canvas, the most similar position of
+        the style. `start` finds them. `image` has the images with which the scale starts,
+        [pictures, h, w, 3]. `before` has the results of the coarser scale; it is None for the first.
         """
         mesh, bands, recipe = self.plan.mesh, self.plan.bands(scale), self._at(scale)
         axes = _axes_of(recipe)
@@ -389,7 +382,10 @@ class BatchCanvas:
         return _take_over_many(state, before.opt_state, recipe, bands, coarse, axes=axes, mesh=mesh)
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Begin to make the targets and programs of the next scale, while the current one is painted.
+        """Begin the work for the next scale (resolution) while the current one is painted.
+
+        This work is to compute the targets, which the losses compare the canvases with, and to compile
+        the programs.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `Begin`.
@@ -397,10 +393,9 @@ class BatchCanvas:
           state: the current state at this scale.
 
         Returns:
-          A function that waits until targets and programs are made, and returns the result of
-          `measure` at the next scale.
-          If there is no next scale, or memory cannot hold both scales at once, nothing is begun and the
-          result is None.
+          A function that waits until the work is done, and returns the result of `measure` at the next
+          scale. If there is no next scale, or memory cannot hold both scales at once, nothing is begun
+          and the result is None.
         """
         if not self.plan.fits_beside_next(scale):
             return None
@@ -413,23 +408,17 @@ class BatchCanvas:
         return begin(partial(self._compile_ahead, scale + 1, before))
 
     def _compile_ahead(self, scale: int, before: Handover) -> Targets:
-        """Compute the targets of a scale, and compile its programs, before the scale begins.
+        """Return the targets of a scale (resolution), and compile its programs, before it begins.
 
-        The programs are compiled by calling them, with a loop of 0 steps.
-
-        Args:
-          scale: index of the scale to prepare.
-          before: images and optimisers' states that the scale before passes on. That scale is not
-            finished yet, but compiling needs only the shapes and types of these arrays.
-
-        Returns:
-          The result of `measure` at the scale.
+        The programs are compiled by calling them, with a loop of 0 steps. `before` is what the coarser
+        scale passes on. That scale is not finished yet, but compiling needs only shapes and types.
         """
         measured, recipe = self.measure(scale), self._at(scale)
         image, _ = self._images_of_start(scale, before)
         state = self._unmatched(scale, image, before)
         count = correspondence.number_of_matches(self.plan.scales[scale].shape, recipe)
         if count is not None:
+            # A match is the position of the style that is most similar to a position of the canvas.
             # Compiling needs only the shape of the matches, so zeros take their place: searching for
             # the matches of an unfinished canvas would take long and be of no use.
             state = state._replace(matches=jnp.zeros((len(self._members), count), jnp.int32))
@@ -440,14 +429,10 @@ class BatchCanvas:
         return measured
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Resize the images of the previous scale, and return them at the top left of larger arrays.
+        """Resize the images of the coarser scale (resolution), at the top left of larger arrays.
 
         Each picture is cut out of its array, and resized to the size that it has at `scale`. NumPy does
         that on the host, so that nothing is compiled for the sizes of the pictures.
-
-        Args:
-          scale: index of the scale to which the images are resized.
-          images: the images of the previous scale, [members, h, w, 3], at the top left of its arrays.
         """
         descent, array = self.plan.recipe.descent, self.plan.scales[scale].shape
         found = []
@@ -462,7 +447,7 @@ class BatchCanvas:
         return jnp.asarray(np.stack(found))
 
     def _contents(self, scale: int) -> Image:
-        """Return the content of each picture of the chunk, resized to a scale, [members, h, w, 3]."""
+        """Return the content of each picture, resized to a scale (resolution), [pictures, h, w, 3]."""
         shape = self.plan.scales[scale].shape
         pictures = {
             member.content: prepare.at_scale(member.prepared.content, shape)
@@ -471,7 +456,7 @@ class BatchCanvas:
         return jnp.stack([pictures[member.content] for member in self._members])
 
     def _starts(self) -> tuple[Image, np.ndarray | None]:
-        """Return the images [members, h, w, 3] from which the chunk starts, and their exact canvases.
+        """Return the images [pictures, h, w, 3] from which the run starts, and their exact canvases.
 
         Some recipes define their first canvas in the pixel convention in which the optimiser works,
         such as BGR from 0 to 255. The exact canvases have these pixels, which a conversion from the
@@ -527,7 +512,8 @@ class BatchCanvas:
     def stalled(self) -> list[bool]:
         """Return for each picture, after its last update, whether the updates had no effect on it.
 
-        That is so if at every scale the last total loss equals the first; see `descent.has_stalled`.
+        That is so if at every scale (resolution) the last total loss equals the first; see
+        `descent.has_stalled`.
         """
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
@@ -544,7 +530,7 @@ class BatchCanvas:
 
     def is_broken(self, state: State) -> bool:
         del state
-        return False  # if a picture diverges, the run goes on for the other pictures of the chunk
+        return False  # if a picture diverges, the run goes on for the other pictures
 
     def hand_over(self, scale: int, state: State) -> Handover:
         image = self._images(scale, state, clipped=False)
@@ -553,11 +539,8 @@ class BatchCanvas:
     def _images(self, scale: int, state: State, *, clipped: bool) -> Image:
         """Return the canvases at the end of a scale as images, and record which of them diverged.
 
-        Args:
-          scale: index of the scale.
-          state: the state after its last update.
-          clipped: True returns the results, clipped to [0, 1]; False returns what the next scale starts
-            from, see `optimize.canvas_image`.
+        If `clipped`, these are the results, in [0, 1]. If not, the next scale (resolution) starts from
+        them, see `optimize.canvas_image`.
         """
         bands = self.plan.bands(scale)
         recipe = self._at(scale)
@@ -572,11 +555,11 @@ class BatchCanvas:
         return image
 
     def results(self, state: State) -> tuple[list[Image], list[Losses], list[int]]:
-        """Return the results of a finished run, one entry for each picture of the chunk.
+        """Return the results of a finished run, one entry for each picture.
 
         Returns:
           The finished images [h, w, 3]; their last losses, as scalars; and the number of the update,
-          over all scales, at which each picture diverged, -1 for pictures that did not.
+          over all scales (resolutions), at which each picture diverged, -1 for pictures that did not.
         """
         self._watch.wait(state.step)
         mesh, count = self.plan.mesh, self._count
@@ -595,7 +578,8 @@ class BatchCanvas:
         """Return the finished picture made from one optimised image by `prepare.Finisher`.
 
         Edges and colours are changed as the recipe says, and where the user has protected the content
-        by a mask, the content is put back. `place` is the index of the picture in the chunk.
+        by a mask, the content is put back. `place` is the index of the picture among those that are
+        painted at once.
         """
         member, recipe, plan = self._members[place], self.plan.recipe, self.plan
         realism = np.asarray(recipe.pictures.realism)
@@ -632,7 +616,7 @@ def _numbers_of(recipe: Recipe, indices: list[int]) -> Recipe:
 
 
 def _axes_of(recipe: Recipe) -> Axes:
-    """Return the `vmap` axis of each number of a recipe, in the order of its pytree leaves.
+    """Return the `vmap` axis of each number of a recipe, such as a loss weight, in pytree order.
 
     The axis is 0 for an array with an entry for each picture, and None for a single number. `recipe`
     must be the result of `Recipe.at` for one scale (resolution), since that may have other leaves than
@@ -642,7 +626,7 @@ def _axes_of(recipe: Recipe) -> Axes:
 
 
 def _shares(recipe: Recipe, place: int) -> tuple[Any, ...]:
-    """Return the weights of the blended styles of one picture, given its index in the chunk."""
+    """Return the weights by which the styles of picture number `place` are blended."""
     return jax.tree.map(
         lambda share: share[place] if share.ndim else share, recipe.terms.style_shares
     )
@@ -666,14 +650,14 @@ _style_targets = Jitted(style_targets)
 def _choose(whole: Bool[Array, " n"], found: Image, before: Image) -> Image:
     """Return for each of n pictures its image in `found`, or, if `whole` is False, that in `before`.
 
-    `whole` is False for a picture that diverged at an earlier scale. Images from `before` are clipped
-    to [0, 1].
+    `whole` is False for a picture that diverged at an earlier, coarser resolution. Images from `before`
+    are clipped to [0, 1].
     """
     return jnp.where(whole[:, None, None, None], found, jnp.clip(before, 0.0, 1.0))
 
 
 def _distributed(canvases: np.ndarray, bands: Bands | None, mesh: AnyMesh | None) -> Array:
-    """Copy canvases [members, h, w, 3] from the host to the devices that share the batch.
+    """Copy canvases [pictures, h, w, 3] from the host to the devices that share the batch.
 
     With `bands`, several devices share each canvas: it is padded and cut into horizontal bands, one for
     each of these devices.
@@ -725,12 +709,14 @@ def match_many(
     axes: Axes,
     mesh: AnyMesh | None,
 ) -> State:
-    """Find the matches of all canvases of a chunk, as `optimize.match` does for one canvas.
+    """Find the match of each position of several canvases: the most similar position of the style.
+
+    `optimize.match` does this for one canvas.
 
     Args:
       params: the weights, with the additional kernels of `vgg.with_forms`.
       state: the states of all canvases, along a first axis.
-      targets: the targets of all canvases, along a first axis.
+      targets: what the losses compare each canvas with, along a first axis.
       contents: the contents at the size of the canvases, [canvases, h, w, 3].
       recipe: the recipe, with its numbers as arrays.
       first: whether these are the first matches of the run.
@@ -757,15 +743,16 @@ def run_many(
     axes: Axes,
     mesh: AnyMesh | None,
 ) -> tuple[State, Losses]:
-    """Do `steps` updates of all canvases of a chunk, as `optimize.run` does them for one canvas.
+    """Do `steps` updates of several canvases, as `optimize.run` does them for one canvas.
 
     Args:
       params: the weights, with the additional kernels of `vgg.with_forms`.
       state: the states of all canvases, along a first axis.
-      targets: the targets of all canvases, along a first axis.
-      recipe: the recipe, with its numbers as arrays.
+      targets: what the losses compare each canvas with, along a first axis.
+      recipe: the recipe, with its numbers (such as loss weights) as arrays.
       steps: number of updates, at most `optimize.CAPACITY`.
-      bands: the bands, if several devices share each canvas.
+      bands: how each canvas is cut into bands, one for each device that shares it; None: each device
+        computes whole canvases.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
       mesh: the devices that share the batch; None: the default device.
 

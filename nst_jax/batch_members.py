@@ -1,4 +1,4 @@
-"""The members of a batch, its pictures: each is a content and its styles, checked and resized."""
+"""The members of a batch: the pictures to paint, each a content and its styles, checked and resized."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,8 +29,9 @@ class Member(NamedTuple):
     # features of the content.
     content: int
     # Index of its style picture, or of its list of blended style pictures. Members with the same index
-    # share the statistics of these pictures. If the recipe gives styles the colours of the content, one
-    # style becomes a different picture for each content, and gets a different index for each.
+    # share the statistics (such as Gram matrices) of these pictures. If the recipe gives styles the
+    # colours of the content, one style becomes a different picture for each content, and gets a
+    # different index for each.
     style: int
     prepared: prepare.Prepared  # its resized content and styles, its masks, and its resolutions
     key: Array  # random key, used if the first canvas has noise
@@ -53,7 +54,8 @@ def members_of(
 
     Args:
       contents: as in `stylize_many`.
-      styles: as in `stylize_many`, with the pictures of `tap_styles` appended to each entry.
+      styles: as in `stylize_many`. The pictures of `tap_styles` (styles for single layers) are appended
+        to each entry.
       recipe: the recipe of all pictures, with the options of the call and already checked.
       init: as in `stylize_many`; it is only checked here, and used when the batch is painted.
       key: as in `stylize_many`.
@@ -62,7 +64,8 @@ def members_of(
       style_scale: for each picture the positive factors of its styles' sizes: one for all its styles,
         or one for each. Of n entries, picture i gets entry i mod n. None: the recipe's factors.
       on_host: whether to resize pictures with NumPy, so that JAX compiles no program for their sizes.
-      side: as in `prepare.prepared_of`.
+      side: with `on_host`, pictures are recoloured in square arrays whose sides are multiples of this
+        number of px; see `prepare.prepared_of`.
       style_originals: for each entry of `styles`, (height, width) of each of its pictures before any
         resizing, from which the size rules compute the final sizes. Pass it if the pictures already
         have their final sizes. None means the sizes of the given pictures.
@@ -163,8 +166,8 @@ def _recolored(
       on_host: as in `prepare.prepared_of`.
       side: as in `prepare.prepared_of`.
     """
-    # Colours are changed in squares, see `prepare.prepared_of`. If all contents fit into one, their
-    # colours are changed by one program.
+    # With `on_host`, a picture is recoloured in a square array, its side rounded up to a multiple of
+    # `side`. If no content is larger than `side`, all get equal squares and share a compiled program.
     longest = max(max(one.scales[-1].shape) for one in resized.values())
     side = max(side, rounded_up(longest))
     known: dict[Pair, prepare.Prepared] = {}
@@ -345,7 +348,7 @@ def lists_of_styles(styles: Any) -> list[list[np.ndarray]]:
 
 
 def with_tap_pictures(styles: Any, pictures: list[np.ndarray]) -> Any:
-    """Return the argument `styles` with `pictures` (those of `tap_styles`) appended to each entry."""
+    """Return `styles` with `pictures`, the styles for single layers, appended to each entry."""
     if not pictures:
         return styles
     return [[*blended, *pictures] for blended in lists_of_styles(styles)]
@@ -357,10 +360,12 @@ def checked_fine_styles(
     styles: Sequence[list[np.ndarray]],
     plan: Any,
 ) -> tuple[list[np.ndarray | None], list[list[np.ndarray]]]:
-    """Check the argument `style_fine`; return its pictures, and the styles with an entry for each.
+    """Check `style_fine`, the pictures whose fine structure the styles of a batch get.
+
+    Return these pictures (None where a style gets none), and the styles with an entry for each.
 
     Args:
-      given: the argument `style_fine`; None changes nothing.
+      given: the argument `style_fine` of `stylize_many`; None changes nothing.
       contents: the contents of the batch.
       styles: the styles of the batch, as `lists_of_styles` returned them. A single entry is repeated if
         there are several pictures in `given`.
@@ -418,10 +423,11 @@ def with_fine_structures(
     Args:
       params: the weights.
       styles: the styles, with an entry for all pictures or one for each.
-      fine: the pictures that have the fine structure, likewise; None leaves a style as it is.
-      members: the members of the batch, made from `styles` as they are.
-      precision: the argument of `stylize_many`.
-      tile: the argument of `stylize_many`.
+      fine: the pictures that have the fine structure, one for all pictures or one for each; None leaves
+        a style as it is.
+      members: the pictures of the batch; they say at which size each style is used.
+      precision: as in `stylize_many`.
+      tile: as in `stylize_many`.
 
     Returns:
       The styles, with an entry for each picture, or a single one if all pictures have the same; and the
@@ -454,7 +460,7 @@ def with_fine_structures(
 
 
 def _digest(image: np.ndarray) -> bytes:
-    """Return a value that differs for pictures with different pixels."""
+    """Return a hash of a picture's shape and pixels."""
     return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
 
 
@@ -533,5 +539,5 @@ def warn_of_enlarged_styles(
 
 
 def _style_sides(member: Member) -> int:
-    """Return the sum of the longer sides of a picture's styles at the final scale, in px."""
+    """Return the sum of the longer sides of a picture's styles at their final sizes, in px."""
     return sum(max(shape) for shape in member.prepared.scales[-1].style_shapes)

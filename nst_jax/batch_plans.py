@@ -47,7 +47,7 @@ def plan_members(
     device: Any = None,
     chunk: int | None = None,
 ) -> tuple[Plan, list[Member]]:
-    """Plan the run of pictures of a batch, all of whose canvases have the same shape.
+    """Plan how to paint those pictures of a batch whose canvases have one shape.
 
     Args:
       members: the pictures.
@@ -57,7 +57,7 @@ def plan_members(
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
-      A pair like those that `plan_in_buckets` returns: the plan, and `members` unchanged.
+      The plan, and the members that it paints: `members`, unchanged.
     """
     scales = members[0].prepared.scales
     # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
@@ -81,26 +81,28 @@ def plan_in_buckets(
     chunk: int | None = None,
     bands: bool = False,
 ) -> list[tuple[Plan, list[Member]]]:
-    """Plan the run of a batch whose canvases lie in square arrays, see `nst_jax.scaling.buckets`.
+    """Plan the run of a batch whose canvases are padded to square arrays.
 
-    Pictures of different sizes in arrays of the same size share compiled programs.
+    Pictures of different sizes that are padded to the same size share compiled programs; see
+    `nst_jax.scaling.buckets`.
 
     Args:
-      side: side of the square arrays at the final scale, in px; a multiple of 16.
+      side: side of the square arrays at the final resolution, in px; a multiple of 16.
       members: the pictures of the batch, of any sizes up to `side`.
       recipe: the recipe of all pictures, already checked.
       mesh: the devices among which the pictures are divided; None is one device.
       device: the device that holds the weights; None is JAX's default device.
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
-      bands: whether several devices share each picture; if True, ValueError is raised.
+      bands: whether the caller asks for several devices that share each picture. In square arrays this
+        is not possible, so ValueError is raised for True.
 
     Returns:
       Pairs of a plan and the members that are painted by it. Members with different numbers of updates
-      per scale get different plans.
+      per scale (resolution) get different plans.
 
     Raises:
       ValueError: if a picture is larger than `side`; if results in a larger array would not be exact,
-        because of the recipe; or if there is too little memory for the arrays.
+        because of the recipe or of `bands`; or if there is too little memory for the arrays.
     """
     runs = [member.prepared.scales for member in members]
     longest = max(runs, key=len)
@@ -211,7 +213,7 @@ def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -
     Args:
       plan: a plan whose `in_bucket` is True: its arrays are larger than the pictures that lie in them.
       index: the picture's index in the batch.
-      scales: the picture's scales, with the sizes of the picture and not of the arrays.
+      scales: the picture's scales (resolutions), with the sizes of the picture and not of the arrays.
 
     Raises:
       ValueError: if the picture does not fit into the arrays, or has other numbers of updates than the

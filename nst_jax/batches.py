@@ -1,9 +1,10 @@
 """`stylize_many`: paint many pictures at once.
 
 The optimisation loop of one picture is mapped by `jax.vmap` over the canvases (the pictures being
-optimised), over their targets, and over numbers of the recipe that differ between the pictures. A
-member is one picture of a batch. A bucket is a set of arrays that are larger than the pictures in them,
-so that pictures of several sizes share compiled programs.
+optimised), over their targets (what the losses compare them with), and over numbers of the recipe, such
+as loss weights, that differ between the pictures. A member is one picture of a batch. A bucket is a set
+of arrays that are larger than the pictures in them, so that pictures of several sizes share compiled
+programs.
 """
 
 import warnings
@@ -213,7 +214,7 @@ def stylize_many(
       style_opacity: as in `stylize`; or a list that has for each entry of `styles` an opacity or None,
         and for an entry that is a blend a list of these.
       bucket: side in px, a multiple of 16, of a square array at whose top left each canvas lies.
-        Pictures of all sizes up to this side then share one compiled loop for each scale. Each
+        Pictures of all sizes up to this side then share one compiled loop for each resolution. Each
         picture gets the losses and updates that it would get without the array; the rest of the
         array takes time, but changes nothing. Recipes and options whose results would not be exact
         in a larger array are refused, such as tiles, and losses that are not sums over positions.
@@ -238,8 +239,8 @@ def stylize_many(
         number of `devices` must be a multiple of `bands`.
       style_fine: pictures whose fine structure the styles get before they are used: one image
         [h, w, 3], a batch [n, h, w, 3], or a list with an image or None for each picture. Each style is
-        replaced by what `combined_style` makes of it at its final size, with `precision` and `tile`;
-        what several pictures need is made once. No blends.
+        replaced by what `combined_style` makes of it at its final size, with `precision` and `tile`. A
+        style that several pictures need is made once. Blends of styles are refused.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have the same shape, else a list of n images
@@ -314,7 +315,7 @@ def stylize_many(
     else:
         plans = [(checked_plan(plan, members), members)]
     if style_fine is not None:
-        # All arguments are checked, and all runs are planned, before the first style is combined.
+        # Combining styles takes long, so all arguments are checked, and all runs planned, before that.
         combined, sizes = with_fine_structures(params, styles, fine, members, precision, tile)
         members = make_members(contents, combined, style_originals=sizes)
         plans = [(plan, [members[one.place] for one in some]) for plan, some in plans]
@@ -332,8 +333,9 @@ def _planned(
     Args:
       members: the pictures.
       recipe: their recipe.
-      bucket: the checked argument `bucket` of `stylize_many`; None is no bucket.
-      bands: the argument of `stylize_many`.
+      bucket: the side in px of the square arrays in which canvases lie, or "auto", which chooses arrays
+        by cost; None: each canvas fills its array.
+      bands: number of devices that share each picture.
       **how: the options `mesh`, `device` and `chunk` of the functions of `batch_plans`.
     """
     if bucket is None:
@@ -367,7 +369,7 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the argument `side` of `prepare.prepared_of`, in px, from the plan or the bucket."""
+    """Return the number of px of which the sides of the squares for recolouring are multiples."""
     if plan is not None:
         return max(plan.scales[-1].shape)
     return bucket if isinstance(bucket, int) else SMALLEST
@@ -410,8 +412,8 @@ def paint_batch(
       watch: waits until arrays are computed, and may end the run by an exception; with None, the run
         just waits.
       programs: the compiled functions of the run; default: `batch_canvas.PROGRAMS`.
-      begin: a function that starts work, such as compiling for the next scale, in another thread; see
-        `canvas.Begin`. With None, all work is done in this thread.
+      begin: a function that starts work, such as compiling for the next resolution, in another thread;
+        see `canvas.Begin`. With None, all work is done in this thread.
 
     Returns:
       The results of all pictures.
@@ -501,6 +503,7 @@ def _painted_chunk(
             report(state, step + 1)
         if step == canvas.plan.updates:
             return canvas.results(state)
-        # Without references to the arrays of a finished scale, the next scale can use their memory.
+        # Without references to the arrays of a finished scale (resolution), the next one can use their
+        # memory.
         del position, state
     raise AssertionError("the last position is the one after all updates")

@@ -41,8 +41,8 @@ Begin: TypeAlias = Callable[[Callable[[], Any]], Callable[[], Any]]
 class Programs(NamedTuple):
     """The compiled functions of a run; the command line replaces some by programs cached on disk.
 
-    `measuring` has the functions that compute targets. The others are the functions of `optimize` with
-    these names (`enlarge` is `optimize.enlarged`).
+    `measuring` has the functions that compute what the losses compare the canvas with. The others are
+    the functions of `optimize` with these names (`enlarge` is `optimize.enlarged`).
     """
 
     measuring: measuring.MeasuringPrograms
@@ -73,7 +73,7 @@ _style_targets = Jitted(style_targets)
 
 
 class _Measured(NamedTuple):
-    """The resized pictures of one scale, and the targets computed from them."""
+    """The pictures resized to one scale (resolution), and the targets computed from them."""
 
     # [h, w, 3]. A NumPy array on the host if the canvas lies in an array that is larger than the canvas
     # (`Plan.in_bucket`); otherwise an array on the device.
@@ -143,7 +143,7 @@ class SingleCanvas:
         return _Measured(content, styles, measuring.targets_of(pieces, *pictures))
 
     def _measure_in_bucket(self, scale: int) -> _Measured:
-        """Compute the targets from pictures that lie at the top left of larger arrays.
+        """Compute content features and style targets from pictures at the top left of larger arrays.
 
         The plan gives the sizes of these arrays. Programs are compiled for these sizes, not for those
         of the pictures.
@@ -171,7 +171,7 @@ class SingleCanvas:
         return _Measured(content, styles, targets)
 
     def begin_first(self, begin: Begin) -> None:
-        """Begin to compile the programs of the first scale, while its targets are computed.
+        """Begin to compile the programs of the first, coarsest resolution, while targets are computed.
 
         This is done only on an accelerator, and only for a canvas that lies in a larger array and has
         no masks. On an accelerator, compiling takes seconds, mostly outside Python, on cores of the
@@ -181,7 +181,7 @@ class SingleCanvas:
           begin: a function that starts the work, possibly in another thread; see `Begin`.
         """
         simple = self.plan.in_bucket and self._prepared.controls is None
-        # The programs are compiled by calling them, which takes the memory of a run.
+        # The programs are compiled by calling them, which takes the memory of a second run.
         simple = simple and self.plan.fits_twice
         if simple and capacity.platform_of_mesh(self.plan.mesh) != "cpu":
             self._first = begin(self._compile_first)
@@ -235,11 +235,11 @@ class SingleCanvas:
         return state
 
     def _number_of_matches(self, scale: int) -> int | None:
-        """Return how many matches `start` finds at a scale, by `correspondence.number_of_matches`."""
+        """Return how many positions of the canvas get a match in the style; None if none is needed."""
         return correspondence.number_of_matches(self.plan.scales[scale].shape, self._at(scale))
 
     def _unmatched(self, scale: int, measured: _Measured, before: Handover | None) -> State:
-        """Make the state with which a scale begins, except for its matches.
+        """Make the state with which a scale (resolution) begins, except for its matches.
 
         Some style losses compare each position of the canvas with a position of the style, its match;
         `start` finds these matches. The arguments are those of `start`.
@@ -308,7 +308,10 @@ class SingleCanvas:
         return int(state.broke_at) >= 0
 
     def begin_next(self, begin: Begin, scale: int, state: State) -> Callable[[], Any] | None:
-        """Begin to make the targets and programs of the next scale, while the current one is painted.
+        """Begin the work for the next scale (resolution) while the current one is painted.
+
+        This work is to compute the targets, which the losses compare the canvas with, and to compile
+        the programs.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `Begin`.
@@ -316,10 +319,9 @@ class SingleCanvas:
           state: the current state at this scale.
 
         Returns:
-          A function that waits until targets and programs are made, and returns the result of
-          `measure` at the next scale.
-          If there is no next scale, or memory cannot hold both scales at once, nothing is begun and the
-          result is None.
+          A function that waits until the work is done, and returns the result of `measure` at the next
+          scale. If there is no next scale, or memory cannot hold both scales at once, nothing is begun
+          and the result is None.
         """
         if not self.plan.fits_beside_next(scale):
             return None
@@ -330,21 +332,15 @@ class SingleCanvas:
         return begin(partial(self._compile_ahead, scale + 1, before))
 
     def _compile_ahead(self, scale: int, before: Handover) -> _Measured:
-        """Compute the targets of a scale, and compile its programs, before the scale begins.
+        """Return the targets of a scale (resolution), and compile its programs, before it begins.
 
-        The programs are compiled by calling them, with a loop of 0 steps.
-
-        Args:
-          scale: index of the scale to prepare.
-          before: image and optimiser state that the scale before passes on. That scale is not finished
-            yet, but compiling needs only the shapes and types of these arrays.
-
-        Returns:
-          The result of `measure` at the scale.
+        The programs are compiled by calling them, with a loop of 0 steps. `before` is what the coarser
+        scale passes on. That scale is not finished yet, but compiling needs only shapes and types.
         """
         measured, bands = self.measure(scale), self.plan.bands(scale)
         state = self._unmatched(scale, measured, before)
         if (count := self._number_of_matches(scale)) is not None:
+            # A match is the position of the style that is most similar to a position of the canvas.
             # Compiling needs only the shape of the matches, so zeros take their place: searching for
             # the matches of an unfinished canvas would take long and be of no use.
             state = state._replace(matches=jnp.zeros(count, jnp.int32))
@@ -355,7 +351,7 @@ class SingleCanvas:
         return measured
 
     def fresh_state(self, scale: int) -> State:
-        """Return the shapes and dtypes of a state at a scale, as a `State` of `jax.ShapeDtypeStruct`s.
+        """Return a `State` at a scale (resolution) with `jax.ShapeDtypeStruct`s in place of arrays.
 
         If several devices share the canvas, it is padded with rows; the shapes are without these rows.
         """
@@ -369,7 +365,7 @@ class SingleCanvas:
         """Return the picture that the run has reached, with its losses, as a `Snapshot`.
 
         Args:
-          position: how far the run has come: the scale, the number of updates and the state of the
+          position: how far the run has come: the resolution, the number of updates and the state of the
             loop.
           pieces: the losses at each evaluation since the previous snapshot, as consecutive arrays.
         """
@@ -408,8 +404,8 @@ def _targets_in_arrays(
     """Compute the targets of a canvas from pictures that lie at the top left of larger arrays.
 
     Args:
-      pieces: computes features and statistics of single pictures.
-      recipe: the recipe with the values of the scale.
+      pieces: computes features and statistics (such as Gram matrices) of single pictures.
+      recipe: the recipe with the values of one scale (resolution), such as its style loss.
       content: the array [h, w, 3] with the content.
       size: (height, width) of the content.
       styles: an array [h', w', 3] for each style.

@@ -167,7 +167,7 @@ def _shown(facts: Mapping[str, Any], name: str) -> str:
 def _check_position(
     checkpoint: Checkpoint, scales: Sequence[Mapping[str, Any]], argument: str
 ) -> None:
-    """Refuse a checkpoint made at a scale and update that a run through `scales` never reaches."""
+    """Refuse a checkpoint whose scale (resolution) and update a run through `scales` never reaches."""
     was, now = list(checkpoint.scales), list(scales)
     step, here = checkpoint.step, checkpoint.scale
     totals = [sum(scale["steps"] for scale in plan) for plan in (was, now)]
@@ -223,7 +223,7 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
 class BucketOfRun(NamedTuple):
     """The square arrays, called buckets, in which the canvases of a run lie."""
 
-    side: int  # side in px at the final scale
+    side: int  # side in px at the final scale (the full resolution)
     one_size: bool  # whether a run of several scales has arrays of this side at all of them
 
 
@@ -236,9 +236,9 @@ def bucket_of(checkpoint: Checkpoint) -> BucketOfRun | None:
 
 
 def _sizes_in_bucket(facts: Mapping[str, Any]) -> list[list[int]] | None:
-    """Return [width, height] of the arrays at each scale in which the canvas of a run lies.
+    """Return [width, height] of the array in which a run's canvas lies at each resolution.
 
-    The result is None if the canvases fill their arrays, or if `facts` has no readable sizes.
+    The result is None if the canvas fills its arrays, or if `facts` has no readable sizes.
     """
     sizes = str(facts.get("bucket", "")).removesuffix(" px").split(", ")
     found = [size.split("x") for size in sizes]  # from text such as "32x32, 64x64 px"

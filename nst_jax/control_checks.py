@@ -116,13 +116,13 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
 
 
 def _why_refused(what: str, side: str, tap: str, controls: Controls) -> str:
-    """Return why a region that is empty at every style tap is refused, and what to do.
+    """Return why a region that is empty at every layer of the style loss is refused, and what to do.
 
     Args:
       what: the argument to which the region belongs.
       side: whether the region is empty in the "content" or in the "style".
-      tap: the first style tap.
-      controls: the controls of the run.
+      tap: the first layer that the style loss reads.
+      controls: the regions, protected and transparent parts of the picture.
     """
     if what == "protect":
         return (

@@ -30,11 +30,11 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
     return loss
 
 
-# The mean activation after the ReLU of each layer of the embedded network (whose weights are in this
-# package), over its sample pictures, each with the longer side 256 px. `layer_means` of
-# `tests/make_strotss_golden.py` measures them; three digits are kept. The layer weights of
-# `recipes.SLICED_WASSERSTEIN` come from means of the same rule, but with that recipe's poolings and
-# padding.
+# The mean activation after the ReLU of each layer of VGG-19 with the weights in this package. The mean
+# is taken over the sample pictures in this package, each with the longer side 256 px. `layer_means` of
+# `tests/make_strotss_golden.py` measures the means; three digits are kept. The layer weights of
+# `recipes.SLICED_WASSERSTEIN` come from means that were measured in the same way, but with the pooling
+# and padding of that recipe.
 MEAN_ACTIVATIONS = {
     "conv1_1": 22.4, "conv1_2": 101.0,
     "conv2_1": 135.0, "conv2_2": 123.0,
@@ -48,14 +48,14 @@ def units_of(params: Params, taps: Iterable[str]) -> dict[str, float]:
     """Return the number by which the features of each tap (layer) are divided to be about 1.
 
     STROTSS puts colours and features into one vector and compares products of its components. So the
-    loss depends on how large features are. The source ran on torchvision's weights, whose features are
-    used as they are: their numbers are 1. With other weights, the features of each layer are divided by
-    the layer's mean activation over sample pictures, so that their mean is 1. The means are those of
-    the weights in this package. For weights that expect other pixels, they are multiplied by the
-    difference between white and black in these pixels, divided by that in the embedded network's.
+    loss depends on how large features are. The authors' code ran on torchvision's weights, whose
+    features are used as they are: their numbers are 1. With other weights, the features of each layer
+    are divided by the layer's mean activation over sample pictures, so that their mean is 1. The means
+    are those of the weights in this package. For weights that expect pixels in another range (white
+    minus black), the means are multiplied by the ratio of that range to the one of these weights.
 
     Args:
-      params: the weights of the network; their pixel convention says whose they are.
+      params: the weights of the network; their pixel convention tells whether they are torchvision's.
       taps: names of taps. A tap before the ReLU has the number of that after the ReLU.
 
     Returns:
@@ -110,7 +110,7 @@ def measure_styles(params: Params, styles: Sequence[Any], recipe: Recipe) -> dic
 
 
 def searched(start: Image, content: Image, share: Scalar | float) -> Image:
-    """Return the picture whose nearest neighbours in the style are sought.
+    """Return the picture whose features are matched with their nearest neighbours in the style.
 
     It is share · content + (1 - share) · (start + detail). Here, detail is the content minus a copy of
     the content that was halved and enlarged again. It is added because `start` was just enlarged from
@@ -192,7 +192,7 @@ def distances(
       found: the features of the canvas at the style taps.
       target: what `measure_styles` returned.
       matches: what `find_matches` returned; None if the loss needs no matches.
-      step: number of updates made at the current scale; 0 for the first canvas.
+      step: number of updates made at the current scale (resolution); 0 for the first canvas.
       recipe: a recipe whose style loss is a `MatchingLoss`.
 
     Raises:
@@ -230,7 +230,7 @@ def content_distance(
       found: the features of the canvas at the content layers.
       photo: the content picture, of the same size.
       content: the features of the content at the content layers.
-      step: number of updates made at the current scale; 0 for the first canvas.
+      step: number of updates made at the current scale (resolution); 0 for the first canvas.
       recipe: a recipe whose content loss is a `JointContentLoss`.
 
     Raises:

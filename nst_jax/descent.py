@@ -30,7 +30,7 @@ Ahead: TypeAlias = Callable[[int, LoopState], Callable[[], Any] | None]
 class Position(NamedTuple):
     """How far a run has come: its scale, number of updates, state of the loop, and losses so far."""
 
-    scale: int = 0  # index of the scale; 0 is the coarsest
+    scale: int = 0  # index of the scale (resolution); 0 is the coarsest
     step: int = -1  # updates so far, over all scales; -1: no losses computed yet
     state: LoopState | None = None  # the loop's state at this scale; None: no losses computed yet
     # The losses so far, one item for each call of `Canvas.run`; empty if losses are not recorded.
@@ -41,7 +41,7 @@ class Position(NamedTuple):
 class Canvas(Protocol):
     """What `descend` optimises: the canvas of one picture or dream, or all canvases of a batch.
 
-    In the methods, `scale` is the index of a scale; 0 is the coarsest.
+    In the methods, `scale` is the index of a scale (resolution); 0 is the coarsest.
     """
 
     def measure(self, scale: int) -> Any:
@@ -152,7 +152,8 @@ def descend(
 def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
     """Return whether a finished run changed nothing: at each scale, the last loss equals the first.
 
-    If the loss is 0 from the beginning, there was nothing to change, and the result is False.
+    A scale is one of the resolutions of the run, coarse to fine. If the loss is 0 from the beginning,
+    there was nothing to change, and the result is False.
 
     Args:
       totals: the total losses of the first canvas and after each update, [updates + 1].
@@ -165,9 +166,10 @@ def has_stalled(totals: np.ndarray, scales: Sequence[Scale]) -> bool:
     return bool(parts) and all(part[-1] == part[0] != 0 for part in parts)
 
 
-# A run has come to rest at a scale if the last losses of the scale are equal: at least `REST_LOSSES` of
-# them, and at least the share `REST_SHARE` of all losses of the scale. It has come to rest far from its
-# goal if the last loss is also more than `REST_LEVEL` times the first loss of the scale.
+# A run has come to rest at a scale (resolution) if the last losses of the scale are equal: at least
+# `REST_LOSSES` of them, and at least the share `REST_SHARE` of all losses of the scale. It has come to
+# rest far from its goal if the last loss is also more than `REST_LEVEL` times the first loss of the
+# scale.
 REST_LOSSES, REST_SHARE, REST_LEVEL = 10, 0.5, 0.95
 
 
@@ -190,10 +192,10 @@ class Rest(NamedTuple):
 def rest_of(totals: np.ndarray, scales: Sequence[Scale]) -> Rest | None:
     """Return when a finished run came to rest far from its goal; None if it did not.
 
-    A run came to rest far from its goal if, at every scale, the last half of the losses (at least 10)
-    are equal, and above 95 % of the first loss of the scale. This happens to an L-BFGS that does not
-    undo bad updates: after a single update that was far too long, its memory makes all later updates
-    too short to change a pixel.
+    A run came to rest far from its goal if, at every scale (resolution), the last half of the losses
+    (at least 10) are equal, and above 95 % of the first loss of the scale. This happens to an L-BFGS
+    that does not undo bad updates: after a single update that was far too long, its memory makes all
+    later updates too short to change a pixel.
 
     Args:
       totals: the total losses of the first canvas and after each update, [updates + 1].

@@ -236,7 +236,7 @@ def start(
 
     Args:
       base: the original picture at the size of this octave, [h, w, 3].
-      ascent: the settings of the ascent, of which only the taps matter here.
+      ascent: the settings of the gradient ascent, of which only the taps (layers) matter here.
       canvas: the result of the octave before, [h', w', 3]; None at the first octave.
       coarser: the original picture at the size of the octave before, [h', w', 3]; None at the first
         octave.
@@ -313,7 +313,7 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The features of the guide, the picture to be dreamt of, by tap (layer); None without it."""
+        """The features, by layer, of the guide, whose patterns the dream takes up; None without it."""
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes
@@ -375,7 +375,9 @@ class DreamCanvas:
         return begin(partial(self._compile_ahead, scale + 1, self.hand_over(scale, state)))
 
     def _compile_ahead(self, scale: int, image: Image) -> _Octave:
-        """Prepare an octave, and compile its programs by calling them, with a loop of 0 steps.
+        """Prepare an octave (a larger copy of the picture), and compile its programs.
+
+        The programs are compiled by calling them, with a loop of 0 steps.
 
         Args:
           scale: index of the octave to prepare.

@@ -38,7 +38,7 @@ def check_given_plan(plan: Any, options: Sequence[Any]) -> None:
 
 
 def check_plan_of_one(plan: Plan) -> None:
-    """Refuse a plan that was made for `stylize_many`."""
+    """Refuse a plan for several pictures, which was made for `stylize_many`."""
     if plan.pictures > 1 or sharding.pictures_in_parallel(plan.mesh) > 1:
         raise ValueError(
             f"`plan`: is for a batch of {plan.pictures}; make it without `pictures` and `bands`, or "
@@ -47,7 +47,9 @@ def check_plan_of_one(plan: Plan) -> None:
 
 
 def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> list[np.ndarray]:
-    """Return the checked pictures of the argument `tap_styles` that was given together with a plan.
+    """Check the pictures of `tap_styles` (styles for single layers) that were given with a plan.
+
+    Return them as a list.
 
     Raises:
       ValueError: if the plan was made for other taps.

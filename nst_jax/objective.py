@@ -94,8 +94,8 @@ def losses_of(
       bands: how the canvas is distributed over several devices; None means one device.
       step: number of the update, for style losses that make random choices in each update; others do
         not depend on it.
-      matches: `State.matches`, for style losses that find matches in the style once for each scale;
-        None for others.
+      matches: `State.matches`, for style losses that compare each position of the image with a fixed
+        position of the style, its match; None for others.
 
     Returns:
       `Losses` of scalars: `style_layers` sum to `style`; `content`, `style`, `tv` and, if the recipe
@@ -227,9 +227,10 @@ def _matting(
     """Return the matting energy of an image, divided by its number of pixels.
 
     The energy says how far the image is from being a locally affine function of the photo's colours;
-    see `nst_jax.controls.matting`. It is computed on the whole image, or on each band of it, even if
-    the network computes the image in tiles. If the image lies in a larger array, `size` is its real
-    (height, width). The energy is a sum over small windows of pixels, all within the image.
+    see `nst_jax.controls.matting`. It is computed on the whole image (on several devices, on the band
+    of each), even if the network computes the image in tiles. If the image lies in a larger array,
+    `size` is its real (height, width). The energy is a sum over small windows of pixels, all within the
+    image.
     """
     if photo is None:
         raise ValueError(
@@ -416,9 +417,9 @@ def _over_regions(
     """
 
     def of_region(sums: Any, total: Scalar, target: Any, share: Scalar) -> Scalar:
-        # A region that is empty at this tap has the weight (`share`) 0. Its distance has no meaning and
-        # may be infinite or NaN, and so may be the gradient of the distance. The first `where` keeps
-        # such numbers out of the gradient, the second one out of the value.
+        # A region that is empty at this tap (layer) has the weight (`share`) 0. Its distance has no
+        # meaning and may be infinite or NaN, and so may be the gradient of the distance. The first
+        # `where` keeps such numbers out of the gradient, the second one out of the value.
         sums = jax.tree.map(lambda x: jnp.where(share > 0, x, lax.stop_gradient(x)), sums)
         distance = part.loss.distance(part.loss.statistic(sums, total), target, extent)
         return jnp.where(share > 0, share * distance, 0)
@@ -468,8 +469,8 @@ def _sums(
       size: the real (height, width) of the picture, if it lies at the top left of a larger array; None
         means that it fills the array.
       divided: for height and width, whether the image is only a part of the picture in this direction.
-        If not, and if the network's padding wraps around, the variation loss also compares the last row
-        or column with the first.
+        If not, and if the network pads each border with the pixels of the opposite border, the
+        variation loss also compares the last row or column with the first.
     """
     products = measured.network.precision_on().products
 
@@ -556,7 +557,7 @@ def _device_sums(
     content: Features,
     guides: Guides | None,
 ) -> Sums:
-    """Return the sums over a whole picture, added up over devices that each compute one band."""
+    """Return the sums over a whole picture, added up over devices that each compute a band of it."""
     slab = tiles.slab(band, grid)
     # A single tile needs no `_tiled_sums`, whose gradient computes each tile a second time.
     if grid.count_per_device == 1:

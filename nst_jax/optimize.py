@@ -264,7 +264,7 @@ def canvas_image(state: State, recipe: Recipe, *, bands: Bands | None = None) ->
     - If the recipe averages canvases, the image is the average including the pending canvas, as in
       crowsonkb's style-transfer-pytorch.
     - If the optimiser's state is carried to the next scale, the image is the pending canvas, since
-      that state already contains the gradient of the update that made it.
+      that state already contains the gradient of the update that made this canvas.
     - If the optimiser updates a Laplacian pyramid, the image is the pending canvas, as in the published
       code of that method.
 

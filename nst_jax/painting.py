@@ -96,7 +96,10 @@ class StyleEnlarged(RuntimeWarning):
 def warn_of_enlarged(
     originals: Sequence[Shape], shapes: Sequence[Shape], recipe: Recipe, *, stacklevel: int
 ) -> None:
-    """Warn of each style that `style_scale` enlarges to more pixels than the given picture has."""
+    """Warn of each style that `style_scale` enlarges to more pixels than the given picture has.
+
+    `originals` and `shapes` are the (height, width) of each style before and after resizing.
+    """
     for note in prepare.notes_on_enlarged_styles(originals, shapes, recipe):
         warnings.warn(note, StyleEnlarged, stacklevel=stacklevel + 1)
 
@@ -184,7 +187,7 @@ def stylize(
         for each: the style's opacity, or None for an opaque style. The style loss leaves out
         transparent parts.
       bucket: side in px, a multiple of 16, of a square array at whose top left the canvas lies.
-        Pictures of all sizes up to this side then share one compiled loop for each scale, which is
+        Pictures of all sizes up to this side then share one compiled loop for each resolution, which is
         worthwhile if more pictures of other sizes follow. Losses and updates are the same as without
         such an array, up to rounding, but computing the rest of the array takes time. Recipes and
         options whose results would be wrong in a larger array are refused, see
@@ -289,9 +292,9 @@ def paint(
     """Paint as `stylize` does, and yield snapshots during the run.
 
     Snapshots come at step 0, then every `every` updates, then at the end. The updates between them run
-    in compiled loops. With several scales, updates are counted over all of them; enlarging the canvas
-    to the next scale counts as the last update of the coarser scale. A snapshot has the size of its
-    scale.
+    in compiled loops. With several scales (resolutions), updates are counted over all of them;
+    enlarging the canvas to the next scale counts as the last update of the coarser scale. A snapshot
+    has the size of its scale.
 
     All arguments but `every` and `resume` are those of `stylize`, which describes them in full.
 

@@ -163,8 +163,9 @@ def paint_planned(
       resume: the checkpoint from which the run resumes, or None.
       programs: the compiled functions of the run; default: `canvas.PROGRAMS`.
       begin: a function that starts work, possibly in another thread, see `canvas.Begin`. If it is
-        given, the targets and programs of the next scale are made while the current scale is painted,
-        if both scales fit into memory. With None, they are made when the next scale begins.
+        given, the targets of the next scale (resolution) are computed and its programs compiled while
+        the current scale is painted, if both scales fit into memory. With None, that is done when the
+        next scale begins.
       watch: an object that waits while the targets are computed, and may show progress or end the run
         by an exception; None: a `Watch`, which only waits.
       given: regions, protected and transparent parts, from `controls.given.checked_controls`.

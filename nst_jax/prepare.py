@@ -101,9 +101,9 @@ def _times(factor: float, shape: Shape, original: Shape) -> Shape:
 
 
 def _sufficient_factor(shape: Shape, original: Shape) -> float:
-    """Return a factor, a multiple of 0.001, from which on no side of a style is under 16 px.
+    """Return a `style_scale`, a multiple of 0.001, that leaves a style 16 px or more on each side.
 
-    It is the quotient of 16 and the shorter side or, since sides are rounded twice, a little more.
+    It is 16 divided by the shorter side or, since sides are rounded twice, a little more.
 
     Args:
       shape: (height, width) of the style by the size rule, at least 16 px.
@@ -273,8 +273,9 @@ def scales_up_to(
 
     Returns:
       The scales. At a coarser scale, the styles are smaller by the same factor as the canvas, but have
-      at least 16 px on each side. Where opposite borders meet (`network.padding` wrap), a side of the
-      canvas that is a multiple of 16 px at the finest scale is one at all scales.
+      at least 16 px on each side. If the network pads each border with the pixels of the opposite
+      border, for seamless textures, a side of the canvas that is a multiple of 16 px at the finest
+      scale is one at all scales.
     """
     schedule, total, scales = recipe.descent.schedule, int(recipe.descent.steps), []
     content, styles = (shape, style_shapes) if originals is None else originals
@@ -291,10 +292,9 @@ def scales_up_to(
 
 
 def _that_wraps(canvas: Shape, final: Shape) -> Shape:
-    """Return the canvas size of a scale, rounded so that the features of all layers wrap around.
+    """Round the sides of a coarser canvas to multiples of 16 px where the final canvas has such sides.
 
-    Along a side, they do so if its length is a multiple of 16 px. Each side of `canvas` is rounded to
-    such a multiple if that side is one at the finest scale, in `final`.
+    The poolings halve only such a side exactly, so that opposite borders fit together at all layers.
     """
     height, width = (
         side if last % SMALLEST else nearest_on_grid(side)
@@ -304,7 +304,7 @@ def _that_wraps(canvas: Shape, final: Shape) -> Shape:
 
 
 def _shrunk(shape: Shape, ratio: float, original: Shape | None) -> Shape:
-    """Return a style's (height, width) at a scale whose canvas is `ratio` times the final canvas.
+    """Return a style's (height, width) at a resolution whose canvas is `ratio` times the final canvas.
 
     The result is computed from `original`, the style's size before any resizing, so that sizes are
     rounded only once. If `original` is None, the result is computed from `shape`, the style's size at
@@ -335,7 +335,8 @@ def prepare_pictures(
       given: regions, protected and transparent parts, from `controls.given.checked_controls`; None if
         there are none.
       on_host: whether pictures are resized without compiling a program for their sizes.
-      side: as in `prepared_of`.
+      side: with `on_host`, pictures are recoloured in square arrays whose sides are multiples of this
+        number of px; see `prepared_of`.
       originals: (height, width) of each style before any resizing, from which the size rules compute
         the final sizes. Pass it if the styles already have their final sizes: a size rule that is
         applied a second time may give another size. None means the sizes of the given styles.
@@ -490,13 +491,13 @@ def square_of(shape: Shape, step: int = SMALLEST) -> Shape:
 
 
 def styles_at(prepared: Prepared, scale: Scale) -> tuple[StyleImage, ...]:
-    """Return the styles, then the styles of the regions, resized to one scale and clipped to [0, 1]."""
+    """Return all styles, those of regions last, resized to one resolution and clipped to [0, 1]."""
     pictures = (*prepared.styles, *prepared.region_styles)
     return tuple(at_scale(*pair) for pair in zip(pictures, scale.style_shapes, strict=True))
 
 
 def controls_at(prepared: Prepared, scale: Scale) -> Controls | None:
-    """Return a run's controls, with their masks resized to one scale; None if the run has none.
+    """Return a run's controls, with their masks resized to one resolution; None if the run has none.
 
     Controls are the masks of regions, protected and transparent parts, and the weights of the regions.
     """
@@ -513,7 +514,7 @@ def controls_in_arrays(prepared: Prepared, scale: Scale, arrays: Scale) -> Contr
 
     Args:
       prepared: the pictures, prepared on the host.
-      scale: the scale, with the sizes of the pictures.
+      scale: the scale (resolution), with the sizes of the pictures.
       arrays: the sizes of the arrays at this scale. All styles have arrays of the same size.
     """
     if prepared.controls is None:
@@ -543,7 +544,7 @@ def resized_without_compiling(image: np.ndarray, shape: Shape, recipe: Recipe) -
 
 
 def at_scale(image: Image, shape: Shape) -> Resized:
-    """Resize a picture to the (height, width) of a scale, antialiased, and clip it to [0, 1].
+    """Resize a picture to a (height, width), with antialiasing, and clip it to [0, 1].
 
     The recipe's own filter is not used here: that filter only resizes pictures to their final sizes,
     see `resized`. On an accelerator, NumPy resizes the picture, as in `resized`.
@@ -583,8 +584,8 @@ class Finisher:
         self._prepared, self._recipe = prepared, recipe
         self._realism = float(recipe.pictures.realism if realism is None else realism)
         self._filters = bool(self._realism) or finishing.colors_after(recipe.pictures.colors)
-        # `_use` or `_use_in_arrays` sets these five attributes for one scale. They are reused for the
-        # next picture if it has the same scale, which is usual.
+        # `_use` or `_use_in_arrays` sets these five attributes for one scale (resolution). They are
+        # reused for the next picture if it has the same scale, which is usual.
         self._scale: Scale | None = None
         self._content: AnyImage = prepared.photo
         self._opacity: Any = None
@@ -596,7 +597,7 @@ class Finisher:
 
         Args:
           image: [h, w, 3], the canvas as an image.
-          scale: the scale at which it was painted.
+          scale: the scale (resolution) at which it was painted.
         """
         controls, pictures = self._prepared.controls, self._recipe.pictures
         if not self._filters and (controls is None or controls.protect is None):
@@ -623,7 +624,7 @@ class Finisher:
 
         Args:
           image: [h, w, 3], the array.
-          scale: the scale at which it was painted, with the sizes of the pictures.
+          scale: the scale (resolution) at which it was painted, with the sizes of the pictures.
           arrays: the sizes of the arrays of that scale.
 
         Returns:
@@ -657,7 +658,7 @@ class Finisher:
         return jax.device_put(np.asarray(image)[:height, :width])
 
     def _use_in_arrays(self, scale: Scale, arrays: Scale) -> None:
-        """Set the attributes that `in_arrays` reads, for one scale; arguments as in `in_arrays`."""
+        """Set the attributes that `in_arrays` reads, for one resolution; arguments as there."""
         self._scale, prepared = scale, self._prepared
         photo = on_host_filters.at_scale_on_host(prepared.photo, scale.shape)
         self._content = jnp.asarray(padded(photo, arrays.shape))
@@ -679,7 +680,7 @@ class Finisher:
         self._palette = self._mixed(styles, opacities)
 
     def _use(self, scale: Scale) -> None:
-        """Set the attributes that `__call__` reads, for one scale."""
+        """Set the attributes that `__call__` reads, for one scale (resolution)."""
         self._scale = scale
         self._content = at_scale(self._prepared.photo, scale.shape)
         controls = controls_at(self._prepared, scale)
@@ -690,7 +691,7 @@ class Finisher:
             self._palette = self._palette_at(scale, controls)
 
     def _palette_at(self, scale: Scale, controls: Controls | None) -> Palette:
-        """Return colour statistics of the styles at the size of a scale; see `_mixed`."""
+        """Return colour statistics of the styles at one resolution; see `_mixed`."""
         masks = () if controls is None else controls.style_masks
         return self._mixed(styles_at(self._prepared, scale), masks)
 

@@ -267,10 +267,11 @@ def instant_many(
 
 
 def _chosen_square(bucket: Any, contents: Sequence[Any], size: Size) -> int | None:
-    """Return the side in px of the square in which pictures lie, or None if there is none.
+    """Return the side in px of the square array in which each picture lies; None if there is none.
 
     Args:
-      bucket: the argument `bucket` of `instant_many`, which is checked here; "auto" chooses by cost.
+      bucket: the argument `bucket` of `instant_many`, which is checked here; "auto" chooses what takes
+        the least time.
       contents: the contents [h, w, 3] before they are resized.
       size: the argument `size`.
     """

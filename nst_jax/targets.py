@@ -185,7 +185,7 @@ def measure_content(
     if size is not None:
         return vgg.features(params, content, taps, network=network, size=size)
     # On several devices, the content must be cut into the same tiles as the canvas. The width of their
-    # halo (the margin around a tile) depends on the taps of all losses, not only of the content loss.
+    # halo (the margin around a tile) depends on the layers of all losses, not only the content loss.
     deciding_taps = taps if bands is None else recipe.terms.taps
     grid = tiles.grid_of((content.shape[0], content.shape[1]), deciding_taps, network, bands)
     if grid is None:
@@ -223,7 +223,8 @@ def measure_style(
       recipe: as in `measure`.
       bands: how the canvas is distributed over several devices; None means one device. The same devices
         share the style picture: each computes one band of it, whose height follows from the style's
-        height. Where the network's padding wraps around, each computes all of it.
+        height. If the network pads each border with the pixels of the opposite border, each device
+        computes all of it.
       size: the real (height, width) of the style, if it lies at the top left of a larger array; None
         means that it fills the array.
     """
@@ -282,7 +283,7 @@ def sum_style(
 
 
 def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[str, Any]:
-    """Return the sums over all positions of features, for each style loss at each tap.
+    """Return the sums over all positions of features, for each style loss at each tap (layer).
 
     Args:
       found: the features of a style, or of one tile of it, by tap.
@@ -401,7 +402,7 @@ def statistics_of(
 
 
 def style_targets(statistics: dict[str, Statistic], recipe: Recipe) -> dict[str, Any]:
-    """Return the target of each style loss at each tap, by `StylePart.name`, given the statistics."""
+    """Return the target of each style loss at each layer, by `StylePart.name`, given the statistics."""
     return {part.name: part.loss.target(statistics[part.name]) for part in recipe.terms.style_parts}
 
 
@@ -434,7 +435,7 @@ def blend(
       shares: weights of the styles that are blended, with any positive sum; a single weight means equal
         shares.
       terms: the recipe's terms. They contain the style losses, each with a function `blend` for its
-        statistics, and `tap_styles`, the taps at which a single style replaces the blend.
+        statistics, and `tap_styles`, the layers at which a single style replaces the blend.
 
     Returns:
       The statistics of the blend; with a single style, its statistics unchanged.
@@ -526,7 +527,7 @@ def controlled_style(
     Args:
       sums: what `sum_style` returns for each style, then for each region's style.
       shapes: (height, width) of each of these styles: static, or traced arrays.
-      found: the masks at the taps, from `measure_masks`.
+      found: the masks at the taps (layers), from `measure_masks`.
       controls: the masks and weights of the regions.
       recipe: as in `measure`.
     """
@@ -598,9 +599,9 @@ def totals_at_taps(
     real (height, width) of the canvas and of each style.
 
     Returns:
-      Two dictionaries, with arrays [r + 1] by style tap, where r is the number of regions with styles
-      of their own; the region of the default style comes first. The first dictionary has the sum over
-      the canvas for each region, the second the sum over each region's style.
+      Two dictionaries, with arrays [r + 1] by layer of the style loss, where r is the number of regions
+      with styles of their own; the region of the default style comes first. The first dictionary has
+      the sum over the canvas for each region, the second the sum over each region's style.
     """
     found = measure_masks(controls, recipe, size, style_sizes)
     own = len(controls.style_masks) - controls.regions + 1
@@ -636,8 +637,9 @@ def stacked_targets(targets: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def check_arguments(order: str, params: Any, recipe: Any, bands: Bands | None) -> None:
     """Refuse arguments of the wrong type, and tiles or bands where a loss does not allow them.
 
-    Only losses that are computed from sums over positions allow tiles and bands. `order` is the end of
-    the message about a wrong type, such as "the order is losses_of(params, ...)".
+    A picture may be computed in tiles, or in bands on several devices, only if all its losses are
+    computed from sums over positions. `order` is the end of the message about a wrong type, such as
+    "the order is losses_of(params, ...)".
     """
     _checks.weights_of_vgg(params, Params, f"`nst_jax.load_params()` gives them; {order}")
     _checks.instance("recipe", recipe, Recipe, f"`nst_jax.recipes` has some; {order}")

@@ -76,16 +76,26 @@ def shallowest(recipe=recipes.GRAM, *, steps=4, levels=0, **terms):
     return shallow(recipe, steps=steps, levels=levels, **(taps | terms))
 
 
+# A run by Adam compiles in half the time of one by L-BFGS. For tests of anything but the updates.
+ADAM = optimizers.Adam(learning_rate=0.03)
+
+
+def quickest(recipe=recipes.GRAM, **options):
+    """Return `shallowest` with Adam."""
+    return shallowest(recipe, **options).replace(optimizer=ADAM)
+
+
 def plan_of(recipe, shape, **options):
     """Return the plan of a run on a canvas of this (height, width), with styles of the same size."""
     return plan.plan_scales(recipe, plan.scales_of_canvas(recipe, shape), **options)
 
 
-# Flags of `stylize` that let any recipe compile quickly, as `shallow` does.
+# Flags of `stylize` that let any recipe compile quickly. Adam takes half the time of L-BFGS.
 SHALLOW_FLAGS = (
-    *("--content-layer", "relu2_1=1"),
+    *("--content-layer", "relu1_1=1"),
     *("--style-layer", "relu1_1=1"),
     *("--set", "descent.schedule=OneScale"),
+    *("--set", "descent.optimizer=Adam"),
 )
 
 

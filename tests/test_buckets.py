@@ -440,15 +440,17 @@ FINISHED = [
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        FINISHED[0],
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[1:-1]),
+        *FINISHED[:2],  # by the same programs
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in FINISHED[2:-1]),
         pytest.param(*FINISHED[-1], marks=pytest.mark.long),  # has a palette only, as the third
     ],
 )
 def test_controls_and_colours_in_a_bucket_are_those_without(
     params, styles, compilations, options, names
 ):
-    recipe, (content, other) = one_tap(), contents(((37, 45), (48, 38)))
+    # Adam compiles in half the time of L-BFGS, whose updates in a bucket are compared above.
+    recipe = one_tap().replace(optimizer=optimizers.Adam(learning_rate=0.02))
+    content, other = contents(((37, 45), (48, 38)))
     terms = replace(recipe.terms, matting_weight=0.1, region_reach="simple")
     options = {**options, "recipe": replace(recipe, terms=terms)}
 

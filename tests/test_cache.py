@@ -88,6 +88,12 @@ def enabled(config):
 
 def test_the_users_folder_is_used(enabled, tmp_path, monkeypatch):
     monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.75)
+    monkeypatch.setenv(_compile.LEAST_SECONDS_VARIABLE, "0.75")
+    assert cache.use_cache() == ""
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == 0.75
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.delenv(_compile.LEAST_SECONDS_VARIABLE)
     assert cache.use_cache() == ""
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "nst_jax" / "programs")
     assert Path(jax.config.jax_compilation_cache_dir).is_dir()
@@ -129,9 +135,9 @@ def test_a_folder_of_others_is_not_trusted(enabled, tmp_path, monkeypatch, name)
 )
 def test_what_jax_was_told_goes_first(enabled, here, monkeypatch, place, limit, least):
     monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: here / name)
-    monkeypatch.delenv(cache.LEAST_SECONDS_VARIABLE, raising=False)
+    monkeypatch.delenv(_compile.LEAST_SECONDS_VARIABLE, raising=False)
     if limit is not None:
-        monkeypatch.setenv(cache.LEAST_SECONDS_VARIABLE, limit)
+        monkeypatch.setenv(_compile.LEAST_SECONDS_VARIABLE, limit)
     jax.config.update("jax_compilation_cache_dir", place)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     assert cache.use_cache() == ""

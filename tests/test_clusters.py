@@ -76,6 +76,7 @@ content, style = small.picture("chelsea", 100, 64), small.picture("gravel", 30, 
 one = nst.stylize(params, content, style, recipe=recipe, size=128)
 split = nst.stylize(params, content, style, recipe=recipe, size=128, devices="all")
 np.testing.assert_allclose(split, one, rtol=0, atol=1e-5)
+recipe = small.shallowest(steps=4)
 contents = [small.picture(name, 24, 32) for name in ("chelsea", "starry_night", "gravel")]
 one = nst.stylize_many(params, contents, style, recipe=recipe, size=64)
 for bands in (1, 2):
@@ -96,7 +97,9 @@ def test_two_processes_paint_the_controls_of_one():
 cluster.join(sys.argv[1])
 from nst_jax.controls import Protect, Region
 params = nst.load_params()
-recipe = small.shallow(steps=3, matting_weight=1e6)
+# Regions of a second layer, and L-BFGS, are compared above and on devices of one process.
+recipe = small.shallowest(steps=3, matting_weight=1e6)
+recipe = recipe.replace(optimizer=nst.optimizers.Adam(learning_rate=0.02))
 content, style = small.picture("chelsea", 100, 64), small.picture("starry_night", 30, 40)
 upper, face = np.zeros((2, 100, 64), np.float32)
 upper[:45], face[30:80, 20:50] = 1, 1
@@ -121,9 +124,8 @@ options |= {
     "style_scale": [[1.0, 0.8], [0.8, 1.0]],
 }
 one = nst.stylize_many(params, content, style, **options)
-for bands in (1, 2):
-    many = nst.stylize_many(params, content, style, **options, devices="all", bands=bands)
-    np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
+many = nst.stylize_many(params, content, style, **options, devices="all", bands=2)
+np.testing.assert_allclose(many, one, rtol=0, atol=1e-5)
 """)
 
 

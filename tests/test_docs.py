@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +27,7 @@ import nst_jax as nst
 from benchmarks import __main__ as measuring
 from benchmarks import blind, harness, quality
 from docs import recipes_page
-from nst_jax import images, recipes
+from nst_jax import batch_members, images, recipes
 from nst_jax.app import cli
 from nst_jax.feed_forward import style_names
 from tests import small
@@ -146,12 +147,17 @@ def run_page(tmp_path, monkeypatch):
     """Return a function that runs a page's Python, on two samples under its file names.
 
     Whatever the page says, pictures are of 48 px and runs of two updates. Where it names no recipe, one
-    with two style layers takes the place of the default, which takes much longer to compile.
+    with a single convolution takes the place of the default, which takes much longer to compile. The
+    recipes that pages name most have shallow taps.
     """
     for name, sample in (("photo.jpg", "chelsea"), ("painting.jpg", "starry_night")):
         (tmp_path / name).write_bytes(images.SAMPLES[sample].read_bytes())
     for verb in ("stylize", "paint", "stylize_many", "texture"):
         monkeypatch.setattr(nst, verb, shortened(getattr(nst, verb)))
+    for module in (nst, batch_members):
+        monkeypatch.setattr(module, "combined_style", partial(module.combined_style, steps=2))
+    for name in ("TF", "DEFAULT", "GRAM"):
+        monkeypatch.setattr(recipes, name, shallow_variant(getattr(recipes, name)))
     monkeypatch.setattr(nst, "dream", shortened(nst.dream, octaves=1))
     monkeypatch.chdir(tmp_path)
 
@@ -168,7 +174,7 @@ def run_page(tmp_path, monkeypatch):
 
 def shortened(verb, **more):
     def short(*args, **options):
-        recipe = {} if more or "plan" in options else {"recipe": small.shallow()}
+        recipe = {} if more or "plan" in options else {"recipe": small.quickest()}
         return verb(*args, **{**recipe, **options, "size": 48, "steps": 2, **more})
 
     return short
@@ -225,9 +231,7 @@ HOW_TO = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", HOW_TO)
-def test_a_how_to_pages_python_runs(page, run_page, monkeypatch):
-    for name in ("TF", "DEFAULT", "GRAM"):
-        monkeypatch.setattr(recipes, name, shallow_variant(getattr(recipes, name)))
+def test_a_how_to_pages_python_runs(page, run_page):
     names = run_page(f"docs/{page}.md")
     assert set(HOW_TO[page]) <= set(names)
 
@@ -590,6 +594,10 @@ SMALLER = {
     "train": [*QUICK, "--crop", "32", "--width", "0.125", "--batch", "1"],
 }
 WITH_COMMANDS = ("index", "print", "fleets", "accelerators", "own-recipe")
+# Adam compiles in half the time of L-BFGS, which the tests of each command use.
+OF_HOW_TO = {
+    name: [*SMALLER[name], "--set", "descent.optimizer=Adam"] for name in ("stylize", "batch")
+}
 
 
 @pytest.mark.slow
@@ -609,7 +617,7 @@ def test_a_how_to_pages_commands_run(page, tmp_path, monkeypatch, capfd):
         # Ray is an extra, two devices have no room for 48 px, and the demo has tests of its own.
         if words[:1] == ["demo"] or {"ray", "all"} & set(words) or "TOML" in words:
             continue
-        code = cli.main([*words, *SMALLER.get(words[0], [])])
+        code = cli.main([*words, *(SMALLER | OF_HOW_TO).get(words[0], [])])
         assert code == 0, (words, capfd.readouterr().err)
         ran += 1
     assert ran >= 2

@@ -73,6 +73,18 @@ def test_an_output_with_the_suffix_of_a_film_gives_both(call):
     assert images.read_metadata("out.png")["recipe"] == "tiny"
 
 
+def test_an_output_in_webp_is_a_film_unless_the_command_says_that_it_is_a_picture(call):
+    words = (*RUN[:-1], "--recipe", "tiny", "-o", "out.webp")
+    assert call(*words)[1] == "out.png\nout.webp\n"
+    with Image.open("out.webp") as film:
+        assert film.n_frames == 9 and film.size == (32, 24)
+    os.remove("out.png")
+    for more in (["--format", "webp"], ["--film", "film.gif"]):
+        assert "out.webp\n" in call(*words, *more)[1] and not os.path.exists("out.png")
+        with Image.open("out.webp") as still:
+            assert still.n_frames == 1 and images.read_metadata("out.webp")["recipe"] == "tiny"
+
+
 def test_a_long_run_has_as_many_frames_as_the_film_shows(call):
     words = ("--recipe", "tiny", "--steps", "60", "--film", "film.gif", "--film-seconds", "1")
     assert call(*RUN, *words, "-o", "out.png")[0] == 0
@@ -147,6 +159,8 @@ def test_a_film_that_cannot_be_written_leaves_the_picture(call, monkeypatch):
 BAD = {
     "no film format": (["--film", "film.avi"], "`--film`", ".gif, .webp, .apng, .mp4"),
     "a still": (["--film", "film.png"], "`--film`", ".apng"),
+    "another format": (["-o", "out.webp", "--format", "jpg"], "`--format`", "webp"),
+    "no format of films": (["-o", "out.gif", "--format", "webp"], "`--format`", "suffix"),
     "two films": (["--film", "a.gif", "-o", "b.gif"], "`--film`", "`--output`"),
     "a folder that is missing": (["--film", "no/film.gif"], "`--film`", "does not exist"),
     "the same as the output": (["--film", "out.webp", "-o", "out.webp"], "`--film`", "another"),

@@ -273,7 +273,8 @@ def test_colours_realism_and_protection_in_a_bucket_compile_once(chosen, compila
 
     pictures = [small.picture("chelsea", *shape) for shape in ((37, 44), (18, 31), (80, 96))]
     found = painted(pictures, bucket=96, chunk=1)
-    for one, expected in zip(found, painted(pictures), strict=True):
+    # Each size alone is a program of its own; two are enough, of the smallest and the largest radius.
+    for one, expected in zip(found[1:], painted(pictures[1:]), strict=True):
         assert one.shape == expected.shape
         # Clipped colours and roots of covariances of few pixels enlarge rounding errors.
         assert_allclose(one, expected, atol=1e-4)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,36 @@ def test_contestants_are_recipes_with_their_own_updates_or_others():
     assert set(gallery.contestant("strotss").biased_raters) == {
         "gram", "wasserstein", "self_similarity", "palette"
     }  # fmt: skip
+
+
+def test_the_command_of_pastiche_is_a_contestant(tmp_path, monkeypatch):
+    """A program of a few lines stands in for the command: it copies the content, and says a loss."""
+    program = tmp_path / "pastiche"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import shutil, sys\n"
+        "if '--version' in sys.argv: print('pastiche 0'); sys.exit()\n"
+        "named = dict(zip(sys.argv[1::2], sys.argv[2::2]))\n"
+        "assert (named['--size'], named['--num-steps']) == ('24', '7')\n"
+        "shutil.copy(named['--content'], named['--output'])\n"
+        "print('6 1.5 2.25')\n"
+    )
+    program.chmod(0o755)
+    each = gallery.contestant("pastiche-command", steps=7)
+    assert gallery.contestant("pastiche-command").recipe.descent.steps == 1000
+    assert each.biased_raters == nst.raters.biased_raters(nst.recipes.PASTICHE)
+    content, style = flat(10).image, flat(200).image
+    monkeypatch.setenv("PASTICHE", str(program))
+    each.warm_up({}, content, style, "long:24")
+    painted = each.paint({}, content, style, "long:24")
+    np.testing.assert_array_equal(painted.image, content)
+    assert painted.facts["updates"] == 7 and painted.facts["final_loss"] == 2.25
+    assert painted.facts["program"] == "pastiche 0" and painted.facts["processor_seconds"] > 0
+    assert painted.facts["seconds"]["median"] > 0 and painted.facts["precision"] == "float32"
+    monkeypatch.delenv("PASTICHE")
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match="pastiche-command needs the command of pastiche"):
+        each.warm_up({}, content, style, "long:24")
 
 
 @pytest.mark.parametrize(
@@ -428,7 +459,7 @@ def test_aims_stand_beside_what_was_reached_by_hand():
     assert (
         aims_of(found)["nnst", "ahead on 7 of 10 pairs"][1] == "open; 6 of 10 pairs are not rated"
     )
-    assert said["pastiche", "at most 1/3 of its time"][1] == "not measured"
+    assert said["pastiche-command", "at most 1/3 of its time"][1] == "not measured"
 
 
 def test_the_aim_of_sheets_is_counted_in_verdicts_by_hand():
@@ -444,6 +475,17 @@ def test_the_aim_of_sheets_is_counted_in_verdicts_by_hand():
         "24 px: in 1 of 2 verdicts on 1 sheet", "open; 9 of 10 sheets are not judged"
     )  # fmt: skip
     assert said["crowsonkb", "preferred on 5 of 10 blind sheets"][1] == "not measured"
+    # A later set shows nine more pairs to three judges: 27 verdicts.
+    more = {
+        "sizes": [24], "sheets": 9, "verdicts": 27, "before": {"default before nnst": [20, 27]}
+    }  # fmt: skip
+    other = {**more, "sizes": [48]}
+    assert aims_of([], [counts, more, other])["nnst", "preferred on 5 of 10 blind sheets"] == (
+        "48 px: in 20 of 27 verdicts on 9 sheets", "reached; 1 of 10 sheets are not judged"
+    )  # fmt: skip
+    assert aims_of([], [other, counts, more])["nnst", "preferred on 5 of 10 blind sheets"] == (
+        "24 px: in 21 of 29 verdicts on 10 sheets", "reached"
+    )  # fmt: skip
 
 
 def test_times_are_compared_on_pairs_that_were_timed_alike():

@@ -23,7 +23,7 @@ TINY = replace(
         style_taps=("relu1_1", "relu1_2"),
         content_taps=("relu1_2",),
         style_layer_weights=(1.0, 1.0),
-    ),
+    ).replace(optimizer=small.ADAM),
     name="tiny",
 )
 # Two scales, and an optimiser over the levels of a pyramid, which moves pixels without a gradient, too.
@@ -328,14 +328,18 @@ def test_what_cannot_be_used_is_refused_before_any_work(params, photo, given, me
         nst.stylize(params, photo, BLUE, **{"recipe": TINY, **given})
 
 
-def test_a_loss_of_a_users_own_can_be_masked_by_zeros_and_ones(params, photo):
+@pytest.mark.parametrize("control", ["regions", "opacity"])
+def test_a_loss_of_a_users_own_can_be_masked_by_zeros_and_ones(params, photo, control):
+    soft_edge = np.clip(left() + 0.3 * box(), 0, 1)  # becomes 0 or 1 at each layer
+    given = {"regions": [Region(left(), RED)], "opacity": soft_edge}[control]
     own = TINY.replace(style_loss=OWN)
     known = TINY.replace(style_loss=losses.GRAM_MEAN_SQUARE)
     images = [
-        nst.stylize(params, photo, BLUE, recipe=recipe, regions=[Region(left(), RED)])
+        nst.stylize(params, photo, BLUE, recipe=recipe, **{control: given})
         for recipe in (own, known)
     ]
     assert_allclose(*images, atol=1e-5)
+    assert ((soft_edge > 0) & (soft_edge < 1)).any() and not np.allclose(images[0], photo)
 
 
 def test_a_region_too_small_for_a_layer_is_noted(params, photo):

@@ -150,15 +150,13 @@ BAND_CASES = {
 }
 
 
-BAND_MARKS = {"rows of zeros in the last band": pytest.mark.slow}
+# The last band has rows of zeros in tiles, too.
+QUICK_BANDS = ("in tiles",)
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        n if n == "in tiles" else pytest.param(n, marks=BAND_MARKS.get(n, pytest.mark.long))
-        for n in BAND_CASES
-    ],
+    [n if n in QUICK_BANDS else pytest.param(n, marks=pytest.mark.long) for n in BAND_CASES],
 )
 def test_bands_give_the_losses_of_the_whole_picture(name, params64, x64):
     shape, changes = BAND_CASES[name]
@@ -170,25 +168,29 @@ def test_bands_give_the_losses_of_the_whole_picture(name, params64, x64):
     assert apart(*jax.tree.map(np.asarray, (whole, cut))) < 1e-10
 
 
+# That rows are of the other end where a halo is longer than the picture is checked by numbers below.
 @pytest.mark.slow
-def test_halos_may_extend_around_the_picture_and_beyond():
+@pytest.mark.parametrize("height", [160, pytest.param(64, marks=pytest.mark.long)])
+def test_halos_may_extend_around_the_picture_and_beyond(height):
     """Four bands of 48 rows for 160 rows: the last has 16 rows, and a halo is longer than the rest."""
-    simulated("""
+    simulated(
+        f"height = {height}"
+        + """
 from nst_jax.vgg import layers
 from tests import test_bands, test_tiles as t
 mesh = sharding.mesh_of("all", axis=sharding.BANDS)
 deep = small.shallow(content_taps=("relu4_2",), style_taps=("relu1_1", "relu5_1"), tv_weight=1e3)
 deep = t.network(deep, padding=layers.wrap_padded)
-for height in (160, 64):
-    shape, images = (height, 48), t.pictures(height, 48)
-    whole = test_bands.found(params, *images, deep)
-    there = sharding.replicate((params, images), mesh)
-    bands = test_bands.bands.bands_of(mesh, shape, deep.network)
-    split = test_bands.found(there[0], *there[1], deep, bands)
-    grid = test_bands.tiles.grid_of(shape, deep.terms.taps, deep.network, bands)
-    assert grid.down.wraps and max(grid.reach) > bands.band_height
-    assert t.apart(*jax.tree.map(np.asarray, (whole, split))) < 1e-5
-""")
+shape, images = (height, 48), t.pictures(height, 48)
+whole = test_bands.found(params, *images, deep)
+there = sharding.replicate((params, images), mesh)
+bands = test_bands.bands.bands_of(mesh, shape, deep.network)
+split = test_bands.found(there[0], *there[1], deep, bands)
+grid = test_bands.tiles.grid_of(shape, deep.terms.taps, deep.network, bands)
+assert grid.down.wraps and max(grid.reach) > bands.band_height
+assert t.apart(*jax.tree.map(np.asarray, (whole, split))) < 1e-5
+"""
+    )
 
 
 def test_rows_around_the_picture_are_those_of_its_other_end():
@@ -228,7 +230,7 @@ def textured(params, recipe=SHALLOW, size="112x96", **options):
     [
         {"tile": 32},
         pytest.param({"devices": 2}, marks=pytest.mark.long),
-        pytest.param({"devices": 2, "tile": 32}, marks=pytest.mark.slow),
+        pytest.param({"devices": 2, "tile": 32}, marks=pytest.mark.long),
     ],
     ids=str,
 )

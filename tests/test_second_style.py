@@ -176,7 +176,7 @@ def test_two_additive_style_losses_are_exact_in_tiles(params, content, style):
 
 
 def test_the_weights_of_a_second_style_loss_are_numbers_of_a_sweep(params, content, style):
-    recipe = small.shallow(steps=2).replace(second_style=HISTOGRAMS)
+    recipe = small.quickest(steps=2).replace(second_style=HISTOGRAMS)
     weights = jnp.asarray([0.0, 100.0])
     found = nst.stylize_many(
         params, content, style, recipe=recipe.replace(second_style__weight=weights)

@@ -82,6 +82,15 @@ def test_noise_of_other_generators_is_that_of_the_real_size(start):
         assert_array_equal(found, start(jnp.asarray(content), jnp.asarray(style), key))
 
 
+@pytest.mark.parametrize("start", [one for one in EVERY if one != starts.Instant()], ids=repr)
+def test_the_start_of_another_size_compiles_nothing(start, compilations):
+    first, other = pictures(SIZES[1]), pictures(SIZES[4])
+    image_on_host(start, *first, jax.random.key(3), ARRAY)
+    before = compilations()
+    image_on_host(start, *other, jax.random.key(3), ARRAY)
+    assert compilations() == before
+
+
 def test_an_image_is_resized_as_without_a_bucket():
     content, style = pictures((37, 29))
     image = small.picture("gravel", 50, 44)
@@ -103,8 +112,11 @@ def test_an_own_start_is_called_with_the_pictures():
 # --- Runs -----------------------------------------------------------------------------------------
 
 QUICK = ("Noise", "SeededBlend")  # one of the starts that draw noise, and one made by NumPy
+SLOW = ("Instant", "image")  # made by a network, and resized
+# The others compile nothing for another size, as is checked one by one above.
+COST = dict.fromkeys(QUICK, ()) | dict.fromkeys(SLOW, pytest.mark.slow)
 INITS = [
-    pytest.param(init, id=name, marks=() if name in QUICK else pytest.mark.slow)
+    pytest.param(init, id=name, marks=COST.get(name, pytest.mark.long))
     for name, init in zip(
         [*starts.STARTS, "image"], [*EVERY, small.picture("gravel", 50, 44)], strict=True
     )

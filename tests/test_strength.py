@@ -121,6 +121,30 @@ def test_five_steps_of_the_dial_as_they_were_measured(rows):
     text = " ".join(controls_page.PAGE.read_text("utf-8").split())
     assert f"{min(dial):.1f} to {max(dial):.1f} times as large as the smallest one" in text
     assert f"by powers of the weight {min(powers):.1f} to {max(powers):.1f} times" in text
+    worst, median = measured.evenest(rows)
+    assert median < np.median(dial) < 1.25 * median and worst < max(dial) < 1.4 * worst
+    assert f"a ratio of {worst:.1f} on its worst pair, and another a median of {median:.1f}" in text
+
+
+def test_the_evenest_dial_of_pairs_that_agree_has_equal_steps():
+    exponents = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
+    shares = np.array([0.0, 0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0])
+
+    def row(shares):
+        return {
+            "exponents": exponents,
+            "differences": list(np.diff(shares)),
+            "ratings": {name: list(1 - shares) for name in (*measured.STYLE, *measured.CONTENT)},
+        }
+
+    # From 10^-2 to 10^1 in three steps: the way goes by 1/3 each at 10^-1.17 and 10^-0.33, and the
+    # stops nearest to these divide it as 0.32, 0.36, 0.32, or 0.36, 0.32, 0.32.
+    same = measured.evenest([row(shares)] * 3, count=3, apart=0.1)
+    assert_allclose(same, [0.36 / 0.32] * 2, rtol=1e-6)
+    # No dial is even on two pairs that go the way at different weights.
+    other = np.array([0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.7, 1.0])
+    worst, median = measured.evenest([row(shares), row(other)], count=3, apart=0.1)
+    assert worst > 1.5 and median > 1.2
 
 
 def test_measured_steps_are_those_of_the_ways_that_were_measured():
@@ -190,7 +214,7 @@ def test_the_start_says_what_the_dial_of_a_file_of_another_name_means():
 
 def test_results_say_the_strength_and_finished_pictures_are_found(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tiny = small.shallow(steps=2).replace(name="tiny")
+    tiny = small.quickest(steps=2).replace(name="tiny")
     monkeypatch.setitem(recipes.PRESETS, "tiny", tiny)
     write_pictures(photo=(32, 40), style=(32, 32))
     Path("mine.toml").write_text('base = "tiny"\nname = "mine"\nstrength = 0.4\n')
@@ -250,7 +274,7 @@ def test_an_array_of_strengths_is_each_of_them():
 
 
 def test_a_batch_has_a_strength_for_each_picture(params, content, style, as_users_do):
-    recipe, values = small.shallow(steps=2), np.array([0.2, 0.9])
+    recipe, values = small.quickest(steps=2), np.array([0.2, 0.9])
     many = nst.stylize_many(params, content, style, recipe=recipe, strength=values)
     for image, value in zip(many, values, strict=True):
         one = nst.stylize(params, content, style, recipe=recipe, strength=float(value))

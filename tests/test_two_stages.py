@@ -92,7 +92,7 @@ def test_combining_is_a_run_of_that_recipe(params):
 def test_many_pictures_are_painted_in_the_styles_that_are_combined_by_hand(
     params, content, style, monkeypatch
 ):
-    recipe = small.shallowest()
+    recipe = small.quickest()
     combine = partial(nst.combined_style, recipe=recipe, steps=3)
     monkeypatch.setattr(batch_members, "combined_style", combine)
     fine = [small.picture("gravel", 24, 32), None, small.picture("chelsea", 24, 32)]
@@ -104,7 +104,7 @@ def test_many_pictures_are_painted_in_the_styles_that_are_combined_by_hand(
 
 
 def test_equal_styles_and_fine_pictures_are_as_many_results(params, content, style, monkeypatch):
-    recipe, made = small.shallowest(steps=1), []
+    recipe, made = small.quickest(steps=1), []
 
     def combined(params, coarse, fine, **options):
         made.append(options["size"])
@@ -190,6 +190,9 @@ def test_what_cannot_be_combined_is_refused_before_any_work(params, content, sty
 # --- Command line ---------------------------------------------------------------------------------
 
 
+SHORT = recipes.GATYS_FINE_STYLE.replace(steps=3, optimizer=small.ADAM)
+
+
 @pytest.fixture
 def call(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -199,10 +202,9 @@ def call(tmp_path, monkeypatch, capsys):
         ("fine", "gravel", (50, 50)),
     ):
         images.save(f"{name}.png", small.picture(sample, *shape))
-    tiny = small.shallow(steps=2).replace(size=recipes.sizes.LongEdge(48))
+    tiny = small.shallow(steps=2).replace(size=recipes.sizes.LongEdge(48), optimizer=small.ADAM)
     monkeypatch.setitem(recipes.PRESETS, "tiny", replace(tiny, name="tiny"))
-    short = recipes.GATYS_FINE_STYLE.replace(steps=3)
-    monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", short)
+    monkeypatch.setattr(fine_style, "GATYS_FINE_STYLE", SHORT)
     return caller(capsys)
 
 
@@ -216,7 +218,7 @@ def test_one_command_does_what_two_do(call, params):
     assert code == 0, told
     assert "art.png gets the structure of fine.png at 32x48 px" in told
     art, fine = images.load("art.png"), images.load("fine.png")
-    combined = nst.combined_style(params, art, fine, size="32x48", steps=3)
+    combined = nst.combined_style(params, art, fine, size="32x48", recipe=SHORT)
     images.save("combined.png", combined)
     assert call("stylize", "photo.png", "combined.png", *RUN, "-o", "two.png")[0] == 0
     assert_array_equal(images.load("one.png"), images.load("two.png"))
@@ -262,7 +264,7 @@ def test_the_size_rule_of_the_style_is_applied_once(
     facts = images.read_metadata("one.png")
     assert facts["fine_style"]["size"] == [w, h] == facts["scales"][-1]["style_sizes"][0]
     art, fine = images.load("art.png"), images.load("fine.png")
-    combined = nst.combined_style(params, art, fine, size=f"{w}x{h}", steps=3)
+    combined = nst.combined_style(params, art, fine, size=f"{w}x{h}", recipe=SHORT)
     images.save("combined.png", combined)
     plain = ("stylize", "photo.png", "combined.png", *RUN, "--style-size", "as-is", "-o", "two.png")
     assert call(*plain)[0] == 0

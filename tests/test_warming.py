@@ -1,5 +1,6 @@
 """The command `warm`: programs compiled ahead of later commands, which then compile nothing."""
 
+import json
 import os
 import re
 import subprocess
@@ -21,31 +22,38 @@ here, call = test_cli.here, test_cli.call  # fixtures: a folder with pictures, a
 SHALLOW = ["--recipe", "gram", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
 SCHEDULE = {"descent.schedule": "CoarseToFine", "descent.schedule.smallest": "24"}  # two scales
 SHALLOW += [word for item in SCHEDULE.items() for word in ("--set", "=".join(item))]
-# Runs the command line, and says how many programs jax compiled and how many it loaded.
+# Runs command lines, and says how many programs jax compiled and how many it loaded.
 LISTEN = """
+import json
 import sys
 import jax
 from nst_jax.app import cli
 seen = []
 jax.monitoring.register_event_listener(lambda event, **_: seen.append(event.rpartition("/")[2]))
-code = cli.main(sys.argv[1:])
+codes = [cli.main(words) for words in json.loads(sys.argv[1])]
 asked, loaded = seen.count("compile_requests_use_cache"), seen.count("cache_hits")
 print("programs", asked - loaded, loaded, file=sys.stderr)
-sys.exit(code)
+sys.exit(max(codes))
 """
 
 
-def start(folder, *words, **variables):
-    """Run the command line in a process of its own; return its output, and programs made and loaded.
+def start(folder, *commands, **variables):
+    """Run command lines in one new process; return its output, and programs made and loaded.
 
     `variables` are further variables of the process's environment.
     """
-    done, made, loaded = start_and_listen(folder, *words, **variables)
+    done, made, loaded = listen(folder, commands, variables)
     return done.stdout, made, loaded
 
 
-def start_and_listen(folder, *words, **variables):
-    """Do the same, but return the ended process in place of its output."""
+def start_and_listen(folder, *words):
+    """Run one command line in a new process; return the process, and programs made and loaded."""
+    return listen(folder, [words], {})
+
+
+def listen(folder, commands, variables):
+    """Do what `start` does, but return the ended process in place of its output."""
+    commands = [[str(word) for word in words] for words in commands]
     unset = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {
@@ -54,7 +62,7 @@ def start_and_listen(folder, *words, **variables):
         **variables,
     }
     done = subprocess.run(
-        [sys.executable, "-c", LISTEN, *map(str, words)],
+        [sys.executable, "-c", LISTEN, json.dumps(commands)],
         capture_output=True,
         text=True,
         env=environment,
@@ -71,25 +79,24 @@ def test_after_warming_nothing_is_compiled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), wide=(33, 60), art=(50, 44))
     warm = ["warm", *SHALLOW, "--size", 60, "--batch", 2, "--batch", 1]
-    out, made, _ = start(tmp_path, *warm)
+    out, made, _ = start(tmp_path, warm)
     assert made > 0 and "--size 60 --bucket 64" in out
     files, new = map(
         int, re.search(r"has (\d+) files of programs.* (\d+) of them new", out).groups()
     )
     assert files == new > 0 and re.search(r"files of programs, [\d.]+ [kM]B;", out)
     pictures = ["tall.png", "wide.png"]
-    for words in (
-        ["stylize", "tall.png", "art.png", "-o", "one.png"],
-        ["stylize", "wide.png", "art.png", "-o", "two.png"],
-        ["batch", *pictures, "--styles", "art.png", "-o", "out"],
-        ["batch", "wide.png", "--styles", "art.png", "-o", "alone"],
-    ):
-        options = ["--size", 60, "--bucket", 64, "--steps", 20]
-        _, made, loaded = start(tmp_path, *words, *options, *SHALLOW)
-        assert made == 0 and loaded > 0, words
+    options = ["--size", 60, "--bucket", 64, "--steps", 20, *SHALLOW]
+    later = (
+        ["stylize", "tall.png", "art.png", "-o", "one.png", *options],
+        ["stylize", "wide.png", "art.png", "-o", "two.png", *options],
+        ["batch", *pictures, "--styles", "art.png", "-o", "out", *options],
+        ["batch", "wide.png", "--styles", "art.png", "-o", "alone", *options],
+        warm,
+    )
+    out, made, loaded = start(tmp_path, *later)
+    assert made == 0 and loaded > 0 and "none of them new" in out
     assert len(list(tmp_path.glob("out/*.png"))) == 2
-    out, made, _ = start(tmp_path, *warm)
-    assert made == 0 and "none of them new" in out
 
 
 @pytest.mark.slow
@@ -98,12 +105,15 @@ def test_after_warming_a_start_nothing_is_compiled(tmp_path, monkeypatch, init):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), wide=(33, 60), art=(50, 44), long=(30, 59))
     same = [*SHALLOW, "--size", 60, "--init", init]
-    _, made, _ = start(tmp_path, "warm", *same)
+    _, made, _ = start(tmp_path, ["warm", *same])
     assert made > 0
-    for content, style in (("tall.png", "art.png"), ("wide.png", "long.png")):
-        words = ["stylize", content, style, "-o", "one.png", "--bucket", 64, "--steps", 4]
-        _, made, loaded = start(tmp_path, *words, *same)
-        assert made == 0 and loaded > 0, words
+    options = ["--bucket", 64, "--steps", 4, *same]
+    later = (
+        ["stylize", "tall.png", "art.png", "-o", "one.png", *options],
+        ["stylize", "wide.png", "long.png", "-o", "two.png", *options],
+    )
+    _, made, loaded = start(tmp_path, *later)
+    assert made == 0 and loaded > 0
 
 
 @pytest.mark.slow
@@ -112,10 +122,10 @@ def test_after_warming_a_folder_that_jax_was_told_nothing_is_compiled(tmp_path, 
     write_pictures(tall=(60, 41), art=(50, 44))
     told = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "told")}
     words = ["--recipe", "tf", "--style-layer", "relu1_1=1", "--content-layer", "relu1_1=1"]
-    out, made, _ = start(tmp_path, "warm", *words, "--size", 32, **told)
+    out, made, _ = start(tmp_path, ["warm", *words, "--size", 32], **told)
     assert made > 0 and f"{tmp_path / 'told'} has" in out
     words += ["--size", 32, "--bucket", 32, "--steps", 2, "-o", "one.png"]
-    _, made, loaded = start(tmp_path, "stylize", "tall.png", "art.png", *words, **told)
+    _, made, loaded = start(tmp_path, ["stylize", "tall.png", "art.png", *words], **told)
     assert made == 0 and loaded > 0
 
 
@@ -126,9 +136,9 @@ def test_after_compiling_only_a_batch_compiles_nothing(tmp_path, monkeypatch):
     pictures = [f"{name}.png" for name in ("one", "two", "three")]
     words = ["batch", *pictures, "--styles", "art.png", *SHALLOW, "--steps", 4, "--size", 32]
     words += ["--bucket", "auto", "-o", "out"]
-    said, made, _ = start(tmp_path, *words, "--compile-only")
+    said, made, _ = start(tmp_path, [*words, "--compile-only"])
     assert made > 0 and "files of programs" in said and not (tmp_path / "out").exists()
-    _, made, loaded = start(tmp_path, *words)
+    _, made, loaded = start(tmp_path, words)
     assert made == 0 and loaded > 0
     assert len(list((tmp_path / "out").glob("*_art.png"))) == 3
 
@@ -139,9 +149,9 @@ def test_after_compiling_only_a_batch_in_two_stages_compiles_nothing(tmp_path, m
     write_pictures(one=(48, 36), two=(40, 30), art=(40, 33), fine=(30, 36))
     words = ["batch", "one.png", "two.png", "--styles", "art.png", *SHALLOW, "--steps", 4]
     words += ["--size", 32, "--style-fine", "fine.png", "-o", "out"]
-    _, made, _ = start(tmp_path, *words, "--compile-only")
+    _, made, _ = start(tmp_path, [*words, "--compile-only"])
     assert made > 0 and not (tmp_path / "out").exists()
-    _, made, loaded = start(tmp_path, *words)
+    _, made, loaded = start(tmp_path, words)
     assert made == 0 and loaded > 0
     assert len(list((tmp_path / "out").glob("*_art.png"))) == 2
 
@@ -206,24 +216,27 @@ def test_after_warming_instant_compiles_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_pictures(tall=(60, 41), wide=(33, 60), small=(21, 22), art=(32, 32), long=(30, 59))
     options = ["--size", 32, "--precision", "tensorfloat32"]
-    _, made, _ = start(tmp_path, "warm", "--instant", *options, "--batch", 3)
-    assert made > 0
+    finished = (["--colors", "palette", "--realism", 0.3], ["--colors", "content"])
+    warm = ["warm", "--instant", *options]
+    for words in ([*warm, "--batch", 3], *([*warm, *finish] for finish in finished)):
+        _, made, _ = start(tmp_path, words)
+        assert made > 0, words
     several = ["tall.png", "wide.png", "small.png", "-o", "out"]
-    for words in (
+    later = [
         ["tall.png", "waves", "-o", "one.png"],
         [*several, "--styles", "waves"],
         [*several, "--styles", "art.png", "--strength", 0.5],
         ["small.png", "long.png", "-o", "two.png"],
-    ):
-        _, made, loaded = start(tmp_path, "instant", *words, *options, "--bucket", 32)
-        assert made == 0 and loaded > 0, words
+        *(
+            ["wide.png", "long.png", "-o", f"finished{number}.png", *finish]
+            for number, finish in enumerate(finished)
+        ),
+    ]
+    _, made, loaded = start(
+        tmp_path, *(["instant", *words, *options, "--bucket", 32] for words in later)
+    )
+    assert made == 0 and loaded > 0
     assert len(list(tmp_path.glob("out/*.png"))) == 6
-    for finish in (["--colors", "palette", "--realism", 0.3], ["--colors", "content"]):
-        _, made, _ = start(tmp_path, "warm", "--instant", *options, *finish)
-        assert made > 0
-        words = ["wide.png", "long.png", "-o", "three.png", *options, *finish, "--bucket", 32]
-        _, made, loaded = start(tmp_path, "instant", *words)
-        assert made == 0 and loaded > 0, words
 
 
 def test_the_side_of_a_bucket_is_that_of_its_pictures():

@@ -1,4 +1,4 @@
-"""Turn the values of command-line flags into recipes, shares of styles and initial pictures."""
+"""Turn the values of command-line flags into recipes, weights of styles and initial pictures."""
 
 import os
 import re
@@ -55,9 +55,9 @@ KEYS = {
 class Changes(NamedTuple):
     """The values of all flags that choose or change a recipe.
 
-    Each attribute has the name of its flag, except `values` (`--set`), `style_shares` (the shares that
-    are typed after the styles) and `learning_rate` (`--lr`). None or an empty tuple means that the flag
-    was not given, so the recipe's own value is kept.
+    Each attribute has the name of its flag, except `values` (`--set`), `learning_rate` (`--lr`) and
+    `style_shares` (weights for blending several styles, typed as in a.jpg:0.7). None or an empty tuple
+    means that the flag was not given, so the recipe's own value is kept.
     """
 
     recipe: str | None = None  # a preset's name or a recipe file's path; None: the default recipe
@@ -109,7 +109,8 @@ def recipe_and_strength_of(
 
     Args:
       changes: the flags.
-      controls: whether a recipe file may have a table `controls`, which the caller reads.
+      controls: whether a recipe file may have a table `controls`, which names masks and other pictures
+        and is read by the caller.
 
     Returns:
       The checked recipe; and the checked strength, or None if there is none.
@@ -417,7 +418,7 @@ def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
 
 
 def _recipe_file_contents(path: Path) -> toml.RecipeFile:
-    """Read a recipe file: recipe, strength (not yet applied to the recipe), and table `controls`."""
+    """Read a recipe file: recipe, strength (not applied to the style weight yet), and `controls`."""
     text = _text_of(path)
     if not text.strip():
         raise ValueError(

@@ -60,7 +60,7 @@ def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
 
 
 def size_of(job: PictureJob) -> int:
-    """Return the approximate size in bytes of a run's largest checkpoint, that of the final scale."""
+    """Return the approximate size in bytes of a run's largest checkpoint, that of the final size."""
     canvas = jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
     state = jax.eval_shape(optimize.init, canvas, as_arrays(job.plan.recipe.bare()))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
@@ -103,10 +103,9 @@ def check_disk_space(job: PictureJob) -> None:
 
 
 def seconds_of(checkpoint: Checkpoint) -> list[float]:
-    """Return when each canvas up to a checkpoint was painted, in seconds since the first canvas.
+    """Return the time at which each update up to a checkpoint ended, in seconds since painting began.
 
-    There is a number for the first canvas and one for the canvas after each update. All numbers are 0
-    if the checkpoint has no valid times.
+    The first number is for the initial picture. All numbers are 0 if the checkpoint has no valid times.
     """
     count = len(checkpoint.history.total)
     recorded = checkpoint.notes.get("seconds")
@@ -152,11 +151,11 @@ class CheckpointWriter:
         """Write a checkpoint if one is due and all losses so far are finite.
 
         Args:
-          shot: the newest snapshot: the canvas after some updates, with its losses.
+          shot: the newest snapshot: the picture after some updates, with its losses.
           checkpoint_now: returns a checkpoint of the run as it is now. It may share its arrays with the
             run, because copies of them may not fit in memory.
-          seconds: for each canvas so far, the seconds from the first canvas to this one, without
-            compilation.
+          seconds: for the initial picture and after each update so far, the seconds since painting
+            began, without compilation.
           last: whether the run ends here because it was interrupted; a checkpoint is then due.
 
         Raises:

@@ -24,8 +24,6 @@ from nst_jax._compile import keep_programs_in, keep_programs_of_any_time
 
 # Subfolder of JAX's compilation cache for traced programs.
 TRACED = "nst_jax"
-# JAX's environment variable for the least compile time, in seconds, of programs that are kept.
-LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def use_cache() -> str:
@@ -35,9 +33,10 @@ def use_cache() -> str:
     `nst_jax/programs` in the user's cache folder; it may be deleted at any time. If JAX's own settings,
     such as `JAX_COMPILATION_CACHE_DIR`, name a folder or switch the cache off, they are not changed.
 
-    By default, JAX does not keep programs that are compiled quickly. In a folder, they are kept too,
-    unless the variable `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets the limit. At a URL, they are
-    not kept, since fetching a small program may take longer than compiling it.
+    By default, JAX does not keep programs that are compiled quickly. If the cache is a local folder,
+    this function makes JAX keep them too, unless the environment variable
+    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` sets a limit. If the cache is at a URL, programs that
+    are compiled quickly are not kept, since fetching one may take longer than compiling it.
 
     Returns:
       A message that says why the cache cannot be used; an empty text if it can be used, or if JAX's own
@@ -46,7 +45,7 @@ def use_cache() -> str:
     if not _setting("jax_enable_compilation_cache"):
         return ""
     if _setting("jax_compilation_cache_dir"):
-        if programs_folder() is not None and LEAST_SECONDS_VARIABLE not in os.environ:
+        if programs_folder() is not None:
             keep_programs_of_any_time()
         return ""
     try:
@@ -125,10 +124,10 @@ HIT_EVENT = (
 
 
 class EntriesOf(AbstractContextManager):
-    """A block in which a program is compiled or loaded; finds the entries of JAX's cache that hold it.
+    """Context manager: find the entries of JAX's cache for a program that the block compiles or loads.
 
-    JAX names an entry after the function, with a hash that it tells nobody. So the entries are listed
-    before and after the block. The block must compile this program only, in one thread.
+    The name of an entry is the function's name and a hash, which JAX does not report. So the entries
+    are listed before and after the block. The block must compile one program only, in one thread.
     """
 
     def __init__(self, function: str) -> None:
@@ -168,10 +167,10 @@ class EntriesOf(AbstractContextManager):
         return frozenset(path.name for path in folder.parent.glob(self._pattern))
 
     def of_program(self) -> frozenset[str] | None:
-        """Return the names of entries of which one holds the program; None if JAX keeps it in none.
+        """Return the names of entries, one of which has the program; None if JAX has not stored it.
 
-        A program that was compiled in the block has the entry that is new. If the program was loaded,
-        all entries of the function are returned.
+        If the program was compiled in the block, only new entries are returned. If it was loaded, all
+        entries with the name of its function are returned.
         """
         now = self._listed()
         return (now if self._loaded else now - self._before) or None

@@ -103,7 +103,7 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 
 
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
-    """Return the paths of the start picture, the recipe file and the weights file that options name.
+    """Return the paths of the initial picture, the recipe file and the weights file that options name.
 
     A file that no option names is left out, even if the environment variable `NST_JAX_WEIGHTS` names a
     weights file. Masks are not returned.
@@ -170,13 +170,14 @@ def chosen_outputs(chosen: Mapping[str, Any], name: Path) -> Outputs:
 
 
 def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
-    """Return the fields of `Outputs` for the picture, the film, and the frames (numbered pictures).
+    """Return the fields of `Outputs` for the result, the film, and numbered pictures during the run.
 
     Args:
       chosen: the options of the command.
       name: path of the picture if no option gives one.
     """
-    picture, film, option = picture_and_film(chosen["output"], chosen["film"], name)
+    still = chosen["suffix"] == "webp"
+    picture, film, option = picture_and_film(chosen["output"], chosen["film"], name, still=still)
     if film is None and chosen["film_seconds"] is not None:
         raise ValueError("`film_seconds`: there is no film; name one with `--film`")
     return {

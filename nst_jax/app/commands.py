@@ -88,7 +88,8 @@ from nst_jax.scaling import sharding
 from nst_jax.scaling.plan import memory_of_files, plan_in_arrays, scales_of_canvas
 from nst_jax.weights.params import load_params
 
-# Largest number of failures that are printed after a batch; the result manifest lists all of them.
+# Largest number of failures that are printed after a batch. The result manifest, a file that records
+# how each picture ended, lists all of them.
 MOST_WARNINGS = 20
 
 
@@ -126,7 +127,7 @@ def texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
 
 def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     chosen["recipe"] = chosen["recipe"] or GATYS_TEXTURE.name
-    # In this command `--size` is the size of the canvas itself. In other commands it is the rule by
+    # In this command `--size` is the size of the result itself. In other commands it is the rule by
     # which the content is resized. So here it must not be put into the recipe as its size rule.
     recipe = chosen_recipe(chosen | {"size": None, "style_size": None}, styles)
     recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])
@@ -238,7 +239,8 @@ def _check_planned(
     """Check that `plan` has pictures or else `--shape`, and no option that cannot go with `--shape`.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`. Regions
-    and a protected part are parts of a picture, so they cannot be planned without pictures.
+    (areas with a style of their own) and a protected part (which keeps the content) cannot be planned
+    without pictures.
     """
     if chosen["shape"] is None:
         if content is None or not styles:
@@ -348,7 +350,8 @@ def check_devices(chosen: Mapping[str, Any]) -> Any:
 
     Raises:
       ValueError: if Ray is used together with `--devices` or `--bands`, if there are fewer devices than
-        `--devices` asks for, or if the number of devices is not a multiple of `--bands`.
+        `--devices` asks for, or if the number of devices is not a multiple of `--bands`, which is the
+        number of devices that share each picture.
     """
     if chosen.get("runner") == "ray":
         for name, unset in (("devices", None), ("bands", 1)):
@@ -373,8 +376,9 @@ def batch(contents: Sequence[Path], chosen: Chosen) -> int:
         if chosen["compile_only"]:
             return _compile_batch(job, chosen)
         job.folder.mkdir(exist_ok=True)
-        # The result manifest is locked before this process finds out which pictures are finished.
-        # Without the lock, another process could begin to paint the same pictures.
+        # The result manifest, the file that records how pictures ended, is locked before this process
+        # finds out which are finished. Without the lock, another process could begin to paint the same
+        # pictures.
         resources.enter_context(_files.reserved(job.listing, argument="output"))
         if with_ray:
             resources.enter_context(on_ray.connected())
@@ -404,7 +408,8 @@ def _compile_batch(job: batch_job.BatchJob, chosen: Chosen) -> int:
     """Compile the programs of a batch, print how many are stored on disk, and return the exit code.
 
     Nothing is compiled for pictures that are finished or cannot be painted, since the batch will not
-    paint them. Warnings say why pictures cannot be painted; no result manifest is written.
+    paint them. Warnings say why pictures cannot be painted. No result manifest, the file that records
+    how each picture ended, is written.
     """
     if chosen["runner"] == "ray":
         raise ValueError("`compile_only`: each of Ray's machines has a cache of its own; omit it")

@@ -35,7 +35,8 @@ def naming_style(names: Sequence[str]) -> Iterator[None]:
     """Context manager: add a style's file name to an error message about its size.
 
     Args:
-      names: the names of the style files, first those that are blended, then those of regions.
+      names: the names of the style files, first those that are blended, then those of regions (parts
+        of the content with a style of their own).
     """
     try:
         yield
@@ -55,11 +56,15 @@ _STYLE = re.compile(
 
 
 class ReadControls(NamedTuple):
-    """The regions of a run, its protected part (which keeps the content), and the files of both."""
+    """The regions of a content (areas with a style of their own), its protected part, and their files.
+
+    The protected part stays as it is in the content.
+    """
 
     regions: tuple[Region, ...] = ()
-    protect: Protect | None = None
-    files: Mapping[str, Picture] = {}  # keys such as "region_1_mask" or "protect"
+    protect: Protect | None = None  # the protected part; None if there is none
+    # The pictures that were read from the files, by keys such as "region_1_mask" or "protect".
+    files: Mapping[str, Picture] = {}
     # With `--style-fine`, which combines the style from two pictures: facts on this step, for the
     # metadata of the result. Otherwise empty.
     combined: Mapping[str, Any] = {}
@@ -77,10 +82,11 @@ class ReadControls(NamedTuple):
         return [self.files[f"region_{number}_style"] for number in range(1, len(self.regions) + 1)]
 
     def facts(self) -> dict[str, Any]:
-        """Return the numbers of the controls, for a picture's metadata.
+        """Return the settings of regions, protected part and combined style, for a picture's metadata.
 
-        These are the weights of the regions, the amount of protection, and, with `--style-fine`, the
-        recipe and size with which the style was combined from two pictures.
+        These are the weights of the regions, the amount by which the protected part keeps the content,
+        and, with `--style-fine`, the recipe and size with which the style was combined from two
+        pictures.
         """
         return numbers_of(self.regions, self.protect) | dict(self.combined)
 
@@ -124,12 +130,14 @@ def roles_of(chosen: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def protect_roles(protect: ProtectFile) -> list[str]:
-    """Return the names of the masks of a protected part: "protect", "protect_2", ..."""
+    """Return names for the masks of the part that keeps the content: "protect", "protect_2", ..."""
     return ["protect", *(f"protect_{number}" for number in range(2, len(protect.masks) + 1))]
 
 
 def files_of(chosen: Mapping[str, Any]) -> list[Path]:
-    """Return the paths of all files for regions and the protected part, which no result may replace.
+    """Return the paths of all masks, colour-coded maps and styles of regions that the options name.
+
+    No result may be written to these files.
 
     Args:
       chosen: the values of the command's options.
@@ -141,7 +149,7 @@ def files_of(chosen: Mapping[str, Any]) -> list[Path]:
 
 
 def with_absolute_paths(chosen: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return the options for regions and for the protected part, with absolute paths.
+    """Return the options that name masks, colour-coded maps and styles of regions, with absolute paths.
 
     The result is None if `chosen` is None. Processes on other machines, whose current folders differ,
     need absolute paths.
@@ -262,8 +270,8 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
-      styles: the style pictures of the run. With colour-coded maps there must be only one, since the
-        second map is drawn for this picture.
+      styles: the style pictures of the run. `region_maps` names two colour-coded maps, the first of the
+        content and the second of the style picture, so with it there must be only one style.
 
     Raises:
       ValueError: if a file is no picture or no mask, if both `regions` and `region_maps` are given, or
@@ -282,15 +290,16 @@ def read_controls(chosen: Mapping[str, Any], styles: Sequence[Picture]) -> ReadC
 
 
 def check_alone(chosen: Mapping[str, Any]) -> None:
-    """Refuse `region_maps` together with `regions`, since the two maps already contain all regions."""
+    """Refuse `region_maps`, two colour-coded maps that show all regions, together with `regions`."""
     if chosen.get("region_maps") and chosen.get("regions"):
         raise ValueError("`region_maps`: has all regions of a picture; omit it, or omit `--region`")
 
 
 def check_planned(chosen: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse regions, or a protected part (which keeps the content), if the recipe does not allow them.
+    """Refuse regions or a protected part if the recipe does not allow them.
 
-    This is checked before any picture is decoded.
+    A region has a style of its own; the protected part stays as it is in the content. This is checked
+    before any picture is decoded.
 
     Args:
       chosen: the values of the options `regions`, `region_maps` and `protect`.
@@ -454,7 +463,9 @@ COLOURED = 0.1
 def check_masks_of_content(
     masks_seen: Mapping[str, tuple[str, Shape]], content: tuple[str, Shape]
 ) -> None:
-    """Refuse masks, or a map, of other proportions than the content; the message names both files.
+    """Refuse masks or a colour-coded map of other proportions than the content.
+
+    The message names both files.
 
     Args:
       masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Styles, and masks
@@ -471,9 +482,9 @@ def check_masks_of_content(
 def check_masks_of_styles(
     masks_seen: Mapping[str, tuple[str, Shape]], styles: Sequence[tuple[str, Shape]]
 ) -> None:
-    """Refuse masks, or a map, of other proportions than their style; the message names both files.
+    """Refuse masks or a colour-coded map of other proportions than their style.
 
-    A map is also refused if there are several styles.
+    The message names both files. A map is also refused if there are several styles.
 
     Args:
       masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Masks of the
@@ -522,7 +533,8 @@ def given_of(
     """Check regions and the protected part against the pictures, and add the pictures' opacities.
 
     Args:
-      read: the regions and the protected part, which keeps the content, from `read_controls`.
+      read: the regions (parts of the content with a style of their own) and the protected part (which
+        keeps the content), from `read_controls`.
       content: the content picture. The style loss leaves out its transparent parts.
       styles: the style pictures. Their transparent parts are no part of the style.
       recipe: the recipe. If its losses cannot leave out parts of a picture, transparent parts count as

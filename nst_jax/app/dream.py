@@ -173,7 +173,7 @@ def paint_dream(params: Params, weights: WeightsInfo, job: DreamJob, display: Di
 
 
 class DreamRecorder(Recorder):
-    """Receives the snapshots of a dream: writes files and shows progress.
+    """Receives the snapshots (pictures after some steps) of a dream: writes files, shows progress.
 
     In place of losses, it shows a number for each chosen layer, and embeds it in the result: the mean
     square of the picture's activations there, called excitement, which a dream maximises. With a guide,

@@ -42,8 +42,8 @@ class Filming:
         last picture.
 
         Args:
-          step: the number of updates after which the canvas looked like this.
-          image: the canvas, [h, w, 3] in [0, 1], of any size.
+          step: the number of updates after which the picture looked like this.
+          image: the picture, [h, w, 3] in [0, 1], of any size.
           last: whether this is the last picture of the run, which may end before its last update.
         """
         if self._film is None or self._full or step <= self._seen:

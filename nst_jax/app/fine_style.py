@@ -47,7 +47,7 @@ class FineStyle:
     Attributes:
       picture: the picture that has the fine structure.
       params: the weights of the network.
-      devices: the devices that share the canvas, as in `nst_jax.stylize`.
+      devices: the devices that share the picture, as in `nst_jax.stylize`.
       display: where progress is shown.
       precision: the value of `--precision`, which applies to combining, too; None: that of the recipe
         `GATYS_FINE_STYLE`.
@@ -62,7 +62,11 @@ class FineStyle:
     tile: str | None = None
 
     def facts(self, shape: Shape) -> dict[str, Any]:
-        """Return `combining_facts` of a style of this (height, width)."""
+        """Return recipe, size and steps of combining, for the metadata of the result.
+
+        Args:
+          shape: (height, width) of the combined style.
+        """
         return combining_facts(shape)
 
     def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
@@ -72,7 +76,7 @@ class FineStyle:
 
         Args:
           style: the picture that has the coarse shapes.
-          shape: (height, width) of the style at the final scale of the run that uses it.
+          shape: (height, width) of the style at the final resolution of the run that uses it.
 
         Returns:
           The style at this size, [h, w, 3] in [0, 1].
@@ -115,14 +119,14 @@ class FineStyle:
 
         Args:
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the run that uses it.
+          shape: (height, width) of the style at the final resolution of the run that uses it.
         """
         plan = self._plan(given, shape, GATYS_FINE_STYLE.replace(steps=1))
         for shot in self._shots(np.full((*given, 3), 0.5, np.float32), plan):
             to_uint8(shot.image)
 
     def _shots(self, style: Float[np.ndarray, "h w 3"], plan: Plan) -> Iterator[Any]:
-        """Return snapshots of the canvas while `style` is combined, `UPDATES` updates apart."""
+        """Return snapshots of the picture while `style` is combined, `UPDATES` updates apart."""
         return planned_painting.paint_planned(
             self.params,
             style,
@@ -139,7 +143,7 @@ class FineStyle:
 
         Args:
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the run that uses it.
+          shape: (height, width) of the style at the final resolution of the run that uses it.
           recipe: the recipe; None is `GATYS_FINE_STYLE`.
 
         Raises:
@@ -193,7 +197,7 @@ def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
     Args:
       fine: the picture that has the fine structure.
       given: (height, width) of the style as it was read.
-      shape: (height, width) of the style at the final scale of the main run.
+      shape: (height, width) of the style at the final resolution of the run that uses it.
 
     Raises:
       ValueError: if the picture is too small, or becomes so; the message begins with `style_fine`.
@@ -204,7 +208,7 @@ def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
 
 
 def _scales(given: Shape, name: str, fine: Shape, recipe: Recipe) -> tuple[prepare.Scale, ...]:
-    """Return the scales of the run that combines a style.
+    """Return the scales (resolution levels) of the run that combines a style.
 
     Args:
       given: (height, width) of the style as it was read.
@@ -274,7 +278,7 @@ class FineStyles:
           params: the weights of the network.
           fine: the picture that has the fine structure.
           style: the picture that has the coarse shapes.
-          shape: (height, width) of the style at the final scale of the run that uses it.
+          shape: (height, width) of the style at the final resolution of the run that uses it.
           say: a function that prints a line; it is called if the style was not combined before.
 
         Raises:
@@ -300,7 +304,7 @@ class FineStyles:
           params: the weights of the network.
           fine: (height, width) of the picture that has the fine structure.
           given: (height, width) of the style as it was read.
-          shape: (height, width) of the style at the final scale of the run that uses it.
+          shape: (height, width) of the style at the final resolution of the run that uses it.
         """
         grey = images.Picture(np.full((*fine, 3), 0.5, np.float32), None, (), "grey", "")
         self._of_one(params, grey).compile(given, shape)

@@ -133,9 +133,10 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
 
     The recipe is compared with the preset of the same name. If the ratio of style weight to content
     weight differs, the line says how many times larger it is in the recipe. It also names the value of
-    `--strength` that has the same effect, if there is one. Otherwise the line has the strength and what
-    this has changed. The line ends with the balance, a measure of style against content that can be
-    compared among recipes. Some losses have no balance (see `nst_jax.recipes.balance`).
+    `--strength` that has the same effect, if there is one. If the ratios are equal or cannot be
+    compared, the line has the strength and what it has changed. The line ends with the balance, a
+    measure of style against content that can be compared among recipes. Some losses have no balance
+    (see `nst_jax.recipes.balance`).
 
     Args:
       recipe: the recipe, whose style weight the strength has changed already.

@@ -57,8 +57,8 @@ class PictureJob(Job):
       plan: what was decided about the run before it starts, such as sizes, precision and tiles.
       outputs: paths of the files that the run writes, and options for writing them.
       resume: the checkpoint from which the run resumes, or None.
-      controls: the content's regions with styles of their own and its protected part, as they were read
-        from files.
+      controls: the content's regions with styles of their own and its protected part (which keeps the
+        content), as they were read from files.
       given: the same regions and protected part, checked, with the opacities of the pictures; None if
         there are no regions and no protected part, and all pictures are opaque.
       combined: the pixels that the run takes for the first style, [h, w, 3] at the final size, if they
@@ -114,12 +114,12 @@ def picture_job(
       recipe: the recipe, already changed by the flags of the command.
       outputs: paths of the files that the run writes.
       resume: the checkpoint from which the run resumes, or None.
-      devices: the devices that share the canvas: a number of devices, "all", or a list of them. None
+      devices: the devices that share the picture: a number of devices, "all", or a list of them. None
         means one device.
-      bucket: side, in px, of a square array (bucket) in which the canvas lies; "auto" if the platform
+      bucket: side, in px, of a square array (bucket) in which the picture lies; "auto" if the platform
         decides, see `plan_in_arrays`; None if there is none.
-      controls: the content's regions with styles of their own and its protected part, as they were read
-        from files; None if there are none.
+      controls: the content's regions with styles of their own and its protected part (which keeps the
+        content), as they were read from files; None if there are none.
       sized: a function that is called as soon as the size of the result is known, before the run is
         planned (planning takes some tenths of a second). Its arguments are the recipe, (height, width)
         of the result, and the checked controls. None means that nothing is called.

@@ -100,7 +100,7 @@ class RunLog(AbstractContextManager):
         seconds: Sequence[float],
         scale_of: Callable[[int], int],
     ) -> None:
-        """Write a `step` line for each canvas since the previous call.
+        """Write a `step` line for each canvas (the picture after an update) since the previous call.
 
         Args:
           history: the losses of these n canvases in the order of painting, each an array [n].

@@ -184,8 +184,9 @@ def naming_as_typed(columns: Mapping[str, str] | None) -> Callable[[str], str]:
     Call this in the thread that runs the command, since other threads do not know which command runs.
 
     Args:
-      columns: the Python name of an option -> the column of a manifest that has its values. None
-        if there is no manifest; messages then name the option as typed, or the key of a recipe file.
+      columns: the Python name of an option -> the column that has its values in a table of pictures to
+        paint. None without such a table; messages then name the option as typed, or the key of a recipe
+        file.
     """
     context = click.get_current_context(silent=True)
 

@@ -120,21 +120,22 @@ def result_path(output: Path | None, default: Path) -> Path:
     return output / default if output.is_dir() else output
 
 
-# Suffixes of films. If `--output` has one of them, it names a film, beside which a picture is written.
-# The suffix .webp is not here: films may have it, but so may pictures.
+# Suffixes of files that are always films. A file in .webp is a film or a picture.
 FILM_SUFFIXES = (".gif", ".apng", ".mp4")
 
 
 def picture_and_film(
-    output: Path | None, film: Path | None, default: Path
+    output: Path | None, film: Path | None, default: Path, *, still: bool = False
 ) -> tuple[Path, Path | None, str]:
     """Return the paths of the resulting picture and of the film.
 
     Args:
       output: the value of `--output`, or None. If it is the name of a film, such as out.gif, both this
-        film and the picture out.png are written.
+        film and the picture out.png are written. A name in .webp is that of a film, unless `film` names
+        one or `still` is true.
       film: the value of `--film`, or None.
       default: the name of the picture if no option names it.
+      still: whether an output in .webp is a picture.
 
     Returns:
       The path of the picture; the path of the film, or None if there is no film; and the name of the
@@ -144,7 +145,9 @@ def picture_and_film(
       ValueError: if both options name a film.
     """
     picture = result_path(output, default)
-    if picture.suffix.lower() not in FILM_SUFFIXES:
+    suffix = picture.suffix.lower()
+    webp_film = suffix == ".webp" and film is None and not still
+    if suffix not in FILM_SUFFIXES and not webp_film:
         return picture, film, "film"
     if film is not None:
         raise ValueError(
@@ -231,7 +234,7 @@ def refuse_among_frames(folder: Path, others: Iterable[Path]) -> None:
     """Refuse a folder for frames if a frame would overwrite another file of the run.
 
     Args:
-      folder: the folder for frames, which get names such as step_00100.png.
+      folder: the folder for frames, numbered pictures of the run such as step_00100.png.
       others: paths of the inputs and of other outputs.
 
     Raises:

@@ -171,7 +171,8 @@ def joined_protect(parts: Sequence[ProtectFile]) -> ProtectFile | None:
     """Return several protected parts as one, whose masks are those of all parts; None without parts.
 
     Args:
-      parts: the protected parts. All must have the same amount, since the result has only one.
+      parts: the protected parts, which keep the content. All must have the same amount, since the
+        result has only one.
 
     Raises:
       ValueError: if two parts have different amounts.

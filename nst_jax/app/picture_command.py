@@ -27,11 +27,18 @@ def run_picture_command(
       inputs: the paths of the input files, by the names of the command's arguments.
       chosen: the options of the command.
     """
-    if chosen["suffix"] is not None and chosen["output"] != STANDARD:
-        raise ValueError(
-            "`suffix`: is for standard output, `-o -`; omit it, since a file's suffix is its format"
-        )
+    _check_format(chosen["suffix"], chosen["output"])
     return standard_streams.with_streams(command, inputs, chosen)
+
+
+def _check_format(suffix: str | None, output: Path | None) -> None:
+    """Refuse `--format` if the output is a file, except `webp` for a .webp, which may be a film too."""
+    still_webp = suffix == "webp" and output is not None and output.suffix.lower() == ".webp"
+    if suffix is not None and output != STANDARD and not still_webp:
+        raise ValueError(
+            "`suffix`: is for standard output, `-o -`, and as `webp` for an output in .webp; omit it, "
+            "since a file's suffix is its format"
+        )
 
 
 @contextmanager

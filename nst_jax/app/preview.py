@@ -29,7 +29,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.sizes import LongEdge
 from nst_jax.scaling import capacity
 
-# Longest side in px of a preview, and of the styles whose vectors are computed for it; a larger one
+# Longest side in px of a preview, and of the resized styles from which it is painted; a larger one
 # would take too long to paint.
 LARGEST = 384
 
@@ -48,10 +48,10 @@ LARGEST_FILE = 2**20
 class Preview(AbstractContextManager):
     """A fast approximate result, which is in the result's file until the run writes a canvas there.
 
-    The run has its first canvas only when it has computed its targets and compiled its programs, which
-    may take a minute. The preview is painted in a second thread. If it cannot be painted or written,
-    the run goes on without it. A run on an accelerator does not wait for its preview, which the CPU
-    paints meanwhile.
+    A canvas is the picture that the run itself paints. The run has one only when it has compiled its
+    programs and computed what its losses compare the canvas with, which may take a minute. The preview
+    is painted in a second thread. If it cannot be painted or written, the run goes on without it. A run
+    on an accelerator does not wait for its preview, which the CPU paints meanwhile.
 
     If the file of the result has a picture already, that picture is kept beside it in a hidden file
     while the preview is shown. It comes back if the run ends without a canvas; or, if the process was
@@ -120,15 +120,15 @@ class Preview(AbstractContextManager):
 
         The second thread writes the preview as soon as it is painted. On a CPU this method waits until
         it is written, but for at most `PATIENCE` seconds if the run has no `--every`, the option to
-        write unfinished canvases. On an accelerator this method does not wait.
+        write unfinished pictures. On an accelerator this method does not wait.
 
         Args:
           content: the content picture.
           styles: the style pictures.
           recipe: the recipe of the run.
           shape: (height, width) of the result.
-          given: the checked regions (parts with a style of their own), protected part (which keeps the
-            content) and opacities of the run; None if there are none.
+          given: the checked regions (parts with a style of their own), the protected part (which keeps
+            the content) and the opacities of the pictures; None if there are none.
           inputs: the input files by role, whose names and digests are embedded in the preview.
         """
         if not self._is_wanted():
@@ -174,7 +174,7 @@ class Preview(AbstractContextManager):
         try:
             os.replace(self._kept, self._file)
         except FileNotFoundError:
-            pass  # another run to the same file has written a canvas meanwhile
+            pass  # another run to the same file has written its picture
         except OSError as error:
             why = _files.reason_of(error)
             self._display.say(f"note: the earlier picture is in '{self._kept}' ({why})")
@@ -193,17 +193,17 @@ class Preview(AbstractContextManager):
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:
-        """Keep the preview after the run even if there is no canvas, since the run was planned well."""
+        """Keep the preview even if the run paints nothing itself, since the run passed all checks."""
         self._accepted = True
 
     def reject(self) -> None:
-        """Let `__exit__` remove the preview, since the run was refused before its first canvas."""
+        """Let `__exit__` remove the preview, since the run was refused before it painted."""
         with self._lock:
             if not self._closed:
                 self._accepted = False
 
     def give_way(self) -> None:
-        """Delete the copy of the earlier picture, since the run has written a canvas."""
+        """Delete the copy of the earlier picture, not needed once the run writes a picture itself."""
         self.replaced = False
         with suppress(OSError):  # what is left is deleted by the next run to the same file
             self._kept.unlink(missing_ok=True)
@@ -253,7 +253,7 @@ class Preview(AbstractContextManager):
 
 
 def _is_preview(path: Path) -> bool:
-    """Return whether a file is the preview of an earlier run that wrote no canvas."""
+    """Return whether a file is the preview of an earlier run that wrote nothing else."""
     try:
         if path.stat().st_size > LARGEST_FILE:
             return False
@@ -271,7 +271,7 @@ def _on_device(device: Any, work: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _style_shape(shape: Shape) -> Shape:
-    """Return the (height, width) of a style as in `instant`, with sides of at most `LARGEST` px."""
+    """Return the (height, width) to which a style is resized, with sides of at most `LARGEST` px."""
     found = given_styles.style_rule(None).shape(*shape)
     return LongEdge(LARGEST).shape(*shape) if max(found) > LARGEST else found
 

@@ -118,8 +118,8 @@ def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compile
     a second thread compiles the program for the next scale.
 
     Args:
-      mesh: the devices that share the batch. If there are several, nothing is done in a second thread,
-        since all their programs must start in the same order.
+      mesh: the devices that share the batch; None for one device. With several devices, nothing is done
+        in a second thread, since all their programs must start in the same order.
       ahead: the second thread.
       say: called with a line of text for each stored program that is damaged.
     """
@@ -353,7 +353,7 @@ def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
 
 # A key is a hash of JSON values. The functions below describe what a program depends on as such values.
 # `recipes.walk` also writes values as text, but only those of recipes. A key must also describe
-# weights, targets and states, and name functions with their package.
+# weights, targets of the losses and optimiser states, and name functions with their package.
 
 
 class _Foreign(TypeError):
@@ -392,7 +392,7 @@ def surrounded_key(value: Any, *facts: Any) -> str | None:
     """Return a key of all that tracing depends on besides a program's function and its other arguments.
 
     Args:
-      value: a pytree, such as a recipe, of which the structure counts, with shapes and dtypes.
+      value: a pytree, such as a recipe; the key depends on its structure, shapes and dtypes.
       *facts: values that JSON can hold.
 
     Returns:

@@ -181,7 +181,7 @@ class GroupWork(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """Estimated cost of all evaluations of the losses; the cost of one pixel of a canvas is 1."""
+        """Estimated cost of all evaluations of the losses; the cost of one pixel of a picture is 1."""
         return self.pictures * sum(_evaluation_costs(self.scales))
 
 
@@ -189,8 +189,8 @@ class BatchProgress(Iterator[int]):
     """Shows the progress of painting several groups of pictures in turn, and estimates the time left.
 
     As an iterator, a `BatchProgress` yields the number of updates until the next call of `report`. For
-    each group, pass `intervals_of(progress)` and `progress.report` to `paint_batch`, and then call
-    `end_group`.
+    each group, pass `nst_jax.descent.intervals_of(progress)` and `progress.report` to `paint_batch`,
+    and then call `end_group`.
     """
 
     def __init__(
@@ -231,8 +231,8 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        # The time from the beginning of a chunk to its first report includes computing the targets, so
-        # no speed is computed from it.
+        # The time from the beginning of a chunk to its first report includes computing what the losses
+        # compare the pictures with, so no speed is computed from it.
         if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
@@ -279,7 +279,7 @@ class BatchProgress(Iterator[int]):
 def _evaluation_costs(scales: Sequence[prepare.Scale]) -> list[int]:
     """Return the estimated cost of each evaluation of a picture's losses.
 
-    The unit is the cost of one pixel of a canvas. There is one evaluation for each update, and a
+    The unit is the cost of one pixel of the picture. There is one evaluation for each update, and a
     final one for the result.
     """
     costs = [update_cost(scale) for scale in scales for _ in range(scale.steps)]

@@ -41,8 +41,8 @@ UNIT = 2
 class Expected(NamedTuple):
     """How long a run is expected to take, in seconds, judged by earlier runs on this machine.
 
-    A run has three parts: it computes its targets, makes its updates, and does the rest, which is
-    starting, reading, compiling and writing.
+    A run has three parts: it computes its targets (what the losses compare the picture with), makes its
+    updates, and does the rest, which is starting, reading, compiling and writing.
     """
 
     least: float  # seconds, if each part of the run is as fast as it ever was in an earlier run
@@ -117,8 +117,8 @@ def record_rate(
       plan: the plan of the run.
       timed: operations and seconds of its updates, without compilation. A run with less than
         `LEAST_SECONDS` is ignored.
-      measured: operations and seconds of computing the targets; ignored if shorter than
-        `LEAST_SECONDS`.
+      measured: operations and seconds of computing the targets (what the losses compare the picture
+        with); ignored if shorter than `LEAST_SECONDS`.
       beside: seconds of the run besides updates and targets: starting, reading, compiling, writing.
     """
     key = _key(plan)
@@ -162,7 +162,8 @@ def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: float)
       seconds: seconds that the batch spent on compiling. Do not call this function if the batch loaded
         programs from JAX's compilation cache, which takes less time than compiling.
       programs: how many different programs the batch ran, over all scales (resolution levels). A
-        program of a bucket counts as `COMPILING_OF_BUCKET` programs, since compiling it takes as long.
+        program for pictures of several shapes, which lie in an array of one size (bucket), counts as
+        `COMPILING_OF_BUCKET` programs, since compiling it takes as long.
     """
     keys = set(map(_key_of, recipes))
     if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:

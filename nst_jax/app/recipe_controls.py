@@ -1,6 +1,7 @@
 """The pictures that a recipe file names in its table `controls`, as values of the options of a command.
 
-The table can have these keys, of which all but `style_layer` are also columns of a batch's manifest:
+The table can have these keys. All but `style_layer` are also columns of a manifest, the table that
+lists the pictures of a batch:
 
     [controls]
     region = ["sky.png:stars.jpg:2"]              # as after --region, one text or several
@@ -30,7 +31,8 @@ from nst_jax.app.parsing import (
 )
 from nst_jax.recipes.toml import CONTROLS
 
-# The options that define regions. If one of them is given, the regions of a recipe file are not used.
+# The options that define regions (parts of a picture with a style of their own). If one of them is
+# given, the regions of a recipe file are not used.
 REGIONS = ("regions", "region_maps")
 # Options that give masks of a picture -> the key of the table `controls` that sets the option.
 MASKS = {"regions": "region", "region_maps": "regions", "protect": "protect"}
@@ -102,7 +104,8 @@ def with_controls_of_recipe(
 def check_no_content(recipe: str | None) -> None:
     """Refuse a recipe file with regions or a protected part, for a command without a content.
 
-    Both are parts of a content, given by masks. `recipe` is the value of `--recipe`.
+    A region is a part of the content with a style of its own, and a protected part keeps the content.
+    `recipe` is the value of `--recipe`.
     """
     for name in ("regions", "region_maps", "protect"):
         if name in controls_of_recipe(recipe):
@@ -115,7 +118,8 @@ def check_no_content(recipe: str | None) -> None:
 def check_no_masks(recipe: str | None) -> None:
     """Refuse a recipe file with masks, for a command that compiles programs before there are pictures.
 
-    The programs of a picture with regions or a protected part depend on which masks there are.
+    The programs depend on which masks there are: masks of regions (parts of the content with a style of
+    their own), or of the protected part (which keeps the content).
 
     Args:
       recipe: the value of `--recipe`.
@@ -176,8 +180,8 @@ def _texts(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-# Key of the table -> the name of an option, and a function that makes the option's value from the key's
-# value and the folder of the recipe file.
+# Key of the table `controls` in a recipe file -> the name of an option, and a function that makes the
+# option's value from the key's value and the folder of the file.
 _READERS: dict[str, tuple[str, Callable[[Any, Path], Any]]] = {
     "region": ("regions", _regions),
     "regions": ("region_maps", _region_maps),

@@ -49,8 +49,8 @@ from nst_jax.losses import TOTAL_VARIATION
 from nst_jax.prepare import style_rule_words
 from nst_jax.weights.params import WeightsInfo
 
-# The type of the snapshots that a `Recorder` gets: `Snapshot`, or for a subclass of `Recorder` another
-# named tuple, such as `DreamShot` for Deep Dream.
+# The type of the snapshots (the picture after some updates, with its losses) that a `Recorder` gets:
+# `Snapshot`, or for a subclass of `Recorder` another named tuple, such as `DreamShot` for Deep Dream.
 Shot: TypeAlias = Any
 
 
@@ -82,7 +82,7 @@ def paint_job(
         run writes its own picture there. None if there is no preview.
 
     Returns:
-      How the run ended. If it was interrupted or its losses diverged, the last canvas with finite
+      How the run ended. If it was interrupted or its losses diverged, the last picture with finite
       losses has been written, if there was one.
     """
     facts = facts_of_run(job, weights)
@@ -120,9 +120,9 @@ def paint_job(
             alone = jax.process_count() == 1
             with saving, Interrupts(recorder.abandon, alone=alone) as interrupts:
                 # If several processes paint, all must stop after the same update. So `follow` asks
-                # after each snapshot whether any process got a signal. `watch`, which waits for the
-                # targets, knows only of signals to its own process. So it may stop the run only if
-                # there is no other process.
+                # every few updates whether any process got a signal. `watch`, which waits for the
+                # targets of the losses, knows only of signals to its own process. So it may stop the
+                # run only if there is no other process.
                 if alone:
                     watch.stopped = lambda: interrupts.signal is not None
                     ahead.look = watch.look
@@ -150,15 +150,16 @@ def begun_painting(
 ) -> planned_painting.Painting:
     """Return an iterator that paints a picture and yields its snapshots.
 
-    A snapshot is the canvas after some updates, with the losses since the last snapshot.
+    A snapshot is the picture after some updates, with the losses since the last snapshot.
 
     Args:
       params: the weights.
       job: the checked inputs and options of the command.
       every: yields the number of updates from one snapshot to the next.
       compiled: the compiled functions, from `programs.kept_in`.
-      begin: a function that starts work, such as compiling for the next scale, in another thread. With
-        None, all work is done in this thread. See `planned_painting.paint_planned`.
+      begin: a function that starts work, such as compiling for the next scale (resolution level), in
+        another thread. With None, all work is done in this thread. See
+        `planned_painting.paint_planned`.
       watch: waits until the targets are computed. Meanwhile it shows progress, and may end the run. See
         `planned_painting.paint_planned`.
     """
@@ -197,7 +198,10 @@ def facts_of_run(job: PictureJob, weights: WeightsInfo) -> dict[str, Any]:
 
 
 def follow(shots: Any, recorder: "Recorder", interrupts: Interrupts) -> None:
-    """Record every snapshot, and write checkpoints when due, until the run ends or is interrupted."""
+    """Record every snapshot, and write checkpoints when due, until the run ends or is interrupted.
+
+    A snapshot is the picture after some updates.
+    """
 
     def position() -> Checkpoint:
         return shots.checkpoint(copy=False)
@@ -219,7 +223,7 @@ def follow(shots: Any, recorder: "Recorder", interrupts: Interrupts) -> None:
 class Recorder:
     """Receives the snapshots of one run: logs them, writes files and shows progress.
 
-    A snapshot is the canvas after some updates, with the losses since the last snapshot. Only the
+    A snapshot is the picture after some updates, with the losses since the last snapshot. Only the
     methods below the heading "Losses" depend on what the losses are. A subclass overrides them for a
     run with other values instead of losses, such as Deep Dream.
     """
@@ -238,10 +242,10 @@ class Recorder:
         self.job, self.facts, self.log, self.display = job, facts, log, display
         self.pace, self.checkpoints = pace, autosave.CheckpointWriter(job, pace.ends)
         self.last: Shot | None = None
-        # There is a canvas for the start and one after each update. For each canvas, this list has the
-        # seconds since the first canvas, without the time for compiling and for computing the targets.
+        # For the initial picture and after each update: the seconds since painting began, without the
+        # time for compiling and for computing the targets of the losses.
         self.seconds: list[float] = []
-        # For each snapshot so far, the total losses of the canvases since the snapshot before it.
+        # For each snapshot so far, the total losses after each update since the snapshot before it.
         self._totals: list[np.ndarray] = []
         self.compiling, self.watch = compiling, watch
         # The value of `seconds` at the checkpoint from which the run resumes; [] for a new run.
@@ -261,7 +265,7 @@ class Recorder:
         self.filming = Filming(outputs, pace.total, shape, display.say)
 
     def record(self, shot: Shot) -> None:
-        """Log the losses of a snapshot, write the files that are due, and show the progress."""
+        """Log the losses since the previous snapshot, write files that are due, and show progress."""
         lap = self._stopwatch.lap()
         # `last` is set before anything is written, so that `rescue` can write this snapshot if the log
         # or the display fails.
@@ -313,7 +317,7 @@ class Recorder:
         return self.pace.range_left(self._first_compile or 0.0, measuring)
 
     def _write(self, shot: Shot) -> None:
-        """Write the snapshot as a frame and to the result's file, if these are due.
+        """Write the picture of a snapshot as a frame and to the result's file, if these are due.
 
         A frame, a numbered picture in the folder of frames, is due at the start, every `outputs.stride`
         updates, and at the end. The result's file is due every `outputs.every` updates, but neither at
@@ -325,7 +329,7 @@ class Recorder:
             return
         if outputs.frames is not None and cluster.is_first():
             outputs.frames.mkdir(exist_ok=True)
-            # Pictures of coarser scales are enlarged to the final size, so that all have the same size.
+            # Pictures of lower resolution are enlarged, so that all frames have the final size.
             final = enlarge(shot.image, self.job.plan.real_scales[-1].shape)
             name = f"step_{shot.step:05d}.png"
             self._write_file(outputs.frames / name, shot._replace(image=final), overwrite=True)
@@ -343,9 +347,9 @@ class Recorder:
 
     @property
     def _has_written(self) -> bool:
-        """Whether this run has written a canvas, or at least its preview, to the result's file.
+        """Whether this run has written a picture, or at least its preview, to the result's file.
 
-        The preview is a picture by a fast network, which is shown until the run writes a canvas.
+        The preview is painted by a fast network, and shown until the run writes a picture of its own.
         """
         return self._wrote or self._previewed
 
@@ -358,7 +362,7 @@ class Recorder:
             write_picture(path, shot.image, **self._written_with(shot), overwrite=overwrite)
 
     def _written_with(self, shot: Shot) -> dict[str, Any]:
-        """Return the alpha channel, the dots per inch and the metadata of a snapshot's file."""
+        """Return the alpha channel, the dots per inch and the metadata for a file of the picture."""
         finished = shot.step == self.pace.total and shot.broke_at < 0
         finished = finished and not self._has_stalled(shot)
         metadata = self.facts | {
@@ -396,7 +400,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film; its last frame is this snapshot if the snapshot's losses are finite."""
+        """Write the film; its last frame is the picture of `shot` if its losses are finite."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:
@@ -423,9 +427,9 @@ class Recorder:
         return {name: float(measured(image)) for name, image in pictures.items()}
 
     def rescue(self) -> None:
-        """Try to write the last canvas of a run that failed.
+        """Try to write the last picture of a run that failed.
 
-        If the folder of the result cannot be written to, the canvas is written to another folder.
+        If the folder of the result cannot be written to, it is written to another folder.
         """
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return
@@ -447,7 +451,7 @@ class Recorder:
                         print_message("saved", f"'{found}' is the canvas after {steps} updates")
 
     def save_and_end(self) -> None:
-        """Save the canvas before this process ends because another process of the run was lost."""
+        """Save the picture before this process ends because another process of the run was lost."""
         self.display.stop()
         self.rescue()
         with suppress(OSError):
@@ -489,7 +493,7 @@ class Recorder:
 
     @property
     def _nothing(self) -> str:
-        """A phrase for messages about a run that wrote no canvas: what its output file contains."""
+        """A phrase for messages about a run that wrote no picture: what its output file contains."""
         name = self.job.outputs.picture.name
         if self._early is not None and self._early.replaced:
             return f"{name} is as it was"
@@ -510,7 +514,7 @@ class Recorder:
         )
 
     def abandon(self) -> None:
-        """End the log of a run that is interrupted before its first canvas."""
+        """End the log of a run that is interrupted before it has painted anything."""
         self.display.stop()
         with suppress(OSError):
             self.log_end("interrupted")
@@ -547,12 +551,12 @@ class Recorder:
         return {"losses": provenance.of_losses(shot.losses)}
 
     def _log_steps(self, history: Any, last: int, seconds: list[float]) -> None:
-        """Log the losses of the canvases since the previous snapshot.
+        """Log the losses of the initial picture and after each update, as far as not logged yet.
 
         Args:
-          history: the losses of these canvases, each an array [number of canvases].
-          last: number of updates after which the last of these canvases was reached.
-          seconds: for each of these canvases, the seconds since the first canvas of the run.
+          history: these losses, each an array with one number for each update.
+          last: the number of updates after which the last of these losses were computed.
+          seconds: for each of these updates, the time of its end, in seconds since painting began.
         """
         self.log.steps(history, last=last, seconds=seconds, scale_of=self.pace.scale_of)
 

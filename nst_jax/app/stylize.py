@@ -106,11 +106,11 @@ def stylize_job(content: Path, styles: Sequence[StyleShare], chosen: Chosen) -> 
 
 
 class _Asked(NamedTuple):
-    """Settings and files that the options of `stylize` name, before the pictures are read."""
+    """Settings and files that the options of `stylize` name, before content and styles are read."""
 
     recipe: Recipe
-    # What `--init` gives as the first canvas: an instance of a class in `nst_jax.recipes.starts`, which
-    # makes it, or an image [h, w, 3]; None without `--init`.
+    # What `--init` gives as the initial picture: an instance of a class in `nst_jax.recipes.starts`,
+    # which makes it, or an image [h, w, 3]; None without `--init`.
     init: Any
     init_file: images.Picture | None  # the file that `--init` names; None if it names no file
     outputs: Outputs
@@ -138,8 +138,8 @@ def _stylize_job(
 ) -> PictureJob:
     """Read and check all that `stylize` needs to paint, and return it with a plan (tiles, memory).
 
-    If `early` is given, it begins to paint a preview as soon as the size of the result is known. If
-    `fine` is given, the style is combined with the fine structure of `fine.picture` after all checks.
+    If `early` is given, a preview is painted as soon as the size of the result is known. If `fine` is
+    given, the style is combined with the fine structure of `fine.picture` after all checks.
     """
     paths = [*(path for path, _ in styles), *chosen_tap_files(chosen)]
     read = [images.read(source(path), argument="style") for path in paths]

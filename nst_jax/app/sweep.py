@@ -78,7 +78,7 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepJob(Job):
-    """The checked inputs and options of a sweep, which draws many canvases in one grid.
+    """The checked inputs and options of a sweep, which paints many pictures (canvases) in one grid.
 
     Attributes:
       content: the content picture.
@@ -125,7 +125,7 @@ class SweepJob(Job):
 
 
 class PaintedCell(NamedTuple):
-    """A painted canvas of a sweep."""
+    """A painted picture of a sweep."""
 
     cell: int  # index in the grid, row by row
     image: np.ndarray
@@ -253,7 +253,7 @@ def _flag(name: str) -> str:
 def with_swept_values(
     recipe: Recipe, axes: Sequence[Axis], rows: Axis | None, columns: Axis
 ) -> Recipe:
-    """Return the recipe with the values of all axes; swept numbers are arrays, one number per canvas.
+    """Return the recipe with the values of all axes; swept numbers are arrays, one number per picture.
 
     Args:
       recipe: a recipe without arrays.
@@ -326,7 +326,7 @@ def sweep_job(
     bucket: int | None = None,
     **options: Any,
 ) -> SweepJob:
-    """Check the inputs and options of a sweep, and plan it.
+    """Check the inputs and options of a sweep, and plan the painting of its pictures (canvases).
 
     Args:
       content: the content picture.
@@ -438,7 +438,7 @@ def paint_sweep(
         side=max(plan.scales[-1].shape),
         style_originals=[[image.shape[:2] for image in read]],
     )
-    # This raises ValueError if a region is so small that it is empty at every style layer.
+    # This raises ValueError if a region (a part with its own style) is empty at every style layer.
     for note in notes_on_regions(members[0].prepared, plan.recipe):
         display.say(f"note: {as_flags(note)}")
     work = [GroupWork(size, plan.scales)] * (count // size)
@@ -507,7 +507,7 @@ def _introduce(job: SweepJob, weights: WeightsInfo, display: Display) -> None:
 
 
 def write_grid(job: SweepJob, weights: WeightsInfo, painted: Mapping[int, PaintedCell]) -> None:
-    """Draw the canvases as a labelled grid, and write it; without canvases, write nothing.
+    """Draw the painted pictures as a labelled grid, and write it; without pictures, write nothing.
 
     Args:
       job: the inputs, options and plan of the sweep.

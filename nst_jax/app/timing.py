@@ -28,7 +28,7 @@ LEAST_SAVED = 1.0
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at a scale, in pixels: those of the canvas, plus a fixed number.
+    """Return the cost of an update at a scale (resolution) in pixels: its own plus a fixed number.
 
     The fixed number stands for the overhead of an update: computing that many pixels takes as long.
     """
@@ -99,7 +99,7 @@ class CompileClock(AbstractContextManager):
 
 
 class Lap(NamedTuple):
-    """The time between two snapshots, without the time of compiling and of computing targets."""
+    """The time between two snapshots of a run, without compiling and computing the losses' targets."""
 
     begun: float  # start of the lap: the sum of all laps before it, in seconds
     seconds: float  # length of the lap
@@ -116,10 +116,11 @@ class Lap(NamedTuple):
 class Stopwatch:
     """Measures laps, the times between two snapshots, without compiling and computing of targets.
 
-    The targets are what the losses compare the canvas with. The first call of `lap` returns 0 seconds,
-    since no snapshot came before. The attribute `elapsed` is the sum of all laps so far, in seconds; a
-    resumed run passes the sum up to its checkpoint as the argument `elapsed`. The argument `measuring`
-    is a function that returns the seconds that computing targets has taken so far.
+    A snapshot is the picture after some updates. The targets are what the losses compare it with. The
+    first call of `lap` returns 0 seconds, since no snapshot came before. The attribute `elapsed` is the
+    sum of all laps so far, in seconds; a resumed run passes the sum up to its checkpoint as the
+    argument `elapsed`. The argument `measuring` is a function that returns the seconds that computing
+    targets has taken so far.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Stopwatch:
 
 
 class Timed(NamedTuple):
-    """How much work was timed, such as updates or computing targets, and how long it took."""
+    """How much work of a run was timed, such as its updates, and how long this work took."""
 
     # The amount of work as a number of arithmetic operations. For updates, the unit may be another one:
     # that of the argument `costs` of `IntervalChooser`.
@@ -166,9 +167,9 @@ class Range(NamedTuple):
 class Pace:
     """The seconds per unit of cost in the last laps, from which a range of times is estimated.
 
-    A lap is the work between two snapshots, and its cost is the amount of this work, such as a number
-    of operations. As long as fewer than `LAPS` laps are known, which would make an unreliable estimate,
-    the seconds per unit of cost in earlier runs count as well.
+    A lap is the work between two snapshots of a run, and its cost is the amount of this work, such as a
+    number of operations. As long as fewer than `LAPS` laps are known, which would make an unreliable
+    estimate, the seconds per unit of cost in earlier runs count as well.
     """
 
     LAPS = 5  # number of laps that are remembered
@@ -196,8 +197,9 @@ class Pace:
 
 
 class IntervalChooser(Iterator[int]):
-    """Chooses how many updates `paint` makes between two snapshots: as many as take about a second.
+    """Chooses how many updates a run makes between two snapshots: as many as take about a second.
 
+    A snapshot is the picture after some updates, and a scale is one of the run's resolution levels.
     An interval ends early where the number of updates becomes a multiple of `every` or of a number in
     `also`, and at the last update of a scale. The first interval of a scale is one update, whose time
     tells how long an update takes. The lengths of later intervals are computed from the time of all
@@ -217,7 +219,7 @@ class IntervalChooser(Iterator[int]):
         """Prepare to choose the intervals between the snapshots of one run.
 
         Args:
-          scales: the scales of the run.
+          scales: the scales (resolution levels) of the run.
           every: a snapshot is needed whenever the number of updates is a multiple of this number; None
             if there is no such need.
           also: further numbers like `every`.
@@ -228,8 +230,8 @@ class IntervalChooser(Iterator[int]):
         """
         self._strides = [stride for stride in (every, *also) if stride]
         self._cost = [update_cost(scale) for scale in scales] if costs is None else list(costs)
-        # At every scale but the final one, the last update is replaced by enlarging the canvas, which
-        # gives the first canvas of the next scale. So these scales end one update early.
+        # At every scale but the final one, the last update is replaced by enlarging the picture to the
+        # next scale. So these scales end one update early.
         self._ends = [sum(s.steps for s in scales[: i + 1]) - 1 for i in range(len(scales))]
         self._ends[-1] += 1
         self.done = done
@@ -241,7 +243,7 @@ class IntervalChooser(Iterator[int]):
 
     @property
     def ends(self) -> Sequence[int]:
-        """For each scale, how many updates of the whole run have been made when this scale ends."""
+        """For each scale (resolution level), the number of updates of the run until it ends."""
         return self._ends
 
     @property
@@ -269,7 +271,7 @@ class IntervalChooser(Iterator[int]):
         self.done = step
 
     def scale_of(self, step: int) -> int:
-        """Return the index of the scale (resolution level) of the canvas after `step` updates."""
+        """Return the index of the scale (resolution level) of the picture after `step` updates."""
         return next((i for i, end in enumerate(self._ends) if step <= end), len(self._ends) - 1)
 
     def __next__(self) -> int:
@@ -288,9 +290,9 @@ class IntervalChooser(Iterator[int]):
         """Estimate the least and most seconds that the rest of the run takes, from the speed so far.
 
         Args:
-          compile_seconds: how long it takes to prepare a scale, above all to compile its program. This
-            is assumed to happen while the previous scale is painted. So it adds to the estimate only if
-            it takes longer than painting that scale.
+          compile_seconds: how long it takes to prepare a scale (resolution level), above all to compile
+            its program. This is assumed to happen while the previous scale is painted. So it adds to
+            the estimate only if it takes longer than painting that scale.
           measuring: for each scale, the seconds that computing its targets takes. They are a part of
             the time that preparing the scale takes, in addition to `compile_seconds`. None means 0.
 

@@ -49,12 +49,13 @@ from nst_jax.scaling.capacity import platform_of
 from nst_jax.scaling.plan import Plan, plan_in_square
 from nst_jax.vgg.precision import Precision
 
-# (height, width), in px, of three contents to which a size rule is applied. If the longer sides of the
-# three canvases differ, they depend on the shape of the content, and the user must name a bucket.
+# (height, width), in px, of three contents, for which the size of the result is computed. If its longer
+# side is not the same for all, it depends on the shape of the content, and the user must name the side
+# of the array in which pictures lie (`--bucket`).
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
-# (height, width), in px, of two style pictures. If they are resized to the default size of style
-# pictures, `instant` computes their style vectors by two different programs.
+# (height, width), in px, of two style pictures whose style vectors `instant` computes by two different
+# programs, after it has resized them to the default size of style pictures.
 _STYLES = ((1000, 1000), (1000, 2000))
 
 
@@ -150,7 +151,7 @@ def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
 class Wanted(NamedTuple):
     """A plan, whose programs are to be compiled by painting grey pictures."""
 
-    plan: Plan  # with few updates, but at least one at each scale; see `_of_few_updates`
+    plan: Plan  # with few updates, but at least one at each resolution; see `_of_few_updates`
     # Number of pictures that `batch` paints at once; None: one picture, painted by `stylize`.
     at_once: int | None
 
@@ -159,8 +160,8 @@ def wanted_of(square: Square) -> list[Wanted]:
     """Return the plans for a bucket: that for one picture, and those for the groups of `batch`.
 
     Raises:
-      ValueError: if the recipe's updates would not be exact in a bucket, if its pictures do not fit
-        into this bucket, or if there is too little memory.
+      ValueError: if the recipe would paint another picture in a bucket than without one, if its
+        pictures do not fit into this bucket, or if there is too little memory.
     """
     recipe, side = _of_few_updates(square.recipe, square.side), square.side
     scales = prepare.scales_of((side, side), [(side, side)] * _styles_of(recipe), recipe)
@@ -182,8 +183,8 @@ def _of_few_updates(recipe: Recipe, side: int) -> Recipe:
     """Return the recipe with the least number of updates that still compiles all its programs.
 
     The programs do not depend on the number of updates, so few updates are enough, and save time. But
-    there must be at least one at each scale, and the scales must stay the same: with very few updates,
-    some recipes leave out scales.
+    there must be at least one at each scale (resolution level), and the scales must stay the same: with
+    very few updates, some recipes leave out scales.
     """
     styles = [(side, side)] * _styles_of(recipe)
     shapes = [scale.shape for scale in prepare.scales_of((side, side), styles, recipe)]
@@ -324,7 +325,7 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        programs.files_in_use(compiled)  # those of earlier groups are not of this one
+        programs.files_in_use(compiled)  # forgets the files of earlier groups
         paint_batch(
             params,
             [(plan, members)],

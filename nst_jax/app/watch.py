@@ -17,8 +17,9 @@ from nst_jax.app.progress import Display, time_left
 from nst_jax.app.timing import CompileClock, Timed
 
 LONGEST_PAUSE = 0.05  # longest pause in seconds between two checks of whether arrays are computed
-# The time left until a run's targets are computed is shown only when at least this fraction of their
-# arithmetic operations is done, since before that it could not be estimated well.
+# The time left until a run's targets (what the losses compare the picture with) are computed is shown
+# only when at least this fraction of their arithmetic operations is done, since before that it could
+# not be estimated well.
 TELLING_SHARE = 0.05
 
 
@@ -59,8 +60,9 @@ class PollingWatch(measuring.Watch):
 class MeasuringWatch(PollingWatch):
     """Times the computing of a run's targets (measuring), shows its progress, and can stop it.
 
-    The targets are computed in pieces, each from one picture or one tile of a large picture: some by
-    the thread that made this watch, some by other threads.
+    The targets are what the losses compare the picture with. They are computed in pieces, each from one
+    picture or one tile of a large picture: some by the thread that made this watch, some by other
+    threads.
 
     Attributes:
       timed: the number of arithmetic operations, and the seconds, of those pieces that were computed by

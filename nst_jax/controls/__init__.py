@@ -8,10 +8,10 @@ Here `photo`, `painting` and `other` are pictures, and `mask` and `face` are mas
 that of `other`, and the face stays as it is.
 
 `color` changes the colours of whole pictures. `guided_filter` keeps the edges of the photograph, and
-`matting` measures how well they are kept. `finishing` applies what a recipe asks for to content, styles
-and results. `given` defines and checks what callers pass, such as `Region`; `coded_maps` makes regions
-from colour-coded maps. `masks` checks masks, and makes masks of the network's features from them;
-`regions` computes the arrays that the losses need.
+`matting` measures how well they are kept. `finishing` changes content, styles and results as a recipe
+(the settings of a style transfer) asks. `given` defines and checks what callers pass, such as `Region`;
+`coded_maps` makes regions from colour-coded maps. `masks` checks masks, and makes masks of the
+network's features from them; `regions` computes the arrays that the losses need.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Change colours and edges as a recipe asks: of content and styles before a run, of results after it.
+"""Change colours and edges of content and styles before a style transfer, and of results after it.
 
 `recolored` changes the pictures with which the canvas (the picture being optimised) is compared, and
 `finished` the picture that is shown to the user. Neither changes the canvas itself.
@@ -18,8 +18,8 @@ from nst_jax.controls.guided_filter import Radius, filtered_by_guide
 from nst_jax.controls.regions import with_kept
 from nst_jax.images.palettes import Palette, palette_of, recoloured
 
-# The values that a recipe's field `pictures.colors` may have: whose colours the result gets, and how.
-# `recolored` and `finished` say what each of them does.
+# Values of the field `pictures.colors` of a recipe (the settings of a style transfer): whose colours
+# the result gets, and how. `recolored` and `finished` say what each of them does.
 COLORS = ("style", "content", "luminance", "content-after", "palette")
 
 # Parameters of the guided filter: the radius of its windows as a share of the picture's longer side,

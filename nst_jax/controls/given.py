@@ -75,15 +75,13 @@ class Given(NamedTuple):
 
     @property
     def soft(self) -> bool:
-        """Whether an opacity or the amount of protection has values strictly between 0 and 1.
+        """Whether the amount of protection is strictly between 0 and 1.
 
-        If so, a position of the network's features may have a weight between 0 and 1, even if
-        `terms.region_reach` makes the masks of regions 0 or 1 at each layer.
+        With such an amount, the masks of features have values between 0 and 1 even if the recipe makes
+        the masks of regions and of opaque parts 0 or 1 at each layer.
         """
-        amount = 0 if self.protect is None else self.protect.amount
-        opacities = (self.opacity, *self.style_opacities)
-        partly = any(one is not None and ((one > 0) & (one < 1)).any() for one in opacities)
-        return partly or bool(np.any((np.asarray(amount) > 0) & (np.asarray(amount) < 1)))
+        amount = np.asarray(0 if self.protect is None else self.protect.amount)
+        return bool(np.any((amount > 0) & (amount < 1)))
 
     @property
     def style_shapes(self) -> list[Shape]:

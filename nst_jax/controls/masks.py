@@ -206,7 +206,7 @@ def at_taps(
     # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
     # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
     # the `spread` of the preceding layer, since each convolution and pooling reads windows of
-    # positions. It is 0 outside the real size: padding counts as a pixel outside the mask for "all",
+    # positions. It is 0 outside the real picture: padding counts as a pixel outside the mask for "all",
     # and as a pixel inside for "inside".
     spread = _cut(inside if reach == "all" else 1 - inside, size)
     layers = list(LAYERS)
@@ -224,7 +224,7 @@ def at_taps(
 
 
 def _cut(masks: Float[Array, "h w n"], size: RealSize | None) -> Float[Array, "h w n"]:
-    """Return masks with zeros outside their real size, or unchanged if `size` is None."""
+    """Return masks with zeros outside the top left `size` (height, width); None changes nothing."""
     return masks if size is None else cut(masks, size)
 
 

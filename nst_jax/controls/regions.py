@@ -28,11 +28,11 @@ from nst_jax.vgg.taps import TAPS
 
 
 class Controls(NamedTuple):
-    """The regions, protected part and opacities for a canvas of one size, as arrays.
+    """The regions, protected part and opacities for a canvas (picture being optimised) of one size.
 
     All pixels outside the regions have the default style, and count as one more region. Unlike the
-    values in `given.Given`, these can be arguments of traced functions. They are JAX arrays; or NumPy
-    arrays, where nothing is to be compiled for the size of the canvas.
+    values in `given.Given`, these can be arguments of traced functions. They are JAX arrays, or NumPy
+    arrays where nothing is to be compiled for the size of the canvas.
     """
 
     # Masks of the r regions, without that of the default style.
@@ -59,8 +59,9 @@ def controls_of(
 
     Args:
       given: what the caller gave, from `given.checked_controls`.
-      canvas: (height, width) of the canvas.
-      styles: (height, width) of each default style, then of each region's style.
+      canvas: (height, width) of the canvas (the picture being optimised).
+      styles: (height, width) of each default style (a style of the pixels outside all regions), then of
+        each region's style.
       on_host: whether the masks are NumPy arrays, made without compiling a program for their sizes.
     """
     own = len(styles) - len(given.regions)
@@ -87,9 +88,10 @@ def resized_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape])
     """Resize the masks of regions, protected part and opacities to another size of the pictures.
 
     Args:
-      controls: the masks at some size. Masks that are NumPy arrays are resized by NumPy.
-      canvas: the new (height, width) of the canvas.
-      styles: the new (height, width) of each default style, then of each region's style.
+      controls: the arrays to resize. NumPy arrays are resized by NumPy.
+      canvas: the new (height, width) of the canvas (the picture being optimised).
+      styles: the new (height, width) of each default style (a style of the pixels outside all regions),
+        then of each region's style.
     """
     drawn = controls.masks
     on_host = isinstance(drawn, np.ndarray)
@@ -116,8 +118,9 @@ def padded_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) 
 
     Args:
       controls: the masks, as NumPy arrays.
-      canvas: (height, width) of the array in which the canvas lies.
-      styles: (height, width) of the array of each default style, then of each region's style.
+      canvas: (height, width) of the array in which the canvas (the picture being optimised) lies.
+      styles: (height, width) of the array of each default style (a style of the pixels outside all
+        regions), then of each region's style.
     """
 
     def wide(mask: Any, shape: Shape) -> Any:
@@ -198,10 +201,10 @@ def shares_of_pixels(drawn: Float[Array, "h w r"]) -> Float[Array, "h w r1"]:
 def content_parts(controls: Controls) -> tuple[Any, ...]:
     """Return, for each style, the pixels of the content whose colours the style is matched to.
 
-    If several default styles are blended, all of them get the same pixels. Transparent pixels count for
-    no style. If regions cover the whole content, no pixel is left for the default style, and a mean
-    over its pixels would be 0/0. So all opaque pixels then count for the default style; this changes no
-    result, since that style is not painted.
+    All default styles, which are blended at the pixels outside all regions, get the same pixels.
+    Transparent pixels count for no style. If regions cover the whole content, no pixel is left for a
+    default style, and a mean over its pixels would be 0/0. So all opaque pixels then count for it; this
+    changes no result, since that style is not painted.
 
     Returns:
       For each entry of `controls.style_masks`, the weights of the content's pixels, [h, w] in [0, 1];
@@ -228,8 +231,8 @@ def canvas_masks(
     of pixels are first made binary: a pixel belongs only to the region that has the largest share in
     it, or to several regions if these have equally large shares. Transparent pixels belong to no
     region. At protected positions, T is multiplied by 1 - amount, where `controls.amount` says how
-    strongly they are protected. If the canvas lies in a larger array, `size` is its real (height,
-    width), and the masks are 0 outside.
+    strongly they are protected. If the canvas (the picture being optimised) lies in a larger array,
+    `size` is its real (height, width), and the masks are 0 outside.
     """
     shares = shares_of_pixels(jnp.asarray(controls.masks))
     if reach.reach != "simple":
@@ -268,10 +271,10 @@ def guides_of(
     style_totals: Mapping[str, Float[Array, " r1"]],
     held: Mapping[str, Array],
 ) -> Guides:
-    """Return the masks of a canvas, with their sums of T² and the normalised weights of its regions.
+    """Return masks of features, with their sums of T² and the normalised weights of the regions.
 
-    T is the value of a mask at a position. If a region is empty at a tap, in the canvas or in its
-    style, it has weight 0 at this tap.
+    T is the value of a mask at a position of the features. If a region is empty at a tap, in the canvas
+    (the picture being optimised) or in its style, it has weight 0 at this tap.
 
     Args:
       at_taps: for each tap (layer) of the style loss, the mask T of each region, [h', w', r + 1], from

@@ -34,8 +34,9 @@ from nst_jax.scaling import tiles
 from nst_jax.scaling.tiles import Grid, Index
 from nst_jax.vgg.precision import BFLOAT16
 
-# With a guide, each position of the picture's features is compared with all positions of the guide's
-# features. This is the number of positions that are compared at once; it limits the memory used.
+# With a guide (a second picture), each position of the picture's features is compared with all
+# positions of the guide's features. To limit the memory used, this many of the picture's positions are
+# compared at once.
 MATCHED_AT_ONCE = 1024
 
 
@@ -77,7 +78,8 @@ class Excitement(NamedTuple):
 class DreamState(NamedTuple):
     """The state of the ascent at one octave; `begin` makes it, and `climb` advances it by a step.
 
-    The excitement of a picture is the value that the ascent maximises.
+    An octave is one of the sizes at which a dream paints its picture, one after another. The excitement
+    of a picture is the value that the ascent maximises.
     """
 
     # Index of the latest step at this octave, counted from 0; -1 before the first step.
@@ -97,7 +99,9 @@ class DreamState(NamedTuple):
 
 
 def begin(image: Image, ascent: Ascent) -> DreamState:
-    """Make the state from which the ascent at an octave starts; no activations are computed yet.
+    """Make the state from which the ascent at one size of the picture (an octave) starts.
+
+    No activations are computed yet.
 
     Args:
       image: the picture to start from, [h, w, 3] in [0, 1], at least 16 px on each side. The whole

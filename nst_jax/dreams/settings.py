@@ -27,8 +27,9 @@ SOURCE = (
     "site/en/tutorials/generative/deepdream.ipynb, on another network"
 )
 
-# Defaults from google/deepdream's `dream.ipynb`, where they are called `iter_n` (steps at an octave),
-# `octave_n`, `octave_scale` (ratio of the sizes of neighbouring octaves) and `jitter` (px).
+# Defaults from google/deepdream's `dream.ipynb`, where they are called `iter_n` (steps at an octave,
+# which is one size of the picture), `octave_n` (number of octaves), `octave_scale` (ratio of the sizes
+# of neighbouring octaves) and `jitter` (largest random shift of the picture, in px).
 STEPS, OCTAVES, OCTAVE_SCALE, JITTER = 10, 4, 1.4, 32
 # Default standard deviation of the change of the pixel values, in [0, 1], in one step. In `dream.ipynb`
 # a step changes the pixel values, in 0..255, by 1.5 on average. If these changes are normally
@@ -41,9 +42,10 @@ STEP_SIZE = 0.0075
 # later taps, heads are larger, and areas without detail stay as they are.
 TAP = "relu4_4"
 SIZE = sizes.LongEdge(512)  # default size of the picture: longer side 512 px
-# Default size of the guide: longer side 224 px. "The neural network we use was trained on images
-# downscaled to 224x224 size. So high resolution images might have to be downscaled" (`dream.ipynb`, on
-# the guide). VGG-19 was trained on pictures of 224 x 224 px, too.
+# Default size of the guide, the second picture, whose activations a dream imitates: longer side 224 px.
+# "The neural network we use was trained on images downscaled to 224x224 size. So high resolution images
+# might have to be downscaled" (`dream.ipynb`, on the guide). VGG-19 was trained on pictures of
+# 224 x 224 px, too.
 GUIDE_SIZE = sizes.LongEdge(224)
 
 # Largest number of octaves allowed. Their number is also limited by `SMALLEST`, but with an
@@ -66,8 +68,9 @@ class DreamSettings:
       octave_scale: ratio of the sides of the picture at an octave to its sides at the octave before.
       recipe: the settings that a dream has in common with a style transfer, as a `Recipe`: the size
         rule and the resizing filter of the picture, and the network. Its content taps are the taps of
-        the dream, and its size rule for styles is that of the guide. Memory, tiles and precision are
-        planned from it, and the guide's features are computed like those of a style transfer's content.
+        the dream, and its size rule for styles is that of the guide, the second picture. Memory, tiles
+        and precision are planned from it, and the guide's features are computed like those of a style
+        transfer's content.
     """
 
     ascent: Ascent
@@ -86,7 +89,8 @@ class DreamSettings:
 
         Args:
           content: (height, width) in px of the picture, before any resizing.
-          guide: (height, width) in px of the guide, before any resizing; None without a guide.
+          guide: (height, width) in px, before any resizing, of the guide, the second picture whose
+            activations the dream imitates; None without a guide.
 
         Returns:
           A `Scale` for each octave: the (height, width) of the picture there, the final size of the
@@ -134,7 +138,7 @@ def settings_of(
     Args:
       taps: the taps (layers) whose activations are maximised: a name such as `"relu4_4"`, a list of
         names, or a dict from names to weights.
-      guided: whether the dream has a guide.
+      guided: whether the dream has a guide, a second picture whose activations it imitates.
       size: final size of the picture, as in `nst_jax.stylize`; None means `SIZE`, longer side 512 px.
       guide_size: size of the guide, in the same forms as `size`; None means `GUIDE_SIZE`, longer
         side 224 px.

@@ -141,7 +141,7 @@ def step_model(
     `save` writes the model to a file. The four programs are functions of `nst_jax`. Their states and
     targets are dictionaries of arrays by name. A style transfer calls them in this order:
 
-        targets = measure(weights, content, style)   # what the canvas is compared with
+        targets = measure(weights, content, style)   # what the losses compare with
         state = init(weights, image)                 # from the picture to start from
         state = step(weights, state, targets)        # one update; call it as often as wanted
         image = picture(weights, state)              # the result
@@ -160,7 +160,7 @@ def step_model(
       The programs and VGG-19's weights as a `Model`.
 
     Raises:
-      ValueError: if a style loss of the recipe compares positions of the canvas with positions of the
+      ValueError: if a style loss of the recipe compares positions of the picture with positions of the
         style (a `losses.MatchingLoss`), or if the recipe has a `matting_weight`.
 
     Example:
@@ -247,7 +247,8 @@ class _Run:
     exported program cannot have this package's own record types.
     """
 
-    params: Params  # VGG-19's weights; only the shapes and the pixel convention are used
+    # VGG-19's weights; only the shapes and the pixel convention (order and scale of channels) are used.
+    params: Params
     recipe: Recipe
 
     def measure(self, weights: Weights, content: Any, style: Any) -> Specs:

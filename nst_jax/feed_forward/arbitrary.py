@@ -88,8 +88,8 @@ class StylePredictor(nn.Module):
     It is a MobileNet v2, whose last features are averaged over all positions and mapped linearly to the
     style vector. Its batch norms are folded into the kernels and biases of its convolutions.
 
-    If a call is given `size`, pictures of this (height, width) lie at the top left of `style`. The
-    sides of `style` are then multiples of 32 px, since the network halves both sides five times.
+    If a call is given `size`, pictures of this (height, width) fill only the top left part of `style`.
+    The sides of `style` are then multiples of 32 px, since the network halves both sides five times.
 
     Attributes:
       precision: precision of products and activations.
@@ -253,9 +253,9 @@ def style_vector(
       style: [*batch, h, w, 3] sRGB in [0, 1], of any size from 16 px.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static under `jax.jit`.
-      size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of `style`,
-        whose sides are then multiples of 32 px. It is a value at runtime, so that pictures of many
-        sizes share a program. None: the picture fills `style`.
+      size: (height, width) of the picture, [2] or [*batch, 2], if it fills only the top left part of
+        `style`, whose sides are then multiples of 32 px. It is a value at runtime, so that pictures of
+        many sizes share a program. None: the picture fills `style`.
 
     Returns:
       Style vectors [*batch, 100], in the dtype of `style`.
@@ -313,12 +313,13 @@ def stylize_with(
       vector: style vectors [*batch, 100], from `style_vector`, or weighted means of several vectors.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static under `jax.jit`.
-      size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of `content`,
-        whose sides are then multiples of 4 px. It is a value at runtime, so that pictures of many sizes
-        share a program. None: the picture fills `content`.
+      size: (height, width) of the picture, [2] or [*batch, 2], if it fills only the top left part of
+        `content`, whose sides are then multiples of 4 px. It is a value at runtime, so that pictures of
+        many sizes share a program. None: the picture fills `content`.
 
     Returns:
-      Pictures in [0, 1], of the shape and dtype of `content`; arbitrary values outside `size`.
+      Pictures in [0, 1], of the shape and dtype of `content`. If `size` is given, the values outside
+      the picture are arbitrary.
 
     Raises:
       TypeError: if `params` is not a `Params`, or if `content` is not an array.

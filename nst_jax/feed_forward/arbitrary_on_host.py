@@ -4,9 +4,8 @@ JAX compiles a network for seconds before it can paint with it for the first tim
 and at the size of a preview it needs only tenths of a second. At larger sizes, and from the second
 picture on, the compiled network of `feed_forward.arbitrary` is faster.
 
-Both compute the same: the pictures differ by at most 1e-5 of [0, 1], from rounding. The tables of
-layers are those of `arbitrary`. A picture is computed in planes [c, h, w], since NumPy is fast along
-long rows.
+Both paint the same pictures, up to rounding: values from 0 to 1 differ by at most 1e-5. The tables of
+layers are those of `arbitrary`. Features are stored as [c, h, w], since NumPy is fast along long rows.
 """
 
 from typing import Any, TypeAlias
@@ -147,7 +146,7 @@ def _pointwise(weights: Any, x: Planes) -> Planes:
 
 
 def _with_zeros(weights: Any, x: Planes, *, stride: int) -> Planes:
-    """Convolve with zeros around the features, as TensorFlow's padding `SAME` has, and add a bias."""
+    """Convolve with the zeros of TensorFlow's padding `SAME` around the features, and add a bias."""
     y = _convolved(_padded_same(x, len(weights[KERNEL]), stride), weights[KERNEL], stride)
     return y + weights[BIAS][:, None, None]
 

@@ -34,7 +34,7 @@ Crops: TypeAlias = UInt8[np.ndarray, "n size size 3"]
 # size of a crop. So a crop shows neither a tiny detail of a huge photo, nor always the whole photo.
 LARGEST = 2
 # A crop is used only if the standard deviation of its pixel values, in 0..255, is at least this in one
-# of the three channels. Instance norms divide by standard deviations, so with a uniform crop the
+# of the three channels. Instance norms divide by sqrt(variance + 1e-5), so with a uniform crop the
 # gradient would grow some three hundredfold (1 / sqrt(1e-5)) at every layer.
 LEAST_DEVIATION = 4.0
 # Up to this number of random squares of a photo are tried, until one has a standard deviation of at

@@ -72,7 +72,7 @@ def parsed_style(
       shares: the weights in the mixture: one for each style in a list, or one for each style of a
         trained network. None means equal weights, or the values of `style` if it is a dictionary from
         styles to weights.
-      style_size: size of the style pictures, as in `nst_jax.instant`; None is `STYLE_SIZE`.
+      style_size: size of the style pictures, as in `nst_jax.instant`; None is a shorter side of 256 px.
       on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 
     Returns:
@@ -236,20 +236,20 @@ def checked_picture(argument: str, value: Any) -> HostImage:
 
 
 def content_rule(size: Size) -> sizes.SizeRule:
-    """Return the size rule for contents; None for `size` means that of the recipe `default`."""
+    """Return the rule by which contents are resized; None for `size` is that of recipe `default`."""
     return sizes.with_size(DEFAULT.pictures.size, size, argument="size")
 
 
 def style_rule(style_size: Size) -> sizes.SizeRule:
-    """Return the size rule for style pictures; None for `style_size` means `STYLE_SIZE`."""
+    """Return the rule by which style pictures are resized; None for `style_size` is `STYLE_SIZE`."""
     return sizes.with_size(STYLE_SIZE, style_size, argument="style_size")
 
 
 def shape_by(rule: sizes.SizeRule, shape: Shape, *, argument: str) -> Shape:
-    """Return the (height, width) that a size rule gives to a picture.
+    """Return the (height, width) to which a picture is resized.
 
     Args:
-      rule: the size rule.
+      rule: computes the new size from the old one, such as `sizes.ShortEdge(256)`.
       shape: (height, width) of the picture before it is resized.
       argument: the caller's name for the picture, shown in error messages.
 
@@ -272,7 +272,7 @@ def resized_content(
 def resized_style(
     image: HostImage, style_size: Size, *, argument: str = "style", on_host: bool = False
 ) -> Resized:
-    """Resize a style picture [h, w, 3] to `style_size`; None is `STYLE_SIZE`.
+    """Resize a style picture [h, w, 3] to `style_size`; None gives a shorter side of 256 px.
 
     With `on_host`, NumPy resizes it, so that JAX compiles no program for its size.
     """

@@ -84,7 +84,7 @@ def recipe_finishing_with(colors: str, realism: float) -> Recipe:
 
 
 def _reads_opacity(colors: str) -> bool:
-    """Return whether a choice of colours leaves out transparent parts of the pictures."""
+    """Return whether the result of a choice of colours depends on which pixels are transparent."""
     return finishing.recolors(colors) or colors == "palette"
 
 
@@ -104,9 +104,10 @@ def controlled_request(
       style: the checked style, its pictures at their final sizes.
       recipe: its `pictures.colors` says whose colours the result has, and its `pictures.realism` how
         far the result gets the content's edges back.
-      given: the protected part (a mask of pixels that stay as in the content) and the opacities, from
-        `controls.given.checked_controls`. Its regions are left out, since the network paints the whole
-        picture in one style.
+      given: the protected part (a mask of pixels that stay as in the content) and the opacities of
+        content and styles, from `controls.given.checked_controls`; None if there are none. Its regions
+        (parts with a style of their own) are left out, since the network paints the whole picture in
+        one style.
       strength: strength of the style, from 0 (the content is painted in its own style) to 1 (in
         `style`).
 
@@ -130,8 +131,9 @@ def controlled_request(
         recipe,
         controls=given and controls_of(given, shape, shapes, on_host=on_host),
         on_host=on_host,
-        # The pictures are recoloured in squares whose sides are multiples of this number. For style
-        # pictures of up to 2:1 at their default size, squares of two sizes are then enough.
+        # Each picture is recoloured at the top left of a square array, whose side is a multiple of this
+        # number. For style pictures of up to 2:1 at their default size, squares of two sizes are then
+        # enough, so that few programs are compiled.
         side=max(side or 0, SMALLEST_STYLE_SQUARE),
     )
     seen = style._replace(pictures=tuple(map(np.asarray, prepared.styles)))

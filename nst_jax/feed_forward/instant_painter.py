@@ -83,8 +83,8 @@ class InstantNetwork(NamedTuple):
 
     name: str  # only pictures for networks of the same name are painted in one call
     params: Any  # the weights
-    # For `arbitrary` and `styles26`, the digest of the weights that come with the package. For a
-    # trained network, the digest from `Trained`.
+    # A hash that identifies the weights. For `arbitrary` and `styles26`, it is that of the weights that
+    # come with the package; for a trained network, the field `digest` of `Trained`.
     digest: str
     # Called with (params, contents [n, h, w, 3], conditions [n, k], *, precision), and `size` [n, 2] if
     # the contents lie in larger arrays; returns n pictures.

@@ -43,7 +43,7 @@ SMALLEST = 16  # smallest side of a picture in px
 Shares = Float[Array, "*#batch styles"]  # weight of each style in a mixture; their sum is 1
 
 
-# Name of a layer or residual block of `Johnson` -> its parameters.
+# Name of a layer or residual block of the network `Johnson` -> its parameters.
 LayerParams: TypeAlias = Mapping[str, Any]
 
 
@@ -286,11 +286,12 @@ def stylize_trained(
         painted once for each row, and the result is a batch. The weights of a mixture are divided by
         their sum, which must be positive. None means equal weights.
       precision: precision of products, and dtype of activations. Static under `jax.jit`.
-      size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of
-        `content`; None if it fills `content`.
+      size: (height, width) of the picture, [2] or [*batch, 2], if it fills only the top left part of
+        `content`; None if it fills all of `content`.
 
     Returns:
-      [*batch, h, w, 3] in [0, 1], in the dtype of `content`; arbitrary values outside `size`.
+      [*batch, h, w, 3] in [0, 1], in the dtype of `content`. If `size` is given, the values outside the
+      picture are arbitrary.
 
     Raises:
       TypeError: if `content` is not an array.

@@ -157,8 +157,8 @@ def zeros_around_sized(x: FeatureMap, side: int, stride: int, size: RealSize) ->
       size: the (height, width) of the features.
 
     Returns:
-      The array for a convolution with the padding `VALID`, which gives [*batch, h / stride, w / stride,
-      c_new], with the result for the features at the top left.
+      An array for a convolution with the padding `VALID`. The result of that convolution is [*batch,
+      h / stride, w / stride, c_new]; at its top left is what the padding `SAME` gives for the features.
 
     Example:
       >>> import jax.numpy as jnp

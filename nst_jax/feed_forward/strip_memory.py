@@ -68,7 +68,10 @@ def strip_for_layers(
     precision: AnyPrecision = AUTO,
     platform: str | None = None,
 ) -> int:
-    """Do what `strip_for` does for a network of these layers, whose weights need not be loaded."""
+    """Return how many rows a strip of a picture may have so that painting it fits in memory.
+
+    As `strip_for`, but the network is given by its layers, so that its weights need not be loaded.
+    """
     shared = (platform or default_platform()) == "cpu"
     # On a CPU every activation takes 4 bytes, since convolutions compute in float32 there, even if the
     # activations are stored in fewer bits.

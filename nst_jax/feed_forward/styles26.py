@@ -144,12 +144,13 @@ def stylize_mixture(
         by their sum.
       precision: precision of products and activations; `AUTO` is float32 on a CPU and tensorfloat32
         on an accelerator. Static under `jax.jit`.
-      size: (height, width) of the picture, [2] or [*batch, 2], if it lies at the top left of `content`,
-        whose sides are then multiples of 4 px. It is a value at runtime, so that pictures of many sizes
-        share a program. None: the picture fills `content`.
+      size: (height, width) of the picture, [2] or [*batch, 2], if it fills only the top left part of
+        `content`, whose sides are then multiples of 4 px. It is a value at runtime, so that pictures of
+        many sizes share a program. None: the picture fills `content`.
 
     Returns:
-      Pictures in [0, 1], of the shape and dtype of `content`; arbitrary values outside `size`.
+      Pictures in [0, 1], of the shape and dtype of `content`. If `size` is given, the values outside
+      the picture are arbitrary.
 
     Raises:
       TypeError: if `params` is not a `Params`, or if `content` is not an array.

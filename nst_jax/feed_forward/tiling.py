@@ -86,8 +86,8 @@ class Pass(NamedTuple):
 def passes_of(layers: TransformerLayers) -> list[Pass]:
     """Return the passes over all strips in which a network paints a picture.
 
-    Each pass computes some of the network's layers, for one strip after another; the docstring of the
-    module says why several passes are needed.
+    Each pass computes some of the network's layers, for one strip after another. Several passes are
+    needed, since an instance norm needs the mean and variance of features over the whole picture.
 
     Args:
       layers: the network's layers, in their order.
@@ -140,7 +140,7 @@ class Step(NamedTuple):
 def steps_for(
     layers: TransformerLayers, height: int, first: int, last: int
 ) -> tuple[tuple[Step, ...], tuple[int, int]]:
-    """Return how one strip of the features of a pass's last layer is computed.
+    """Return how the layers of a pass compute one strip of the last layer's features.
 
     A pass computes consecutive layers of the network. For a strip of the last layer, each layer before
     it has to compute a strip with more rows.

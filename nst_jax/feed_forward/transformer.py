@@ -119,9 +119,9 @@ class StyleTransformer(nn.Module):
     returns pictures of the same size and dtype. Sides that are not multiples of 4 px are extended by
     mirroring, and the result is cropped to the original size.
 
-    If a call is given `size`, pictures of this (height, width) lie at the top left of `content`, whose
-    sides are then multiples of 4 px. The result has the painted pictures there, and arbitrary values
-    elsewhere.
+    If a call is given `size`, pictures of this (height, width) fill only the top left part of
+    `content`, whose sides are then multiples of 4 px. The result has the painted pictures there, and
+    arbitrary values elsewhere.
 
     Attributes:
       layers: the network's layers, in their order.

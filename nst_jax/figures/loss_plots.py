@@ -32,7 +32,7 @@ _LINES = (
 
 
 class LoggedRun(NamedTuple):
-    """The losses of one run, read from its log; n is the number of the log's lines that have losses."""
+    """The losses of a run (a style transfer), read from its log, in which n lines have losses."""
 
     name: str  # what the run is called in the legend of a plot
     # The log's line with the event "start": the recipe, sizes and settings. Empty if there is no such

@@ -88,8 +88,8 @@ def opened_picture(
       words: what error messages call the file, such as its path in quotes.
       argument: the caller's name for the file, shown in error messages.
       verified: whether to check a PNG's checksums and a JPEG's end marker first. Without these checks,
-        the picture's `info` lacks text and EXIF that come after a PNG's pixels, until the pixels are
-        decoded.
+        Pillow's dictionary `info` lacks text and EXIF that come after a PNG's pixels, until the pixels
+        are decoded.
 
     Yields:
       The opened picture, whose pixels are not decoded yet.
@@ -139,8 +139,8 @@ def _opened(data: bytes) -> PilImage.Image:
     """
     is_jpeg = data.startswith(b"\xff\xd8\xff")
     opened: PilImage.Image
-    # Pillow can open JPEG and PNG at once. For other formats it first imports dozens of modules, which
-    # takes longer than opening the picture.
+    # Pillow opens JPEG and PNG without further imports. For other formats it first imports dozens of
+    # modules, which takes longer than opening the picture.
     is_png = data.startswith(png_chunks.SIGNATURE)
     formats = ["JPEG"] if is_jpeg else ["PNG"] if is_png else _readable()
     try:

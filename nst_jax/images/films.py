@@ -54,7 +54,8 @@ def save(
     longer. If `frames` has more pictures than the film can show, the film shows some of them at equal
     intervals, always including the last. Frames that are not needed are dropped as they come, so
     `frames` may be a generator of any length. The film has the size of its last frame; frames of
-    another size, such as those of the coarser scales of a run, are resized bicubically.
+    another size, such as smaller ones from the coarser scales of a style transfer, are resized
+    bicubically.
 
     A GIF has one palette of 256 colours for all frames, and ordered dithering; WebP has quality 85;
     APNG is lossless and by far the largest; MP4 is H.264 that browsers play (yuv420p, even sides: an

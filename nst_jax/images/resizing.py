@@ -45,9 +45,9 @@ def antialiased_masks_inside(
 
     Args:
       masks: [h, w, n] in [0, 1].
-      old: the (height, width) of the masks in these arrays, at runtime.
+      old: the (height, width) of the masks in these arrays, an array that JAX may trace.
       shape: the (height, width) of the resulting arrays.
-      new: the (height, width) of the resized masks, at runtime.
+      new: the (height, width) of the resized masks, an array that JAX may trace.
 
     Returns:
       [*shape, n] in [0, 1], with zeros outside the resized masks.

@@ -81,7 +81,7 @@ def check_writable(path: Path, *, overwrite: bool, argument: str, probe: bool = 
             # `os.access` does not detect read-only file systems, so a file is created as a test.
             part = _files.temporary_path(path.resolve())  # `save` writes to such a path first
             part.touch()
-            part.unlink(missing_ok=True)  # another run may have removed the file as a leftover
+            part.unlink(missing_ok=True)  # another process may have removed it as a leftover
     except OSError as error:
         reason = error.strerror or error
         raise ValueError(

@@ -46,7 +46,8 @@ class RelativeSums(NamedTuple):
 def relative_squares(canvas: FeatureMap, content: FeatureMap) -> RelativeSums:
     """Return sum(dF²) and sum(F²), where F is `content` and dF is `canvas` - `content`.
 
-    Both arguments are features [*batch, h, w, c]; the sums are over h, w and c.
+    Both arguments are features [*batch, h, w, c], those of the canvas (the picture that is optimised)
+    and those of the content. The sums are over h, w and c.
     """
     return RelativeSums(
         squared_feature_differences(canvas, content),
@@ -68,7 +69,8 @@ class DifferencePowers(NamedTuple):
 def difference_powers(canvas: FeatureMap, content: FeatureMap) -> DifferencePowers:
     """Return sum(dF²) and sum|dF|, where dF is `canvas` - `content`.
 
-    Both arguments are features [*batch, h, w, c]; the sums are over h, w and c.
+    Both arguments are features [*batch, h, w, c], those of the canvas (the picture that is optimised)
+    and those of the content. The sums are over h, w and c.
     """
     differences = absolute(canvas - content)
     return DifferencePowers(
@@ -81,8 +83,8 @@ def _scaled(sums: DifferencePowers, count: Count) -> Scalar:
     return scaled_by_gradient(sums.squares, sums.absolutes)
 
 
-# mean(dF²), where dF is the difference of the features of canvas and content: the content loss of
-# Gatys' code and of TensorFlow's tutorial.
+# mean(dF²), where dF is the difference of the features of the canvas (the picture that is optimised)
+# and those of the content: the content loss of Gatys' code and of TensorFlow's tutorial.
 CONTENT_MEAN_SQUARE = ContentLoss(squared_feature_differences, _mean)
 
 # sum(dF²) / (4 h w c) for features [h, w, c], where dF is their difference, canvas minus content: the
@@ -97,9 +99,9 @@ CONTENT_HALF_SUM_SQUARE = ContentLoss(squared_feature_differences, half)
 # keras.io's example of neural style transfer.
 CONTENT_SUM_SQUARE = ContentLoss(squared_feature_differences, unchanged)
 
-# sum(dF²) / (2 sqrt(h w c)) for features [h, w, c], where dF is their difference, canvas minus content.
-# It grows with the square root of the picture's area. This is the default content loss of the program
-# neural-style-tf and its forks.
+# sum(dF²) / (2 sqrt(h w c)) for features [h, w, c], where dF is their difference, canvas (the picture
+# that is optimised) minus content. It grows with the square root of the picture's area. This is the
+# default content loss of the program neural-style-tf and its forks.
 CONTENT_HALF_OVER_ROOT = ContentLoss(squared_feature_differences, _half_over_root)
 
 # sum(dF²) / sum(F²), where F are the features of the content, and dF those of the canvas minus F. It

@@ -2,8 +2,8 @@
 
 Notation: the features at a tap (a layer that the loss reads) have N channels. For the canvas (the
 picture that is optimised), m is the mean of its features over positions, C their covariance, and
-S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The trace of S, divided by
-N, is the mean square of the features.
+S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The mean square of the
+style's features, by which the relative losses are divided, is the trace of S_s divided by N.
 
 Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C): the means and
 the second moments of several styles can be averaged, but their covariances cannot.
@@ -83,7 +83,7 @@ def covariance(moments: Moments) -> Matrix:
 
 
 # Losses divide by the mean square of the style's features, but by no less than this number. Without
-# this bound they would divide by 0 for a black style, all of whose features may be 0 at a tap.
+# this bound they would divide by 0 for a black style, all of whose features may be 0 at a layer.
 LEAST_SQUARE = 1e-10
 
 
@@ -227,8 +227,8 @@ def wasserstein_relative(canvas: Moments, style: RelativeGaussianTarget, extent:
     the style's features.
 
     The loss is 0 for equal Gaussians. For a canvas whose features are all 0 it is about 1, and would be
-    exactly 1 without the addition to the covariances. So losses at different taps, and with different
-    network weights, are comparable.
+    exactly 1 without the addition to the covariances. So losses at different layers, and with
+    different network weights, are comparable.
 
     The gradient with respect to C is (I - C_s^½ (C_s^½ C C_s^½)^-½ C_s^½) / tr(S_s). The Newton-Schulz
     iterations yield the inverse root together with the root, so the backward pass needs no iterations.

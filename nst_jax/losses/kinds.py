@@ -27,8 +27,9 @@ class ContentLoss(NamedTuple):
     """A content loss in two functions: one sums over the feature map, one turns the sum into the loss.
 
     Attributes:
-      sums: function of (features of the canvas, features of the content), each [*batch, h, w, c];
-        returns a sum over the h * w positions (pixels of the feature map), or a pytree of such sums.
+      sums: function of (features of the canvas, which is the picture that is optimised; features of the
+        content), each [*batch, h, w, c]; returns a sum over the h * w positions (pixels of the feature
+        map), or a pytree of such sums.
       value: function of (the result of `sums`, the number h * w * c as an int or a scalar array);
         returns the loss, a scalar.
       additive: whether `sums` really returns sums over positions: a position where the features of both
@@ -91,8 +92,8 @@ class StyleLoss(NamedTuple):
         returns the target, a pytree, which is stored in `Targets.style`. What depends on the style
         alone is computed here, once for each scale (resolution) and not in every update. The default
         returns the statistic itself. If the target's shape depends on the size of the style, zeros
-        appended to the target must not change the loss: the targets of several canvases or regions are
-        padded with zeros to one shape and stacked.
+        appended to the target must not change the loss: the targets of several canvases, or of several
+        areas of a canvas, are padded with zeros to one shape and stacked.
       blend: function of (the statistics of several styles, as many weights that sum to 1); returns the
         statistic that stands for all these styles. The default returns the weighted mean, which is
         right for averages over positions, such as the mean and the second moment of features, but not
@@ -144,9 +145,10 @@ class StyleLoss(NamedTuple):
 class MatchingLoss(NamedTuple):
     """A style loss that compares single feature vectors of canvas and style, and not statistics.
 
-    The loss reads the features of whole pictures, at all style taps (layers) together, so it cannot be
-    computed in tiles, or in one horizontal band per device. The feature vectors of several styles are
-    put into one set; the weights of the styles cannot be chosen.
+    The canvas is the picture that is optimised. The loss reads the features of whole pictures, at all
+    style taps (layers) together, so it cannot be computed in tiles, or in one horizontal band per
+    device. The feature vectors of several styles are put into one set; the weights of the styles cannot
+    be chosen.
 
     Each style is turned into the orientations that `turns` lists, and each turned picture counts as a
     picture of the style. Below, "features by tap" are a dictionary: tap -> features [h, w, c].
@@ -161,10 +163,10 @@ class MatchingLoss(NamedTuple):
         number, as `Extent` explains.
       matches: function of (features by tap of a picture, its (height, width), target, products);
         returns the matches [n]: for each of n vectors of the picture, the index of a vector in the
-        target. They are found at the beginning of each scale, stay fixed during the scale, and are
-        stored in `State.matches`. At the coarsest scale, the picture is the content; at each finer
-        scale, it is the one that `correspondence.searched` mixes from content and canvas. If `matches`
-        is None, `distances` is given None in place of matches.
+        target. They are found at the beginning of each scale (resolution), stay fixed during the scale,
+        and are stored in `State.matches`. At the coarsest scale, the picture is the content; at each
+        finer scale, it is the one that `correspondence.searched` mixes from content and canvas. If
+        `matches` is None, `distances` is given None in place of matches.
       number: function of the canvas' (height, width); returns the number n of matches. None where
         `matches` is None.
       costs: function of (features of the canvas by tap, the canvas' (height, width), and the first two
@@ -221,9 +223,10 @@ class JointContentLoss(NamedTuple):
     features [h, w, c]. Their first entry is the picture itself [h, w, 3], under the key `PIXELS`.
 
     Attributes:
-      distance: function of (features of the canvas by tap, features of the content by tap, the (height,
-        width) of both pictures, number of the update); returns the loss, a scalar. It also gets a
-        keyword argument `units`, which `MatchingLoss.with_pixels` explains.
+      distance: function of (features by tap of the canvas, which is the picture that is optimised;
+        features of the content by tap; the (height, width) of both pictures; number of the update);
+        returns the loss, a scalar. It also gets a keyword argument `units`, which
+        `MatchingLoss.with_pixels` explains.
       costs: function of (features of the canvas by tap, the canvas' (height, width)), of which it reads
         only shapes and types; returns the `MatchingCosts` of an update.
     """
@@ -277,7 +280,9 @@ class Variation(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """The sizes of a canvas that a style loss may depend on, and the number of the update.
+    """The sizes of the canvas (the picture that is optimised), and the number of the update.
+
+    A style loss may depend on them.
 
     The number of the update, `step`, is a traced int32 scalar. A loss with random choices makes its
     random key from it, as in `jax.random.fold_in(key, extent.step)`, and so makes new choices in each

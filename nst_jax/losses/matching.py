@@ -148,7 +148,8 @@ def distance_to_matches(
 
     The distance is divided into one term for each tap (layer); the terms add up to the distance.
 
-    A hypercolumn is a vector with the features of all style layers at one place of a picture.
+    A hypercolumn is a vector with the features of all style layers at one place of a picture. The
+    canvas is the picture that is optimised.
 
     Args:
       features: features of the canvas at each style tap (layer).

@@ -103,9 +103,10 @@ def scaled_roots(
 
 
 def _scales(rounds: int, smallest: float) -> np.ndarray:
-    """Return the factor by which `scaled_roots` multiplies Z Y in each round."""
-    # The factors are those of the paper of Chen and Chow that `scaled_roots` cites. In each round,
-    # `least` is the lower bound of the square roots of the eigenvalues of Z Y.
+    """Return the factors for `scaled_roots`, one for each round."""
+    # In each round, the factor multiplies Z Y, the product of the iteration's two matrices. `least` is
+    # the lower bound of the square roots of the eigenvalues of Z Y. The factors are those of the paper
+    # of Chen and Chow that `scaled_roots` cites.
     least, found = np.sqrt(smallest), []
     for _ in range(rounds):
         found.append(3 / (1 + least + least**2))

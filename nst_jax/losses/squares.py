@@ -36,9 +36,10 @@ def scaled_by_gradient(squares: Scalar, absolutes: Scalar) -> Scalar:
 def gradient_scaled_square(differences: Array) -> Scalar:
     """Return sum(d²) / (sum|d| + 1e-8) over all differences d.
 
-    The result grows like |d| and not like d². If the denominator were held constant, the L1 norm of the
-    gradient would be 2 however large the differences are, so that layers and terms of the loss are
-    balanced without weights. As in the source, however, the denominator is differentiated too.
+    The result grows like |d| and not like d², and its gradient does not grow with the differences. So
+    layers and terms of the loss are balanced roughly without weights. If the denominator were held
+    constant, the L1 norm of the gradient would be 2 for all differences. As in the source (see
+    References), the denominator is differentiated too, so this norm varies.
 
     Args:
       differences: any array.

@@ -167,8 +167,9 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
 
 # --- The style loss -------------------------------------------------------------------------------
 
-# Largest number of random pixels of the canvas at which the two losses read colours and features in an
-# update. The content loss reads the same pixels of the content.
+# Largest number of random pixels of the canvas (the picture that is optimised) at which STROTSS' style
+# loss and content loss read colours and features in an update. The content loss reads the same pixels
+# of the content, too.
 PLACES = 1024
 
 # At the beginning of each scale (resolution), `DRAWS` random samples of the pixels of a style are

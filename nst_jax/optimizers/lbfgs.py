@@ -248,7 +248,8 @@ class TorchLBFGSState(NamedTuple):
     # torch calls it n_iter.
     count: Int[Array, ""]  # type: ignore[assignment]
     memory: Memory  # the last pairs of moves and changes of the gradient
-    move: PyTree  # the last move computed, even if the canvas stayed as it was; t * d in torch
+    # The last move that was computed, even if the canvas stayed as it was; torch calls it t * d.
+    move: PyTree
     gradient: PyTree  # the last gradient that had an entry above `tolerance_grad` in absolute value
 
 

@@ -303,7 +303,7 @@ class Optax:
 
     The transformation is static, and all numbers that it was made with are constants of the compiled
     program. So runs with the same transformation object share one program, but another object needs
-    another compilation, even if its numbers are the same. To sweep a learning rate without
+    another compilation, even if its numbers are the same. To try several learning rates without
     recompilation, write an update rule of your own: a dataclass like `Adam` that is registered as a
     pytree, with its numbers as fields and with the methods of `Optimizer`.
 

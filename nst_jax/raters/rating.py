@@ -41,7 +41,10 @@ AnyContent: TypeAlias = Float[Array | np.ndarray, "h_content w_content 3"]
 
 
 class Rating(NamedTuple):
-    """The values of all raters for one picture, scalars; `RATERS` describes each field by its name."""
+    """The values of all raters for one picture, as scalars.
+
+    A rater measures one property of a picture; `RATERS` describes the rater of each field.
+    """
 
     style_vector: Scalar
     gram: Scalar
@@ -99,8 +102,8 @@ RATERS: Mapping[str, Rater] = MappingProxyType(
 )
 
 # The layers at which `rate` compares Gram matrices, and Gaussians fitted to the features, by default.
-# The losses of the recipe `default` read none of these layers, since raters favour recipes whose losses
-# read the same layers.
+# They were chosen because the losses of the recipe `default` read none of them: a rater favours recipes
+# whose losses read the same layers as the rater.
 TAPS = ("relu1_2", "relu2_2", "relu3_2", "relu4_3", "relu5_2")
 
 STRUCTURE = "relu3_1"  # the layer whose features the rater `self_similarity` compares

@@ -47,7 +47,7 @@ def balance(recipe: Recipe, photo: Shape = PHOTO) -> float | None:
     `photo`.
 
     Args:
-      recipe: a recipe of plain numbers, without the arrays of a sweep.
+      recipe: a recipe whose values are numbers, and not arrays of several values.
       photo: (height, width) in px of a content picture, before the size rule resizes it.
 
     Returns:

@@ -19,7 +19,7 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
 
     Args:
       recipe: the recipe to change.
-      rate: a number, or an array [n] for a sweep.
+      rate: a number, or an array [n] for a sweep, which paints one picture with each of n rates.
 
     Returns:
       The recipe with another `learning_rate` of its optimiser. If the recipe has a separate learning
@@ -42,7 +42,6 @@ def with_learning_rate(recipe: Recipe, rate: Any) -> Recipe:
     changed = recipe.replace(descent__optimizer__learning_rate=rate)
     if (last := recipe.descent.last_learning_rate) is None:
         return changed
-    # The learning rate at the last scale keeps its ratio to the learning rate at the other scales.
     return changed.replace(last_learning_rate=rate * (last / optimizer.learning_rate))
 
 
@@ -63,7 +62,7 @@ def with_strength(recipe: Recipe, strength: Any) -> Recipe:
       recipe: the recipe to change.
       strength: from 0 (the photo with a hint of the style: the style weight is multiplied by 0.003) to
         1 (the strongest style that still shows the content). `recipes.strength.OWN`, which is 0.85,
-        changes nothing. Or an array [n] for a sweep.
+        changes nothing. Or an array [n] for a sweep, which paints one picture with each of n strengths.
 
     Returns:
       The recipe with another `style_weight`, or another `search_content`.
@@ -122,10 +121,10 @@ def with_quality(recipe: Recipe, quality: str) -> Recipe:
 def with_sizes(recipe: Recipe, size: sizes.Size = None, style_size: sizes.Size = None) -> Recipe:
     """Return the recipe with the size rules of content and style changed.
 
-    A number replaces the number in the recipe's size rule, for example the length of the longer side. A
-    width and height, such as "400x300", is the exact size of the canvas, but not of the style: if
-    `style_size` is None, the style gets the size that it would have if the recipe's own rule gave a
-    canvas of the same area.
+    A size rule computes the size to which a picture is resized. A number replaces the number in the
+    recipe's rule, for example the length of the longer side. A width and height, such as "400x300", is
+    the exact size of the content and of the result. The style does not get this size: without a
+    `style_size`, it is resized as the recipe's own rules would do for a result of the same area.
 
     Args:
       recipe: the recipe to change.
@@ -187,7 +186,8 @@ def checked_tap_pictures(pictures: Sequence[Any], recipe: Recipe) -> list[np.nda
     """Check the style pictures that single taps (layers) have of their own; return them as arrays.
 
     Args:
-      pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or none.
+      pictures: one picture for each tap in the recipe's `terms.tap_styles`, in that order; or an empty
+        list.
       recipe: the checked recipe.
     """
     taps = recipe.terms.tap_styles if pictures else ()

@@ -1,7 +1,8 @@
 """Checks of a recipe before it runs: whether its values are allowed, and whether they fit a run.
 
-A run with several styles, with tiles, or with pictures that lie in larger arrays requires more of a
-recipe than other runs; for each of these requirements there is a function.
+Some runs require more of a recipe than others: runs with several styles, with tiles (parts of a picture
+that are computed one by one), and with pictures that lie in larger arrays. For each of these
+requirements there is a function.
 """
 
 from collections.abc import Iterable
@@ -37,18 +38,18 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
       ValueError: for unknown taps, or unknown words such as one for `colors`; for more or fewer layer
         weights than taps; for weights that are negative or not finite, and style shares that are all 0;
-        for fewer than one update; for numbers that a size rule, a start (see `recipes.starts`), an
-        optimiser or a schedule does not allow; for a loss that is declared additive (a sum over the
-        pixels of feature maps) and is not; for a tile size that does not suit the network; and for
-        values that exclude each other, such as clipping with an optimiser that undoes bad updates, or
-        tiles with a loss that is not additive.
+        for fewer than one update; for numbers that a size rule, a start (the function that makes the
+        initial canvas), an optimiser or a schedule does not allow; for a loss that is declared additive
+        (a sum over the pixels of feature maps) and is not; for a tile size that does not suit the
+        network; and for values that exclude each other, such as clipping with an optimiser that undoes
+        bad updates, or tiles with a loss that is not additive.
         The message names the value.
     """
     if not isinstance(recipe, Recipe):
         hint = f"; `nst_jax.recipes.named({recipe!r})` gives it" if isinstance(recipe, str) else ""
         raise TypeError(f"`{argument}`: expected a Recipe, got {recipe!r}{hint}")
     _check_pictures(recipe.pictures)
-    if type(recipe.pictures.realism) is int:  # so that metadata is the same for 0 and 0.0
+    if type(recipe.pictures.realism) is int:  # so that 0 and 0.0 give a result the same metadata
         recipe = recipe.replace(pictures__realism=float(recipe.pictures.realism))
     _check_losses(recipe.terms)
     _check_descent(recipe.descent)
@@ -191,8 +192,8 @@ def _checked_tap_styles(terms: Terms) -> tuple[str, ...]:
     return taps
 
 
-# Largest value of `region_growth`: by how many pixels of the feature maps the masks of regions are
-# extended at each layer that the style loss reads.
+# Largest value of `region_growth`: by how many pixels of the feature maps the masks of regions (areas
+# with a style of their own) are extended at each layer that the style loss reads.
 MOST_GROWTH = 64
 
 
@@ -440,9 +441,9 @@ def _check_schedule(schedule: Schedule) -> None:
         _checks.whole("later", schedule.later, least=1)
 
 
-# Smallest and largest value of `GeometricScales.per_halving`, the number of scales within which the
-# size halves. With 1/4, each scale is 16 times as large as the one before; with 16, it is 1.04 times as
-# large.
+# Smallest and largest value of `GeometricScales.per_halving`, the number of scales (resolutions) within
+# which the size halves. With 1/4, each scale is 16 times as large as the one before; with 16, it is
+# 1.04 times as large.
 MOST_RATIO, MOST_SCALES = 0.25, 16
 
 
@@ -471,7 +472,7 @@ def check_in_bucket(recipe: Recipe, *, bands: bool = False) -> None:
 
     Args:
       recipe: the recipe, of which the losses and the network are checked.
-      bands: whether several devices share a canvas.
+      bands: whether several devices compute one picture together, each a horizontal band of it.
 
     Raises:
       ValueError: if the losses would be wrong; the message says why.
@@ -540,7 +541,7 @@ def _check_precisions(network: vgg.Network) -> None:
 
 
 def _check_tile(tile: int | None, taps: Iterable[str]) -> None:
-    """Refuse a tile size that does not suit the network's poolings or the taps that losses read.
+    """Refuse a tile size that does not suit the network's poolings or the layers that losses read.
 
     None (tiles are used only if memory requires it) and 0 (tiles are never used) are accepted.
 

@@ -145,8 +145,8 @@ HISTOGRAM = Recipe(
             taps=("relu1_1", "relu4_1"),
             layer_weights=(0.5, 0.5),
             loss=losses.CHANNEL_HISTOGRAMS,
-            # The source's weight is 1e6, and it divides by its 2 layers. Since `style_weight`
-            # multiplies this loss too, the number is divided by `style_weight` here.
+            # The source has the weight 1e6, and divides by the number of layers, 2. Since
+            # `style_weight` multiplies this loss too, the number is divided by `style_weight` here.
             weight=(1e6 / 2) / (1e4 / 5),
         ),
         variation=losses.MEAN_VARIATION,
@@ -223,13 +223,14 @@ NNST = Recipe(
 # The source runs on torchvision's VGG-16. This recipe runs on VGG-19, whose layers have the same names
 # and numbers of channels. In VGG-19, another convolution of the same block follows after relu3_3,
 # relu4_3 and relu5_3, which are the ends of their blocks in VGG-16.
-# The source's vectors consist of colours, which are numbers from 0 to 1, and of features, and its
-# moment loss compares means of features and of their products. So the result depends on how large
-# features are. The source ran on torchvision's weights, which were not available. With the embedded
+# The source compares vectors of colours, which are numbers from 0 to 1, and of features. Its moment
+# loss compares the means of features and of their products. So the result depends on how large features
+# are. The source ran on torchvision's weights, which were not available. With the embedded
 # weights (those in this package) the features of each layer are divided by their mean activation over
 # the package's sample pictures; see `correspondence.units_of`. With torchvision's weights they stay as
-# they are. If all layers are divided by one number, the 57.6 of `GREY_LEVELS`, then means are .1 in
-# relu5_3 and 5.9 in relu3_3, the moment loss outweighs the others, and pictures copy the style.
+# they are. If all layers were divided by one number, the 57.6 of `GREY_LEVELS`, the mean activation
+# would be 0.1 in relu5_3 and 5.9 in relu3_3. The moment loss would then outweigh the other losses, and
+# pictures would copy the style.
 # The losses compare canvas and style at random places (positions of a grid). In the source's code, all
 # places of a scale (resolution) come from the scale's first grid, although the code draws new grids;
 # and the rows and the columns of the places are shuffled separately. `losses.random_places` does what

@@ -14,8 +14,8 @@ from nst_jax.images.resizing import antialiased, bilinear, enlarge, torch_bicubi
 
 Resize: TypeAlias = Callable[[AnyImage, Shape], Resized]
 
-# A filter that resizes the canvas of one scale to the size of the next. It is traceable by JAX, and
-# does not clip values outside [0, 1].
+# A filter that resizes the canvas, the picture that is optimised, from one scale (resolution) to the
+# next. It is traceable by JAX, and does not clip values outside [0, 1].
 Enlargement: TypeAlias = Callable[[Image, Shape], Resized]
 
 
@@ -73,7 +73,7 @@ FILTERS = {
     )
 }
 
-# The filters that resize the canvas to the next scale, by their names in recipe files.
+# The filters that resize the canvas to the next scale (resolution), by their names in recipe files.
 ENLARGEMENTS: dict[str, Enlargement] = {
     "bicubic": enlarge,
     "torch_bicubic": torch_bicubic,

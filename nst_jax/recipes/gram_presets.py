@@ -139,12 +139,13 @@ GATYS_PYTORCH_800 = replace(
 # that the style loss reads respond to fine structure only. Departures from the source: it makes 500
 # updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's
 # L-BFGS-B, which searches along each direction; and both of its style pictures first get the colours of
-# the photo, while here the fine picture gets those of the coarse one. The optimiser is the guarded
-# L-BFGS, because torch's L-BFGS fails on some coarse pictures that are flat over large areas. On such a
-# picture the loss has negative curvature along the first move, so L-BFGS stores no pair (a move and the
-# change of the gradient along it). The second move is then minus the whole gradient, which is far too
-# long. The pair stored after it makes all later moves too short to change a pixel. The recipe is not in
-# the list of presets, since its content is not a photo but a style picture.
+# the photo, while here the fine picture gets those of the coarse one. The optimiser is an L-BFGS that
+# undoes updates by which the loss has become too large, since torch's L-BFGS fails on some coarse
+# pictures that are flat over large areas. On such a picture the loss has negative curvature along the
+# first move, so torch's L-BFGS stores no pair (a move and the change of the gradient along it). The
+# second move is then minus the whole gradient, which is far too long. The pair stored after it makes
+# all later moves too short to change a pixel. The recipe is not in the list of presets, since its
+# content is not a photo but a style picture.
 GATYS_FINE_STYLE = Recipe(
     name="gatys-fine-style",
     source="leongatys/NeuralImageSynthesis, ScaleControl.ipynb, for Gatys, Ecker, Bethge, Hertzmann, "
@@ -274,7 +275,7 @@ COURSERA_TF2_V1 = replace(
     COURSERA_TF2,
     name="coursera-tf2-v1",
     source="the same, v1.0 of early 2021 (osamaa-mustafa @ 524e3cd2)",
-    # The source draws noise for the start, but does not add it to the content.
+    # The source draws noise for the initial canvas, but does not add it to the content.
     pictures=replace(COURSERA_TF2.pictures, start=starts.FromContent()),
     descent=replace(
         COURSERA_TF2.descent,

@@ -95,8 +95,8 @@ class Pictures:
 class StylePart(NamedTuple):
     """One style loss at one tap (layer): a term of the total style loss."""
 
-    # The key of what the loss compares the canvas with, in `Targets.style`, and of the loss's value, in
-    # `Losses.style_layers`.
+    # The key under which `Targets.style` has the style's target for this loss, and
+    # `Losses.style_layers` the value of this loss.
     name: str
     tap: str  # name of the layer that the loss reads, such as "relu1_1"
     loss: losses.StyleLoss
@@ -174,11 +174,11 @@ class Terms:
 
     `tap_styles` (static) are the style taps that have a style picture of their own: the statistics at
     such a tap come from that picture alone. So fine and coarse strokes may come from different
-    pictures. In every list of styles, these pictures come after the blended ones, in the order of
-    `tap_styles`.
+    pictures. In every list of styles, the pictures for `tap_styles` come last, in the same order.
 
-    `region_reach` and `region_growth` say how the masks of regions, which are given in pixels, become
-    masks of a tap's positions; see `nst_jax.controls.masks.at_taps`. Both are static.
+    A region is an area of the picture with a style of its own. `region_reach` and `region_growth` say
+    how the masks of regions, which are given in pixels, become masks for the feature maps of a tap; see
+    `nst_jax.controls.masks.at_taps`. Both are static.
     """
 
     content_taps: tuple[str, ...] = _static(("relu4_2",))
@@ -202,9 +202,10 @@ class Terms:
     region_growth: int = _added_later(3, static=True)
 
     def blended_styles(self, styles: Sequence[_Style]) -> Sequence[_Style]:
-        """Return the style pictures that are blended, from a list of all style pictures.
+        """Return a list of style pictures without those for `tap_styles`, which come last in it.
 
-        These are all but the last ones, which belong to `tap_styles`.
+        `tap_styles` are layers with a style picture of their own. For all other layers, the pictures
+        that are returned are blended.
         """
         return styles[: len(styles) - len(self.tap_styles)]
 
@@ -375,7 +376,7 @@ class Descent:
 
     @property
     def carries(self) -> bool:
-        """Whether each scale begins with the optimiser's state at the end of the scale before.
+        """Whether each scale (resolution) begins with the optimiser's last state at the scale before.
 
         If not, the optimiser starts anew at each scale.
         """

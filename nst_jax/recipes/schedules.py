@@ -1,6 +1,6 @@
 """Schedules: the scales (resolutions) of a run, coarse to fine, and the number of updates at each.
 
-The method `plan` of each schedule computes them for the final size of the canvas, the picture that is
+The method `plan` of each schedule computes both for the final size of the canvas, the picture that is
 optimised. At a coarser scale, the styles are smaller, too. If a schedule's `from_originals` is True, a
 style's size at a coarser scale is computed from the size of its original picture, before any resizing;
 if it is False, from the style's size at the finest scale.
@@ -176,9 +176,9 @@ class Halvings:
 
 
 def _counts(weights: list[float], steps: int) -> list[int]:
-    """Return the number of updates at each scale: `steps` divided in proportion to `weights`.
+    """Return the number of updates at each resolution: `steps` divided in proportion to `weights`.
 
-    Each scale gets at least one update. There must be at least as many updates as scales.
+    Each gets at least one update. There must be at least as many updates as weights.
     """
     scales = len(weights)
     ends = [round(steps * sum(weights[: i + 1]) / sum(weights)) for i in range(scales)]

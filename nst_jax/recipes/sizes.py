@@ -173,7 +173,7 @@ class ShortEdgeUpTo:
 
     The aspect ratio is kept. So a picture whose shorter side is below `pixels` is enlarged, unless the
     picture is square. This is the rule of Udacity's notebook. The notebook seems meant to limit the
-    longer side, but torchvision's `Resize` gives the length that it passes to the shorter side.
+    longer side, but torchvision's `Resize` takes a single number as the length of the shorter side.
     """
 
     pixels: int = 400
@@ -518,7 +518,7 @@ SIZE_RULES = {
     )
 }
 
-# The roundings by their names in recipe files.
+# The functions that round a size, see `Rounding`, by their names in recipe files (TOML).
 ROUNDINGS = {
     rounding.__name__: rounding
     for rounding in (nearest, truncated, truncated_scale, truncated_float32)

@@ -144,7 +144,7 @@ class StyleMeanDetail:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Blend:
-    """The initial canvas is `(1 - ratio) * content + ratio * noise`, with the noise of `Noise`."""
+    """The initial canvas is `(1 - ratio) * content + ratio * noise`; `Noise()` draws the noise."""
 
     ratio: float = 0.6
 
@@ -263,7 +263,7 @@ STARTS = {
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SameStart:
-    """Makes the initial canvas by another start, but with a fixed key, so that its noise is the same.
+    """Makes the initial canvas by another start, but with a fixed key: each call gives the same noise.
 
     Attributes:
       start: the other start, a function that makes the initial canvas.

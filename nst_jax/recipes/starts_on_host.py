@@ -1,9 +1,10 @@
-"""Make the initial canvas of a picture in a larger array, if possible without compiling for its size.
+"""Make the initial canvas for a picture in a larger array; compile nothing for its size if possible.
 
 A start is the function that makes the initial canvas of a run; see `starts`. Most starts compute each
 pixel by itself, from the content's pixel, from noise, and from the mean and deviation of the style.
 Such a start is called with the pixels of the content as one line, which is filled up to the number of
-pixels of the larger array. So its programs are compiled for this number. NumPy makes the other starts.
+pixels of the larger array. So its programs are compiled for this number. The images of the starts in
+`ON_HOST` are computed by NumPy. A start of a user's own is called with the picture as it is.
 
 The noise is that of the picture alone, bit for bit. JAX's default generator is counter-based: number k
 of an array, in the order of memory, depends on the key and on k alone. So the first numbers that are
@@ -30,8 +31,8 @@ from nst_jax.recipes import starts
 # is on, as it is by default.
 COUNTING = "threefry2x32"
 
-# The starts that compute each pixel by itself, and use nothing of the style but the mean and the
-# standard deviation of its colours.
+# The starts (functions that make the initial canvas) that compute each pixel by itself, and use nothing
+# of the style but the mean and the standard deviation of its colours.
 POINTWISE = (
     starts.Blank,
     starts.Noise,
@@ -87,7 +88,7 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
 
 def _counts(key: Array) -> bool:
-    """Return whether the numbers that a key draws do not depend on how many are drawn."""
+    """Return whether the first numbers that a key draws are the same however many are drawn."""
     config: Any = jax.config
     return config.jax_threefry_partitionable and str(jax.random.key_impl(key)) == COUNTING
 
@@ -95,15 +96,18 @@ def _counts(key: Array) -> bool:
 def _of_line(
     start: Any, content: np.ndarray, style: np.ndarray, key: Array, pixels: int
 ) -> HostImage:
-    """Return the image of a pointwise start by calling it with a line of `pixels` pixels or more."""
+    """Call one of the `POINTWISE` starts with the content as a line of `pixels` pixels or more.
+
+    The line ends in zeros, and the returned image [h, w, 3] is without them.
+    """
     height, width, channels = content.shape
     count = height * width
     line = np.zeros((1, max(count, pixels), channels), np.float32)
     line[0, :count] = content.reshape(count, channels)
     mean = np.mean(style, axis=(0, 1), dtype=np.float64)
     deviation = np.std(style, axis=(0, 1), dtype=np.float64)
-    # A style of two pixels: the start uses only its mean and standard deviation, which are those of
-    # `style`.
+    # The start uses only the mean and the standard deviation of the style. These are the same for a
+    # style of two pixels, which always has the same shape.
     pair = np.stack([mean - deviation, mean + deviation])[None].astype(np.float32)
     found = np.asarray(start(*jax.device_put((line, pair)), key), np.float32)
     return found[0, :count].reshape(content.shape)
@@ -134,8 +138,8 @@ def _seeded_blend(start: starts.SeededBlend, content: np.ndarray, style: np.ndar
     return (start.pixels(content) + starts.IMAGENET_MEAN) / 255
 
 
-# Class of a start -> function of (start, content, style) that makes its image by NumPy. The start
-# `Instant` is not among them: the run paints its picture, and starts from that image.
+# Class of a start (a function that makes the initial canvas) -> function of (start, content, style)
+# that makes the same image by NumPy. `Instant` is missing, since it makes no image: the run paints one.
 ON_HOST: Mapping[type[Any], Callable[..., Any]] = MappingProxyType(
     {
         starts.FromContent: _from_content,

@@ -111,5 +111,5 @@ def strength_of(factor: float) -> float:
 
 
 def _way(factor: float) -> float:
-    """Return w(factor): the logistic curve in the module's docstring, from 0 to 1."""
+    """Return how far a factor of the style weight changes a picture: from 0 (the photo) to 1."""
     return float(1 / (1 + (HALF / factor) ** STEEPNESS))

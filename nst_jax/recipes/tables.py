@@ -1,4 +1,4 @@
-"""A recipe from a table of plain values: names looked up, types checked, unknown keys refused.
+"""Make a recipe from a table of plain values: look up names, check types and refuse unknown keys.
 
 A table is a dictionary as `tomllib` reads it. A recipe consists of dataclasses. This module reads their
 fields and annotations, and the names of functions and dataclasses in `nst_jax.recipes.walk.CHOICES`. So
@@ -81,9 +81,10 @@ def refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -
     for name in table:
         if name in names:
             continue
-        # For a table without a `kind`, the most similar key of any table is suggested; for one with a
-        # `kind`, such as "Adam", only its own keys. But a name that is a key elsewhere probably belongs
-        # to another kind, such as "LBFGS". Then this table's keys are listed, and none is suggested.
+        # The most similar key of any table is suggested. But a dataclass that was chosen by name, such
+        # as "Adam", has its own keys, and only the most similar of these is suggested. If the name is a
+        # key of another table, such as that of "LBFGS", it is not misspelt. Then all keys of this table
+        # are listed.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"

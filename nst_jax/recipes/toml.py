@@ -39,7 +39,7 @@ BASE = "base"
 # `changes.with_strength`.
 STRENGTH = "strength"
 
-# The key in a file for a table that names pictures, which are no part of a recipe.
+# The key in a file for a table that names pictures, such as masks. Pictures are no part of a recipe.
 CONTROLS = "controls"
 
 # The controls of a file that has no table `controls`.
@@ -67,8 +67,8 @@ def to_toml(recipe: Recipe, controls: Mapping[str, Any] = NO_CONTROLS) -> str:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`.
-      ValueError: for a sweep, and for a function or dataclass without a name in `walk.CHOICES`, such as
-        one of your own or `nst_jax.optimizers.Optax`.
+      ValueError: for a recipe with arrays (a sweep), and for a function or dataclass without a name in
+        `walk.CHOICES`, such as one of your own or `nst_jax.optimizers.Optax`.
 
     Example:
       >>> from nst_jax import recipes
@@ -203,7 +203,10 @@ def from_toml(text: str, *, argument: str = "recipe") -> Recipe:
 
 
 class RecipeFile(NamedTuple):
-    """What a recipe file says: the recipe, the strength still to be applied to it, and `controls`."""
+    """The parts of a recipe file: the recipe, the strength of the style, and the table `controls`.
+
+    The strength has not been applied to the recipe.
+    """
 
     recipe: Recipe
     strength: float | None  # as `changes.with_strength` takes it; None if the file has none
@@ -216,8 +219,9 @@ def recipe_and_controls(
 ) -> tuple[Recipe, dict[str, str | list[str] | dict[str, str]]]:
     r"""Read a recipe from TOML, and the pictures that a table `controls` names.
 
-    A recipe has no pictures. But a file may name masks and styles of regions, the mask of a protected
-    part and styles of single layers, which commands read when they paint with this file.
+    A recipe has no pictures. But a file may name some: masks of regions (areas with a style of their
+    own) and their styles, the mask of a part that keeps the content, and styles of single layers.
+    Commands that paint with this file read them.
 
     Args:
       text: TOML that `from_toml` accepts, perhaps with a table `controls` in addition.
@@ -241,9 +245,9 @@ def recipe_and_controls(
 
 
 def recipe_strength_and_controls(text: str, *, argument: str = "recipe") -> RecipeFile:
-    r"""Read a recipe from TOML like `recipe_and_controls`, but do not apply its strength.
+    r"""Read a recipe from TOML like `recipe_and_controls`, but do not apply the key `strength` to it.
 
-    So a caller can apply another strength in its place.
+    So a caller can apply another strength of the style in its place.
 
     Args:
       text: as in `recipe_and_controls`.
@@ -383,7 +387,7 @@ def values_and_strength(
             if key == STRENGTH:
                 strength = _checked_strength(_value(text))
             else:
-                # `_changed` would not suggest the key `strength`, which is no value of a recipe.
+                # Unknown keys are refused here, since `_changed` would not suggest the key `strength`.
                 refuse_unknown({key.partition(".")[0]: text}, Recipe, "", STRENGTH)
                 recipe = _changed(recipe, key, _typed(text, _declared(recipe, key)))
         return checked(recipe), strength

@@ -51,8 +51,8 @@ class Bands:
 def bands_of(mesh: AnyMesh | None, shape: Shape, network: Network) -> Bands | None:
     """Return how a picture is cut into bands, one for each device; None if one device computes it.
 
-    A band may itself be cut into tiles. All bands have the same number of tiles one above the other,
-    and all tiles have the same height.
+    A band may itself be cut into tiles, which its device computes one after another. All bands have the
+    same number of tiles one above the other, and all tiles have the same height.
 
     Args:
       mesh: the devices. Without a mesh, or with one that has no axis `BANDS`, there are no bands.
@@ -249,8 +249,9 @@ def with_neighbours_around(band: Array, above: int, below: int, bands: Bands) ->
     zeros = bands.padded_height - bands.height
     if not zeros:
         return with_neighbours(band, above, below, bands.count, around=True)
-    # In the ring of bands, the rows of zeros lie between two copies of the picture. `times_above` and
-    # `times_below` are how often these rows are crossed on the way to the farthest row that is needed.
+    # In the ring, the first band follows the last, so the rows of zeros lie between two copies of the
+    # picture. `times_above` and `times_below` are how often these rows are crossed on the way to the
+    # farthest row that is needed.
     times_above = -(-above // bands.height)
     times_below = (bands.padded_height + below - 1) // bands.height
     more = above + times_above * zeros

@@ -25,8 +25,9 @@ from nst_jax.scaling.operations import run_operations
 class Costs(NamedTuple):
     """The seconds that a device takes to compile the programs of a resolution, and for one operation.
 
-    Both are for arrays of the pictures' own size. In a bucket, compiling takes `COMPILING_OF_BUCKET`
-    times as long, and an operation `TIME_IN_BUCKET` times as long.
+    Both are for arrays of the pictures' own size. In a bucket (larger arrays, at whose top left the
+    pictures lie), compiling takes `COMPILING_OF_BUCKET` times as long, and an operation
+    `TIME_IN_BUCKET` times as long.
     """
 
     program: float  # seconds to compile all programs of one resolution for one shape of arrays
@@ -43,14 +44,14 @@ COMPILING_OF_BUCKET = 1.03
 LOADING = 0.1
 
 # Costs that are assumed for a CPU on which no run was timed. They are from measurements on a CPU with
-# two cores. It compiles the loop of a scale in 2.8 to 3.7 s (`compile-cpu.json` in
-# `benchmarks/results`); 1.5 s for the program that computes the targets is an estimate. It updates one
-# picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several pictures are
-# updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
+# two cores. It compiles the loop of updates at one resolution in 2.8 to 3.7 s (`compile-cpu.json` in
+# `benchmarks/results`); 1.5 s for the program that computes the losses' targets is an estimate. It
+# updates one picture of 256 px in 0.37 s, which is 1.0e11 operations (`step-cpu.json`). If several
+# pictures are updated at once, each takes 1/1.25 of this time (`batch-cpu.json`).
 TYPICAL_ON_CPU = Costs(5.0, 1 / 3.5e11)
-# Costs that are assumed for all other devices on which no run was timed: an H100 compiled three scales
-# in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11 operations
-# (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
+# Costs that are assumed for all other devices on which no run was timed: an H100 compiled the
+# programs of three resolutions in 24 s, and updated a picture of 512 px in 1.44 ms, which is 4.6e11
+# operations (`gpu-nvidia-h100-80gb-hbm3-8006044.json`).
 TYPICAL_ELSEWHERE = Costs(8.0, 1 / 3e14)
 
 
@@ -62,7 +63,7 @@ class KeptPrograms(NamedTuple):
 
     arrays: Scales  # the sizes of the arrays at all scales, coarse to fine
     pictures: int  # number of pictures in the group
-    exact: bool  # whether the canvases fill the arrays; if not, the arrays are a bucket
+    exact: bool  # whether the canvases fill the arrays; if not, they lie at the top left
 
     def key(self, recipe: Recipe) -> Hashable:
         """Return a key that is equal for two groups if they run the same programs by this recipe."""
@@ -90,8 +91,9 @@ PASS_ELSEWHERE = PassCosts(
     PASS_ON_CPU.pixel * TYPICAL_ELSEWHERE.operation / TYPICAL_ON_CPU.operation,
 )
 
-# Up to this number of picture shapes, all ways to divide them among buckets (see the module docstring)
-# are compared. For 10 shapes that takes 3^10 steps, in a tenth of a second.
+# Up to this number of picture shapes, all ways to divide them among buckets (sets of arrays in which
+# pictures of several shapes lie) are compared. For 10 shapes that takes 3^10 steps, in a tenth of a
+# second.
 MOST_COMPARED = 10
 
 
@@ -138,11 +140,12 @@ def chosen_buckets(
         compiled programs of its own. None: all pictures are painted at once.
       fits: function of the sizes of a bucket's arrays at all scales; returns whether a picture in such
         arrays fits into memory.
-      kept: the programs that are kept on disk. They take the share `LOADING` of the time to compile.
+      kept: the programs that are kept on disk. To load one takes the share `LOADING` of the time to
+        compile it.
 
     Returns:
       The buckets, each with its runs. If all runs of a bucket have one shape, the arrays have this
-      shape, and the bucket is `exact`, unless these runs take less time in a kept bucket.
+      shape, and the field `exact` is True, unless these runs take less time in a bucket of `kept`.
 
     Example:
       >>> from nst_jax import recipes
@@ -159,7 +162,8 @@ def chosen_buckets(
     for index, scales in enumerate(runs):
         alike[tuple(scale.steps for scale in scales)].append(index)
     loaded = {one.key(recipe) for one in kept}
-    # The arrays of kept buckets, without repetition, in an order that depends on their sizes only.
+    # The arrays of the buckets in `kept`, without repetition. They are sorted, so that a choice between
+    # equally fast buckets does not depend on the order of `kept`.
     rooms = sorted({_of_no_updates(one.arrays) for one in kept if not one.exact})
 
     def seconds_in(arrays: Scales, whole: Sequence[_Kind], exact: bool) -> float:
@@ -291,7 +295,8 @@ class _Kind(NamedTuple):
     """A set of runs whose canvases have the same shape at each scale."""
 
     # The scales of the first run, but with one shape for all styles of a scale: the smallest (height,
-    # width) into which the styles of all these runs fit. It is repeated for each style of a run.
+    # width) into which the styles of all these runs fit. `style_shapes` has it once for each style of
+    # the run with the most styles.
     scales: Scales
     runs: tuple[int, ...]  # the indices of the runs
 
@@ -312,11 +317,11 @@ def _of_no_updates(arrays: Scales) -> Scales:
 
 
 def _holding(rooms: Iterable[Scales], own: Scales) -> Iterator[Scales]:
-    """Yield those arrays into which smaller arrays fit at every scale, with their numbers of updates.
+    """Yield those of `rooms` in which `own` fits at every scale, with the numbers of updates of `own`.
 
     Args:
       rooms: the sizes of the arrays of several buckets, each at all its scales.
-      own: the smallest arrays in which some runs fit.
+      own: the smallest arrays in which some runs fit, and the numbers of updates of these runs.
     """
     for arrays in rooms:
         if len(arrays) == len(own) and all(map(_holds, arrays, own)):

@@ -19,9 +19,9 @@ from nst_jax.recipes.checking import check_descent_in_bucket, check_in_bucket
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.vgg.taps import SMALLEST
 
-# Two values of the argument `bucket`. With "off", every picture fills its arrays, so each shape of
-# canvas needs its own compiled programs. With "auto", `bucket_choice` chooses larger arrays in which
-# pictures of several sizes lie, so that the run takes the least time.
+# Two values of the argument `bucket` of `stylize`. With "off", every picture fills its arrays, so each
+# shape of canvas needs its own compiled programs. With "auto", `bucket_choice` chooses larger arrays in
+# which pictures of several sizes lie, so that the run takes the least time.
 OFF = "off"
 AUTO: Literal["auto"] = "auto"
 
@@ -29,9 +29,10 @@ AUTO: Literal["auto"] = "auto"
 # sizes lie; or "auto"; or None for "off".
 Chosen: TypeAlias = int | Literal["auto"] | None
 
-# Largest side in px at which one picture on an accelerator lies in arrays of one size at all scales. On
-# an accelerator, compiling a program takes 10 s and more, and painting up to this size about a second.
-# In larger arrays, computing the padding at the coarser scales would take more time than it saves.
+# Up to this side in px, a single picture on an accelerator lies in square arrays of one size at all
+# scales, so that all scales share their programs. On an accelerator, compiling a program takes 10 s and
+# more, and painting up to this size about a second. In larger arrays, computing the padding at the
+# coarser scales would take more time than it saves.
 LARGEST_SHARED = 1024
 Scales = tuple[Scale, ...]  # all scales of one run, coarse to fine
 
@@ -103,7 +104,8 @@ class Bucket(NamedTuple):
     # arrays for styles, once for each style of a run, since each style takes time and memory of its
     # own. `steps` is the number of updates, as in the runs.
     scales: Scales
-    # Indices of the runs in the argument `runs` of `buckets_of`; each run paints one picture.
+    # Indices of the runs in the argument `runs` of the function that returned the bucket, such as
+    # `buckets_of`; each run paints one picture.
     runs: tuple[int, ...]
     exact: bool = False  # whether all canvases have the shape of these arrays, without any padding
 
@@ -198,7 +200,7 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
 
 
 def most_styles(scales: Iterable[Scale]) -> int:
-    """Return the largest number of styles of several pictures, with those of layers and regions."""
+    """Return the largest number of styles of a picture, including those of layers and regions."""
     return max(len(scale.style_shapes) for scale in scales)
 
 

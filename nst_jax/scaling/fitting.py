@@ -147,7 +147,7 @@ def _refusal(
     devices: int,
     shorter: Recipe | None,
 ) -> str:
-    """Return the error message for a run that does not fit with any variant from `memory_savers`.
+    """Return the error message for a run that fits into memory with no variant of its recipe.
 
     Args:
       scale: the sizes of canvas and styles at the last and finest resolution of the run.
@@ -161,7 +161,8 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    # With wrapping padding, styles are not cut into tiles, so one of the canvas' size might not fit.
+    # With wrapping padding, styles are not cut into tiles, so a style as large as the canvas might not
+    # fit.
     least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
@@ -198,9 +199,10 @@ def _refusal(
 
 
 def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
-    """Return the largest number of regions that fits, the one of the default style included.
+    """Return the largest number of regions (parts with a style of their own) that fits, plus one.
 
-    None if the run has no regions, or would not fit even without them.
+    The one stands for the rest of the picture, which has the default style. The result is None if there
+    are no regions, or if the picture would not fit even without them.
     """
     if scale.regions == 1 or not fitting(scale._replace(regions=1)):
         return None
@@ -212,7 +214,7 @@ def _most_regions(scale: Scale, fitting: Callable[[Scale], bool]) -> int | None:
 
 
 def _words_of_regions(regions: int) -> str:
-    """Return a number of regions as text, without the region of the default style."""
+    """Return a number of regions as text; the rest of the picture, which counts as one, is left out."""
     count = regions - 1
     return {0: "no region", 1: "1 region"}.get(count, f"{count} regions")
 
@@ -307,7 +309,8 @@ def largest_that_fits(
 
     Returns:
       (height, width) of the canvas, with sides of at least 16 px; None if no canvas fits. With wrapping
-      padding (`network.padding` wrap), the sides are multiples of 16 px, since no others can be cut.
+      padding (`network.padding` wrap), the sides are multiples of 16 px, since only such a canvas can
+      be divided into tiles or among devices.
     """
 
     def shrunk(shape: Shape, longer: int) -> Shape:

@@ -49,8 +49,9 @@ class Footprint:
       weights: kernels and biases down to the deepest layer that a loss reads, transposed kernels and
         Winograd kernels included.
       activations: the largest of four numbers: activations of the network while it computes loss and
-        gradient; activations while it computes the statistics of the largest style; what the matting
-        Laplacian takes; what the guided filter of `realism` takes. These are never needed at once.
+        gradient; activations while it computes the statistics of the largest style; arrays of the
+        matting Laplacian; arrays of the guided filter that restores the content's edges (the recipe's
+        `realism`). These are never needed at once.
       state: canvases, the optimiser's state, and the copies that an update makes of them.
       targets: the content's features and the targets of the style loss; the masks of regions; the mask
         of a protected part, and the content that is kept there.

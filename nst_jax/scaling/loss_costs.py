@@ -70,6 +70,8 @@ def distance_cost(loss: StyleLoss, height: int, width: int, channels: int) -> Lo
 def target(loss: StyleLoss, features: jax.ShapeDtypeStruct, *, styles: int) -> Any:
     """Return the shapes and types of a style loss' target for a blend of several styles.
 
+    The target is what the loss compares the canvas with, such as a Gram matrix.
+
     Args:
       loss: the style loss.
       features: the shape [h, w, c] and the type of the features of each style.

@@ -106,7 +106,7 @@ def update_operations(
 
 
 def _forward_operations(layer: Layer) -> int:
-    """Return the number of operations of a layer's convolution and of the sums of its style losses."""
+    """Return the number of operations of a layer's convolution and of sums such as Gram matrices."""
     convolution = 2 * 9 * layer.channels_in * layer.channels
     sums = sum(sum_operations(loss, layer.channels) for loss in layer.style)
     return layer.positions * (convolution + sums)
@@ -147,7 +147,7 @@ def _forward_to(
       taps: the layers that are read; the pass ends at the deepest of them.
       recipe: the recipe of the run.
       grid: how the picture is cut into tiles; None if it is computed whole.
-      style: whether the sums of the style losses are included.
+      style: whether sums over positions for the style losses, such as Gram matrices, are included.
     """
     window, count = (shape, 1) if grid is None else (grid.window, grid.count_per_device)
     needed = needed_for(taps, window, recipe)
@@ -190,7 +190,7 @@ def scale_operations(
 ) -> list[float]:
     """Return the number of operations of one update at each scale (resolution) of a run.
 
-    The arguments are those of `update_operations`.
+    `scales` has the sizes of canvas and styles. The other arguments are those of `update_operations`.
     """
     shapes = [scale.shape for scale in scales]
     return [
@@ -215,9 +215,10 @@ def run_operations(
     devices: int = 1,
     pictures: int = 1,
 ) -> float:
-    """Return the number of operations of all updates of a run, over all scales.
+    """Return the number of operations of all updates of a run, over all scales (resolutions).
 
-    The arguments are those of `update_operations`.
+    `scales` has the sizes of canvas and styles, and the numbers of updates. The other arguments are
+    those of `update_operations`.
     """
     each = scale_operations(scales, recipe, platform, devices=devices, pictures=pictures)
     return sum(scale.steps * one for scale, one in zip(scales, each, strict=True))

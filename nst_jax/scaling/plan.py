@@ -160,7 +160,7 @@ class Plan:
 
     @property
     def measuring_operations(self) -> list[float]:
-        """For each scale (resolution), the number of operations in which a device computes targets."""
+        """For each scale (resolution), the number of operations for computing the losses' targets."""
         shapes = [scale.shape for scale in self.scales]
         return [
             measuring_operations(scale, self.recipe.at(index, shapes), devices=self.devices)
@@ -284,7 +284,8 @@ def plan(
       style: an image or its (height, width); or a list of these, for a blend of styles.
       recipe: all settings of the run.
       size: size of the canvas; default: the recipe's.
-      style_size: size of the style pictures; default: as `size` says.
+      style_size: size of the style pictures; default: `size` holds for them, too, with the exceptions
+        that `stylize` describes.
       style_scale: factor by which the style is enlarged, or a list with a factor for each style.
       tap_styles: style pictures for single layers, as a dictionary; in place of each picture, its
         (height, width) may be given.
@@ -308,9 +309,10 @@ def plan(
         `"auto"`. For another platform, the available memory is not known unless `memory` is given.
       resume: the checkpoint from which the run will resume, as in `paint`. What the recipe leaves open
         (`tile` or `precision` of `"auto"`) is then as in the run of the checkpoint.
-      regions: the regions of the run, each a `nst_jax.controls.Region`, its style, or the (height,
-        width) of its style.
-      protect: the `nst_jax.controls.Protect` of the run; None if nothing is protected.
+      regions: the regions of the picture (areas with a style of their own). Each is given as a
+        `nst_jax.controls.Region`, or only by its style, or by the (height, width) of its style.
+      protect: the part of the content that stays as it is, a `nst_jax.controls.Protect`; None if there
+        is no such part.
       bucket: side in px of a square array in which the canvas lies, `"off"` or `"auto"`; see `stylize`.
         With several pictures, these may have any shapes that fit into the arrays. The content and style
         given here then decide only how large the arrays at the coarser scales and those for styles are,
@@ -544,10 +546,10 @@ def plan_in_arrays(
 
 
 def _may_share(side: int, options: Mapping[str, Any]) -> bool:
-    """Return whether, with `bucket` "auto", all scales of a run lie in arrays of one size.
+    """Return whether a run is best computed in square arrays of one size at all scales (resolutions).
 
-    They do for one picture on an accelerator, in a square of up to `buckets.LARGEST_SHARED` px.
-    `options` are further arguments of `plan_scales`.
+    This is so for one picture on an accelerator, if the `side` of the squares is at most
+    `buckets.LARGEST_SHARED` px. `options` are further arguments of `plan_scales`.
     """
     platform = options.get("platform")
     if platform is None and options.get("device") is not None:

@@ -71,7 +71,7 @@ def mesh_of_batch(devices: Devices, bands: int = 1) -> Mesh | None:
 
     Args:
       devices: None, `"all"`, a number of devices, or a list of devices; see `mesh_of`.
-      bands: number of devices that share one picture, each computing one band of it.
+      bands: number of devices that share one picture; each computes one band (a horizontal part) of it.
 
     Returns:
       A mesh with the axis `PICTURES`, and the axis `BANDS` if `bands` is more than 1; None if `bands`

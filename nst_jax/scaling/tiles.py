@@ -91,7 +91,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a picture is cut into tiles. The numbers are static, never traced."""
+    """How a picture is cut into tiles: cores, each inside a window. No number here is traced."""
 
     down: Cut  # how the height is cut
     across: Cut  # how the width is cut
@@ -141,8 +141,8 @@ class Grid:
         """Return the row of the picture at which this device's slab begins.
 
         A slab is a device's band, and the rows above and below on which the band's features depend. On
-        one device, it is the result of `surrounded`. The row is negative if the slab begins above the
-        picture.
+        one device, it is what `surrounded` returns: the picture, extended beyond its borders as far as
+        windows reach. The row is negative if the slab begins above the picture.
         """
         if self.bands is None:
             return -self.margins[0]
@@ -415,10 +415,10 @@ def core(features: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 
 
 def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
-    """Cut a tile's features out of those of the whole picture, which `assembled` returned.
+    """Cut a tile's features out of the features of the whole picture that `assembled` returned.
 
-    Where a tile overlaps the preceding one, its features are set to zero, so that no position counts
-    twice in a sum. The function `core` does the same.
+    The last tile of a row or column may overlap the one before it. There its features are set to zero,
+    so that no position counts twice in a sum. The function `core` does the same.
 
     Args:
       whole: what `assembled` returned for the tap; with several devices, the part on this device.
@@ -435,9 +435,9 @@ def part(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
 def part_of_whole(whole: FeatureMap, grid: Grid, index: Index, tap: str) -> Part:
     """Cut a tile's part out of an array for the whole picture, such as masks of its features.
 
-    Where a tile overlaps the preceding one, its values are set to zero, so that no position counts
-    twice in a sum. Every device must have the whole array, whereas `part` reads arrays that are
-    distributed over devices.
+    The last tile of a row or column may overlap the one before it. There its values are set to zero, so
+    that no position counts twice in a sum. Every device must have the whole array, whereas `part` reads
+    arrays that are distributed over devices.
 
     Args:
       whole: [h', w', n], of the height and width of the whole picture's features at the tap.
@@ -495,7 +495,7 @@ def gradient(
     """Return the gradient of the sums over this device's tiles with respect to an image.
 
     Args:
-      image: [h, w, 3], from which the windows are cut; see `window`.
+      image: [h, w, 3], from which the windows (each tile's pixels and those around them) are cut.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.
@@ -523,7 +523,7 @@ def summed_with_gradient(
     is linear in the sums.
 
     Args:
-      image: [h, w, 3], from which the windows are cut; see `window`.
+      image: [h, w, 3], from which the windows (each tile's pixels and those around them) are cut.
       grid: how the picture is cut.
       of_window: the sums of one tile, as a function of its window's pixels and its index.
       cotangent: the cotangent of the sums, a pytree like the sums.

@@ -364,7 +364,6 @@ def l2_pool(x: FeatureMap, ceil: bool) -> Pooled:
     norm = _norm_of_windows(_fit_to_windows(x, ceil, 0.0))
     if not ceil:
         return norm
-    # Only border windows have fewer than four pixels.
     return norm * jnp.sqrt(4 / _sum_of_windows(ones, ceil))
 
 

@@ -42,11 +42,11 @@ class Precision:
 # Products use all bits of float32.
 FLOAT32 = Precision("float32", lax.Precision.HIGHEST)
 
-# On NVIDIA's matrix units, factors are rounded to 10 fraction bits; a TPU computes a product as three
+# On NVIDIA's Tensor Cores, factors are rounded to 10 mantissa bits; a TPU computes a product as three
 # products of bfloat16 numbers.
 TENSORFLOAT32 = Precision("tensorfloat32", lax.Precision.HIGH)
 
-# Factors are rounded to 7 fraction bits and sums are float32. Activations are stored as bfloat16, in
+# Factors are rounded to 7 mantissa bits and sums are float32. Activations are stored as bfloat16, in
 # half the memory of float32.
 BFLOAT16 = Precision("bfloat16", lax.Precision.DEFAULT, "bfloat16")
 

@@ -162,7 +162,7 @@ def _convolve_strips(
     height, bits = x.shape[1], bits_of(x)
 
     def add_strip(index: Array, y: Array) -> Array:
-        # The last strip begins where it ends at the last row, so it may overlap the strip before it.
+        # The last strip is moved up so that it ends at the last row. It may overlap the one before it.
         start = jnp.minimum(index * strip, height - strip)
         rows = values_of(_with_halo(bits, start, strip))
         part = _convolve_strip(rows, transformed, halo=True)

@@ -45,7 +45,7 @@ from nst_jax.weights.torch_files import (
     zip_arrays,
 )
 
-# Family of weights -> the pixel convention with which they were trained.
+# Family of weights -> the pixel convention (order of channels, mean and scale) of their training.
 FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}
 
 
@@ -187,8 +187,9 @@ def _read(path: Path, array: StoredArray) -> np.ndarray:
 class _Dialect(NamedTuple):
     """The names, layout and encoding of the layers in one kind of weights file."""
 
-    name: str  # description of the kind of file, for the converted file's `origin`
-    family: str  # family of the weights, unless the caller names another
+    name: str  # description of the kind of file, for the attribute `origin` of the converted file
+    # Short name of the network's origin, such as "vgg19-caffe", unless the caller names another.
+    family: str
     encoding: str  # encoding of the converted file, unless the caller requests another
     # A function of a layer's name. It returns a dictionary from the layer's parts, such as "kernel", to
     # the names of their arrays in the file.

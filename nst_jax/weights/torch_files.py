@@ -137,7 +137,9 @@ class _MakeDictionary:
         if not isinstance(items, list):
             raise TypeError(f"a dictionary is made from a {type(items).__name__}")
         found = OrderedDict(items)
-        items.clear()  # without this, a pickle could fill memory with copies of one long list
+        # A pickle can pass one list any number of times. If the list stayed full, a small file could
+        # make so many long dictionaries that they fill memory.
+        items.clear()
         return found
 
 

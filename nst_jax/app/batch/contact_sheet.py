@@ -15,7 +15,8 @@ from nst_jax.images import sheets
 def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
     """Draw the contact sheet: contents on the left, styles at the top, and results in the cells.
 
-    A picture that blends several styles is shown in the column of its first style.
+    `entries` are pictures that have been painted. A picture that blends several styles is shown in the
+    column of its first style.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
@@ -34,7 +35,7 @@ def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
 
 
 def thumbnail(path: Path) -> np.ndarray:
-    """Read a picture, and shrink it to the size of a cell of a contact sheet if it is larger."""
+    """Read a picture, and reduce it to the size of a cell of the contact sheet if it is larger."""
     image = images.load(path)
     height, width = image.shape[:2]
     factor = min(1.0, sheets.CELL / max(height, width))
@@ -43,7 +44,7 @@ def thumbnail(path: Path) -> np.ndarray:
 
 
 def write_sheet(path: Path, drawn: Any, metadata: dict[str, Any]) -> None:
-    """Write a contact sheet; if that fails, the error names where it was written instead."""
+    """Write a sheet from `draw_sheet`; if that fails, the error says where it was written instead."""
     try:
         write_picture(path, drawn, metadata=metadata)
     except OSError as error:

@@ -27,7 +27,7 @@ def destinations(
       folder: the folder of the results.
       suffix: file suffix of the results of rows without an `output`, such as "png".
       anywhere: whether a row may name an output outside `folder`. That is refused by default, since a
-        manifest may come from a stranger.
+        manifest (a table of rows) may come from a stranger.
 
     Returns:
       A path for each row.

@@ -33,7 +33,8 @@ from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
 
-# No traced programs are stored on disk, and each program is compiled when it is first needed.
+# The default of `paint_group`: no traced programs are stored on disk, and each program is compiled when
+# it is first needed.
 PLAINLY = Compiled()
 
 
@@ -56,7 +57,7 @@ class PaintedPicture(NamedTuple):
 
     loaded: Loaded
     image: Any  # [h, w, 3] in [0, 1]
-    losses: dict[str, Any] | None  # losses of the canvas; None if painting diverged
+    losses: dict[str, Any] | None  # losses of `image` by name; None if painting diverged
     # Number of updates after which losses that are not finite were found; None if all were finite.
     broke_at: int | None
     stalled: bool  # whether no update changed the losses of the picture
@@ -149,7 +150,7 @@ def paint_group(
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        files_in_use(compiled.programs)  # those of earlier groups are not of this one
+        files_in_use(compiled.programs)  # the next call then returns the files of this group only
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.
@@ -188,9 +189,10 @@ def paint_group(
 
 
 def _record(loaded: Sequence[Loaded], group: Group, job: BatchJob, compiled: Compiled) -> None:
-    """Record that the programs of a painted group are kept on disk, unless they are for masks only.
+    """Record that the programs of a painted group are kept on disk, unless the group has masks.
 
-    Transparent parts are masks, which are part of the targets, so they need other programs.
+    Regions, protected parts and transparent parts are masks. They need programs of their own, which
+    these records do not describe.
     """
     transparent = any(
         picture.alpha is not None for one in loaded for picture in (one.content, *one.styles)
@@ -241,7 +243,8 @@ def _paint_together(
             [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
         ],
     )
-    for member in members:  # ValueError if a region is empty at every style layer
+    for member in members:
+        # `notes_on_regions` raises a ValueError if a region is empty at every style layer.
         for note in notes_on_regions(member.prepared, plan.recipe):
             name = loaded[member.place].entry.output.name
             progress.say(f"note: {name}: {as_flags(note)}")
@@ -305,7 +308,7 @@ def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[li
     Args:
       loaded: the pictures to paint, with what was read from their files.
       first_styles: the first style of each picture. Pictures whose first styles are equal have the
-        same array here, as `read_group` and `FineStyles` return it.
+        same array object here, since equal styles are recognised by the `id` of their arrays.
     """
     contents = [one.content.image for one in loaded]
     styles = [
@@ -323,8 +326,9 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
-    # Finished pictures are recognised by the requested settings. These have the weights that the
-    # strength has set, but not the strength itself, which pictures of earlier versions do not name.
+    # A later run recognises a finished picture by the requested settings. They have the weights that
+    # the setting `strength` has changed, but not `strength` itself, which pictures of earlier versions
+    # lack. So it is added only here.
     metadata |= provenance.strength_facts(entry.strength)
     metadata |= {
         "device": provenance.device(),

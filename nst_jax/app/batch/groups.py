@@ -51,7 +51,7 @@ VARIABLE = (
 
 
 class FineFile(NamedTuple):
-    """A picture whose fine structure the style of a row gets."""
+    """A picture from which the style gets its fine structure, such as brushstrokes, before the run."""
 
     path: Path
     seen: images.Glance  # its size and digest when the batch was planned
@@ -80,7 +80,8 @@ class Entry(NamedTuple):
     # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
     # size and digest when the batch was planned.
     masked: Mapping[str, images.Glance] = {}
-    # The value of the setting `strength`, which has changed `recipe`; None if it is not used.
+    # Strength of the style, from 0 to 1, that the user asked for; `recipe` has the weights that follow
+    # from it. None if the user asked for none.
     strength: float | None = None
     # The picture whose fine structure the style gets before the run; None leaves the style as it is.
     fine: FineFile | None = None
@@ -118,14 +119,14 @@ class Group(NamedTuple):
     # from which this group was made. All groups made from a set have the same `varying`, so that they
     # run the same program.
     varying: tuple[bool, ...]
-    # If canvases lie in a larger array (bucket): the sizes of that array, coarse to fine. Else None.
+    # If pictures lie in a larger array (bucket): the sizes of that array, coarse to fine. Else None.
     arrays: tuple[prepare.Scale, ...] | None = None
 
     @property
     def scales(self) -> tuple[prepare.Scale, ...]:
         """The sizes (scales) at which the group is painted, coarse to fine.
 
-        They are the sizes of the bucket, a larger array in which each canvas lies, or those of the
+        They are the sizes of the bucket, a larger array in which each picture lies, or those of the
         pictures themselves if there is no bucket.
         """
         return self.entries[0].scales if self.arrays is None else self.arrays
@@ -139,7 +140,7 @@ class Group(NamedTuple):
 class Alike(NamedTuple):
     """Pictures that one compiled program can paint, if need be in buckets of the same shape.
 
-    A bucket is an array that is at least as large as the canvas that lies in it.
+    A bucket is an array that is at least as large as the picture that lies in it.
     """
 
     entries: list[Entry]
@@ -155,9 +156,10 @@ def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Al
 
     Args:
       entries: the pictures, in any order.
-      bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
-        buckets. With "auto", each picture that can lie in a bucket may get one later; such pictures are
-        in the same set if their recipes differ only in names and in the numbers that `VARIABLE` lists.
+      bucket: side, in px, of the square buckets (larger arrays) in which all pictures lie; None if
+        there are no buckets. With "auto", each picture that can lie in a bucket may get one later; such
+        pictures are in the same set if their recipes differ only in names and in the numbers that
+        `VARIABLE` lists.
     """
     found: dict[Hashable, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -228,8 +230,8 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
-# Takes a picture and which numbers of its recipe vary within its set of pictures (`Alike`), and returns
-# the programs that are kept on disk for groups of the set.
+# A function of a picture and, for each number of its recipe, whether it varies within the picture's set
+# (`Alike`). It returns the programs that are kept on disk for groups of the set.
 KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]
 
 
@@ -242,7 +244,7 @@ def most_at_once(shape: Shape, platform: str) -> int:
     """Return the largest number of pictures of one group that one device paints.
 
     Args:
-      shape: (height, width) of each canvas, or of the bucket in which it lies.
+      shape: (height, width) of each picture, or of the bucket (larger array) in which it lies.
       platform: JAX's name of the platform.
 
     Example:
@@ -269,8 +271,8 @@ def form_groups(
       platform: JAX's name of the platform of the devices, such as "cpu". A group of large pictures has
         fewer of them, above all on a CPU, since painting more of them together gains no speed.
       devices: number of devices that share a group; each paints some of its pictures.
-      bucket: side, in px, of the square buckets in which all canvases lie; None if there are no
-        buckets. With "auto", `chosen_buckets` chooses the buckets.
+      bucket: side, in px, of the square buckets (larger arrays) in which all pictures lie; None if
+        there are no buckets. With "auto", `chosen_buckets` chooses the buckets.
       costs: takes a recipe, and returns the seconds that it takes to compile a program and to compute
         one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
       fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
@@ -308,8 +310,8 @@ def form_groups(
     def groups_of(alike: Alike) -> Iterator[Group]:
         for one in buckets_of(alike.entries, alike.varying):
             own = [alike.entries[index] for index in one.runs]
-            # Groups whose pictures lie in the same bucket get equal numbers of pictures if possible,
-            # since another number of pictures would need another compiled program.
+            # Groups whose arrays have the same size get equal numbers of pictures if possible, since
+            # another number of pictures would need another compiled program.
             size = even_size(len(own), most(one.scales[-1].shape))
             for first in range(0, len(own), size):
                 part = tuple(own[first : first + size])
@@ -391,7 +393,7 @@ class Shard(NamedTuple):
 
     @property
     def ending(self) -> str:
-        """Text such as "-2-of-8", with which each shard's result manifest gets a name of its own."""
+        """Text such as "-2-of-8", so that the file of each shard's results has a name of its own."""
         return f"-{self.number}-of-{self.parts}"
 
 

@@ -37,12 +37,12 @@ from nst_jax.weights.params import WeightsInfo
 class BatchJob(Job):
     """The checked inputs and options of a batch.
 
-    All pictures have the same seed, and so the same noise.
+    All pictures have the same seed, and so start from the same noise, if they start from noise.
 
     Attributes:
       entries: the pictures to paint, in the order of the rows.
       bad: a `Record` with the reason for each row (picture) that cannot be painted.
-      folder: folder of the result pictures and of the result manifest.
+      folder: folder of the result pictures and of the result manifest, the list of the results.
       shard: the part of the batch to which `entries` and `bad` are limited; None is the whole batch.
       overwrite: what happens if there is a file already where a result belongs. With None, the row is
         skipped if the file is its finished picture, any other picture of this program is replaced, and
@@ -51,11 +51,11 @@ class BatchJob(Job):
       sheet: path of the contact sheet (one picture that shows all results); None draws no sheet.
       chunk: largest number of pictures painted at once; None means as many of a group as fit into
         memory.
-      bucket: side, in px, of buckets: square arrays in which the canvases lie, so that pictures of
+      bucket: side, in px, of buckets: square arrays in which the pictures lie, so that pictures of
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
         for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
-      fine: combines the styles of those rows that name a picture whose fine structure they get.
+      fine: gives a style the fine structure of another picture, for the rows that ask for it.
       in_manifest: whether the rows come from a manifest; if so, messages name its columns.
     """
 
@@ -77,7 +77,7 @@ class BatchJob(Job):
         return listing_of(self.folder, self.shard)
 
     def resolved(self, platform: str) -> "BatchJob":
-        """Return the job with each precision `AUTO` replaced by what it means on a platform.
+        """Return the job with each precision `AUTO` replaced by the one that it means on a platform.
 
         Args:
           platform: "cpu", "gpu" or "tpu".
@@ -111,7 +111,8 @@ class Draft(NamedTuple):
     row: ManifestRow
     recipe: Recipe
     output: Path
-    # The value of the setting `strength`, which has changed `recipe`; None if it is not used.
+    # Strength of the style, from 0 to 1, that the user asked for; `recipe` has the weights that follow
+    # from it. None if the user asked for none.
     strength: float | None = None
 
     @property
@@ -162,7 +163,7 @@ def recipes_of(
 ) -> list[tuple[Recipe, float | None]]:
     """Return the recipe of each row (picture to paint), changed by the flags and the row's overrides.
 
-    Beside each recipe is the value of the setting `strength` that was applied to it, or None.
+    Beside each recipe is the strength of the style, from 0 to 1, that was applied to it, or None.
 
     An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
     recipe, it gets the recipe of the command line.
@@ -179,8 +180,8 @@ def recipes_of(
     if any(row.recipe is None for row in rows):
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
         arguments.recipe_of(_with_layers_of_file(changes), controls=True)
-    # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength that
-    # is applied after them.
+    # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength of
+    # the style that is applied after them.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, tuple[Recipe, float | None]] = {}
     found = []
@@ -203,8 +204,8 @@ def _base_of(
     """Return a row's recipe, changed by the flags, but not yet by the row's overrides (KEY=VALUE).
 
     If the row names no recipe, it gets the recipe of the command line. The second result is the
-    strength that the recipe file or the flags give; None if they give none. It is not applied yet,
-    since the row's overrides may give another strength.
+    strength of the style that the recipe file or the flags give; None if they give none. It is not
+    applied yet, since the row's overrides may give another strength.
 
     Args:
       row: the row, which is a picture to paint.
@@ -222,7 +223,7 @@ def _base_of(
 
 
 def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags with the style layers of the recipe file, if no flag gives style layers."""
+    """Return the flags; if none of them gives style layers, with those of the recipe file."""
     if changes.style_layer:
         return changes
     return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))
@@ -237,7 +238,7 @@ def _recipe_of(
       row: the row, which is a picture to paint.
       recipe: the row's recipe, to which the row's overrides (KEY=VALUE) and its style pictures for
         single layers are not yet applied.
-      strength: the strength to apply if the overrides have none, or None.
+      strength: the strength of the style to apply if the overrides have none, or None.
     """
     if row.overrides:
         values = arguments.by_key(row.overrides, argument="overrides")
@@ -268,7 +269,7 @@ def inspected(
       drafts: the pictures of the batch.
       mesh: the devices that paint; None is one device.
       here: whether this process paints the pictures; if so, each must fit into its memory.
-      bucket: side, in px, of the buckets (larger arrays in which the canvases lie), "auto", or None for
+      bucket: side, in px, of the buckets (larger arrays in which the pictures lie), "auto", or None for
         no buckets, as in `BatchJob`.
 
     Returns:
@@ -331,7 +332,7 @@ def inspected(
 
 
 def _argument_of(role: str) -> str:
-    """Return the Python name of the option that names the file of a role, such as "protect"."""
+    """Return the name of the option that gives a file, for a role such as "region_1_style"."""
     if role.startswith("protect"):
         return "protect"
     if role.startswith("map"):
@@ -348,7 +349,7 @@ def _files(content: Path, styles: Sequence[Path]) -> str:
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
     """Return why a picture does not fit into memory, or into its bucket; empty if it fits.
 
-    A bucket is a larger array in which the canvas lies, so that several sizes share compiled programs.
+    A bucket is a larger array in which the picture lies, so that several sizes share compiled programs.
     """
     try:
         # With "auto", the program later chooses only buckets that fit into memory, or none. So it is
@@ -440,12 +441,12 @@ def batch_job(
       check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the part of the batch that this process paints; None is the whole batch.
-      sheet: whether a contact sheet is drawn.
+      sheet: whether a contact sheet (one picture that shows all results) is drawn.
       anywhere: whether rows may name outputs outside `folder`.
       mesh: the devices that share the pictures; None is one device.
       here: whether this process paints the pictures. If not, its memory does not limit their sizes, and
         a precision `AUTO` stays until `BatchJob.resolved` is called.
-      bucket: side, in px, of the buckets (larger arrays in which the canvases lie), "auto", or None for
+      bucket: side, in px, of the buckets (larger arrays in which the pictures lie), "auto", or None for
         no buckets, as in `BatchJob`.
       **options: other fields of `BatchJob`.
 

@@ -34,7 +34,7 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import sharding
 from nst_jax.scaling.bucket_choice import KeptPrograms
 
-FOLDER = "groups"  # in the folder of the traced programs
+FOLDER = "groups"  # folder of the records, in the folder of the traced programs
 
 
 def record_group(
@@ -46,12 +46,12 @@ def record_group(
     chunk: int | None = None,
     mesh: sharding.AnyMesh | None = None,
 ) -> None:
-    """Note that the programs of a group are kept on disk, if they are.
+    """Write a record that the programs of a group are kept on disk; write none if they are not.
 
-    Call it after the group was painted, and `programs.files_in_use` before.
+    Call `programs.files_in_use` before the group is painted, and this function afterwards.
 
     Args:
-      kept: the sizes of the group.
+      kept: the sizes of the group's arrays, and the number of its pictures.
       recipe: the recipe of one of its pictures.
       varying: for each leaf (number) of a recipe, whether the program takes one for each picture.
       compiled: the programs with which the group was painted, from `programs.batch_kept_in`.
@@ -67,8 +67,8 @@ def record_group(
     facts = {"arrays": sizes, "pictures": kept.pictures, "exact": kept.exact}
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = folder / f"{family[:32]}.{name}.json"
-    # A loaded program is recorded with more files than it has, see `cache.EntriesOf`, so a record that
-    # still holds is better than a new one.
+    # A valid record is not replaced. The new one may name more files: for a program that was loaded and
+    # not compiled, its own files are not known exactly (see `cache.EntriesOf`).
     if _read(path) is not None:
         return
     with suppress(OSError):
@@ -84,7 +84,7 @@ def kept_programs(
     chunk: int | None = None,
     mesh: sharding.AnyMesh | None = None,
 ) -> list[KeptPrograms]:
-    """Return the programs that are kept on disk for groups with a picture, in a fixed order.
+    """Return the programs on disk that can paint groups to which a picture may belong.
 
     Args:
       entry: the picture.
@@ -92,9 +92,12 @@ def kept_programs(
         is divided into groups.
       chunk: as in `record_group`.
       mesh: as in `record_group`.
+
+    Returns:
+      A description of the programs for each size of a group, in a fixed order.
     """
     folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
-    # Masks are part of the targets, so a picture that has some is painted by other programs.
+    # A picture with masks (of regions or a protected part) is painted by other programs.
     if folder is None or family is None or entry.controls is not None:
         return []
     found = map(_read, sorted(folder.glob(f"{family[:32]}.*.json")))
@@ -134,11 +137,11 @@ def _family(
 ) -> str | None:
     """Return a key of all that the programs of a group depend on, except its sizes.
 
-    The result is None if nothing can be known about the programs, as with a function of the user.
+    The result is None if no key can describe the recipe, as when the user wrote one of its functions.
     """
     bare = recipe.bare()
-    # The recipe at a scale depends on the schedule, which `bare` drops. The number of updates and the
-    # size rule change no program.
+    # `bare` drops the schedule (the sizes at which a picture is painted), on which the programs depend.
+    # So it is kept here. The number of updates and the size rule change no program.
     descent = replace(recipe.descent, steps=0, enlarge=bare.descent.enlarge)
     recipe = replace(bare, descent=descent)
     leaves, _ = jax.tree_util.tree_flatten_with_path(recipe)
@@ -149,7 +152,7 @@ def _family(
 
 
 def _read(path: Path) -> KeptPrograms | None:
-    """Return what a record says; None if it is missing or damaged, or if one of its files is gone."""
+    """Read a record; return None if it is missing or damaged, or if the file of a program is gone."""
     place = programs_folder()
     try:
         facts = json.loads(path.read_text("utf-8"))

@@ -111,10 +111,10 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         A cell of the column `style` has FILE or FILE:SHARE. Several styles, which are blended, are
         separated by semicolons, or are a list in JSONL and Parquet; LAYER=FILE among them is the style
         of one layer. The column `region` has regions, each written as after `--region`; `regions` has
-        two colour-coded maps, as after `--regions`; `protect` has masks, each written as after
-        `--protect`; and `overrides` has KEY=VALUE, as after `--set`. In these columns, too, several are
-        separated by semicolons or are a list; overrides may also be an object of keys and values.
-        `style_fine` has one picture, as after `--style-fine`.
+        two colour-coded maps (of content and style), as after `--regions`; `protect` has masks, each
+        written as after `--protect`; and `overrides` has KEY=VALUE, as after `--set`. In these columns,
+        too, several are separated by semicolons or are a list; overrides may also be an object of keys
+        and values. `style_fine` has one picture, as after `--style-fine`.
 
     Returns:
       The rows, in the order of the file.

@@ -26,7 +26,7 @@ Runner = Callable[[Params, WeightsInfo, BatchJob, Display, Report], None]
 class BatchEnding(NamedTuple):
     """How a batch ended."""
 
-    # One record for each picture that was painted or skipped, or that failed.
+    # For each picture, a record that says whether it was painted or skipped, or has failed.
     records: list[Record]
     complete: bool  # whether the batch ran to its end; False after Ctrl-C
     # Why the result manifest, the file of all records, lacks some of them; empty if it has all.
@@ -34,11 +34,12 @@ class BatchEnding(NamedTuple):
 
 
 def with_typed_names(records: Sequence[Record], job: BatchJob) -> list[Record]:
-    """Return the records with arguments named in their errors as the user types them: `--region`.
+    """Return records with errors that name arguments as the user types them, such as `--region`.
 
     Args:
-      records: how pictures ended.
-      job: the batch. If its rows are those of a manifest, errors about them name its columns.
+      records: whether each picture was painted, or what went wrong.
+      job: the batch. If a manifest (a table of pictures to paint) describes its pictures, errors name
+        the columns of the manifest.
     """
     named = naming_as_typed(MASKS if job.in_manifest else None)
     return [_named(record, named) for record in records]

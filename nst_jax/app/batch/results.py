@@ -9,7 +9,7 @@ last counts. A line looks like this:
      "error": null, "seconds": 4.1, "losses": {"total": ..., "content": ..., ...}}
 
 `status` is `done`, `skipped` (the picture was finished before), `diverged` (the losses stopped being
-finite; the output is the last finite canvas), `stalled` (no update changed the losses, so the output
+finite; the output is the last finite picture), `stalled` (no update changed the losses, so the output
 shows only the initial picture) or `failed` (no picture was written to `output`, or it was deleted
 during the batch). `seconds` is the time that it took to paint the row's group (the pictures that are
 painted together), including compilation, divided by the number of pictures in the group.
@@ -42,13 +42,15 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Record(NamedTuple):
-    """How one row (one picture) of a batch ended; becomes a line of the result manifest."""
+    """How one row (one picture) of a batch ended; becomes a line of the list of all results."""
 
     row: int  # number of the row, from 1
     content: str  # path of the content
     style: str  # paths or names of the styles as one text, such as "a.jpg:0.3;b.jpg:0.7"
     output: str  # path of the result
-    status: str  # "done", "skipped", "diverged", "stalled" or "failed"
+    # "done", "skipped" (the picture was finished before), "diverged" (the losses stopped being finite),
+    # "stalled" (no update changed the losses) or "failed".
+    status: str
     error: str | None = None  # what went wrong; None if nothing did
     # Time to paint the row's group (the pictures that are painted together), divided by the number of
     # its pictures; 0 if the row was not painted.
@@ -78,9 +80,10 @@ def message_of(error: BaseException) -> str:
 class Results(AbstractContextManager):
     """Collects the records of a batch and appends them to its result manifest, from any thread.
 
-    The result manifest is a file with one line of JSON for each record. If it is deleted during the
-    batch, it is made anew with all records so far. If it cannot be written to, the batch goes on, since
-    its pictures matter more; with each later record, writing is tried again.
+    A record says how one picture ended. The result manifest is a file with one line of JSON for each
+    record. If it is deleted during the batch, it is made anew with all records so far. If it cannot be
+    written to, the batch goes on, since its pictures matter more; with each later record, writing is
+    tried again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -138,6 +141,8 @@ class Results(AbstractContextManager):
 
     def ensure_saved(self) -> str:
         """If writing to the result manifest failed, save all records in another folder, if possible.
+
+        The result manifest is a file with one record, of how a picture ended, in each line.
 
         Returns:
           Why the result manifest lacks records, and where they are saved instead; "" if it lacks none.
@@ -281,8 +286,8 @@ def divided(
     finished: list[tuple[R, dict[str, Any]]] = []
     if overwrite:
         return list(entries), finished
-    # The result manifests are read only if necessary, since a batch of thousands of shards has
-    # thousands of them.
+    # The result manifests (files that list results) are read only if necessary, since a batch that
+    # thousands of processes share has thousands of them.
     written = functools.cache(lambda: written_before(folder))
     for entry in entries:
         embedded = None
@@ -351,8 +356,8 @@ def written_before(folder: Path) -> set[str]:
 def is_ours(path: Path, written: set[str]) -> bool:
     """Return whether this program wrote a file.
 
-    It did if the file is a picture with this program's metadata, or if the result manifest of a batch
-    names it.
+    It did if the file is a picture with this program's metadata, or if the result manifest (the list of
+    results) of a batch names it.
 
     Args:
       path: an existing file.

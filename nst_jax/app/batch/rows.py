@@ -52,8 +52,8 @@ def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> li
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
     """Return the rows (pictures to paint) with the controls of the command line.
 
-    These are regions, a protected part, and the picture whose fine structure the style gets. If a row
-    has one of them itself, that is used, and not the command line's. What the command line does not
+    Controls are regions, a protected part, and the picture whose fine structure the style gets. If a
+    row has one of them itself, that is used, and not the command line's. What the command line does not
     give, the row's recipe file may give.
 
     Args:
@@ -102,7 +102,7 @@ def requested_rows(
       styles: files, folders or globs; empty with a manifest, which names the styles itself.
       output: the folder of the results.
       pair: "all" (each content with each style) or "zip" (the n-th content with the n-th style).
-      sheet: whether a contact sheet is requested.
+      sheet: whether a contact sheet (one picture that shows all results) is requested.
       shard: the value of `--shard`, or None.
       **others: options that do not change the rows.
 

@@ -125,8 +125,7 @@ class InstantJob:
     Attributes:
       rows: the pictures to paint.
       bad: for each picture that cannot be painted, a record with the reason.
-      folder: folder of the results and of the file that lists them (the manifest); None if there is a
-        single result.
+      folder: folder of the results and of the file that lists them; None if there is a single result.
       sheet: path of the contact sheet, one picture that shows all results; None draws none.
       strength: strength of style pictures, from 0 (the content's own style) to 1 (the style).
       size: the value of `--size`, such as "512"; None means the size of the recipe `default`.

@@ -69,7 +69,7 @@ def network_of(
 class _ReadStyle(NamedTuple):
     """A style with its pictures read and resized, and the original sizes of these pictures."""
 
-    parsed: given_styles.ParsedStyle
+    parsed: given_styles.ParsedStyle  # the style in the form that `InstantPainter` takes
     shapes: tuple[Shape, ...] = ()  # (height, width) of each picture before it was resized
     # Opacity of each picture before it was resized, [h, w] in [0, 1]; None if the picture is opaque.
     opacities: tuple[Any, ...] = ()
@@ -170,7 +170,7 @@ def _read_unchanged(path: Path, seen: images.Glance, argument: str) -> images.Pi
 
 
 def check_bucket(job: InstantJob) -> None:
-    """Refuse a bucket that is too large for memory, before a picture is read.
+    """Refuse a bucket (the array in which each picture lies) that is too large for memory.
 
     Raises:
       ValueError: if a network of the job does not fit into memory with this bucket.
@@ -190,8 +190,8 @@ class RowGroup(NamedTuple):
     """Pictures that are painted together."""
 
     rows: list[Row]
-    # In a bucket, the number of pictures that one compiled program paints; where the group has fewer,
-    # copies of its last picture are painted too. 1 without a bucket.
+    # If pictures lie in a bucket (a square array), the number of pictures that one compiled program
+    # paints; where the group has fewer, copies of its last picture are painted too. 1 without a bucket.
     filled: int = 1
 
 
@@ -221,7 +221,7 @@ def size_of_groups(count: int, shape: Shape) -> int:
 
     Args:
       count: number of pictures of one network and one shape.
-      shape: (height, width) of each picture, or of the bucket in which it lies.
+      shape: (height, width) of each picture, or of the bucket (square array) in which it lies.
     """
     return chunk_size.even_chunk(count, chunk_size.worthwhile_chunk(shape, platform_of()))
 
@@ -285,8 +285,8 @@ def _paint_together(
         if len(group) == 1:
             yield group[0][0].record("failed", results.message_of(error))
             return
-        # Each picture is now painted alone. In a bucket, copies still fill it up to `filled` pictures,
-        # so that no other program is compiled; but not if the memory was exhausted.
+        # Each picture is now painted alone. In a bucket, `filled` - 1 copies are painted with it, so
+        # that no other program is compiled; but not if the memory was exhausted.
         exhausted = isinstance(error, MemoryError) or EXHAUSTED in str(error)
         alone = 1 if exhausted else filled
         for one in group:

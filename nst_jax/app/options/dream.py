@@ -94,8 +94,8 @@ dream = all_of(
     size_of_picture(DREAM_SIZE, measured="longer side in pixels"),
     _guide_size,
     result(
-        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "
-        "PHOTO_dream.png in this folder)"
+        "PNG, JPEG or TIFF file, or a film (see --film), by its suffix, or a folder, or - for standard "
+        "output (default: PHOTO_dream.png in this folder)"
     ),
     format_of_output,
     overwrite,

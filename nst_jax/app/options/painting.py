@@ -423,8 +423,8 @@ stylize = all_of(
     _style_fine,
     _controls,
     result(
-        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "
-        "CONTENT_STYLE.png in this folder)"
+        "PNG, JPEG or TIFF file, or a film (see --film), by its suffix, or a folder, or - for standard "
+        "output (default: CONTENT_STYLE.png in this folder)"
     ),
     format_of_output,
     overwrite,
@@ -457,8 +457,8 @@ texture = all_of(
         "are then multiples of 16 px",
     ),
     result(
-        "PNG, JPEG, WebP or TIFF file, by its suffix, or a folder, or - for standard output (default: "
-        "STYLE_texture.png in this folder)"
+        "PNG, JPEG or TIFF file, or a film (see --film), by its suffix, or a folder, or - for standard "
+        "output (default: STYLE_texture.png in this folder)"
     ),
     format_of_output,
     overwrite,

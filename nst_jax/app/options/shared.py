@@ -177,7 +177,8 @@ format_of_output = output(
     "--format",
     "suffix",
     type=click.Choice(["png", "jpg", "webp", "tiff"]),
-    help="format of the picture for standard output, `-o -` (default: png)",
+    help="format of the picture for standard output, `-o -` (default: png); with -o out.webp, `webp` "
+    "means a picture and not a film",
 )
 
 overwrite = output(
@@ -211,7 +212,7 @@ def watched(before: str = "") -> Decorator:
             type=FILE,
             metavar="FILM",
             help="film of the run, all of it in the final size: .gif, .webp, .apng, or .mp4 (needs the "
-            "extra `film`); -o out.gif, .apng or .mp4 writes it beside the picture out.png",
+            "extra `film`); -o out.gif, .webp, .apng or .mp4 writes it beside the picture out.png",
         ),
         output(
             "--film-seconds",

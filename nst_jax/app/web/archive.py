@@ -1,7 +1,7 @@
 """What a visitor can download: a picture with its inputs and its command line, or a film of a run.
 
 A visitor is somebody who uses the web page. A run is the painting of one picture by optimisation, which
-a visitor began. The pictures of a run show its canvas after some of its updates.
+a visitor began. The pictures of a run are kept after some of its updates.
 """
 
 import io
@@ -22,7 +22,7 @@ def command_of(run: Run, step: int | None = None) -> dict[str, str]:
 
     Args:
       run: the run.
-      step: number of updates after which the picture shows the canvas; None is the run's last picture.
+      step: which picture: the one after this number of updates; None is the run's last picture.
 
     Returns:
       A dict of four texts. "command" is the command line, and "where" is a sentence that names the file

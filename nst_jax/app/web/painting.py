@@ -41,7 +41,7 @@ def _programs(place: Path | None) -> Programs:
 
 
 class PageDisplay(Display):
-    """Shows on the page, not on the terminal, what a run does before it updates its canvas."""
+    """Shows on the page, not on the terminal, what a run does before its updates."""
 
     def __init__(self, run: Run) -> None:
         super().__init__(quiet=True)
@@ -95,11 +95,11 @@ class PageRecorder(single.Recorder):
 
 
 class PictureWork:
-    """Paints one picture, with pauses in which other runs use the device.
+    """Paints one picture, with pauses in which other runs (paintings) use the device.
 
-    During a pause it has a checkpoint, but no memory of the device. The result is bit for bit the same
-    as without pauses, and as that of the command line. This is so even if the visitor lets the run go
-    back to an earlier picture, since the run then makes the same updates again.
+    During a pause it keeps a checkpoint, and uses no memory of the device. The result is bit for bit
+    the same as without pauses, and as that of the command line. This is so even if the visitor lets the
+    run go back to an earlier picture, since the run then makes the same updates again.
     """
 
     def __init__(self, job: PictureJob, again: Callable[[], PictureJob], folder: Path) -> None:
@@ -138,8 +138,8 @@ class PictureWork:
         self._back_to = step
 
     def _current_job(self) -> PictureJob:
-        # The plan of the run was made when the run was begun. It is used again here: if less memory is
-        # available now, a new plan might divide the picture into smaller tiles.
+        # The plan (sizes and tiles) was made when the run was begun. It is used again here: if less
+        # memory is available now, a new plan might divide the picture into smaller tiles.
         job = self._job or replace(self._again(), plan=self._plan)
         if self._back_to is not None:
             job = replace(job, resume=self._positions.before(self._back_to))
@@ -201,8 +201,9 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                # `watch` raises KeyboardInterrupt if `stopped` returns True. If the visitor has
-                # withdrawn the request since then, the queue of runs gives this run another turn.
+                # `watch` raises KeyboardInterrupt if `stopped` returns True: the visitor has asked for
+                # a pause or an end. If the visitor has withdrawn this request since then, the queue of
+                # runs gives this run another turn.
                 pass
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())
@@ -212,7 +213,7 @@ class PictureWork:
     def _finished(run: Run, recorder: PageRecorder) -> bool:
         """Write the result and return True; raise `Failure` if losses diverged or never changed.
 
-        If the losses hardly changed, the run gets the warning of the command line.
+        If the losses hardly changed, the run gets the warning that the command line would print.
         """
         ending = recorder.finish(None)
         if ending.status == "failed":

@@ -42,8 +42,8 @@ from nst_jax.vgg.precision import Precision
 TILE = 144
 
 
-# Largest longer side of a provisional picture, in px, rounded up as buckets are. For larger pictures,
-# NumPy would take too much time and memory.
+# Largest side, in px, of the square in which a provisional picture lies. Such pictures are painted by
+# NumPy, which would take too much time and memory for larger ones.
 LARGEST_PROVISIONAL = 512
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
@@ -76,7 +76,7 @@ class QuickPicture(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """A picture in memory: the bytes of its file, and how many seconds it took."""
+    """A picture in memory: the bytes of its file, and how many seconds it took to paint it."""
 
     data: bytes
     seconds: float
@@ -87,7 +87,7 @@ class Superseded(Exception):
 
 
 class QuickPainter:
-    """Paints with the feed-forward networks, even while a run paints on the same device.
+    """Paints with the feed-forward networks, even while a run (by optimisation) uses the same device.
 
     Such a network paints a picture by a single pass. This takes a fraction of a second and little
     memory, so the pass does not wait in the queue of runs. It waits only for an earlier single pass.
@@ -99,11 +99,13 @@ class QuickPainter:
         self._next = threading.Lock()  # held by the one thread that may wait for `_painting`
         self._painters: dict[tuple[Precision, int | None], InstantPainter] = {}
         self._closed = False
-        # The pictures that `warm` has painted from sample pictures, and the provisional ones, by the
-        # words of their command lines.
+        # Pictures that are painted once and shown again, by the words of the command lines that make
+        # them: those that `warm` has painted from the sample pictures; and provisional ones, which
+        # NumPy paints and the page shows until the network's programs are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # Paints provisional pictures. Since it has a bucket, no programs are compiled for their sizes.
+        # Paints provisional pictures by NumPy. They lie in a bucket (a square array), so that no
+        # programs are compiled for their sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
         # The keys in `_painters` of those painters whose programs for style pictures are compiled.
@@ -143,7 +145,8 @@ class QuickPainter:
     ) -> QuickPicture:
         """Paint as `paint` does.
 
-        With `keep`, the picture is kept in memory, for later calls with the same words and samples.
+        With `keep`, the picture is kept in memory, for later calls with the same words that name the
+        same sample pictures.
         """
         with self._turn():
             if not wanted():
@@ -182,11 +185,12 @@ class QuickPainter:
           output: the file to write.
           wanted: called when earlier provisional pictures are done; returns whether the visitor still
             wants this picture.
-          keep: whether the picture is kept in memory, for later calls with the same words and samples.
+          keep: whether the picture is kept in memory, for later calls with the same words that name
+            the same sample pictures.
 
         Returns:
-          The picture. None if the programs are ready, or if NumPy cannot paint the picture: one that is
-          too large, in a style without a picture, or with controls.
+          The picture. None if the programs are ready, or if NumPy cannot paint the picture: it is too
+          large, its style is not a picture, or it has a mask or other colours or edges than usual.
 
         Raises:
           ValueError: if the command itself would refuse the words, or if the result would be larger
@@ -332,7 +336,7 @@ def _known(
 
 
 def _has_samples(folder: Path, words: Sequence[str]) -> bool:
-    """Return whether the files in a folder that some words name are the sample pictures themselves.
+    """Return whether the folder has the package's own samples where the words name samples.
 
     A visitor may have uploaded another picture under the name of a sample.
     """

@@ -1,7 +1,7 @@
 """One run that a visitor has begun: its state, its progress and its pictures so far.
 
 A visitor is somebody who uses the page in a browser. A run is the painting of one picture by
-optimisation; its pictures show the canvas after some of its updates.
+optimisation; its pictures are kept after some of its updates.
 """
 
 import time
@@ -38,7 +38,7 @@ class Wish(StrEnum):
 
 
 class Failure(Exception):
-    """Raised if a run cannot be finished; the message is one sentence for the visitor."""
+    """Raised if a run cannot be finished; the message is one sentence, which the page shows."""
 
 
 class Progress(NamedTuple):
@@ -61,9 +61,9 @@ class Progress(NamedTuple):
 
 
 class RunPicture(NamedTuple):
-    """One picture of a run: its canvas after some of its updates, written to a file."""
+    """A picture of a run (the painting of one picture) after some of its updates, in a file."""
 
-    step: int  # number of updates after which the picture shows the canvas
+    step: int  # number of updates that were made before it
     path: Path
 
 
@@ -139,7 +139,7 @@ class Run:
         """Add a picture; if there are too many now, delete every second one between first and last.
 
         Args:
-          step: number of updates after which the picture shows the canvas.
+          step: number of updates after which the run has this picture.
           path: the picture's file, which exists.
         """
         self.kept = [one for one in self.kept if one.step != step] + [RunPicture(step, path)]
@@ -150,7 +150,7 @@ class Run:
                 one.path.unlink(missing_ok=True)
 
     def forget_after(self, step: int) -> None:
-        """Delete the pictures that show the canvas after more than `step` updates."""
+        """Delete the pictures that the run kept after more than `step` updates."""
         gone = [one for one in self.kept if one.step > step]
         self.kept = [one for one in self.kept if one.step <= step]
         for one in gone:

@@ -37,7 +37,7 @@ ANSWER_HEADERS = {
 
 
 class RefusedRequest(NamedTuple):
-    """Why a request is not served."""
+    """Why an HTTP request is not served."""
 
     status: int  # the status code of the HTTP answer
     message: str
@@ -45,7 +45,7 @@ class RefusedRequest(NamedTuple):
 
 @dataclass(frozen=True)
 class Guard:
-    """Decides which requests are served.
+    """Decides which HTTP requests are served.
 
     Attributes:
       host: the address at which the server listens, as in `--host`.

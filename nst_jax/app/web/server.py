@@ -100,8 +100,8 @@ class Server:
         # Films and archives are made one at a time, since each is held in memory until it is sent.
         self._archiving = asyncio.Semaphore(1)
         # Only one picture at a time is painted by a single pass of a network, and only one provisional
-        # picture. A request waits for these locks before it takes a worker thread, since there are only
-        # a few threads for all requests.
+        # picture, which NumPy paints while the network's programs are compiled. A request waits for
+        # these locks before it takes a worker thread, since there are only a few threads for all.
         self._quick_turn, self._provisional_turn = asyncio.Lock(), asyncio.Lock()
         # A browser sends the cookies of a host to each of its ports, so their names contain the port.
         self._cookie, self._token = f"nst_jax_{guard.port}", f"nst_jax_token_{guard.port}"
@@ -401,7 +401,7 @@ class Server:
         """Paint a picture by a single pass of a network, and send its address and its command line.
 
         If several requests of a visitor wait, only the newest picture is painted. If the request has
-        `provisional` and the programs for the picture are not ready, a provisional one is painted.
+        `provisional` and the programs for the picture are not ready, NumPy paints a provisional one.
         """
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)

@@ -35,7 +35,8 @@ from nst_jax.recipes.strength import OWN
 # the visitor for a name.
 OUTPUT = "picture.png"
 
-# Largest size in px at which instant pictures lie in a square. A larger square takes too much time.
+# Largest side in px of the squares in which pictures of the command `instant` lie. Larger squares would
+# take too much time.
 LARGEST_BUCKET = 1024
 
 

@@ -41,7 +41,7 @@ class Visitor:
         self._seen = clock()
         self._runs = 0
         self._lock = threading.Lock()
-        self._beginning = threading.Lock()  # held while a run is planned, which may take seconds
+        self._beginning = threading.Lock()  # held while a run is prepared, which may take seconds
         # Number of pictures that `start_from` has copied; it makes the copies' file names unique.
         self._starts = 0
         # File name of the latest copy -> the command lines that make this picture; at most one entry.
@@ -151,7 +151,7 @@ class Visitor:
         Earlier copies of this kind are deleted.
 
         Args:
-          step: number of updates after which the picture shows the canvas; None is the last picture.
+          step: which picture: the one after this number of updates; None is the last picture.
 
         Returns:
           The file name of the copy.

@@ -157,7 +157,7 @@ const undo = trying(async () => {
 // The run ends. Its picture becomes the start of another run, with the choices made since.
 const startFrom = trying(async () => {
   const step = earlierStep();
-  const {name} = await post(`/run/start/${step}`); // first, since it may be refused
+  const {name} = await post(`/run/start/${step}`); // this comes first, since the server may refuse it
   if (!ended()) receive(await post("/run/stop"));
   choice.init = name;
   remember();
@@ -166,7 +166,8 @@ const startFrom = trying(async () => {
   focusWhenShown("paint");
 });
 
-// A run that paints ends or pauses a little later, and only then is the next button shown. It gets the focus, unless the visitor has gone elsewhere meanwhile.
+// A run that is told to end or pause does so a little later, and only then is the next button shown. The
+// button gets the focus, unless the visitor has moved the focus meanwhile.
 let awaited = null;
 function focusWhenShown(id) {
   awaited = {id, from: document.activeElement};
@@ -193,7 +194,7 @@ function show(what) {
   render();
 }
 
-// The picture before stays visible until the new one is loaded.
+// The previous picture stays visible until the new one is loaded.
 function setSource(image, source) {
   if (image.dataset.source === source) return;
   image.dataset.source = source;
