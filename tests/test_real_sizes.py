@@ -154,6 +154,24 @@ def test_features_are_those_of_the_picture_alone(x64, params64, padding, pool, c
         assert not np.any(found[h:]) and not np.any(found[:, w:]), tap
 
 
+def test_gradients_of_taps_before_a_relu_are_zero_outside_the_picture(x64, params64):
+    """A mean over an array has a gradient in its padding as well."""
+    taps, network = ["preact1_1", "preact1_2"], vgg.Network(padding=layers.reflect_padded)
+
+    @jax.jit
+    def gradient(x, size=None):
+        def total(x):
+            found = nst.features(params64, x, taps, network=network, size=size)
+            return sum(jnp.sum(jnp.sin(values) + values) for values in found.values())
+
+        return jax.grad(total)(x)
+
+    picture = drawn(1, 19, 29)
+    found, alone = gradient(*in_bucket(picture, (32, 32))), gradient(jnp.asarray(picture))
+    assert relative(found[:19, :29], alone) < CLOSE
+    assert not np.any(found[19:]) and not np.any(found[:, 29:])
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("size", [(16, 16), (17, 30)])
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
