@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -58,7 +59,7 @@ def members_of(
         to each entry.
       recipe: the recipe of all pictures, with the options of the call and already checked.
       init: as in `stylize_many`; it is only checked here, and used when the batch is painted.
-      key: as in `stylize_many`.
+      key: as in `stylize_many`, a key or an array of keys.
       given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
         if none of these is given.
       style_scale: for each picture the positive factors of its styles' sizes: one for all its styles,
@@ -79,11 +80,12 @@ def members_of(
         not fit together.
     """
     _checks.start_or_image("init", init)
-    _checks.random_key("key", key)
+    keys = _several_keys(key)
+    key = jax.random.key(0) if key is None else key
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
     given = BatchControls() if given is None else given
-    key = jax.random.key(0) if key is None else key
     several = given.lengths() | ({} if style_scale is None else {"style_scale": len(style_scale)})
+    several |= {} if keys is None else {"key": len(keys)}
     count = _count(contents, styles, recipe, several)
     pairs = [
         Pair(index % len(contents), index % len(styles), _of_picture(style_scale, index))
@@ -114,7 +116,7 @@ def members_of(
             pair.content,
             numbers[version] * len(styles) + pair.style,
             prepared[index],
-            jax.random.fold_in(key, index),
+            jax.random.fold_in(key, index) if keys is None else keys[index % len(keys)],
         )
         for index, (pair, version) in enumerate(zip(pairs, versions, strict=True))
     ]
@@ -318,6 +320,32 @@ def _count(
             f"`stylize_many`: {listed} do not fit together; give n of each, or one for all"
         )
     return counts.pop() if counts else 1
+
+
+def _several_keys(key: Any) -> list[Array] | None:
+    """Check the argument `key`; return its keys if it is an array of several, else None.
+
+    Args:
+      key: a JAX random key, typed or raw (two numbers of the type uint32); or an array of n such keys;
+        or None.
+
+    Raises:
+      TypeError: if `key` is not of such a type.
+      ValueError: if it is an array of keys, but not of the shape [n].
+    """
+    _checks.random_key("key", key)
+    if key is None:
+        return None
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    shape = np.shape(key) if typed else np.shape(key)[:-1]
+    if not shape:
+        return None
+    if len(shape) > 1 or shape[0] == 0:
+        raise ValueError(
+            f"`key`: expected a random key, or an array of n keys, got keys of shape {list(shape)}; "
+            "`jax.random.split(key, n)` makes n keys"
+        )
+    return [key[index] for index in range(shape[0])]
 
 
 def _blends(styles: Any, recipe: Recipe) -> list[list[np.ndarray]]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import _checks, optimize, recipes
+from nst_jax import _checks, optimize, recipes, texturing
 from nst_jax._real_size import stacked
 from nst_jax._types import Image, Losses, Params, State
 from nst_jax.batch_canvas import BatchCanvas, BatchPrograms, BatchWeights
@@ -138,7 +138,7 @@ def stylize_many(
     contents: Any,
     styles: Any,
     *,
-    recipe: Recipe = recipes.DEFAULT,
+    recipe: Recipe | None = None,
     size: Size = None,
     style_size: Size = None,
     style_scale: Any = None,
@@ -163,11 +163,13 @@ def stylize_many(
     chunk: int | None = None,
     bands: int = 1,
     style_fine: Any = None,
+    seamless: bool = False,
 ) -> Image | list[Image]:
-    """Stylise many pictures at once, each as `stylize` would.
+    """Stylise many pictures at once, each as `stylize` would; or paint textures, as `texture` would.
 
     Content number i is painted in style number i, for n contents and n styles; a single content or a
-    single style is used for all pictures. Numbers of the recipe (weights, per-layer weights, learning
+    single style is used for all pictures. If `contents` is None, the pictures are textures of their
+    styles. Numbers of the recipe (weights, per-layer weights, learning
     rate) may be arrays [n] with one value for each picture: such a call is a sweep. Canvases of the
     same shape share one compiled optimisation loop, whatever the sizes of their styles (except with a
     style loss that compares single positions of canvas and style instead of statistics, for which the
@@ -177,12 +179,16 @@ def stylize_many(
 
     Args:
       params: weights from `nst_jax.load_params`.
-      contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes.
+      contents: one image [h, w, 3], a batch [n, h, w, 3], or a sequence of images of any sizes. None
+        paints textures, which have no content: neither `plan`, `style_fine` nor what changes or marks
+        parts of a content may be given then (`colors`, `realism`, `strength`, `regions`, `protect`,
+        `opacity`).
       styles: like `contents`. Within a sequence, an entry may also be a list of images: the styles that
         are blended for one picture, as in `stylize`.
       recipe: as in `stylize`, except that the numbers in its `terms` and `descent.optimizer`,
-        `descent.last_learning_rate`, and `pictures.realism` may be arrays [n].
-      size: as in `stylize`, for every picture.
+        `descent.last_learning_rate`, and `pictures.realism` may be arrays [n]. Default:
+        `nst_jax.recipes.DEFAULT`, and for textures `GATYS_TEXTURE`, as in `texture`.
+      size: as in `stylize`, for every picture; for textures as in `texture`, for every texture.
       style_size: as in `stylize`.
       style_scale: as in `stylize`, for every picture; or a value for each picture: an array [n], or
         [n, styles] for blends, or a list with a number or a list of numbers for each picture. A plain
@@ -195,8 +201,10 @@ def stylize_many(
       realism: as in `stylize`, or an array [n].
       strength: as in `stylize`, or an array [n].
       init: the first canvas of all pictures: an image, or an instance of a class of
-        `nst_jax.recipes.starts`, such as `Noise()`; default: that of the recipe.
-      key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`; default:
+        `nst_jax.recipes.starts`, such as `Noise()`; default: that of the recipe. Textures start from
+        noise.
+      key: a JAX random key; picture i draws from `jax.random.fold_in(key, i)`. Or an array of n keys,
+        such as `jax.random.split(key, n)`; picture i then draws from `key[i]`. Default:
         `jax.random.key(0)`.
       devices: devices among which the pictures are divided: `"all"`, a number, or a list of
         `jax.Device`; default: the one that holds the weights. Each device paints whole pictures, unless
@@ -241,6 +249,7 @@ def stylize_many(
         [h, w, 3], a batch [n, h, w, 3], or a list with an image or None for each picture. Each style is
         replaced by what `combined_style` makes of it at its final size, with `precision` and `tile`. A
         style that several pictures need is made once. Blends of styles are refused.
+      seamless: whether opposite borders of textures fit together, as in `texture`.
 
     Returns:
       [n, h, w, 3] float32 in [0, 1] if all canvases have the same shape, else a list of n images
@@ -252,7 +261,7 @@ def stylize_many(
 
     Raises:
       TypeError: if an argument is of the wrong type.
-      ValueError: if an argument cannot be used, or the numbers of contents, styles and recipe
+      ValueError: if an argument cannot be used, or the numbers of contents, styles, keys and recipe
         values do not fit together.
       OutOfMemory: if the device runs out of memory although the run was estimated to fit.
 
@@ -266,11 +275,23 @@ def stylize_many(
       >>> sweep = replace(nst.recipes.DEFAULT, terms=terms)
       >>> nst.stylize_many(params, content, style, recipe=sweep, size=48, steps=2).shape
       (3, 32, 48, 3)
+
+      Three textures of one style, from different noise:
+
+      >>> import jax
+      >>> keys = jax.random.split(jax.random.key(3), 3)
+      >>> options = {"size": "64x32", "style_size": 48, "steps": 2}
+      >>> nst.stylize_many(params, None, style, key=keys, **options).shape
+      (3, 32, 64, 3)
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    # Generators become lists here, since their values are read more than once.
-    contents, styles = _checks.images("contents", contents), lists_of_styles(styles)
+    styles = lists_of_styles(styles)  # also of a generator, since styles are read more than once
+    contents, recipe, size = _contents_of(
+        contents, styles, recipe, size, seamless, init=init, colors=colors, realism=realism,
+        strength=strength, regions=regions, protect=protect, opacity=opacity, plan=plan,
+        style_fine=style_fine,
+    )  # fmt: skip
     scale, each_scale = style_scale, None
     if plan is None and style_scale is not None:
         scale, each_scale = each_style_scale(style_scale, styles, tap_styles, regions)
@@ -323,6 +344,50 @@ def stylize_many(
     _warn_of_failures(painted, recipe)
     images = [painted.images[index] for index in range(len(members))]
     return stacked(images, on_host=any(plan.in_bucket for plan, _ in plans))
+
+
+def _contents_of(
+    contents: Any,
+    styles: Sequence[list[np.ndarray]],
+    recipe: Recipe | None,
+    size: Size,
+    seamless: bool,
+    **given: Any,
+) -> tuple[list[np.ndarray], Recipe, Size]:
+    """Return the contents, the recipe and the size with which a batch is painted.
+
+    If the argument `contents` is None, they are those of textures: grey pictures of their sizes, and a
+    recipe without a content loss, in which pictures keep these sizes.
+
+    Args:
+      contents: the argument of `stylize_many`.
+      styles: the styles of each picture, as `lists_of_styles` returned them.
+      recipe: the argument of `stylize_many`.
+      size: the argument of `stylize_many`.
+      seamless: the argument of `stylize_many`.
+      **given: further arguments of `stylize_many`, which `check_many_textures` checks.
+
+    Raises:
+      TypeError: if `contents` or `recipe` is of the wrong type.
+      ValueError: if an argument cannot be used.
+    """
+    if contents is not None:
+        if isinstance(contents, (list, tuple)) and any(one is None for one in contents):
+            place = next(index for index, one in enumerate(contents) if one is None)
+            raise ValueError(
+                f"`contents[{place}]`: is None; paint textures by a call of their own, with "
+                "`contents=None` and their styles"
+            )
+        if seamless:
+            raise ValueError(
+                "`seamless`: is for textures (`contents=None`); for pictures, give a recipe whose "
+                "`network.padding` is `nst_jax.vgg.layers.wrap_padded`"
+            )
+        return _checks.images("contents", contents), recipe or recipes.DEFAULT, size
+    texturing.check_many_textures(**given)
+    recipe = texturing.of_texture(recipe or recipes.GATYS_TEXTURE, seamless=seamless)
+    blanks = texturing.blank_contents(styles, size, recipe)
+    return blanks, texturing.with_canvas_as_it_is(recipe), None
 
 
 def _planned(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array
 
-from nst_jax import _checks, losses, recipes
+from nst_jax import _checks, losses, prepare, recipes
 from nst_jax._types import HostImage, Image, Params, Shape
 from nst_jax.painting import stylize
 from nst_jax.recipes import sizes, starts
@@ -162,7 +162,7 @@ def with_canvas_as_it_is(recipe: Recipe) -> Recipe:
     return replace(recipe, pictures=replace(pictures, size=sizes.AsIs(), style_size=rule))
 
 
-def canvas_shape(size: int | str | None, style: Shape, recipe: Recipe) -> Shape:
+def canvas_shape(size: Size, style: Shape, recipe: Recipe) -> Shape:
     """Return the (height, width) of a texture.
 
     Args:
@@ -171,13 +171,14 @@ def canvas_shape(size: int | str | None, style: Shape, recipe: Recipe) -> Shape:
       recipe: a recipe from `of_texture`, whose rule for the canvas' size is used if `size` is None.
 
     Raises:
-      ValueError: if `size` is neither WIDTHxHEIGHT nor the side of a square, if a side of `size` is
-        under 16 px or too large, or if the texture is seamless and a side of `size` is not a multiple
-        of 16 px.
+      ValueError: if `size` is neither WIDTHxHEIGHT nor the side of a square, if a side of the texture
+        is under 16 px or too large, or if the texture is seamless and a side of `size` is not a
+        multiple of 16 px.
     """
     step = SMALLEST if recipe.network.wraps else 1
     if size is None:
-        height, width = recipe.pictures.size.shape(*style)
+        rule = recipe.pictures.size
+        height, width = prepare.checked_shape("style", style, rule.shape(*style), rule)
         return -(-height // step) * step, -(-width // step) * step
     found = re.fullmatch(r"(\d+)(?:x(\d+))?", str(size).strip().lower())
     if found is None:
@@ -199,3 +200,67 @@ def canvas_shape(size: int | str | None, style: Shape, recipe: Recipe) -> Shape:
 def blank(shape: Shape) -> HostImage:
     """Return a grey picture of this (height, width), which takes the place of a content."""
     return np.full((*shape, 3), 0.5, np.float32)
+
+
+# --- Many textures --------------------------------------------------------------------------------
+
+# Arguments of `stylize_many` that need a content, and one that textures do not have, each with what
+# the caller should do instead.
+_OF_CONTENTS = {
+    "colors": "leave it out: a texture has the colours of its style",
+    "realism": "leave it out: it brings back the edges of a content",
+    "strength": "leave it out: it weighs a style against a content",
+    "regions": "leave it out: regions are parts of a content; several styles are blended by a list",
+    "protect": "leave it out: the protected part is one of a content",
+    "opacity": "leave it out: it is that of contents; `style_opacity` is that of styles",
+    "plan": "leave it out, and give the options of the plan themselves",
+    "style_fine": "combine the styles by `nst_jax.combined_style`, and give the results as `styles`",
+}
+
+
+def check_many_textures(init: Any, **given: Any) -> None:
+    """Refuse arguments of `stylize_many` that contradict textures, which have no content.
+
+    Args:
+      init: the argument of this name; it may be noise.
+      **given: the arguments in `_OF_CONTENTS`, by their names. None means that one was not given, and
+        so do the colours "style" and a realism of 0, with which a picture needs no content.
+
+    Raises:
+      ValueError: naming the argument and what to do instead.
+    """
+    for name, value in given.items():
+        unchanged = (name == "colors" and value == "style") or (
+            name == "realism" and isinstance(value, (int, float)) and value == 0
+        )
+        if value is not None and not unchanged:
+            raise ValueError(
+                f"`{name}`: cannot be used for textures (`contents` is None); {_OF_CONTENTS[name]}"
+            )
+    if init is not None and not isinstance(init, NOISE):
+        kinds = ", ".join(f"{kind.__name__}()" for kind in NOISE)
+        raise ValueError(
+            "`init`: textures (`contents` is None) start from noise; leave it out, or give one of the "
+            f"starts {kinds}"
+        )
+
+
+def blank_contents(
+    styles: Sequence[Sequence[np.ndarray]], size: Size, recipe: Recipe
+) -> list[HostImage]:
+    """Return the grey pictures that take the place of contents for textures of many styles.
+
+    Args:
+      styles: the styles of each texture, first the one from which its size is computed if `size` is
+        None.
+      size: as in `texture`, for all textures.
+      recipe: a recipe from `of_texture`.
+
+    Returns:
+      One picture if all textures have the same size, else one for each of them.
+
+    Raises:
+      ValueError: as in `canvas_shape`.
+    """
+    shapes = [canvas_shape(size, (own[0].shape[0], own[0].shape[1]), recipe) for own in styles]
+    return [blank(shape) for shape in (shapes[:1] if len(set(shapes)) == 1 else shapes)]

@@ -77,9 +77,9 @@ def test_instant_takes_content_and_style_and_all_else_by_keyword(verb):
 
 def test_the_verbs_share_their_options():
     options = [list(inspect.signature(verb).parameters)[3:] for verb in VERBS]
-    assert options[0] == options[1][:-2] == options[2][:-5]
+    assert options[0] == options[1][:-2] == options[2][:-6]
     assert options[1][-2:] == ["every", "resume"]
-    assert options[2][-5:] == ["every", "progress", "chunk", "bands", "style_fine"]
+    assert options[2][-6:] == ["every", "progress", "chunk", "bands", "style_fine", "seamless"]
 
 
 def functions_of(path):

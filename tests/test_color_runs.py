@@ -16,7 +16,7 @@ from nst_jax.recipes import toml
 from nst_jax.scaling import bands, sharding
 from tests import small
 
-FAST = small.shallowest()
+FAST = small.quickest()
 AFTER = ("luminance", "content-after", "palette")
 
 
@@ -302,7 +302,7 @@ def test_controls_work_under_jit_and_vmap(content, style):
 def with_matting(weight, **terms):
     """Return a recipe whose other losses are relative, so that a weight of some 100 matters."""
     layers = {"style_layer_weights": (1.0, 1.0)}
-    return small.shallow(recipes.DEFAULT, **(layers | terms), matting_weight=weight)
+    return small.shallowest(recipes.DEFAULT, **(layers | terms), matting_weight=weight)
 
 
 def test_the_matting_term_is_the_energy_per_pixel(params, content, style):
@@ -337,7 +337,7 @@ def test_matting_keeps_the_edges_of_the_photo(params, content, style):
 
 def test_matting_is_that_of_the_photo_at_every_scale(params, content, style):
     content = jnp.asarray(small.picture("chelsea", 48, 64))
-    recipe = small.shallowest(matting_weight=100.0).replace(
+    recipe = small.quickest(matting_weight=100.0).replace(
         schedule=recipes.CoarseToFine(smallest=24)
     )
     shots = list(
@@ -425,7 +425,7 @@ def test_matting_is_the_same_in_bands(params64, x64, height):
 @pytest.mark.slow
 def test_matting_is_painted_in_bands(params, content, style):
     # The relative losses of `default` would enlarge rounding errors on such small pictures.
-    recipe = small.shallow(recipes.GRAM, steps=3, matting_weight=1e6)
+    recipe = small.quickest(steps=3, matting_weight=1e6)
     one = nst.stylize(params, content, style, recipe=recipe)
     plain = nst.stylize(params, content, style, recipe=recipe.replace(matting_weight=None))
     assert np.abs(one - plain).max() > 1e-3

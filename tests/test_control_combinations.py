@@ -25,7 +25,7 @@ from tests import small
 from tests.shell import caller, refused
 
 HEIGHT, WIDTH = 32, 48
-TINY = replace(small.shallowest(steps=2, style_layer_weights=(1.0, 1.0)), name="tiny")
+TINY = replace(small.quickest(steps=2, style_layer_weights=(1.0, 1.0)), name="tiny")
 PAIR = TINY.replace(style_shares=(1.0, 3.0))
 
 

@@ -214,6 +214,7 @@ def test_the_python_pages_python_runs(run_page, tmp_path, capsys):
     names = run_page("docs/python.md")
     assert names["image"].shape == (32, 48, 3)
     assert len(names["images"]) == 3 and names["batch"].shape == (2, 48, 48, 3)
+    assert names["tiles"].shape == (3, 48, 48, 3)
     assert (tmp_path / "result.png").exists() and (tmp_path / "run.h5").exists()
     assert "True ['relu1_1'," in capsys.readouterr().out  # one value for each canvas
 
@@ -660,7 +661,11 @@ def test_all_other_commands_run_in_their_order(page, tmp_path, monkeypatch, capf
             continue  # named in a sentence, or without the command that trains the network
         if words[0] == "plot" and find_spec("matplotlib") is None:
             continue
-        less = SMALLER.get(words[0], [])
+        less = (
+            SMALLER["texture" if "textures.csv" in words else words[0]]
+            if words[0] in SMALLER
+            else []
+        )
         for option in ("--style-layer", "--content-layer"):
             if option in words and option in less:  # a tap may be named once only
                 place = less.index(option)
@@ -702,6 +707,12 @@ def write_inputs(words, written):
     if "jobs.csv" in words and not Path("jobs.csv").exists():
         Path("jobs.csv").write_text(rows)
         write_inputs(["", "photo.jpg", "painting.jpg"], written)
+    if "textures.csv" in words:
+        found = re.search(
+            r"^style,size.*?(?=^```)", (ROOT / "docs/texture.md").read_text(), re.M | re.S
+        )
+        Path("textures.csv").write_text(found[0])
+        write_inputs(["", "pebbles.jpg"], written)
 
 
 def write_input(path):

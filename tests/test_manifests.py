@@ -138,13 +138,12 @@ def test_names_of_masks_may_contain_semicolons(here):
 HEAD = "content,style,output,recipe,overrides"
 BAD = {
     "no rows": (["content,style"], "'jobs.csv': has no rows"),
-    "empty": ([""], "no column 'content'"),
+    "empty": ([""], "no column 'style'"),
     "missing column": (["content,output", "photo.png,x.png"], "no column 'style'"),
     "short row": (["content,style", "photo.png"], "row 1", "has no style"),
     "unknown column": (["content,style,outptu", "a,b,c"], "'outptu'", "'output'"),
     "column twice": (["content,style,style", "a,b,c"], "'style' twice"),
     "too many cells": (["content,style", "photo.png,art.png,x"], "row 1", "3 cells for 2"),
-    "no content": ([HEAD, "photo.png,art.png,,,", ",art.png,,,"], "row 2 of 'jobs.csv'", "content"),
     "no style": ([HEAD, "photo.png,,,,"], "row 1", "style"),
     "quotes": (["content,style", '"photo.png,art.png'], "is not CSV"),
     "recipe": ([HEAD, "photo.png,art.png,,tini,"], "row 1", "`recipe`", "'tiny'"),
@@ -221,7 +220,11 @@ def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
         (r'{"content": "\ud800", "style": "b"}', ["row 1", "`content`", "half a character"]),
         (r'{"content": "a", "style": ["\ud800"]}', ["row 1", "`style`", r"'\ud800'"]),
         (r'{"content": "a", "style": "b", "output": "\udfff.png"}', ["row 1", "`output`"]),
-        ('{"style": "b"}', ["row 1", "no column 'content'"]),
+        ('{"content": "a"}', ["row 1", "no column 'style'"]),
+        (
+            '{"style": "b", "seed": 1.5}',
+            ["row 1", "`seed`: expected a whole number from 0 to 4294967295, got 1.5"],
+        ),
         ('{"content": "a", "style": []}', ["row 1", "has no style"]),
     ],
 )
@@ -628,6 +631,8 @@ def test_a_picture_is_finished_if_it_was_painted_as_requested(here, change):
     assert left.entries == rest.entries[1:] and [r.status for r in records] == ["skipped"]
     seeded = replace(batch, entries=(first,), seed=1)
     assert job.unfinished(seeded, weights)[0].entries == (first,)
+    seeded = replace(batch, entries=(first._replace(seed=1),))
+    assert job.unfinished(seeded, weights)[0].entries == seeded.entries
     images.save("x.png", image, metadata=facts | {"finished": False})
     assert job.unfinished(rest, weights)[0].entries == rest.entries
 

@@ -18,7 +18,7 @@ from nst_jax.scaling.plan import plan_scales
 from tests import small
 from tests.shell import caller, refused, write_pictures
 
-FAST = small.shallowest(steps=2)
+FAST = small.quickest(steps=2)
 
 
 def scaled(recipe, *factors):
@@ -281,7 +281,7 @@ def test_recipe_files_have_factors():
 def call(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_pictures(photo=(32, 48), art=(60, 40), other=(48, 48))
-    monkeypatch.setitem(recipes.PRESETS, "tiny", small.shallow())
+    monkeypatch.setitem(recipes.PRESETS, "tiny", small.quickest())
     return caller(capsys)
 
 

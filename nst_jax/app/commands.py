@@ -9,7 +9,6 @@ says how a row ended, and the result manifest is the file of the records. A shar
 that a process of its own paints.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -77,6 +76,7 @@ from nst_jax.app.recipe_controls import (
     with_controls_of_recipe,
 )
 from nst_jax.app.standard_streams import source
+from nst_jax.app.textures import blank_picture, recipe_of_texture
 from nst_jax.app.writing import write_picture
 from nst_jax.feed_forward import given_styles, instant_controls, instant_painter
 from nst_jax.feed_forward.training_job import distinct, training_job
@@ -130,7 +130,9 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     # In this command `--size` is the size of the result itself. In other commands it is the rule by
     # which the content is resized. So here it must not be put into the recipe as its size rule.
     recipe = chosen_recipe(chosen | {"size": None, "style_size": None}, styles)
-    recipe = texturing.of_texture(recipe, seamless=chosen["tile_seamless"])
+    given = dict.fromkeys(arguments.by_key(chosen["values"]), "values")
+    given |= {"terms.content_taps": "content_layer"} if chosen["content_layer"] else {}
+    recipe = recipe_of_texture(recipe, seamless=chosen["tile_seamless"], given=given)
     paths = [path for path, _ in styles]
     outputs = chosen_outputs(chosen, default_name(paths[0], paths[1:], "_texture"))
     paths += chosen_tap_files(chosen)
@@ -143,7 +145,7 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
     recipe = with_sizes(texturing.with_canvas_as_it_is(recipe), style_size=chosen["style_size"])
     with reserved_outputs(outputs):
         job = picture_job(
-            _blank_picture(shape),
+            blank_picture(shape),
             pictures,
             recipe,
             outputs,
@@ -153,16 +155,6 @@ def _texture(styles: Sequence[StyleShare], chosen: Chosen) -> int:
             begun=chosen["begun"],
         )
         return paint_and_report(job, chosen, begun_display(chosen))
-
-
-def _blank_picture(shape: tuple[int, int]) -> images.Picture:
-    """Return a grey picture of a shape (height, width), in place of a content for a texture.
-
-    A texture has no content, but the functions that paint require one.
-    """
-    name = f"blank {shape[1]}x{shape[0]}"
-    digest = hashlib.sha256(name.encode()).hexdigest()
-    return images.Picture(texturing.blank(shape), None, (), name, digest)
 
 
 def dream(content: Path, chosen: Chosen) -> int:
@@ -458,8 +450,8 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
         read_fine(shared["style_fine"])
     check_weights(chosen)
 
-    def check(recipe: Recipe) -> None:
-        chosen_seed(chosen, recipe)
+    def check(recipe: Recipe, seed: int | None) -> None:
+        chosen_seed(chosen if seed is None else chosen | {"seed": seed}, recipe)
         controlling.check_planned(chosen, recipe)
 
     return batch_job.batch_job(

@@ -311,7 +311,7 @@ def compile_groups(
         begun = time.perf_counter()
         plan = plan_group(group, job)
         plan = replace(plan, scales=tuple(one._replace(steps=1) for one in plan.scales))
-        start = same_start(plan.recipe.pictures.start if job.init is None else job.init, job.seed)
+        start = same_start(plan.recipe.pictures.start if job.init is None else job.init, 0)
         members = members_of(
             [_grey_of(entry.seen[0].shape) for entry in group.entries],
             [_greys_of_styles(entry) for entry in group.entries],

@@ -16,19 +16,20 @@ def draw_sheet(entries: Sequence[Entry]) -> np.ndarray:
     """Draw the contact sheet: contents on the left, styles at the top, and results in the cells.
 
     `entries` are pictures that have been painted. A picture that blends several styles is shown in the
-    column of its first style.
+    column of its first style. Textures, which have no content, are left out.
 
     Returns:
       [h, w, 3] float32 in [0, 1].
     """
-    contents = dict.fromkeys(entry.content for entry in entries)
-    styles = dict.fromkeys(entry.styles[0] for entry in entries)
+    shown = [(e.content, e.styles[0], e.output) for e in entries if e.content is not None]
+    contents = dict.fromkeys(content for content, _, _ in shown)
+    styles = dict.fromkeys(style for _, style, _ in shown)
     down = {path: index for index, path in enumerate(contents)}
     across = {path: index for index, path in enumerate(styles)}
     return sheets.contact_sheet(
         [thumbnail(path) for path in down],
         [thumbnail(path) for path in across],
-        {(down[e.content], across[e.styles[0]]): thumbnail(e.output) for e in entries},
+        {(down[content], across[style]): thumbnail(output) for content, style, output in shown},
         content_labels=[path.stem for path in down],
         style_labels=[path.stem for path in across],
     )

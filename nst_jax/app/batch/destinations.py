@@ -19,8 +19,9 @@ def destinations(
     """Return a path for the result of each row, which is one picture to paint.
 
     The path is the row's `output`, relative to `folder`. A row without an `output` gets a path that is
-    made from the names of its files, such as `folder/cat_wave.png` for `cat.jpg` and `wave.jpg`. If
-    another row has this path already, a number is added.
+    made from the names of its files, such as `folder/cat_wave.png` for `cat.jpg` and `wave.jpg`, or
+    `folder/wave_texture.png` for a texture of `wave.jpg`. If another row has this path already, a
+    number is added.
 
     Args:
       rows: the rows of the batch.
@@ -71,7 +72,7 @@ def destinations(
         if row.output is not None:
             found.append(Path(os.path.normpath(folder / row.output)))
             continue
-        stem = "_".join([row.content.stem, *(path.stem for path, _ in row.styles)])
+        stem = stem_of(row.content, [path for path, _ in row.styles])
         while True:
             counts[stem] += 1
             ending = f"-{counts[stem]}" if counts[stem] > 1 else ""
@@ -84,11 +85,28 @@ def destinations(
     return found
 
 
+def stem_of(content: Path | None, styles: Sequence[Path]) -> str:
+    """Return the name, without suffix, that a result gets if no name is given.
+
+    Args:
+      content: path of the content; None for a texture.
+      styles: paths of the styles, without those of single layers.
+
+    Example:
+      >>> stem_of(Path("cat.jpg"), [Path("wave.jpg")]), stem_of(None, [Path("wave.jpg")])
+      ('cat_wave', 'wave_texture')
+    """
+    stems = "_".join(path.stem for path in styles)
+    return f"{stems}_texture" if content is None else f"{content.stem}_{stems}"
+
+
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
     """Return the paths of all contents, styles and masks that the rows (pictures to paint) name."""
     found: set[Path] = set()
     for row in rows:
-        found |= {row.content, *row.style_files, *files_of(row.controls)}
+        found |= {*row.style_files, *files_of(row.controls)}
+        if row.content is not None:
+            found.add(row.content)
         if row.style_fine is not None:
             found.add(row.style_fine)
     return found

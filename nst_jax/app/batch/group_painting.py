@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from nst_jax import _files, images, provenance
-from nst_jax._types import Params
+from nst_jax._types import Params, Shape
 from nst_jax.app.batch import groups, kept_groups, results
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob, record_of, requested_settings
@@ -19,6 +21,7 @@ from nst_jax.app.controls import ReadControls, read_controls, why_transparent_co
 from nst_jax.app.messages import as_flags
 from nst_jax.app.programs import Compiled, files_in_use
 from nst_jax.app.progress import STALLED, BatchProgress, divergence
+from nst_jax.app.textures import blank_picture
 from nst_jax.app.watch import PollingWatch
 from nst_jax.app.writing import dpi_of, resized_alpha, where_instead, write_picture
 from nst_jax.batch_members import members_of
@@ -28,7 +31,6 @@ from nst_jax.controls.given import BatchControls
 from nst_jax.descent import Rest, intervals_of, remedy_at_rest
 from nst_jax.prepare import style_shapes_of_all
 from nst_jax.recipes.recipe import Recipe
-from nst_jax.recipes.starts import same_start
 from nst_jax.scaling import buckets
 from nst_jax.scaling.plan import Plan, plan_bucket, plan_scales
 from nst_jax.weights.params import WeightsInfo
@@ -89,11 +91,15 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
       each other picture.
     """
     known: dict[Path, images.Picture] = {}
+    # The grey pictures that take the place of contents for textures, by their (height, width).
+    blanks: dict[Shape, images.Picture] = {}
     loaded, failed = [], []
     for entry in group.entries:
         try:
-            named = [("content", entry.content), *(("style", path) for path in entry.styles)]
+            named = [("style", path) for path in entry.styles]
             glances = list(entry.seen)
+            if entry.content is not None:
+                named.insert(0, ("content", entry.content))
             if entry.fine is not None:
                 named.append(("style_fine", entry.fine.path))
                 glances.append(entry.fine.seen)
@@ -101,6 +107,11 @@ def read_group(group: Group) -> tuple[list[Loaded], list[Record]]:
                 if path not in known:
                     known[path] = images.read(path, argument=role)
             read = [known[path] for _, path in named]
+            if entry.content is None:
+                shape = glances[0].shape
+                if shape not in blanks:
+                    blanks[shape] = blank_picture(shape)
+                read.insert(0, blanks[shape])
             for picture, glance in zip(read, glances, strict=True):
                 _check_unchanged(picture, glance)
             fine = None if entry.fine is None else read.pop()
@@ -225,7 +236,6 @@ def _paint_together(
     compiled: Compiled,
 ) -> PaintedBatch:
     start = plan.recipe.pictures.start if job.init is None else job.init
-    start = same_start(start, job.seed)
     contents, styles = _pictures(loaded, _first_styles(params, loaded, job, progress))
     # A picture with regions or protected parts is never grouped with others. So either there is only
     # one picture here, or none of them has regions or protected parts.
@@ -243,6 +253,10 @@ def _paint_together(
             [style.image.shape[:2] for style in one.styles] for one in loaded[: len(styles)]
         ],
     )
+    # Pictures of equal seeds start from the same noise, whatever their places in the batch.
+    seeds = [job.seed_of(one.entry) for one in loaded]
+    keys = {seed: jax.random.key(seed) for seed in seeds}
+    members = [one._replace(key=keys[seeds[one.place]]) for one in members]
     for member in members:
         # `notes_on_regions` raises a ValueError if a region is empty at every style layer.
         for note in notes_on_regions(member.prepared, plan.recipe):
@@ -317,7 +331,7 @@ def _pictures(loaded: Sequence[Loaded], first_styles: Sequence[Any]) -> tuple[li
     ]
     if len({(one.entry.styles, id(own[0])) for one, own in zip(loaded, styles, strict=True)}) == 1:
         return contents, styles[:1]
-    if len({one.entry.content for one in loaded}) == 1:
+    if len({(one.entry.content, one.content.digest) for one in loaded}) == 1:
         return contents[:1], styles
     return contents, styles
 

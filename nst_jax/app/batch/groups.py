@@ -61,7 +61,7 @@ class Entry(NamedTuple):
     """One picture to paint; its files are read only shortly before it is painted."""
 
     number: int  # number of the picture's row in the batch, from 1
-    content: Path
+    content: Path | None  # None for a texture, which has no content
     styles: tuple[Path, ...]
     output: Path
     # The recipe with all changes: by the flags of the command, by the weights of the row's styles in
@@ -69,7 +69,8 @@ class Entry(NamedTuple):
     recipe: Recipe
     scales: tuple[prepare.Scale, ...]  # the sizes at which it is painted, coarse to fine
     # Sizes and digests of the content and the styles when the batch was planned. A file that has
-    # another digest when it is read is refused.
+    # another digest when it is read is refused. For a texture, those of the grey picture that takes the
+    # place of a content are first.
     seen: tuple[images.Glance, ...]
     # The platform, such as "gpu", for which the precision `auto` was replaced in `recipe`; empty if the
     # precision was not `auto`, or has not been replaced yet.
@@ -85,6 +86,7 @@ class Entry(NamedTuple):
     strength: float | None = None
     # The picture whose fine structure the style gets before the run; None leaves the style as it is.
     fine: FineFile | None = None
+    seed: int | None = None  # the seed of its noise; None is that of the job
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
@@ -419,8 +421,9 @@ def parse_shard(text: str) -> Shard:
 def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow]:
     """Return the rows (pictures to paint) of one shard, in their order.
 
-    First, rows with the same recipe, number of styles and keys of overrides (changes KEY=VALUE of the
-    recipe) are put together, since one program can probably paint them. Then the rows are cut into
+    First, rows with the same recipe, size, number of styles and keys of overrides (changes KEY=VALUE of
+    the recipe) are put together, since one program can probably paint them, and textures, which have no
+    content, are separated from other rows. Then the rows are cut into
     slices of at most `MOST_PICTURES` rows, and shard I of N gets the I-th slice and every N-th after
     it. The choice depends on the text of the rows alone, not on their files, on the device or on which
     pictures are finished. So the processes of all shards agree, and each opens the input files of its
@@ -429,7 +432,8 @@ def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow
     alike: dict[Hashable, list[ManifestRow]] = defaultdict(list)
     for row in rows:
         keys = tuple(sorted(override.partition("=")[0] for override in row.overrides))
-        alike[row.recipe, len(row.styles), keys].append(row)
+        texture = row.content is None, row.tile_seamless
+        alike[row.recipe, row.size, len(row.styles), keys, texture].append(row)
     ordered = [row for same in alike.values() for row in same]
     length = max(1, min(MOST_PICTURES, len(ordered) // shard.parts))
     starts = range((shard.number - 1) * length, len(ordered), shard.parts * length)

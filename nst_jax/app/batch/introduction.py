@@ -9,6 +9,7 @@ import jax
 
 from nst_jax import prepare, provenance
 from nst_jax.app.batch import groups
+from nst_jax.app.batch.destinations import stem_of
 from nst_jax.app.batch.group_painting import plan_group
 from nst_jax.app.batch.groups import Entry, Group
 from nst_jax.app.batch.job import BatchJob
@@ -79,6 +80,8 @@ def introduce_batch(
     rule = f" ({rules.pop()})" if len(rules) == 1 else ""
     shapes = sorted({entry.scales[-1].shape for entry in entries}, reverse=True)
     pictures = f"{len(entries)}, to {job.folder}"
+    textures = sum(entry.content is None for entry in entries)
+    pictures += f"; {textures} of them textures" if textures else ""
     pictures += f"; {done} more are finished and skipped" if done else ""
     lines = {
         "recipe" if len(counts) == 1 else "recipes": few(names, "; "),
@@ -163,8 +166,9 @@ def _renamed(entries: Sequence[Entry]) -> list[str]:
     notes = []
     for entry in entries:
         blended = entry.recipe.terms.blended_styles(entry.styles)
-        stem = "_".join(path.stem for path in (entry.content, *blended))
+        stem = stem_of(entry.content, blended)
         if re.fullmatch(re.escape(stem) + r"-\d+", entry.output.stem):
             styles = " and ".join(map(str, entry.styles))
-            notes.append(f"{entry.output.name} is {entry.content} with {styles}")
+            what = "a texture of" if entry.content is None else f"{entry.content} with"
+            notes.append(f"{entry.output.name} is {what} {styles}")
     return notes

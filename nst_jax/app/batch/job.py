@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from nst_jax import images, prepare, provenance, recipes
+from nst_jax import images, prepare, provenance, recipes, texturing
 from nst_jax.app import arguments, outputs
 from nst_jax.app import controls as controlling
 from nst_jax.app.batch import groups, manifests, results
@@ -24,20 +24,27 @@ from nst_jax.app.batch.manifests import ManifestRow, naming_row
 from nst_jax.app.fine_style import ROLE, FineStyles, check_fine_picture, combining_facts
 from nst_jax.app.job import Job
 from nst_jax.app.recipe_controls import controls_of_recipe
+from nst_jax.app.textures import blank_glance, recipe_of_texture
 from nst_jax.recipes import toml
 from nst_jax.recipes.changes import with_options, with_tap_styles
 from nst_jax.recipes.recipe import Recipe
 from nst_jax.scaling import buckets, capacity
 from nst_jax.scaling.plan import plan_bucket, plan_scales
 from nst_jax.vgg.precision import Auto
+from nst_jax.vgg.taps import SMALLEST
 from nst_jax.weights.params import WeightsInfo
+
+# A function of a row's recipe, and of the seed that the row names or None. It raises ValueError if an
+# option, or this seed, cannot be used with the recipe.
+Check = Callable[[Recipe, int | None], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchJob(Job):
     """The checked inputs and options of a batch.
 
-    All pictures have the same seed, and so start from the same noise, if they start from noise.
+    Pictures that start from noise have the seed of the command line, and so the same noise, unless
+    their rows name another seed.
 
     Attributes:
       entries: the pictures to paint, in the order of the rows.
@@ -75,6 +82,10 @@ class BatchJob(Job):
     def listing(self) -> Path:
         """Path of the result manifest, the file that records how each picture of the batch ended."""
         return listing_of(self.folder, self.shard)
+
+    def seed_of(self, entry: Entry) -> int:
+        """Return the seed of a picture: that of its row, or else that of the job."""
+        return self.seed if entry.seed is None else entry.seed
 
     def resolved(self, platform: str) -> "BatchJob":
         """Return the job with each precision `AUTO` replaced by the one that it means on a platform.
@@ -114,6 +125,7 @@ class Draft(NamedTuple):
     # Strength of the style, from 0 to 1, that the user asked for; `recipe` has the weights that follow
     # from it. None if the user asked for none.
     strength: float | None = None
+    size: str | None = None  # size of a texture, as after `texture --size`; None: that of its style
 
     @property
     def styles(self) -> tuple[Path, ...]:
@@ -126,8 +138,8 @@ class Draft(NamedTuple):
         return self.row.number
 
     @property
-    def content(self) -> Path:
-        """Path of the content file."""
+    def content(self) -> Path | None:
+        """Path of the content file; None for a texture."""
         return self.row.content
 
 
@@ -148,7 +160,8 @@ def record_of(
     if len(shares) > 1:
         names = [f"{name}:{share:g}" for name, share in zip(names, shares, strict=True)]
     styles = manifests.SEPARATOR.join([*names, *(f"{tap}={name}" for tap, name in own)])
-    files = what.number, str(what.content), styles, str(what.output)
+    content = "" if what.content is None else str(what.content)
+    files = what.number, content, styles, str(what.output)
     return results.Record(*files, status, error, **fields)
 
 
@@ -159,41 +172,47 @@ def recipes_of(
     rows: Sequence[ManifestRow],
     changes: arguments.Changes,
     start: Any = None,
-    check: Callable[[Recipe], Any] = lambda recipe: None,
+    check: Check = lambda recipe, seed: None,
 ) -> list[tuple[Recipe, float | None]]:
     """Return the recipe of each row (picture to paint), changed by the flags and the row's overrides.
 
     Beside each recipe is the strength of the style, from 0 to 1, that was applied to it, or None.
 
     An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
-    recipe, it gets the recipe of the command line.
+    recipe, it gets the recipe of the command line. A row without a content gets the variant of its
+    recipe that paints a texture, whose size is still by the recipe's rule.
 
     Args:
       rows: the rows of the batch.
       changes: the flags that change recipes.
       start: replaces every recipe's start (initial picture); None keeps the recipes' own.
-      check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
+      check: called with each recipe and the seed of its row, see `Check`.
 
     Raises:
       ValueError: if a row's recipe cannot be used; names the row if it came from a manifest.
     """
-    if any(row.recipe is None for row in rows):
+    for texture in {row.content is None for row in rows if row.recipe is None}:
         # A wrong flag raises an error here. In the loop below, the error message would blame a row.
-        arguments.recipe_of(_with_layers_of_file(changes), controls=True)
+        flags = _changes_of_textures(changes) if texture else changes
+        arguments.recipe_of(_with_layers_of_file(flags), controls=True)
     # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength of
     # the style that is applied after them.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, tuple[Recipe, float | None]] = {}
     found = []
     for row in rows:
-        base = row.recipe, tuple(share for _, share in row.styles)
-        wanted = *base, row.overrides, tuple(tap for tap, _ in row.tap_files)
+        base = row.recipe, tuple(share for _, share in row.styles), row.content is None, row.size
+        taps = tuple(tap for tap, _ in row.tap_files)
+        wanted = *base, row.overrides, taps, row.tile_seamless, row.seed is None
         if wanted not in known:
             with naming_row(row):
                 if base not in bases:
                     bases[base] = _base_of(row, changes, start)
-                known[wanted] = _recipe_of(row, *bases[base])
-                check(known[wanted][0])
+                recipe, strength = _recipe_of(row, *bases[base])
+                if row.content is None:
+                    recipe = _of_texture(row, recipe, changes)
+                check(recipe, row.seed)
+                known[wanted] = recipe, strength
         found.append(known[wanted])
     return found
 
@@ -212,6 +231,10 @@ def _base_of(
       changes: the flags that change recipes.
       start: replaces the recipe's start (initial picture); None keeps it.
     """
+    if row.content is None:
+        changes = _changes_of_textures(changes)
+    elif row.size is not None:
+        changes = changes._replace(size=row.size)
     changes = changes._replace(style_shares=arguments.shares_of(row.styles))
     if row.recipe is not None:
         changes = changes._replace(recipe=row.recipe)
@@ -220,6 +243,40 @@ def _base_of(
     if start is not None:
         recipe = replace(recipe, pictures=replace(recipe.pictures, start=start))
     return recipe, strength
+
+
+def _changes_of_textures(changes: arguments.Changes) -> arguments.Changes:
+    """Return the flags as the command `texture` applies them to a recipe.
+
+    There `--size` is the size of the canvas itself, and no size rule of the recipe.
+    """
+    return changes._replace(recipe=changes.recipe or recipes.GATYS_TEXTURE.name, size=None)
+
+
+def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) -> Recipe:
+    """Return the variant of a row's recipe that paints a texture.
+
+    Args:
+      row: the row, without a content.
+      recipe: its recipe with all flags and overrides.
+      changes: the flags.
+
+    Raises:
+      ValueError: if a flag or an override has no effect on a texture, or if the size cannot be used.
+    """
+    given = {
+        key: f"--{flag.replace('_', '-')}"
+        for flag, key in arguments.KEYS.items()
+        if getattr(changes, flag) not in (None, ())
+    }
+    given |= dict.fromkeys(arguments.by_key(changes.values), "--set")
+    given |= {} if changes.strength is None else {toml.STRENGTH: "--strength"}
+    given |= {"terms.content_taps": "--content-layer"} if changes.content_layer else {}
+    given |= dict.fromkeys(arguments.by_key(row.overrides, argument="overrides"), "overrides")
+    recipe = recipe_of_texture(recipe, seamless=row.tile_seamless, given=given)
+    if (size := row.size or changes.size) is not None:
+        texturing.canvas_shape(size, (SMALLEST, SMALLEST), recipe)
+    return recipe
 
 
 def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
@@ -286,7 +343,7 @@ def inspected(
     def glance(path: Path, draft: Draft, argument: str) -> images.Glance:
         # For files that were typed on the command line, messages say `contents` or `styles`, which are
         # the names of the command's arguments.
-        argument += "s" if draft.row.typed and argument in manifests.REQUIRED else ""
+        argument += "s" if draft.row.typed and argument in manifests.PICTURES else ""
         if (path, argument) not in known:
             try:
                 known[path, argument] = images.glance(path, argument=argument)
@@ -314,8 +371,11 @@ def inspected(
     for draft in drafts:
         row = draft.row
         try:
-            seen = [glance(row.content, draft, "content")]
+            seen = [] if row.content is None else [glance(row.content, draft, "content")]
             seen += [glance(path, draft, "style") for path in draft.styles]
+            if row.content is None:
+                shape = texturing.canvas_shape(draft.size, seen[0].shape, draft.recipe)
+                seen.insert(0, blank_glance(shape))
             roles = controlling.roles_of(row.controls)
             masked = {role: glance(path, draft, _argument_of(role)) for role, path in roles.items()}
             fine = None
@@ -340,10 +400,10 @@ def _argument_of(role: str) -> str:
     return "regions"
 
 
-def _files(content: Path, styles: Sequence[Path]) -> str:
+def _files(content: Path | None, styles: Sequence[Path]) -> str:
     """Return the names of a content and its styles in brackets, for the end of a message."""
     listed = " and ".join(f"'{path}'" for path in styles)
-    return f"('{content}' with {listed})"
+    return f"({listed})" if content is None else f"('{content}' with {listed})"
 
 
 def _refusal(entry: Entry, mesh: Mesh | None, bucket: buckets.Chosen) -> str:
@@ -371,7 +431,9 @@ def _entry(
     masked: Mapping[str, images.Glance],
     fine: FineFile | None,
 ) -> Entry:
-    row, styles = draft.row, draft.styles
+    row, styles, recipe = draft.row, draft.styles, draft.recipe
+    if row.content is None:
+        recipe = texturing.with_canvas_as_it_is(recipe)
     controlling.check_planned(row.controls, draft.recipe)
     named = {role: (one.name, one.shape) for role, one in masked.items()}
     controlling.check_masks_of_content(named, (seen[0].name, seen[0].shape))
@@ -386,7 +448,7 @@ def _entry(
         scales = prepare.scales_of(
             seen[0].shape,
             styles_seen,
-            draft.recipe,
+            recipe,
             region_styles=others,
             protected=row.protect is not None,
         )
@@ -400,13 +462,14 @@ def _entry(
         row.content,
         styles,
         draft.output,
-        draft.recipe,
+        recipe,
         scales,
         tuple(seen),
         controls=row.controls if masked else None,
         masked=masked,
         strength=draft.strength,
         fine=fine,
+        seed=row.seed,
     )
 
 
@@ -420,7 +483,7 @@ def batch_job(
     suffix: str,
     *,
     start: Any = None,
-    check: Callable[[Recipe], Any] = lambda recipe: None,
+    check: Check = lambda recipe, seed: None,
     inputs: Iterable[Path] = (),
     shard: groups.Shard | None = None,
     sheet: bool = False,
@@ -438,7 +501,7 @@ def batch_job(
       folder: folder of the results; if it does not exist, its parent must.
       suffix: file suffix of the results of rows without an `output`, such as "png".
       start: replaces every recipe's start (initial picture); None keeps the recipes' own starts.
-      check: called with each recipe; raises ValueError if another flag cannot be used with the recipe.
+      check: called with each recipe and the seed of its row, see `Check`.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet (one picture that shows all results) is drawn.
@@ -461,7 +524,13 @@ def batch_job(
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)
     drafts = [
-        Draft(row, recipe, files[row.number], strength)
+        Draft(
+            row,
+            recipe,
+            files[row.number],
+            strength,
+            size=row.size or changes.size,
+        )
         for row, (recipe, strength) in zip(own, recipes_of(own, changes, start, check), strict=True)
     ]
     drawn = folder / "sheet.png" if sheet else None
@@ -501,7 +570,7 @@ def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dic
     return provenance.of_picture(
         entry.recipe,
         entry.scales,
-        seed=job.seed,
+        seed=job.seed_of(entry),
         inputs=inputs | files,
         weights=weights,
         controls=controls,

@@ -1,8 +1,8 @@
 """Manifests, tables of pictures to paint in CSV, JSONL or Parquet, and their rows.
 
-A row is one picture to paint. A manifest is a table of rows with the columns `content` and `style` and
-optionally `output`, `recipe`, `overrides`, `region`, `regions`, `protect` and `style_fine`. Its rows
-are numbered from 1, not counting a header. Paths of contents, styles, masks and recipe files are
+A row is one picture to paint. A manifest is a table of rows with the column `style` and optionally the
+others in `COLUMNS`. A row without a content is a texture of its style. Rows are numbered from 1, not
+counting a header. Paths of contents, styles, masks and recipe files are
 relative to the manifest's folder, so that this folder can be moved as a whole; outputs are relative to
 the folder of the results. An override is a change KEY=VALUE of the recipe.
 """
@@ -21,10 +21,22 @@ from nst_jax.app.messages import with_file_named
 
 CONTENTS = "contents"  # name of the command-line argument that names pictures or a manifest
 
-REQUIRED = ("content", "style")
-OPTIONAL = ("output", "recipe", "overrides", "region", "regions", "protect", "style_fine")
+PICTURES = ("content", "style")
+# Columns that need a content, of which they give parts, or whose style they change.
+OF_CONTENTS = ("region", "regions", "protect", "style_fine")
 
-COLUMNS = (*REQUIRED, *OPTIONAL)
+COLUMNS = (
+    *PICTURES,
+    "output",
+    "recipe",
+    "overrides",
+    "size",
+    "seed",
+    "tile_seamless",
+    *OF_CONTENTS,
+)
+
+LARGEST_SEED = 2**32 - 1
 
 SEPARATOR = ";"  # separates the styles, overrides or regions in one cell of a manifest
 
@@ -35,13 +47,13 @@ class ManifestRow(NamedTuple):
     """One picture to paint, from a manifest or the command line; its files have not been opened yet."""
 
     number: int  # number of the row, from 1
-    content: Path
+    content: Path | None  # None for a texture, which has no content
     # Style files, which are blended, each with its share (weight) in the blend. The share is None if
     # the user gave none.
     styles: tuple[parsing.StyleShare, ...]
     location: str = ""  # text such as "row 3 of 'jobs.csv'", for messages; empty without a manifest
     # Path of the result, relative to the folder of results; None means a name made from those of the
-    # content and the styles.
+    # content and the styles, or from those of the styles for a texture.
     output: str | None = None
     recipe: str | None = None  # a name or a file; None is the recipe of the command line
     overrides: tuple[str, ...] = ()  # each KEY=VALUE, a change of the recipe
@@ -60,6 +72,9 @@ class ManifestRow(NamedTuple):
     tap_files: tuple[tuple[str, Path], ...] = ()
     # Path of the picture whose fine structure the style gets before the run; None leaves the style.
     style_fine: Path | None = None
+    size: str | None = None  # as after `--size`; None is the size of the command line
+    seed: int | None = None  # as after `--seed`; None is the seed of the command line
+    tile_seamless: bool = False  # whether opposite borders of a texture fit together
 
     @property
     def style_files(self) -> tuple[Path, ...]:
@@ -114,15 +129,17 @@ def read_manifest(path: Path) -> list[ManifestRow]:
         two colour-coded maps (of content and style), as after `--regions`; `protect` has masks, each
         written as after `--protect`; and `overrides` has KEY=VALUE, as after `--set`. In these columns,
         too, several are separated by semicolons or are a list; overrides may also be an object of keys
-        and values. `style_fine` has one picture, as after `--style-fine`.
+        and values. `style_fine` has one picture, as after `--style-fine`; `size` and `seed` are as
+        after `--size` and `--seed`. A row whose `content` is empty is a texture, whose borders meet if
+        `tile_seamless` is true.
 
     Returns:
       The rows, in the order of the file.
 
     Raises:
       ValueError: if the file is missing, damaged, unreadable or without rows; if pyarrow is needed but
-        missing; if a column is missing, unknown or given twice; or if the cell of a content or a style
-        is empty, or another cell cannot be used. An error about a cell names the row.
+        missing; if the column of styles is missing, or a column is unknown or given twice; or if the
+        cell of a style is empty, or another cell cannot be used. An error about a cell names the row.
     """
     try:
         rows = [_row(number, cells, path) for number, cells in READERS[path.suffix.lower()](path)]
@@ -213,11 +230,12 @@ def _check_columns(names: Sequence[str], path: Path, where: str = "") -> None:
             raise _refused(path, f"{where}has an unknown column {name!r}; {hint}")
         if names.count(name) > 1:
             raise _refused(path, f"has the column {name!r} twice")
-    for name in REQUIRED:
-        if name not in names:
-            raise _refused(
-                path, f"{where}has no column {name!r}; a manifest needs {' and '.join(REQUIRED)}"
-            )
+    if "style" not in names:
+        raise _refused(
+            path,
+            f"{where}has no column 'style'; a manifest needs it, and 'content' unless all its rows are "
+            "textures",
+        )
 
 
 # --- Cells ----------------------------------------------------------------------------------------
@@ -232,12 +250,13 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
         content = _text("content", cells.get("content"))
         style_fine = _text("style_fine", cells.get("style_fine"))
         styles, tap_files = _styles(cells.get("style"), folder)
-        for name, value in (("content", content), ("style", styles)):
-            if not value:
-                raise ValueError(f"has no {name}")
+        if not styles:
+            raise ValueError("has no style")
+        seamless = _truth("tile_seamless", cells.get("tile_seamless"))
+        _check_content(content, cells, seamless)
         return ManifestRow(
             number=number,
-            content=folder / str(content),
+            content=None if content is None else folder / content,
             styles=styles,
             tap_files=tap_files,
             location=_location(number, path),
@@ -248,9 +267,65 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
             region_maps=_region_maps(cells.get("regions"), folder),
             protect=_protect(cells.get("protect"), folder),
             style_fine=None if style_fine is None else folder / style_fine,
+            size=_size(cells.get("size")),
+            seed=_seed(cells.get("seed")),
+            tile_seamless=seamless,
         )
     except ValueError as error:
         raise ValueError(f"`{CONTENTS}`: {_location(number, path)}: {error}") from None
+
+
+def _check_content(content: str | None, cells: Cells, seamless: bool) -> None:
+    """Refuse cells that need a content in a row without one, which is a texture; and the reverse.
+
+    Args:
+      content: the text of the cell `content`; None if it is empty.
+      cells: all cells of the row.
+      seamless: the value of the cell `tile_seamless`.
+    """
+    if content is not None:
+        if seamless:
+            raise ValueError(
+                "`tile_seamless`: is for textures, and this row has a content; leave the cell empty, "
+                "and write network.padding=wrap into `overrides`"
+            )
+        return
+    for name in OF_CONTENTS:
+        value = cells.get(name)
+        if value and not (isinstance(value, str) and value.isspace()):
+            raise ValueError(
+                f"has a {name} and no content; without a content it is a texture, which cannot have "
+                f"it: leave the cell {name} empty, or name a content"
+            )
+
+
+def _size(value: Any) -> str | None:
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return _text("size", str(value) if number else value)
+
+
+def _seed(value: Any) -> int | None:
+    number = isinstance(value, int) and not isinstance(value, bool)
+    text = str(value) if number or isinstance(value, float) else _text("seed", value)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) <= LARGEST_SEED):
+        raise ValueError(f"`seed`: expected a whole number from 0 to {LARGEST_SEED}, got {value!r}")
+    return int(text)
+
+
+# Texts in a cell that mean true or false, in lower case.
+TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def _truth(name: str, value: Any) -> bool:
+    number = isinstance(value, (bool, int))
+    text = _text(name, str(value) if number else value)
+    if text is None:
+        return False
+    if text.lower() not in TRUTHS:
+        raise ValueError(f"`{name}`: expected true or false, or an empty cell, got {value!r}")
+    return TRUTHS[text.lower()]
 
 
 def _text(name: str, value: Any) -> str | None:

@@ -171,7 +171,7 @@ def _actor_inputs(
         if id(recipe) not in texts:
             texts[id(recipe)] = toml.to_toml(recipe)
         return entry._asdict() | {
-            "content": entry.content.absolute(),
+            "content": entry.content and entry.content.absolute(),
             "styles": tuple(path.absolute() for path in entry.styles),
             "output": entry.output.absolute(),
             "recipe": texts[id(recipe)],

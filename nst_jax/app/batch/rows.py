@@ -21,7 +21,12 @@ from nst_jax.app.batch.manifests import (
     read_manifest,
 )
 from nst_jax.app.fine_style import check_fine_style
-from nst_jax.app.recipe_controls import controls_of_recipe, with_controls_of_recipe
+from nst_jax.app.recipe_controls import (
+    REGIONS,
+    check_no_content,
+    controls_of_recipe,
+    with_controls_of_recipe,
+)
 from nst_jax.images.folders import passed_over, pictures_in
 
 C = TypeVar("C")  # type of a content in `pairs_of`
@@ -62,12 +67,18 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
         A folder may stand in place of a mask; see `controls.of_content`.
 
     Raises:
-      ValueError: if a folder has no mask for the content of a row, or several, or if the style of a row
-        cannot get a fine structure; the message names the row if it came from a manifest.
+      ValueError: if a folder has no mask for the content of a row, or several, if the style of a row
+        cannot get a fine structure, or if a row without a content, a texture, would get a control; the
+        message names the row if it came from a manifest.
     """
     controlling.check_alone(chosen)
     found, known = [], cache(controls_of_recipe)
     for row in rows:
+        if row.content is None:
+            with naming_row(row):
+                _check_texture(row, chosen)
+            found.append(row)
+            continue
         own = {}
         with naming_row(row):
             options = with_controls_of_recipe(
@@ -83,6 +94,38 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
             check_fine_style({**chosen, "style_fine": fine, "region_maps": maps}, row.styles)
         found.append(row._replace(**{name: given[name] for name in own}, style_fine=fine))
     return found
+
+
+def _check_texture(row: ManifestRow, chosen: Mapping[str, Any]) -> None:
+    """Refuse options, and a recipe file, that give controls of contents to a row that is a texture.
+
+    Args:
+      row: the row.
+      chosen: the values of the options `regions`, `region_maps`, `protect`, `style_fine`, `init` and
+        `recipe`.
+    """
+    recipe = row.recipe or chosen.get("recipe")
+    check_no_content(recipe)
+    fine = "style_fine" in controls_of_recipe(recipe)
+    flags = ("--region", "--regions", "--protect", "--style-fine")
+    for flag, name in zip(flags, (*REGIONS, "protect", "style_fine"), strict=True):
+        column = flag.removeprefix("--").replace("-", "_")
+        if chosen.get(name):
+            raise ValueError(
+                f"`{flag}`: is for all pictures, but this row has no content, so it is a texture and "
+                f"cannot have it; give it to the other rows, by the column `{column}`"
+            )
+    if fine:
+        raise ValueError(
+            f"`recipe`: '{recipe}': its `controls.style_fine` is for rows with a content; combine the "
+            "style by `nst_jax.combined_style`, and name the result as the style"
+        )
+    if chosen.get("init") not in (None, "noise"):
+        raise ValueError(
+            f"`--init`: {chosen['init']} is for all pictures, but this row has no content, so it is a "
+            "texture, which starts from noise; omit it, and set `pictures.start` among the `overrides` "
+            "of the other rows"
+        )
 
 
 def requested_rows(

@@ -370,7 +370,7 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
     check_destinations(
         list(zip(drafts, named, strict=True)),
         more=[listing, *([sheet] if sheet else [])],
-        inputs=[*inputs, *masks, *(draft.content for draft in drafts)],
+        inputs=[*inputs, *masks, *map(_content_of, drafts)],
     )
     if sheet is not None:
         results.check_sheet(sheet, overwrite=chosen["overwrite"])
@@ -471,6 +471,12 @@ def _row(
     return Row(number, content, style, output, seen, shape, protect, tuple(found))
 
 
+def _content_of(draft: manifests.ManifestRow) -> Path:
+    """Return the path of a picture's content, which all pictures of this command have."""
+    assert draft.content is not None
+    return draft.content
+
+
 def _rows(
     drafts: Sequence[manifests.ManifestRow],
     styles: Sequence[ChosenStyle],
@@ -491,11 +497,11 @@ def _rows(
     for draft in drafts:
         # If `--protect` names a folder without a mask for this content, this raises an error. The
         # content must not be painted without its mask.
-        controls.of_content(chosen, draft.content, ())
+        controls.of_content(chosen, _content_of(draft), ())
     known: dict[Path, Row | ValueError] = {}
     found, bad = [], []
     for draft, style, output in zip(drafts, styles, outputs, strict=True):
-        path = draft.content
+        path = _content_of(draft)
         if path not in known:
             try:
                 known[path] = _row(draft.number, path, style, output, chosen)

@@ -201,10 +201,8 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                # `watch` raises KeyboardInterrupt if `stopped` returns True: the visitor has asked for
-                # a pause or an end. If the visitor has withdrawn this request since then, the queue of
-                # runs gives this run another turn.
-                pass
+                pass  # from `watch`: `stopped` returned True, since the visitor asked for a pause or an
+                # end. If the visitor has withdrawn this since then, the run gets another turn.
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())
             return False

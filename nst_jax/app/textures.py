@@ -1,0 +1,58 @@
+"""Textures on the command line: what takes the place of a content, and values that they do not use."""
+
+import hashlib
+from collections.abc import Mapping
+
+from nst_jax import images, texturing
+from nst_jax._types import Shape
+from nst_jax.recipes.recipe import Recipe
+from nst_jax.recipes.toml import STRENGTH
+from nst_jax.recipes.walk import walk
+
+# The options and the column by which any value of a recipe can be given.
+OF_ANY_VALUE = ("values", "--set", "overrides")
+
+
+def blank_glance(shape: Shape) -> images.Glance:
+    """Return size, name and digest of the grey picture that takes the place of a texture's content.
+
+    A texture has no content, but the functions that paint require one.
+
+    Args:
+      shape: (height, width) of the texture.
+    """
+    name = f"blank {shape[1]}x{shape[0]}"
+    return images.Glance(shape, name, hashlib.sha256(name.encode()).hexdigest())
+
+
+def blank_picture(shape: Shape) -> images.Picture:
+    """Return the grey picture of which `blank_glance` has the facts, as if it were read from a file."""
+    seen = blank_glance(shape)
+    return images.Picture(texturing.blank(shape), None, (), seen.name, seen.digest)
+
+
+def recipe_of_texture(recipe: Recipe, *, seamless: bool, given: Mapping[str, str]) -> Recipe:
+    """Return the variant of a recipe that paints a texture; refuse given values that it does not use.
+
+    The recipe's own content loss, start, colours and realism are left out silently, so that every
+    recipe can be used. But a user who gives such a value expects an effect.
+
+    Args:
+      recipe: the recipe with the given values.
+      seamless: whether opposite borders of the texture fit together.
+      given: key of a value in recipe files, such as "pictures.colors" -> the name of the option or
+        column by which the user gave it, for messages.
+
+    Raises:
+      ValueError: naming the option or column and the key; or as in `texturing.of_texture`.
+    """
+    found = texturing.of_texture(recipe, seamless=seamless)
+    before, after = ({item.key: item.value for item in walk(one)} for one in (recipe, found))
+    for key, name in given.items():
+        if key == STRENGTH or (key in before and before[key] != after.get(key)):
+            about = f" {key}" if name in OF_ANY_VALUE else ""
+            raise ValueError(
+                f"`{name}`:{about} has no effect on a texture, which has no content and starts from "
+                "noise; leave it out"
+            )
+    return found
