@@ -93,6 +93,27 @@ def test_every_padding_pads_at_the_real_border(x64, channels):
             assert not np.any(one[:, size[0] :]) and not np.any(one[:, :, size[1] :]), size
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_two_forms_of_a_frame_agree(x64, mirrored):
+    """A CPU runs one of them, other devices the other."""
+
+    @jax.jit
+    def both(x, cotangent, size):
+        selected, pull = jax.vjp(lambda x: sized_layers._framed_by_selection(x, size, mirrored), x)
+        placed = sized_layers._framed_in_place(x, size, mirrored)
+        gradient = sized_layers._gradient_in_place(cotangent, size, mirrored)
+        return (placed, selected), (gradient, pull(cotangent)[0])
+
+    for height, width in SIZES:
+        _, wide, real = features_in_bucket(3, height, width)
+        cotangent = np.random.default_rng(1).normal(size=(1, 18, 26, 2))
+        values, gradients = both(wide, cotangent, real)
+        framed = np.s_[:, : height + 2, : width + 2]
+        np.testing.assert_array_equal(values[0][framed], values[1][framed])
+        inside = np.s_[:, :height, :width]
+        np.testing.assert_allclose(gradients[0][inside], gradients[1][inside], rtol=1e-12)
+
+
 @pytest.mark.parametrize("ceil", [False, True])
 def test_every_pooling_pools_what_exists(x64, ceil):
     pools = list(sized_layers.POOLED)

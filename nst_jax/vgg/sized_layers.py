@@ -85,11 +85,24 @@ def _framed(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     side. The frame repeats the border pixels of the features. If `mirrored`, it repeats the pixels next
     to the border pixels instead, unless a side of the features has only 1 px.
 
-    The gradient rule is written by hand, since automatic differentiation would make an array of the
-    size of `x` for each line (row or column) of the frame. Here, the gradients of these lines are added
-    to those of the lines that were copied, in place. Outside the features, the gradient is arbitrary:
-    there, `x` is zero whatever it was computed from.
+    There are two forms, which give the same numbers. On a CPU, the lines (rows and columns) of the
+    frame are written in place, in the gradient too. On other devices, every pixel is selected from the
+    features and the lines: this is one operation on the whole array, where writing in place would
+    start many small ones.
+
+    The gradient rule is written by hand, since automatic differentiation of the first form would make
+    an array of the size of `x` for each line. Outside the features, the gradient is arbitrary: there,
+    `x` is zero whatever it was computed from.
     """
+    return lax.platform_dependent(
+        x,
+        size,
+        cpu=partial(_framed_in_place, mirrored=mirrored),
+        default=partial(_framed_by_selection, mirrored=mirrored),
+    )
+
+
+def _framed_in_place(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     rows, columns = _copies(size, mirrored)
     wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     # Lines are read from `x`: XLA would copy `wide` whole if it were read between two changes of it.
@@ -125,11 +138,23 @@ def _framed_forward(x: FeatureMap, size: RealSize, mirrored: bool) -> tuple[Arra
 
 
 def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, None]:
+    def by_selection(g: Array, size: RealSize) -> Array:
+        batch, height, width, channels = g.shape
+        features = jnp.zeros((batch, height - 2, width - 2, channels), g.dtype)
+        framed = partial(_framed_by_selection, size=size, mirrored=mirrored)
+        return jax.vjp(framed, features)[1](g)[0]  # the same for any features
+
+    in_place = partial(_gradient_in_place, mirrored=mirrored)
+    return lax.platform_dependent(g, size, cpu=in_place, default=by_selection), None
+
+
+def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
+    """Add the gradients of the frame's lines to those of the lines of which they are copies."""
     rows, columns = _copies(size, mirrored)
     total = _add_copies(g, columns)
     lines = [_add_copies(lax.dynamic_index_in_dim(g, new, 1), columns) for new, _ in rows]
     total = _with_rows(total, lines, [copied for _, copied in rows], added=True)
-    return total[:, 1:-1, 1:-1], None
+    return total[:, 1:-1, 1:-1]
 
 
 _framed.defvjp(_framed_forward, _framed_backward)
@@ -167,6 +192,22 @@ def _add_copies(g: Array, columns: _Copies) -> Array:
 def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
     total = lax.dynamic_index_in_dim(x, index, axis) + line
     return lax.dynamic_update_index_in_dim(x, total, index, axis)
+
+
+def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
+    # 0 if the lines at the border of the features are copied, 1 if it is the lines next to them.
+    distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
+    return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
+
+
+def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis: int) -> Array:
+    first = lax.slice_in_dim(x, 0, 1, axis=axis)
+    second = lax.slice_in_dim(x, 1, 2, axis=axis) if x.shape[axis] > 1 else first
+    before = jnp.where(distance == 1, second, first)
+    after = lax.dynamic_index_in_dim(x, side - 1 - distance, axis, keepdims=True)
+    wide = jnp.concatenate([before, x, jnp.zeros_like(before)], axis)
+    lines = [wide.shape[axis] if one == axis else 1 for one in range(x.ndim)]
+    return jnp.where(lax.broadcasted_iota(jnp.int32, lines, axis) == side + 1, after, wide)
 
 
 # --- Zeros outside --------------------------------------------------------------------------------
