@@ -50,7 +50,7 @@ def test_a_size_of_numpy_is_divided_and_rounded_down(as_users_do, dtype):
     assert halved_size(size, ceil=False).tolist() == [7, 12]
 
 
-SIZES = ((15, 23), (10, 24), (1, 3))
+SIZES = ((15, 23), (10, 24), (2, 2), (1, 3))
 
 
 def features_in_bucket(seed, height, width, shape=(16, 24), channels=2):
@@ -65,16 +65,53 @@ def features_in_bucket(seed, height, width, shape=(16, 24), channels=2):
 def test_every_padding_pads_at_the_real_border(x64, channels):
     kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, channels, 2)))
 
-    @jax.jit
     def inside(x, size):
         rest = kernel, None, lax.Precision.HIGHEST, size
         return [sized_layers.convolve_sized(pad, x, *rest) for pad in sized_layers.PADDED]
 
-    plain = jax.jit(lambda x: [pad(x, kernel) for pad in sized_layers.PADDED])
+    def plain(x):
+        return [pad(x, kernel) for pad in sized_layers.PADDED]
+
+    @jax.jit
+    def with_gradients(x, cotangents, size=None):
+        found, pull = jax.vjp(plain if size is None else lambda x: inside(cut(x, size), size), x)
+        count = len(cotangents)
+        single = [[c if j == i else 0 * c for j, c in enumerate(cotangents)] for i in range(count)]
+        return found, [pull(one)[0] for one in single]
+
     for size in SIZES:
         alone, wide, real = features_in_bucket(sum(size), *size, channels=channels)
-        for found, expected in zip(inside(wide, real), plain(alone), strict=True):
-            assert relative(found[:, : size[0], : size[1]], expected) < CLOSE, size
+        cotangents = np.random.default_rng(1).normal(size=(len(sized_layers.PADDED), 1, *size, 2))
+        padded = np.zeros((len(cotangents), *wide.shape[:3], 2))
+        padded[:, :, : size[0], : size[1]] = cotangents
+        found, gradients = with_gradients(wide, list(padded), real)
+        expected, gradients_alone = with_gradients(alone, list(cotangents))
+        for one, other in zip(found, expected, strict=True):
+            assert relative(one[:, : size[0], : size[1]], other) < CLOSE, size
+        for one, other in zip(gradients, gradients_alone, strict=True):
+            assert relative(one[:, : size[0], : size[1]], other) < CLOSE, size
+            assert not np.any(one[:, size[0] :]) and not np.any(one[:, :, size[1] :]), size
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_two_forms_of_a_frame_agree(x64, mirrored):
+    """A CPU runs one of them, other devices the other."""
+
+    @jax.jit
+    def both(x, cotangent, size):
+        selected, pull = jax.vjp(lambda x: sized_layers._framed_by_selection(x, size, mirrored), x)
+        placed = sized_layers._framed_in_place(x, size, mirrored)
+        gradient = sized_layers._gradient_in_place(cotangent, size, mirrored)
+        return (placed, selected), (gradient, pull(cotangent)[0])
+
+    for height, width in SIZES:
+        _, wide, real = features_in_bucket(3, height, width)
+        cotangent = np.random.default_rng(1).normal(size=(1, 18, 26, 2))
+        values, gradients = both(wide, cotangent, real)
+        framed = np.s_[:, : height + 2, : width + 2]
+        np.testing.assert_array_equal(values[0][framed], values[1][framed])
+        inside = np.s_[:, :height, :width]
+        np.testing.assert_allclose(gradients[0][inside], gradients[1][inside], rtol=1e-12)
 
 
 @pytest.mark.parametrize("ceil", [False, True])
@@ -136,6 +173,24 @@ def test_features_are_those_of_the_picture_alone(x64, params64, padding, pool, c
         h, w, _ = alone[tap].shape
         assert relative(found[:h, :w], alone[tap]) < CLOSE, tap
         assert not np.any(found[h:]) and not np.any(found[:, w:]), tap
+
+
+def test_gradients_of_taps_before_a_relu_are_zero_outside_the_picture(x64, params64):
+    """A mean over an array has a gradient in its padding as well."""
+    taps, network = ["preact1_1", "preact1_2"], vgg.Network(padding=layers.reflect_padded)
+
+    @jax.jit
+    def gradient(x, size=None):
+        def total(x):
+            found = nst.features(params64, x, taps, network=network, size=size)
+            return sum(jnp.sum(jnp.sin(values) + values) for values in found.values())
+
+        return jax.grad(total)(x)
+
+    picture = drawn(1, 19, 29)
+    found, alone = gradient(*in_bucket(picture, (32, 32))), gradient(jnp.asarray(picture))
+    assert relative(found[:19, :29], alone) < CLOSE
+    assert not np.any(found[19:]) and not np.any(found[:, 29:])
 
 
 @pytest.mark.long

@@ -220,7 +220,8 @@ class Convolution(nn.Module):
 
     If the parameters also contain arrays that `with_forms` has computed from the kernel, such as the
     transposed kernel for the gradient, these are used. If a call gets `size`, the features have this
-    (height, width) and lie at the top left of a larger array `x`.
+    (height, width) and lie at the top left of a larger array `x`. The result is then zero outside of
+    them, but its gradient passes there as well; `sized_layers.cut_before_relu` says why.
     """
 
     channels: int
@@ -241,7 +242,7 @@ class Convolution(nn.Module):
         if size is None:
             return self.padding(x, kernel, forms, self.products) + bias
         y = sized_layers.convolve_sized(self.padding, x, kernel, forms, self.products, size)
-        return cut(y + bias, size)
+        return sized_layers.cut_before_relu(y + bias, size)
 
 
 # Type of a function that gets the name of a tap and the activations there, and returns anything.
@@ -297,7 +298,7 @@ def _block(
         )
         before, after = f"preact{number}_{index}", f"relu{number}_{index}"
         if before in trunk.taps:
-            found[before] = measure(before, x)
+            found[before] = measure(before, x if size is None else cut(x, size))
         if before == deepest:
             return None, found
         if index == last and after not in trunk.taps:

@@ -7,8 +7,10 @@ other paddings, the rows and columns just beyond the border of this part are fil
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
@@ -65,7 +67,7 @@ def convolve_sized(
         padding = replicate_padded if kernel.shape[2] == PICTURE_CHANNELS else zero_padded
     if padding is zero_padded:
         return conv3x3(x, kernel, forms, products)
-    wide = _framed(x, size, mirrored=padding is reflect_padded)
+    wide = _framed(x, size, padding is reflect_padded)
     # `conv3x3` pads with zeros once more, which affects only the outermost ring of its result; that
     # ring is cropped.
     return conv3x3(wide, kernel, forms, products)[:, 1:-1, 1:-1, :]
@@ -75,14 +77,125 @@ def convolve_sized(
 PADDED = (zero_padded, replicate_padded, replicate_first, reflect_padded)
 
 
-def _framed(x: FeatureMap, size: RealSize, *, mirrored: bool) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _framed(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     """Surround features that fill only the top left part of `x` by a frame of copied pixels.
 
     `size` is the (height, width) of this part. The result has one more row or column than `x` on each
     side. The frame repeats the border pixels of the features. If `mirrored`, it repeats the pixels next
     to the border pixels instead, unless a side of the features has only 1 px.
+
+    There are two forms, which give the same numbers. On a CPU, the lines (rows and columns) of the
+    frame are written in place, in the gradient too. On other devices, every pixel is selected from the
+    features and the lines: this is one operation on the whole array, where writing in place would
+    start many small ones.
+
+    The gradient rule is written by hand, since automatic differentiation of the first form would make
+    an array of the size of `x` for each line. Outside the features, the gradient is arbitrary: there,
+    `x` is zero whatever it was computed from.
     """
-    # Which row or column is copied beyond the border: 0 for the one at the border, 1 for the next one.
+    return lax.platform_dependent(
+        x,
+        size,
+        cpu=partial(_framed_in_place, mirrored=mirrored),
+        default=partial(_framed_by_selection, mirrored=mirrored),
+    )
+
+
+def _framed_in_place(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
+    rows, columns = _copies(size, mirrored)
+    wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    # Lines are read from `x`: XLA would copy `wide` whole if it were read between two changes of it.
+    for new, copied in columns:
+        column = lax.dynamic_index_in_dim(x, copied - 1, 2)
+        column = jnp.pad(column, ((0, 0), (1, 1), (0, 0), (0, 0)))
+        wide = lax.dynamic_update_index_in_dim(wide, column, new, 2)
+    framed_rows = []
+    for _, copied in rows:
+        row = lax.dynamic_index_in_dim(x, copied - 1, 1)
+        wide_row = jnp.pad(row, ((0, 0), (0, 0), (1, 1), (0, 0)))
+        for end, near in columns:
+            pixel = lax.dynamic_index_in_dim(row, near - 1, 2)
+            wide_row = lax.dynamic_update_index_in_dim(wide_row, pixel, end, 2)
+        framed_rows.append(wide_row)
+    return _with_rows(wide, framed_rows, [new for new, _ in rows], added=False)
+
+
+# For each line of a frame: its index in the framed array, and that of the line of which it is a copy.
+_Copies: TypeAlias = list[tuple[int | Int[Array, ""], Int[Array, ""]]]
+
+
+def _copies(size: RealSize, mirrored: bool) -> tuple[_Copies, _Copies]:
+    """Return the copied rows, and the copied columns, of which `_framed` makes a frame."""
+    # 0 if the lines at the border of the features are copied, 1 if it is the lines next to them.
+    distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
+    rows, columns = ([(0, 1 + distance), (side + 1, side - distance)] for side in size)
+    return rows, columns
+
+
+def _framed_forward(x: FeatureMap, size: RealSize, mirrored: bool) -> tuple[Array, RealSize]:
+    return _framed(x, size, mirrored), size
+
+
+def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, None]:
+    def by_selection(g: Array, size: RealSize) -> Array:
+        batch, height, width, channels = g.shape
+        features = jnp.zeros((batch, height - 2, width - 2, channels), g.dtype)
+        framed = partial(_framed_by_selection, size=size, mirrored=mirrored)
+        return jax.vjp(framed, features)[1](g)[0]  # the same for any features
+
+    in_place = partial(_gradient_in_place, mirrored=mirrored)
+    return lax.platform_dependent(g, size, cpu=in_place, default=by_selection), None
+
+
+def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
+    """Add the gradients of the frame's lines to those of the lines of which they are copies."""
+    rows, columns = _copies(size, mirrored)
+    total = _add_copies(g, columns)
+    lines = [_add_copies(lax.dynamic_index_in_dim(g, new, 1), columns) for new, _ in rows]
+    total = _with_rows(total, lines, [copied for _, copied in rows], added=True)
+    return total[:, 1:-1, 1:-1]
+
+
+_framed.defvjp(_framed_forward, _framed_backward)
+
+
+def _with_rows(
+    x: Array, rows: list[Array], indices: list[int | Int[Array, ""]], *, added: bool
+) -> Array:
+    """Return `x` with rows replaced, or with rows added to those of `x`.
+
+    The rows are written in a loop, whose result is an array in memory. The last of several single
+    updates would be fused with what reads `x`: for each number that is read, it would be checked
+    whether it lies in that row.
+    """
+    lines, places = jnp.stack(rows), jnp.stack([jnp.asarray(index, jnp.int32) for index in indices])
+
+    def write(number: Array, x: Array) -> Array:
+        row = lax.dynamic_index_in_dim(lines, number, keepdims=False)
+        place = lax.dynamic_index_in_dim(places, number, keepdims=False)
+        if added:
+            return _add_at(x, row, place, 1)
+        return lax.dynamic_update_index_in_dim(x, row, place, 1)
+
+    return lax.fori_loop(0, len(rows), write, x)
+
+
+def _add_copies(g: Array, columns: _Copies) -> Array:
+    """Add the gradients of copied columns to those of the columns that were copied."""
+    total = g
+    for new, copied in columns:
+        total = _add_at(total, lax.dynamic_index_in_dim(g, new, 2), copied, 2)
+    return total
+
+
+def _add_at(x: Array, line: Array, index: Int[Array, ""], axis: int) -> Array:
+    total = lax.dynamic_index_in_dim(x, index, axis) + line
+    return lax.dynamic_update_index_in_dim(x, total, index, axis)
+
+
+def _framed_by_selection(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
+    # 0 if the lines at the border of the features are copied, 1 if it is the lines next to them.
     distance = jnp.where(jnp.all(size > 1), 1, 0) if mirrored else jnp.zeros((), jnp.int32)
     return _framed_along(_framed_along(x, size[0], distance, 1), size[1], distance, 2)
 
@@ -95,6 +208,31 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
     wide = jnp.concatenate([before, x, jnp.zeros_like(before)], axis)
     lines = [wide.shape[axis] if one == axis else 1 for one in range(x.ndim)]
     return jnp.where(lax.broadcasted_iota(jnp.int32, lines, axis) == side + 1, after, wide)
+
+
+# --- Zeros outside --------------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def cut_before_relu(x: Convolved, size: RealSize) -> Convolved:
+    """Return `cut(x, size)`, for features that only a ReLU reads.
+
+    The gradient is passed on unchanged. The gradient of the ReLU is already zero outside the features,
+    where its result is zero. XLA does not know this, and would fuse a second selection with what comes
+    before and after it into a slow loop.
+    """
+    return cut(x, size)
+
+
+def _cut_forward(x: Convolved, size: RealSize) -> tuple[Convolved, None]:
+    return cut(x, size), None
+
+
+def _cut_backward(_: None, g: Convolved) -> tuple[Convolved, None]:
+    return g, None
+
+
+cut_before_relu.defvjp(_cut_forward, _cut_backward)
 
 
 # --- Sizes ----------------------------------------------------------------------------------------
