@@ -185,7 +185,9 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
 
 
 def refuse_mixed(styles: Sequence[Any], named: Sequence[bool], *, argument: str) -> None:
-    """Raise a ValueError for a mixture of pictures and some of the 26 styles: no network paints both.
+    """Raise a ValueError for a mixture of style pictures and some of the 26 named styles.
+
+    One network has learned the 26 styles, another one paints in the style of a picture; none does both.
 
     Args:
       styles: the styles of the mixture.

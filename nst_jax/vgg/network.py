@@ -82,9 +82,9 @@ def with_forms(
       shape: (height, width) of the largest picture to be optimised, which decides which layers get
         forms for Winograd convolution; None adds no such form. With a shape, the weights must be
         concrete and not traced, since their device is looked up: only a CPU gets these forms.
-      precision: the network's precision. Kernels are first rounded to its dtype for activations, and
-        forms are computed from the rounded kernels, so that a layer gives the same result with and
-        without Winograd convolution, up to rounding errors.
+      precision: the network's precision. Its convolutions use kernels that are rounded to its dtype
+        for activations. So the forms are computed from the rounded kernels, too: with Winograd
+        convolution, a layer then has the same weights as without it.
 
     Returns:
       Parameters for `nst_jax.step` and `nst_jax.run`.

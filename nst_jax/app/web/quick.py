@@ -47,10 +47,11 @@ TILE = 144
 LARGEST_PROVISIONAL = 512
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
-# size in px (None is the default). So the programs are compiled before a visitor comes. They serve
-# photos of all shapes, since pictures lie in squares. The first line is the first picture that a
-# visitor sees; it is kept, so that it is not painted again for the visitor. The second has a style that
-# a network has learned, the third a smaller size.
+# size in px (None is the default). So the programs are compiled before a visitor comes. Every photo is
+# padded to a square, and so these programs serve photos of all shapes. The first line is the first
+# picture that a visitor sees; it is kept, so that it is not painted again for the visitor. "mosaic" is
+# no style picture, but one of the 26 styles that one network has learned. The third line has a smaller
+# size.
 FIRST_PICTURES = (
     ("chelsea.jpg", "starry_night.jpg", None),
     ("chelsea.jpg", "mosaic", None),

@@ -169,9 +169,11 @@ class Server:
     # --- For every request ------------------------------------------------------------------------
 
     def _guarded(self, application: Any) -> Any:
-        """Return an ASGI application that calls `application` if the guard does not refuse the request.
+        """Return an ASGI application that calls `application` for requests that the guard permits.
 
-        It also adds security headers to all answers.
+        The guard (`self.guard`) checks the host, the origin and the token of a request. A request that
+        it refuses is answered with one sentence in JSON, and with the HTTP status of an error. Security
+        headers are added to all answers.
 
         Args:
           application: the ASGI application that is called.
