@@ -242,7 +242,7 @@ def check_recipe(params, recipe, sizes, style_size):
         expected, gradient = alone(jnp.asarray(canvas), targets)
         wide, real = in_bucket(canvas)
         found, wide_gradient = inside(wide, in_bucket(content)[0], real, wide_style, real_style)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=CLOSE), found, expected)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **close), found, expected)
         h, w = size
         assert relative(wide_gradient[:h, :w], gradient) < CLOSE
         assert not np.any(wide_gradient[h:]) and not np.any(wide_gradient[:, w:])
