@@ -60,8 +60,9 @@ class Params:
 
 
 # Key in the metadata of a dataclass field that was added to recipes in a later version of this package.
-# Picture files and checkpoints contain a description of the recipe. It has such a field only if its
-# value is not the default. So a recipe that does not use the field is described as in older versions.
+# Picture files and checkpoints contain a description of the recipe. The description lists such a field
+# only if the field's value is not the default. So a recipe that does not use the field is described as
+# in older versions.
 ADDED_LATER = "added later"
 
 
@@ -112,7 +113,8 @@ class Targets(NamedTuple):
     # are regions with styles of their own (`guides`), the targets of all regions are stacked along a
     # first axis.
     style: dict[str, Any]
-    # The content picture; None unless the recipe has a `matting_weight` or a `losses.JointContentLoss`.
+    # The content picture, for losses that read its pixels: None unless the recipe has a
+    # `matting_weight` or a `losses.JointContentLoss`.
     photo: Image | None = None
     guides: Guides | None = None  # None if there are no regions, protected or transparent parts
     kept: KeptContent | None = None  # None if no part of the content is protected

@@ -47,9 +47,7 @@ def check_plan_of_one(plan: Plan) -> None:
 
 
 def tap_pictures_of_plan(plan: Plan, tap_styles: Mapping[str, Any] | None) -> list[np.ndarray]:
-    """Check the pictures of `tap_styles` (styles for single layers) that were given with a plan.
-
-    Return them as a list.
+    """Check the pictures of `tap_styles` (styles for single layers) given with a plan, and return them.
 
     Raises:
       ValueError: if the plan was made for other taps.

@@ -184,7 +184,7 @@ def _dream(content: Path, chosen: Chosen) -> int:
 
 
 def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> None:
-    """Print how much memory and time a run would take."""
+    """Print how much memory and time it would take to paint one picture."""
     chosen = with_controls_of_recipe(chosen)
     _check_planned(content, styles, chosen)
     recipe = chosen_recipe(chosen, styles)
@@ -228,7 +228,7 @@ def plan(content: Path | None, styles: Sequence[StyleShare], chosen: Chosen) -> 
 def _check_planned(
     content: Path | None, styles: Sequence[StyleShare], chosen: Mapping[str, Any]
 ) -> None:
-    """Check that `plan` has pictures or else `--shape`, and no option that cannot go with `--shape`.
+    """Refuse `plan` with neither pictures nor `--shape`, and options that `--shape` excludes.
 
     `--shape` is the size of the result. It replaces the pictures, `--size` and `--style-size`. Regions
     (areas with a style of their own) and a protected part (which keeps the content) cannot be planned
@@ -480,7 +480,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
-    # A record may have an error although its picture was written: when the losses hardly decreased.
+    # `record.error` is also set for a picture that was written but whose losses hardly decreased.
     bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")

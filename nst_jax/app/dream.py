@@ -103,7 +103,8 @@ def dream_job(
 
     Raises:
       ValueError: if a picture would become too small, if the result would be too large for its file
-        format, or if the run does not fit into memory even in the smallest tiles.
+        format, or if the run does not fit into memory even in the smallest tiles (parts of the picture
+        that are computed one after another).
     """
     pictures = [content] if guide is None else [content, guide]
     shapes = [picture.image.shape[:2] for picture in pictures]

@@ -24,8 +24,7 @@ NAME = (
 )
 # Format of the picture on standard output, if the option `suffix` names none.
 DEFAULT_FORMAT = "png"
-# Options whose values cannot be `-`, since standard output can neither be read again nor take several
-# files.
+# Options whose values cannot be `-`, since only the result may go to standard output.
 FILES_ONLY = ("checkpoint", "log", "frames")
 
 # The bytes of standard input while a command runs that reads a picture from there (`-`); else None.
@@ -148,7 +147,7 @@ def _to_output(command: Callable[[dict[str, Any]], int], chosen: dict[str, Any])
     """
     folder = tempfile.mkdtemp(prefix="nst-jax-")
     picture = Path(folder, f"picture.{chosen['suffix'] or DEFAULT_FORMAT}")
-    _files.mark_unfinished(picture)  # a second Ctrl-C, which ends the process, then removes it
+    _files.mark_unfinished(picture)  # so that it is removed if a second Ctrl-C ends the process
     try:
         with _claimed_output() as output:
             code = 1
@@ -176,7 +175,7 @@ def _copy(picture: Path, output: BinaryWriter) -> str | None:
     """
     try:
         data = picture.read_bytes()
-    except FileNotFoundError:  # nothing was painted, or another process writes the result
+    except FileNotFoundError:  # nothing was painted, or another process of `--cluster` writes it
         return None
     try:
         write_all(output, data)

@@ -49,9 +49,9 @@ from nst_jax.scaling.capacity import platform_of
 from nst_jax.scaling.plan import Plan, plan_in_square
 from nst_jax.vgg.precision import Precision
 
-# (height, width), in px, of three contents, for which the size of the result is computed. If its longer
-# side is not the same for all, it depends on the shape of the content, and the user must name the side
-# of the array in which pictures lie (`--bucket`).
+# (height, width), in px, of three contents, for which the size of the result is computed. If the longer
+# side of the result is not the same for all three, it depends on the shape of the content. Then the
+# user must name the side of the array in which pictures lie (`--bucket`).
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
 # (height, width), in px, of two style pictures whose style vectors `instant` computes by two different
@@ -93,7 +93,7 @@ def side_of(recipe: Recipe, bucket: int | None = None) -> int:
 
 
 def side_of_instant(size: str | None, bucket: int | None = None) -> int:
-    """Return the side of the bucket for all pictures that `instant` paints, in px.
+    """Return the side of the bucket (a square array) for all pictures that `instant` paints, in px.
 
     Args:
       size: the size of the pictures, as after `--size`; None is that of the recipe `default`.
@@ -128,7 +128,7 @@ def _rounded(longest: Set[int], size: Any) -> int:
 
 
 def sizes_of_batches(batches: Iterable[int], side: int) -> list[int]:
-    """Return the numbers of pictures that `batch` paints at once in a bucket, without repetition.
+    """Return the sizes of the groups of pictures that `batch` paints at once, each size once.
 
     Args:
       batches: for each call of `batch`, the number of its pictures.
@@ -139,7 +139,7 @@ def sizes_of_batches(batches: Iterable[int], side: int) -> list[int]:
 
 
 def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
-    """Return the numbers of pictures that `instant` paints at once in a bucket; the first number is 1.
+    """Return the sizes of the groups of pictures that `instant` paints at once; the first is 1.
 
     Args:
       batches: for each call of `instant` with a folder, the number of the folder's pictures.
@@ -220,7 +220,7 @@ def compile_all(
             else:
                 _paint_together(params, plan, init)
         start = plan.recipe.pictures.start if init is None else init
-        # A fast network paints this start, and its programs are needed too.
+        # A feed-forward network paints the start `Instant`, so its programs are needed too.
         if isinstance(start, Instant):
             side = buckets.rounded_up(max(plan.scales[0].shape))
             _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
@@ -325,7 +325,7 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        programs.files_in_use(compiled)  # forgets the files of earlier groups
+        programs.files_in_use(compiled)  # only to forget the files of earlier groups
         paint_batch(
             params,
             [(plan, members)],
@@ -350,7 +350,8 @@ def compile_groups(
 def _greys_of_styles(entry: groups.Entry) -> list[np.ndarray]:
     """Return grey pictures of the sizes that a row's styles have before they are resized for painting.
 
-    A style that gets a fine structure is made at its final size, so its grey picture has that size.
+    A style that gets the fine structure of another picture (`--style-fine`) is made at its final size,
+    so its grey picture has that size.
     """
     shapes = [seen.shape for seen in entry.seen[1 : 1 + len(entry.styles)]]
     if entry.fine is not None:
@@ -374,11 +375,11 @@ def compile_instant(
     recipe: Recipe,
     display: Display,
 ) -> None:
-    """Compile the programs of `instant` for buckets, by painting grey pictures; store them on disk.
+    """Compile programs of `instant` for buckets (square arrays) by painting grey pictures; store them.
 
-    A style picture lies in a square, and each size of this square needs a program of its own. This
-    program computes the style vector, by which the network is told the style. The programs for pictures
-    with an aspect ratio of 1:1 and of 2:1 are compiled here.
+    The network is told the style by a style vector. To compute this vector, the style picture is put
+    into a square array, and each side of such an array needs a program of its own. The programs for
+    style pictures with an aspect ratio of 1:1 and of 2:1 are compiled here.
 
     Args:
       squares: side of each bucket, in px -> the numbers of pictures that are painted at once. A program

@@ -148,8 +148,8 @@ def filtered_by_guide(
       radius: radius of the windows, whose side is 2 `radius` + 1 pixels; with `largest`, it may be a
         value at runtime.
       epsilon: the constant ε. Where the guide has less variance than this, the result is smooth.
-      inside: [h, w], 1 for pixels that count, 0 for those that are left out of all windows, such as the
-        rows with which `finishing.realistic` pads a strip at the picture's border. None: all count.
+      inside: [h, w], 1 for pixels that count, 0 for those that are left out of all windows, such as
+        padding beyond the picture's border. None: all count.
       largest: the largest value that `radius` may have at runtime.
 
     Returns:

@@ -206,8 +206,8 @@ def at_taps(
     # `spread` is 1 at positions of the current layer's features whose receptive field has a pixel that
     # is inside the mask (for "all"), or one that is outside of it (for "inside"). It is computed from
     # the `spread` of the preceding layer, since each convolution and pooling reads windows of
-    # positions. It is 0 outside the real picture: padding counts as a pixel outside the mask for "all",
-    # and as a pixel inside for "inside".
+    # positions. It is 0 beyond the borders of the picture: what the network pads there counts as
+    # outside the mask for "all", and as inside for "inside".
     spread = _cut(inside if reach == "all" else 1 - inside, size)
     layers = list(LAYERS)
     found, block = {}, 0

@@ -134,8 +134,8 @@ def opened_picture(
 def _opened(data: bytes) -> PilImage.Image:
     """Open a file's bytes; let a JPEG of more than `MOST_PIXELS` pixels be decoded at a smaller size.
 
-    This is the largest of 1/2, 1/4 and 1/8 of its size with at most `MOST_PIXELS` pixels. It does not
-    depend on the free memory, so that a file always has the same pixels.
+    The smaller size is 1/2, 1/4 or 1/8 of the file's: the largest of these with at most `MOST_PIXELS`
+    pixels. It does not depend on the free memory, so that a file always has the same pixels.
     """
     is_jpeg = data.startswith(b"\xff\xd8\xff")
     opened: PilImage.Image
@@ -407,7 +407,7 @@ def _from_deep_grey(
     values = np.asarray(image, np.float64)
     low, high = float(np.min(values)), float(np.max(values))
     white = 65535.0
-    if image.mode == "F":  # floating point: white is 1, or 255 if Pillow made it from 8 bits
+    if image.mode == "F":  # floating point: white is 1, or 255 for samples made from 8 bits
         white = 1.0 if high <= 1 else 255.0
     if not (low >= 0 and high <= white):
         raise _RefusedError(

@@ -279,8 +279,8 @@ def _nearest(pixels: Any, colors: Any) -> Any:
 def _in_palette(frame: Frame, palette: PilImage.Image) -> PilImage.Image:
     """Return a frame as a picture that has only the colours of a palette, by ordered dithering.
 
-    Where a picture does not change, ordered dithering gives the same pixels in every frame; with error
-    diffusion they would flicker, and the file would be larger.
+    Where a frame equals the one before it, ordered dithering gives equal pixels. With error diffusion,
+    these pixels would flicker, and the file would be larger.
     """
     height, width = frame.shape[:2]
     pattern = np.tile(_THRESHOLDS, (-(-height // 8), -(-width // 8)))[:height, :width, None]

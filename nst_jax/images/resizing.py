@@ -68,8 +68,8 @@ def _lanczos_weights(
     """Return the weights with which a row (or column) of `old` pixels is resized to `new` pixels.
 
     Entry [i, j] is the weight of old pixel i in new pixel j, as in `jax.image.resize` with "lanczos3",
-    antialiased. `length` and `new_length` are the sizes of the arrays that hold the pixels; the weights
-    of entries that hold none are 0.
+    antialiased. `length` and `new_length` are the sizes of the arrays that hold the pixels; entries
+    without a pixel have the weight 0.
     """
     before, after = jnp.arange(length), jnp.arange(new_length)
     ratio = old.astype(dtype) / new.astype(dtype)

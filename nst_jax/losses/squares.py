@@ -36,10 +36,10 @@ def scaled_by_gradient(squares: Scalar, absolutes: Scalar) -> Scalar:
 def gradient_scaled_square(differences: Array) -> Scalar:
     """Return sum(d²) / (sum|d| + 1e-8) over all differences d.
 
-    The result grows like |d| and not like d², and its gradient does not grow with the differences. So
-    layers and terms of the loss are balanced roughly without weights. If the denominator were held
-    constant, the L1 norm of the gradient would be 2 for all differences. As in the source (see
-    References), the denominator is differentiated too, so this norm varies.
+    If all differences are multiplied by a factor, the result is multiplied by it too, and the gradient
+    does not change. So layers and terms of the loss are balanced roughly without weights. The gradient
+    is that of the whole quotient: as in the source (see References), the denominator is differentiated
+    too.
 
     Args:
       differences: any array.

@@ -32,9 +32,9 @@ class Optimizer(Protocol):
 
         The function `update` of the transformation must accept further arguments by name. It always
         gets `value`, the loss of the canvas. If several devices share the canvas, it gets `height`, the
-        number of rows of the canvas without the rows of zeros that were added below. If the canvas lies
-        at the top left of a larger array, it gets `size`, the (height, width) of the canvas in this
-        array, outside which the gradient is zero.
+        number of rows of the canvas without the rows of zeros that were added below, so that all
+        devices have equally many rows. If the canvas lies at the top left of a larger array, it gets
+        `size`, the (height, width) of the canvas in this array, outside which the gradient is zero.
         """
         ...
 

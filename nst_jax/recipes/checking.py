@@ -226,10 +226,7 @@ LARGEST_SHARE = 1e30
 
 
 def check_style_scale(pictures: Pictures, count: int) -> None:
-    """Refuse `style_scale` if it has several factors, but not as many as there are styles.
-
-    `count` is the number of styles.
-    """
+    """Refuse a `style_scale` with neither one factor nor one for each of the `count` styles."""
     factors = pictures.style_scale or (1.0,)
     if len(factors) not in (1, count):
         raise ValueError(
@@ -241,8 +238,9 @@ def check_style_scale(pictures: Pictures, count: int) -> None:
 def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
     """Refuse a number of style pictures that does not fit a recipe's `style_shares` and `tap_styles`.
 
-    There must be a picture for each share, followed by a picture for each of the `tap_styles` (layers
-    with a style picture of their own). A single share stands for any number of pictures.
+    There must be a picture for each share (weight of a style in the mixture), followed by a picture for
+    each of the `tap_styles` (layers with a style picture of their own). A single share stands for any
+    number of pictures.
 
     Args:
       terms: the recipe's terms.
@@ -472,10 +470,11 @@ def check_in_bucket(recipe: Recipe, *, bands: bool = False) -> None:
 
     Args:
       recipe: the recipe, of which the losses and the network are checked.
-      bands: whether several devices compute one picture together, each a horizontal band of it.
+      bands: whether several devices compute one picture together, each a horizontal band of it. This
+        is impossible in a bucket, so True is refused.
 
     Raises:
-      ValueError: if the losses would be wrong; the message says why.
+      ValueError: if the losses would be wrong, or if `bands` is True; the message says why.
 
     Example:
       >>> from nst_jax import recipes

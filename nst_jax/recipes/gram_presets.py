@@ -32,7 +32,7 @@ ONES = (1.0,) * 5  # layer weights of 1 for five style layers
 # project, as is the use of an L-BFGS that undoes updates by which the loss has become too large.
 # The paper of 2016 rescales the network so that every channel's mean activation is 1; here the network
 # is not rescaled.
-# The papers do not say which program resized the pictures.
+# The papers do not say how pictures were resized, so the filter is a choice of this project, too.
 GATYS_2015 = Recipe(
     name="gatys-2015",
     source="Gatys, Ecker, Bethge, A Neural Algorithm of Artistic Style, 2015; ratio 1e-3 of fig. 2 B-D "

@@ -1,4 +1,4 @@
-"""The options of `stylize`, `texture`, `batch`, `sweep`, `plan` and `demo`."""
+"""The options of the commands `stylize`, `texture`, `batch`, `sweep`, `plan`, `warm` and `demo`."""
 
 from pathlib import Path
 from typing import Any
