@@ -239,8 +239,8 @@ def check_styles(terms: Terms, count: int, *, argument: str = "style") -> None:
     """Refuse a number of style pictures that does not fit a recipe's `style_shares` and `tap_styles`.
 
     There must be a picture for each share (weight of a style in the mixture), followed by a picture for
-    each of the `tap_styles` (layers with a style picture of their own). A single share stands for any
-    number of pictures.
+    each of the `tap_styles` (layers with a style picture of their own). A single share means equal
+    shares for any number of pictures.
 
     Args:
       terms: the recipe's terms.
