@@ -221,7 +221,10 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
 
 
 class BucketOfRun(NamedTuple):
-    """The square arrays, called buckets, in which the canvases of a run lie."""
+    """The square arrays, called buckets, in which the canvases of a run lie.
+
+    Runs with canvases of other shapes may use the same arrays, and so share compiled programs.
+    """
 
     side: int  # side in px at the final scale (the full resolution)
     one_size: bool  # whether a run of several scales has arrays of this side at all of them

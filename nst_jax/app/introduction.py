@@ -31,7 +31,8 @@ def introduce(
     Args:
       display: where the lines and notes are shown.
       device: "platform" and "kind" of the device; None if other processes paint.
-      weights: "family", "encoding" and "digest" of the weights.
+      weights: about the weights: their "family", such as "vgg19-caffe"; their "encoding", such as
+        "float16"; and their "digest", a hash.
       lines: further lines, which differ between commands, as a dict from titles to texts.
       recipes: all recipes that are used, each once. If the program that a recipe reproduces used other
         weights, a note says so.

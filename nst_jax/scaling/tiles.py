@@ -51,10 +51,10 @@ Sums: TypeAlias = Any  # a pytree of sums over positions (pixels of the feature 
 
 @dataclass(frozen=True)
 class Cut:
-    """How one side of a picture is cut into cores, each inside a window that is the network's input.
+    """How one side of a picture is cut into parts (cores), each inside a window.
 
-    A window extends past its core by a halo: the pixels outside the core on which the core's features
-    depend. The numbers are static, never traced.
+    The network computes the features of a core from its window, which extends past the core by a halo:
+    the pixels outside the core on which its features depend. The numbers are static, never traced.
     """
 
     side: int  # length of the side, px
@@ -208,6 +208,9 @@ def grid_of(
 def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
     """Refuse tiles if a side of the canvas would have to be cut and, since padding wraps, cannot be.
 
+    Such a side can be cut only if it is a multiple of 16 px. Then the blocks of pixels that the four
+    poolings reduce, of up to 16 px, continue evenly where the two ends of the side meet.
+
     Args:
       shape: (height, width) of the canvas.
       taps: all taps (layers) that the losses read.
@@ -235,7 +238,8 @@ def style_grid_of(
     """Return how a style is cut into tiles; None if its features are computed in one piece.
 
     Styles are not cut if the network's padding wraps around, since only sides of multiples of 16 px
-    could be cut then, and a style may have any size. The arguments are those of `grid_of`.
+    could be cut then (see `check_sides`), and a style may have any size. The arguments are those of
+    `grid_of`.
     """
     return None if network.wraps else grid_of(shape, taps, network, bands)
 

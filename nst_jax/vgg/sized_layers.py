@@ -165,9 +165,9 @@ def _with_rows(
 ) -> Array:
     """Return `x` with rows replaced, or with rows added to those of `x`.
 
-    The rows are written in a loop, whose result is an array in memory. The last of several single
-    updates would be fused with what reads `x`: for each number that is read, it would be checked
-    whether it lies in that row.
+    The rows are written in a loop, whose result is an array in memory. Without the loop, XLA would fuse
+    the last update with the operation that reads the result; that operation would check for each number
+    whether it lies in the updated row.
     """
     lines, places = jnp.stack(rows), jnp.stack([jnp.asarray(index, jnp.int32) for index in indices])
 
