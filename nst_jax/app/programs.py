@@ -336,8 +336,8 @@ def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
       compiled: the programs, from `batch_kept_in`.
 
     Returns:
-      Names of files, relative to the folder of JAX's cache; None if one of the programs for the updates
-      is not kept.
+      Names of files, relative to the folder of JAX's cache. None if programs are not stored on disk, or
+      if one of those that `Kept` wraps could not be stored.
     """
     if not isinstance(compiled.run, Kept):
         return None

@@ -36,7 +36,7 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of, nearest_on_grid
 
-# Number of a tile (tiles are counted row by row), or of a core (cores are counted along one axis).
+# Number of a tile (tiles are counted row by row), or of a core (a part of one side of the picture).
 Index: TypeAlias = Int[Array, ""] | int
 # Pixels of a tile's window: its core, and the pixels around it on which the core's features depend.
 Window: TypeAlias = Float[Array, "h_window w_window 3"]
@@ -91,7 +91,11 @@ class Cut:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a picture is cut into tiles: cores, each inside a window. No number here is traced."""
+    """How a picture is cut into tiles. No number here is traced.
+
+    A tile is a core, the part of the picture that belongs to this tile alone, in a window: the core and
+    the pixels around it on which its features depend.
+    """
 
     down: Cut  # how the height is cut
     across: Cut  # how the width is cut
@@ -483,7 +487,7 @@ def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
 
     Args:
       grid: how the picture is cut.
-      of_tile: returns the sums over the features of the tile with a given index, without its halo.
+      of_tile: index of a tile -> the sums over the features that belong to this tile.
     """
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_tile, 0))
 

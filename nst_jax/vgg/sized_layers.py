@@ -215,11 +215,12 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
 
 @jax.custom_vjp
 def cut_before_relu(x: Convolved, size: RealSize) -> Convolved:
-    """Return `cut(x, size)`, for features that only a ReLU reads.
+    """Set `x` to zero outside the features at its top left, if only a ReLU reads the result.
 
-    The gradient is passed on unchanged. The gradient of the ReLU is already zero outside the features,
-    where its result is zero. XLA does not know this, and would fuse a second selection with what comes
-    before and after it into a slow loop.
+    `size` is the (height, width) of the features. The gradient is passed on unchanged: it comes from
+    the ReLU and is already zero outside the features, where the ReLU's result is zero. XLA does not
+    know this. If the gradient were set to zero there once more, XLA would fuse that selection with the
+    operations before and after it into a slow loop.
     """
     return cut(x, size)
 
