@@ -25,7 +25,7 @@ from nst_jax.targets import totals_at_taps
 class RegionLeftOut(UserWarning):
     """Warning that no pixel of a layer's feature maps lies in a region.
 
-    The region then has no style loss at this layer.
+    A region is a part of the picture with a style of its own. It has no style loss at such a layer.
     """
 
 

@@ -159,7 +159,10 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
 
 
 def _compared_weight(recipe: Recipe) -> str | None:
-    """Compare a recipe's style weight with its preset's; None: equal, or nothing to compare with."""
+    """Return, as text, how a recipe's style weight differs from its preset's.
+
+    The result is None if both are equal, or if there is no preset or weight to compare with.
+    """
     preset = PRESETS.get(recipe.name)
     if preset is None or not (preset.terms.style_weight and preset.terms.content_weight):
         return None

@@ -31,7 +31,7 @@ class Costs(NamedTuple):
     """
 
     program: float  # seconds to compile all programs of one resolution for one shape of arrays
-    operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
+    operation: float  # seconds of one arithmetic operation, see `nst_jax.scaling.operations`
 
 
 # In a bucket, the real size of the picture is a value at runtime. So even if the bucket adds no pixels,

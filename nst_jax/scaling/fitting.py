@@ -44,7 +44,7 @@ def fitted(
       recipe: the recipe of the run, with a precision other than `AUTO`.
       scale: the sizes of canvas and styles at the last and finest resolution of the run.
       available: bytes that can be allocated; None if not known, and then the canvas is computed whole.
-      platform: the device's platform.
+      platform: "cpu", "gpu" or "tpu".
       devices: number of devices that share the canvas.
       may_shorten_history: whether the history of L-BFGS in this project's own recipes may be shortened,
         although this changes the picture.

@@ -271,7 +271,7 @@ def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
 
     Args:
       side: length of the side, in px.
-      tile: largest length of a core with halos on both sides, in px.
+      tile: largest length in px of a core that has a halo on both sides; the halos are not counted.
       halo: smallest number of px by which a window extends past its core.
       wraps: whether the picture continues at the opposite border. If so, every core needs both halos,
         and a side that is no multiple of 16 px is not cut.
@@ -614,9 +614,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
     """Return the features of the picture with those of one tile written into them."""
-    # Equally many features are taken of each tile, even of the last tiles, which may be smaller. So
-    # these may overlap the tiles before them. The features in an overlap are written more than once,
-    # each time with the same values.
+    # Equally many features are taken of each tile, even of the last tile of a row or column, which may
+    # be smaller. So the features of a last tile may overlap those of the tile before it. The features
+    # in an overlap are written more than once, each time with the same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)
@@ -657,7 +657,7 @@ def slab_of(picture: Image, grid: Grid) -> Slab:
 
 
 def _with_columns(rows: Image, grid: Grid) -> Slab:
-    """Return rows of a picture with the columns of opposite borders beside them, as windows need."""
+    """Return rows of a picture, extended by columns of the opposite borders as far as windows reach."""
     across = grid.margins[1]
     if not across:
         return rows

@@ -105,7 +105,8 @@ def _framed(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
 def _framed_in_place(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     rows, columns = _copies(size, mirrored)
     wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    # Lines are read from `x`: XLA would copy `wide` whole if it were read between two changes of it.
+    # Rows and columns are read from `x`, not from `wide`: XLA would copy all of `wide` if it were read
+    # between two changes of it.
     for new, copied in columns:
         column = lax.dynamic_index_in_dim(x, copied - 1, 2)
         column = jnp.pad(column, ((0, 0), (1, 1), (0, 0), (0, 0)))
@@ -149,7 +150,7 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
 
 
 def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
-    """Add the gradients of the frame's lines to those of the lines of which they are copies."""
+    """Return the gradient of `_framed_in_place`: copied lines get the gradients of their copies, too."""
     rows, columns = _copies(size, mirrored)
     total = _add_copies(g, columns)
     lines = [_add_copies(lax.dynamic_index_in_dim(g, new, 1), columns) for new, _ in rows]
@@ -182,7 +183,7 @@ def _with_rows(
 
 
 def _add_copies(g: Array, columns: _Copies) -> Array:
-    """Add the gradients of copied columns to those of the columns that were copied."""
+    """Return `g` with each column of the frame added to the column of which it is a copy."""
     total = g
     for new, copied in columns:
         total = _add_at(total, lax.dynamic_index_in_dim(g, new, 2), copied, 2)

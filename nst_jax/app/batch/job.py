@@ -130,7 +130,7 @@ class Draft(NamedTuple):
 
     @property
     def styles(self) -> tuple[Path, ...]:
-        """Paths of all style files: those that are blended, then those given to single layers."""
+        """Paths of all style files: those that are blended, then those for single layers only."""
         return self.row.style_files
 
     @property
@@ -197,7 +197,7 @@ def recipes_of(
         flags = _changes_of_textures(changes) if texture else changes
         arguments.recipe_of(_with_layers_of_file(flags), controls=True)
     # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength of
-    # the style that is applied after them.
+    # the style that is applied after them. Many rows may share one, so it is made only once.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, tuple[Recipe, float | None]] = {}
     found = []

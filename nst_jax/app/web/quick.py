@@ -42,8 +42,8 @@ from nst_jax.vgg.precision import Precision
 TILE = 144
 
 
-# While a network's programs are being compiled, NumPy paints a provisional picture, in a square of at
-# most this side in px. For larger squares, NumPy would take too much time and memory.
+# While a network's programs are being compiled, NumPy paints a provisional picture, if the picture fits
+# in a square of this side in px. Larger pictures would take NumPy too much time and memory.
 LARGEST_PROVISIONAL = 512
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
@@ -106,8 +106,8 @@ class QuickPainter:
         # NumPy paints and the page shows until the network's programs are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # Paints provisional pictures by NumPy. They lie in a bucket (a square array), so that no
-        # programs are compiled for their sizes.
+        # Paints provisional pictures by NumPy. With a `bucket`, it also resizes pictures by NumPy, so
+        # that JAX compiles nothing for their sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
         # The keys in `_painters` of those painters whose programs for style pictures are compiled.
