@@ -167,7 +167,7 @@ def _shown(facts: Mapping[str, Any], name: str) -> str:
 def _check_position(
     checkpoint: Checkpoint, scales: Sequence[Mapping[str, Any]], argument: str
 ) -> None:
-    """Refuse a checkpoint whose scale (resolution) and update a run through `scales` never reaches."""
+    """Refuse a checkpoint at a scale (resolution) and update that a run with `scales` never reaches."""
     was, now = list(checkpoint.scales), list(scales)
     step, here = checkpoint.step, checkpoint.scale
     totals = [sum(scale["steps"] for scale in plan) for plan in (was, now)]

@@ -150,7 +150,7 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
 
 
 def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
-    """Return the gradient of `_framed_in_place`: copied lines get the gradients of their copies, too."""
+    """Return the gradient of `_framed_in_place`: copied lines also get the gradients of the copies."""
     rows, columns = _copies(size, mirrored)
     total = _add_copies(g, columns)
     lines = [_add_copies(lax.dynamic_index_in_dim(g, new, 1), columns) for new, _ in rows]
