@@ -337,7 +337,7 @@ def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
 
     Returns:
       Names of files, relative to the folder of JAX's cache. None if programs are not stored on disk, or
-      if one of those that `Kept` wraps could not be stored.
+      if one of the called programs that `Kept` wraps was not stored.
     """
     if not isinstance(compiled.run, Kept):
         return None
