@@ -57,7 +57,7 @@ def members_of(
       contents: as in `stylize_many`.
       styles: as in `stylize_many`. The pictures of `tap_styles` (styles for single layers) are appended
         to each entry.
-      recipe: the recipe of all pictures, with the options of the call and already checked.
+      recipe: the recipe of all pictures; it is checked, and the options of the call are in it.
       init: as in `stylize_many`; it is only checked here, and used when the batch is painted.
       key: as in `stylize_many`, a key or an array of keys.
       given: the arguments `regions`, `protect`, `opacity` and `style_opacity` of `stylize_many`; None
@@ -142,7 +142,6 @@ def _of_picture(
 
 
 def _with_style_scale(recipe: Recipe, factors: tuple[float, ...] | None) -> Recipe:
-    """Return the recipe with these factors as its `style_scale`, or unchanged if they are None."""
     return recipe if factors is None else recipe.replace(pictures__style_scale=factors)
 
 
@@ -169,7 +168,8 @@ def _recolored(
       side: as in `prepare.prepared_of`.
     """
     # With `on_host`, a picture is recoloured in a square array, its side rounded up to a multiple of
-    # `side`. If no content is larger than `side`, all get equal squares and share a compiled program.
+    # `side`. So `side` is made no less than the longest side of the contents: then all contents get
+    # equal squares, and share a compiled program.
     longest = max(max(one.scales[-1].shape) for one in resized.values())
     side = max(side, rounded_up(longest))
     known: dict[Pair, prepare.Prepared] = {}
@@ -488,7 +488,6 @@ def with_fine_structures(
 
 
 def _digest(image: np.ndarray) -> bytes:
-    """Return a hash of a picture's shape and pixels."""
     return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
 
 

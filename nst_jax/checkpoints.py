@@ -167,7 +167,7 @@ def _shown(facts: Mapping[str, Any], name: str) -> str:
 def _check_position(
     checkpoint: Checkpoint, scales: Sequence[Mapping[str, Any]], argument: str
 ) -> None:
-    """Refuse a checkpoint whose scale (resolution) and update a run through `scales` never reaches."""
+    """Refuse a checkpoint at a scale (resolution) and update that a run with `scales` never reaches."""
     was, now = list(checkpoint.scales), list(scales)
     step, here = checkpoint.step, checkpoint.scale
     totals = [sum(scale["steps"] for scale in plan) for plan in (was, now)]
@@ -221,7 +221,10 @@ def with_choices_of(recipe: Recipe, checkpoint: Checkpoint | None) -> Recipe:
 
 
 class BucketOfRun(NamedTuple):
-    """The square arrays, called buckets, in which the canvases of a run lie."""
+    """The square arrays, called buckets, in which the canvases of a run lie.
+
+    Runs with canvases of other shapes may use the same arrays, and so share compiled programs.
+    """
 
     side: int  # side in px at the final scale (the full resolution)
     one_size: bool  # whether a run of several scales has arrays of this side at all of them

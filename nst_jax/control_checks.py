@@ -25,7 +25,7 @@ from nst_jax.targets import totals_at_taps
 class RegionLeftOut(UserWarning):
     """Warning that no pixel of a layer's feature maps lies in a region.
 
-    The region then has no style loss at this layer.
+    A region is a part of the picture with a style of its own. It has no style loss at such a layer.
     """
 
 
@@ -99,7 +99,7 @@ def notes_on_regions(prepared: prepare.Prepared, recipe: Recipe) -> list[str]:
     for (number, side), taps in _empty_taps(prepared, recipe.bare()).items():
         own = number or side == "style"
         if not own and controls.regions > 1:
-            continue  # allowed: the other regions may cover the whole content
+            continue  # the default region may be empty: the others may cover the whole content
         height, width = last.shape if side == "content" else _style_shape(prepared, number)
         size = f"{'its style of ' if number and side == 'style' else ''}{width}x{height} px"
         what = f"regions[{number - 1}]" if number else "style_opacity"

@@ -202,7 +202,7 @@ def paint_planned(
 def check_run_arguments(
     recipe: Recipe, init: Any, key: Any, every: Any, resume: Checkpoint | None = None
 ) -> Iterator[int]:
-    """Refuse arguments that `paint` cannot use; return the intervals that `every` stands for."""
+    """Refuse arguments that `paint` cannot use; return the numbers of updates between snapshots."""
     _checks.single(recipe)
     _checks.start_or_image("init", init)
     _checks.random_key("key", key)

@@ -95,8 +95,9 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
     """Return the value of `--bucket` for `sweep` and `warm`: a side in px; None for "off" and "auto".
 
     A bucket is a square array in which pictures of different shapes are painted, so that they share
-    compiled programs. With None, a sweep uses no bucket, since all its canvases have the same shape.
-    With None, `warm` chooses the side from the recipe or from `--size`.
+    compiled programs. With None, `sweep` uses no bucket: it paints one content with many settings, so
+    all canvases have the same shape. With None, `warm`, which compiles programs before they are needed,
+    chooses the side from the recipe or from `--size`.
     """
     bucket = chosen_bucket(chosen)
     return None if bucket == buckets.AUTO else bucket

@@ -31,7 +31,8 @@ def introduce(
     Args:
       display: where the lines and notes are shown.
       device: "platform" and "kind" of the device; None if other processes paint.
-      weights: "family", "encoding" and "digest" of the weights.
+      weights: about the weights: their "family", such as "vgg19-caffe"; their "encoding", such as
+        "float16"; and their "digest", a hash.
       lines: further lines, which differ between commands, as a dict from titles to texts.
       recipes: all recipes that are used, each once. If the program that a recipe reproduces used other
         weights, a note says so.
@@ -158,7 +159,10 @@ def weight_line(recipe: Recipe, strength: float | None = None) -> dict[str, str]
 
 
 def _compared_weight(recipe: Recipe) -> str | None:
-    """Compare a recipe's style weight with its preset's; None: equal, or nothing to compare with."""
+    """Return, as text, how a recipe's style weight differs from its preset's.
+
+    The result is None if both are equal, or if there is no preset or weight to compare with.
+    """
     preset = PRESETS.get(recipe.name)
     if preset is None or not (preset.terms.style_weight and preset.terms.content_weight):
         return None

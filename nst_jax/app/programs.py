@@ -45,14 +45,14 @@ from nst_jax.scaling.sharding import AnyMesh
 from nst_jax.targets import add_style_tile, measure_content, sum_style
 from nst_jax.vgg.precision import DEFAULT_DEVICE, default_platform
 
-# A part of every key. Increase it if keys or stored programs are made in another way: then all keys
-# change, and older programs are not used.
+# A part of the key (hash) by which a stored program is found. Increase it if keys or stored programs
+# are made in another way: then all keys change, and older programs are not used.
 KEY_FORMAT = 4
 PACKAGE = Path(nst_jax.__file__).parent
 
 # A program is stored only if the functions and classes in its arguments are built into Python or come
-# from these packages. Keys depend on the code of these packages: they cover a hash of the source of
-# `nst_jax`, and the version of optax.
+# from these packages. If their code changes, the program's key changes too, so that the old program is
+# not used: a key depends on a hash of the source of `nst_jax`, and on the version of optax.
 OURS = ("nst_jax", "optax")
 
 
@@ -62,7 +62,7 @@ Say = Callable[[str], None]
 
 
 def kept_in(place: Path | None, say: Say = lambda line: None) -> canvas.Programs:
-    """Return the functions that a run compiles.
+    """Return the functions that are compiled to paint one picture, as by `stylize`.
 
     For those that are slow to trace, the traced programs are stored on disk.
 
@@ -225,8 +225,8 @@ class Kept:
         self._programs: dict[str, Callable[..., Any]] = {}
         # Key of a program -> the names of its files in JAX's cache folder; None if JAX keeps none.
         self._files: dict[str, frozenset[str] | None] = {}
-        # The files of the programs that were called since `files_in_use` was called last. None in place
-        # of the names of a program's files: the program is not kept.
+        # The files of the programs that were called since `files_in_use` was called last; None stands
+        # for a program that is not kept on disk.
         self._used: set[frozenset[str] | None] = set()
         self._jitted = Jitted(
             function,
@@ -336,8 +336,8 @@ def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
       compiled: the programs, from `batch_kept_in`.
 
     Returns:
-      Names of files, relative to the folder of JAX's cache; None if one of the programs for the updates
-      is not kept.
+      Names of files, relative to the folder of JAX's cache. None if programs are not stored on disk, or
+      if one of the called programs that `Kept` wraps was not stored.
     """
     if not isinstance(compiled.run, Kept):
         return None
@@ -351,9 +351,9 @@ def files_in_use(compiled: batch_canvas.BatchPrograms) -> frozenset[str] | None:
 
 # --- What a program depends on --------------------------------------------------------------------
 
-# A key is a hash of JSON values. The functions below describe what a program depends on as such values.
-# `recipes.walk` also writes values as text, but only those of recipes. A key must also describe
-# weights, targets of the losses and optimiser states, and name functions with their package.
+# The key of a program is a hash of JSON values. The functions below describe what the program depends
+# on as such values: recipes, weights, targets of the losses and optimiser states. Functions are
+# described by their full names.
 
 
 class _Foreign(TypeError):
@@ -389,11 +389,11 @@ def _surroundings() -> list[Any]:
 
 
 def surrounded_key(value: Any, *facts: Any) -> str | None:
-    """Return a key of all that tracing depends on besides a program's function and its other arguments.
+    """Return a hash of the code, versions and settings that tracing depends on, and of given values.
 
     Args:
       value: a pytree, such as a recipe; the key depends on its structure, shapes and dtypes.
-      *facts: values that JSON can hold.
+      *facts: further values on which the key depends, of types that JSON can hold.
 
     Returns:
       The key; None if no key can describe `value`, as with a function of the user.

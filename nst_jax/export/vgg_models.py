@@ -82,7 +82,8 @@ def features_model(
     program = Program(
         call=call,
         inputs=lambda sizes: {"images": picture_of(SIDES, sizes)},
-        # Each pooling halves the picture, and needs at least two rows and columns.
+        # Each pooling on the way to the deepest tap halves the picture, and needs at least two rows and
+        # columns.
         smallest=max(SMALLEST, 2 ** max(halvings(layer_of(name)) for name in names)),
         smallest_of_any=_smallest_of_any(names, network),
         about={
@@ -247,7 +248,8 @@ class _Run:
     exported program cannot have this package's own record types.
     """
 
-    # VGG-19's weights; only the shapes and the pixel convention (order and scale of channels) are used.
+    # VGG-19's weights. Only their shapes and the pixel convention (order and scale of channels) are
+    # used: each program takes the numbers as its argument `weights`.
     params: Params
     recipe: Recipe
 

@@ -33,8 +33,8 @@ ROUNDS = 12  # default number of Newton-Schulz iterations
 # entries of the matrix.
 SMALLEST = 1e-7
 
-# Matrix product with all bits of float32. With fewer bits, the iterations may overflow, as the module's
-# docstring explains.
+# Matrix product with all bits of float32. With fewer bits, rounding errors might make small eigenvalues
+# negative, and a negative eigenvalue grows in every iteration until the result overflows.
 product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 

@@ -169,7 +169,8 @@ HISTOGRAM = Recipe(
 # in block 3, so its layers of block 4 are one convolution deeper. The layer weights are nevertheless
 # those of the source, since the loss compares cosines, which do not change if all features are
 # multiplied by a number. But how much each layer contributes to a hypercolumn (a vector with the
-# features of all these layers at one place) depends on the network's weights.
+# features of all these layers at one place) depends on the network's weights, and so differs from the
+# source.
 # The source reduces content and style to coarser scales (resolutions) by repeated bilinear halving;
 # here the pictures of every scale are made from the final size, antialiased. At 1024 px and more, the
 # source adds the finest levels of the content's Laplacian pyramid to the canvas at the beginning of two

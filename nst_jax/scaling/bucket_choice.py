@@ -31,7 +31,7 @@ class Costs(NamedTuple):
     """
 
     program: float  # seconds to compile all programs of one resolution for one shape of arrays
-    operation: float  # seconds of an operation, as `nst_jax.scaling.operations` counts them
+    operation: float  # seconds of one arithmetic operation, see `nst_jax.scaling.operations`
 
 
 # In a bucket, the real size of the picture is a value at runtime. So even if the bucket adds no pixels,
@@ -120,11 +120,11 @@ def chosen_buckets(
     """Return the buckets with which all runs together take the fewest seconds.
 
     A run paints one picture. A bucket is a set of arrays, one for each scale, in which the canvases of
-    some runs lie; these runs share compiled programs. Runs whose canvases have the same shape are never
-    separated. Runs whose numbers of scales or updates differ are never in one bucket. If there are at
-    most `MOST_COMPARED` shapes, all ways to divide them among buckets are compared. If there are more,
-    pairs of shapes are first merged, the pair that saves most time first, until `MOST_COMPARED` sets of
-    shapes are left or no pair saves time. The result is then not always the best choice.
+    some runs lie; these runs share compiled programs. Runs whose numbers of scales or updates differ
+    never share a bucket. Of the others, runs whose canvases have the same shape always do. If there are
+    at most `MOST_COMPARED` shapes, all ways to divide them among buckets are compared. If there are
+    more, pairs of shapes are first merged, the pair that saves most time first, until `MOST_COMPARED`
+    sets of shapes are left or no pair saves time. The result is then not always the best choice.
 
     The arrays of a bucket are the smallest in which its runs fit, or those of a bucket in `kept`.
 

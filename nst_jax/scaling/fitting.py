@@ -44,7 +44,7 @@ def fitted(
       recipe: the recipe of the run, with a precision other than `AUTO`.
       scale: the sizes of canvas and styles at the last and finest resolution of the run.
       available: bytes that can be allocated; None if not known, and then the canvas is computed whole.
-      platform: the device's platform.
+      platform: "cpu", "gpu" or "tpu".
       devices: number of devices that share the canvas.
       may_shorten_history: whether the history of L-BFGS in this project's own recipes may be shortened,
         although this changes the picture.
@@ -161,8 +161,8 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    # With wrapping padding, styles are not cut into tiles, so a style as large as the canvas might not
-    # fit.
+    # Only the style is too large if the run fits with a style as large as the canvas; or, with wrapping
+    # padding, where styles are not cut into tiles, with a style of 16 px.
     least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)
@@ -252,7 +252,7 @@ def _refusal_of_style(
     if one_each or len(factors) == 1:
         factor = smallest.pictures.scale_of_style(index)
     else:
-        # The shapes are those of the styles of several pictures, without a known factor for each.
+        # The styles are those of several pictures, and it is not known which factor each of them has.
         factor = max(map(float, factors))
     if factor > 1:
         # The message names `style_scale` instead of `style_size`, since this factor has enlarged the

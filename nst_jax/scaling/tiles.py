@@ -36,7 +36,7 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of, nearest_on_grid
 
-# Number of a tile (tiles are counted row by row), or of a core (cores are counted along one axis).
+# Number of a tile (tiles are counted row by row), or of a core (a part of one side of the picture).
 Index: TypeAlias = Int[Array, ""] | int
 # Pixels of a tile's window: its core, and the pixels around it on which the core's features depend.
 Window: TypeAlias = Float[Array, "h_window w_window 3"]
@@ -51,10 +51,10 @@ Sums: TypeAlias = Any  # a pytree of sums over positions (pixels of the feature 
 
 @dataclass(frozen=True)
 class Cut:
-    """How one side of a picture is cut into cores, each inside a window that is the network's input.
+    """How one side of a picture is cut into parts (cores), each inside a window.
 
-    A window extends past its core by a halo: the pixels outside the core on which the core's features
-    depend. The numbers are static, never traced.
+    The network computes the features of a core from its window, which extends past the core by a halo:
+    the pixels outside the core on which its features depend. The numbers are static, never traced.
     """
 
     side: int  # length of the side, px
@@ -91,7 +91,11 @@ class Cut:
 
 @dataclass(frozen=True)
 class Grid:
-    """How a picture is cut into tiles: cores, each inside a window. No number here is traced."""
+    """How a picture is cut into tiles. No number here is traced.
+
+    A tile is a core, the part of the picture that belongs to this tile alone, in a window: the core and
+    the pixels around it on which its features depend.
+    """
 
     down: Cut  # how the height is cut
     across: Cut  # how the width is cut
@@ -208,6 +212,9 @@ def grid_of(
 def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
     """Refuse tiles if a side of the canvas would have to be cut and, since padding wraps, cannot be.
 
+    Such a side can be cut only if it is a multiple of 16 px. Then the blocks of pixels that the four
+    poolings reduce, of up to 16 px, continue evenly where the two ends of the side meet.
+
     Args:
       shape: (height, width) of the canvas.
       taps: all taps (layers) that the losses read.
@@ -235,7 +242,8 @@ def style_grid_of(
     """Return how a style is cut into tiles; None if its features are computed in one piece.
 
     Styles are not cut if the network's padding wraps around, since only sides of multiples of 16 px
-    could be cut then, and a style may have any size. The arguments are those of `grid_of`.
+    could be cut then (see `check_sides`), and a style may have any size. The arguments are those of
+    `grid_of`.
     """
     return None if network.wraps else grid_of(shape, taps, network, bands)
 
@@ -263,7 +271,7 @@ def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
 
     Args:
       side: length of the side, in px.
-      tile: largest length of a core with halos on both sides, in px.
+      tile: largest length in px of a core that has a halo on both sides; the halos are not counted.
       halo: smallest number of px by which a window extends past its core.
       wraps: whether the picture continues at the opposite border. If so, every core needs both halos,
         and a side that is no multiple of 16 px is not cut.
@@ -479,7 +487,7 @@ def summed(grid: Grid, of_tile: Callable[[Index], Sums]) -> Sums:
 
     Args:
       grid: how the picture is cut.
-      of_tile: returns the sums over the features of the tile with a given index, without its halo.
+      of_tile: index of a tile -> the sums over the features that belong to this tile.
     """
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_tile, 0))
 
@@ -606,9 +614,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
 
 def _put(whole: FeatureMap, found: Any, grid: Grid, index: Index, tap: str) -> FeatureMap:
     """Return the features of the picture with those of one tile written into them."""
-    # Equally many features are taken of each tile, even of the last tiles, which may be smaller. So
-    # these may overlap the tiles before them. The features in an overlap are written more than once,
-    # each time with the same values.
+    # Equally many features are taken of each tile, even of the last tile of a row or column, which may
+    # be smaller. So the features of a last tile may overlap those of the tile before it. The features
+    # in an overlap are written more than once, each time with the same values.
     down, across = _crops(grid, index, tap)
     shape = (down.length, across.length, found.shape[-1])
     part = lax.dynamic_slice(found, (down.inside, across.inside, 0), shape)
@@ -649,7 +657,7 @@ def slab_of(picture: Image, grid: Grid) -> Slab:
 
 
 def _with_columns(rows: Image, grid: Grid) -> Slab:
-    """Return rows of a picture with the columns of opposite borders beside them, as windows need."""
+    """Return rows of a picture, extended by columns of the opposite borders as far as windows reach."""
     across = grid.margins[1]
     if not across:
         return rows

@@ -220,8 +220,8 @@ class Convolution(nn.Module):
 
     If the parameters also contain arrays that `with_forms` has computed from the kernel, such as the
     transposed kernel for the gradient, these are used. If a call gets `size`, the features have this
-    (height, width) and lie at the top left of a larger array `x`. The result is then zero outside of
-    them, but its gradient passes there as well; `sized_layers.cut_before_relu` says why.
+    (height, width) and lie at the top left of a larger array `x`. The result is then set to zero
+    outside of them. The gradient is not set to zero there, since the ReLU that follows does so.
     """
 
     channels: int

@@ -105,7 +105,8 @@ def _framed(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
 def _framed_in_place(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     rows, columns = _copies(size, mirrored)
     wide = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    # Lines are read from `x`: XLA would copy `wide` whole if it were read between two changes of it.
+    # Rows and columns are read from `x`, not from `wide`: XLA would copy all of `wide` if it were read
+    # between two changes of it.
     for new, copied in columns:
         column = lax.dynamic_index_in_dim(x, copied - 1, 2)
         column = jnp.pad(column, ((0, 0), (1, 1), (0, 0), (0, 0)))
@@ -149,7 +150,7 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
 
 
 def _gradient_in_place(g: Array, size: RealSize, mirrored: bool) -> Array:
-    """Add the gradients of the frame's lines to those of the lines of which they are copies."""
+    """Return the gradient of `_framed_in_place`: copied lines also get the gradients of the copies."""
     rows, columns = _copies(size, mirrored)
     total = _add_copies(g, columns)
     lines = [_add_copies(lax.dynamic_index_in_dim(g, new, 1), columns) for new, _ in rows]
@@ -165,9 +166,9 @@ def _with_rows(
 ) -> Array:
     """Return `x` with rows replaced, or with rows added to those of `x`.
 
-    The rows are written in a loop, whose result is an array in memory. The last of several single
-    updates would be fused with what reads `x`: for each number that is read, it would be checked
-    whether it lies in that row.
+    The rows are written in a loop, whose result is an array in memory. Without the loop, XLA would fuse
+    the last update with the operation that reads the result; that operation would check for each number
+    whether it lies in the updated row.
     """
     lines, places = jnp.stack(rows), jnp.stack([jnp.asarray(index, jnp.int32) for index in indices])
 
@@ -182,7 +183,7 @@ def _with_rows(
 
 
 def _add_copies(g: Array, columns: _Copies) -> Array:
-    """Add the gradients of copied columns to those of the columns that were copied."""
+    """Return `g` with each column of the frame added to the column of which it is a copy."""
     total = g
     for new, copied in columns:
         total = _add_at(total, lax.dynamic_index_in_dim(g, new, 2), copied, 2)
@@ -215,11 +216,12 @@ def _framed_along(x: Array, side: Int[Array, ""], distance: Int[Array, ""], axis
 
 @jax.custom_vjp
 def cut_before_relu(x: Convolved, size: RealSize) -> Convolved:
-    """Return `cut(x, size)`, for features that only a ReLU reads.
+    """Set `x` to zero outside the features at its top left, if only a ReLU reads the result.
 
-    The gradient is passed on unchanged. The gradient of the ReLU is already zero outside the features,
-    where its result is zero. XLA does not know this, and would fuse a second selection with what comes
-    before and after it into a slow loop.
+    `size` is the (height, width) of the features. The gradient is passed on unchanged: it comes from
+    the ReLU and is already zero outside the features, where the ReLU's result is zero. XLA does not
+    know this. If the gradient were set to zero there once more, XLA would fuse that selection with the
+    operations before and after it into a slow loop.
     """
     return cut(x, size)
 

@@ -34,14 +34,14 @@ from nst_jax.vgg.precision import Auto
 from nst_jax.vgg.taps import SMALLEST
 from nst_jax.weights.params import WeightsInfo
 
-# A function of a row's recipe, and of the seed that the row names or None. It raises ValueError if an
-# option, or this seed, cannot be used with the recipe.
+# A function of the recipe of a row (a picture to paint), and of the seed that the row names or None. It
+# raises ValueError if an option, or this seed, cannot be used with the recipe.
 Check = Callable[[Recipe, int | None], Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchJob(Job):
-    """The checked inputs and options of a batch.
+    """The checked inputs and options of a batch, which consists of rows: one for each picture to paint.
 
     Pictures that start from noise have the seed of the command line, and so the same noise, unless
     their rows name another seed.
@@ -56,14 +56,15 @@ class BatchJob(Job):
         any other file is refused. With False, only the finished picture is accepted, and any other file
         is refused. With True, any file is replaced.
       sheet: path of the contact sheet (one picture that shows all results); None draws no sheet.
-      chunk: largest number of pictures painted at once; None means as many of a group as fit into
-        memory.
+      chunk: largest number of pictures painted at once. None: as many as fit into memory, of those that
+        one compiled program can paint.
       bucket: side, in px, of buckets: square arrays in which the pictures lie, so that pictures of
         different sizes share compiled programs. None means no buckets. With "auto", the program chooses
         for each picture a bucket or none, so that the batch takes the least time by its estimate.
       mesh: the devices that share the pictures; None is one device.
       fine: gives a style the fine structure of another picture, for the rows that ask for it.
-      in_manifest: whether the rows come from a manifest; if so, messages name its columns.
+      in_manifest: whether the rows come from a manifest (a table in a file); if so, messages name its
+        columns.
     """
 
     entries: tuple[Entry, ...]
@@ -129,7 +130,7 @@ class Draft(NamedTuple):
 
     @property
     def styles(self) -> tuple[Path, ...]:
-        """Paths of all style files: those that are blended, then those given to single layers."""
+        """Paths of all style files: those that are blended, then those for single layers only."""
         return self.row.style_files
 
     @property
@@ -180,7 +181,7 @@ def recipes_of(
 
     An override is a change KEY=VALUE of the recipe. The flags are applied first. If a row names no
     recipe, it gets the recipe of the command line. A row without a content gets the variant of its
-    recipe that paints a texture, whose size is still by the recipe's rule.
+    recipe that paints a texture. The size of the texture is not set here; the recipe keeps its rule.
 
     Args:
       rows: the rows of the batch.
@@ -196,7 +197,7 @@ def recipes_of(
         flags = _changes_of_textures(changes) if texture else changes
         arguments.recipe_of(_with_layers_of_file(flags), controls=True)
     # Recipes to which the rows' overrides (KEY=VALUE) are not yet applied, each with the strength of
-    # the style that is applied after them.
+    # the style that is applied after them. Many rows may share one, so it is made only once.
     bases: dict[Any, tuple[Recipe, float | None]] = {}
     known: dict[Any, tuple[Recipe, float | None]] = {}
     found = []
@@ -246,9 +247,9 @@ def _base_of(
 
 
 def _changes_of_textures(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags as the command `texture` applies them to a recipe.
+    """Return the flags as the command `texture` applies them to a recipe, by default `gatys-texture`.
 
-    There `--size` is the size of the canvas itself, and no size rule of the recipe.
+    The size is left out: there, `--size` is the size of the canvas and does not change the recipe.
     """
     return changes._replace(recipe=changes.recipe or recipes.GATYS_TEXTURE.name, size=None)
 
@@ -280,7 +281,7 @@ def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) ->
 
 
 def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags; if none of them gives style layers, with those of the recipe file."""
+    """Return the flags, with the `style_layer` of the recipe file if no flag gives one."""
     if changes.style_layer:
         return changes
     return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))
@@ -517,9 +518,9 @@ def batch_job(
       ValueError: naming the argument, and the file or row, that cannot be used.
     """
     outputs.check_folder(folder, "output")
-    # Each shard calls `destinations` for the rows of all shards, so that no two shards write to the
-    # same path. The later checks are for its own results only, but these must not overwrite an input of
-    # any shard.
+    # A process that paints only a shard (a part of the batch) calls `destinations` for all rows, so
+    # that no two shards write to the same path. The later checks are for its own results only, but
+    # these must not overwrite an input of any shard.
     named = destinations(rows, folder, suffix, anywhere=anywhere)
     files = {row.number: path for row, path in zip(rows, named, strict=True)}
     own = rows if shard is None else groups.rows_of_shard(rows, shard)

@@ -269,7 +269,8 @@ def _paint_together(
       inputs: reads styles and masks.
       job: the pictures to paint, and the options of the command.
       painter: paints.
-      filled: `RowGroup.filled`. Another number of pictures would need another compiled program.
+      filled: number of pictures for which the program is compiled, see `RowGroup.filled`. If the group
+        has fewer, copies of its last picture are painted too.
     """
     if not group:
         return

@@ -31,7 +31,8 @@ from nst_jax.canvas import Programs
 from nst_jax.images.resizing import enlarge
 from nst_jax.weights import params
 
-# The weights in the package are read only once for all runs. The same holds for compiled programs.
+# The server reads the weights once for all pictures that it paints. `_programs`, too, makes the
+# functions to compile only once, so that a later picture uses the programs that are compiled already.
 _weights = functools.cache(params.load_params)
 
 

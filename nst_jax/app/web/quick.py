@@ -42,16 +42,16 @@ from nst_jax.vgg.precision import Precision
 TILE = 144
 
 
-# Largest side, in px, of the square in which a provisional picture lies. Such pictures are painted by
-# NumPy, which would take too much time and memory for larger ones.
+# While a network's programs are being compiled, NumPy paints a provisional picture, if the picture fits
+# in a square of this side in px. Larger pictures would take NumPy too much time and memory.
 LARGEST_PROVISIONAL = 512
 
 # When the server starts, it paints a picture for each of these lines, which name a photo, a style and a
 # size in px (None is the default). So the programs are compiled before a visitor comes. Every photo is
 # padded to a square, and so these programs serve photos of all shapes. The first line is the first
-# picture that a visitor sees; it is kept, so that it is not painted again for the visitor. "mosaic" is
-# no style picture, but one of the 26 styles that one network has learned. The third line has a smaller
-# size.
+# picture that a visitor sees; it is kept, so that it is not painted again for the visitor. The second
+# line compiles another network: "mosaic" is no style picture, but one of the 26 styles that this
+# network has learned. The third line compiles the programs for a smaller size.
 FIRST_PICTURES = (
     ("chelsea.jpg", "starry_night.jpg", None),
     ("chelsea.jpg", "mosaic", None),
@@ -63,8 +63,9 @@ SAMPLES = tuple(images.SAMPLES[name] for name in ("chelsea", "starry_night"))
 # lie. Its style vector is computed last, so that the program for the next larger square is compiled,
 # too.
 WIDE_STYLE = (256, 512)
-# After the first of `FIRST_PICTURES`, `warm` waits until a visitor has got a picture, but at most this
-# many seconds. Otherwise, a browser that opens with the server would wait for the other pictures.
+# `warm`, which paints `FIRST_PICTURES`, waits after the first of them until a visitor has got a
+# picture, but at most this many seconds. Otherwise, a browser that opens with the server would have to
+# wait for the other pictures.
 FIRST_VISIT_SECONDS = 10.0
 
 
@@ -105,8 +106,8 @@ class QuickPainter:
         # NumPy paints and the page shows until the network's programs are compiled.
         self._of_samples: dict[tuple[str, ...], _Kept] = {}
         self._provisional: dict[tuple[str, ...], _Kept] = {}
-        # Paints provisional pictures by NumPy. They lie in a bucket (a square array), so that no
-        # programs are compiled for their sizes.
+        # Paints provisional pictures by NumPy. With a `bucket`, it also resizes pictures by NumPy, so
+        # that JAX compiles nothing for their sizes.
         self._host = HostPainter(bucket=LARGEST_PROVISIONAL)
         self._on_host = threading.Lock()  # held while `_host` paints
         # The keys in `_painters` of those painters whose programs for style pictures are compiled.

@@ -128,9 +128,10 @@ class Uploads:
         return self.folder / f"view_{name}.png"
 
     def gallery(self, name: str) -> Path:
-        """Return the path of the picture that shows one of the visitor's photos in the 26 styles.
+        """Return the path of the picture that shows a visitor's photo in 26 styles, side by side.
 
-        `Upload.version` is part of the path, so a later photo of the same name has another path.
+        The styles are those that a network of the package has learned. `Upload.version` is part of the
+        path, so a later photo of the same name has another path.
         """
         return self.folder / f"gallery_{self.known[name].version}_{name}.jpg"
 
