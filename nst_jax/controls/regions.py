@@ -30,9 +30,10 @@ from nst_jax.vgg.taps import TAPS
 class Controls(NamedTuple):
     """The regions, protected part and opacities for a canvas (picture being optimised) of one size.
 
-    All pixels outside the regions have the default style, and count as one more region. Unlike the
-    values in `given.Given`, these can be arguments of traced functions. They are JAX arrays, or NumPy
-    arrays where nothing is to be compiled for the size of the canvas.
+    All pixels outside the regions have the default style, and count as one more region. The same things
+    are in `given.Given` as the caller gave them; here they have been resized to the canvas, and can be
+    arguments of traced functions. They are JAX arrays, or NumPy arrays where nothing is to be compiled
+    for the size of the canvas.
     """
 
     # Masks of the r regions, without that of the default style.

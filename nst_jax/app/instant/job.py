@@ -166,7 +166,7 @@ class InstantJob:
 
     @property
     def recipe(self) -> Recipe:
-        """A recipe with the options on colours and edges of the results, as the painter needs them."""
+        """A recipe from which the painter reads the options on colours and edges of the results."""
         return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
@@ -433,7 +433,11 @@ def _requested(
 
 
 def network_key(style: ChosenStyle) -> Hashable:
-    """Return a key that is equal for styles that the same network paints."""
+    """Return a key that is equal for styles that the same network paints.
+
+    The key is that of a trained network, or else whether the style is one of the package's 26 styles
+    with names, which one network paints; another network paints all styles of pictures.
+    """
     return bool(style.names) if style.trained is None else style.trained.digest
 
 
