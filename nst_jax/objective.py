@@ -437,7 +437,6 @@ Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 
 def _everything(tap: str, features: FeatureMap) -> FeatureMap:
-    """Select all features: the `Selection` for a picture that is computed as a whole."""
     del tap
     return features
 
