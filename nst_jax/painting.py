@@ -176,8 +176,8 @@ def stylize(
         and gradients are the same to rounding.
       plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, all
         arguments from `size` to `strength`, and also `devices` and `bucket`. So none of these may be
-        given as well. The exception is `tap_styles`, of which a plan contains only the taps: if the plan was
-        made with `tap_styles`, the pictures must be given here. Default: a new plan is made.
+        given as well. The exception is `tap_styles`, of which a plan contains only the taps: if the
+        plan was made with `tap_styles`, the pictures must be given here. Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;
         pixels in no region get `style`. A region that is empty at a layer has no part in the style
         loss there, and a `RegionLeftOut` warning names it.
