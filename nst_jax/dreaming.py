@@ -269,9 +269,9 @@ class _Octave(NamedTuple):
 
 
 class DreamCanvas:
-    """The canvas of one dream: the picture that changes. Implements `descent.Canvas`.
+    """The canvas of one dream: the picture that changes.
 
-    The scales of `descent.Canvas` are the octaves of the dream.
+    Implements the protocol `descent.Canvas`, in whose methods a scale is here an octave of the dream.
     """
 
     def __init__(

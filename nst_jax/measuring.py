@@ -99,7 +99,7 @@ PLAIN = MeasuringPrograms(
 
 
 class NoWatch(Watch):
-    """Does not wait, for arrays that are only traced."""
+    """Does not wait; for use while JAX traces, when arrays have no values that could be awaited."""
 
     def wait(self, arrays: Any) -> None:
         del arrays

@@ -86,8 +86,9 @@ def losses_of(
       params: weights from `nst_jax.load_params`.
       image: [h, w, 3] in [0, 1], of the size of the content that `targets` was measured on. With
         `bands`, the caller has padded it at the bottom to `bands.padded_height` rows.
-      targets: the targets from `measure`. If they have a `size`, the picture has this (height, width)
-        and lies at the top left of the array `image`; what is outside of it, even NaN, changes nothing.
+      targets: what the image is compared with, from `measure`. If they have a `size`, the picture has
+        this (height, width) and lies at the top left of the array `image`; what is outside of it, even
+        NaN, changes nothing.
       recipe: layers to read, losses, weights and network settings. If `network.tile` cuts the image
         into tiles, only the gradient with respect to the image is defined. If the precision is `AUTO`,
         the platform of JAX's default device decides on it when the function is traced.
@@ -436,7 +437,6 @@ Selection: TypeAlias = Callable[[str, FeatureMap], FeatureMap]
 
 
 def _everything(tap: str, features: FeatureMap) -> FeatureMap:
-    """Select all features: the `Selection` for a picture that is computed as a whole."""
     del tap
     return features
 

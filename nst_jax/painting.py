@@ -174,8 +174,8 @@ def stylize(
       devices: devices that share the canvas, each computing a band of its rows in less memory:
         `"all"`, a number, or a list of `jax.Device`; default: the one that holds the weights. Losses
         and gradients are the same to rounding.
-      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, `size`
-        and all further arguments up to `strength`, `devices` and `bucket`. So none of these may be
+      plan: a plan from `nst_jax.plan`, for pictures of the same sizes. It contains `recipe`, all
+        arguments from `size` to `strength`, and also `devices` and `bucket`. So none of these may be
         given as well. The exception is `tap_styles`, of which a plan contains only the taps: if the
         plan was made with `tap_styles`, the pictures must be given here. Default: a new plan is made.
       regions: parts of the content with styles of their own, a list of `nst_jax.controls.Region`;

@@ -30,9 +30,9 @@ START_NAMES = {
 
 LARGEST_RECIPE = 2**20  # a file of more bytes is refused as a recipe; usual ones have about 2000
 
-# The attributes of `Changes` that replace a single value of the recipe, each with the key of this value
-# in recipe files. A new flag that replaces a single value needs an attribute of `Changes` and a line
-# here.
+# For each flag that replaces a single value of the recipe: its attribute of `Changes` (the class below,
+# which has the values of all flags), and the key of the replaced value in recipe files. A new flag of
+# this sort needs such an attribute and a line here.
 KEYS = {
     "content_weight": "terms.content_weight",
     "style_weight": "terms.style_weight",
@@ -102,10 +102,11 @@ def recipe_of(changes: Changes, *, controls: bool = False) -> Recipe:
 def recipe_and_strength_of(
     changes: Changes, *, controls: bool = False
 ) -> tuple[Recipe, float | None]:
-    """Return the recipe that the flags describe, without its strength; and this strength.
+    """Return the recipe that the flags describe, and apart from it the strength of its style.
 
-    A strength, from 0 to 1, gives a factor for the style weight. So of several strengths only one is
-    applied, after all other changes: that of `--strength`, or else of `--set`, or else of the file.
+    A strength, from 0 to 1, stands for a factor of the style weight. The caller multiplies by this
+    factor after all other changes. If several strengths are given, only one is returned: that of
+    `--strength`, or else of `--set`, or else of the recipe file.
 
     Args:
       changes: the flags.
@@ -113,7 +114,8 @@ def recipe_and_strength_of(
         and is read by the caller.
 
     Returns:
-      The checked recipe; and the checked strength, or None if there is none.
+      The checked recipe, whose style weight is not multiplied by the factor yet; and the checked
+      strength, or None if there is none.
 
     Raises:
       ValueError: as in `recipe_of`.
@@ -388,9 +390,9 @@ def named_or_read(text: str, controls: bool = False) -> Recipe:
 
 
 def _named_or_read_apart(text: str | None, controls: bool) -> tuple[Recipe, float | None]:
-    """Return a recipe as `named_or_read` does, without its file's strength; and this strength.
+    """Return a recipe as `named_or_read` does, but with its file's strength apart, not yet applied.
 
-    A strength, from 0 to 1, gives a factor for the style weight. It is None if the file has none.
+    A strength, from 0 to 1, stands for a factor of the style weight. It is None if the file has none.
     If `text` is None, the recipe is the default.
     """
     if text is None:
@@ -408,7 +410,9 @@ def _named_or_read_apart(text: str | None, controls: bool) -> tuple[Recipe, floa
 
 
 def read_recipe(path: Path) -> tuple[Recipe, Mapping[str, Any]]:
-    """Return the recipe in a file, and the file's table `controls`, which names pictures.
+    """Return the recipe in a file, and the file's table `controls`, which is empty if it has none.
+
+    The table names masks and other pictures.
 
     Raises:
       ValueError: for a file that is missing, unreadable, empty or not a recipe.

@@ -60,7 +60,7 @@ def checkpoint_of(outputs: Outputs) -> Checkpoint | None:
 
 
 def size_of(job: PictureJob) -> int:
-    """Return the approximate size in bytes of a run's largest checkpoint, that of the final size."""
+    """Return the approximate bytes of a run's largest checkpoint, made at the final resolution."""
     canvas = jax.ShapeDtypeStruct((*job.plan.scales[-1].shape, 3), jnp.float32)
     state = jax.eval_shape(optimize.init, canvas, as_arrays(job.plan.recipe.bare()))
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))

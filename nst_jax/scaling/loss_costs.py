@@ -152,7 +152,6 @@ def _content_cost(loss: ContentLoss, height: int, width: int, channels: int) -> 
 
 
 def _cost(jaxpr: Any) -> LossCost:
-    """Return the operations and the memory of all equations of a jaxpr."""
     found = list(_equations(jaxpr))
     return LossCost(
         operations=sum(times * _operations(equation) for equation, times in found),

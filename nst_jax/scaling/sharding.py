@@ -249,7 +249,8 @@ def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | No
     """Return the smallest value that any process has, so that all processes make the same decision.
 
     Args:
-      amount: value in this process; None means not known, and counts as unlimited.
+      amount: the value in this process, such as its available memory in bytes; None means not known,
+        and counts as unlimited.
       mesh: the devices that paint; every process that has one of these devices must make this call.
 
     Returns:

@@ -45,7 +45,8 @@ from nst_jax.weights.torch_files import (
     zip_arrays,
 )
 
-# Family of weights -> the pixel convention (order of channels, mean and scale) of their training.
+# Family of weights, which is a short name of their origin -> the pixel convention (order of channels,
+# mean and scale) of their training.
 FAMILIES = {"vgg19-caffe": "caffe-bgr", "vgg19-torchvision": "torchvision"}
 
 
@@ -86,8 +87,8 @@ def convert(
       destination: the weights file to write; an existing file is replaced once the new one is complete.
       encoding: `"float32"`, `"float16"` or `"codes"` (8-bit indices of a table of values). None stores
         kernels that are such codes in the source as codes, and all other kernels as float32.
-      family: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name of your own. None means that the names
-        of the layers decide.
+      family: short name of the origin of the weights: `"vgg19-caffe"`, `"vgg19-torchvision"` or a name
+        of your own. None means that the names of the layers decide.
       pixels: name of the pixel convention, a key of `vgg.PIXELS`. None means the convention of the
         family, which is known only for the two families in `FAMILIES`.
 

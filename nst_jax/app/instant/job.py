@@ -138,9 +138,9 @@ class InstantJob:
       metadata: whether settings are embedded in the results.
       overwrite: for a single result, whether an existing file is replaced. For several results, what
         happens if the file of a result exists already. With None, a finished picture of the same inputs
-        and options is not painted again, another picture of this program is replaced, and any other
-        file is an error. With False, every file except such a finished picture is an error. With True,
-        any file is replaced.
+        and options is not painted again, any other picture that this program painted is replaced, and
+        all other files are an error. With False, every file except such a finished picture is an error.
+        With True, any file is replaced.
       begun: when the command began, by `time.perf_counter`.
     """
 
@@ -166,7 +166,7 @@ class InstantJob:
 
     @property
     def recipe(self) -> Recipe:
-        """A recipe with the options on colours and edges of the results, as the painter needs them."""
+        """A recipe from which the painter reads the options on colours and edges of the results."""
         return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
@@ -328,7 +328,10 @@ def single_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, 
 
 
 def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, Any]) -> InstantJob:
-    """Check the arguments for painting every content in every style; return them as an `InstantJob`.
+    """Check the arguments for several contents or styles; return them as an `InstantJob`.
+
+    Every content is painted in every style; with `--pair zip`, the first content in the first style,
+    the second content in the second style, and so on.
 
     Args:
       content: the first content: a file, a folder or a glob pattern.
@@ -387,9 +390,10 @@ def many_job(content: Path, words: Sequence[StyleShare], chosen: Mapping[str, An
 
 
 def sheet_job(content: Path, output: Path, chosen: Mapping[str, Any]) -> InstantJob:
-    """Check the arguments for one picture in all 26 styles; return them as an `InstantJob`.
+    """Check the arguments for one content in all 26 styles; return them as an `InstantJob`.
 
-    The results are drawn on one sheet, which is written to `output`.
+    The 26 styles are those that a network of the package has learned. The results are drawn on one
+    sheet, which is written to `output`.
 
     Raises:
       ValueError: naming the argument that cannot be used.
@@ -429,7 +433,11 @@ def _requested(
 
 
 def network_key(style: ChosenStyle) -> Hashable:
-    """Return a key that is equal for styles that the same network paints."""
+    """Return a key that is equal for styles that the same network paints.
+
+    The key is that of a trained network, or else whether the style is one of the package's 26 styles
+    with names, which one network paints; another network paints all styles of pictures.
+    """
     return bool(style.names) if style.trained is None else style.trained.digest
 
 
@@ -472,7 +480,7 @@ def _row(
 
 
 def _content_of(draft: manifests.ManifestRow) -> Path:
-    """Return the path of a picture's content, which all pictures of this command have."""
+    """Return the path of a picture's content; pictures of this command always have one."""
     assert draft.content is not None
     return draft.content
 
