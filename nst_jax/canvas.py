@@ -282,8 +282,8 @@ class SingleCanvas:
             )
         if exact is None:
             return state
-        # `init` made the canvas from an image in [0, 1], which has rounding errors. It is replaced by
-        # `exact`, the same canvas without them. Each field gets a copy of its own: the loop donates the
+        # The canvas that `init` made from an image in [0, 1] has rounding errors. `exact`, the same
+        # canvas without them, takes its place. Each field gets a copy of its own: the loop donates the
         # state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})

@@ -168,7 +168,7 @@ def call_before_exit(work: Callable[[], None]) -> Callable[[], None]:
       work: a function that takes a moment at most. It may be called by any thread.
 
     Returns:
-      A function that is to be called when `work` need not be called any more.
+      A function without arguments that cancels this: once it is called, `work` will not be called.
     """
     _before_exit.append(work)
     return lambda: _before_exit.remove(work)
@@ -183,7 +183,10 @@ def _tidy() -> None:
 
 
 def leave_threads() -> None:
-    """Make the command line end by `exit_at_once`, so that it does not wait for useless threads."""
+    """Make the command line end by `exit_at_once`, without waiting for threads that are still working.
+
+    A thread may for example compile a program that is no longer needed.
+    """
     global threads_left
     threads_left = True
 
