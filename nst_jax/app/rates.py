@@ -223,9 +223,9 @@ def rates_are_kept() -> bool:
 
 
 def _key(plan: Plan) -> str:
-    """Return the key of a run's speeds in `rates.json`, made of all that the speed depends on.
+    """Return the key of a run's speeds in `rates.json`: machine, device, precision, number of devices.
 
-    The key includes the machine's name, since machines that share a home folder may have different
+    The machine's name is part of the key, since machines that share a home folder may have different
     CPUs, and JAX calls every CPU "cpu".
     """
     # The recorded speed is that of one device. It depends on the number of devices, since devices that

@@ -203,8 +203,8 @@ def paint_group(
 def _record(loaded: Sequence[Loaded], group: Group, job: BatchJob, compiled: Compiled) -> None:
     """Record that the programs of a painted group are kept on disk, unless the group has masks.
 
-    Regions, protected parts and transparent parts are masks. They need programs of their own, which
-    these records do not describe.
+    Regions, protected parts and transparent parts are masks. Pictures with masks are painted by other
+    programs, which such a record does not describe.
     """
     transparent = any(
         picture.alpha is not None for one in loaded for picture in (one.content, *one.styles)
