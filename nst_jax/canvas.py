@@ -173,9 +173,10 @@ class SingleCanvas:
     def begin_first(self, begin: Begin) -> None:
         """Begin to compile the programs of the first, coarsest resolution, while targets are computed.
 
-        This is done only on an accelerator, and only for a canvas that lies in a larger array and has
-        no masks. On an accelerator, compiling takes seconds, mostly outside Python, on cores of the
-        host that are otherwise idle. On a CPU, compiling would slow down computing the targets.
+        This is done only on an accelerator, and only for a canvas that lies in a larger array (as is
+        usual there) and has no masks: `_compile_first` can prepare no other. On an accelerator,
+        compiling takes seconds, mostly outside Python, on cores of the host that are otherwise idle. On
+        a CPU, compiling would slow down computing the targets.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `Begin`.
