@@ -1,6 +1,7 @@
 """The HDF5 files of this package, weights and checkpoints: how they are opened, checked and written.
 
-This module is separate from `_files`, so that reading and writing pictures does not import h5py.
+This module is separate from `_files`, which writes files of all kinds, so that reading and writing
+pictures does not import h5py.
 
 Every such file has the attributes `format` and `version`, and any number of HDF5 datasets (named
 arrays). The meaning of the datasets, and further attributes such as a checksum, are defined in
@@ -311,7 +312,7 @@ def datasets_in(source: Source, file: h5py.File) -> dict[str, h5py.Dataset]:
     """Return all datasets of a file of this package by their full names, without reading their data.
 
     Raises:
-      ValueError: if a dataset is stored in another file or is not of numbers, or if the datasets
+      ValueError: if a dataset is stored in another file or does not hold numbers, or if the datasets
         declare more bytes than the file has.
     """
     try:

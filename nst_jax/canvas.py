@@ -173,9 +173,10 @@ class SingleCanvas:
     def begin_first(self, begin: Begin) -> None:
         """Begin to compile the programs of the first, coarsest resolution, while targets are computed.
 
-        This is done only on an accelerator, and only for a canvas that lies in a larger array and has
-        no masks. On an accelerator, compiling takes seconds, mostly outside Python, on cores of the
-        host that are otherwise idle. On a CPU, compiling would slow down computing the targets.
+        This is done only on an accelerator, and only for a canvas that lies in a larger array (as is
+        usual there) and has no masks: `_compile_first` can prepare no other. On an accelerator,
+        compiling takes seconds, mostly outside Python, on cores of the host that are otherwise idle. On
+        a CPU, compiling would slow down computing the targets.
 
         Args:
           begin: a function that starts the work, possibly in another thread; see `Begin`.
@@ -282,8 +283,8 @@ class SingleCanvas:
             )
         if exact is None:
             return state
-        # `init` made the canvas from an image in [0, 1], which has rounding errors. It is replaced by
-        # `exact`, the same canvas without them. Each field gets a copy of its own: the loop donates the
+        # The canvas that `init` made from an image in [0, 1] has rounding errors. `exact`, the same
+        # canvas without them, takes its place. Each field gets a copy of its own: the loop donates the
         # state's buffers, and no buffer can be donated twice.
         names = ("canvas", "pending", *(["average"] if state.average is not None else []))
         return state._replace(**{name: distribute(jnp.array(exact), bands) for name in names})

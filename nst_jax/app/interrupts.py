@@ -41,7 +41,7 @@ _in_charge = False
 _listener: "_Listener | None" = None
 # Whether a thread still works, for instance compiles, although nobody needs its result.
 threads_left = False
-# Functions that are called before a signal ends this process at once.
+# Functions that are called before this process ends without Python's clean-up, as after a signal.
 _before_exit: list[Callable[[], None]] = []
 
 
@@ -162,20 +162,20 @@ def exit_at_once(code: int) -> NoReturn:
 
 
 def call_before_exit(work: Callable[[], None]) -> Callable[[], None]:
-    """Have `work` called before a signal ends this process at once, without Python's clean-up.
+    """Have `work` called before this process ends without Python's clean-up, as after a signal.
 
     Args:
       work: a function that takes a moment at most. It may be called by any thread.
 
     Returns:
-      A function that is to be called when `work` need not be called any more.
+      A function without arguments that cancels this: once it is called, `work` will not be called.
     """
     _before_exit.append(work)
     return lambda: _before_exit.remove(work)
 
 
 def _tidy() -> None:
-    """Do what has to be done before this process ends without Python's clean-up."""
+    """Call the functions that `call_before_exit` was given, and remove unfinished files."""
     for work in tuple(_before_exit):
         with suppress(Exception):
             work()
@@ -183,7 +183,10 @@ def _tidy() -> None:
 
 
 def leave_threads() -> None:
-    """Make the command line end by `exit_at_once`, so that it does not wait for useless threads."""
+    """Make the command line end by `exit_at_once`, without waiting for threads that are still working.
+
+    A thread may for example compile a program that is no longer needed.
+    """
     global threads_left
     threads_left = True
 

@@ -223,9 +223,9 @@ def rates_are_kept() -> bool:
 
 
 def _key(plan: Plan) -> str:
-    """Return the key of a run's speeds in `rates.json`, made of all that the speed depends on.
+    """Return the key of a run's speeds in `rates.json`: machine, device, precision, number of devices.
 
-    The key includes the machine's name, since machines that share a home folder may have different
+    The machine's name is part of the key, since machines that share a home folder may have different
     CPUs, and JAX calls every CPU "cpu".
     """
     # The recorded speed is that of one device. It depends on the number of devices, since devices that
@@ -239,7 +239,10 @@ def _key_of(recipe: Recipe) -> str:
 
 
 def _slower(plan: Plan) -> float:
-    """Return how many times longer an operation takes if the picture lies in a larger array, else 1."""
+    """Return how many times as long an operation takes as in arrays of the picture's own size.
+
+    The factor is 1 unless the picture lies in a larger array.
+    """
     return TIME_IN_BUCKET if plan.in_bucket else 1.0
 
 

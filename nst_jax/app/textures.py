@@ -1,4 +1,4 @@
-"""Textures on the command line: what takes the place of a content, and values that they do not use."""
+"""Textures on the command line: what takes a content's place, and which values have no effect."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from nst_jax.recipes.recipe import Recipe
 from nst_jax.recipes.toml import STRENGTH
 from nst_jax.recipes.walk import walk
 
-# The options and the column by which any value of a recipe can be given.
+# Names of the option `--set` and of the manifest's column by which any value of a recipe can be given.
+# A message about one of these must therefore also name the value.
 OF_ANY_VALUE = ("values", "--set", "overrides")
 
 
@@ -26,7 +27,7 @@ def blank_glance(shape: Shape) -> images.Glance:
 
 
 def blank_picture(shape: Shape) -> images.Picture:
-    """Return the grey picture of which `blank_glance` has the facts, as if it were read from a file."""
+    """Return the grey picture that `blank_glance` describes, as if it were read from a file."""
     seen = blank_glance(shape)
     return images.Picture(texturing.blank(shape), None, (), seen.name, seen.digest)
 

@@ -77,8 +77,9 @@ class Given(NamedTuple):
     def soft(self) -> bool:
         """Whether the amount of protection is strictly between 0 and 1.
 
-        With such an amount, the masks of features have values between 0 and 1 even if the recipe makes
-        the masks of regions and of opaque parts 0 or 1 at each layer.
+        With such an amount, the masks for feature maps have values between 0 and 1, even if the recipe
+        makes the masks of regions and of opaque parts 0 or 1 at each layer. Not every style loss can
+        use such masks; see `control_checks.check_controls`.
         """
         amount = np.asarray(0 if self.protect is None else self.protect.amount)
         return bool(np.any((amount > 0) & (amount < 1)))

@@ -60,9 +60,9 @@ def _converted(name: str, flat: FlatProgram) -> Any:
     from jax2onnx import to_onnx
 
     shapes = list(flat.inputs.values())
-    # JAX traces the program first, and jax2onnx converts the traced program, since jax2onnx would trace
-    # the function in another way than JAX. `dce_jaxpr` removes operations whose results are not used,
-    # such as the gradients of kernels.
+    # jax2onnx is given a program that JAX has traced already, since jax2onnx, if it traces a function
+    # itself, replaces some of JAX's functions by its own. `dce_jaxpr` removes operations whose results
+    # are not used, such as the gradients of kernels.
     traced = jax.make_jaxpr(flat.call)(*shapes)
     used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(flat.outputs), instantiate=True)
     try:

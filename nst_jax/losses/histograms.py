@@ -100,7 +100,7 @@ def channel_histograms(canvas: Samples, style: OrderedChannels, extent: Extent) 
     Args:
       canvas: features of one picture at one tap (layer).
       style: features of one or several pictures at the same tap, each channel in ascending order.
-      extent: not used.
+      extent: not used; all style losses have this argument.
 
     Returns:
       The loss, a scalar. Only the gradient with respect to the canvas is defined.

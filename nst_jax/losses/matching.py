@@ -156,7 +156,7 @@ def distance_to_matches(
       shape: (height, width) of the canvas in px.
       style: the result of `all_hypercolumns`.
       matches: the result of `hypercolumn_matches`.
-      step: not used.
+      step: not used; `distance_to_nearest`, which has the same arguments, needs it.
       products: the precision of matrix products.
 
     Returns:
@@ -181,7 +181,7 @@ def hypercolumn_costs(
     Args:
       features: arrays with the shapes of the canvas' features at each style tap (layer).
       shape: (height, width) of the canvas in px.
-      pictures: not used.
+      pictures: not used, since only the sizes of the style's pictures matter here.
       shapes: (height, width) in px of each picture of the style.
     """
     del pictures
@@ -219,7 +219,8 @@ def maps_by_tap(
     """Return the target of `NEAREST_BY_TAP`: tap (layer) -> the features of each picture.
 
     `pictures` has one entry for each style picture in each of its four orientations: a dictionary from
-    taps to features.
+    taps to features. The other arguments are not used; `all_hypercolumns`, which has the same
+    arguments, needs them.
     """
     del shapes, products
     return {tap: tuple(found[tap] for found in pictures) for tap in pictures[0]}
@@ -242,10 +243,10 @@ def distance_to_nearest(
     of the canvas and those of the style are centred: the mean of either set is subtracted from each
     vector in the set.
 
-    There are two departures from the source's code. At a layer with at most 64 rows and columns, that
-    code compares, apparently by mistake, the vectors of the preceding layer; here all vectors of the
-    layer itself are compared. For some values of the random first row or column, that code reads one
-    more row or column; here their number is always the same.
+    There are two departures from the code of the paper's authors. At a layer with at most 64 rows and
+    columns, that code compares, apparently by mistake, the vectors of the preceding layer; here all
+    vectors of the layer itself are compared. For some values of the random first row or column, that
+    code reads one more row or column; here their number is always the same.
 
     Args:
       features: features of the canvas at each style tap (layer).

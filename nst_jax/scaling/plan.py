@@ -508,9 +508,10 @@ def plan_in_arrays(
 ) -> Plan:
     """Plan a run in arrays of the size that the argument `bucket` asks for.
 
-    With "auto", a single picture on an accelerator lies in a square, if that is possible and the side
-    of the square is at most `buckets.LARGEST_SHARED` px: compiling takes far longer than painting on an
-    accelerator. On a CPU, or with several pictures, the arrays have the size of the canvas.
+    With "auto", a single picture on an accelerator is padded to a square that has the same size at all
+    scales, if that is possible and its side is at most `buckets.LARGEST_SHARED` px. All scales then
+    share their programs, which saves time since compiling takes far longer than painting there. On a
+    CPU, or with several pictures, the arrays have the size of the canvas.
 
     Args:
       recipe: a recipe that `recipes.check` returned.

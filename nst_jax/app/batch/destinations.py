@@ -64,8 +64,8 @@ def destinations(
     # Names are compared in lower case, since some file systems take `A.png` and `a.png` for the same
     # file.
     names = {path.lower() for path in taken}
-    # A name that is taken gets a number, such as `cat_wave-2`. Name without the number -> the last
-    # number that was tried, so that none is tried twice.
+    # A name that is taken gets a number, such as `cat_wave-2`. `counts` maps a name without its number
+    # to the last number that was tried, so that no number is tried twice.
     counts: Counter[str] = Counter()
     found = []
     for row in rows:
@@ -90,7 +90,8 @@ def stem_of(content: Path | None, styles: Sequence[Path]) -> str:
 
     Args:
       content: path of the content; None for a texture.
-      styles: paths of the styles, without those of single layers.
+      styles: paths of the styles that are blended; a style that only one layer of the network uses is
+        not part of the name.
 
     Example:
       >>> stem_of(Path("cat.jpg"), [Path("wave.jpg")]), stem_of(None, [Path("wave.jpg")])
@@ -120,7 +121,8 @@ def check_destinations(
     Args:
       files: rows (pictures to paint), each with the path of its result.
       more: other files that the batch writes: the contact sheet (one picture that shows all results)
-        and the result manifest (a file that says how each row ended). They are checked as well.
+        and the result manifest (a file that says how each row ended). These must not overwrite an
+        input, either.
       inputs: the files that the batch reads.
 
     Raises:

@@ -43,8 +43,9 @@ PLAINLY = Compiled()
 class Loaded(NamedTuple):
     """A picture to paint, and what was read from its files: content, styles, and masks.
 
-    The masks are those of regions and of protected parts, which keep the content. `fine` is the picture
-    whose fine structure the first style gets; None leaves the style as it is.
+    `controls` has the masks of regions, which get styles of their own, and of protected parts, which
+    stay as in the content. `fine` is the picture whose fine structure the first style gets; None leaves
+    the style as it is.
     """
 
     entry: Entry
@@ -161,7 +162,7 @@ def paint_group(
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        files_in_use(compiled.programs)  # the next call then returns the files of this group only
+        files_in_use(compiled.programs)  # forgets the files of earlier groups, for `_record` below
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.
@@ -202,8 +203,8 @@ def paint_group(
 def _record(loaded: Sequence[Loaded], group: Group, job: BatchJob, compiled: Compiled) -> None:
     """Record that the programs of a painted group are kept on disk, unless the group has masks.
 
-    Regions, protected parts and transparent parts are masks. They need programs of their own, which
-    these records do not describe.
+    Regions, protected parts and transparent parts are masks. Pictures with masks are painted by other
+    programs, which such a record does not describe.
     """
     transparent = any(
         picture.alpha is not None for one in loaded for picture in (one.content, *one.styles)
@@ -340,9 +341,9 @@ def write(canvas: PaintedPicture, job: BatchJob, weights: WeightsInfo) -> Record
     """Write a painted picture to its file; return a `Record` of success, divergence or failure."""
     entry, content, broke_at = canvas.loaded.entry, canvas.loaded.content, canvas.broke_at
     metadata = requested_settings(entry, job, weights)
-    # A later run recognises a finished picture by the requested settings. They have the weights that
-    # the setting `strength` has changed, but not `strength` itself, which pictures of earlier versions
-    # lack. So it is added only here.
+    # A later run recognises a finished picture by `requested_settings`. These contain the weights that
+    # the setting `strength` has changed. They do not contain `strength` itself, since pictures of
+    # earlier versions lack it. So it is added only here.
     metadata |= provenance.strength_facts(entry.strength)
     metadata |= {
         "device": provenance.device(),

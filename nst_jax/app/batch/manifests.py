@@ -23,7 +23,8 @@ from nst_jax.app.messages import with_file_named
 CONTENTS = "contents"  # name of the command-line argument that names pictures or a manifest
 
 PICTURES = ("content", "style")
-# Columns that need a content, of which they give parts, or whose style they change.
+# Columns that must be empty in a row without a content (a texture). They name masks of parts of the
+# content, or the picture whose fine structure the style gets.
 OF_CONTENTS = ("region", "regions", "protect", "style_fine")
 
 COLUMNS = (
@@ -71,7 +72,7 @@ class ManifestRow(NamedTuple):
     # For each layer of the network that has a style picture of its own: the name of the layer, and the
     # path of the picture. (In this package, a layer whose activations are read is called a tap.)
     tap_files: tuple[tuple[str, Path], ...] = ()
-    # Path of the picture whose fine structure the style gets before the run; None leaves the style.
+    # Path of the picture whose fine structure the style gets before the run; None keeps the style's.
     style_fine: Path | None = None
     size: str | None = None  # as after `--size`; None is the size of the command line
     seed: int | None = None  # as after `--seed`; None is the seed of the command line
@@ -277,12 +278,10 @@ def _row(number: int, cells: Cells, path: Path) -> ManifestRow:
 
 
 def _check_content(content: str | None, cells: Cells, seamless: bool) -> None:
-    """Refuse cells that need a content in a row without one, which is a texture; and the reverse.
+    """Refuse `tile_seamless` in a row with a content, and cells of `OF_CONTENTS` in a row without one.
 
-    Args:
-      content: the text of the cell `content`; None if it is empty.
-      cells: all cells of the row.
-      seamless: the value of the cell `tile_seamless`.
+    `content` is the text of the cell `content`, or None if that is empty; the row is then a texture.
+    `seamless` is the value of the cell `tile_seamless`.
     """
     if content is not None:
         if seamless:

@@ -35,8 +35,9 @@ from nst_jax.recipes.strength import OWN
 # the visitor for a name.
 OUTPUT = "picture.png"
 
-# Largest side in px of the squares in which pictures of the command `instant` lie. Larger squares would
-# take too much time.
+# Pictures of the command `instant` are padded to squares, so that photos of all shapes are painted by
+# the same compiled programs. This is the largest side of such a square, in px. A picture that needs a
+# larger one is not padded, since computing so much padding would take too much time.
 LARGEST_BUCKET = 1024
 
 
@@ -260,7 +261,7 @@ def instant_words(settings: Settings) -> list[str]:
     left out. If the styles are names of styles that the network has learned, the strength is left out
     as well, and so are colours that need the pixels of a style picture.
 
-    Up to `LARGEST_BUCKET`, pictures lie in a bucket, a square of their size, so that photos of all
+    A picture of up to `LARGEST_BUCKET` px is padded to a square (a bucket), so that photos of all
     shapes are painted by the same compiled programs.
 
     Example:
