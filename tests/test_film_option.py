@@ -161,6 +161,7 @@ BAD = {
     "a still": (["--film", "film.png"], "`--film`", ".apng"),
     "another format": (["-o", "out.webp", "--format", "jpg"], "`--format`", "webp"),
     "no format of films": (["-o", "out.gif", "--format", "webp"], "`--format`", "suffix"),
+    "the picture beside a film": (["-o", "photo.webp"], "`--output`", "`--format webp`"),
     "two films": (["--film", "a.gif", "-o", "b.gif"], "`--film`", "`--output`"),
     "a folder that is missing": (["--film", "no/film.gif"], "`--film`", "does not exist"),
     "the same as the output": (["--film", "out.webp", "-o", "out.webp"], "`--film`", "another"),

@@ -45,6 +45,14 @@ def entry(number=1, recipe=TINY, shape=(30, 40), output="x.png"):
     return groups.Entry(number, Path("c"), (Path("s"),), Path(output), recipe, (scale,), seen)
 
 
+def test_whole_numbers_may_be_stored_as_floats(here):
+    """A column of pandas with empty cells holds floats."""
+    cells = '"size": 32.0, "seed": 3.0, "tile_seamless": 1.0'
+    Path("jobs.jsonl").write_text(f'{{"style": "b.jpg", {cells}}}\n')
+    (row,) = manifests.read_manifest(Path("jobs.jsonl"))
+    assert (row.size, row.seed, row.tile_seamless) == ("32", 3, True)
+
+
 # --- Reading manifests ----------------------------------------------------------------------------
 
 ROWS = [
@@ -225,6 +233,7 @@ def test_an_output_elsewhere_is_painted_if_that_is_allowed(call):
             '{"style": "b", "seed": 1.5}',
             ["row 1", "`seed`: expected a whole number from 0 to 4294967295, got 1.5"],
         ),
+        ('{"style": "b", "size": 32.5}', ["row 1", "`--size`: expected text, got 32.5"]),
         ('{"content": "a", "style": []}', ["row 1", "has no style"]),
     ],
 )

@@ -80,6 +80,10 @@ MASK = np.ones((24, 32), np.float32)
     [
         ({"contents": [None, STYLES[0]]}, r"`contents\[0\]`: is None; paint textures by a call of"),
         ({"contents": STYLES[0], "seamless": True}, "`seamless`: is for textures"),
+        (
+            {"recipe": SHALLOW.replace(content_weight=np.array([1.0, 2.0]))},
+            "`recipe`: `terms.content_weight` is an array, but textures",
+        ),
         ({"colors": "content"}, "`colors`: cannot be used for textures .* leave it out"),
         ({"realism": 0.5}, "`realism`: cannot be used for textures"),
         ({"strength": 0.5}, "`strength`: cannot be used for textures"),

@@ -11,6 +11,7 @@ import pytest
 
 from nst_jax import images
 from nst_jax.app import parsing, standard_streams
+from nst_jax.app.chosen_options import picture_outputs
 from nst_jax.app.outputs import STANDARD, default_name
 from nst_jax.app.standard_streams import source
 
@@ -151,6 +152,22 @@ def test_only_the_picture_goes_to_standard_output(output, capfd, suffix, format)
     images.save(expected, PIXELS, format=format)
     assert written() == expected.getvalue()
     assert capfd.readouterr().err == "a line of Python\n"
+
+
+def test_webp_on_standard_output_is_a_picture_and_no_film(output):
+    written = output()
+
+    def command(chosen):
+        options = {"film": None, "film_seconds": None, "overwrite": True, "metadata": True}
+        options |= {"every": None, "frames": None}
+        found = picture_outputs(chosen | options, Path("out.png"))
+        assert found["film"] is None and found["picture"] == chosen["output"]
+        return painting(chosen)
+
+    assert standard_streams.with_streams(command, {}, CHOSEN | {"suffix": "webp"}) == 0
+    expected = io.BytesIO()
+    images.save(expected, PIXELS, format="webp")
+    assert written() == expected.getvalue()
 
 
 def test_what_libraries_print_by_number_goes_to_standard_error(output, capfd):

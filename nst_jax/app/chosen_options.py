@@ -177,7 +177,7 @@ def picture_outputs(chosen: Mapping[str, Any], name: Path) -> dict[str, Any]:
       chosen: the options of the command.
       name: path of the picture if no option gives one.
     """
-    still = chosen["suffix"] == "webp"
+    still = chosen["suffix"] == "webp" or chosen.get("still", False)
     picture, film, option = picture_and_film(chosen["output"], chosen["film"], name, still=still)
     if film is None and chosen["film_seconds"] is not None:
         raise ValueError("`film_seconds`: there is no film; name one with `--film`")

@@ -172,7 +172,11 @@ def check_outputs(outputs: Outputs, inputs: Sequence[Path]) -> None:
         film is out of range. The message names the option.
     """
     images.check_output(outputs.picture, overwrite=outputs.overwrite, argument="output")
-    refuse_inputs(outputs.picture, inputs, "output")
+    # A user who wrote `-o photo.webp` may have expected a picture, and not a film beside photo.png.
+    film = outputs.film if outputs.film_option == "output" else None
+    webp = film is not None and film.suffix.lower() == ".webp"
+    hint = ", or add `--format webp` for a picture in place of a film" if webp else ""
+    refuse_inputs(outputs.picture, inputs, "output", hint=hint)
     if outputs.every is not None:
         _checks.number("every", outputs.every, least=1)
     if outputs.film is not None:
@@ -211,13 +215,14 @@ def _check_film(outputs: Outputs, inputs: Sequence[Path]) -> None:
         )
 
 
-def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
+def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str, *, hint: str = "") -> None:
     """Refuse an output that is the same file as an input or another output.
 
     Args:
       path: path of the output.
       inputs: paths of the inputs and of other outputs.
       argument: name of the option with the path of the output, used in the error message.
+      hint: what else the user can do, for the end of the message.
 
     Raises:
       ValueError: if `path` leads to the same file as one of the `inputs`.
@@ -226,7 +231,7 @@ def refuse_inputs(path: Path, inputs: Iterable[Path], argument: str) -> None:
         same = path.absolute() == source.absolute()
         if same or (path.exists() and source.exists() and path.samefile(source)):
             raise ValueError(
-                f"`{argument}`: '{path}' is also another input or output; choose another"
+                f"`{argument}`: '{path}' is also another input or output; choose another{hint}"
             )
 
 

@@ -152,7 +152,8 @@ def _to_output(command: Callable[[dict[str, Any]], int], chosen: dict[str, Any])
         with _claimed_output() as output:
             code = 1
             try:
-                code = command(chosen | {"output": picture, "suffix": None, "prints_path": False})
+                changed = {"output": picture, "suffix": None, "still": True, "prints_path": False}
+                code = command(chosen | changed)
             finally:
                 problem = _copy(picture, output)
     finally:

@@ -32,7 +32,9 @@ def blank_picture(shape: Shape) -> images.Picture:
     return images.Picture(texturing.blank(shape), None, (), seen.name, seen.digest)
 
 
-def recipe_of_texture(recipe: Recipe, *, seamless: bool, given: Mapping[str, str]) -> Recipe:
+def recipe_of_texture(
+    recipe: Recipe, *, seamless: bool, given: Mapping[str, str], instead: str = ""
+) -> Recipe:
     """Return the variant of a recipe that paints a texture; refuse given values that it does not use.
 
     The recipe's own content loss, start, colours and realism are left out silently, so that every
@@ -43,6 +45,7 @@ def recipe_of_texture(recipe: Recipe, *, seamless: bool, given: Mapping[str, str
       seamless: whether opposite borders of the texture fit together.
       given: key of a value in recipe files, such as "pictures.colors" -> the name of the option or
         column by which the user gave it, for messages.
+      instead: what else the user can do, for the end of messages.
 
     Raises:
       ValueError: naming the option or column and the key; or as in `texturing.of_texture`.
@@ -54,6 +57,6 @@ def recipe_of_texture(recipe: Recipe, *, seamless: bool, given: Mapping[str, str
             about = f" {key}" if name in OF_ANY_VALUE else ""
             raise ValueError(
                 f"`{name}`:{about} has no effect on a texture, which has no content and starts from "
-                "noise; leave it out"
+                f"noise; leave it out{instead}"
             )
     return found

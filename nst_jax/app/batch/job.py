@@ -273,8 +273,10 @@ def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) ->
     given |= dict.fromkeys(arguments.by_key(changes.values), "--set")
     given |= {} if changes.strength is None else {toml.STRENGTH: "--strength"}
     given |= {"terms.content_taps": "--content-layer"} if changes.content_layer else {}
-    given |= dict.fromkeys(arguments.by_key(row.overrides, argument="overrides"), "overrides")
-    recipe = recipe_of_texture(recipe, seamless=row.tile_seamless, given=given)
+    own = dict.fromkeys(arguments.by_key(row.overrides, argument="overrides"), "overrides")
+    others = ", or write it into the `overrides` of the rows with a content"
+    recipe_of_texture(recipe, seamless=row.tile_seamless, given=given, instead=others)
+    recipe = recipe_of_texture(recipe, seamless=row.tile_seamless, given=own)
     if (size := row.size or changes.size) is not None:
         texturing.canvas_shape(size, (SMALLEST, SMALLEST), recipe)
     return recipe

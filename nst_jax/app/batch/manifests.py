@@ -299,12 +299,19 @@ def _check_content(content: str | None, cells: Cells, seamless: bool) -> None:
             )
 
 
+def _whole(value: Any) -> Any:
+    """Return 3 for 3.0: a column of whole numbers with empty cells may be stored as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _size(value: Any) -> str | None:
+    value = _whole(value)
     number = isinstance(value, int) and not isinstance(value, bool)
     return _text("size", str(value) if number else value)
 
 
 def _seed(value: Any) -> int | None:
+    value = _whole(value)
     number = isinstance(value, int) and not isinstance(value, bool)
     text = str(value) if number or isinstance(value, float) else _text("seed", value)
     if text is None:
@@ -323,6 +330,7 @@ TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 def _truth(name: str, value: Any) -> bool:
+    value = _whole(value)
     number = isinstance(value, (bool, int))
     text = _text(name, str(value) if number else value)
     if text is None:
