@@ -427,8 +427,9 @@ def blend(
 ) -> dict[str, Statistic]:
     """Blend the statistics of several styles, weighted by shares. For most losses, that is an average.
 
-    If a loss is a squared distance, its distance to this average and the average of its distances to
-    the single styles have the same gradient. They differ by a constant, the variance of the statistics.
+    If a loss is the squared distance of the canvas' statistics to a target, the loss with this average
+    as target has the same gradient as the average of the losses with the single styles as targets. The
+    two differ by a constant, the variance of the statistics.
 
     Args:
       statistics: the statistics of each style; the last ones are of the styles of `terms.tap_styles`.
@@ -552,7 +553,7 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
     """Return, for each style, then for each region's style, the sum of T² over its positions, by tap.
 
     T is the value of the style's mask at a position of the features at a tap (layer). For a style
-    without a mask, 1 stands in place of the sum.
+    without a mask, 1 stands in place of the sum, since the caller only checks that it is not 0.
     """
     one = jnp.ones(())
     taps = recipe.terms.every_style_tap
@@ -569,7 +570,7 @@ def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str
 
     r is the number of regions with styles of their own. T is the value of the style's mask at a
     position. If several styles are blended to the default style, the smallest of their sums is
-    returned, so that it is 0 if any of these sums is 0.
+    returned. So it is 0 if any of these sums is 0, and the region then has weight 0 at this tap.
 
     Args:
       totals: what `style_totals` returns.

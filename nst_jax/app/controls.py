@@ -32,7 +32,7 @@ from nst_jax.recipes.recipe import Recipe
 
 @contextmanager
 def naming_style(names: Sequence[str]) -> Iterator[None]:
-    """Context manager: add a style's file name to an error message about its size.
+    """Context manager: add the file name of a style to an error message about the style's size.
 
     Args:
       names: the names of the style files, first those that are blended, then those of regions (parts

@@ -46,7 +46,8 @@ SUFFIX = ".h5"
 # out is shown at once, and so is the last update.
 SHOW_SECONDS = 1.0
 MOST_ROWS, MOST_COLUMNS = 4, 8  # largest numbers of photos and of styles in the picture of samples
-# The duration of the training is predicted from the time of this many updates, without the first.
+# The duration of the training is predicted from the time of this many updates. The first update, which
+# includes compiling, is not one of them.
 TIMED = 3
 
 
@@ -148,7 +149,7 @@ def run_training(
       display: where progress is shown.
       resume: the checkpoint to resume from, or None.
       notes: lines shown before the training.
-      begun: when the command began, in seconds, by `time.perf_counter`.
+      begun: when the command began, in seconds, by `time.perf_counter`; None means now.
 
     Returns:
       How the training ended. If it was completed, or interrupted after its first update, the best

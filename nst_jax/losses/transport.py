@@ -236,7 +236,7 @@ def style_at_places(
         `PIXELS`.
       shapes: (height, width) of each style in px.
       products: the precision of matrix products.
-      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
+      units: for each layer, the number by which its features are divided.
 
     Returns:
       A dictionary of the vectors of all styles together, [n, c], their mean [c] and their covariance
@@ -276,7 +276,7 @@ def transport_distances(
       matches: not used; the nearest vectors are sought anew in each update.
       step: number of the update, which determines the random places of the canvas.
       products: the precision of matrix products.
-      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
+      units: for each layer, the number by which its features are divided.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",
@@ -362,7 +362,7 @@ def self_similarity_at_places(
       content: features of the content by layer, preceded by the content itself under the key `PIXELS`.
       shape: (height, width) of canvas and content in px.
       step: number of the update, which determines the random places.
-      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
+      units: for each layer, the number by which its features are divided.
     """
     places = random_places(step, shape, PLACES)
     ours, theirs = (vectors_at(found, places, units) for found in (canvas, content))

@@ -162,7 +162,7 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
     if loss.costs is not None:
         return loss.costs(canvas, shape, pictures, shapes)
     products = recipe.network.precision_on().products
-    # The sizes do not depend on the values of `units`.
+    # `units` are divisors of the features. The sizes do not depend on their values.
     units = {"units": dict.fromkeys(taps, 1.0)} if loss.with_pixels else {}
     target = jax.eval_shape(lambda found: loss.target(found, shapes, products, **units), pictures)
     return MatchingCosts(size_in_bytes(target))
