@@ -133,7 +133,7 @@ def plan_by_cost(
     """Plan the run of a batch whose canvases lie in larger arrays where that saves time.
 
     Pictures in arrays of the same shape share compiled programs. `chosen_buckets` chooses the shapes of
-    the arrays. Pictures whose losses would have other values in larger arrays get arrays of the size
+    the arrays. Pictures whose losses or updates would change in larger arrays get arrays of the size
     of their canvas.
 
     Args:

@@ -238,7 +238,7 @@ class _Recorder:
     ) -> None:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
-        self._first = run.step  # number of updates done before this process began; 0 for a new run
+        self._first = run.step  # updates done before this process began; 0 for a new training
         # When the checkpoint was last written; as long as there is none, when the training began.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
@@ -428,7 +428,8 @@ class _Recorder:
 def kind_of(job: TrainingJob) -> str:
     """Return text that names the settings and number of devices on which an update's time depends.
 
-    The time also depends on the kind of the devices, which `nst_jax.app.rates` adds to this text.
+    Measured times are stored under this text, to predict those of later trainings. They also depend on
+    the kind of the devices, which `nst_jax.app.rates` adds to the text.
     """
     deepest = max(job.recipe.terms.taps, key=TAPS.index)
     devices = 1 if job.mesh is None else job.mesh.size

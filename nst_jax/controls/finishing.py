@@ -30,7 +30,8 @@ RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
 # A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory. The filter
-# keeps up to about `FILTER_NUMBERS` float32 numbers for each pixel (about 95 if its radius is static).
+# keeps up to about `FILTER_NUMBERS` float32 numbers for each pixel of a strip and of the margin around
+# it; about 95 if the filter's radius is static.
 STRIP_PIXELS, FILTER_NUMBERS = 2**19, 110
 
 

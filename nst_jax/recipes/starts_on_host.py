@@ -89,7 +89,7 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
 
 def _counts(key: Array) -> bool:
-    """Return whether the first numbers that a key draws are the same however many are drawn."""
+    """Return whether the first k numbers drawn with a key are the same however many are drawn."""
     config: Any = jax.config
     return config.jax_threefry_partitionable and str(jax.random.key_impl(key)) == COUNTING
 

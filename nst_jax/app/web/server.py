@@ -356,7 +356,8 @@ class Server:
     async def upload(self, request: Request, visitor: Visitor) -> Response:
         """Add a picture to those of the visitor; the body of the request is the file.
 
-        The query of the URL may have `name`, the file's name, and `role`, one of `uploads.ROLES`.
+        The query of the URL may have `name`, the file's name, and `role`, what the picture is used for:
+        one of `uploads.ROLES`, such as "photo", which is the default.
         """
         name = request.query_params.get("name", "picture.png")
         role = request.query_params.get("role", "photo")
@@ -368,7 +369,8 @@ class Server:
     async def sample(self, request: Request, visitor: Visitor) -> Response:
         """Add a sample picture of the package to those of the visitor.
 
-        The query of the URL may have `role`, one of `uploads.ROLES`.
+        The query of the URL may have `role`, what the picture is used for: one of `uploads.ROLES`, such
+        as "photo", which is the default.
         """
         role = request.query_params.get("role", "photo")
         sample = request.path_params["name"]
