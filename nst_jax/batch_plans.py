@@ -139,9 +139,9 @@ def plan_by_cost(
     Args:
       members: the pictures of the batch.
       recipe: the recipe of all pictures.
-      mesh: as in `plan_in_buckets`.
-      device: as in `plan_in_buckets`.
-      chunk: as in `plan_in_buckets`.
+      mesh: the devices among which the pictures are divided; None is one device.
+      device: the device that holds the weights; None is JAX's default device.
+      chunk: largest number of pictures painted at once; None: as many as fit into memory.
       bands: whether several devices share each picture; larger arrays are then not used.
 
     Returns:

@@ -121,7 +121,6 @@ def _as_integers(values: Array) -> Array:
 
 
 def _as_floats(integers: Array, dtype: Any) -> Array:
-    """Map integers from `_as_integers` back to floating-point numbers of type `dtype`."""
     return lax.bitcast_convert_type(_flipped(integers), dtype)
 
 

@@ -187,7 +187,6 @@ def _with_each_loss(recipe: Recipe) -> list[Recipe]:
 
 
 def _bytes_of_picture(shape: Shape) -> int:
-    """Return the bytes of a float32 picture of this (height, width)."""
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
@@ -199,7 +198,6 @@ MATTING_NUMBERS = 200
 
 
 def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
-    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it."""
     if recipe.terms.matting_weight is None:
         return 0
     return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
@@ -239,7 +237,6 @@ def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
 
 
 def _checked_shape(argument: str, shape: Any) -> Shape:
-    """Check a (height, width) and return it as two ints."""
     if not isinstance(shape, Iterable) or isinstance(shape, (str, bytes)):
         raise TypeError(f"`{argument}`: expected (height, width), got {shape!r}")
     sides = tuple(shape)
@@ -251,7 +248,6 @@ def _checked_shape(argument: str, shape: Any) -> Shape:
 
 
 def _checked_shapes(shapes: Any) -> list[Shape]:
-    """Check the argument `style_shapes` and return its (height, width) pairs."""
     if not isinstance(shapes, (list, tuple)):
         raise TypeError(f"`style_shapes`: expected a list of (height, width), got {shapes!r}")
     if not shapes:

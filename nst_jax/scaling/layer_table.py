@@ -181,7 +181,6 @@ def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
 
 
 def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
-    """Return the shapes and types of the features at some taps (layers), for a picture's shape."""
     return {tap: features_at(tap, shape, recipe) for tap in taps}
 
 

@@ -309,7 +309,6 @@ def _find(path: PathLike | None) -> _hdf5.Source:
 
 
 def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
-    """Return the file at `path`; if that is None, the network's file that comes with the package."""
     if path is None:
         return _embedded(architecture)
     return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)
