@@ -331,7 +331,7 @@ VECTOR_COPIES = 3
 MATRIX_COPIES = 2
 COVARIANCE_COPIES = 2
 
-# The style loss of STROTSS: see `transport_distances`.
+# The style loss of STROTSS, whose three terms `transport_distances` computes.
 RELAXED_TRANSPORT = MatchingLoss(
     style_at_places,
     transport_distances,
@@ -390,7 +390,7 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
     )
 
 
-# The content loss of STROTSS: see `self_similarity_at_places`.
+# The content loss of STROTSS, which `self_similarity_at_places` computes.
 CONTENT_SELF_SIMILARITY_AT_PLACES = JointContentLoss(
     self_similarity_at_places, self_similarity_costs
 )
