@@ -19,7 +19,7 @@ def by_shape(members: list[Member], recipe: Recipe) -> list[list[Member]]:
 
     Within a group, all canvases have the same shape at each scale (resolution). With a style loss that
     compares single positions of canvas and style (a `MatchingLoss`), all styles have the same shapes as
-    well, since the shapes of its targets depend on them.
+    well, since the shapes of that loss's targets depend on them.
     """
     groups: dict[Any, list[Member]] = defaultdict(list)
     for member in members:
@@ -101,8 +101,9 @@ def plan_in_buckets(
       per scale (resolution) get different plans.
 
     Raises:
-      ValueError: if a picture is larger than `side`; if results in a larger array would not be exact,
-        because of the recipe or of `bands`; or if there is too little memory for the arrays.
+      ValueError: if a picture is larger than `side`; if, because of the recipe or of `bands`, a picture
+        would get another result in a larger array than in an array of its own size; or if there is too
+        little memory for the arrays.
     """
     runs = [member.prepared.scales for member in members]
     longest = max(runs, key=len)
@@ -132,15 +133,15 @@ def plan_by_cost(
     """Plan the run of a batch whose canvases lie in larger arrays where that saves time.
 
     Pictures in arrays of the same shape share compiled programs. `chosen_buckets` chooses the shapes of
-    the arrays. Pictures whose losses would not be exact in larger arrays get arrays of the size of
-    their canvas.
+    the arrays. Pictures whose losses or updates would change in larger arrays get arrays of the size
+    of their canvas.
 
     Args:
       members: the pictures of the batch.
       recipe: the recipe of all pictures.
-      mesh: as in `plan_in_buckets`.
-      device: as in `plan_in_buckets`.
-      chunk: as in `plan_in_buckets`.
+      mesh: the devices among which the pictures are divided; None is one device.
+      device: the device that holds the weights; None is JAX's default device.
+      chunk: largest number of pictures painted at once; None: as many as fit into memory.
       bands: whether several devices share each picture; larger arrays are then not used.
 
     Returns:
@@ -208,7 +209,7 @@ def checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
 
 
 def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -> None:
-    """Refuse a picture that cannot be painted by a plan with buckets.
+    """Refuse a picture that a plan cannot paint whose arrays are larger than the pictures.
 
     Args:
       plan: a plan whose `in_bucket` is True: its arrays are larger than the pictures that lie in them.

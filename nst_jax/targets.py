@@ -173,7 +173,7 @@ def measure_content(
     Args:
       params: the weights of the network.
       content: [h, w, 3] in [0, 1].
-      recipe: as in `measure`.
+      recipe: taps, losses and network settings.
       bands: how the canvas is distributed over several devices; None means one device.
       held: the tap of the additional content loss that keeps protected parts (where a mask keeps the
         content) close to the content; None if there is no such loss.
@@ -220,7 +220,7 @@ def measure_style(
     Args:
       params: the weights of the network.
       style: [h', w', 3] in [0, 1].
-      recipe: as in `measure`.
+      recipe: taps, losses and network settings.
       bands: how the canvas is distributed over several devices; None means one device. The same devices
         share the style picture: each computes one band of it, whose height follows from the style's
         height. If the network pads each border with the pixels of the opposite border, each device
@@ -247,11 +247,13 @@ def sum_style(
     Args:
       params: the weights of the network.
       style: [h', w', 3] in [0, 1].
-      recipe: as in `measure`.
-      masks: the masks T of the style at the taps (layers that the style loss reads); a position counts
-        T² times. None means that every position counts once.
-      bands: as in `measure_style`.
-      size: as in `measure_style`.
+      recipe: taps, losses and network settings.
+      masks: the masks of the style at the taps (layers that the style loss reads). A position where a
+        mask has the value T counts T² times. None means that every position counts once.
+      bands: how the canvas is distributed over several devices, which may share the style, too; None
+        means one device.
+      size: the real (height, width) of the style, if it lies at the top left of a larger array; None
+        means that it fills the array.
 
     Returns:
       A dictionary: name of a style loss at a tap (`StylePart.name`) -> its sums.
@@ -288,7 +290,7 @@ def _sums_of_parts(found: Features, masks: StyleMasks, recipe: Recipe) -> dict[s
     Args:
       found: the features of a style, or of one tile of it, by tap.
       masks: the masks of the same positions; None means that every position counts once.
-      recipe: as in `measure`.
+      recipe: taps, losses and network settings.
     """
     products = recipe.network.precision_on().products
 
@@ -362,8 +364,9 @@ def add_style_tile(
       style: [h, w, 3] in [0, 1], which `recipe.network.tile` cuts into tiles.
       sums: the sums over the tiles before this one.
       index: number of the tile.
-      recipe: as in `measure`.
-      masks: as in `sum_style`.
+      recipe: taps, losses and network settings.
+      masks: the masks of the style at the taps (layers that the style loss reads). A position where a
+        mask has the value T counts T² times. None means that every position counts once.
     """
     grid = style_grid(style, recipe)
     assert grid is not None
@@ -382,7 +385,7 @@ def statistics_of(
       sums: what `sum_style` returned.
       shape: (height, width) of the style, from which the number of positions follows; it may be a
         traced array.
-      recipe: as in `measure`.
+      recipe: taps, losses and network settings.
       totals: for a style with a mask, the sum of T² at each tap (layer), where T is the value of the
         mask at a position. The sums are divided by it in place of the number of positions. None means
         that the style has no mask.
@@ -414,7 +417,7 @@ def blended_targets(
     Args:
       sums: what `sum_style` returned for each style.
       shapes: (height, width) of each style.
-      recipe: as in `measure`.
+      recipe: taps, losses and network settings.
     """
     statistics = [
         statistics_of(each, shape, recipe) for each, shape in zip(sums, shapes, strict=True)
@@ -427,8 +430,9 @@ def blend(
 ) -> dict[str, Statistic]:
     """Blend the statistics of several styles, weighted by shares. For most losses, that is an average.
 
-    If a loss is a squared distance, its distance to this average and the average of its distances to
-    the single styles have the same gradient. They differ by a constant, the variance of the statistics.
+    If a loss is the squared distance of the canvas' statistics to a target, the loss with this average
+    as target has the same gradient as the average of the losses with the single styles as targets. The
+    two differ by a constant, the variance of the statistics.
 
     Args:
       statistics: the statistics of each style; the last ones are of the styles of `terms.tap_styles`.
@@ -493,9 +497,10 @@ def measure_masks(
 
     Args:
       controls: the masks at the sizes of the pictures.
-      recipe: as in `measure`.
-      size: as in `measure`.
-      style_sizes: as in `measure`.
+      recipe: taps, losses and network settings.
+      size: the real (height, width) of the canvas, if it lies at the top left of a larger array; None
+        means that it fills the array.
+      style_sizes: the same for each style.
     """
     taps, reach = recipe.terms.every_style_tap, reach_of(recipe)
     sizes = [None] * len(controls.style_masks) if style_sizes is None else style_sizes
@@ -529,7 +534,7 @@ def controlled_style(
       shapes: (height, width) of each of these styles: static, or traced arrays.
       found: the masks at the taps (layers), from `measure_masks`.
       controls: the masks and weights of the regions.
-      recipe: as in `measure`.
+      recipe: taps, losses and network settings.
     """
     own = len(sums) - controls.regions + 1
     totals = style_totals(found, recipe)
@@ -552,7 +557,7 @@ def style_totals(found: MaskedTaps, recipe: Recipe) -> list[dict[str, Scalar]]:
     """Return, for each style, then for each region's style, the sum of T² over its positions, by tap.
 
     T is the value of the style's mask at a position of the features at a tap (layer). For a style
-    without a mask, 1 stands in place of the sum.
+    without a mask, 1 stands in place of the sum, since the caller only checks that it is not 0.
     """
     one = jnp.ones(())
     taps = recipe.terms.every_style_tap
@@ -569,7 +574,7 @@ def totals_of_regions(totals: Sequence[dict[str, Scalar]], own: int) -> dict[str
 
     r is the number of regions with styles of their own. T is the value of the style's mask at a
     position. If several styles are blended to the default style, the smallest of their sums is
-    returned, so that it is 0 if any of these sums is 0.
+    returned. So it is 0 if any of these sums is 0, and the region then has weight 0 at this tap.
 
     Args:
       totals: what `style_totals` returns.

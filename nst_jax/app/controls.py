@@ -32,7 +32,7 @@ from nst_jax.recipes.recipe import Recipe
 
 @contextmanager
 def naming_style(names: Sequence[str]) -> Iterator[None]:
-    """Context manager: add a style's file name to an error message about its size.
+    """Context manager: add the file name of a style to an error message about the style's size.
 
     Args:
       names: the names of the style files, first those that are blended, then those of regions (parts
@@ -469,7 +469,7 @@ def check_masks_of_content(
 
     Args:
       masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Styles, and masks
-        of styles, are left out here.
+        of styles, are ignored.
       content: name and (height, width) of the content.
     """
     for role, (name, shape) in masks_seen.items():
@@ -488,7 +488,7 @@ def check_masks_of_styles(
 
     Args:
       masks_seen: name and (height, width) of each file, by its role as in `roles_of`. Masks of the
-        content are left out here.
+        content are ignored.
       styles: name and (height, width) of each style of the run.
     """
     for role, seen in masks_seen.items():

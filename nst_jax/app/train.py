@@ -46,7 +46,8 @@ SUFFIX = ".h5"
 # out is shown at once, and so is the last update.
 SHOW_SECONDS = 1.0
 MOST_ROWS, MOST_COLUMNS = 4, 8  # largest numbers of photos and of styles in the picture of samples
-# The duration of the training is predicted from the time of this many updates, without the first.
+# The duration of the training is predicted from the time of this many updates. The first update, which
+# includes compiling, is not one of them.
 TIMED = 3
 
 
@@ -148,7 +149,7 @@ def run_training(
       display: where progress is shown.
       resume: the checkpoint to resume from, or None.
       notes: lines shown before the training.
-      begun: when the command began, in seconds, by `time.perf_counter`.
+      begun: when the command began, in seconds, by `time.perf_counter`; None means now.
 
     Returns:
       How the training ended. If it was completed, or interrupted after its first update, the best
@@ -237,7 +238,7 @@ class _Recorder:
     ) -> None:
         self.run, self.outputs, self.display, self.compiling = run, outputs, display, compiling
         self._begun = time.perf_counter() if begun is None else begun
-        self._first = run.step  # number of updates done before this process began; 0 for a new run
+        self._first = run.step  # updates done before this process began; 0 for a new training
         # When the checkpoint was last written; as long as there is none, when the training began.
         self._saved = time.monotonic()
         self._pause, self._shown = autosave.SECONDS, 0.0
@@ -427,7 +428,8 @@ class _Recorder:
 def kind_of(job: TrainingJob) -> str:
     """Return text that names the settings and number of devices on which an update's time depends.
 
-    The time also depends on the kind of the devices, which `nst_jax.app.rates` adds to this text.
+    Measured times are stored under this text, to predict those of later trainings. They also depend on
+    the kind of the devices, which `nst_jax.app.rates` adds to the text.
     """
     deepest = max(job.recipe.terms.taps, key=TAPS.index)
     devices = 1 if job.mesh is None else job.mesh.size

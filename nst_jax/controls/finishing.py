@@ -1,4 +1,4 @@
-"""Change colours and edges of content and styles before a style transfer, and of results after it.
+"""Change colours of content and styles before a style transfer, and colours and edges of results.
 
 `recolored` changes the pictures with which the canvas (the picture being optimised) is compared, and
 `finished` the picture that is shown to the user. Neither changes the canvas itself.
@@ -30,7 +30,8 @@ RADIUS_SHARE = 1 / 32
 EPSILON = 1e-4
 
 # A picture of more than `STRIP_PIXELS` pixels is filtered in strips of rows, to save memory. The filter
-# keeps up to about `FILTER_NUMBERS` float32 numbers for each pixel (about 95 if its radius is static).
+# keeps up to about `FILTER_NUMBERS` float32 numbers for each pixel of a strip and of the margin around
+# it; about 95 if the filter's radius is static.
 STRIP_PIXELS, FILTER_NUMBERS = 2**19, 110
 
 
@@ -265,7 +266,7 @@ def finished(
       image: the canvas (the picture being optimised) as an image, [h, w, 3] in [0, 1].
       content: the photograph in its own colours, of the same size.
       palette: the colours of the styles, from `mixed_palette`, if `colors` is "palette", else None.
-      realism: as in `realistic`; None leaves the edges as they are.
+      realism: share of the filtered picture, from 0 to 1; None leaves the edges as they are.
       colors: one of `COLORS`. "luminance" and "content-after" give the picture the content's chroma.
         "palette" gives it the content's hues, moved to the palette of the styles; see
         `images.palettes.recoloured`. The others change no colours here.
@@ -275,8 +276,10 @@ def finished(
         read the pixels around each pixel, therefore get the image with the protected parts mixed in.
       opacity: how much each pixel of the content counts in the mean and covariance of "palette",
         [h, w] in [0, 1], 0 for transparent pixels. None: all count alike.
-      size: as in `realistic`.
-      radius: as in `realistic`.
+      size: the real (height, width) of the pictures, if they lie at the top left of larger arrays; None
+        means that they fill their arrays.
+      radius: radius of the filter's windows in px, as an array; None computes it from the shape of
+        `image`. With `size`, pass `filter_radius` of the real size.
 
     Returns:
       [h, w, 3] in [0, 1].

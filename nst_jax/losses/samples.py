@@ -121,7 +121,6 @@ def _as_integers(values: Array) -> Array:
 
 
 def _as_floats(integers: Array, dtype: Any) -> Array:
-    """Map integers from `_as_integers` back to floating-point numbers of type `dtype`."""
     return lax.bitcast_convert_type(_flipped(integers), dtype)
 
 
@@ -152,8 +151,8 @@ def in_order_up_to(values: Float[Array, "d k"], count: Float[Array, ""]) -> Floa
 class Ranks(NamedTuple):
     """Rows of numbers in ascending order, and the place of each given number in its sorted row.
 
-    A place is an index from 0 to m - 1. Equal numbers take up a run of consecutive places; a number
-    that occurs once is a run of length 1.
+    A place is an index from 0 to m - 1. The consecutive places of equal numbers are called a run; a
+    number that occurs once has a run of length 1.
     """
 
     ordered: Float[Array, "d m"]  # the numbers of each row in ascending order

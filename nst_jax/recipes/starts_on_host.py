@@ -3,13 +3,14 @@
 A start is the function that makes the initial canvas of a run; see `starts`. Most starts compute each
 pixel by itself, from the content's pixel, from noise, and from the mean and deviation of the style.
 Such a start is called with the pixels of the content as one line, which is filled up to the number of
-pixels of the larger array. So its programs are compiled for this number. The images of the starts in
-`ON_HOST` are computed by NumPy. A start of a user's own is called with the picture as it is.
+pixels of the larger array. So its programs serve all pictures in arrays of this size. The images of the
+starts in `ON_HOST` are computed by NumPy. A start of a user's own is called with the picture as it is.
 
-The noise is that of the picture alone, bit for bit. JAX's default generator is counter-based: number k
-of an array, in the order of memory, depends on the key and on k alone. So the first numbers that are
-drawn for the line are those that would be drawn for the picture. With other generators, a start that
-draws noise is called with the picture as it is, and programs are compiled for its size.
+The noise is bit for bit that of a picture in an array of its own size. JAX's default generator is
+counter-based: number k of an array, in the order of memory, depends on the key and on k alone. So the
+first numbers that are drawn for the line are those that would be drawn for the picture. With other
+generators, a start that draws noise is called with the picture as it is, and programs are compiled for
+its size.
 """
 
 import math
@@ -88,7 +89,7 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
 
 
 def _counts(key: Array) -> bool:
-    """Return whether the first numbers that a key draws are the same however many are drawn."""
+    """Return whether the first k numbers drawn with a key are the same however many are drawn."""
     config: Any = jax.config
     return config.jax_threefry_partitionable and str(jax.random.key_impl(key)) == COUNTING
 

@@ -175,8 +175,8 @@ def estimate_memory(
 def _with_each_loss(recipe: Recipe) -> list[Recipe]:
     """Return a variant of the recipe for each style loss that it may use at the final size.
 
-    A recipe may have another style loss at the last scale (resolution) than at the scales before it,
-    and the scale before the last may have the final size, too.
+    A recipe may have another style loss at the last scale (resolution) than at the scales before it.
+    The scale before the last may have the final size, too, and then both losses are used at this size.
     """
     terms, last = recipe.terms, recipe.terms.last_style_loss
     each = [terms.style_loss] if last is None else [terms.style_loss, last]
@@ -187,7 +187,6 @@ def _with_each_loss(recipe: Recipe) -> list[Recipe]:
 
 
 def _bytes_of_picture(shape: Shape) -> int:
-    """Return the bytes of a float32 picture of this (height, width)."""
     return 3 * FLOAT32 * shape[0] * shape[1]
 
 
@@ -199,7 +198,6 @@ MATTING_NUMBERS = 200
 
 
 def _peak_of_matting(shape: Shape, recipe: Recipe) -> int:
-    """Return the bytes that the matting energy and its gradient take; 0 for a recipe without it."""
     if recipe.terms.matting_weight is None:
         return 0
     return MATTING_NUMBERS * FLOAT32 * shape[0] * shape[1]
@@ -239,7 +237,6 @@ def is_tiled(shape: Shape, recipe: Recipe, devices: int = 1) -> bool:
 
 
 def _checked_shape(argument: str, shape: Any) -> Shape:
-    """Check a (height, width) and return it as two ints."""
     if not isinstance(shape, Iterable) or isinstance(shape, (str, bytes)):
         raise TypeError(f"`{argument}`: expected (height, width), got {shape!r}")
     sides = tuple(shape)
@@ -251,7 +248,6 @@ def _checked_shape(argument: str, shape: Any) -> Shape:
 
 
 def _checked_shapes(shapes: Any) -> list[Shape]:
-    """Check the argument `style_shapes` and return its (height, width) pairs."""
     if not isinstance(shapes, (list, tuple)):
         raise TypeError(f"`style_shapes`: expected a list of (height, width), got {shapes!r}")
     if not shapes:
@@ -429,13 +425,13 @@ def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 
 
 def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
-    """Return the bytes of the loop's `State`, and of what an update needs besides.
+    """Return the bytes of the optimisation's `State`, and of what an update needs besides.
 
-    Without tiles, every array of the canvas' shape exists twice while an update replaces it. With
-    tiles, the gradient of the whole canvas is computed first, and then the arrays are replaced one
-    after the other. So besides the state, only two arrays of that shape exist at a time: the gradient,
-    and the copy of the array that is being replaced. The arrays with the history of L-BFGS are updated
-    in place.
+    If losses are not computed tile by tile (`tiled`), every array of the canvas' shape exists twice
+    while an update replaces it. With tiles, the gradient of the whole canvas is computed first, and
+    then the arrays are replaced one after the other. So besides the state, only two arrays of that
+    shape exist at a time: the gradient, and the copy of the array that is being replaced. The arrays
+    with the history of L-BFGS are updated in place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     # In a sweep, numbers of the optimiser such as its learning rate are arrays, with a value for each

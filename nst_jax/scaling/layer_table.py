@@ -162,7 +162,7 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
     if loss.costs is not None:
         return loss.costs(canvas, shape, pictures, shapes)
     products = recipe.network.precision_on().products
-    # The sizes do not depend on the values of `units`.
+    # `units` are divisors of the features. The sizes do not depend on their values.
     units = {"units": dict.fromkeys(taps, 1.0)} if loss.with_pixels else {}
     target = jax.eval_shape(lambda found: loss.target(found, shapes, products, **units), pictures)
     return MatchingCosts(size_in_bytes(target))
@@ -181,7 +181,6 @@ def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
 
 
 def _features(taps: Iterable[str], shape: Shape, recipe: Recipe) -> dict[str, Any]:
-    """Return the shapes and types of the features at some taps (layers), for a picture's shape."""
     return {tap: features_at(tap, shape, recipe) for tap in taps}
 
 

@@ -55,7 +55,7 @@ EMBEDDED_NAME = "vgg19_imagenet.h5"
 # Digest that the contents of the file `EMBEDDED_NAME` must have, computed by `digests.digest_of`.
 EMBEDDED_DIGEST = "2c244441fcc1f8719bd293636d55594a07de3900b9c675fbc86f9f2d86a9764c"
 
-# CRC-32 of the file `EMBEDDED_NAME`. Newer weights files state their CRC-32, but this file does not.
+# CRC-32 of the file `EMBEDDED_NAME`, since this file does not state it itself, as newer ones do.
 EMBEDDED_CHECKSUM = 0xBBB749CA
 
 
@@ -309,7 +309,6 @@ def _find(path: PathLike | None) -> _hdf5.Source:
 
 
 def _source(architecture: Architecture, path: PathLike | None) -> _hdf5.Source:
-    """Return the file at `path`; if that is None, the network's file that comes with the package."""
     if path is None:
         return _embedded(architecture)
     return _hdf5.Source(Path(path), "weights", WEIGHTS_FORMAT)

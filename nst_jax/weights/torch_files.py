@@ -103,7 +103,7 @@ def _counts(values: object) -> tuple[int, ...]:
 class _RebuildTensor:
     """Replaces `torch._utils._rebuild_tensor_v2`: its arguments become a `_Tensor`."""
 
-    # All pickles get the same instance (see `_GLOBALS`). Without attributes, they cannot change it.
+    # All pickles get the same instance (see `_GLOBALS`). It has no attributes that they could change.
     __slots__ = ()
 
     def __call__(
@@ -229,10 +229,11 @@ _OPCODES = frozenset(
 
 
 def _check_opcodes(path: Path, pickled: io.BytesIO) -> None:
-    """Scan one pickle without loading it, and move the position of `pickled` to the pickle's end.
+    """Refuse a pickle that torch does not write, without loading it; else skip to the pickle's end.
 
-    The scan imitates the unpickler's stack, with the size of each value in place of the value. The size
-    of a tuple is 1 more than the sum of the sizes of its values; the size of any other value is 1.
+    To find the sizes of tuples, the function imitates the unpickler's stack, with the size of each
+    value in place of the value. The size of a tuple is 1 more than the sum of the sizes of its values;
+    the size of any other value is 1.
 
     Raises:
       Refusal: if the pickle is not one that torch writes.

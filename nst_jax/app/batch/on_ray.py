@@ -36,10 +36,11 @@ from nst_jax.recipes import toml
 from nst_jax.weights.params import WeightsInfo
 
 RETRIES = 3  # largest number of times that a block of groups is tried again after its actor died
-# Largest number of groups in a block, the part of the work that Ray gives to an actor at a time. An
-# actor reads files ahead only within a block, so with small blocks it waits for files. With large
-# blocks, the work is divided less evenly among the actors. And if an actor dies in a batch that was
-# started with `--overwrite`, the pictures of its whole block are painted again.
+# Largest number of groups in a block. A group has the pictures that are painted together. A block is
+# the work that an actor (a process that paints) gets from Ray at a time. An actor reads files ahead
+# only within a block, so with small blocks it waits for files. With large blocks, the work is divided
+# less evenly among the actors. And if an actor dies in a batch that was started with `--overwrite`, the
+# pictures of its whole block are painted again.
 MOST_GROUPS = 8
 ACCELERATORS = ("GPU", "TPU")  # accelerators on which batches are painted, as Ray names them
 
@@ -249,7 +250,10 @@ def _with_typed_paths(fields: dict[str, Any], entries: dict[int, Entry]) -> Reco
 
 
 def _missing_records(batch: BatchJob, weights: WeightsInfo, reported: set[int]) -> Iterator[Record]:
-    """Yield a `Record`, "done" or "failed", of each picture whose number is not in `reported`."""
+    """Yield a `Record` of each picture that no actor has reported, since its actors died.
+
+    It says "done" if an actor finished the picture before it died, else "failed".
+    """
     for entry in batch.entries:
         if entry.number not in reported:
             requested = job.requested_settings(entry, batch, weights)

@@ -50,7 +50,8 @@ LOOK_SECONDS = 0.2  # time between two checks of whether the state that a page s
 # If no event was sent for this many seconds, the server sends a comment, which the page ignores. This
 # shows whether the connection is lost: the server notices that only when it sends something.
 BEAT_SECONDS = 5.0
-TIDY_SECONDS = 1.0  # time between two calls of `Visitors.tidy`
+# Time between two calls of `Visitors.tidy`, which pauses runs that no page shows.
+TIDY_SECONDS = 1.0
 # Seconds for which requests may go on when the server ends. Those that take longer are answered with an
 # error.
 ENDING_SECONDS = 0.5
@@ -72,7 +73,7 @@ class Threads(ThreadPoolExecutor):
 
 
 class Server:
-    """Answers the HTTP requests that a browser sends to load the web page, and from the loaded page."""
+    """Answers HTTP requests of browsers: those that load the web page, and those of the loaded page."""
 
     def __init__(
         self,
@@ -355,7 +356,8 @@ class Server:
     async def upload(self, request: Request, visitor: Visitor) -> Response:
         """Add a picture to those of the visitor; the body of the request is the file.
 
-        The query of the URL may have `name`, the file's name, and `role`, one of `uploads.ROLES`.
+        The query of the URL may have `name`, the file's name, and `role`, what the picture is used for:
+        one of `uploads.ROLES`, such as "photo", which is the default.
         """
         name = request.query_params.get("name", "picture.png")
         role = request.query_params.get("role", "photo")
@@ -367,7 +369,8 @@ class Server:
     async def sample(self, request: Request, visitor: Visitor) -> Response:
         """Add a sample picture of the package to those of the visitor.
 
-        The query of the URL may have `role`, one of `uploads.ROLES`.
+        The query of the URL may have `role`, what the picture is used for: one of `uploads.ROLES`, such
+        as "photo", which is the default.
         """
         role = request.query_params.get("role", "photo")
         sample = request.path_params["name"]
@@ -403,7 +406,8 @@ class Server:
         """Paint a picture by a single pass of a network, and send its address and its command line.
 
         If several requests of a visitor wait, only the newest picture is painted. If the request has
-        `provisional` and the programs for the picture are not ready, NumPy paints a provisional one.
+        `provisional` and the network's programs are not compiled yet, NumPy paints the picture instead
+        of JAX, if it can. The result is equal up to rounding, but no settings are embedded in it.
         """
         given = await _json(request)
         chosen = settings.settings_in(given.get("settings"), visitor.uploads.known)
