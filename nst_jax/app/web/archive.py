@@ -7,11 +7,11 @@ a visitor began. The pictures of a run are kept after some of its updates.
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from nst_jax import images
 from nst_jax.app.web import settings
 from nst_jax.app.web.run import Run, RunPicture, RunState
+from nst_jax.images import films
 
 SECONDS = 6.0  # length of a film, in seconds
 FILMS = {"gif": "image/gif", "webp": "image/webp"}  # formats of films, and their media types
@@ -105,11 +105,6 @@ def files_to_take(run: Run) -> list[Path]:
     return [run.folder / name for name in sorted(run.files)]
 
 
-def can_film() -> bool:
-    """Return whether this version of the package can write films."""
-    return _films() is not None
-
-
 def film_of(run: Run, kind: str) -> bytes:
     """Return a film of the pictures of a run, as the bytes of a file.
 
@@ -120,12 +115,7 @@ def film_of(run: Run, kind: str) -> bytes:
     Raises:
       FileNotFoundError: if the file of a picture has been deleted meanwhile.
     """
-    films = _films()
     file = io.BytesIO()
     frames = (images.load(one.path) for one in run.kept)
     films.save(file, frames, seconds=SECONDS, format=kind)
     return file.getvalue()
-
-
-def _films() -> Any:
-    return getattr(images, "films", None)

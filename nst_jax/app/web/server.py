@@ -323,7 +323,7 @@ class Server:
                 "most_bytes": limits.MOST_BYTES,
                 "most_styles": limits.MOST_STYLES,
                 "sizes": [limits.LEAST_SIDE, limits.LARGEST_SIDE],
-                "films": list(archive.FILMS) if archive.can_film() else [],
+                "films": list(archive.FILMS),
             }
         )
 
@@ -503,7 +503,7 @@ class Server:
         """Send a film of the run's pictures, in the file format that the URL names."""
         run, kind = self._run(visitor), request.path_params["kind"]
         named = run.folder.name == request.path_params["id"]
-        if kind not in archive.FILMS or not archive.can_film() or not run.kept or not named:
+        if kind not in archive.FILMS or not run.kept or not named:
             raise HTTPException(404)
         data = await self._archived(archive.film_of, run, kind)
         headers = _as_download(f"painting.{kind}")
