@@ -157,7 +157,7 @@ def _array_hint(value: Any) -> str:
 
 
 def _is_list(value: Any) -> bool:
-    # The exact types: a named tuple, such as `Targets`, is not meant as a list of numbers.
+    # Subclasses are left out: a named tuple, such as `Targets`, is not meant as a list of numbers.
     return type(value) in (list, tuple)
 
 
