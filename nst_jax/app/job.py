@@ -122,7 +122,8 @@ def picture_job(
         content), as they were read from files; None if there are none.
       sized: a function, such as one that begins a preview, that is called as soon as the size of the
         result is known. Planning, which takes some tenths of a second, comes later. Its arguments are
-        the recipe, (height, width) of the result, and the checked controls. None means that nothing is called.
+        the recipe, (height, width) of the result, and the checked controls. None means that nothing is
+        called.
       **options: other fields of `PictureJob`.
 
     Raises:
