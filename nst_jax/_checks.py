@@ -157,7 +157,7 @@ def _array_hint(value: Any) -> str:
 
 
 def _is_list(value: Any) -> bool:
-    # The exact types: a named tuple, such as `Targets`, is not meant as a list of numbers.
+    # Subclasses are left out: a named tuple, such as `Targets`, is not meant as a list of numbers.
     return type(value) in (list, tuple)
 
 
@@ -202,7 +202,7 @@ def number(
     """
     if (
         # A quick test for the usual case, since NumPy is slow for the many numbers of a batch. Numbers
-        # of 2^63 and more, and NaN, go on to the checks below.
+        # of 2^63 and more, infinity and NaN fail this test, so the checks below see them.
         type(value) in (int, float)
         and abs(value) < 2**63
         and (above is None or value > above)

@@ -254,8 +254,8 @@ class PeerMonitor(AbstractContextManager):
 
 
 def _store() -> Any:
-    # JAX has no public name for the store, but this one is the same in all versions that this package
-    # supports.
+    # JAX has no public name for its key-value store. This private name is the same in all versions of
+    # JAX that this package supports.
     return distributed.global_state.client
 
 

@@ -120,16 +120,17 @@ def picture_job(
         decides, see `plan_in_arrays`; None if there is none.
       controls: the content's regions with styles of their own and its protected part (which keeps the
         content), as they were read from files; None if there are none.
-      sized: a function that is called as soon as the size of the result is known, before the run is
-        planned (planning takes some tenths of a second). Its arguments are the recipe, (height, width)
-        of the result, and the checked controls. None means that nothing is called.
+      sized: a function, such as one that begins a preview, that is called as soon as the size of the
+        result is known. Planning, which takes some tenths of a second, comes later. Its arguments are
+        the recipe, (height, width) of the result, and the checked controls. None means that nothing is
+        called.
       **options: other fields of `PictureJob`.
 
     Raises:
       ValueError: if a picture would become too small, or the result too large for its file format; if
-        the recipe's shares are for another number of styles; if regions or a protected part do not suit
-        the pictures or the recipe; if the devices cannot be used; or if the run does not fit into
-        memory even in the smallest tiles.
+        the recipe's `style_shares` (weights of the styles in their blend) are for another number of
+        styles; if regions or a protected part do not suit the pictures or the recipe; if the devices
+        cannot be used; or if the run does not fit into memory even in the smallest tiles.
     """
     shapes = [style.image.shape[:2] for style in styles]
     recipe = checkpoints.with_choices_of(recipe, resume)
@@ -165,8 +166,8 @@ def picture_job(
             resume=resume,
             files=files,
             mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
-            # With a checkpoint, the L-BFGS history keeps its length even if memory is scarce, since the
-            # run may be resumed on a machine with more memory.
+            # A checkpoint can only be resumed with an L-BFGS history of the same length. So with one,
+            # the length must not depend on how much memory this machine has.
             may_shorten_history=outputs.checkpoint is None,
         )
     return PictureJob(

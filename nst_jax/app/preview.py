@@ -85,7 +85,8 @@ class Preview(AbstractContextManager):
         self._file = outputs.picture.resolve()  # a symbolic link stays a link to the same file
         self._kept = _files.hidden_path(self._file, "before")  # the earlier picture
         self.replaced = False
-        self._forget: Callable[[], None] = lambda: None  # see `interrupts.call_before_exit`
+        # Undoes `interrupts.call_before_exit`, so that a signal no longer calls `_abandon`.
+        self._forget: Callable[[], None] = lambda: None
         self._on_cpu = True  # whether the run itself is on a CPU
         self._device: Any = None  # JAX's device for the preview; None is the default device
         self._painted: Future[np.ndarray] | None = None
@@ -165,8 +166,8 @@ class Preview(AbstractContextManager):
         # Without `--every`, there is a preview only for somebody who watches the terminal.
         if self._outputs.every is None and not self._display.is_live:
             return False
-        # A preview is recognised by its metadata. So one without metadata could not be told from the
-        # earlier picture after the process was killed, and replaces no picture.
+        # If this process is killed, the next run recognises the preview by its metadata, and brings the
+        # earlier picture back. So a preview without metadata must not replace a picture.
         return not self._exists or (self._outputs.metadata and self._file.is_file())
 
     def _put_back(self) -> None:
@@ -181,7 +182,7 @@ class Preview(AbstractContextManager):
 
     def _abandon(self) -> None:
         """Put the earlier picture back before a signal ends this process at once."""
-        # If the second thread is writing the preview, this waits for it. There is a time limit, since
+        # If the preview's thread is writing the file, this waits for it. There is a time limit, since
         # the thread that runs this method may be the one that holds the lock.
         self._lock.acquire(timeout=0.5)
         self._closed = True
@@ -189,7 +190,7 @@ class Preview(AbstractContextManager):
             self._put_back()
 
     def _submit(self, work: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Call `work` in the second thread, with `_device` as JAX's default device."""
+        """Call `work` in the preview's own thread, with `_device` as JAX's default device."""
         return self._pool.submit(_on_device, self._device, work, *arguments)
 
     def accept(self) -> None:

@@ -1,11 +1,13 @@
-"""The network `arbitrary` in NumPy, for the first picture of a process: nothing has to be compiled.
+"""The feed-forward network `arbitrary`, which paints in the style of any picture, in NumPy.
 
-JAX compiles a network for seconds before it can paint with it for the first time. NumPy begins at once,
-and at the size of a preview it needs only tenths of a second. At larger sizes, and from the second
-picture on, the compiled network of `feed_forward.arbitrary` is faster.
+This module is for the first picture of a process. JAX compiles a network for seconds before it can
+paint with it for the first time. NumPy compiles nothing, and at the size of a preview it needs only
+tenths of a second. At larger sizes, and from the second picture on, the compiled network of
+`feed_forward.arbitrary` is faster.
 
-Both paint the same pictures, up to rounding: values from 0 to 1 differ by at most 1e-5. The tables of
-layers are those of `arbitrary`. Features are stored as [c, h, w], since NumPy is fast along long rows.
+NumPy and JAX paint the same pictures, up to rounding: values from 0 to 1 differ by at most 1e-5. The
+tables of layers are imported from `feed_forward.arbitrary`. Features are stored as [c, h, w],
+since NumPy is fast along long rows.
 """
 
 from typing import Any, TypeAlias
@@ -32,11 +34,11 @@ BLOCK = 2**18
 
 
 def load_arbitrary_on_host() -> Params:
-    """Read and verify the weights that come with the package, as NumPy arrays, without using JAX."""
+    """Read and verify the weights of `arbitrary` in the package, as NumPy arrays, without using JAX."""
     return load_params_of(ARCHITECTURE, on_host=True)
 
 
-# --- The two networks -----------------------------------------------------------------------------
+# --- The style predictor and the transformer ------------------------------------------------------
 
 
 def style_vector_on_host(params: Params, style: HostImage) -> Float[np.ndarray, "100"]:
@@ -119,9 +121,12 @@ def _layer(params: Params, layer: TransformerLayer, x: Planes, vector: np.ndarra
 
 
 def _activated(layer: TransformerLayer, y: Planes, before: Planes) -> Planes:
-    """Return the output of a layer, given its features `y` after convolution and norm."""
+    """Return the output of a layer, given its features `y` after convolution and norm.
+
+    If the layer ends a residual block, `before`, the input of this block, is added.
+    """
     if layer.final:
-        # This is the sigmoid; for a large negative number, `exp` would overflow.
+        # The sigmoid of y, computed by `tanh`, since `exp(-y)` would overflow for large negative y.
         half: Planes = np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * y)
         return half
     return before + y if layer.ends else np.maximum(y, 0, out=y)

@@ -3,8 +3,8 @@
 All layers but one are pure functions of features [*batch, h, w, c]. `Convolution2D` is a Flax module,
 because a convolution has parameters of its own; instance norm gets its gammas and betas (scales and
 shifts) as arguments. No layer asks which of two sizes is larger, since JAX cannot tell this for
-symbolic sizes. So a network that is built of these layers can be exported by
-`jax.export` for symbolic sizes, if these are declared to be large enough:
+symbolic sizes. So a network that is built of these layers can be exported by `jax.export` for symbolic
+sizes, if these are declared to be large enough:
 
     jax.export.symbolic_shape("n, h, w, 3", constraints=("h >= 16", "w >= 16"))
 """
@@ -498,7 +498,7 @@ def sized_instance_norm(
 
 
 def normed(x: FeatureMap, gamma: PerChannel, beta: PerChannel, size: RealSize | None) -> FeatureMap:
-    """Apply `sized_instance_norm`; or `instance_norm` if `size` is None, so that features fill `x`."""
+    """Apply `instance_norm` if `size` is None and features fill `x`, else `sized_instance_norm`."""
     if size is None:
         return instance_norm(x, gamma, beta)
     return sized_instance_norm(x, gamma, beta, size)

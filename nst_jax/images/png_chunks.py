@@ -63,7 +63,8 @@ def late_information(chunks: list[Chunk]) -> dict[Any, Any]:
     late = [chunk.whole for chunk in after if chunk.kind in _TEXTS]
     if not late:
         return {}
-    # To reach these chunks, Pillow would decode the pixels. So it gets a PNG of these chunks alone.
+    # To reach these chunks, Pillow would decode the pixels. So it gets a PNG without pixels: only the
+    # first chunk (the header), these chunks, and the end chunk.
     without = b"".join((SIGNATURE, chunks[0].whole, *late, chunks[-1].whole))
     with PngImagePlugin.PngImageFile(io.BytesIO(without)) as opened:
         return dict(opened.info)

@@ -6,8 +6,8 @@ which only starts that draw noise use. The result is an image [h, w, 3], whose v
 outside [0, 1] where noise or detail is added. `Instant` cannot be called: the run itself paints the
 image for which it stands.
 
-Starts without numbers are dataclasses too, so that all starts can be registered, compared and written
-to files in the same way.
+Starts without fields, such as `Blank`, are dataclasses too, so that all starts can be registered as
+pytrees, compared, and written to files in the same way.
 """
 
 from collections.abc import Callable

@@ -86,7 +86,7 @@ class Entry(NamedTuple):
     strength: float | None = None
     # The picture whose fine structure the style gets before the run; None leaves the style as it is.
     fine: FineFile | None = None
-    seed: int | None = None  # the seed of its noise; None is that of the job
+    seed: int | None = None  # seed of this picture's noise; None means the seed of the whole batch
 
     @property
     def every_style(self) -> tuple[images.Glance, ...]:
@@ -135,7 +135,7 @@ class Group(NamedTuple):
 
     @property
     def programs(self) -> KeptPrograms:
-        """The programs that paint the group, as they are described when they are kept on disk."""
+        """A description of the programs that paint the group, to find them among those kept on disk."""
         return KeptPrograms(self.scales, len(self.entries), self.arrays is None)
 
 
@@ -279,7 +279,8 @@ def form_groups(
         one operation. `chosen_buckets` chooses by them. None means the estimates of `typical_costs`.
       fits: takes a recipe and the sizes of a bucket at all scales (resolutions), and returns whether a
         picture in this bucket fits into memory.
-      kept: returns the programs that are kept on disk, which `chosen_buckets` counts as cheap.
+      kept: returns the programs that are kept on disk. They need not be compiled, which
+        `chosen_buckets` takes into account.
 
     Returns:
       The groups; groups that run the same program follow each other.
@@ -422,12 +423,11 @@ def rows_of_shard(rows: Sequence[ManifestRow], shard: Shard) -> list[ManifestRow
     """Return the rows (pictures to paint) of one shard, in their order.
 
     First, rows with the same recipe, size, number of styles and keys of overrides (changes KEY=VALUE of
-    the recipe) are put together, since one program can probably paint them, and textures, which have no
-    content, are separated from other rows. Then the rows are cut into
-    slices of at most `MOST_PICTURES` rows, and shard I of N gets the I-th slice and every N-th after
-    it. The choice depends on the text of the rows alone, not on their files, on the device or on which
-    pictures are finished. So the processes of all shards agree, and each opens the input files of its
-    own rows only.
+    the recipe) are put together, since one program can probably paint them. Textures, which have no
+    content, are separated from other rows. Then the rows are cut into slices of at most `MOST_PICTURES`
+    rows, and shard I of N gets the I-th slice and every N-th after it. The choice depends on the text
+    of the rows alone, not on their files, on the device or on which pictures are finished. So the
+    processes of all shards agree, and each opens the input files of its own rows only.
     """
     alike: dict[Hashable, list[ManifestRow]] = defaultdict(list)
     for row in rows:

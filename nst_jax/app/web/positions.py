@@ -48,9 +48,8 @@ class Positions:
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:
         """Write a checkpoint after `step` updates, unless it is too soon after the last one.
 
-        `SECONDS` and `PAUSE` say how much time must pass between two checkpoints. Nor is a
-        checkpoint written if there is one after `step` or more updates already, or if `_has_room`
-        returns False.
+        `SECONDS` and `PAUSE` say how much time must pass between two checkpoints. Nor is a checkpoint
+        written if there is one after `step` or more updates already, or if there is no room for it.
 
         Args:
           step: number of updates.

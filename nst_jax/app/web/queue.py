@@ -164,7 +164,7 @@ class Queue:
                 run.state, run.why = RunState.WAITING, ""
                 return True
             self._line.remove(run)
-            # A request to go back is obeyed even if the run has ended since the request was made.
+            # If the visitor asked to go back, this is done even if the run has ended in the meantime.
             if run.request is Wish.BACK:
                 self._back(run, run.back_to)
                 return True
