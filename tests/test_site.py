@@ -81,7 +81,7 @@ def test_the_page_of_a_package_has_its_public_names_and_the_comments_on_constant
     for name in losses.__all__:
         if not inspect.ismodule(getattr(losses, name)):
             assert re.search(rf"^\.\. \S+:: (nst_jax\.losses\.)?{name}$", text, re.MULTILINE), name
-    assert "mean(dF²), where dF is the difference of the features of canvas and content" in text
+    assert "mean(dF²), where dF is the difference of the features of the canvas" in text
     assert ":no-index:" in reference.package_page(
         "nst_jax.scaling"
     )  # `Plan` is indexed in `nst_jax`
