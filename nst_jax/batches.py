@@ -356,8 +356,8 @@ def _contents_of(
 ) -> tuple[list[np.ndarray], Recipe, Size]:
     """Return the contents, the recipe and the size with which a batch is painted.
 
-    If the argument `contents` is None, they are those of textures: grey pictures of their sizes, and a
-    recipe without a content loss, in which pictures keep these sizes.
+    If the argument `contents` is None, textures are painted. Then each content is a grey picture of the
+    texture's size; the recipe has no content loss, and its size rule keeps the size of each picture.
 
     Args:
       contents: the argument of `stylize_many`.
@@ -434,7 +434,10 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the number of px of which the sides of the squares for recolouring are multiples."""
+    """Return the number of px of whose multiples `members_of` chooses the sides of square arrays.
+
+    In these arrays, pictures are recoloured, so that pictures of several sizes share a program.
+    """
     if plan is not None:
         return max(plan.scales[-1].shape)
     return bucket if isinstance(bucket, int) else SMALLEST

@@ -53,7 +53,8 @@ def record_group(
     Args:
       kept: the sizes of the group's arrays, and the number of its pictures.
       recipe: the recipe of one of its pictures.
-      varying: for each leaf (number) of a recipe, whether the program takes one for each picture.
+      varying: for each leaf (number) of a recipe, whether the program takes an array of it,
+        with one number for each picture.
       compiled: the programs with which the group was painted, from `programs.batch_kept_in`.
       chunk: largest number of pictures painted at once; None sets no limit.
       mesh: the devices that share the group; None is one device.
@@ -67,8 +68,9 @@ def record_group(
     facts = {"arrays": sizes, "pictures": kept.pictures, "exact": kept.exact}
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = folder / f"{family[:32]}.{name}.json"
-    # A valid record is not replaced. The new one may name more files: for a program that was loaded and
-    # not compiled, its own files are not known exactly (see `cache.EntriesOf`).
+    # A valid record is not replaced. For a program that was loaded and not compiled, its own files are
+    # not known exactly (see `cache.EntriesOf`). The new record could name files of other programs, and
+    # would become invalid when those are deleted.
     if _read(path) is not None:
         return
     with suppress(OSError):
@@ -171,6 +173,6 @@ def _read(path: Path) -> KeptPrograms | None:
 
 
 def _size(sides: Sequence[int]) -> Shape:
-    """Return a (height, width) that was read from a file; raise ValueError if it is none."""
+    """Return a (height, width) that was read from a file; raise ValueError if it is not two numbers."""
     height, width = map(int, sides)
     return height, width
