@@ -434,9 +434,9 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the number of px of whose multiples `members_of` chooses the sides of square arrays.
+    """Return the number whose multiples are the sides, in px, of square arrays for recolouring.
 
-    In these arrays, pictures are recoloured, so that pictures of several sizes share a program.
+    Pictures are recoloured in these arrays, so that pictures of several sizes share a program.
     """
     if plan is not None:
         return max(plan.scales[-1].shape)

@@ -47,8 +47,8 @@ VECTORS_IN_MEMORY = 64
 # If contents are painted in a bucket (a square array at whose top left each picture lies), style
 # pictures lie in square arrays, too, so that pictures of all shapes share a program. The two numbers
 # are the side of the smallest square, and the difference in side from one square to the next, in px. At
-# their default size, with a shorter side of 256 px, style pictures with an aspect ratio of up to 3:2 lie in
-# the smallest square, and those of up to 2:1 in the next.
+# their default size, with a shorter side of 256 px, style pictures with an aspect ratio of up to 3:2
+# lie in the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
 # A larger square must have at most this many times as many pixels as the picture in it. A panorama that
 # would need a larger square lies in a rectangle, which saves time when its style vector is computed.
@@ -328,7 +328,7 @@ class InstantPainter:
         horizontal strip after another; with a bucket, it is refused.
 
         Raises:
-          ValueError: if a picture is larger than the bucket, or the bucket than memory.
+          ValueError: if a picture is larger than the bucket, or the bucket too large for memory.
           OutOfMemory: if a picture does not fit in memory even in the smallest strips.
         """
         groups: dict[tuple[str, Shape], list[int]] = defaultdict(list)

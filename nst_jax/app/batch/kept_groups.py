@@ -1,4 +1,4 @@
-"""Which programs of groups are kept on disk: records that the choice of buckets reads.
+"""Records of the groups whose programs are kept on disk; the choice of buckets reads them.
 
 A group has the pictures that are painted together; a bucket is an array in which pictures of several
 shapes lie. `nst_jax.app.programs` finds a kept program by a key that needs all arguments of the
@@ -96,7 +96,7 @@ def kept_programs(
       mesh: as in `record_group`.
 
     Returns:
-      A description of the programs for each size of a group, in a fixed order.
+      A description of the programs for each record that `record_group` wrote, in a fixed order.
     """
     folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
     # A picture with masks (of regions or a protected part) is painted by other programs.
