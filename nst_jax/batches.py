@@ -169,13 +169,12 @@ def stylize_many(
 
     Content number i is painted in style number i, for n contents and n styles; a single content or a
     single style is used for all pictures. If `contents` is None, the pictures are textures of their
-    styles. Numbers of the recipe (weights, per-layer weights, learning
-    rate) may be arrays [n] with one value for each picture: such a call is a sweep. Canvases of the
-    same shape share one compiled optimisation loop, whatever the sizes of their styles (except with a
-    style loss that compares single positions of canvas and style instead of statistics, for which the
-    styles must have equal shapes too). If the canvases do not all fit into memory at once, they are
-    painted in chunks, one chunk after another. If the last chunk is smaller than the others, another
-    loop is compiled for it.
+    styles. Numbers of the recipe (weights, per-layer weights, learning rate) may be arrays [n] with one
+    value for each picture: such a call is a sweep. Canvases of the same shape share one compiled
+    optimisation loop, whatever the sizes of their styles. (With a style loss that compares single
+    positions of canvas and style instead of statistics, the styles must have equal shapes, too.) If
+    the canvases do not all fit into memory at once, they are painted in chunks, one chunk after
+    another. If the last chunk is smaller than the others, another loop is compiled for it.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -356,8 +355,8 @@ def _contents_of(
 ) -> tuple[list[np.ndarray], Recipe, Size]:
     """Return the contents, the recipe and the size with which a batch is painted.
 
-    If the argument `contents` is None, they are those of textures: grey pictures of their sizes, and a
-    recipe without a content loss, in which pictures keep these sizes.
+    If the argument `contents` is None, textures are painted. Then each content is a grey picture of the
+    texture's size; the recipe has no content loss, and its size rule keeps the size of each content.
 
     Args:
       contents: the argument of `stylize_many`.
@@ -439,7 +438,10 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the number of px of which the sides of the squares for recolouring are multiples."""
+    """Return the number whose multiples are the sides, in px, of square arrays for recolouring.
+
+    Pictures are recoloured in these arrays, so that pictures of several sizes share a program.
+    """
     if plan is not None:
         return max(plan.scales[-1].shape)
     return bucket if isinstance(bucket, int) else SMALLEST

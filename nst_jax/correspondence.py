@@ -32,9 +32,9 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
 
 # The mean activation after the ReLU of each layer of VGG-19 with the weights in this package. The mean
 # is taken over the sample pictures in this package, each with the longer side 256 px. `layer_means` of
-# `tests/make_strotss_golden.py` measures the means; three digits are kept. The layer weights of
-# `recipes.SLICED_WASSERSTEIN` come from means that were measured in the same way, but with the pooling
-# and padding of that recipe.
+# `tests/make_strotss_golden.py` measures the means; three digits are kept. The layer weights
+# of `recipes.SLICED_WASSERSTEIN` do not come from these numbers: the means for them were measured with
+# the pooling and padding of that recipe.
 MEAN_ACTIVATIONS = {
     "conv1_1": 22.4, "conv1_2": 101.0,
     "conv2_1": 135.0, "conv2_2": 123.0,
@@ -52,11 +52,11 @@ def units_of(params: Params, taps: Iterable[str]) -> dict[str, float]:
     features are used as they are: their numbers are 1. With other weights, the features of each layer
     are divided by the layer's mean activation over sample pictures, so that their mean is 1. The means
     are those of the weights in this package. For weights that expect pixels in another range (white
-    minus black), the means are multiplied by the ratio of that range to the one of these weights.
+    minus black), the means are multiplied by the ratio of that range to 255, that of these weights.
 
     Args:
       params: the weights of the network; their pixel convention tells whether they are torchvision's.
-      taps: names of taps. A tap before the ReLU has the number of that after the ReLU.
+      taps: names of taps. A tap before a ReLU gets the number of the tap after it.
 
     Returns:
       tap -> number.

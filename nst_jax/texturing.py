@@ -204,8 +204,7 @@ def blank(shape: Shape) -> HostImage:
 
 # --- Many textures --------------------------------------------------------------------------------
 
-# Arguments of `stylize_many` that need a content, and one that textures do not have, each with what
-# the caller should do instead.
+# Arguments of `stylize_many` that cannot be given for textures -> what the caller should do instead.
 _OF_CONTENTS = {
     "colors": "leave it out: a texture has the colours of its style",
     "realism": "leave it out: it brings back the edges of a content",

@@ -156,7 +156,7 @@ def _protect(value: Any, folder: Path) -> Any:
 def _style_fine(value: Any, folder: Path) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError(f"expected the name of a picture, got {value!r}")
-    return parse_path(os.path.join(folder, value))  # a file with the name `-` is no standard input
+    return parse_path(os.path.join(folder, value))  # so a file named `-` is not read as stdin
 
 
 def _style_layer(value: Any, folder: Path) -> Any:

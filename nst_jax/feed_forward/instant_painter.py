@@ -45,10 +45,10 @@ from nst_jax.vgg.precision import FLOAT32, TENSORFLOAT32, Auto, Precision, preci
 VECTORS_IN_MEMORY = 64
 
 # If contents are painted in a bucket (a square array at whose top left each picture lies), style
-# pictures lie in square arrays, too, so that pictures of all shapes share a program. These are the side
-# of the smallest of these squares, and the difference in side from one square to the next, in px. At
-# their default size, with a shorter side of 256 px, pictures with an aspect ratio of up to 3:2 lie in
-# the smallest square, and those of up to 2:1 in the next.
+# pictures lie in square arrays, too, so that pictures of all shapes share a program. The two numbers
+# are the side of the smallest square, and the difference in side from one square to the next, in px. At
+# their default size, with a shorter side of 256 px, style pictures with an aspect ratio of up to 3:2
+# lie in the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
 # A larger square must have at most this many times as many pixels as the picture in it. A panorama that
 # would need a larger square lies in a rectangle, which saves time when its style vector is computed.
@@ -176,13 +176,13 @@ def square_by_cost(pictures: Sequence[tuple[Any, Shape]]) -> int | None:
 
     Returns:
       The side in px that `bucket_choice.cheapest_square` chooses for the default device. None if the
-      square saves no time, or is too large for memory in one of the two networks of the package.
+      square saves no time, or if `arbitrary` or `styles26` needs too much memory for it.
     """
     return cheapest_square(pictures, capacity.platform_of(), fits=square_fits)
 
 
 def square_fits(side: int) -> bool:
-    """Return whether both networks of the package can paint in a square of `side` px in one piece."""
+    """Return whether `arbitrary` and `styles26` can both paint a square of `side` px in one piece."""
     try:
         return not any(
             strip_memory.strip_for_layers(layers, (side, side), available=capacity.available())
@@ -328,7 +328,7 @@ class InstantPainter:
         horizontal strip after another; with a bucket, it is refused.
 
         Raises:
-          ValueError: if a picture is larger than the bucket, or the bucket than memory.
+          ValueError: if a picture is larger than the bucket, or the bucket too large for memory.
           OutOfMemory: if a picture does not fit in memory even in the smallest strips.
         """
         groups: dict[tuple[str, Shape], list[int]] = defaultdict(list)

@@ -56,7 +56,7 @@ from nst_jax.vgg.precision import AUTO, AnyPrecision, Precision, precision_on
 LEAST = 16  # smallest number of rows of the picture that a strip may have
 
 # Features are kept on the host if they have at most this many numbers for each pixel of the picture.
-# The picture itself has three numbers for each pixel.
+# The picture itself has as many, so features of float32 that are kept take no more memory than it.
 KEPT = 3
 
 # A function that shows progress. It is called with the number of strips done and the number of all

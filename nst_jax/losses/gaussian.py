@@ -100,9 +100,9 @@ def mean_and_covariance(canvas: Moments, style: Moments, extent: Extent) -> Scal
 
     m and C are the mean and the covariance of the canvas' features; m_s, C_s and S_s = C_s + m_s m_sᵀ
     are the mean, the covariance and the second moment of the style's features. The norms are Frobenius
-    norms. Neither term changes if the features of both pictures are multiplied by the same number. If
-    all features of the canvas are 0, the first term is 1 for a style whose features do not vary, and
-    the second term is 1 for a style whose features have the mean 0.
+    norms. Neither term changes if the features of both pictures are multiplied by the same number. For
+    a canvas whose features are all 0, each term is at most 1. So losses at different layers are
+    comparable.
 
     References:
       Kolkin, Salavon, Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and
@@ -166,8 +166,8 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 
     The matrix roots are computed by 12 rounds of the plain Newton-Schulz iteration, and so is their
     gradient (`matrix_roots.root_by_lyapunov`). The roots of small eigenvalues are therefore too small,
-    and the distance of equal Gaussians is not 0. These errors are part of the source's loss. Unlike the
-    source, this function adds a larger multiple of the identity matrix to a covariance whose rounding
+    and the distance of equal Gaussians is not 0. These errors are part of crowsonkb's loss. Unlike his
+    code, this function adds a larger multiple of the identity matrix to a covariance whose rounding
     errors in float32 exceed 1e-4, since otherwise the iterations would overflow.
 
     Args:

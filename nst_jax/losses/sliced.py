@@ -65,11 +65,12 @@ def sliced_wasserstein(canvas: Samples, style: Samples, extent: Extent) -> Scala
     """Return the mean squared difference of the sorted projections of canvas and style.
 
     The features are projected on as many directions as there are channels; new directions are drawn in
-    every update. If canvas and style have equally many positions, the loss is that of the source: both
-    sets of projections are sorted, and the mean of the squared differences is taken over positions and
-    directions. If the numbers of positions differ, the style's sorted projections are interpolated at
-    the quantile levels of the canvas' projections; see `samples.quantiles`. (The source repeats the
-    style's features instead, which works only if one number of positions is a multiple of the other.)
+    every update. If canvas and style have equally many positions, the loss is that of the authors'
+    code: both sets of projections are sorted, and the mean of the squared differences is taken over
+    positions and directions. If the numbers of positions differ, the style's sorted projections are
+    interpolated at the quantile levels of the canvas' projections; see `samples.quantiles`. (The
+    authors' code repeats the style's features instead, which works only if one number of positions is a
+    multiple of the other.)
 
     For the gradient, the order of the canvas' projections is held constant, as automatic
     differentiation would do. Where projections are exactly equal, as in a canvas of a single colour,

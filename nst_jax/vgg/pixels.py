@@ -46,11 +46,11 @@ def _like(channels: tuple[float, float, float], image: Array) -> Array:
     return jnp.asarray(channels, image.dtype).reshape((1,) * (image.ndim - 1) + (3,))
 
 
-# The convention of the original Caffe network: BGR in 0..255 minus ImageNet's mean colour, not divided
-# by standard deviations.
+# The convention of the original VGG-19, trained in Caffe: BGR in 0..255 minus ImageNet's mean colour,
+# not divided by standard deviations.
 CAFFE_BGR = Pixels("caffe-bgr", 255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0), True)
 
-# The convention of torchvision's own network: RGB in [0, 1], normalised by ImageNet's mean and standard
+# The convention of torchvision's own VGG-19: RGB in [0, 1], normalised by ImageNet's mean and standard
 # deviation.
 TORCHVISION = Pixels("torchvision", 1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), False)
 

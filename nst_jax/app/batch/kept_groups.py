@@ -1,4 +1,4 @@
-"""Which programs of groups are kept on disk: records that the choice of buckets reads.
+"""Records of the groups whose programs are kept on disk; the choice of buckets reads them.
 
 A group has the pictures that are painted together; a bucket is an array in which pictures of several
 shapes lie. `nst_jax.app.programs` finds a kept program by a key that needs all arguments of the
@@ -53,7 +53,8 @@ def record_group(
     Args:
       kept: the sizes of the group's arrays, and the number of its pictures.
       recipe: the recipe of one of its pictures.
-      varying: for each leaf (number) of a recipe, whether the program takes one for each picture.
+      varying: for each leaf (number) of a recipe, whether the program takes an array of it,
+        with one number for each picture.
       compiled: the programs with which the group was painted, from `programs.batch_kept_in`.
       chunk: largest number of pictures painted at once; None sets no limit.
       mesh: the devices that share the group; None is one device.
@@ -67,8 +68,9 @@ def record_group(
     facts = {"arrays": sizes, "pictures": kept.pictures, "exact": kept.exact}
     name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
     path = folder / f"{family[:32]}.{name}.json"
-    # A valid record is not replaced. The new one may name more files: for a program that was loaded and
-    # not compiled, its own files are not known exactly (see `cache.EntriesOf`).
+    # A valid record is not replaced. For a program that was loaded and not compiled, its own files are
+    # not known exactly (see `cache.EntriesOf`). The new record could name files of other programs, and
+    # would become invalid when those are deleted.
     if _read(path) is not None:
         return
     with suppress(OSError):
@@ -94,7 +96,7 @@ def kept_programs(
       mesh: as in `record_group`.
 
     Returns:
-      A description of the programs for each size of a group, in a fixed order.
+      A description of the programs for each record that `record_group` wrote, in a fixed order.
     """
     folder, family = _folder(), _family(entry.recipe, varying, chunk, mesh)
     # A picture with masks (of regions or a protected part) is painted by other programs.
@@ -171,6 +173,6 @@ def _read(path: Path) -> KeptPrograms | None:
 
 
 def _size(sides: Sequence[int]) -> Shape:
-    """Return a (height, width) that was read from a file; raise ValueError if it is none."""
+    """Return a (height, width) that was read from a file; raise ValueError if it is not two numbers."""
     height, width = map(int, sides)
     return height, width

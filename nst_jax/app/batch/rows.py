@@ -97,7 +97,7 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
 
 
 def _check_texture(row: ManifestRow, chosen: Mapping[str, Any]) -> None:
-    """Refuse options, and a recipe file, that give controls of contents to a row that is a texture.
+    """Refuse, for a row that is a texture, options and a recipe file that need a content.
 
     Args:
       row: the row.
