@@ -496,14 +496,19 @@ def each_style_scale(
 ) -> tuple[Any, list[tuple[float, ...]] | None]:
     """Decide whether the argument `style_scale` holds for all pictures or has a value for each picture.
 
-    Return (`given`, None) if it holds for all pictures; else (None, the factors of each picture).
+    A factor multiplies the sides of a style; a picture may have one for each of its styles, of the
+    styles of single layers and of regions included. A list of one number, or of as many numbers as a
+    picture may have, holds for all pictures. Any other list has an entry for each picture.
 
     Args:
       given: the argument `style_scale`, not None.
-      styles: the styles of each picture, as `lists_of_styles` returned them. The first entry, with
-        `tap_styles` and `regions`, says how many factors a picture may have.
+      styles: the styles of each picture, as `lists_of_styles` returned them. The first entry stands for
+        all when factors are counted.
       tap_styles: the argument of this name.
       regions: the argument of this name.
+
+    Returns:
+      (`given`, None) if it holds for all pictures; else (None, the factors of each picture).
 
     Raises:
       TypeError: if the factors of a picture are no numbers.

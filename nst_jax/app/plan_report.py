@@ -58,6 +58,9 @@ def precision_line(plan: Plan, resume: Checkpoint | None = None) -> str:
 def precision_words(name: str, auto_on: str) -> str:
     """Return the name of a precision and the reason for it, as text.
 
+    A recipe's precision may be automatic: then each recipe has one for accelerators, such as bfloat16,
+    and all have float32 on a CPU.
+
     Args:
       name: the name of the precision.
       auto_on: the platform, such as "cpu", for which the precision was chosen automatically; empty if

@@ -23,8 +23,9 @@ from nst_jax.app.messages import with_file_named
 CONTENTS = "contents"  # name of the command-line argument that names pictures or a manifest
 
 PICTURES = ("content", "style")
-# Columns that must be empty in a row without a content (a texture). They name masks of parts of the
-# content, or the picture whose fine structure the style gets.
+# Columns that must be empty in a row without a content, which makes a texture. The first three name
+# masks of parts of the content. `style_fine` gives a style the fine structure of another picture, at
+# the size that the style gets beside a content.
 OF_CONTENTS = ("region", "regions", "protect", "style_fine")
 
 COLUMNS = (

@@ -1,11 +1,11 @@
 """Pictures by a single pass of a network: the instant picture, and a photo in all 26 styles.
 
+The page shows the instant picture as soon as a visitor has chosen a photo and a style. It takes a
+fraction of a second, while painting by optimisation, a run, takes minutes. The 26 styles are those that
+one network of the package has learned.
+
 Programs for such a network take seconds to compile, and about a second to load if they were compiled
 before. Until they are ready, a provisional picture is painted by NumPy.
-
-The 26 styles are those that a network of the package has learned. A visitor is somebody who uses the
-page in a browser. A run is a painting by optimisation, which takes much longer than a single pass. A
-request is what `InstantPainter` needs to paint one picture.
 """
 
 import functools
