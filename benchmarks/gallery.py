@@ -136,7 +136,7 @@ class PasticheCommand(Contestant):
             "updates": steps,
             "final_loss": run.printed[-1][-1],
             "seconds": harness.spread([run.seconds]),
-            "processor_seconds": round(run.processor_seconds, 1),
+            "processor_seconds": round(run.processor_seconds, 2),
             "precision": self.precision,
             "program": run.version,
         }
