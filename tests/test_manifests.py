@@ -19,7 +19,16 @@ from PIL import Image
 from nst_jax import _files, _memory, batches, images, optimizers, prepare
 from nst_jax._types import Losses
 from nst_jax.app import arguments, parsing
-from nst_jax.app.batch import group_painting, groups, job, local, manifests, results, rows
+from nst_jax.app.batch import (
+    group_painting,
+    groups,
+    job,
+    local,
+    manifests,
+    results,
+    row_recipes,
+    rows,
+)
 from nst_jax.app.batch.destinations import check_destinations, destinations
 from nst_jax.vgg import layers
 from tests import test_cli
@@ -431,17 +440,17 @@ def test_rows_that_differ_by_numbers_are_planned_once(here, monkeypatch):
     ]
     calls = {"plan_scales": 0, "_base_of": 0}
 
-    def counted(name):
-        real = getattr(job, name)
+    def counted(module, name):
+        real = getattr(module, name)
 
         def count(*args, **options):
             calls[name] += 1
             return real(*args, **options)
 
-        monkeypatch.setattr(job, name, count)
+        monkeypatch.setattr(module, name, count)
 
-    for name in calls:
-        counted(name)
+    counted(job, "plan_scales")
+    counted(row_recipes, "_base_of")
     made = job.batch_job(asked, arguments.Changes(), Path("out"), "png")
     assert calls == {"plan_scales": 2, "_base_of": 1}
     weights = [entry.recipe.terms.style_weight for entry in made.entries]

@@ -13,8 +13,8 @@ from benchmarks import strength as measured
 from docs import controls_page
 from nst_jax import images, recipes
 from nst_jax.app.arguments import Changes, recipe_of
-from nst_jax.app.batch.job import recipes_of
 from nst_jax.app.batch.manifests import ManifestRow
+from nst_jax.app.batch.row_recipes import recipes_of
 from nst_jax.app.introduction import weight_line
 from nst_jax.recipes import strength, toml
 from nst_jax.recipes.balance import balance
