@@ -57,7 +57,7 @@ def plan_members(
       chunk: largest number of pictures painted at once; None: as many as fit into memory.
 
     Returns:
-      The plan, and the members that it paints: `members`, unchanged.
+      A pair of the plan and `members`, like the pairs that `plan_in_buckets` returns.
     """
     scales = members[0].prepared.scales
     # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
@@ -101,9 +101,9 @@ def plan_in_buckets(
       per scale (resolution) get different plans.
 
     Raises:
-      ValueError: if a picture is larger than `side`; if, because of the recipe or of `bands`, a picture
-        would get another result in a larger array than in an array of its own size; or if there is too
-        little memory for the arrays.
+      ValueError: if a picture is larger than `side`; if `bands` is True; if, because of the recipe, a
+        picture would get another result in a larger array than in an array of its own size; or if there
+        is too little memory for the arrays.
     """
     runs = [member.prepared.scales for member in members]
     longest = max(runs, key=len)
@@ -209,7 +209,7 @@ def checked_plan(plan: Plan, members: Sequence[Member]) -> Plan:
 
 
 def check_run_in_plan(plan: Plan, index: int, scales: Sequence[prepare.Scale]) -> None:
-    """Refuse a picture that a plan cannot paint whose arrays are larger than the pictures.
+    """Refuse a picture that does not fit into a plan's arrays, or has other numbers of updates.
 
     Args:
       plan: a plan whose `in_bucket` is True: its arrays are larger than the pictures that lie in them.

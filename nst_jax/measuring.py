@@ -164,8 +164,9 @@ class Measuring:
           styles: pictures [h', w', 3], of any sizes.
 
         Returns:
-          Name of a style loss at a layer (`StylePart.name`) -> its target. For a `MatchingLoss`, what
-          `correspondence.measure_styles` returns.
+          Name of a style loss at a layer (`StylePart.name`) -> its target. A `MatchingLoss`, which
+          compares single feature vectors, names its targets itself: they are what its function `target`
+          returns.
         """
         if isinstance(self._recipe.terms.style_loss, MatchingLoss):
             found = self._programs.measure_styles(self._params, list(styles), self._recipe)

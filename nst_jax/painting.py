@@ -75,7 +75,8 @@ class CameToRest(RuntimeWarning):
 
 def remedy_for_stalled(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run whose losses end as they began."""
-    # A guarded optimiser undoes updates that are too large. It may have undone all of them.
+    # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If all were
+    # undone, further updates may be small enough.
     if recipe.descent.optimizer.guarded:
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"
@@ -155,8 +156,8 @@ def stylize(
         the factors of these pictures come last.
       steps: number of updates; default: the recipe's.
       precision: `"float32"`, `"tensorfloat32"`, `"bfloat16"` or `"auto"`, see
-        `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. The
-        platform of the devices that paint decides on `"auto"`.
+        `nst_jax.vgg.precision.precision_named`; default: the recipe's, `"auto"` in every preset. What
+        `"auto"` stands for depends on the platform of the devices that paint.
       tile: size in px of the tiles in which the canvas is computed, a multiple of 16. Tiles give the
         same picture in less memory and more time. Or `"off"`, or `"auto"`, which uses tiles only if the
         whole canvas does not fit into memory. Default: the recipe's, `"auto"` in every preset.

@@ -200,9 +200,10 @@ def shapes_of(scales: Sequence[Scale], recipe: Recipe) -> Hashable:
 
 
 def style_shapes_of_all(runs: Sequence[Sequence[Scale]]) -> tuple[Shape, ...]:
-    """Return the final (height, width) of all styles of several runs.
+    """Return the final (height, width) of all styles of several runs, which are planned together.
 
-    These are the shapes of the first run's styles, in their order, and then each other shape once.
+    These are the shapes of the first run's styles, in their order, and then each other shape once. A
+    plan that is made with all these shapes has enough memory for each run.
 
     Args:
       runs: the scales of each run.

@@ -167,8 +167,8 @@ def picture_job(
             resume=resume,
             files=files,
             mesh=sharding.mesh_of(devices, axis=sharding.BANDS),
-            # A checkpoint can only be resumed with an L-BFGS history of the same length. So with one,
-            # the length must not depend on how much memory this machine has.
+            # A checkpoint can only be resumed with an L-BFGS history of the same length. So if the run
+            # writes one, the length must not depend on how much memory this machine has.
             may_shorten_history=outputs.checkpoint is None,
         )
     return PictureJob(

@@ -36,8 +36,9 @@ def write_onnx(
       program: the program.
       inputs: the shapes and dtypes of the program's inputs, by name. For a symbolic size, the file
         takes pictures of any size.
-      stored: the weights as `encodings.encoded_weights` returns them.
-      metadata: JSON values by name, which the file contains as text.
+      stored: the weights as arrays of float32, float16 or 8 bits, from `encodings.encoded_weights`.
+      metadata: JSON values by name, which the file contains as text. One of them, `summary`, becomes
+        the description of the program.
     """
     import onnx
 
@@ -60,9 +61,10 @@ def _converted(name: str, flat: FlatProgram) -> Any:
     from jax2onnx import to_onnx
 
     shapes = list(flat.inputs.values())
-    # jax2onnx is given a program that JAX has traced already, since jax2onnx, if it traces a function
-    # itself, replaces some of JAX's functions by its own. `dce_jaxpr` removes operations whose results
-    # are not used, such as the gradients of kernels.
+    # jax2onnx is given a program that JAX has traced already. If it traced the function itself, it would
+    # replace some of JAX's functions by its own, and so convert a different program. `dce_jaxpr` removes
+    # operations whose results are not used, such as the gradients of VGG's kernels, which the custom
+    # gradient of a convolution computes beside that of the picture.
     traced = jax.make_jaxpr(flat.call)(*shapes)
     used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(flat.outputs), instantiate=True)
     try:

@@ -43,13 +43,15 @@ TRIES = 8
 # Share and largest number of the photos that are held out: the network is never trained on these, but
 # its loss is measured on them.
 HELD_OUT_SHARE, MOST_HELD_OUT = 0.1, 16
-KEPT_SHARE = 0.125  # largest share of the available memory for photos that stay decoded
+# Decoded photos are kept in memory, so that the next epoch need not decode them again. They may take
+# this share of the memory that is available when the training begins.
+KEPT_SHARE = 0.125
 THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos and make crops
 AHEAD = 2 * THREADS  # number of batches that the threads make in advance
 
-# Random numbers are drawn for three purposes: the choice of the photos that are held out, the order of
-# the photos in an epoch, and a crop. Each random generator is seeded with a list of integers: the
-# training's seed, the number of the purpose, and the number of the epoch or crop if it is for one.
+# Random numbers are drawn for three purposes: to choose the photos that are held out, to order the
+# photos of an epoch, and to choose the square of a crop. Each random generator is seeded with a list of
+# integers: the training's seed, the purpose, and the number of the epoch or of the crop.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
@@ -87,7 +89,8 @@ def find_photos(
 ) -> Found:
     """Return those of the given photos that can be read and are large enough for crops of side `size`.
 
-    Each file is read to find the photo's size and to compute a hash, but its pixels are not decoded.
+    Each file is read to find the photo's size and to compute a hash, by which a resumed training checks
+    that it has the same photos. The pixels are not decoded.
 
     Args:
       sources: the path of a folder, a batch of images [n, h, w, 3], or a sequence of paths of files and

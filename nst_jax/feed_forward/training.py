@@ -175,7 +175,8 @@ class Training(Iterator[TrainingReport]):
     def __next__(self) -> TrainingReport:
         """Make the next update and return a report.
 
-        The first call makes no update: it measures the held-out loss, and reports this loss.
+        The first call makes no update. In a new training it measures the held-out loss, and reports it;
+        in a resumed training it reports the number of updates so far.
 
         Raises:
           StopIteration: after `job.steps` updates.

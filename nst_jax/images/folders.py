@@ -40,7 +40,7 @@ def passed_over(folder: Path) -> str:
     """Return how many files of a folder are not pictures, by suffix, as text such as "1 .pdf, 3 .txt".
 
     Hidden files are not counted. HEIC pictures are counted if Pillow cannot open them; the text then
-    ends with a hint.
+    ends with the advice to save them as JPEG or PNG.
     """
     names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
     others = [name for name in names if not _is_picture(name) and not name.startswith(".")]

@@ -1,9 +1,11 @@
 """Features as samples of a distribution, which losses sort and compare number by number.
 
-Two distributions of numbers are compared in ascending order: the smallest number of one with the
-smallest of the other, median with median, and so on. The quantile function of a distribution gives the
-number at each level between 0 and 1, such as the median at level 1/2. The squared Wasserstein-2
-distance of two distributions of numbers is the mean squared difference of their quantile functions.
+Losses turn the feature vectors into rows of numbers: the values of each channel, or the projections of
+the vectors on each of several directions. Two rows are compared in ascending order: the smallest number
+of one with the smallest of the other, median with median, and so on. The quantile function of a
+distribution gives the number at each level between 0 and 1, such as the median at level 1/2. The
+squared Wasserstein-2 distance of two distributions of numbers is the mean squared difference of their
+quantile functions.
 """
 
 import operator
@@ -46,7 +48,8 @@ def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
 
     Args:
       rows: the picture's features, with one row for each position.
-      count: the number of positions.
+      count: the number of positions. It equals the number of rows, but every function that serves as
+        `StyleLoss.statistic` gets it.
     """
     dtype = jnp.promote_types(rows.dtype, jnp.float32)
     return Samples(rows[None], jnp.full(1, as_float(count), dtype), jnp.ones(1, dtype))
@@ -55,11 +58,12 @@ def samples_of(rows: Float[Array, "k c"], count: int) -> Samples:
 def blended_samples(parts: Sequence[Samples], weights: Sequence[Scalar | float]) -> Samples:
     """Join the samples of several styles in one `Samples`, with a weight for each style.
 
-    A loss then compares the canvas with the weighted mean of the styles' quantile functions. This mean
-    is the quantile function of their barycentre: the distribution with the least weighted mean of the
-    squared Wasserstein-2 distances to the styles. The squared distance to the barycentre has the same
-    gradient as the weighted mean of the squared distances to the single styles. Blending styles has the
-    same meaning for the other losses that are squared differences, such as `gram_mean_square`.
+    A loss then compares the canvas (the picture that is painted) with the weighted mean of the styles'
+    quantile functions. This mean is the quantile function of their barycentre: the distribution with
+    the least weighted mean of the squared Wasserstein-2 distances to the styles. The squared distance
+    to the barycentre has the same gradient as the weighted mean of the squared distances to the single
+    styles. So the canvas is painted as if it had a loss for each style, with the style's weight; the
+    same holds for blends with other squared losses, such as `gram_mean_square`.
 
     Args:
       parts: the samples of each style.
@@ -157,8 +161,8 @@ class Ranks(NamedTuple):
 
     ordered: Float[Array, "d m"]  # the numbers of each row in ascending order
     first: Int[Array, "d m"]  # for each number, in the given order: the first place of its run
-    # For each place in the sorted row: the middle between this place and the last place of its run. At
-    # the first place of a run, this is the middle of the run.
+    # At the first place of each run, the middle of the run, which may be half a place. At other places,
+    # the middle of the rest of the run; `as_given` leaves these out.
     middle: Float[Array, "d m"]
 
     def as_given(self, at_first_places: Float[Array, "d m"]) -> Float[Array, "d m"]:
@@ -220,9 +224,10 @@ def quantiles(
 
     Number i of n ordered numbers, counted from 0, has the level (i + 1/2) / n. Between the levels of
     two neighbouring numbers, the quantiles are interpolated linearly; beyond the outermost levels they
-    stay constant. The wanted levels are given as places in another ordered row, which has `size`
-    numbers: place i stands for the level (i + 1/2) / size. If `size` equals `count`, a whole number i
-    in `places` gives exactly number i of each row.
+    stay constant. The wanted levels are given as places in another ordered row, that of the picture
+    which is compared with these. That row has `size` numbers: place i stands for the level
+    (i + 1/2) / size. If `size` equals `count`, a whole number i in `places` gives exactly number i of
+    each row.
 
     Args:
       ordered: d rows of numbers in ascending order. In each row, only the first `count` are valid.

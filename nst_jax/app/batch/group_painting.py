@@ -76,8 +76,9 @@ def plan_group(group: Group, job: BatchJob) -> Plan:
     options: dict[str, Any] = {"mesh": job.mesh, "pictures": len(entries), "chunk": job.chunk}
     if group.arrays is not None:
         return plan_bucket(recipe, scales, **options)
-    # If a style loss compares single feature vectors, its memory depends on the shapes of the styles of
-    # each picture. For all other losses, memory depends only on which shapes occur in the group.
+    # The plan's memory must be enough for styles of all shapes, so the plan gets all these shapes. With
+    # a style loss that compares single feature vectors (`terms.matched`), all pictures of a group have
+    # styles of the same shapes.
     if not recipe.terms.matched:
         shapes = style_shapes_of_all([entry.scales for entry in entries])
         scales = (*scales[:-1], scales[-1]._replace(style_shapes=shapes))
@@ -162,7 +163,7 @@ def paint_group(
     by_cost = job.bucket == buckets.AUTO and group.arrays is not None
     begun = time.perf_counter()
     if compiled.programs is not None:
-        files_in_use(compiled.programs)  # forgets the files of earlier groups, for `_record` below
+        files_in_use(compiled.programs)  # counts anew, so that `_record` finds this group's files
     try:
         # How to paint the group in the available memory is decided only now. Its pictures have been
         # read, so the memory that they take no longer counts as available.
@@ -203,8 +204,9 @@ def paint_group(
 def _record(loaded: Sequence[Loaded], group: Group, job: BatchJob, compiled: Compiled) -> None:
     """Record that the programs of a painted group are kept on disk, unless the group has masks.
 
-    Regions, protected parts and transparent parts are masks. Pictures with masks are painted by other
-    programs, which such a record does not describe.
+    A later batch reads the record when it chooses buckets: groups whose programs are kept need no
+    compilation. Regions, protected parts and transparent parts are masks. Pictures with masks are
+    painted by other programs, which such a record does not describe.
     """
     transparent = any(
         picture.alpha is not None for one in loaded for picture in (one.content, *one.styles)

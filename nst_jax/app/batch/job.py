@@ -346,7 +346,8 @@ def batch_job(
       folder: folder of the results; if it does not exist, its parent must.
       suffix: file suffix of the results of rows without an `output`, such as "png".
       start: replaces every recipe's start (initial picture); None keeps the recipes' own starts.
-      check: called with each recipe and the seed of its row, see `Check`.
+      check: a function of a recipe, and of the seed that its row names or None. It is called for each
+        row, and raises ValueError if an option, or this seed, cannot be used with the recipe.
       inputs: files that the batch reads besides contents and styles; no result may overwrite them.
       shard: the part of the batch that this process paints; None is the whole batch.
       sheet: whether a contact sheet (one picture that shows all results) is drawn.
@@ -405,7 +406,10 @@ def batch_job(
 
 
 def requested_settings(entry: Entry, job: BatchJob, weights: WeightsInfo) -> dict[str, Any]:
-    """Return the part of a picture's metadata that is known before the picture is painted."""
+    """Return the part of a picture's metadata that is known before the picture is painted.
+
+    An existing file whose metadata has the same part is the finished picture; see `unfinished`.
+    """
     inputs, given = provenance.roles(entry.seen[0], entry.seen[1:], job.init_file), entry.controls
     controls = {} if given is None else controlling.numbers_of(given["regions"], given["protect"])
     files: dict[str, Any] = dict(entry.masked)
