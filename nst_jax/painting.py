@@ -75,8 +75,8 @@ class CameToRest(RuntimeWarning):
 
 def remedy_for_stalled(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run whose losses end as they began."""
-    # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If all were
-    # undone, further updates may be small enough.
+    # A guarded optimiser undoes an update that is too large, and makes the next one smaller. If all
+    # were undone, further updates may be small enough.
     if recipe.descent.optimizer.guarded:
         return "smaller weights or more updates"
     return "smaller weights or a larger learning rate"

@@ -61,10 +61,10 @@ def _converted(name: str, flat: FlatProgram) -> Any:
     from jax2onnx import to_onnx
 
     shapes = list(flat.inputs.values())
-    # jax2onnx is given a program that JAX has traced already. If it traced the function itself, it would
-    # replace some of JAX's functions by its own, and so convert a different program. `dce_jaxpr` removes
-    # operations whose results are not used, such as the gradients of VGG's kernels, which the custom
-    # gradient of a convolution computes beside that of the picture.
+    # jax2onnx is given a program that JAX has traced already. If it traced the function itself, it
+    # would replace some of JAX's functions by its own, and so convert a different program. `dce_jaxpr`
+    # removes operations whose results are not used, such as the gradients of VGG's kernels, which the
+    # custom gradient of a convolution computes beside that of the picture.
     traced = jax.make_jaxpr(flat.call)(*shapes)
     used, _ = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(flat.outputs), instantiate=True)
     try:

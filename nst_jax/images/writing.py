@@ -139,8 +139,8 @@ def save(
     """Write a picture atomically: the file appears complete or not at all.
 
     The file has an sRGB profile, and no metadata but `metadata` and `dpi`. The suffix, or `format`,
-    chooses the format: PNG, TIFF (deflate) and WebP are lossless, JPEG has quality 95 and colour in full
-    resolution. The same picture gives the same bytes at a path and in a file object.
+    chooses the format: PNG, TIFF (deflate) and WebP are lossless, JPEG has quality 95 and colour in
+    full resolution. The same picture gives the same bytes at a path and in a file object.
 
     Args:
       path: path with suffix .png, .jpg, .jpeg, .webp, .tif or .tiff; or a binary file object such as
