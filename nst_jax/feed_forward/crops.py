@@ -50,8 +50,8 @@ THREADS = min(4, os.cpu_count() or 1)  # number of threads that read photos and 
 AHEAD = 2 * THREADS  # number of batches that the threads make in advance
 
 # Random numbers are drawn for three purposes: to choose the photos that are held out, to order the
-# photos of an epoch, and to choose the square of a crop. Each random generator is seeded with a list of
-# integers: the training's seed, the purpose, and the number of the epoch or of the crop.
+# photos of an epoch, and to cut a crop. Each random generator is seeded with a list of integers: the
+# training's seed, the purpose as one of these numbers, and the number of the epoch or of the crop.
 _SPLIT, _ORDER, _CROP = range(3)
 
 
@@ -231,8 +231,8 @@ class PhotoCrops:
     def _crop(self, number: int) -> Crop:
         """Return the crop with the number `number`; all crops of a training are counted from 0.
 
-        In each epoch (`self.count` crops), every photo that is trained on gives one crop. The photos
-        are in random order, which differs between epochs.
+        In each epoch (`self.count` crops), every photo that is trained on gives one crop, unless it is
+        damaged or nearly uniform. The photos are in random order, which differs between epochs.
         """
         epoch, place = divmod(number, self.count)
         order = self._order(epoch)

@@ -33,7 +33,8 @@ def to_srgb(
     """Return colours in sRGB: converted by the file's profile, or by `gamma`, or unchanged.
 
     The profile is used if `info`, Pillow's dictionary of what the file states, has one. Without a
-    profile, `gamma` is used if it is not None. What was done with a profile is added to `notes`.
+    profile, `gamma` is used if it is not None; see `gamma_to_srgb`. What was done with a profile is
+    added to `notes`.
     """
     converted = None
     if profile := info.get("icc_profile"):

@@ -237,8 +237,8 @@ def distance_to_nearest(
     """Return, by layer, the mean cosine distance of the canvas' vectors to the style's nearest ones.
 
     At each layer, every s-th row and column of features is read. The stride s is 1 if the canvas'
-    features have fewer than 128 rows and columns. If they have more, s is such that 64 to 95 rows or
-    columns are read along the longer side. The first row and the first column to read are drawn at
+    features have fewer than 128 rows and columns. Otherwise s is such that 64 to 95 rows or columns are
+    read along the longer side. The first row and the first column to read are drawn at
     random in each update, and are the same for canvas and style. Before they are compared, the vectors
     of the canvas and those of the style are centred: the mean of either set is subtracted from each
     vector in the set.

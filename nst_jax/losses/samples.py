@@ -156,7 +156,8 @@ class Ranks(NamedTuple):
     """Rows of numbers in ascending order, and the place of each given number in its sorted row.
 
     A place is an index from 0 to m - 1. The consecutive places of equal numbers are called a run; a
-    number that occurs once has a run of length 1.
+    number that occurs once has a run of length 1. Losses treat the numbers of a run alike, as if all
+    of them were at the middle of the run.
     """
 
     ordered: Float[Array, "d m"]  # the numbers of each row in ascending order

@@ -139,8 +139,8 @@ GATYS_PYTORCH_800 = replace(
 # no content loss. The coarse shapes stay, because the run starts from the coarse picture and the layers
 # that the style loss reads respond to fine structure only. Departures from the source: it makes 500
 # updates, and then a second pass at 1024 px with layers up to relu4_1; its optimiser is SciPy's
-# L-BFGS-B, which searches along each direction; and both of its style pictures first get the colours of
-# the photo, while here the fine picture gets those of the coarse one. The optimiser is an L-BFGS that
+# L-BFGS-B, with a line search; and both of its style pictures first get the colours of the photo,
+# while here the fine picture gets those of the coarse one. The optimiser is an L-BFGS that
 # undoes updates by which the loss has become too large, since torch's L-BFGS fails on some coarse
 # pictures that are flat over large areas. On such a picture the loss has negative curvature along the
 # first move, so torch's L-BFGS stores no pair (a move and the change of the gradient along it). The
@@ -360,7 +360,7 @@ UDACITY_EXERCISE = replace(
 
 # The tutorial is run with each release of PyTorch, so its libraries are today's. In early releases, the
 # tolerance `tolerance_grad`, at which L-BFGS stops, was 1e-5 and not 1e-7. This makes no difference,
-# since the gradients of a run reach neither tolerance.
+# since the gradients of a run never become that small.
 PYTORCH_TUTORIAL = Recipe(
     name="pytorch-tutorial",
     source="pytorch/tutorials @ 0a7e6866, advanced_source/neural_style_tutorial.py",

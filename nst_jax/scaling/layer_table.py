@@ -143,10 +143,11 @@ def features_at(tap: str, picture: Shape, recipe: Recipe) -> jax.ShapeDtypeStruc
 
 
 def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> MatchingCosts:
-    """Return the memory and arithmetic of a style loss that compares single positions.
+    """Return the memory and the operations of a style loss that compares single positions.
 
     Such a loss compares the feature vectors at single positions of canvas and style, while others
-    compare statistics of all positions. What the passes through the network take is not included.
+    compare statistics of all positions. What the passes through the network take is not included. If
+    the loss has no function `costs`, only the memory of its target is known, and the rest is 0.
 
     Args:
       shape: (height, width) of the canvas.
@@ -169,7 +170,7 @@ def matching_costs(shape: Shape, styles: Sequence[Shape], recipe: Recipe) -> Mat
 
 
 def joint_content_costs(shape: Shape, recipe: Recipe) -> MatchingCosts:
-    """Return the memory and arithmetic of a `JointContentLoss`, which reads all content taps together.
+    """Return the memory and operations of a `JointContentLoss`, which reads all content taps together.
 
     What the passes through the network take is not included. For any other content loss, all costs in
     the result are 0, since `costs_of_losses` counts them layer by layer.
