@@ -225,10 +225,9 @@ def quantiles(
 
     Number i of n ordered numbers, counted from 0, has the level (i + 1/2) / n. Between the levels of
     two neighbouring numbers, the quantiles are interpolated linearly; beyond the outermost levels they
-    stay constant. The wanted levels are given as places in another ordered row, that of the picture
-    which is compared with these. That row has `size` numbers: place i stands for the level
-    (i + 1/2) / size. If `size` equals `count`, a whole number i in `places` gives exactly number i of
-    each row.
+    stay constant. The wanted levels are given as places in the ordered row of another picture, such as
+    the canvas. That row has `size` numbers: place i stands for the level (i + 1/2) / size. If `size`
+    equals `count`, a whole number i in `places` gives exactly number i of each row.
 
     Args:
       ordered: d rows of numbers in ascending order. In each row, only the first `count` are valid.
