@@ -32,7 +32,10 @@ def run_picture_command(
 
 
 def _check_format(suffix: str | None, output: Path | None) -> None:
-    """Refuse `--format` if the output is a file, except `webp` for a .webp, which may be a film too."""
+    """Refuse `--format` if the output is a file, since its suffix is its format.
+
+    The exception is `--format webp` for a file in .webp. Without it, the file would be a film.
+    """
     still_webp = suffix == "webp" and output is not None and output.suffix.lower() == ".webp"
     if suffix is not None and output != STANDARD and not still_webp:
         raise ValueError(

@@ -77,8 +77,8 @@ GRAM = Recipe(
 # loss is 0, and if it is the content itself, the content loss is 0. So a weight has the same effect for
 # every pair of pictures. This matters, since the mean square of a photograph's features, by which the
 # content loss is divided, is several times as large in one photograph as in another.
-# Shallow taps have the largest layer weights. The variation has the weight 0, since the covariances at
-# the shallow taps already keep single pixels from standing out. If the network's convolutions padded
+# Shallow taps have the largest layer weights. The total variation has the weight 0 unless a user sets
+# `tv_weight`: the covariances at the shallow taps already keep single pixels from standing out. If the network's convolutions padded
 # the picture with zeros, the result would have a dull frame; with reflected borders it has none.
 DEFAULT = Recipe(
     name="default",
