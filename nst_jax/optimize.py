@@ -5,9 +5,10 @@ All functions can be traced by JAX, so the loop for a batch is a `vmap` of the l
 The canvas is the picture that is optimised. It is stored in the recipe's pixel convention
 (`Descent.coordinates`), such as BGR with the mean subtracted, an affine map of the sRGB image. A state
 has two canvases: one whose losses are known, and the pending canvas, whose losses the next step
-computes. A step moves the pending canvas along the gradient of these losses, so it evaluates loss and
-gradient only once, and the first canvas needs no program of its own for its losses. Between two scales (resolutions),
-`hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's state.
+computes. A step changes the pending canvas by the gradient of these losses, so it evaluates loss and
+gradient only once, and the first canvas needs no program of its own for its losses. Between two scales
+(resolutions), `hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's
+state.
 """
 
 from typing import Any, NamedTuple
@@ -79,8 +80,8 @@ def match(
     """Find, for each position of the canvas, the position of the style with the most similar features.
 
     Only some style losses need these matches. The matches stay the same during a whole scale
-    (resolution). There is no argument `bands`, since losses that need matches cannot be computed on
-    several devices.
+    (resolution). Unlike `step`, this function has no argument `bands`, since losses that need matches
+    cannot be computed on several devices.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -234,7 +235,7 @@ def run(
       The state after the last step; and the losses after each step, as arrays [CAPACITY] whose first
       `steps` entries are filled, and whose other entries are NaN.
     """
-    # The kernels are transposed for the gradient here, once, and not in every step.
+    # The gradient needs transposed kernels. They are made here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision_on())
     history = jax.tree.map(lambda x: jnp.full(CAPACITY, jnp.nan, x.dtype), state.losses)
 

@@ -145,7 +145,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
       0.5
     """
     basis = jnp.asarray(COLOUR_BASIS.T, colours.dtype)
-    # With only three channels, matrix products with all bits of float32 cost hardly any time.
+    # With only three channels, matrix products with all bits of float32 cost hardly any time. So there
+    # is no argument `products`.
     ours, theirs = (
         jnp.matmul(rows, basis, precision=lax.Precision.HIGHEST) for rows in (colours, others)
     )

@@ -1,11 +1,12 @@
 """Make the initial canvas for a picture in a larger array; compile nothing for its size if possible.
 
 So that one compiled program serves pictures of many shapes, a run can paint a picture at the top left
-of a larger array. A start is the function that makes the initial canvas; see `starts`. Most starts compute each
-pixel by itself, from the content's pixel, from noise, and from the mean and deviation of the style.
-Such a start is called with the pixels of the content as one line, which is filled up to the number of
-pixels of the larger array. So its programs serve all pictures in arrays of this size. The images of the
-starts in `ON_HOST` are computed by NumPy. A start of a user's own is called with the picture as it is.
+of a larger array. A start is the function that makes the initial canvas; see `starts`. Most starts
+compute each pixel by itself, from the content's pixel, from noise, and from the mean and deviation of
+the style. Such a start is called with the pixels of the content as one line, which is filled up to the
+number of pixels of the larger array. So its programs serve all pictures in arrays of this size. The
+images of the starts in `ON_HOST` are computed by NumPy. A start of a user's own is called with the
+picture as it is.
 
 The noise is bit for bit that of a picture in an array of its own size. JAX's default generator is
 counter-based: number k of an array, in the order of memory, depends on the key and on k alone. So the
