@@ -140,8 +140,8 @@ def step(
     Returns:
       The next `State`. A canvas whose losses are not finite never becomes `canvas`. Instead, a guarded
       optimiser (see `nst_jax.optimizers`) rolls back to an earlier canvas. An optimiser that is not
-      guarded, or that has no earlier canvas, cannot: `broke_at` becomes the number of the update, from
-      0, `losses` become those of the rejected canvas, and `canvas` never changes again.
+      guarded, or that has no earlier canvas, cannot: `broke_at` becomes the number of the update (0 for
+      the first canvas), `losses` become those of the rejected canvas, and `canvas` never changes again.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
     protected = with_padding(targets.kept, bands)

@@ -22,7 +22,7 @@ SUFFIXES = (".png", ".svg", ".pdf")  # suffixes of the files in which a plot can
 _NEGLIGIBLE = 1e-6
 
 # Line styles of matplotlib. Up to four curves have different ones, so that they can be told apart
-# without colours. Of more curves, each ten have the same, since matplotlib has ten colours.
+# without colours. Of more curves, ten at a time share one, since matplotlib has ten colours.
 _LINES = (
     "-",
     "--",

@@ -58,9 +58,9 @@ def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> lis
     """Return the rows (pictures to paint) with the controls of the command line.
 
     Controls are regions (parts of the content with a style of their own), a protected part of the
-    content, and a picture whose fine structure the style gets. If a
-    row has one of them itself, that is used, and not the command line's. What the command line does not
-    give, the row's recipe file may give.
+    content, and a picture whose fine structure the style gets. If a row has one of them itself, that is
+    used, and not the command line's. What the command line does not give, the row's recipe file may
+    give.
 
     Args:
       rows: the rows.
