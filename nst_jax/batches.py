@@ -2,9 +2,9 @@
 
 The optimisation loop of one picture is mapped by `jax.vmap` over the canvases (the pictures being
 optimised), over their targets (what the losses compare them with), and over numbers of the recipe, such
-as loss weights, that differ between the pictures. A member is one picture of a batch. A bucket is a set
-of arrays that are larger than the pictures in them, so that pictures of several sizes share compiled
-programs.
+as loss weights, that differ between the pictures. A member is one picture of a batch. A bucket is an
+array that is larger than the pictures that are painted in it, so that pictures of several sizes share
+compiled programs.
 """
 
 import warnings
@@ -285,7 +285,7 @@ def stylize_many(
     """
     _checks.weights_of_vgg(params, Params, "`nst_jax.load_params()` gives them")
     _checks.not_traced("params", params)
-    styles = lists_of_styles(styles)  # also of a generator, since styles are read more than once
+    styles = lists_of_styles(styles)  # lists, since a generator could be read only once
     contents, recipe, size = _contents_of(
         contents, styles, recipe, size, seamless, init=init, colors=colors, realism=realism,
         strength=strength, regions=regions, protect=protect, opacity=opacity, plan=plan,
@@ -403,7 +403,7 @@ def _planned(
       members: the pictures.
       recipe: their recipe.
       bucket: the side in px of the square arrays in which canvases lie, or "auto", which chooses arrays
-        by cost; None: each canvas fills its array.
+        by the time that a run takes; None: each canvas fills its array.
       bands: number of devices that share each picture.
       **how: the options `mesh`, `device` and `chunk` of the functions of `batch_plans`.
     """
@@ -438,9 +438,10 @@ def _resizes_on_host(
 
 
 def _side_of_squares(bucket: buckets.Chosen, plan: Plan | None) -> int:
-    """Return the number whose multiples are the sides, in px, of square arrays for recolouring.
+    """Return the number of px whose multiples are the sides of the arrays for recolouring.
 
-    Pictures are recoloured in these arrays, so that pictures of several sizes share a program.
+    Pictures are recoloured at the top left of such square arrays, so that those of several sizes share
+    a program.
     """
     if plan is not None:
         return max(plan.scales[-1].shape)

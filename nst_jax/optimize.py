@@ -5,9 +5,10 @@ All functions can be traced by JAX, so the loop for a batch is a `vmap` of the l
 The canvas is the picture that is optimised. It is stored in the recipe's pixel convention
 (`Descent.coordinates`), such as BGR with the mean subtracted, an affine map of the sRGB image. A state
 has two canvases: one whose losses are known, and the pending canvas, whose losses the next step
-computes. So a step costs one evaluation of loss and gradient, and the losses of the first canvas are
-computed by the same compiled program as those of all others. Between two scales (resolutions),
-`hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's state.
+computes. A step changes the pending canvas by the gradient of these losses, so it evaluates loss and
+gradient only once, and the first canvas needs no program of its own for its losses. Between two scales
+(resolutions), `hand_over` and `take_over` pass on the image and, for some optimisers, the optimiser's
+state.
 """
 
 from typing import Any, NamedTuple
@@ -37,8 +38,8 @@ def init(image: Image, recipe: Recipe, *, bands: Bands | None = None) -> State:
 
     Args:
       image: [h, w, 3] in [0, 1]; the whole run uses its dtype.
-      recipe: the recipe of the run. Only its optimiser, its losses and the pixel convention of its
-        canvas, `descent.coordinates`, matter here.
+      recipe: the recipe of the run. Its `descent` (optimiser, pixel convention, average of canvases)
+        and `terms` (losses) decide which arrays the state has.
       bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
@@ -79,8 +80,8 @@ def match(
     """Find, for each position of the canvas, the position of the style with the most similar features.
 
     Only some style losses need these matches. The matches stay the same during a whole scale
-    (resolution). There is no argument `bands`, since losses that need matches cannot be computed on
-    several devices.
+    (resolution). Unlike `step`, this function has no argument `bands`, since losses that need matches
+    cannot be computed on several devices.
 
     Args:
       params: weights from `nst_jax.load_params`.
@@ -137,10 +138,10 @@ def step(
       bands: how the canvas is distributed over several devices; None means one device.
 
     Returns:
-      The next `State`. A canvas whose losses are not finite never becomes `canvas`: a guarded optimiser
-      (see `nst_jax.optimizers`) rolls back to an earlier canvas. If the optimiser is not guarded, or if
-      the first canvas is rejected, `broke_at` becomes the number of the update, `losses` become those
-      of the rejected canvas, and `canvas` does not change.
+      The next `State`. A canvas whose losses are not finite never becomes `canvas`. Instead, a guarded
+      optimiser (see `nst_jax.optimizers`) rolls back to an earlier canvas. An optimiser that is not
+      guarded, or that has no earlier canvas, cannot: `broke_at` becomes the number of the update (0 for
+      the first canvas), `losses` become those of the rejected canvas, and `canvas` never changes again.
     """
     optimizer, coordinates = recipe.descent.optimizer, recipe.descent.coordinates
     protected = with_padding(targets.kept, bands)
@@ -169,8 +170,8 @@ def step(
         gradient, state.opt_state, state.pending, value=value, **padding
     )
     accepted, finite = optimizer.accepted(opt_state), jnp.isfinite(value)
-    # A guarded optimiser rejects a bad update and returns to an earlier canvas. For the first canvas
-    # there is no earlier one. Other optimisers never return to an earlier canvas.
+    # A run is broken if it cannot return from a bad canvas to an earlier one. A guarded optimiser can,
+    # except from the first canvas. Other optimisers never can.
     broken = ~accepted & (state.step < 0) if optimizer.guarded else ~finite
     broke_at = jnp.where(broken & (state.broke_at < 0), state.step + 1, state.broke_at)
     shown = accepted | broken
@@ -234,7 +235,7 @@ def run(
       The state after the last step; and the losses after each step, as arrays [CAPACITY] whose first
       `steps` entries are filled, and whose other entries are NaN.
     """
-    # The kernels are transposed for the gradient here, once, and not in every step.
+    # The gradient needs transposed kernels. They are made here, once, and not in every step.
     params = with_forms(params, recipe.terms.taps, precision=recipe.network.precision_on())
     history = jax.tree.map(lambda x: jnp.full(CAPACITY, jnp.nan, x.dtype), state.losses)
 
@@ -330,7 +331,7 @@ def take_over(
       recipe: a recipe whose `descent.carries` is True: its optimiser has a function `carried`, which
         resizes the state.
       bands: how the canvas is distributed over several devices; None means one device.
-      bands_before: how the canvas was distributed at the coarser scale.
+      bands_before: how the canvas was distributed at the coarser scale; None means one device.
     """
     optimizer: Any = recipe.descent.optimizer
     fresh = without_padding(state.opt_state, bands)

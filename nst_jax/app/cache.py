@@ -126,6 +126,8 @@ HIT_EVENT = (
 class EntriesOf(AbstractContextManager):
     """Context manager: find the entries of JAX's cache for a program that the block compiles or loads.
 
+    `nst_jax.app.programs` records in which files a program is kept.
+
     The name of an entry is the function's name and a hash, which JAX does not report. So the entries
     are listed before and after the block. The block must compile one program only, in one thread.
     """
@@ -156,7 +158,7 @@ class EntriesOf(AbstractContextManager):
 
     def _on_event(self, event: str, **kwargs: Any) -> None:
         del kwargs
-        # JAX calls this in the thread that compiles.
+        # JAX calls this in the thread that compiles. In other threads it is for other programs.
         if self._open and threading.get_ident() == self._thread and event == HIT_EVENT:
             self._loaded = True
 
@@ -179,8 +181,8 @@ class EntriesOf(AbstractContextManager):
 # --- Damaged entries --------------------------------------------------------------------------------
 
 # JAX's warning that an entry of its cache cannot be read or written, with the program's name and the
-# reason. JAX then compiles the program, but leaves a damaged entry as it is, so that every later start
-# would warn again.
+# reason. JAX then compiles the program, but leaves a damaged entry as it is, so that every later run of
+# the command line would warn again.
 _WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '(.+?)': (.*)", re.DOTALL
 )

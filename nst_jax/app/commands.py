@@ -480,7 +480,7 @@ def _batch_job(contents: Sequence[Path], chosen: Chosen) -> batch_job.BatchJob:
 
 
 def _print_failures(records: Sequence[results.Record], listing: Path | None) -> None:
-    # `record.error` is also set for a picture that was written but whose losses hardly decreased.
+    # A picture that was written is listed, too, if its losses hardly decreased: it has an `error`.
     bad = [record for record in records if record.error is not None]
     for record in bad[:MOST_WARNINGS]:
         print_message("warning", f"{record.output}: {record.error}")

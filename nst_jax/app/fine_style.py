@@ -72,7 +72,7 @@ class FineStyle:
     def combined(self, style: images.Picture, shape: Shape) -> Float[np.ndarray, "h w 3"]:
         """Return the pixels of the style with the fine structure of `self.picture`, rounded to 8 bits.
 
-        So they are the same as if they had been written to a PNG file and read back.
+        So a run gets the same pixels as if the user combined the style first, as a PNG file.
 
         Args:
           style: the picture that has the coarse shapes.
@@ -115,7 +115,7 @@ class FineStyle:
         return to_uint8(shot.image).astype(np.float32) / 255
 
     def compile(self, given: Shape, shape: Shape) -> None:
-        """Compile the programs of `combined`, by combining a grey style; store them on disk.
+        """Compile the programs of `combined` by combining a grey style, and store the programs on disk.
 
         Args:
           given: (height, width) of the style as it was read.
@@ -192,7 +192,7 @@ def _check_size(name: str, shape: Shape) -> None:
 
 
 def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
-    """Refuse a picture with the fine structure that becomes too small for the network.
+    """Refuse a picture with the fine structure if it is too small for the network once it is resized.
 
     Args:
       fine: the picture that has the fine structure.
@@ -200,7 +200,8 @@ def check_fine_picture(fine: images.Glance, given: Shape, shape: Shape) -> None:
       shape: (height, width) of the style at the final resolution of the run that uses it.
 
     Raises:
-      ValueError: if the picture is too small, or becomes so; the message begins with `style_fine`.
+      ValueError: if the picture is too small, before or after it is resized for combining; the message
+        begins with `style_fine`.
     """
     _check_size(fine.name, fine.shape)
     recipe = with_options(GATYS_FINE_STYLE, f"{shape[1]}x{shape[0]}")

@@ -54,8 +54,9 @@ from nst_jax.vgg.precision import Precision
 # user must name the side of the array in which pictures lie (`--bucket`).
 _TRIED = ((1000, 1000), (1000, 1050), (1050, 1000))
 
-# (height, width), in px, of two style pictures whose style vectors `instant` computes by two different
-# programs, after it has resized them to the default size of style pictures.
+# (height, width), in px, of two style pictures. `instant` puts a style picture into a square array, and
+# computes from it a vector that describes the style. At the default size of style pictures, these two
+# lie in arrays of different sides, so two programs are compiled for them.
 _STYLES = ((1000, 1000), (1000, 2000))
 
 
@@ -139,7 +140,9 @@ def sizes_of_batches(batches: Iterable[int], side: int) -> list[int]:
 
 
 def sizes_of_instant(batches: Iterable[int], side: int) -> list[int]:
-    """Return the sizes of the groups of pictures that `instant` paints at once; the first is 1.
+    """Return the sizes of the groups of pictures that `instant` paints at once.
+
+    The first size is 1: pictures outside a folder are painted one by one.
 
     Args:
       batches: for each call of `instant` with a folder, the number of the folder's pictures.
@@ -220,7 +223,8 @@ def compile_all(
             else:
                 _paint_together(params, plan, init)
         start = plan.recipe.pictures.start if init is None else init
-        # A feed-forward network paints the start `Instant`, so its programs are needed too.
+        # A feed-forward network paints the start `Instant`, and needs the style as a vector. The
+        # programs that compute this vector are compiled here.
         if isinstance(start, Instant):
             side = buckets.rounded_up(max(plan.scales[0].shape))
             _grey_vectors(instant_painter.InstantPainter(bucket=side), None)
@@ -325,7 +329,7 @@ def compile_groups(
                 for entry in group.entries
             ],
         )
-        programs.files_in_use(compiled)  # only to forget the files of earlier groups
+        programs.files_in_use(compiled)  # so that only this group's files are recorded below
         paint_batch(
             params,
             [(plan, members)],
@@ -375,7 +379,7 @@ def compile_instant(
     recipe: Recipe,
     display: Display,
 ) -> None:
-    """Compile programs of `instant` for buckets (square arrays) by painting grey pictures; store them.
+    """Compile and store `instant`'s programs for buckets (square arrays), by painting grey pictures.
 
     The network is told the style by a style vector. To compute this vector, the style picture is put
     into a square array, and each side of such an array needs a program of its own. The programs for
@@ -411,7 +415,7 @@ def compile_instant(
 
 
 def _grey_vectors(painter: instant_painter.InstantPainter, style_size: Size) -> list[np.ndarray]:
-    """Compute the style vectors of grey pictures of the shapes `_STYLES`; return these pictures."""
+    """Compile the programs for style vectors by two grey style pictures, and return these pictures."""
     rule = given_styles.style_rule(style_size)
     pictures = [np.full((*rule.shape(*shape), 3), 0.5, np.float32) for shape in _STYLES]
     for picture in pictures:

@@ -1,6 +1,6 @@
-"""Files of StableHLO programs: NumPy archives (.npz), which run with JAX and NumPy alone.
+"""Files of StableHLO programs: NumPy archives (.npz).
 
-An archive has these members:
+To run the programs, a user needs only JAX and NumPy, not this package. An archive has these members:
 
 * `<program>.jax`, for each program of the model: StableHLO, as `jax.export` serialises it;
 * `weights/<name>.npy`, for each array of the weights. Every program takes a dictionary of these arrays,

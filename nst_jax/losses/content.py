@@ -1,4 +1,4 @@
-"""Content losses: functions of the squared differences of features at one tap (a layer of the network).
+"""Content losses: functions of the differences of features at one tap (a layer of the network).
 
 In formulas, F are the features [*batch, h, w, c] of the content, and dF is the features of the canvas
 (the picture being optimised) minus F. Sums are over h, w and c.

@@ -28,8 +28,8 @@ from nst_jax.losses.self_similarity import self_similarity_distance
 from nst_jax.losses.squares import absolute
 from nst_jax.vgg.taps import halvings, layer_of
 
-# The basis in which colours are compared, one vector in each row: the first is the axis of greys, the
-# other two are orthogonal to it and to each other.
+# The basis in which STROTSS' code compares colours, one vector in each row; the first is the axis of
+# greys. The basis is orthonormal, so up to rounding errors the distances are those of RGB vectors.
 COLOUR_BASIS = np.array(
     (
         (0.57735, 0.57735, 0.57735),
@@ -127,7 +127,7 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
     """Return the relaxed earth mover's distance of two sets of colours.
 
     The cost of moving one colour to another is their cosine distance plus sqrt(d² / 3), where d is
-    their Euclidean distance. Both distances are taken in a basis whose first axis is the axis of greys.
+    their Euclidean distance. Both are computed in `COLOUR_BASIS`, as in STROTSS' code.
     `relaxed_transport` explains the relaxed earth mover's distance.
 
     Args:
@@ -145,7 +145,8 @@ def palette_transport(colours: Float[Array, "n 3"], others: Float[Array, "m 3"])
       0.5
     """
     basis = jnp.asarray(COLOUR_BASIS.T, colours.dtype)
-    # With only three channels, matrix products with all bits of float32 cost hardly any time.
+    # With only three channels, matrix products with all bits of float32 cost hardly any time. So there
+    # is no argument `products`.
     ours, theirs = (
         jnp.matmul(rows, basis, precision=lax.Precision.HIGHEST) for rows in (colours, others)
     )
@@ -304,7 +305,7 @@ def transport_costs(
       features: a dictionary of arrays: layer -> the canvas' features there, and `PIXELS` -> the canvas.
         Only the shapes of the arrays are used.
       shape: (height, width) of the canvas in px.
-      pictures: not used.
+      pictures: not used; an argument since other style losses need the styles' features.
       shapes: (height, width) of each style in px.
     """
     del pictures

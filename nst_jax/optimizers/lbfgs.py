@@ -105,7 +105,10 @@ def _choose(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 
 def _remember(memory: Memory, move: PyTree, change: PyTree, keep: Bool[Array, ""]) -> Memory:
-    """Return the memory with the pair (`move`, `change`) added if `keep`; `scale` is not updated."""
+    """Return the memory with the pair (`move`, `change`) added if `keep`.
+
+    Its field `scale` is not updated here; `_newton_direction` does that.
+    """
     slot = memory.kept % memory.inverse.shape[0]
     # If the pair is not kept, the inner product of `change` and `move` may be 0. It is then replaced by
     # 1, so that there is no division by zero.
@@ -416,7 +419,7 @@ def lbfgs(
         allowed = jnp.where(first, radius, allowed).astype(state.radius.dtype)
         direction, memory = _newton_direction(memory, gradient, change, keep, guess)
         length = _root_mean_square(direction, height, size)
-        # If the memory has no pairs yet, the direction is a multiple of the gradient, whose length says
+        # If the memory has no pairs yet, the direction is -P g (for P see `Guess`), whose length says
         # nothing about the right length of a move. The move then gets exactly the allowed length.
         long = (length > allowed) | (memory.kept == 0)
         factor = jnp.where(long, allowed / jnp.where(length > 0, length, 1), 1)

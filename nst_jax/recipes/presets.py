@@ -1,10 +1,11 @@
 """The presets: all recipes by name, among them this project's own, `default` and `gram`.
 
-A published preset computes what its source (a paper or a program) computes; comments beside the preset
-state the departures. On an accelerator, a published preset multiplies with tensorfloat32, as PyTorch
-and TensorFlow do in convolutions by default; this project's own presets multiply with bfloat16.
+A published preset computes what its source (a paper or a program) computes; comments beside the
+preset, in `gram_presets` and `distribution_presets`, state the departures. On an accelerator, a
+published preset multiplies with tensorfloat32, as PyTorch and TensorFlow do in convolutions by
+default; this project's own presets multiply with bfloat16.
 
-The comments also name the versions of the libraries with which the sources ran, where they are known,
+These comments also name the versions of the libraries with which the sources ran, where they are known,
 and say what those versions do differently from today's.
 """
 
@@ -77,9 +78,10 @@ GRAM = Recipe(
 # loss is 0, and if it is the content itself, the content loss is 0. So a weight has the same effect for
 # every pair of pictures. This matters, since the mean square of a photograph's features, by which the
 # content loss is divided, is several times as large in one photograph as in another.
-# Shallow taps have the largest layer weights. The variation has the weight 0, since the covariances at
-# the shallow taps already keep single pixels from standing out. If the network's convolutions padded
-# the picture with zeros, the result would have a dull frame; with reflected borders it has none.
+# Shallow taps have the largest layer weights. The total variation has the weight 0 unless a user sets
+# `tv_weight`: the covariances at the shallow taps already keep single pixels from standing out. If the
+# network's convolutions padded the picture with zeros, the result would have a dull frame; with
+# reflected borders it has none.
 DEFAULT = Recipe(
     name="default",
     source="this project: Wasserstein-2 distances of features to the style's and squared differences "

@@ -1,10 +1,12 @@
 """Make the initial canvas for a picture in a larger array; compile nothing for its size if possible.
 
-A start is the function that makes the initial canvas of a run; see `starts`. Most starts compute each
-pixel by itself, from the content's pixel, from noise, and from the mean and deviation of the style.
-Such a start is called with the pixels of the content as one line, which is filled up to the number of
-pixels of the larger array. So its programs serve all pictures in arrays of this size. The images of the
-starts in `ON_HOST` are computed by NumPy. A start of a user's own is called with the picture as it is.
+So that one compiled program serves pictures of many shapes, a run can paint a picture at the top left
+of a larger array. A start is the function that makes the initial canvas; see `starts`. Most starts
+compute each pixel by itself, from the content's pixel, from noise, and from the mean and deviation of
+the style. Such a start is called with the pixels of the content as one line, which is filled up to the
+number of pixels of the larger array. So its programs serve all pictures in arrays of this size. The
+images of the starts in `ON_HOST` are computed by NumPy. A start of a user's own is called with the
+picture as it is.
 
 The noise is bit for bit that of a picture in an array of its own size. JAX's default generator is
 counter-based: number k of an array, in the order of memory, depends on the key and on k alone. So the
@@ -46,7 +48,7 @@ POINTWISE = (
 
 
 def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape) -> HostImage:
-    """Make the image from which a run starts, for a picture in a larger array.
+    """Make the image from which a run starts, for a picture at the top left of a larger array.
 
     Args:
       init: a start, such as `starts.Noise()`, or an image [h, w, 3] of any size, which is resized to
@@ -58,10 +60,11 @@ def image_on_host(init: Any, content: Any, style: Any, key: Array, array: Shape)
       array: (height, width) of the larger array.
 
     Returns:
-      [h, w, 3] float32, without the rest of the array.
+      [h, w, 3] float32, of the size of the content and not of the array.
 
     Raises:
-      ValueError: if a start returns another shape than the content's, or if an image is not in [0, 1].
+      ValueError: if a start returns another shape than the content's, or if `init` is an image whose
+        values are not in [0, 1].
 
     Example:
       >>> import jax
@@ -97,9 +100,9 @@ def _counts(key: Array) -> bool:
 def _of_line(
     start: Any, content: np.ndarray, style: np.ndarray, key: Array, pixels: int
 ) -> HostImage:
-    """Call one of the `POINTWISE` starts with the content as a line of `pixels` pixels or more.
+    """Call one of the `POINTWISE` starts with the content as a line, and return its image [h, w, 3].
 
-    The line ends in zeros, and the returned image [h, w, 3] is without them.
+    If the content has fewer than `pixels` pixels, the line is filled up with zeros.
     """
     height, width, channels = content.shape
     count = height * width
@@ -140,7 +143,8 @@ def _seeded_blend(start: starts.SeededBlend, content: np.ndarray, style: np.ndar
 
 
 # Class of a start (a function that makes the initial canvas) -> function of (start, content, style)
-# that makes the same image by NumPy. `Instant` is missing, since it makes no image: the run paints one.
+# that makes the same image by NumPy. `Instant` is missing, since it cannot be called: the run itself
+# paints the initial canvas by a feed-forward network.
 ON_HOST: Mapping[type[Any], Callable[..., Any]] = MappingProxyType(
     {
         starts.FromContent: _from_content,

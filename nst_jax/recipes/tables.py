@@ -81,10 +81,9 @@ def refuse_unknown(table: Mapping[str, Any], kind: type, key: str, *more: str) -
     for name in table:
         if name in names:
             continue
-        # The most similar key of any table is suggested. But a dataclass that was chosen by name, such
-        # as "Adam", has its own keys, and only the most similar of these is suggested. If the name is a
-        # key of another table, such as that of "LBFGS", it is not misspelt. Then all keys of this table
-        # are listed.
+        # Usually the most similar key of any table is suggested. But if `kind` was chosen by name, such
+        # as "Adam", only its own keys are possible, so the most similar of these is suggested. If
+        # another table has the unknown key, it is not misspelt, and all keys of `kind` are listed.
         known = ({} if name in everywhere else here) if chosen else everywhere | here
         near = known.get(_checks.nearest_name(name, known) or "")
         hint = f"did you mean {near!r}?" if near else f"expected one of {', '.join(here.values())}"

@@ -39,7 +39,8 @@ BASE = "base"
 # `changes.with_strength`.
 STRENGTH = "strength"
 
-# The key in a file for a table that names pictures, such as masks. Pictures are no part of a recipe.
+# The key in a file for a table that names pictures, such as masks, for the commands that paint. The
+# recipe itself has no pictures.
 CONTROLS = "controls"
 
 # The controls of a file that has no table `controls`.

@@ -102,7 +102,7 @@ def stem_of(content: Path | None, styles: Sequence[Path]) -> str:
 
 
 def inputs_of(rows: Iterable[ManifestRow]) -> set[Path]:
-    """Return the paths of all contents, styles and masks that the rows (pictures to paint) name."""
+    """Return the paths of all pictures and masks that the rows (pictures to paint) name as inputs."""
     found: set[Path] = set()
     for row in rows:
         found |= {*row.style_files, *files_of(row.controls)}

@@ -1,6 +1,6 @@
 """The rows of a batch: from a manifest, or from files, folders and globs.
 
-A row is one picture to paint.
+A row is one picture to paint. A manifest is a table that a user writes, with a line for each row.
 """
 
 import glob
@@ -43,7 +43,7 @@ def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> li
       rows: the rows.
       chosen: the values of the options `style_layer` and `recipe`.
     """
-    found, known = [], cache(controls_of_recipe)  # rows may share a recipe file
+    found, known = [], cache(controls_of_recipe)  # each recipe file is read only once
     for row in rows:
         with naming_row(row):
             options = with_controls_of_recipe(
@@ -57,9 +57,10 @@ def with_tap_files(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> li
 def with_controls(rows: Sequence[ManifestRow], chosen: Mapping[str, Any]) -> list[ManifestRow]:
     """Return the rows (pictures to paint) with the controls of the command line.
 
-    Controls are regions, a protected part, and the picture whose fine structure the style gets. If a
-    row has one of them itself, that is used, and not the command line's. What the command line does not
-    give, the row's recipe file may give.
+    Controls are regions (parts of the content with a style of their own), a protected part of the
+    content, and a picture whose fine structure the style gets. If a row has one of them itself, that is
+    used, and not the command line's. What the command line does not give, the row's recipe file may
+    give.
 
     Args:
       rows: the rows.
@@ -146,7 +147,7 @@ def requested_rows(
       output: the folder of the results.
       pair: "all" (each content with each style) or "zip" (the n-th content with the n-th style).
       sheet: whether a contact sheet (one picture that shows all results) is requested.
-      shard: the value of `--shard`, or None.
+      shard: which part of the rows is painted, as after `--shard`; None for all.
       **others: options that do not change the rows.
 
     Raises:
