@@ -136,7 +136,7 @@ def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) ->
 
 
 def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags, with the `style_layer` of the recipe file if no flag gives one."""
+    """Return the flags; if none gives style layers (`style_layer`), with those of the recipe file."""
     if changes.style_layer:
         return changes
     return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))
