@@ -235,7 +235,7 @@ def remedy_at_rest(recipe: Recipe) -> str:
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
-    """Return an infinite iterator of intervals, as `descend` takes it: numbers of updates.
+    """Return the argument `intervals` of `descend`: an infinite iterator of numbers of updates.
 
     Args:
       every: the length of all intervals, or an iterable of their lengths. Each length is checked when

@@ -400,7 +400,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film; its last frame is the picture of `shot` if the losses of `shot` are finite."""
+        """Write the film, which ends with the picture of `shot` if the losses of `shot` are finite."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:
