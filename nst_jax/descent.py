@@ -226,7 +226,7 @@ def _equal_at_the_end(losses: np.ndarray) -> int:
 def remedy_at_rest(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run that came to rest far from its goal."""
     # A guarded optimiser undoes updates that raise the loss. So it comes to rest only where no small
-    # update lowers the loss.
+    # update lowers the loss, and only another loss or another start can help.
     if recipe.descent.optimizer.guarded:
         return "a larger style weight or another start"
     return (

@@ -290,7 +290,7 @@ def of_identity(
 
 
 def _digest(picture: Any) -> str:
-    """Return a hash of a picture's numbers and shape."""
+    """Return a hash of the dtype, shape and numbers of an array, such as a picture."""
     array = np.ascontiguousarray(picture)
     sha = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     sha.update(array.data)

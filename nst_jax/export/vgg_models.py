@@ -218,7 +218,7 @@ def step_model(
     return Model(
         name="step",
         summary=f"one update of the optimiser of the recipe {recipe.name!r}",
-        # jax2onnx cannot convert the update rule `optimizers.LBFGS` for symbolic sizes.
+        # For symbolic sizes, jax2onnx cannot convert every update rule: it fails on `optimizers.LBFGS`.
         open_in_onnx=False,
         programs=programs,
         weights=_weights_down_to(params, recipe.terms.taps),

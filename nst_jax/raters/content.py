@@ -23,7 +23,7 @@ REC_601 = (0.299, 0.587, 0.114)
 def luma(image: AnyImage) -> Plane:
     """Return the luma (brightness) of a picture: a weighted sum of its sRGB channels.
 
-    The weights are those of the standard ITU-R BT.601, formerly called Rec. 601.
+    The weights are those of the standard ITU-R BT.601, also called Rec. 601.
 
     Args:
       image: [h, w, 3] sRGB in [0, 1].
