@@ -96,7 +96,8 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file with its permissions and its time of change; `target` is replaced if it exists.
 
     Raises:
-      OSError: if the file cannot be copied; `target` then does not exist.
+      OSError: if an existing `target` cannot be removed; or if the file cannot be copied, and then
+        there is no `target`.
     """
     target.unlink(missing_ok=True)
     with atomic(target) as part:
@@ -129,16 +130,16 @@ def _created_part(target: Path) -> Iterator[Path]:
       target: the file to be replaced, which need not exist.
 
     Yields:
-      The path of the new file. If `target` exists, the new file can be read and written only by
-      the user who owns the new file.
+      The path of the new file. If `target` exists, only the owner of the new file may read and write
+      it, until `atomic` gives it the permissions of `target`.
     """
     mode = 0o600 if target.exists() else 0o666
     while True:
         part = temporary_path(target)
         descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
         if _locks.lock(descriptor, wait=True) is None:
-            # The system or the disk has no locks. So the file need not stay open to keep its lock, and
-            # it is closed, since Windows cannot rename an open file.
+            # The system or the disk has no locks. So there is no lock for which the file would have to
+            # stay open, and it is closed, since Windows cannot rename an open file.
             os.close(descriptor)
             yield part
             return

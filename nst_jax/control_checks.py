@@ -45,8 +45,9 @@ def style_loss_of_all_positions(recipe: Recipe) -> str | None:
 def check_controls(given: Given | None, recipe: Recipe) -> None:
     """Refuse regions, protected and transparent parts if the recipe cannot be combined with them.
 
-    The recipe's style loss must be able to leave out pixels, and the recipe must have no style pictures
-    for single layers (`tap_styles`). With regions, its `colors` must not be "palette".
+    The recipe's style loss must be able to leave out pixels; if masks of feature maps may have values
+    between 0 and 1, it needs `masked_sums`, too. The recipe must have no style pictures for single
+    layers (`tap_styles`). With regions, its `colors` must not be "palette".
 
     Args:
       given: the masks of these parts; None if there are none, so that every recipe is accepted.
@@ -153,9 +154,9 @@ def _empty_taps(prepared: prepare.Prepared, recipe: Recipe) -> dict[tuple[int, s
     controls, last = prepared.controls, prepared.scales[-1]
     assert controls is not None
     real: tuple[Any, ...] = ()
-    if isinstance(
-        controls.masks, np.ndarray
-    ):  # the masks are padded to squares, so that nothing is compiled for their sizes
+    if isinstance(controls.masks, np.ndarray):
+        # Masks on the host are padded to squares. So masks of many sizes lie in squares of one size,
+        # for which `_totals` is compiled only once.
         sizes = [jnp.asarray(shape, jnp.int32) for shape in (last.shape, *last.style_shapes)]
         real = (sizes[0], sizes[1:])
         squares = [prepare.square_of(shape) for shape in (last.shape, *last.style_shapes)]

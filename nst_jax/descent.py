@@ -97,8 +97,8 @@ def descend(
     """Optimise a canvas at each scale in turn; after every interval, yield how far the run has come.
 
     A new run yields its first `Position` when the losses of the first canvas are known, before any
-    update. Enlarging the canvas to the next scale counts as the last update of the coarser scale, so
-    that n updates give n + 1 losses.
+    update. Enlarging the canvas to the next scale counts as the last update of the coarser scale. So a
+    run of n updates has n + 1 canvases, each with its losses, however many scales there are.
 
     Args:
       canvas: the canvas of one picture, or the canvases of a batch.
@@ -226,7 +226,7 @@ def _equal_at_the_end(losses: np.ndarray) -> int:
 def remedy_at_rest(recipe: Recipe) -> str:
     """Return advice, as a phrase for a message, for a run that came to rest far from its goal."""
     # A guarded optimiser undoes updates that raise the loss. So it comes to rest only where no small
-    # update lowers the loss.
+    # update lowers the loss, and only another loss or another start can help.
     if recipe.descent.optimizer.guarded:
         return "a larger style weight or another start"
     return (
@@ -235,7 +235,7 @@ def remedy_at_rest(recipe: Recipe) -> str:
 
 
 def intervals_of(every: int | Iterable[int], *, done: int = 0) -> Iterator[int]:
-    """Return an infinite iterator of intervals: numbers of updates from one snapshot to the next.
+    """Return the argument `intervals` of `descend`: an infinite iterator of numbers of updates.
 
     Args:
       every: the length of all intervals, or an iterable of their lengths. Each length is checked when

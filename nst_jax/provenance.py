@@ -116,7 +116,7 @@ def _settings(items: Iterable[Item]) -> Iterator[tuple[str, Any]]:
 
 
 def _left_out(item: Item) -> bool:
-    """Return whether a setting is left out of records: it is `ADDED_LATER` and has its default."""
+    """Return whether records leave out a setting: a newer one (`ADDED_LATER`) that has its default."""
     field = item.field
     return field is not None and ADDED_LATER in field.metadata and _is(item.value, field.default)
 
@@ -200,8 +200,8 @@ def of_picture(
       seed: the seed of the run's random key.
       inputs: maps each role (`"content"`, `"style"`, ...) to the name and hash of its file.
       weights: description of the weights file.
-      controls: numbers that belong to masks, by name: the weights of regions with a style of their own,
-        and how much of the content stays where it is protected. Empty if there are no masks.
+      controls: further facts by name: the argument `strength`, if it was given; and numbers that belong
+        to masks, such as the weights of regions with a style of their own. Empty if there are none.
 
     Returns:
       A dictionary of strings, numbers, lists and dictionaries. Repeating a run gives an equal one.
@@ -290,7 +290,7 @@ def of_identity(
 
 
 def _digest(picture: Any) -> str:
-    """Return a hash of a picture's numbers and shape."""
+    """Return a hash of the dtype, shape and numbers of an array, such as a picture."""
     array = np.ascontiguousarray(picture)
     sha = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
     sha.update(array.data)

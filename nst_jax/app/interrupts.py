@@ -39,7 +39,8 @@ TIDYING_SECONDS = 1.0
 # replaced.
 _in_charge = False
 _listener: "_Listener | None" = None
-# Whether a thread still works, for instance compiles, although nobody needs its result.
+# Whether a thread may still work, for instance compile, although nobody needs its result. If so, the
+# command line ends without waiting for it; see `leave_threads`.
 threads_left = False
 # Functions that are called before this process ends without Python's clean-up, as after a signal.
 _before_exit: list[Callable[[], None]] = []
@@ -231,8 +232,8 @@ class _Listener:
     """A thread that learns of every stopping signal at once, even while the main thread is busy.
 
     Python writes the number of each signal for which it has a handler to a socket, from which this
-    thread reads. The second Ctrl-C or SIGTERM ends the process at once. So does the first one if there
-    is nothing to save and the main thread has not answered within `PATIENCE` seconds.
+    thread reads. The second Ctrl-C or SIGTERM ends the process at once. The first signal ends it after
+    `PATIENCE` seconds if there is nothing to save and the main thread has not answered by then.
 
     Attributes:
       leave: a function that is called if the main thread has not answered the first signal in time. It

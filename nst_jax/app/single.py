@@ -400,7 +400,7 @@ class Recorder:
         return ending
 
     def _write_film(self, shot: Shot) -> None:
-        """Write the film; its last frame is the picture of `shot` if its losses are finite."""
+        """Write the film, which ends with the picture of `shot` if the losses of `shot` are finite."""
         if shot.broke_at < 0:
             self.filming.see(shot.step, shot.image, last=True)
         if self.job.outputs.film is not None:
@@ -429,7 +429,7 @@ class Recorder:
     def rescue(self) -> None:
         """Try to write the last picture of a run that failed.
 
-        If the folder of the result cannot be written to, it is written to another folder.
+        If the folder of the result cannot be written to, the picture is written to another folder.
         """
         if self._rescued or self.last is None or self.last.broke_at == 0:
             return

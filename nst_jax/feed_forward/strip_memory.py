@@ -1,4 +1,4 @@
-"""Estimates of the memory that painting takes, which decide whether a picture is painted in strips.
+"""Estimates of the memory that a feed-forward network takes, which decide if it paints in strips.
 
 A picture whose features are too large for memory is painted in horizontal strips, one after another;
 see `feed_forward.tiling`. The more rows a strip has, the more memory it takes.
@@ -36,8 +36,9 @@ def strip_for(
         not known, in which case the result is 0.
       precision: precision of products and activations, on which the size of an activation depends;
         `AUTO` is float32 on a CPU and tensorfloat32 on an accelerator.
-      platform: JAX's name of the device's platform; on "cpu", the device and the host share one memory.
-        None means the platform of JAX's default device.
+      platform: JAX's name of the device's platform. On "cpu", the device and the host share one memory,
+        so the arrays that the host holds are counted as well. None means the platform of JAX's default
+        device.
 
     Returns:
       0 if the whole picture fits in memory at once. If it does not, the largest multiple of 16 rows

@@ -14,8 +14,8 @@ from nst_jax.images.eight_bit import to_uint8
 
 CELL = 192  # px; default for the longer side of a thumbnail
 
-# Approximate limit of the sides of a sheet, in px. To stay within it, the thumbnails of a large sheet
-# are made smaller, down to `_SMALLEST_CELL`.
+# Approximate limit of the sides of a sheet with several rows, in px. To stay within it, the thumbnails
+# of a large sheet are made smaller, down to `_SMALLEST_CELL`.
 LONGEST = 8192
 
 _SMALLEST_CELL = 16  # px; lower limit of the longer side of a thumbnail
@@ -176,8 +176,9 @@ def labelled_grid(
 ) -> HostImage:
     """Draw pictures in a grid with labelled rows and columns, as in the figures of papers.
 
-    Labels and titles that are too long are broken between words. As on every sheet, accents are
-    dropped and other characters that are not ASCII become `?`.
+    A label that is longer than a picture is wide, and a title that is longer than the grid, are broken
+    between words. As on every sheet, accents are dropped and other characters that are not ASCII become
+    `?`.
 
     Args:
       pictures: maps (row, column), counted from 0, to an image [h, w, 3] in [0, 1] or uint8; cells
@@ -308,8 +309,8 @@ def _captions(
 
 
 def _drawable(label: str) -> str:
-    # Pillow's built-in font has only ASCII characters. Labels may be names of files, which can contain
-    # line breaks and invalid bytes.
+    # Pillow's built-in font has only ASCII characters. Labels may be names of files: a line break in a
+    # name becomes a space, and an invalid byte becomes `?`.
     parts = unicodedata.normalize("NFKD", label)
     bare = "".join(sign for sign in parts if not unicodedata.combining(sign))
     return " ".join(bare.encode("ascii", "replace").decode().split())
@@ -340,8 +341,8 @@ def _resized(array: np.ndarray, width: int, height: int) -> PilImage.Image:
 def _drawn(table: _Table, *, scale: int) -> HostImage:
     """Draw a table of pictures with captions below them, and return it, [h, w, 3] in [0, 1].
 
-    Pictures are centred in their columns, at the bottom of their rows. `scale` is the usual side of a
-    picture in px, which determines the sizes of margins and text.
+    Pictures are centred in their columns, at the bottom of their rows. `scale` is the height of all
+    pictures or the limit of their longer sides, in px; the sizes of margins and text follow from it.
     """
     margin = min(24, max(8, scale // 24))
     font = ImageFont.load_default(min(24, max(10, scale // 13)))

@@ -70,9 +70,9 @@ class StyleLoss(NamedTuple):
     matrix. `blend` and `target` turn the statistics of the styles into one target. `distance` compares
     the statistic of the canvas with this target.
 
-    Only `sums` reads the features. So the loss is exact even if a picture is computed in parts (in
-    tiles, or in one horizontal band per device): the sums of the parts are added before `statistic` is
-    called.
+    Only `sums` reads the features. So an additive loss is exact even if a picture is computed in parts
+    (in tiles, or in one horizontal band per device): the sums of the parts are added before `statistic`
+    is called.
 
     The functions work on arrays of a single picture, without a batch axis; `jax.vmap` adds one.
 
@@ -134,8 +134,9 @@ class StyleLoss(NamedTuple):
     ) -> Statistic:
         """Return the sums over the positions of features [h, w, c], each position weighted by T².
 
-        T is the value of `mask` [h, w] at the position. Features multiplied by T give the weight T² in
-        sums of their products, such as Gram matrices.
+        T is the value of `mask` [h, w] at the position. Without `masked_sums`, features are multiplied
+        by T. In sums of their products, such as Gram matrices, this gives the weight T². It does so in
+        any other additive sums too, as all T are then 0 or 1 (see `masked_sums`).
         """
         if self.masked_sums is not None:
             return self.masked_sums(features, mask, products)
@@ -219,8 +220,9 @@ class JointContentLoss(NamedTuple):
     """A content loss that reads all content taps together, and the features of whole pictures.
 
     It cannot be computed in tiles, or in one horizontal band per device. It can only be used together
-    with a style loss that is a `MatchingLoss`. "Features by tap" are a dictionary: tap (layer) ->
-    features [h, w, c]. Their first entry is the picture itself [h, w, 3], under the key `PIXELS`.
+    with a style loss that is a `MatchingLoss`, for which the features of the whole canvas are computed
+    as well. "Features by tap" are a dictionary: tap (layer) -> features [h, w, c]. Their first entry is
+    the picture itself [h, w, 3], under the key `PIXELS`.
 
     Attributes:
       distance: function of (features by tap of the canvas, which is the picture that is optimised;

@@ -1,7 +1,7 @@
 """Update rules of an optimisation: Adam, RMSprop, SGD and L-BFGS, and any transformation of optax.
 
 Adam is as in torch or as in Keras, RMSprop as in torch, and L-BFGS as in torch or in a variant of
-this project's own, which undoes updates by which the loss has become too large.
+this project's own, which undoes an update that raises the loss too much.
 """
 
 from typing import TYPE_CHECKING

@@ -132,7 +132,7 @@ def _shape(picture: Array) -> Shape:
 
 
 def _shapes(shape: Shape, levels: int) -> list[Shape]:
-    """Return the (height, width) of each level, from `shape` on, after 0 to `levels` halvings."""
+    """Return the (height, width) of each level: `shape` halved 0 times, once, up to `levels` times."""
     shapes = [(shape[0], shape[1])]
     for _ in range(levels):
         shapes.append((max(shapes[-1][0] // 2, 1), max(shapes[-1][1] // 2, 1)))

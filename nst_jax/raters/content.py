@@ -23,7 +23,7 @@ REC_601 = (0.299, 0.587, 0.114)
 def luma(image: AnyImage) -> Plane:
     """Return the luma (brightness) of a picture: a weighted sum of its sRGB channels.
 
-    The weights are those of the standard ITU-R BT.601, formerly called Rec. 601.
+    The weights are those of the standard ITU-R BT.601, also called Rec. 601.
 
     Args:
       image: [h, w, 3] sRGB in [0, 1].
@@ -64,7 +64,7 @@ def ssim(picture: AnyImage, content: AnyImage) -> Scalar:
     The constants are those of the paper: Gaussian windows of 11 x 11 px with a standard deviation of
     1.5 px, K1 = 0.01 and K2 = 0.03, for lumas from 0 to 1. Windows that extend past the picture are
     left out. The pictures are compared at their own size, whereas the authors' later code first reduces
-    pictures whose sides are over 256 px.
+    large pictures to a shorter side of about 256 px.
 
     Args:
       picture: [h, w, 3] sRGB in [0, 1], at least 11 px on each side.
@@ -160,7 +160,7 @@ ROWS = 512
 def self_similarity_divergence(
     picture: Float[Array, "h w c"], content: Float[Array, "h w c"]
 ) -> Scalar:
-    """Return how much two pictures differ in which of their parts look like each other.
+    """Return how much two pictures differ in self-similarity: in which of their parts look alike.
 
     This measure is called the content feature structural distance (CFSD). For each position of the
     features, the inner products of its feature vector with the feature vectors of all positions are

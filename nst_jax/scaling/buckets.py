@@ -73,7 +73,8 @@ def check_run_in_bucket(recipe: Recipe, scales: Sequence[Scale], *, bands: bool 
     Args:
       recipe: the recipe of the run.
       scales: the scales of the run, coarse to fine.
-      bands: whether several devices share each picture.
+      bands: whether several devices compute each picture together, each a horizontal band of it. This
+        is impossible in larger arrays, so True is refused.
 
     Raises:
       ValueError: if the recipe or one of the arguments prevents a bucket; the message says which.
@@ -178,9 +179,9 @@ def _arrays(side: int, runs: Sequence[Scales], recipe: Recipe, one_size: bool) -
     found = []
     for index, first in enumerate(runs[0]):
         largest = max(max(scales[index].shape) for scales in runs)
-        # For a square picture of this side, the recipe's schedule may give another number of scales
-        # than for the pictures of the runs. If it does, the sides of the arrays at the coarser scales
-        # follow from the pictures of the runs alone.
+        # For a square picture whose side is `side`, the recipe's schedule may give another number of
+        # scales than for the pictures of the runs. If it does, the sides of the arrays at the coarser
+        # scales follow from the pictures of the runs alone.
         planned = max(square[index].shape) if len(square) == len(runs[0]) else 0
         final = index == len(runs[0]) - 1
         canvas = side if final or one_size else rounded_up(max(largest, planned))

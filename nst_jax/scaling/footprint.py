@@ -44,7 +44,7 @@ class Footprint:
     """Estimated peak memory of a run on one device, in bytes.
 
     Attributes:
-      shape: (height, width) of the canvas.
+      shape: (height, width) of the canvas, the picture that is optimised.
       pictures: number of pictures painted at once.
       weights: kernels and biases down to the deepest layer that a loss reads, transposed kernels and
         Winograd kernels included.
@@ -269,12 +269,12 @@ def _work(
     """Return the bytes that a convolution needs besides its result.
 
     A direct convolution reads a copy of its input: the output of a ReLU in the forward pass, a gradient
-    in the backward pass. Winograd convolution computes patches of 4 x 4 results from windows of 6 x 6
-    pixels, strip by strip of rows. It makes several buffers in turn, two of which exist at a time; see
-    `winograd.convolve`. For every pixel that the patches of a strip cover, a buffer has 6/4 elements
-    per channel if it is transformed along one axis only, and 36/16 if along both axes; the buffer of
-    the products has 36/16, too. A CPU convolves in float32 even if the activations have fewer bits;
-    only the factors of Winograd's products then have fewer bits as well.
+    in the backward pass. Winograd convolution, which is used on CPUs only, computes patches of 4 x 4
+    results from windows of 6 x 6 pixels, strip by strip of rows. It makes several buffers in turn, two
+    of which exist at a time; see `winograd.convolve`. For every pixel that the patches of a strip
+    cover, a buffer has 6/4 elements per channel if it is transformed along one axis only, and 36/16 if
+    along both axes; the buffer of the products has 36/16, too. If the activations have fewer bits than
+    float32, a CPU converts them to float32, except for the factors of Winograd's products.
 
     Args:
       layer: the layer of the convolution.
@@ -348,7 +348,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
         kept += sum(later) * remat
         for layer, own in zip(reversed(block), reversed(later), strict=True):
             work = _work(layer, layer.channels, layer.channels_in, recipe, on_cpu)
-            # `work` counts the gradient at the output; the gradient at the input is another buffer.
+            # The gradient at the layer's input is one more buffer, of `layer.input * each` bytes.
             peak = max(peak, kept + layer.input * each + work)
             kept -= own
         kept -= first
@@ -358,7 +358,7 @@ def _peak_of_loop(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 def _pooled(blocks: Blocks) -> list[list[int]]:
     """Return for each layer the number of elements of its output after pooling; 0 if it is not pooled.
 
-    The result has a list for each block: the layers between two poolings.
+    The result has one list for each block. (A block consists of the layers between two poolings.)
     """
     following = [*(block[0].input for block in blocks[1:]), 0]
     return [
@@ -427,11 +427,12 @@ def _bytes_of_weights(blocks: Blocks, recipe: Recipe, on_cpu: bool) -> int:
 def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     """Return the bytes of the optimisation's `State`, and of what an update needs besides.
 
-    If losses are not computed tile by tile (`tiled`), every array of the canvas' shape exists twice
-    while an update replaces it. With tiles, the gradient of the whole canvas is computed first, and
-    then the arrays are replaced one after the other. So besides the state, only two arrays of that
-    shape exist at a time: the gradient, and the copy of the array that is being replaced. The arrays
-    with the history of L-BFGS are updated in place.
+    If `tiled` is False, the losses are computed for the whole canvas at once, and every array of the
+    canvas' shape exists twice while an update replaces it. If `tiled` is True, they are computed tile
+    by tile: the gradient of the whole canvas is complete before the arrays are replaced one after the
+    other. So besides the state, only two arrays of that shape exist at a time: the gradient, and the
+    copy of the array that is being replaced. The arrays with the history of L-BFGS are updated in
+    place.
     """
     canvas = jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     # In a sweep, numbers of the optimiser such as its learning rate are arrays, with a value for each
@@ -444,7 +445,7 @@ def _bytes_of_state(shape: Shape, recipe: Recipe, tiled: bool) -> int:
     leaves = [canvas, canvas, *averages, *jax.tree.leaves(memory)]
     # An update needs a second copy of every array [h, w, 3]: those of the canvas' shape, and the
     # levels of a Laplacian pyramid, if the optimiser updates these instead of pixels. With tiles, only
-    # two copies exist at a time.
+    # two such arrays are needed besides the state: the gradient and one copy.
     copies = [leaf for leaf in leaves if len(leaf.shape) == 3 and leaf.shape[-1] == 3]
     if tiled:
         copies = copies[:2]

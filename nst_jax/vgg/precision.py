@@ -58,7 +58,7 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Auto:
-    """Takes the place of a precision if the platform is to decide; see `Network.precision_on`.
+    """Takes the place of a precision if the platform is to decide; `precision_on` replaces it.
 
     Attributes:
       name: name of this choice in arguments and recipe files.

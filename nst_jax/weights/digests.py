@@ -17,7 +17,7 @@ def digest_of(head: Sequence[Any], arrays: Mapping[str, np.ndarray]) -> str:
     Args:
       head: the description: JSON values that the digest shall cover, such as a format's name and
         version.
-      arrays: little-endian arrays by name.
+      arrays: arrays by name; little-endian, so that all machines compute the same digest.
 
     Returns:
       The SHA-256, as hexadecimal digits, of these bytes: `head` as a line of compact JSON; then for

@@ -81,8 +81,8 @@ class Entry(NamedTuple):
     # For the files that `controls` names, such as masks: role of the file, such as "protect" -> its
     # size and digest when the batch was planned.
     masked: Mapping[str, images.Glance] = {}
-    # Strength of the style, from 0 to 1, that the user asked for; `recipe` has the weights that follow
-    # from it. None if the user asked for none.
+    # Strength of the style, from 0 to 1, that the user gave; `recipe` has the weights that follow from
+    # it. None if the user gave no strength.
     strength: float | None = None
     # The picture whose fine structure the style gets before the run; None leaves the style as it is.
     fine: FineFile | None = None
@@ -118,8 +118,8 @@ class Group(NamedTuple):
 
     entries: tuple[Entry, ...]
     # For each leaf (number) of a recipe, whether it differs between the pictures of the set (`Alike`)
-    # from which this group was made. All groups made from a set have the same `varying`, so that they
-    # run the same program.
+    # from which this group was made. It is the same for all groups made from a set, since a group with
+    # another `varying` would need another program.
     varying: tuple[bool, ...]
     # If pictures lie in a larger array (bucket): the sizes of that array, coarse to fine. Else None.
     arrays: tuple[prepare.Scale, ...] | None = None
@@ -153,8 +153,8 @@ def alike_of(entries: Sequence[Entry], bucket: buckets.Chosen = None) -> list[Al
     """Divide the pictures of a batch into sets that one compiled program can paint.
 
     Each set keeps the order of the pictures. The program takes as arguments those numbers of the
-    recipes that differ within a set. They are found here, before a set is divided into groups, so that
-    all groups of a set run the same program.
+    recipes that differ within a set. They are found here, before a set is divided into groups: if each
+    group had arguments of its own, it would need a program of its own.
 
     Args:
       entries: the pictures, in any order.
@@ -232,8 +232,9 @@ def _always(recipe: Recipe, arrays: buckets.Scales) -> bool:
     return True
 
 
-# A function of a picture and, for each number of its recipe, whether it varies within the picture's set
-# (`Alike`). It returns the programs that are kept on disk for groups of the set.
+# A function that returns the programs that are kept on disk for groups of a set of pictures (`Alike`).
+# Its arguments are a picture of the set and, for each number of a recipe, whether the number varies
+# within the set.
 KeptOf = Callable[[Entry, Sequence[bool]], Collection[KeptPrograms]]
 
 
@@ -243,7 +244,7 @@ def _none_kept(entry: Entry, varying: Sequence[bool]) -> Collection[KeptPrograms
 
 
 def most_at_once(shape: Shape, platform: str) -> int:
-    """Return the largest number of pictures of one group that one device paints.
+    """Return how many pictures of one group one device paints at most: more would hardly save time.
 
     Args:
       shape: (height, width) of each picture, or of the bucket (larger array) in which it lies.

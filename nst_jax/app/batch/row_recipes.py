@@ -77,8 +77,8 @@ def _base_of(
     """Return a row's recipe, changed by the flags, but not yet by the row's overrides (KEY=VALUE).
 
     If the row names no recipe, it gets the recipe of the command line. The second result is the
-    strength of the style that the recipe file or the flags give; None if they give none. It is not
-    applied yet, since the row's overrides may give another strength.
+    strength of the style that the recipe file or the flags give; None if they give no strength. It is
+    not applied yet, since the row's overrides may give another strength.
 
     Args:
       row: the row, which is a picture to paint.
@@ -136,7 +136,7 @@ def _of_texture(row: ManifestRow, recipe: Recipe, changes: arguments.Changes) ->
 
 
 def _with_layers_of_file(changes: arguments.Changes) -> arguments.Changes:
-    """Return the flags, with the `style_layer` of the recipe file if no flag gives one."""
+    """Return the flags; if none gives style layers (`style_layer`), with those of the recipe file."""
     if changes.style_layer:
         return changes
     return changes._replace(style_layer=controls_of_recipe(changes.recipe).get("style_layer", ()))

@@ -44,7 +44,7 @@ class ChosenStyle:
     """A style that was chosen on the command line.
 
     It is a blend of some of the 26 styles that a network of the package has learned, or of pictures, or
-    of the styles of a trained network.
+    of the styles of a trained network, which is one that the user trained by the command `train`.
 
     Attributes:
       names: names of some of the 26 styles, or of styles of the trained network; empty for a blend of
@@ -166,7 +166,7 @@ class InstantJob:
 
     @property
     def recipe(self) -> Recipe:
-        """A recipe from which the painter reads the options on colours and edges of the results."""
+        """The options `colors` and `realism` in a recipe, the form in which the painter takes them."""
         return instant_controls.recipe_finishing_with(self.colors, self.realism)
 
     @property
@@ -189,7 +189,7 @@ def styles_of(words: Sequence[StyleShare], *, argument: str = "style") -> Chosen
 
     Raises:
       ValueError: for an unknown name, a file that is not a picture, names mixed with pictures, shares
-        that cannot be used, and a network of several styles without a name.
+        that cannot be used, and a trained network of several styles of which none is named.
     """
     if any(given_styles.is_trained(path) for path, _ in words):
         return _of_network(words, argument)
@@ -435,8 +435,9 @@ def _requested(
 def network_key(style: ChosenStyle) -> Hashable:
     """Return a key that is equal for styles that the same network paints.
 
-    The key is that of a trained network, or else whether the style is one of the package's 26 styles
-    with names, which one network paints; another network paints all styles of pictures.
+    For a trained network, it is the digest of the network's file. For all other styles, it is True if
+    they are among the package's 26 styles, which have names, and False if they are pictures: one
+    network paints the 26 styles, and another network paints any pictures' styles.
     """
     return bool(style.names) if style.trained is None else style.trained.digest
 
