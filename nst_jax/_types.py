@@ -60,9 +60,9 @@ class Params:
 
 
 # Key in the metadata of a dataclass field that was added to recipes in a later version of this package.
-# Picture files and checkpoints contain a description of the recipe. The description lists such a field
-# only if the field's value is not the default. So a recipe that does not use the field is described as
-# in older versions.
+# Picture files and checkpoints contain a description of the recipe, and a run resumes from a checkpoint
+# only if both descriptions are equal. A description lists such a field only if its value is not the
+# default. So checkpoints of older versions stay usable for recipes that do not use the field.
 ADDED_LATER = "added later"
 
 

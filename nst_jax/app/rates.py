@@ -197,7 +197,8 @@ def record_training(what: str, seconds: float) -> None:
 def _record(new: Mapping[str, float]) -> None:
     """Append numbers to the lists in `rates.json`, of which each keeps its last `MOST` numbers.
 
-    Nothing is written if JAX's compilation cache is off, or if the file cannot be written to.
+    Nothing is written if JAX's compilation cache is off or has no local folder, or if the file cannot
+    be written to.
 
     Args:
       new: key of a list -> the number to append to this list.

@@ -91,7 +91,7 @@ def paint_on_ray(
     Args:
       params: the weights.
       weights: description of the weights file.
-      batch: the batch without its finished pictures.
+      batch: the batch, without the pictures that an earlier run has finished.
       display: where to show progress.
       report: called with a `Record` of how the painting of each picture ended: when an actor returns
         the record, or at the end if no actor did.

@@ -276,9 +276,13 @@ class Server:
     # --- The page ---------------------------------------------------------------------------------
 
     async def page(self, request: Request) -> Response:
-        """Send the page; if the browser is new, make a visitor for it and set the visitor's cookie."""
+        """Send the page; if the browser is new, make a visitor for it and set the visitor's cookie.
+
+        If the URL has the token, a secret that every request must contain, a cookie keeps it, and the
+        browser is sent to the URL without the token.
+        """
         if "token" in request.query_params:
-            # After the redirection, the browser's address bar and history do not show the token.
+            # So the browser's address bar and history do not show the token.
             answer: Response = RedirectResponse("/", 303)
             self._set_cookie(answer, self._token, self.guard.token)
             return answer
