@@ -28,7 +28,8 @@ FeatureMap: TypeAlias = Float[Array, "*batch h w c"]
 
 Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 
-# (height, width) in px of a picture at the top left of a larger array; see `nst_jax._real_size`.
+# (height, width) in px of a picture that lies at the top left of a larger array, so that pictures of
+# several sizes can share a compiled program; see `nst_jax._real_size`.
 RealSize: TypeAlias = Int[Array, "2"]
 
 # A Gram matrix: for each pair of channels, the products of their features, summed over positions.
@@ -71,8 +72,8 @@ class Guides(NamedTuple):
 
     There are r regions with styles of their own, and the rest of the canvas is one more region, with
     the default style. T is the value of a region's mask at a position of the features, from 0 to 1. In
-    the sums from which a style statistic is computed, the position has the weight T². See
-    `controls.regions`.
+    the sums from which a style statistic is computed, the position has the weight T²: for a Gram
+    matrix, the features are multiplied by T, and so their products by T². See `controls.regions`.
     """
 
     # Style tap -> [h', w', r + 1], the mask values T of each region. The region with the default style

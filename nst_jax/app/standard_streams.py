@@ -40,7 +40,7 @@ class _StandardInput(io.BytesIO):
 def source(path: Path) -> Source:
     """Return what a picture is read from: its path, or a file object with standard input for `-`.
 
-    `-` stays a path if the command that runs reads no picture from standard input.
+    `-` stays the path of a file if the command that runs does not read standard input.
     """
     if path != STANDARD or _given is None:
         return path

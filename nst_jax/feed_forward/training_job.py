@@ -68,7 +68,7 @@ class TrainingJob:
 
     @property
     def style_shapes(self) -> dict[str, Shape]:
-        """Name of a painting -> (height, width) in px that the recipe gives it for a crop as content."""
+        """Name of a painting -> (height, width) in px that the recipe gives it beside a crop."""
         crop = (self.crop, self.crop)
         return {
             name: prepare.final_shapes(

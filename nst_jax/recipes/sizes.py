@@ -425,9 +425,9 @@ def is_number(size: Size) -> bool:
 def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
     """Return the size rule for styles in a run whose canvas has an exact size, such as 400x300.
 
-    A style gets the size that it would have in a run in which the recipe's own rule gives a canvas of
-    the same area. For example, if the rules for content and style are both `LongEdge`, a canvas of
-    400x300 px gives `LongEdge(400)` for styles.
+    A style gets the size that it would have in a run in which the recipe's rule for the content gives a
+    canvas of the same area. For example, if the rules for content and style are both `LongEdge`, a
+    canvas of 400x300 px gives `LongEdge(400)` for styles.
 
     Args:
       rule: the recipe's rule for styles, which may be the same as its rule for the content.

@@ -164,7 +164,7 @@ _framed.defvjp(_framed_forward, _framed_backward)
 def _with_rows(
     x: Array, rows: list[Array], indices: list[int | Int[Array, ""]], *, added: bool
 ) -> Array:
-    """Return `x` with rows replaced, or with rows added to those of `x`.
+    """Return `x` with `rows` in place of its rows at `indices`; if `added`, add them to these rows.
 
     The rows are written in a loop, whose result is an array in memory. Without the loop, XLA would fuse
     the last update with the operation that reads the result; that operation would check for each number

@@ -15,9 +15,9 @@ from nst_jax import checkpoints
 from nst_jax._types import Checkpoint
 from nst_jax.app.web import limits
 
-# Least number of seconds between two positions (checkpoints in files). A run that goes back to a picture
-# starts from the position before it, and needs up to the time between two positions to paint the picture
-# again. This time is longer if `PAUSE` demands it, or if positions were deleted to save space.
+# Least number of seconds between two positions (checkpoints in files). A run that goes back to a
+# picture starts from the position before it, and needs up to the time between two positions to paint
+# the picture again. This time is longer if `PAUSE` demands it, or if positions were deleted.
 SECONDS = 5.0
 # If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one, so
 # that a run spends little of its time on writing.

@@ -232,8 +232,8 @@ class Server:
     def _for_visitor(self, answer: Callable[[Request, Visitor], Answer]) -> Callable[..., Answer]:
         """Return an endpoint that finds the visitor of a request and calls `answer`.
 
-        If `answer` raises a ValueError, MemoryError, OSError or ClientDisconnect, the endpoint answers
-        with one sentence and with the HTTP status of an error.
+        If there is no such visitor, or if `answer` raises a ValueError, MemoryError, OSError or
+        ClientDisconnect, the endpoint answers with one sentence and with the HTTP status of an error.
         """
 
         async def endpoint(request: Request) -> Response:
