@@ -68,7 +68,10 @@ class TrainingJob:
 
     @property
     def style_shapes(self) -> dict[str, Shape]:
-        """Name of a painting -> (height, width) in px that the recipe gives it beside a crop."""
+        """Name of a painting -> (height, width) in px to which the recipe's size rules resize it.
+
+        A rule may compute the size of a style from that of the content, which is a crop here.
+        """
         crop = (self.crop, self.crop)
         return {
             name: prepare.final_shapes(

@@ -318,7 +318,7 @@ class Painter:
         for index in block["group"].tolist():
             group = self._groups[index]
             remaining = replace(batch, entries=group.entries)
-            # If an actor died while it painted this block, some of its pictures may be finished.
+            # An actor that died while it painted this block may have finished some of the pictures.
             if batch.overwrite is not True:
                 remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]

@@ -2,8 +2,8 @@
 
 A request is an HTTP request of a browser. A visitor is somebody who uses the page in a browser, and is
 recognised by a cookie. A run is the painting of one picture by optimisation, which a visitor began. An
-instant picture is painted by a single pass of a network. The page's state is what `Visitor.status`
-returns.
+instant picture is painted by a single pass of a network. The page's state, which `Visitor.status`
+returns, is what the page shows of the visitor's pictures, run and settings.
 """
 
 import asyncio
@@ -493,7 +493,7 @@ class Server:
         return _file(request, kept.path, f"painted_after_{kept.step}.png")
 
     async def run_archive(self, request: Request, visitor: Visitor) -> Response:
-        """Send an archive with a picture of the run and the files that its command line needs."""
+        """Send an archive: a picture of the run, and the files that the command line for it needs."""
         run, kept = self._kept(request, visitor)
         data = await self._archived(archive.archive_of, run, kept)
         return Response(data, media_type="application/zip", headers=_as_download("painting.zip"))
