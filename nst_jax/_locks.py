@@ -37,7 +37,10 @@ def lock(descriptor: int, *, wait: bool = False) -> bool | None:
 
 
 def is_at(descriptor: int, path: str | os.PathLike[str]) -> bool:
-    """Return whether an open file is still the file at a path, and was not deleted or replaced."""
+    """Return whether an open file is still the file at a path, and was not deleted or replaced.
+
+    If it was, a lock on it does not keep other processes from locking the file that is now at the path.
+    """
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except OSError:

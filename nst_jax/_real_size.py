@@ -60,7 +60,7 @@ def divided_size(size: RealSize, divisor: int) -> RealSize:
     The operator `//` is not used, since it also rounds negative numbers down: XLA would compute several
     more operations, in every loop that needs the size.
     """
-    size = jnp.asarray(size)  # JAX refuses a dtype of NumPy that it does not have, such as int64
+    size = jnp.asarray(size)  # without this, JAX would warn below of a dtype such as int64
     return lax.div(size, jnp.asarray(divisor, size.dtype))
 
 

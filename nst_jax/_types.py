@@ -28,7 +28,8 @@ FeatureMap: TypeAlias = Float[Array, "*batch h w c"]
 
 Features: TypeAlias = dict[str, Array]  # tap name -> FeatureMap
 
-# (height, width) in px of a picture at the top left of a larger array; see `nst_jax._real_size`.
+# (height, width) in px of a picture that lies at the top left of a larger array, so that pictures of
+# several sizes can share a compiled program; see `nst_jax._real_size`.
 RealSize: TypeAlias = Int[Array, "2"]
 
 # A Gram matrix: for each pair of channels, the products of their features, summed over positions.
@@ -60,9 +61,9 @@ class Params:
 
 
 # Key in the metadata of a dataclass field that was added to recipes in a later version of this package.
-# Picture files and checkpoints contain a description of the recipe. The description lists such a field
-# only if the field's value is not the default. So a recipe that does not use the field is described as
-# in older versions.
+# Picture files and checkpoints contain a description of the recipe, and a run resumes from a checkpoint
+# only if both descriptions are equal. A description lists such a field only if its value is not the
+# default. So checkpoints of older versions stay usable for recipes that do not use the field.
 ADDED_LATER = "added later"
 
 
@@ -71,8 +72,8 @@ class Guides(NamedTuple):
 
     There are r regions with styles of their own, and the rest of the canvas is one more region, with
     the default style. T is the value of a region's mask at a position of the features, from 0 to 1. In
-    the sums from which a style statistic is computed, the position has the weight T². See
-    `controls.regions`.
+    the sums from which a style statistic is computed, the position has the weight T²: for a Gram
+    matrix, the features are multiplied by T, and so their products by T². See `controls.regions`.
     """
 
     # Style tap -> [h', w', r + 1], the mask values T of each region. The region with the default style

@@ -62,7 +62,7 @@ class Sums(NamedTuple):
 
     # Tap -> a tuple of three: the sum of the content loss; the sums of the style losses, by name; and
     # the sum of a second content loss, for the part of the picture that must stay as in the content.
-    # The first and the third are None at taps that these losses do not read. If there are regions, the
+    # The sum of a content loss is None at taps that this loss does not read. If there are regions, the
     # sums of a style loss are stacked, with one entry for each region.
     taps: dict[str, tuple[Any, dict[str, Any], Any]]
     variation: Any  # sums of the variation loss
@@ -229,9 +229,9 @@ def _matting(
 
     The energy says how far the image is from being a locally affine function of the photo's colours;
     see `nst_jax.controls.matting`. It is computed on the whole image (on several devices, on the band
-    of each), even if the network computes the image in tiles. If the image lies in a larger array,
-    `size` is its real (height, width). The energy is a sum over small windows of pixels, all within the
-    image.
+    of each), even if the network computes the image in tiles. The energy is a sum over small windows of
+    pixels. If the image lies in a larger array, `size` is its real (height, width), and only windows
+    within the image count.
     """
     if photo is None:
         raise ValueError(

@@ -181,7 +181,8 @@ def named_as_typed(message: str, params: Sequence[click.Parameter]) -> str | Non
 def naming_as_typed(columns: Mapping[str, str] | None) -> Callable[[str], str]:
     """Return a function that any thread may call to put the names that users type into a message.
 
-    Call this in the thread that runs the command, since other threads do not know which command runs.
+    Call `naming_as_typed` in the thread that runs the command, since other threads do not know which
+    command runs.
 
     Args:
       columns: the Python name of an option -> the column that has its values in a table of pictures to

@@ -163,7 +163,7 @@ def record_compiling(recipes: Sequence[Recipe], seconds: float, programs: float)
         programs from JAX's compilation cache, which takes less time than compiling.
       programs: how many different programs the batch ran, over all scales (resolution levels). A
         program for pictures of several shapes, which lie in an array of one size (bucket), counts as
-        `COMPILING_OF_BUCKET` programs, since compiling it takes as long.
+        `COMPILING_OF_BUCKET` programs, since compiling it takes that many times as long.
     """
     keys = set(map(_key_of, recipes))
     if len(keys) == 1 and programs and seconds >= LEAST_SECONDS:
@@ -197,7 +197,8 @@ def record_training(what: str, seconds: float) -> None:
 def _record(new: Mapping[str, float]) -> None:
     """Append numbers to the lists in `rates.json`, of which each keeps its last `MOST` numbers.
 
-    Nothing is written if JAX's compilation cache is off, or if the file cannot be written to.
+    Nothing is written if JAX's compilation cache is off or has no local folder, or if the file cannot
+    be written to.
 
     Args:
       new: key of a list -> the number to append to this list.

@@ -20,7 +20,7 @@ from nst_jax.images.writing import BinaryWriter, write_all
 # ended by SIGPIPE, the signal with the number 13.
 BROKEN_PIPE = 141
 NAME = (
-    "standard input"  # what messages and embedded settings call a picture that is read from there
+    "standard input"  # name of a picture read from there, in messages and in the result's metadata
 )
 # Format of the picture on standard output, if the option `suffix` names none.
 DEFAULT_FORMAT = "png"
@@ -38,7 +38,10 @@ class _StandardInput(io.BytesIO):
 
 
 def source(path: Path) -> Source:
-    """Return what a picture is read from: its path or, for `-`, a file object with standard input."""
+    """Return what a picture is read from: its path, or a file object with standard input for `-`.
+
+    `-` stays the path of a file if the command that runs does not read standard input.
+    """
     if path != STANDARD or _given is None:
         return path
     return _StandardInput(_given)

@@ -28,8 +28,8 @@ def sizes_of(program: Program, shape: SizeOrAny, style_shape: SizeOrAny) -> dict
     Args:
       program: the program.
       shape: (height, width) in px of the picture, or `"any"` for symbolic sizes.
-      style_shape: (height, width) in px of the style picture, or `"any"`; not used by programs that
-        take no style picture.
+      style_shape: (height, width) in px of the style picture, or `"any"`; used only by programs that
+        take a style picture.
 
     Returns:
       A number of pixels or a symbolic size for each height and width among the program's inputs, by

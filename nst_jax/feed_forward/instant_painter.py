@@ -50,8 +50,9 @@ VECTORS_IN_MEMORY = 64
 # their default size, with a shorter side of 256 px, style pictures with an aspect ratio of up to 3:2
 # lie in the smallest square, and those of up to 2:1 in the next.
 SMALLEST_STYLE_SQUARE, STYLE_SQUARE_STEP = 384, 128
-# A larger square must have at most this many times as many pixels as the picture in it. A panorama that
-# would need a larger square lies in a rectangle, which saves time when its style vector is computed.
+# A square larger than the smallest has at most this many times as many pixels as the picture in it. A
+# panorama, whose square would have more, lies in a rectangle instead, so that its style vector is
+# computed sooner.
 MOST_PIXELS_OF_SQUARE = 4
 
 # Numbers that tell a network in which style to paint.
@@ -59,7 +60,7 @@ Condition: TypeAlias = Float[np.ndarray, " k"]
 
 
 class InstantPrograms(NamedTuple):
-    """The compiled functions that paint; each field is the jitted function of the same name.
+    """The jitted functions that compute style vectors and paint, each under its own name.
 
     The command line replaces some of them by compiled programs that it loads from the disk.
     """
@@ -301,7 +302,7 @@ class InstantPainter:
             given style, and with numbers between them in a mixture of both.
 
         Raises:
-          ValueError: if `strength` is not 1 although the style is not given by pictures.
+          ValueError: if `strength` is not 1 for a style of a network with fixed styles.
         """
         if not style.pictures:
             if strength != 1:

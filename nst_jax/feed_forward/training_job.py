@@ -68,7 +68,10 @@ class TrainingJob:
 
     @property
     def style_shapes(self) -> dict[str, Shape]:
-        """Name of a painting -> (height, width) in px to which the recipe's size rules resize it."""
+        """Name of a painting -> (height, width) in px to which the recipe's size rules resize it.
+
+        A rule may compute the size of a style from that of the content, which is a crop here.
+        """
         crop = (self.crop, self.crop)
         return {
             name: prepare.final_shapes(
@@ -178,7 +181,8 @@ def training_job(
 def _check_no_controls(recipe: Recipe) -> None:
     """Raise a ValueError for a recipe whose results get colours or edges from the photograph itself.
 
-    A network is trained for all photographs together, so its training cannot use such a recipe.
+    Such a recipe needs a style, a loss or a last step of its own for each photograph. The training of
+    one network for all photographs has none of these.
     """
     plain = Pictures()
     for name in ("colors", "realism"):
@@ -195,7 +199,11 @@ def _check_no_controls(recipe: Recipe) -> None:
 
 
 def _named(paintings: Any) -> dict[str, HostImage]:
-    """Return images [h, w, 3] by the names of styles, from paintings as `nst_jax.train` takes them."""
+    """Return a dictionary from names of styles to images [h, w, 3].
+
+    `paintings` is such a dictionary, one picture, or several pictures, which are named here. A picture
+    is an array or the path of a file.
+    """
     if isinstance(paintings, Mapping):
         pairs = list(paintings.items())
     else:

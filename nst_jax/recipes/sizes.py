@@ -1,7 +1,8 @@
 """Size rules: to what size pictures are resized before painting. All sizes are in px.
 
-A rule is a small dataclass whose numbers are pytree leaves. Its method `shape(height, width)` returns
-the new (height, width) of a picture.
+A rule is a small dataclass. Its method `shape(height, width)` returns the new (height, width) of a
+picture. A rule for styles whose result depends on the canvas, the picture that is painted, has a method
+`beside` instead. Rules are pytrees, since they are parts of recipes, which are pytrees.
 """
 
 import bisect
@@ -18,7 +19,8 @@ from nst_jax import _checks
 from nst_jax._types import Shape
 
 # A function (height, width, size, edge) -> new (height, width) of a picture. It keeps the aspect ratio,
-# and gives the side whose length is `edge` the length `size`.
+# and gives the side whose length is `edge` the length `size`. These functions differ in how they
+# round to whole pixels.
 Rounding: TypeAlias = Callable[[int, int, int, int], Shape]
 
 
@@ -54,7 +56,7 @@ def truncated(height: int, width: int, size: int, edge: int) -> Shape:
 def truncated_float32(height: int, width: int, size: int, edge: int) -> Shape:
     """Return height and width multiplied by `size` / `edge` in float32 and rounded down.
 
-    TensorFlow's tutorial computes the same.
+    TensorFlow's tutorial on style transfer computes the same.
     """
     scale = np.float32(size) / np.float32(edge)
     return max(1, int(np.float32(height) * scale)), max(1, int(np.float32(width) * scale))
@@ -261,12 +263,12 @@ class Paper:
 
     def shape(self, height: int, width: int) -> Shape:
         factor = min(self.long / max(height, width), self.short / min(height, width))
-        # Rounding up never makes the picture larger than the sheet, since the sides of the sheet are
-        # whole numbers of pixels.
+        # Before rounding, no side is longer than that of the sheet, which is a whole number of pixels.
+        # So it is not longer after rounding up either.
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def resized(self, pixels: int) -> "Paper":
-        """Return the rule for the same paper at another resolution: its longer side is `pixels` px."""
+        """Return the rule for the same sheet at the resolution at which it is `pixels` px long."""
         short = max(1, round(self.short * pixels / self.long))
         return Paper(pixels, short, max(SMALLEST_DPI, round(self.dpi * pixels / self.long)))
 
@@ -275,10 +277,11 @@ class Paper:
 
 
 class _BesideContent:
-    """Base class of the rules for styles whose new size depends on the size of the canvas.
+    """Base class of the rules that compute the size of a style from that of the canvas.
 
-    These rules have a method `beside(canvas, height, width)`, which computes the style's size. The
-    method `shape`, which is not given the size of the canvas, raises a ValueError.
+    The canvas is the picture that is painted. The rules have a method `beside(canvas, height, width)`,
+    which computes the style's size. The method `shape`, which is not given the size of the canvas,
+    raises a ValueError.
     """
 
     def shape(self, height: int, width: int) -> Shape:
@@ -422,9 +425,9 @@ def is_number(size: Size) -> bool:
 def beside_exact(rule: SizeRule, content: SizeRule, canvas: Exact) -> SizeRule:
     """Return the size rule for styles in a run whose canvas has an exact size, such as 400x300.
 
-    A style gets the size that it would have in a run in which the recipe's own rule gives a canvas of
-    the same area. For example, if the rules for content and style are both `LongEdge`, a canvas of
-    400x300 px gives `LongEdge(400)` for styles.
+    A style gets the size that it would have in a run in which the recipe's rule for the content gives a
+    canvas of the same area. For example, if the rules for content and style are both `LongEdge`, a
+    canvas of 400x300 px gives `LongEdge(400)` for styles.
 
     Args:
       rule: the recipe's rule for styles, which may be the same as its rule for the content.

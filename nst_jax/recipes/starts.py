@@ -97,8 +97,8 @@ class MeanNoise:
 
     Attributes:
       deviation: standard deviation of the noise, in the network's pixels.
-      white: the difference of white and black in the network's pixels. The canvas has the mean colour
-        of ImageNet only if this number is 255.
+      white: the difference of white and black in the network's pixels: 255, or 256 in the original
+        neural-style, where the mean of the canvas is therefore slightly darker than ImageNet's.
     """
 
     deviation: float = 1e-3

@@ -91,8 +91,8 @@ def _framed(x: FeatureMap, size: RealSize, mirrored: bool) -> Array:
     start many small ones.
 
     The gradient rule is written by hand, since automatic differentiation of the first form would make
-    an array of the size of `x` for each line. Outside the features, the gradient is arbitrary: there,
-    `x` is zero whatever it was computed from.
+    an array of the size of `x` for each line. Outside the features, the gradient is arbitrary: the
+    operation that made `x` zero there passes no gradient on.
     """
     return lax.platform_dependent(
         x,
@@ -143,7 +143,7 @@ def _framed_backward(mirrored: bool, size: RealSize, g: Array) -> tuple[Array, N
         batch, height, width, channels = g.shape
         features = jnp.zeros((batch, height - 2, width - 2, channels), g.dtype)
         framed = partial(_framed_by_selection, size=size, mirrored=mirrored)
-        return jax.vjp(framed, features)[1](g)[0]  # the same for any features
+        return jax.vjp(framed, features)[1](g)[0]  # linear, so zeros serve as features
 
     in_place = partial(_gradient_in_place, mirrored=mirrored)
     return lax.platform_dependent(g, size, cpu=in_place, default=by_selection), None
@@ -164,7 +164,7 @@ _framed.defvjp(_framed_forward, _framed_backward)
 def _with_rows(
     x: Array, rows: list[Array], indices: list[int | Int[Array, ""]], *, added: bool
 ) -> Array:
-    """Return `x` with rows replaced, or with rows added to those of `x`.
+    """Return `x` with `rows` in place of its rows at `indices`; if `added`, add them to these rows.
 
     The rows are written in a loop, whose result is an array in memory. Without the loop, XLA would fuse
     the last update with the operation that reads the result; that operation would check for each number

@@ -1,10 +1,10 @@
 """Records of the groups whose programs are kept on disk; the choice of buckets reads them.
 
 A group has the pictures that are painted together; a bucket is an array in which pictures of several
-shapes lie. `nst_jax.app.programs` finds a kept program by a key that needs all arguments of the
-program. To choose buckets, only the sizes of a group are known. So a record is written for each group
-that was painted: its sizes, and the files of its programs. The record counts as long as all its files
-are there.
+shapes lie. The choice counts on kept programs, since they need not be compiled again. But
+`nst_jax.app.programs` finds such a program by a key that needs all arguments of the program, and when
+buckets are chosen, only the sizes of a group are known. So a record is written for each group that was
+painted: its sizes, and the files of its programs. The record counts as long as all its files are there.
 
 The folder of the records is in that of the traced programs. The name of a record begins with a key of
 all that its programs depend on besides the sizes: the recipe, the code, the versions of the packages,
@@ -48,7 +48,8 @@ def record_group(
 ) -> None:
     """Write a record that the programs of a group are kept on disk; write none if they are not.
 
-    Call `programs.files_in_use` before the group is painted, and this function afterwards.
+    Call it after the group is painted. It calls `programs.files_in_use`, which returns the files that
+    were used since its last call; so call that function before the group is painted.
 
     Args:
       kept: the sizes of the group's arrays, and the number of its pictures.
@@ -143,7 +144,8 @@ def _family(
     """
     bare = recipe.bare()
     # `bare` drops the schedule (the sizes at which a picture is painted), on which the programs depend.
-    # So it is kept here. The number of updates and the size rule change no program.
+    # So it is kept here. The number of updates, and the filter that enlarges the canvas between two
+    # scales (`enlarge`), change none of the programs.
     descent = replace(recipe.descent, steps=0, enlarge=bare.descent.enlarge)
     recipe = replace(bare, descent=descent)
     leaves, _ = jax.tree_util.tree_flatten_with_path(recipe)

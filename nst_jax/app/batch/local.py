@@ -51,7 +51,7 @@ def paint_groups(
       progress: the progress of the batch, made from `work_of_groups(parts)`.
       report: called with a `Record` when a picture was written or has failed; the caller is this thread
         or the thread that writes.
-      compiled: how programs are compiled.
+      compiled: how programs are compiled; `PLAINLY` compiles each when it is first needed.
     """
 
     def finish(canvas: PaintedPicture) -> None:
@@ -94,7 +94,7 @@ def paint_here(
     Args:
       params: the weights.
       weights: description of the weights file.
-      job: the batch without its finished pictures.
+      job: the batch, without the pictures that an earlier run has finished.
       display: where progress is shown.
       report: called with a `Record` when a picture was written or has failed.
       parts: the groups into which `groups_here` divides the pictures; None means that this function

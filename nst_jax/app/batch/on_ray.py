@@ -91,7 +91,7 @@ def paint_on_ray(
     Args:
       params: the weights.
       weights: description of the weights file.
-      batch: the batch without its finished pictures.
+      batch: the batch, without the pictures that an earlier run has finished.
       display: where to show progress.
       report: called with a `Record` of how the painting of each picture ended: when an actor returns
         the record, or at the end if no actor did.
@@ -318,7 +318,7 @@ class Painter:
         for index in block["group"].tolist():
             group = self._groups[index]
             remaining = replace(batch, entries=group.entries)
-            # If an actor died while it painted this block, some of its pictures may be finished.
+            # An actor that died while it painted this block may have finished some of the pictures.
             if batch.overwrite is not True:
                 remaining, done = job.unfinished(replace(remaining, overwrite=None), weights)
                 records += [record._replace(status="done") for record in done]

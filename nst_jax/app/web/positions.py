@@ -15,11 +15,12 @@ from nst_jax import checkpoints
 from nst_jax._types import Checkpoint
 from nst_jax.app.web import limits
 
-# Least number of seconds between two positions (checkpoints in files). When a run goes back to an
-# earlier picture, it needs up to about this time to paint that picture again. It may need longer if
-# positions were deleted to save space.
+# Least number of seconds between two positions (checkpoints in files). A run that goes back to a
+# picture starts from the position before it, and needs up to the time between two positions to paint
+# the picture again. This time is longer if `PAUSE` demands it, or if positions were deleted.
 SECONDS = 5.0
-# If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one.
+# If writing the last position took t seconds, at least PAUSE * t seconds pass before the next one, so
+# that a run spends little of its time on writing.
 PAUSE = 20
 SPARE = 4  # a position is written only if the disk has room for this number of positions
 
@@ -33,7 +34,7 @@ class _Position(NamedTuple):
 class Positions:
     """The positions (checkpoints in files) of one run; the larger they are, the fewer are stored.
 
-    A run that goes back to an earlier picture resumes from the last position before that picture. If
+    A run that goes back to an earlier picture resumes from the last position up to that picture. If
     there is none, the run begins anew and gets to the same picture, but this takes more time.
     """
 
@@ -42,7 +43,7 @@ class Positions:
         self._folder, self._clock = folder, clock
         self._known: list[_Position] = []
         self._written, self._pause = clock(), SECONDS
-        # Size of the last position, in bytes; all positions of a run have nearly this size.
+        # Size of the last position in bytes, 0 if there is none. The next one has nearly the same size.
         self._size = 0
 
     def keep_if_due(self, step: int, position: Callable[[], Checkpoint]) -> None:

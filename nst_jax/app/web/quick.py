@@ -147,8 +147,8 @@ class QuickPainter:
     ) -> QuickPicture:
         """Paint as `paint` does.
 
-        With `keep`, the picture is kept in memory, for later calls with the same words that name the
-        same sample pictures.
+        With `keep`, the picture is kept in memory. A later call with the same words writes the kept
+        picture, if the files that the words name are still the sample pictures.
         """
         with self._turn():
             if not wanted():
@@ -187,12 +187,12 @@ class QuickPainter:
           output: the file to write.
           wanted: called when earlier provisional pictures are done; returns whether the visitor still
             wants this picture.
-          keep: whether the picture is kept in memory, for later calls with the same words that name
-            the same sample pictures.
+          keep: whether the picture is kept in memory. A later call with the same words writes the kept
+            picture, if the files that the words name are still the sample pictures.
 
         Returns:
           The picture. None if the programs are ready, or if NumPy cannot paint the picture: it is too
-          large, its style is not a picture, or it has a mask or other colours or edges than usual.
+          large, its style is not a picture, or it has a mask or takes colours or edges from the photo.
 
         Raises:
           ValueError: if the command itself would refuse the words, or if the result would be larger

@@ -2,8 +2,8 @@
 
 A request is an HTTP request of a browser. A visitor is somebody who uses the page in a browser, and is
 recognised by a cookie. A run is the painting of one picture by optimisation, which a visitor began. An
-instant picture is painted by a single pass of a network. The page's state is what `Visitor.status`
-returns.
+instant picture is painted by a single pass of a network. The page's state, which `Visitor.status`
+returns, is what the page shows of the visitor's pictures, run and settings.
 """
 
 import asyncio
@@ -232,8 +232,8 @@ class Server:
     def _for_visitor(self, answer: Callable[[Request, Visitor], Answer]) -> Callable[..., Answer]:
         """Return an endpoint that finds the visitor of a request and calls `answer`.
 
-        If `answer` raises a ValueError, MemoryError, OSError or ClientDisconnect, the endpoint answers
-        with one sentence and with the HTTP status of an error.
+        If there is no such visitor, or if `answer` raises a ValueError, MemoryError, OSError or
+        ClientDisconnect, the endpoint answers with one sentence and with the HTTP status of an error.
         """
 
         async def endpoint(request: Request) -> Response:
@@ -276,9 +276,13 @@ class Server:
     # --- The page ---------------------------------------------------------------------------------
 
     async def page(self, request: Request) -> Response:
-        """Send the page; if the browser is new, make a visitor for it and set the visitor's cookie."""
+        """Send the page; if the browser is new, make a visitor for it and set the visitor's cookie.
+
+        If the URL has the token, a secret that every request must contain, a cookie keeps it, and the
+        browser is sent to the URL without the token.
+        """
         if "token" in request.query_params:
-            # After the redirection, the browser's address bar and history do not show the token.
+            # So the browser's address bar and history do not show the token.
             answer: Response = RedirectResponse("/", 303)
             self._set_cookie(answer, self._token, self.guard.token)
             return answer
@@ -489,7 +493,7 @@ class Server:
         return _file(request, kept.path, f"painted_after_{kept.step}.png")
 
     async def run_archive(self, request: Request, visitor: Visitor) -> Response:
-        """Send an archive with a picture of the run and the files that its command line needs."""
+        """Send an archive: a picture of the run, and the files that the command line for it needs."""
         run, kept = self._kept(request, visitor)
         data = await self._archived(archive.archive_of, run, kept)
         return Response(data, media_type="application/zip", headers=_as_download("painting.zip"))
