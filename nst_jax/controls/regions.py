@@ -117,6 +117,8 @@ def controls_on_host(controls: Controls) -> Controls:
 def padded_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
     """Return controls whose masks lie at the top left of larger arrays, with zeros around them.
 
+    Pictures of several sizes can lie in arrays of one size, and so share compiled programs.
+
     Args:
       controls: the masks, as NumPy arrays.
       canvas: (height, width) of the array in which the canvas (the picture being optimised) lies.
@@ -300,8 +302,9 @@ def guides_of(
 
 # --- Protection -----------------------------------------------------------------------------------
 
-# A further content loss keeps protected parts of the canvas near the content. It is computed at one tap
-# (layer): the first of these whose depth is at most that of the recipe's deepest tap.
+# A further content loss keeps protected parts of the canvas near the content. It is computed at one
+# tap (layer): the first of these that is no deeper than the recipe's deepest tap, so that the network
+# need not be computed further for it.
 HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 

@@ -1,8 +1,8 @@
 """Checks of the styles that callers give to `nst_jax.instant`, and the sizes of contents and styles.
 
-A style can be given as pictures, as some of 26 fixed styles by name, or as a trained network. The
-functions here check the style, read its files, and resize its pictures. After that, `instant_painter`
-can paint in this style.
+A style can be given as pictures, as a trained network, or by names of the 26 fixed styles, those that
+a network in this package has learned. The functions here check the style, read its files, and resize
+its pictures. After that, `instant_painter` can paint in this style.
 """
 
 import os
@@ -165,8 +165,7 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
 
     Raises:
       ValueError: if the style is a number, given as text or not, that none of the 26 styles has; or if
-        it is other text that is no style's name and cannot be a path, since it has no suffix and no
-        folder, and no such file exists.
+        it is a word (text without suffix and folder) that names neither a style nor an existing file.
     """
     if style_names.is_name(style):
         return True

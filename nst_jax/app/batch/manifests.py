@@ -24,8 +24,8 @@ CONTENTS = "contents"  # name of the command-line argument that names pictures o
 
 PICTURES = ("content", "style")
 # Columns that must be empty in a row without a content, which makes a texture. The first three name
-# masks of parts of the content. `style_fine` gives a style the fine structure of another picture, at
-# the size that the style gets beside a content.
+# masks of parts of the content. `style_fine` gives a style the fine structure of another picture. For
+# a texture, the user has to do this before, by `nst_jax.combined_style`.
 OF_CONTENTS = ("region", "regions", "protect", "style_fine")
 
 COLUMNS = (
