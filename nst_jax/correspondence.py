@@ -31,11 +31,11 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
     return loss
 
 
-# The mean activation after the ReLU of each layer of VGG-19 with the weights in this package. The mean
-# is taken over the sample pictures in this package, each with the longer side 256 px. `layer_means` of
-# `tests/make_strotss_golden.py` measures the means; three digits are kept. The recipe
-# `SLICED_WASSERSTEIN` divides by mean activations, too, but by its own, which were measured with its
-# pooling and padding.
+# The mean activation after the ReLU of each layer of VGG-19 with the weights in this package. Features
+# are divided by it, see `units_of`. The mean is taken over the sample pictures in this package, each
+# with the longer side 256 px. `layer_means` of `tests/make_strotss_golden.py` measures the means; three
+# digits are kept. The recipe `SLICED_WASSERSTEIN` has means of its own, measured with its pooling and
+# padding.
 MEAN_ACTIVATIONS = {
     "conv1_1": 22.4, "conv1_2": 101.0,
     "conv2_1": 135.0, "conv2_2": 123.0,
@@ -145,7 +145,8 @@ def find_matches(
       content: the content, of the same size.
       target: what `measure_styles` returned.
       recipe: a recipe whose style loss needs matches.
-      first: whether this is the coarsest scale, at which the features of the content alone are used.
+      first: whether this is the coarsest scale. There, nothing has been painted yet, so the features
+        of the content alone are used.
     """
     loss, network = matching_loss(recipe), recipe.network
     assert loss.matches is not None

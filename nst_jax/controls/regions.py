@@ -5,9 +5,10 @@ and count as one more region. The style loss of a region compares two statistics
 that of the canvas (the picture being optimised) over the region, and that of the region's style.
 
 A tap is a layer whose features a loss reads. In a statistic's sums over the positions of the features
-at a tap, a position counts T² times, where T is the region's mask at the tap, and the sums are divided
-by the sum of T². So a statistic is still made of sums over positions, and a loss can still be computed
-from parts of the canvas, whose sums are added (see `nst_jax.scaling`).
+at a tap, a position counts T² times, where T is the region's mask at the tap, as in a Gram matrix of
+features that are multiplied by T. The sums are divided by the sum of T². So a statistic is still made
+of sums over positions, and a loss can still be computed from parts of the canvas, whose sums are added
+(see `nst_jax.scaling`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -164,7 +165,8 @@ class Reach(NamedTuple):
     """
 
     # Which positions belong to a mask: those whose whole receptive field lies in the mask of pixels
-    # ("inside"), or any pixel of it ("all"). With "simple", the mask of pixels is only resized.
+    # ("inside"), or those of whose receptive field at least one pixel does ("all"). With "simple", the
+    # mask of pixels is only resized.
     reach: str = "inside"
     growth: int = 3  # number of positions by which the mask is then extended, except with "simple"
     ceil: bool = False  # whether poolings keep an odd last row and column

@@ -70,8 +70,8 @@ def parsed_style(
       argument: the caller's name for the style, shown in error messages.
       style: the style as the caller gives it.
       shares: the weights in the mixture: one for each style in a list, or one for each style of a
-        trained network. None means equal weights, or the values of `style` if it is a dictionary from
-        styles to weights.
+        trained network, or a dictionary from names of its styles to weights. None means equal weights,
+        or the values of `style` if that is a dictionary from styles to weights.
       style_size: size of the style pictures, as in `nst_jax.instant`; None is a shorter side of 256 px.
       on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 

@@ -74,13 +74,13 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     """Return variants of a recipe, each of which needs less memory and more time than the one before.
 
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
-    the second adds rematerialisation, unless the recipe has it already. The further variants compute
-    the canvas in smaller and smaller tiles. There are no such variants if the recipe cannot be computed
-    in tiles (`Terms.additive` is False).
+    the second adds rematerialisation, unless the recipe has it already. All others compute the canvas
+    in tiles, each in smaller ones than the variant before it. They are left out if the recipe cannot be
+    computed in tiles (`Terms.additive` is False).
 
     Args:
       recipe: the recipe to vary.
-      longest: longest side of the canvas and all styles, in px.
+      longest: longest side of the canvas and all styles, in px; only tiles under this size are tried.
       platform: "cpu", "gpu" or "tpu".
     """
     candidates = [with_network(recipe, tile=0)]

@@ -101,12 +101,12 @@ def band_mesh(mesh: AnyMesh | None) -> AnyMesh | None:
 
 
 def pictures_in_parallel(mesh: AnyMesh | None) -> int:
-    """Return into how many parts, which are computed in parallel, a mesh divides a batch; else 1."""
+    """Return into how many parts a mesh divides a batch, to compute them in parallel; 1 for None."""
     return 1 if mesh is None else int(mesh.shape.get(PICTURES, 1))
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
-    """Return the devices that `devices` stands for: an argument of `mesh_of` that is not None."""
+    """Return the devices that the argument `devices` of `mesh_of` chooses, if it is not None."""
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:
@@ -204,8 +204,8 @@ def to_host(tree: Any, mesh: AnyMesh | None, *, copy: bool = False) -> Any:
       tree: pytree of arrays.
       mesh: the devices over which the arrays are distributed, or None. With a mesh, every process must
         make this call.
-      copy: whether no result may share memory with a device buffer. If True, data of CPU devices are
-        copied, too; otherwise NumPy reads them in place.
+      copy: if True, no result shares memory with a device buffer: data of CPU devices are copied,
+        too. If False, NumPy may read them in place.
     """
     read = np.array if copy else np.asarray
     if mesh is not None and jax.process_count() > 1:

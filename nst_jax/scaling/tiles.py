@@ -211,10 +211,11 @@ def grid_of(
 
 
 def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
-    """Refuse tiles if a side of the canvas would have to be cut and, since padding wraps, cannot be.
+    """Refuse tiles if padding wraps and a side that is longer than a tile is no multiple of 16 px.
 
-    Such a side can be cut only if it is a multiple of 16 px. Then the blocks of pixels that the four
-    poolings reduce, of up to 16 px, continue evenly where the two ends of the side meet.
+    Where padding wraps, the two ends of a side meet. The blocks of pixels that the four poolings
+    reduce, of up to 16 px, continue evenly there only if the side is a multiple of 16 px; no other side
+    can be cut.
 
     Args:
       shape: (height, width) of the canvas.
@@ -222,7 +223,8 @@ def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -
       network: the network's settings, with the tile size.
 
     Raises:
-      ValueError: if a side is longer than a tile with its halos, and is no multiple of 16 px.
+      ValueError: if padding wraps, and a side is longer than a tile with its halos and no multiple of
+        16 px.
     """
     if not (network.wraps and network.tile):
         return
@@ -594,9 +596,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     Returns:
       A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,
       each device returns an array of its own tiles' features side by side; together, these arrays have
-      the (height, width) of `assembled_shape`. Every tile takes up equally much of them. If the last
-      tile of a row or column has fewer features of its own, features of the tile before it fill its
-      place, and so occur twice.
+      the (height, width) of `assembled_shape`. Every tile has equally many features there. If the
+      core of the last tile of a row or column is smaller than the others, features of the tile before
+      it make up the number, and so occur twice.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 

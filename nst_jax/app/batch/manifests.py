@@ -479,7 +479,7 @@ def _typed(value: Any) -> str:
 
 
 def file_exists(path: Path) -> bool:
-    """Return whether there is a file or folder at a path; False if the path is not a possible one."""
+    """Return whether a file or folder is at a path; False, not an error, for an impossible path."""
     try:
         return path.exists()
     except (OSError, ValueError):  # `path` is not a possible file name
