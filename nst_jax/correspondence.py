@@ -2,9 +2,10 @@
 
 Other style losses compare statistics of all positions, such as Gram matrices. The functions of this
 module compute the targets, the matches (the nearest neighbours in the style) and the distances of such
-a loss; `measuring`, `objective` and `optimize` call them. `content_distance` computes the distance of a
-`JointContentLoss`. All functions use the features of whole pictures, never those of parts that are
-computed one by one or on several devices.
+a loss; `measuring`, `objective` and `optimize` call them. `content_distance` computes a content loss
+that reads all its layers together (`JointContentLoss`). Any two positions may be compared. So all
+functions need the features of whole pictures, never those of parts that are computed one by one or on
+several devices.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,11 +31,11 @@ def matching_loss(recipe: Recipe) -> MatchingLoss:
     return loss
 
 
-# The mean activation after the ReLU of each layer of VGG-19 with the weights in this package. The mean
-# is taken over the sample pictures in this package, each with the longer side 256 px. `layer_means` of
-# `tests/make_strotss_golden.py` measures the means; three digits are kept. The layer weights
-# of `recipes.SLICED_WASSERSTEIN` do not come from these numbers: the means for them were measured with
-# the pooling and padding of that recipe.
+# The mean activation after the ReLU of each layer of VGG-19 with the weights in this package. Features
+# are divided by it, see `units_of`. The mean is taken over the sample pictures in this package, each
+# with the longer side 256 px. `layer_means` of `tests/make_strotss_golden.py` measures the means; three
+# digits are kept. The recipe `SLICED_WASSERSTEIN` has means of its own, measured with its pooling and
+# padding.
 MEAN_ACTIVATIONS = {
     "conv1_1": 22.4, "conv1_2": 101.0,
     "conv2_1": 135.0, "conv2_2": 123.0,
@@ -51,8 +52,8 @@ def units_of(params: Params, taps: Iterable[str]) -> dict[str, float]:
     loss depends on how large features are. The authors' code ran on torchvision's weights, whose
     features are used as they are: their numbers are 1. With other weights, the features of each layer
     are divided by the layer's mean activation over sample pictures, so that their mean is 1. The means
-    are those of the weights in this package. For weights that expect pixels in another range (white
-    minus black), the means are multiplied by the ratio of that range to 255, that of these weights.
+    were measured with the weights in this package, for which white minus black is 255 in each channel.
+    If it is r for the given weights, the means are multiplied by r / 255.
 
     Args:
       params: the weights of the network; their pixel convention tells whether they are torchvision's.
@@ -144,7 +145,8 @@ def find_matches(
       content: the content, of the same size.
       target: what `measure_styles` returned.
       recipe: a recipe whose style loss needs matches.
-      first: whether this is the coarsest scale, at which the features of the content alone are used.
+      first: whether this is the coarsest scale. There, nothing has been painted yet, so the features
+        of the content alone are used.
     """
     loss, network = matching_loss(recipe), recipe.network
     assert loss.matches is not None

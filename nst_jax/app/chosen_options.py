@@ -96,8 +96,8 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 
     A bucket is a square array in which pictures of different shapes are painted, so that they share
     compiled programs. With None, `sweep` uses no bucket: it paints one content with many settings, so
-    all canvases have the same shape. With None, `warm`, which compiles programs before they are needed,
-    chooses the side from the recipe or from `--size`.
+    all canvases have the same shape. `warm` compiles the programs of a bucket before they are needed,
+    so it needs a side in any case: with None, it takes the side from the recipe or from `--size`.
     """
     bucket = chosen_bucket(chosen)
     return None if bucket == buckets.AUTO else bucket
@@ -106,8 +106,8 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 def other_inputs(chosen: Mapping[str, Any], init_file: images.Picture | None) -> list[Path]:
     """Return the paths of the initial picture, the recipe file and the weights file that options name.
 
-    A file that no option names is left out, even if the environment variable `NST_JAX_WEIGHTS` names a
-    weights file. Masks are not returned.
+    No output may replace these files. A file that no option names is left out, even if the environment
+    variable `NST_JAX_WEIGHTS` names a weights file. Masks are not returned.
 
     Args:
       chosen: the options of the command.

@@ -61,8 +61,8 @@ class Display:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = -LINE_SECONDS
-        # When `stage` printed its last line, or when it was first called if it has printed none; None
-        # before the first call.
+        # The time from which `stage` waits before it prints a line: that of its previous line or, if
+        # there is none, of its first call. None before the first call.
         self._staged: float | None = None
 
     @property
@@ -181,7 +181,7 @@ class GroupWork(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """Estimated cost of all evaluations of the losses; the cost of one pixel of a picture is 1."""
+        """Estimated cost of all evaluations of the losses; the unit is one evaluation of one pixel."""
         return self.pictures * sum(_evaluation_costs(self.scales))
 
 
@@ -231,12 +231,12 @@ class BatchProgress(Iterator[int]):
         if evaluations == total:
             whole, part = chunks - 1, len(costs)
         self._done = count / chunks * (whole * sum(costs) + sum(costs[:part]))
-        # The time from the beginning of a chunk to its first report includes computing what the losses
-        # compare the pictures with, so no speed is computed from it.
+        # The time from the beginning of a chunk to its first report, after one evaluation, includes
+        # computing what the losses compare the pictures with, so no speed is computed from it.
         if part > 1:
             self._pace.add(self._done - before, seconds)
         words = f"update {max(0, part - 1)} of {len(costs) - 1}, {time_left(self._left())}"
-        # The first report comes after a single evaluation, which is too short for an estimate.
+        # A single evaluation is too short for an estimate.
         if not self._announced and evaluations > 1:
             self._announced = True
             spent, rest = duration(self._compiling.seconds), span(*self._left())

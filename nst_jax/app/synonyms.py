@@ -106,7 +106,7 @@ MEANINGS: Mapping[str, Meaning] = {
 
 
 def meant_by(name: str, known: Collection[str]) -> str:
-    """Return a hint for an option that does not exist; "" if it is not known what is meant.
+    """Return a hint for an option that does not exist; "" if there is none for this command.
 
     Args:
       name: the option as typed, with one dash or two, and with "_" or "-" between its words.

@@ -5,9 +5,10 @@ and count as one more region. The style loss of a region compares two statistics
 that of the canvas (the picture being optimised) over the region, and that of the region's style.
 
 A tap is a layer whose features a loss reads. In a statistic's sums over the positions of the features
-at a tap, a position counts T² times, where T is the region's mask at the tap, and the sums are divided
-by the sum of T². So a statistic is still made of sums over positions, and a loss can still be computed
-from parts of the canvas, whose sums are added (see `nst_jax.scaling`).
+at a tap, a position counts T² times, where T is the region's mask at the tap, as in a Gram matrix of
+features that are multiplied by T. The sums are divided by the sum of T². So a statistic is still made
+of sums over positions, and a loss can still be computed from parts of the canvas, whose sums are added
+(see `nst_jax.scaling`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -117,6 +118,8 @@ def controls_on_host(controls: Controls) -> Controls:
 def padded_controls(controls: Controls, canvas: Shape, styles: Sequence[Shape]) -> Controls:
     """Return controls whose masks lie at the top left of larger arrays, with zeros around them.
 
+    Pictures of several sizes can lie in arrays of one size, and so share compiled programs.
+
     Args:
       controls: the masks, as NumPy arrays.
       canvas: (height, width) of the array in which the canvas (the picture being optimised) lies.
@@ -162,7 +165,8 @@ class Reach(NamedTuple):
     """
 
     # Which positions belong to a mask: those whose whole receptive field lies in the mask of pixels
-    # ("inside"), or any pixel of it ("all"). With "simple", the mask of pixels is only resized.
+    # ("inside"), or those of whose receptive field at least one pixel does ("all"). With "simple", the
+    # mask of pixels is only resized.
     reach: str = "inside"
     growth: int = 3  # number of positions by which the mask is then extended, except with "simple"
     ceil: bool = False  # whether poolings keep an odd last row and column
@@ -300,8 +304,9 @@ def guides_of(
 
 # --- Protection -----------------------------------------------------------------------------------
 
-# A further content loss keeps protected parts of the canvas near the content. It is computed at one tap
-# (layer): the first of these whose depth is at most that of the recipe's deepest tap.
+# A further content loss keeps protected parts of the canvas near the content. It is computed at one
+# tap (layer): the first of these that is no deeper than the recipe's deepest tap, so that the network
+# need not be computed further for it.
 HELD_TAPS = ("relu2_2", "relu1_2", "relu1_1", "preact1_1")
 
 

@@ -1,8 +1,8 @@
 """Checks of the styles that callers give to `nst_jax.instant`, and the sizes of contents and styles.
 
-A style can be given as pictures, as some of 26 fixed styles by name, or as a trained network. The
-functions here check the style, read its files, and resize its pictures. After that, `instant_painter`
-can paint in this style.
+A style can be given as pictures, as a trained network, or by names of the 26 fixed styles, those that
+a network in this package has learned. The functions here check the style, read its files, and resize
+its pictures. After that, `instant_painter` can paint in this style.
 """
 
 import os
@@ -70,8 +70,8 @@ def parsed_style(
       argument: the caller's name for the style, shown in error messages.
       style: the style as the caller gives it.
       shares: the weights in the mixture: one for each style in a list, or one for each style of a
-        trained network. None means equal weights, or the values of `style` if it is a dictionary from
-        styles to weights.
+        trained network, or a dictionary from names of its styles to weights. None means equal weights,
+        or the values of `style` if that is a dictionary from styles to weights.
       style_size: size of the style pictures, as in `nst_jax.instant`; None is a shorter side of 256 px.
       on_host: whether NumPy resizes the pictures, so that JAX compiles no program for their sizes.
 
@@ -165,8 +165,7 @@ def is_named(style: Any, *, argument: str = "style") -> bool:
 
     Raises:
       ValueError: if the style is a number, given as text or not, that none of the 26 styles has; or if
-        it is other text that is no style's name and cannot be a path, since it has no suffix and no
-        folder, and no such file exists.
+        it is a word (text without suffix and folder) that names neither a style nor an existing file.
     """
     if style_names.is_name(style):
         return True

@@ -84,7 +84,7 @@ def recipe_finishing_with(colors: str, realism: float) -> Recipe:
 
 
 def _reads_opacity(colors: str) -> bool:
-    """Return whether the result of a choice of colours depends on which pixels are transparent."""
+    """Return whether the colours of the result depend on which pixels of the inputs are transparent."""
     return finishing.recolors(colors) or colors == "palette"
 
 
@@ -132,8 +132,8 @@ def controlled_request(
         controls=given and controls_of(given, shape, shapes, on_host=on_host),
         on_host=on_host,
         # Each picture is recoloured at the top left of a square array, whose side is a multiple of this
-        # number. For style pictures of up to 2:1 at their default size, squares of two sizes are then
-        # enough, so that few programs are compiled.
+        # number, so that few programs are compiled: one or two for all style pictures of the default
+        # size whose longer side is at most twice the shorter one.
         side=max(side or 0, SMALLEST_STYLE_SQUARE),
     )
     seen = style._replace(pictures=tuple(map(np.asarray, prepared.styles)))

@@ -6,9 +6,9 @@ Both are HDF5 files, which the module `nst_jax._hdf5` reads and writes. They hav
 the facts and the other datasets are depends on the kind of file:
 
 * In a style file (format "nst-jax style"), the datasets `layers/<name>` are the parameters of
-  `johnson.Johnson`, float32. The facts are the names of the styles, and further values that the caller
-  of `save_network` gives; the command `nst-jax train` gives what `Training.outcome` returns on recipe,
-  paintings, photos and losses.
+  `johnson.Johnson`, the network that is trained, float32. The facts are the names of the styles, and
+  further values that the caller of `save_network` gives: for the command `nst-jax train`, the recipe,
+  the hashes of paintings and photos, and the losses, as `Training.outcome` returns them.
 * In a checkpoint (format "nst-jax training"), the datasets `state/<name>` are the arrays of the
   training's state, and `best/<name>` are the parameters of the network that had the least loss on the
   held-out photos. The facts are the other fields of `TrainingCheckpoint`.
@@ -200,8 +200,8 @@ class TrainingCheckpoint(NamedTuple):
     # the first measurement there is no update, so the first value is the held-out loss instead.
     training: list[float]
     recent: list[float]  # the training loss of each update since the latest measurement
-    # All that the training depends on (see `training_job.identity_of`). A training whose facts differ
-    # from these cannot be resumed from this checkpoint.
+    # All settings and inputs that the training depends on, such as hashes of the photos; made by
+    # `training_job.identity_of`. A training with other facts cannot be resumed from this checkpoint.
     facts: Mapping[str, Any]
     notes: Mapping[str, Any] = {}  # further JSON values, which the caller may add
 

@@ -54,9 +54,9 @@ def gram_sheet(
     are in the order of the network's channels.
 
     Since a few entries are much greater than all others, an entry is drawn with a brightness
-    proportional to the square root of its absolute value. Full brightness stands for the value that one
-    entry in 200 of this matrix exceeds, and for all greater values. Entries can be negative only at
-    taps before a ReLU.
+    proportional to the square root of its absolute value. (Only at taps before a ReLU can an entry be
+    negative.) Full brightness stands for the value that one entry in 200 of this matrix exceeds, and
+    for all greater values.
 
     Args:
       params: weights from `nst_jax.load_params`.

@@ -429,9 +429,9 @@ def _from_deep_grey(
 def _low_bytes(opened: PilImage.Image) -> PilImage.Image | None:
     """Return a picture of the low bytes of a PNG's 16-bit colours; None for other pictures.
 
-    Of each 16-bit sample, Pillow keeps only the high byte. It finds that byte by the order of the two
-    bytes, which it notes in the attribute `tile`. So the file is opened again with the opposite order
-    in `tile`: then Pillow keeps the low byte.
+    They make the conversion by gamma accurate near black. Of each 16-bit sample, Pillow keeps only the
+    high byte. It finds that byte by the order of the two bytes, which it notes in the attribute `tile`.
+    So the file is opened again with the opposite order in `tile`: then Pillow keeps the low byte.
     """
     tiles: Any = getattr(opened, "tile", ())
     if opened.format != "PNG" or len(tiles) != 1 or tiles[0][3] not in ("RGB;16B", "RGBA;16B"):

@@ -19,7 +19,8 @@ PositionMask: TypeAlias = Float[Array, "h w"]
 
 # A number of positions (pixels of a feature map). It is an int, or a symbolic size (see `jax.export`),
 # or a scalar array of floats. It is an array in two cases. With a mask T, it is the sum of T². For a
-# picture that lies in a larger array, it is known only when the compiled program runs.
+# picture padded to a larger array, so that pictures of several sizes share a compiled program, it is
+# known only when this program runs.
 Count: TypeAlias = Any
 
 

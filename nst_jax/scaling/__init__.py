@@ -1,4 +1,4 @@
-"""Estimates of the memory and operations of a style transfer, and its division into smaller parts.
+"""Estimates of the memory and arithmetic operations of a style transfer, and its division into parts.
 
 Tiles are parts of a picture that are computed one after another. Bands are parts of a picture that are
 computed by several devices. A chunk is a group of pictures of a batch that are painted at once.

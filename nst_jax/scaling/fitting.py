@@ -74,13 +74,13 @@ def memory_savers(recipe: Recipe, longest: int, platform: str) -> list[Recipe]:
     """Return variants of a recipe, each of which needs less memory and more time than the one before.
 
     All variants paint the same picture. The first computes the canvas as a whole. On an accelerator,
-    the second adds rematerialisation, unless the recipe has it already. The further variants compute
-    the canvas in smaller and smaller tiles. There are no such variants if the recipe cannot be computed
-    in tiles (`Terms.additive` is False).
+    the second adds rematerialisation, unless the recipe has it already. All others compute the canvas
+    in tiles, each in smaller ones than the variant before it. They are left out if the recipe cannot be
+    computed in tiles (`Terms.additive` is False).
 
     Args:
       recipe: the recipe to vary.
-      longest: longest side of the canvas and all styles, in px.
+      longest: longest side of the canvas and all styles, in px; only tiles under this size are tried.
       platform: "cpu", "gpu" or "tpu".
     """
     candidates = [with_network(recipe, tile=0)]
@@ -120,7 +120,9 @@ def _is_ours(recipe: Recipe) -> bool:
 
 
 def _with_longest_history(recipe: Recipe, fitting: Callable[[Recipe], bool]) -> Recipe | None:
-    """Return the recipe with the longest history of L-BFGS that fits into memory; None if none fits.
+    """Return the recipe with the longest history of L-BFGS that fits into memory.
+
+    The result is None if not even a history of `LEAST_HISTORY` pairs fits.
 
     Args:
       recipe: the recipe, which does not fit with its own history.
@@ -161,8 +163,8 @@ def _refusal(
     def fitting(other: Recipe, at: Scale = scale) -> bool:
         return fits(footprint_at(other, at, platform, devices=devices), available)
 
-    # Only the style is too large if the run fits with a style as large as the canvas; or, with wrapping
-    # padding, where styles are not cut into tiles, with a style of 16 px.
+    # Only the style is too large if the run fits with a smaller one: one of the canvas' size or, with
+    # wrapping padding, of 16 px, since a style is then not cut into tiles, even if the canvas is.
     least_style = (vgg.SMALLEST, vgg.SMALLEST) if smallest.network.wraps else scale.shape
     if fitting(smallest, scale._replace(style_shapes=(least_style,))):
         return _refusal_of_style(scale, smallest, available, platform, devices)

@@ -59,17 +59,17 @@ def update_operations(
     """Return the number of operations of one update: one evaluation of loss and gradient.
 
     Every multiplication and every addition counts as one operation. Every layer counts as a direct
-    convolution, even where a CPU uses Winograd convolution and so seems to do more operations per
-    second. Of the losses, products of matrices, sorts and gathers count. With tiles, the distances of
-    style losses are computed once, from the sums of all tiles. The optimiser's own arithmetic, under a
-    thousandth of the total, is left out.
+    convolution, even where a CPU uses Winograd's algorithm, which needs fewer operations. Of the
+    losses, products of matrices, sorts and gathers count. With tiles, the distances of style losses
+    count once, not once for each tile, since they are computed from the sums of all tiles. The
+    optimiser's own arithmetic, under a thousandth of the total, is left out.
 
     Args:
       shape: (height, width) of the canvas.
       recipe: only its losses, the layers that they read, and the network matter. With tiles, there are
         more operations: the forward pass is computed twice, first for the sums that the losses need;
         and tiles overlap, since the features of a tile depend on pixels around it. `network.remat` adds
-        one forward pass, except on a CPU.
+        one forward pass, except on a CPU, where XLA merges it with the first.
       platform: "cpu", "gpu" or "tpu".
       style_shapes: (height, width) of each style; None means the canvas' shape. They matter only to
         losses that compare single feature vectors, such as `losses.MatchingLoss`.
@@ -117,8 +117,8 @@ def content_operations(shape: Shape, recipe: Recipe, *, devices: int = 1) -> flo
 
     With several devices, the result is for one of them.
     """
-    # On several devices, the content is cut into the same tiles as the canvas, which depend on all
-    # taps; see `targets.measure_content`.
+    # The taps that are read decide how far tiles overlap: on one device, those of the content loss; on
+    # several, all taps, since the content must be cut into the same tiles as the canvas.
     terms = recipe.terms
     deciding = terms.content_taps if devices == 1 else terms.taps
     grid = tiles.grid_of(shape, deciding, recipe.network, planned_bands(shape, recipe, devices))

@@ -101,12 +101,12 @@ def band_mesh(mesh: AnyMesh | None) -> AnyMesh | None:
 
 
 def pictures_in_parallel(mesh: AnyMesh | None) -> int:
-    """Return the number of pictures that the devices of a mesh compute at the same time."""
+    """Return into how many parts a mesh divides a batch, to compute them in parallel; 1 for None."""
     return 1 if mesh is None else int(mesh.shape.get(PICTURES, 1))
 
 
 def _chosen(devices: Devices) -> Sequence[Any]:
-    """Return the devices that `devices` stands for: an argument of `mesh_of` that is not None."""
+    """Return the devices that the argument `devices` of `mesh_of` chooses, if it is not None."""
     present = jax.devices()
     if isinstance(devices, str):
         if devices != ALL:
@@ -135,7 +135,7 @@ def _chosen(devices: Devices) -> Sequence[Any]:
 
 
 def _check_every_process_has_one(chosen: Sequence[Any]) -> None:
-    """Refuse a choice that leaves a process without a device: that process would wait for ever."""
+    """Refuse a choice that leaves a process without a device: it could take no part in the run."""
     missing = set(range(jax.process_count())) - {device.process_index for device in chosen}
     if missing:
         raise ValueError(
@@ -156,8 +156,8 @@ def round_up(count: int, mesh: AnyMesh | None) -> int:
 def split(tree: Any, mesh: AnyMesh | None, *, bands: bool = False) -> Any:
     """Distribute a pytree of arrays over the devices of a mesh.
 
-    Axis 0 of every array is distributed over the mesh axis `PICTURES`, and with `bands`, axis 1 over
-    `BANDS`. Without a mesh, the tree is returned unchanged.
+    Axis 0 of every array, its pictures, is distributed over the mesh axis `PICTURES`, and with `bands`,
+    axis 1, the rows of each picture, over `BANDS`. Without a mesh, the tree is returned unchanged.
     """
     spec = P(PICTURES, BANDS) if bands else P(PICTURES)
     return tree if mesh is None else _put(tree, mesh, spec)
@@ -204,8 +204,8 @@ def to_host(tree: Any, mesh: AnyMesh | None, *, copy: bool = False) -> Any:
       tree: pytree of arrays.
       mesh: the devices over which the arrays are distributed, or None. With a mesh, every process must
         make this call.
-      copy: whether to copy the data of CPU devices as well, so that no result shares memory with a
-        device buffer.
+      copy: if True, no result shares memory with a device buffer: data of CPU devices are copied,
+        too. If False, NumPy may read them in place.
     """
     read = np.array if copy else np.asarray
     if mesh is not None and jax.process_count() > 1:
@@ -246,7 +246,7 @@ def vmap_over_devices(
 
 
 def minimum_over_processes(amount: int | None, mesh: AnyMesh | None) -> int | None:
-    """Return the smallest value that any process has, so that all processes make the same decision.
+    """Return the smallest value that any process has, so that all processes plan the same run.
 
     Args:
       amount: the value in this process, such as its available memory in bytes; None means not known,

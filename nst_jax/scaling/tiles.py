@@ -8,12 +8,13 @@ that the core's features depend on the same pixels as in the whole picture. A wi
 the picture: at the picture's border the network pads the window as it would pad the picture, and the
 window's other borders are too far away to change features of the core. All windows have the same size
 and begin at a multiple of 16 px, where a pooled block of each of the four poolings begins. The last
-window of a row or column ends where the picture ends, so the sums are exact for odd sizes, too.
+window of a row or column ends where the picture ends. So if a side is odd, poolings treat its last line
+as in the whole picture.
 
 If the network's padding wraps around (`wrap_padded`), opposite borders of the picture meet. Windows
 then extend beyond a border, and their pixels there are those at the opposite border. So all windows
-have a halo on both sides, and what the network takes for the pixels around a window changes only the
-halo. Features of all depths continue at the opposite border only if the side is a multiple of 16 px.
+have a halo on both sides, and the network's own padding of a window changes only features of the halo.
+Features of all depths continue at the opposite border only if the side is a multiple of 16 px.
 Another side is not cut: its windows are as long as the picture, and the network itself wraps around.
 
 If several devices share a picture, each device computes the same number of rows of tiles. It does that
@@ -36,7 +37,7 @@ from nst_jax.scaling.sharding import BANDS
 from nst_jax.vgg import SMALLEST, Network, feature_shape, halved, halvings, layer_of
 from nst_jax.vgg.taps import halo_of, nearest_on_grid
 
-# Number of a tile (tiles are counted row by row), or of a core (a part of one side of the picture).
+# Number of a tile (tiles are counted row by row), or of a core along one side of the picture.
 Index: TypeAlias = Int[Array, ""] | int
 # Pixels of a tile's window: its core, and the pixels around it on which the core's features depend.
 Window: TypeAlias = Float[Array, "h_window w_window 3"]
@@ -210,10 +211,11 @@ def grid_of(
 
 
 def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -> None:
-    """Refuse tiles if a side of the canvas would have to be cut and, since padding wraps, cannot be.
+    """Refuse tiles if padding wraps and a side that is longer than a tile is no multiple of 16 px.
 
-    Such a side can be cut only if it is a multiple of 16 px. Then the blocks of pixels that the four
-    poolings reduce, of up to 16 px, continue evenly where the two ends of the side meet.
+    Where padding wraps, the two ends of a side meet. The blocks of pixels that the four poolings
+    reduce, of up to 16 px, continue evenly there only if the side is a multiple of 16 px; no other side
+    can be cut.
 
     Args:
       shape: (height, width) of the canvas.
@@ -221,7 +223,8 @@ def check_sides(shape: tuple[int, int], taps: Iterable[str], network: Network) -
       network: the network's settings, with the tile size.
 
     Raises:
-      ValueError: if a side is longer than a tile with its halos, and is no multiple of 16 px.
+      ValueError: if padding wraps, and a side is longer than a tile with its halos and no multiple of
+        16 px.
     """
     if not (network.wraps and network.tile):
         return
@@ -265,9 +268,9 @@ def _axis(side: int, tile: int, halo: int, wraps: bool) -> Cut:
     A core is the part of the side that belongs to one tile. The network's input for it is a window,
     which extends past the core by a halo on each side. A window is always shorter than
     `tile` + 2 * `halo` + 16 px: windows begin at multiples of 16 px, so they may be longer than a core
-    with its halos by less than 16 px. A picture whose side is shorter than this sum is not cut along
-    the side: it is one core. If there are only two cores, each needs a halo on one side only, so each
-    core may be longer by one halo.
+    with its halos by less than 16 px. A side shorter than this sum is not cut: it is one core, whose
+    window is no longer than others may be. If there are only two cores, each needs a halo on one side
+    only, so each core may be longer by one halo.
 
     Args:
       side: length of the side, in px.
@@ -593,9 +596,9 @@ def assembled(grid: Grid, of_tile: Callable[[Index], Features]) -> Features:
     Returns:
       A dictionary: name of a tap -> features [h', w', c] of the whole picture. With several devices,
       each device returns an array of its own tiles' features side by side; together, these arrays have
-      the (height, width) of `assembled_shape`. All tiles have equally many features there, also the
-      last of a row or column, which may be smaller. It is filled up with features of the tile before
-      it, and these then occur twice.
+      the (height, width) of `assembled_shape`. Every tile has equally many features there. If the
+      core of the last tile of a row or column is smaller than the others, features of the tile before
+      it make up the number, and so occur twice.
     """
     devices = 1 if grid.bands is None else grid.bands.count
 

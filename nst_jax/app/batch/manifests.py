@@ -24,8 +24,8 @@ CONTENTS = "contents"  # name of the command-line argument that names pictures o
 
 PICTURES = ("content", "style")
 # Columns that must be empty in a row without a content, which makes a texture. The first three name
-# masks of parts of the content. `style_fine` gives a style the fine structure of another picture, at
-# the size that the style gets beside a content.
+# masks of parts of the content. `style_fine` gives a style the fine structure of another picture. For
+# a texture, the user has to do this before, by `nst_jax.combined_style`.
 OF_CONTENTS = ("region", "regions", "protect", "style_fine")
 
 COLUMNS = (
@@ -479,7 +479,7 @@ def _typed(value: Any) -> str:
 
 
 def file_exists(path: Path) -> bool:
-    """Return whether there is a file or folder at a path; False if the path is not a possible one."""
+    """Return whether a file or folder is at a path; False, not an error, for an impossible path."""
     try:
         return path.exists()
     except (OSError, ValueError):  # `path` is not a possible file name

@@ -42,7 +42,7 @@ SELF_EXPLAINING = (ValueError, OSError, OutOfMemory)
 
 
 class Record(NamedTuple):
-    """How one row (one picture) of a batch ended; becomes a line of the list of all results."""
+    """How one row (one picture) of a batch ended; becomes a line of the result manifest."""
 
     row: int  # number of the row, from 1
     content: str  # path of the content

@@ -117,7 +117,10 @@ class Queue:
             return self._line.index(run) if run in self._line else None
 
     def pause_unwatched(self) -> Sequence[Run]:
-        """Pause the runs that no open page shows, unless `Run.keep` is set; return the paused runs."""
+        """Pause the runs that no open page shows, and return these runs.
+
+        A run with `Run.keep` goes on even if no page shows it.
+        """
         with self._changed:
             away = [run for run in self._line if not run.keep and not run.watched()]
             for run in away:
@@ -178,7 +181,7 @@ class Queue:
         return True
 
     def close(self) -> None:
-        """End `serve`, and ask the run that paints to stop."""
+        """End `serve`, and ask the runs in the queue to stop; only the first one still paints."""
         with self._changed:
             self._closed = True
             for run in self._line:
