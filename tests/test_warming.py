@@ -369,6 +369,8 @@ def test_what_cannot_be_warmed_is_said_in_one_line(call, here):
     del here
     refused(call("warm", "--size", "short:64"), "`--bucket`", "give the longest that shall fit")
     refused(call("warm", "--bucket", 50), "`--bucket`", "multiple of 16 px, got 50; 48 is")
+    refused(call("warm", "--bucket", "off"), "`--bucket`", "--compile-only")
+    refused(call("warm", "--instant", "--bucket", "off"), "`--bucket`", "--compile-only")
     refused(call("warm", "--size", 64, "--bucket", 32), "`--bucket`", "give 64 or more")
     refused(
         call("warm", "--recipe", "nnst", "--size", 64),

@@ -605,6 +605,17 @@ def test_uploads_are_bounded_and_a_mask_is_replaced(tmp_path, monkeypatch):
         uploads.add("another.png", png(8, 8), "king")
 
 
+def test_a_sample_is_not_confused_with_an_upload_of_the_same_name(tmp_path):
+    uploads = Uploads(tmp_path)
+    own = uploads.add("chelsea.jpg", png(8, 12))
+    sample = uploads.add_sample("chelsea")
+    assert sample.name != own.name and sample.shape != own.shape
+    assert uploads.add_sample("chelsea") is sample  # chosen twice, it is kept once
+    uploads.remove(sample.name)
+    again = uploads.add_sample("chelsea")
+    assert again.shape == sample.shape and again.version > sample.version
+
+
 def test_a_full_disk_loses_no_picture(tmp_path, monkeypatch):
     uploads = Uploads(tmp_path)
     uploads.add("mask_keep.png", mask(20, 30), "mask")

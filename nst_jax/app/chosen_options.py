@@ -96,8 +96,8 @@ def chosen_bucket_of_picture(chosen: Mapping[str, Any]) -> int | None:
 
     A bucket is a square array in which pictures of different shapes are painted, so that they share
     compiled programs. With None, `sweep` uses no bucket: it paints one content with many settings, so
-    all canvases have the same shape. `warm` compiles the programs of a bucket before they are needed,
-    so it needs a side in any case: with None, it takes the side from the recipe or from `--size`.
+    all canvases have the same shape. `warm`, which refuses "off", then takes the side from the recipe
+    or from `--size`.
     """
     bucket = chosen_bucket(chosen)
     return None if bucket == buckets.AUTO else bucket

@@ -474,7 +474,8 @@ def list_recipes() -> None:
     """List all recipes, with their main settings.
 
     "style to content" is the balance of the two losses in a common unit, in which Gatys' code has
-    1000:1 and neural-style 20:1. It compares recipes for the same family of weights.
+    1000:1 and neural-style 20:1. It compares recipes for weights of the same origin, such as the
+    authors' own or torchvision's.
     """
     with _imports():
         from nst_jax.app import inspection

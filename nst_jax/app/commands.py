@@ -281,7 +281,7 @@ def _runs_ahead(chosen: Chosen) -> _Ahead:
     """Check the options of `warm`; return what is to be compiled for `stylize` and `batch`."""
     check_no_masks(chosen["recipe"])
     chosen = with_controls_of_recipe(chosen)
-    side = chosen_bucket_of_picture(chosen)
+    side = _bucket_ahead(chosen)
     init, init_file = arguments.start_of(chosen["init"], chosen["noise_ratio"])
     if init_file is not None:
         raise ValueError("`init`: a picture needs no programs of its own; omit it")
@@ -302,6 +302,16 @@ def _runs_ahead(chosen: Chosen) -> _Ahead:
     return list(zip(sizes, (square.side for square in squares), strict=True)), compile_all
 
 
+def _bucket_ahead(chosen: Chosen) -> int | None:
+    """Return the side of the bucket that the options of `warm` name, in px; None for "auto"."""
+    if chosen["bucket"] == "off":
+        raise ValueError(
+            "`bucket`: off, but `warm` compiles programs for buckets; omit it, or compile those for "
+            "pictures of one shape by `stylize --compile-only`"
+        )
+    return chosen_bucket_of_picture(chosen)
+
+
 # The options of `warm` that may be given together with `--instant`.
 _OF_INSTANT = (
     "size", "style_size", "colors", "realism", "precision", "bucket", "batches", "instant", "quiet",
@@ -316,7 +326,7 @@ def _instant_ahead(chosen: Chosen) -> _Ahead:
                 f"`{name}`: changes no program that `instant` runs in a bucket; omit it, or call "
                 "`warm` once more without `--instant`"
             )
-    bucket, sizes = chosen_bucket_of_picture(chosen), chosen["size"] or (None,)
+    bucket, sizes = _bucket_ahead(chosen), chosen["size"] or (None,)
     sides = [warming.side_of_instant(size, bucket) for size in sizes]
     given_styles.style_rule(chosen["style_size"])
     precision = instant_painter.chosen_precision(chosen["precision"] or "auto")

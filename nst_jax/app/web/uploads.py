@@ -51,6 +51,7 @@ class Uploads:
         """Make an empty collection that keeps its pictures in `folder`, which must exist."""
         self.folder = folder
         self.known: dict[str, Upload] = {}
+        self._samples: dict[str, Upload] = {}  # samples that the visitor has chosen
         self._lock = threading.Lock()
         self._added = 0
 
@@ -108,8 +109,13 @@ class Uploads:
         """
         if sample not in images.SAMPLES:
             raise ValueError(f"picture: there is no sample {sample!r}")
+        # A name alone does not identify a sample: an upload may have the same name.
+        added = self._samples.get(sample)
+        if added is not None and self.known.get(added.name) is added:
+            return added
         path = images.SAMPLES[sample]
-        return self.known.get(path.name) or self.add(path.name, path.read_bytes(), role)
+        self._samples[sample] = self.add(path.name, path.read_bytes(), role)
+        return self._samples[sample]
 
     def remove(self, name: str) -> None:
         """Delete a picture; an unknown name is ignored, since it may have been removed already."""
