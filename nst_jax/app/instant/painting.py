@@ -43,8 +43,11 @@ class PaintedRow(NamedTuple):
 
     row: Row
     image: HostImage  # [h, w, 3] in [0, 1]
-    alpha: Any  # opacity of the content before resizing, [h, w] in [0, 1]; None if it is opaque
-    dpi: Any  # the resolution that the content's file states; None if it states none
+    # Opacity of the content at its original size, [height, width] in [0, 1]; None if it is opaque.
+    alpha: Any
+    dpi: (
+        Any  # pixels per inch (across, down) that the content's file states; None if it states none
+    )
     # Seconds that painting took. Several pictures are painted together, so this is their time, divided
     # by the number of pictures.
     seconds: float
@@ -55,8 +58,9 @@ def network_of(
 ) -> instant_painter.InstantNetwork:
     """Return the network that paints a style.
 
-    It is the trained network of the style, or one of the two that come with the package: `styles26` for
-    names of the 26 learned styles, `arbitrary` for style pictures.
+    If the style comes from the file of a network that a user trained, it is this network. Otherwise it
+    is one of the two in the package: `styles26` for names of its 26 learned styles, `arbitrary` for
+    style pictures.
     """
     if style.trained is not None:
         return painter.trained(style.trained)
@@ -145,7 +149,7 @@ class _Inputs:
         The result is None if they do not change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
-            return None  # opacities are used only to choose the pixels from which colours are taken
+            return None  # opacities only weight pixels in statistics of colours; not needed here
         protect = None
         if row.protect is not None:
             read = [
@@ -190,8 +194,9 @@ class RowGroup(NamedTuple):
     """Pictures that are painted together."""
 
     rows: list[Row]
-    # If pictures lie in a bucket (a square array), the number of pictures that one compiled program
-    # paints; where the group has fewer, copies of its last picture are painted too. 1 without a bucket.
+    # A group with fewer pictures than this is filled up with copies of its last picture. So all groups
+    # whose pictures lie in a bucket (a square array) are painted by one compiled program. Without a
+    # bucket this is 1: nothing is filled up.
     filled: int = 1
 
 
@@ -335,8 +340,8 @@ def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork)
         "inputs": {role: {"name": one.name, "digest": one.digest} for role, one in inputs.items()},
         "weights": {"digest": network.digest},
     }
-    # Colours, realism and masks are added only if they were asked for, so that results of earlier
-    # versions, which did not have these options, still count as finished.
+    # Colours, realism and masks are added only if they were asked for. Otherwise, results of earlier
+    # versions, which did not have these options, would have other metadata and be painted again.
     if job.colors != "style":
         facts["colors"] = job.colors
     if job.realism:

@@ -339,7 +339,7 @@ XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Let XLA print all its messages; called while flags are parsed, before JAX is imported."""
+    """Let XLA print all its messages. JAX reads this setting at its import, after flags are parsed."""
     del ctx, param
     if value:
         os.environ[XLA_LOGS] = "0"
