@@ -178,9 +178,9 @@ class BatchCanvas:
         `styles` has what `measure` computed for each style: its statistics (such as Gram matrices) or,
         for a `MatchingLoss`, the finished target.
         """
-        # Numbers of the recipe, such as loss weights, may differ between pictures. Of these, targets
-        # depend only on the weights of blended styles. This loop makes the targets of one picture at a
-        # time, so it needs no `vmap`.
+        # `recipe` has arrays for the numbers, such as loss weights, that differ between pictures. The only
+        # such numbers on which targets depend are the weights of blended styles; `_shares` takes those
+        # of one picture. So no `vmap` over the arrays is needed.
         recipe = self._at(scale, self._measuring_recipe)
         targets: dict[Any, Any] = {}
         of_members = []
@@ -525,7 +525,10 @@ class BatchCanvas:
         return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def _totals_of_pictures(self) -> np.ndarray:
-        """Return the total losses of each picture so far, [pictures, evaluations]."""
+        """Return each picture's total losses: of the first canvas, and after each update so far.
+
+        The shape is [pictures, updates + 1].
+        """
         return np.concatenate(self._totals, axis=1)[: self._count]
 
     def is_broken(self, state: State) -> bool:
@@ -743,21 +746,23 @@ def run_many(
     axes: Axes,
     mesh: AnyMesh | None,
 ) -> tuple[State, Losses]:
-    """Do `steps` updates of several canvases, as `optimize.run` does them for one canvas.
+    """Make `steps` steps of several canvases, as `optimize.run` makes them for one canvas.
+
+    A step computes the losses of each canvas, and from these the next canvas.
 
     Args:
       params: the weights, with the additional kernels of `vgg.with_forms`.
       state: the states of all canvases, along a first axis.
       targets: what the losses compare each canvas with, along a first axis.
       recipe: the recipe, with its numbers (such as loss weights) as arrays.
-      steps: number of updates, at most `optimize.CAPACITY`.
+      steps: number of steps, at most `optimize.CAPACITY`.
       bands: how each canvas is cut into bands, one for each device that shares it; None: each device
         computes whole canvases.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
       mesh: the devices that share the batch; None: the default device.
 
     Returns:
-      The states after the updates; and the losses of each canvas at each update, arrays
+      The states after the steps; and the losses of each canvas at each step, arrays
       [canvases, CAPACITY], of which the first `steps` columns are filled.
     """
     in_axes = (None, 0, 0, _tree(axes, recipe), None)

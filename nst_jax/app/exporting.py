@@ -60,7 +60,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> ModelEntry:
-    """Return the entry of `MODELS` for a model's name; for the path of a style file, make an entry."""
+    """Return the entry of `MODELS` for a model's name; make one for the path of a trained network."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():

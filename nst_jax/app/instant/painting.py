@@ -45,9 +45,7 @@ class PaintedRow(NamedTuple):
     image: HostImage  # [h, w, 3] in [0, 1]
     # Opacity of the content at its original size, [height, width] in [0, 1]; None if it is opaque.
     alpha: Any
-    dpi: (
-        Any  # pixels per inch (across, down) that the content's file states; None if it states none
-    )
+    dpi: Any  # pixels per inch (across, down) stated by the content's file; None if it states none
     # Seconds that painting took. Several pictures are painted together, so this is their time, divided
     # by the number of pictures.
     seconds: float
