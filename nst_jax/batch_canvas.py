@@ -75,9 +75,10 @@ class BatchWeights(NamedTuple):
 
 
 class BatchCanvas:
-    """The canvases of a chunk (the pictures that are painted at once); implements `descent.Canvas`.
+    """The canvases of a chunk: the pictures that are painted at once.
 
-    Arrays of the chunk have the pictures as their first axis.
+    The class implements `descent.Canvas`: `descent.descend`, the loop over the resolutions, calls its
+    methods. Arrays of the chunk have the pictures as their first axis.
     """
 
     def __init__(
@@ -178,8 +179,8 @@ class BatchCanvas:
         `styles` has what `measure` computed for each style: its statistics (such as Gram matrices) or,
         for a `MatchingLoss`, the finished target.
         """
-        # `recipe` has arrays for the numbers, such as loss weights, that differ between pictures. The only
-        # such numbers on which targets depend are the weights of blended styles; `_shares` takes those
+        # `recipe` has arrays for the numbers, such as loss weights, that differ between pictures. Of
+        # these numbers, targets depend only on the weights of blended styles, and `_shares` takes those
         # of one picture. So no `vmap` over the arrays is needed.
         recipe = self._at(scale, self._measuring_recipe)
         targets: dict[Any, Any] = {}

@@ -144,7 +144,8 @@ class _Inputs:
     def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
         """Check the protected part of the content and the opacities of the inputs, and return them.
 
-        The result is None if they do not change the painted picture.
+        A protected part stays as it is in the content. The result is None if neither it nor the
+        opacities change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
             return None  # opacities only weight pixels in statistics of colours; not needed here
@@ -192,9 +193,9 @@ class RowGroup(NamedTuple):
     """Pictures that are painted together."""
 
     rows: list[Row]
-    # A group with fewer pictures than this is filled up with copies of its last picture. So all groups
-    # whose pictures lie in a bucket (a square array) are painted by one compiled program. Without a
-    # bucket this is 1: nothing is filled up.
+    # A group with fewer pictures than this is filled up with copies of its last picture. So one compiled
+    # program paints all groups of a network, if their pictures lie in a bucket (a square array).
+    # Without a bucket this is 1: nothing is filled up.
     filled: int = 1
 
 
