@@ -36,7 +36,7 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
-      ValueError: for unknown taps, or an unknown word as a value, such as of `colors`; for more or fewer
+      ValueError: for unknown taps, or unknown words as values, such as of `colors`; for more or fewer
         layer weights than taps; for weights that are negative or not finite, and style shares that are
         all 0; for fewer than one update; for numbers that a size rule, a start (the function that makes
         the initial canvas), an optimiser or a schedule does not allow; for a loss that is declared

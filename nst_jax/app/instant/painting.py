@@ -193,9 +193,9 @@ class RowGroup(NamedTuple):
     """Pictures that are painted together."""
 
     rows: list[Row]
-    # A group with fewer pictures than this is filled up with copies of its last picture. So one compiled
-    # program paints all groups of a network, if their pictures lie in a bucket (a square array).
-    # Without a bucket this is 1: nothing is filled up.
+    # A group with fewer pictures than this is filled up with copies of its last picture. So one
+    # compiled program paints all groups of a network, if their pictures lie in a bucket (a square
+    # array). Without a bucket this is 1: nothing is filled up.
     filled: int = 1
 
 
