@@ -430,10 +430,11 @@ class BatchCanvas:
         return measured
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Resize the images of the coarser scale (resolution), at the top left of larger arrays.
+        """Resize the images of the coarser scale to a scale (resolution); both lie in larger arrays.
 
-        Each picture is cut out of its array, and resized to the size that it has at `scale`. NumPy does
-        that on the host, so that nothing is compiled for the sizes of the pictures.
+        Each picture lies at the top left of its array. It is cut out, resized to the size that it has
+        at `scale`, and put into a new array. NumPy does that on the host, so that nothing is compiled
+        for the sizes of the pictures.
         """
         descent, array = self.plan.recipe.descent, self.plan.scales[scale].shape
         found = []
@@ -519,9 +520,10 @@ class BatchCanvas:
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def rests(self) -> list[Rest | None]:
-        """Return for each finished picture a `Rest` if its loss stopped changing while high, else None.
+        """Return for each finished picture when its loss stopped changing while still high.
 
-        `descent.rest_of` has the exact condition.
+        The entry is None for a picture to which this did not happen; `descent.rest_of` has the exact
+        condition.
         """
         return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
 
@@ -723,7 +725,8 @@ def match_many(
       targets: what the losses compare each canvas with, along a first axis.
       contents: the contents at the size of the canvases, [canvases, h, w, 3].
       recipe: the recipe, with its numbers as arrays.
-      first: whether these are the first matches of the run.
+      first: whether this is the coarsest scale (resolution), at which the content is matched instead of
+        the canvas.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
       mesh: the devices that share the batch; None: the default device.
 

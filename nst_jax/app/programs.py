@@ -119,7 +119,8 @@ def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compile
 
     Args:
       mesh: the devices that share the batch; None for one device. With several devices, nothing is done
-        in a second thread, since all devices must start the same programs in the same order.
+        in a second thread: all devices must start the same programs in the same order, which two
+        threads do not guarantee.
       ahead: the second thread.
       say: called with a line of text for each stored program that is damaged.
     """

@@ -78,7 +78,7 @@ strength = look(
 
 
 def colors(default: str) -> Decorator:
-    """Return the option `--colors`, whose default `--help` describes by the text `default`."""
+    """Return the option `--colors`; `default` is the text of `--help` for its default."""
     return look(
         "--colors",
         metavar="NAME",
@@ -89,7 +89,7 @@ def colors(default: str) -> Decorator:
 
 
 def realism(default: str) -> Decorator:
-    """Return the option `--realism`, whose default `--help` describes by the text `default`."""
+    """Return the option `--realism`; `default` is the text of `--help` for its default."""
     return look(
         "--realism",
         type=float,
