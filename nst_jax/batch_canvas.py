@@ -75,9 +75,10 @@ class BatchWeights(NamedTuple):
 
 
 class BatchCanvas:
-    """The canvases of a chunk (the pictures that are painted at once); implements `descent.Canvas`.
+    """The canvases of a chunk: the pictures that are painted at once.
 
-    Arrays of the chunk have the pictures as their first axis.
+    The class implements `descent.Canvas`: `descent.descend`, the loop over the resolutions, calls its
+    methods. Arrays of the chunk have the pictures as their first axis.
     """
 
     def __init__(
@@ -178,9 +179,9 @@ class BatchCanvas:
         `styles` has what `measure` computed for each style: its statistics (such as Gram matrices) or,
         for a `MatchingLoss`, the finished target.
         """
-        # Numbers of the recipe, such as loss weights, may differ between pictures. Of these, targets
-        # depend only on the weights of blended styles. This loop makes the targets of one picture at a
-        # time, so it needs no `vmap`.
+        # `recipe` has arrays for the numbers, such as loss weights, that differ between pictures. Of
+        # these numbers, targets depend only on the weights of blended styles, and `_shares` takes those
+        # of one picture. So no `vmap` over the arrays is needed.
         recipe = self._at(scale, self._measuring_recipe)
         targets: dict[Any, Any] = {}
         of_members = []
@@ -429,10 +430,11 @@ class BatchCanvas:
         return measured
 
     def _enlarged_in_bucket(self, scale: int, images: Image) -> Resized:
-        """Resize the images of the coarser scale (resolution), at the top left of larger arrays.
+        """Resize the images of the coarser scale to a scale (resolution); both lie in larger arrays.
 
-        Each picture is cut out of its array, and resized to the size that it has at `scale`. NumPy does
-        that on the host, so that nothing is compiled for the sizes of the pictures.
+        Each picture lies at the top left of its array. It is cut out, resized to the size that it has
+        at `scale`, and put into a new array. NumPy does that on the host, so that nothing is compiled
+        for the sizes of the pictures.
         """
         descent, array = self.plan.recipe.descent, self.plan.scales[scale].shape
         found = []
@@ -518,14 +520,18 @@ class BatchCanvas:
         return [has_stalled(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def rests(self) -> list[Rest | None]:
-        """Return for each finished picture a `Rest` if its loss stopped changing while high, else None.
+        """Return for each finished picture when its loss stopped changing while still high.
 
-        `descent.rest_of` has the exact condition.
+        The entry is None for a picture to which this did not happen; `descent.rest_of` has the exact
+        condition.
         """
         return [rest_of(one, self.plan.scales) for one in self._totals_of_pictures()]
 
     def _totals_of_pictures(self) -> np.ndarray:
-        """Return the total losses of each picture so far, [pictures, evaluations]."""
+        """Return each picture's total losses: of the first canvas, and after each update so far.
+
+        The shape is [pictures, updates + 1].
+        """
         return np.concatenate(self._totals, axis=1)[: self._count]
 
     def is_broken(self, state: State) -> bool:
@@ -719,7 +725,8 @@ def match_many(
       targets: what the losses compare each canvas with, along a first axis.
       contents: the contents at the size of the canvases, [canvases, h, w, 3].
       recipe: the recipe, with its numbers as arrays.
-      first: whether these are the first matches of the run.
+      first: whether this is the coarsest scale (resolution), at which the content is matched instead of
+        the canvas.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
       mesh: the devices that share the batch; None: the default device.
 
@@ -743,21 +750,23 @@ def run_many(
     axes: Axes,
     mesh: AnyMesh | None,
 ) -> tuple[State, Losses]:
-    """Do `steps` updates of several canvases, as `optimize.run` does them for one canvas.
+    """Make `steps` steps of several canvases, as `optimize.run` makes them for one canvas.
+
+    A step computes the losses of each canvas, and from these the next canvas.
 
     Args:
       params: the weights, with the additional kernels of `vgg.with_forms`.
       state: the states of all canvases, along a first axis.
       targets: what the losses compare each canvas with, along a first axis.
       recipe: the recipe, with its numbers (such as loss weights) as arrays.
-      steps: number of updates, at most `optimize.CAPACITY`.
+      steps: number of steps, at most `optimize.CAPACITY`.
       bands: how each canvas is cut into bands, one for each device that shares it; None: each device
         computes whole canvases.
       axes: the `vmap` axis of each number of the recipe, from `_axes_of`.
       mesh: the devices that share the batch; None: the default device.
 
     Returns:
-      The states after the updates; and the losses of each canvas at each update, arrays
+      The states after the steps; and the losses of each canvas at each step, arrays
       [canvases, CAPACITY], of which the first `steps` columns are filled.
     """
     in_axes = (None, 0, 0, _tree(axes, recipe), None)

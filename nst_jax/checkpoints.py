@@ -4,7 +4,7 @@ A checkpoint is an HDF5 file with the attributes `format` ("nst-jax checkpoint")
 `checksum`. Its dataset `told` (a historical name) has the fields of the `Checkpoint` except `arrays`
 and `history`, as JSON in UTF-8. The datasets `state/...` are the leaves of the run's `State` by name,
 such as `state/opt_state/memory/moves`. The datasets `history/...` are the losses of the first canvas
-and after each update so far.
+and of the canvas after each update so far.
 
 The checksum is a CRC-32 over the name, dtype, shape and bytes of every dataset, in the order of their
 names. Unlike unpickling, reading a checkpoint executes nothing that is in the file.

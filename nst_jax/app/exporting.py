@@ -60,7 +60,7 @@ def export(model: str, chosen: Mapping[str, Any]) -> None:
 
 
 def _found(model: str) -> ModelEntry:
-    """Return the entry of `MODELS` for a model's name; for the path of a style file, make an entry."""
+    """Return the entry of `MODELS` for a model's name; make one for the path of a trained network."""
     if model in MODELS:
         return MODELS[model]
     if Path(model).suffix or Path(model).exists():
@@ -119,8 +119,8 @@ def _styles26(chosen: Mapping[str, Any]) -> Model:
     return styles26_model(load_styles26())
 
 
-# The models that can be exported by name, under the names that the command accepts. The model in a
-# style file is exported by the file's path, see `_found`.
+# The models that can be exported by name, under the names that the command accepts. A network that
+# `nst-jax train` wrote to a file is exported by the file's path, see `_found`.
 MODELS: Mapping[str, ModelEntry] = {
     "arbitrary": (_arbitrary, ()),
     "styles26": (_styles26, ()),

@@ -119,7 +119,8 @@ def compiled_of_batch(mesh: AnyMesh | None, ahead: "Ahead", say: Say) -> Compile
 
     Args:
       mesh: the devices that share the batch; None for one device. With several devices, nothing is done
-        in a second thread, since all their programs must start in the same order.
+        in a second thread: all devices must start the same programs in the same order, which two
+        threads do not guarantee.
       ahead: the second thread.
       say: called with a line of text for each stored program that is damaged.
     """
@@ -301,7 +302,8 @@ class Kept:
         """Return the files of the programs that were called since the last call of this method.
 
         Returns:
-          Names of files, relative to the folder of JAX's cache; None if a program is not kept.
+          Names of files, relative to the folder of JAX's cache; None if one of these programs is not
+          kept on disk.
         """
         used, self._used = self._used, set()
         return None if None in used else frozenset().union(*filter(None, used))

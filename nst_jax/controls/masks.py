@@ -56,7 +56,7 @@ def checked_mask(argument: str, value: Any, *, empty: bool = False) -> np.ndarra
     Raises:
       TypeError: if the value is not an array, or is a JAX tracer.
       ValueError: for a wrong rank or dtype, for channels that differ, for values outside [0, 1], for
-        NaN, and for an empty mask.
+        NaN, and, unless `empty` is True, for a mask without any pixel inside.
 
     Example:
       >>> import numpy as np
@@ -216,7 +216,7 @@ def at_taps(
             spread, block = _pooled(spread, ceil), halvings(name)
             size = None if size is None else halved_size(size, ceil)
             spread = _cut(spread, size)
-        spread = _cut(_dilated(spread, 1), size)  # a 3 x 3 convolution reads one more position
+        spread = _cut(_dilated(spread, 1), size)  # a 3 x 3 convolution reaches 1 position further
         if name in names.values():
             own = spread if reach == "all" else _cut(1 - spread, size)
             found[name] = _cut(_dilated(own, growth), size)

@@ -21,9 +21,9 @@ from nst_jax.losses.sums import at_least_float32
 SIDE, COUNT = 3, 9  # side of a window in pixels, and number of pixels in a window
 
 # ε, the regularisation of the fits: ε / COUNT = 1e-4 is added to the variances of a window's colours.
-# With this ε, differences with a standard deviation below 0.01 count as the photograph's noise, as for
-# `finishing.EPSILON`. The papers use ε = 1e-7, so small that this noise counts as edges of the
-# photograph, and may therefore appear in the result.
+# With this ε, colours whose standard deviation in a window is below 0.01 count as the photograph's
+# noise, as for `finishing.EPSILON`. The papers use ε = 1e-7, so small that this noise counts as edges
+# of the photograph, and may therefore appear in the result.
 EPSILON = COUNT * 1e-4
 
 Windows = Float[Array, "rows columns 9 3"]  # the colours of the pixels in each window

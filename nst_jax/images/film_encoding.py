@@ -33,7 +33,7 @@ _REFINEMENTS = 10  # number of k-means iterations by which a palette is improved
 
 
 class _LaterPictures:
-    """Yields all frames but the first as Pillow's pictures, each made only when it is needed.
+    """Yields all frames but the first, which Pillow takes separately, as pictures made when needed.
 
     So the frames need not be in memory together. If Pillow iterates several times, the pictures are
     made anew each time.
@@ -219,9 +219,9 @@ def _boxes(view: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 # --- Colours of a GIF -----------------------------------------------------------------------------
 
-# Thresholds of ordered dithering (Bayer, 1973): an 8x8 matrix of numbers between -1/2 and 1/2. It is
-# made from a 2x2 pattern, by way of a 4x4 matrix. Each step makes a matrix of 2x2 blocks: a block is
-# four times the smaller matrix, plus an entry of the pattern.
+# Ordered dithering (Bayer, 1973) uses an 8x8 matrix of the integers from 0 to 63. It is made from a 2x2
+# pattern, by way of a 4x4 matrix. Each step makes a matrix of 2x2 blocks: a block is four times the
+# smaller matrix, plus an entry of the pattern. `_THRESHOLDS` scales it to between -1/2 and 1/2.
 _PATTERN = np.array([[0, 2], [3, 1]])
 _BAYER = np.block([[4 * _PATTERN + step for step in row] for row in _PATTERN])
 _BAYER = np.block([[4 * _BAYER + step for step in row] for row in _PATTERN])

@@ -5,8 +5,8 @@ picture that is optimised), m is the mean of its features over positions, C thei
 S = C + m mᵀ their second moment. For the style, these are m_s, C_s and S_s. The mean square of the
 style's features, by which the relative losses are divided, is the trace of S_s divided by N.
 
-Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C): the means and
-the second moments of several styles can be averaged, but their covariances cannot.
+Here the statistic of a picture (see `kinds.StyleLoss`) is the pair (m, S) and not (m, C). If several
+styles are mixed, m and S of the mixture are the averages of those of the styles, but C is not.
 """
 
 from typing import NamedTuple
@@ -61,10 +61,9 @@ def masked_moment_sums(
     """Return the same sums as `moment_sums`, but with the weight T² for each position.
 
     T is the value of `mask` [h, w] at the position. For features f at a position, the sums are those of
-    T² f and T² f fᵀ. The first sum is not that of T f, which divided by the sum of T² would not be a
-    weighted mean of f.
+    T² f and T² f fᵀ. Divided by the sum of T², both are weighted means.
     """
-    del products  # all bits of float32 are used instead, as in `moment_sums`
+    del products  # not used: products have all bits of float32, as in `moment_sums`
     weights = jnp.square(mask).astype(at_least_float32(features).dtype)
     return Moments(
         jnp.sum(at_least_float32(features) * weights[..., None], axis=(-3, -2)),
@@ -166,7 +165,7 @@ def wasserstein_absolute(canvas: Moments, style: GaussianTarget, extent: Extent)
 
     The matrix roots are computed by 12 rounds of the plain Newton-Schulz iteration, and so is their
     gradient (`matrix_roots.root_by_lyapunov`). The roots of small eigenvalues are therefore too small,
-    and the distance of equal Gaussians is not 0. These errors are part of crowsonkb's loss. Unlike his
+    and the distance of equal Gaussians is not 0. These errors are part of crowsonkb's loss. Unlike that
     code, this function adds a larger multiple of the identity matrix to a covariance whose rounding
     errors in float32 exceed 1e-4, since otherwise the iterations would overflow.
 

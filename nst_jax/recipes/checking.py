@@ -36,13 +36,13 @@ def check(recipe: Any, *, argument: str = "recipe") -> Recipe:
 
     Raises:
       TypeError: if `recipe` is not a `Recipe`, or a value in it has a wrong type.
-      ValueError: for unknown taps, or unknown words such as one for `colors`; for more or fewer layer
-        weights than taps; for weights that are negative or not finite, and style shares that are all 0;
-        for fewer than one update; for numbers that a size rule, a start (the function that makes the
-        initial canvas), an optimiser or a schedule does not allow; for a loss that is declared additive
-        (a sum over the pixels of feature maps) and is not; for a tile size that does not suit the
-        network; and for values that exclude each other, such as clipping with an optimiser that undoes
-        bad updates, or tiles with a loss that is not additive.
+      ValueError: for unknown taps, or unknown words as values, such as of `colors`; for more or fewer
+        layer weights than taps; for weights that are negative or not finite, and style shares that are
+        all 0; for fewer than one update; for numbers that a size rule, a start (the function that makes
+        the initial canvas), an optimiser or a schedule does not allow; for a loss that is declared
+        additive (a sum over the pixels of feature maps) and is not; for a tile size that does not suit
+        the network; and for values that exclude each other, such as clipping with an optimiser that
+        undoes bad updates, or tiles with a loss that is not additive.
         The message names the value.
     """
     if not isinstance(recipe, Recipe):
@@ -226,7 +226,7 @@ LARGEST_SHARE = 1e30
 
 
 def check_style_scale(pictures: Pictures, count: int) -> None:
-    """Refuse a `style_scale` with neither one factor nor one for each of the `count` styles."""
+    """Refuse a `style_scale`, unless it has one factor, or one for each of the `count` styles."""
     factors = pictures.style_scale or (1.0,)
     if len(factors) not in (1, count):
         raise ValueError(
@@ -470,8 +470,8 @@ def check_in_bucket(recipe: Recipe, *, bands: bool = False) -> None:
 
     Args:
       recipe: the recipe, of which the losses and the network are checked.
-      bands: whether several devices compute one picture together, each a horizontal band of it. This
-        is impossible in a bucket, so True is refused.
+      bands: whether the run has several devices compute one picture together, each a horizontal band
+        of it. In a bucket the devices cannot do so, and the run is refused.
 
     Raises:
       ValueError: if the losses would be wrong, or if `bands` is True; the message says why.

@@ -294,9 +294,9 @@ def even_size(count: int, most: int) -> int:
 class _Kind(NamedTuple):
     """A set of runs whose canvases have the same shape at each scale."""
 
-    # The scales of the first run, but with one shape for all styles of a scale: the smallest (height,
-    # width) into which the styles of all these runs fit. `style_shapes` has it once for each style of
-    # the run with the most styles.
+    # The scales of the first run. But all styles of a scale have one shape, as in a bucket: the
+    # smallest (height, width) into which the styles of all these runs fit. `style_shapes` has it once
+    # for each style of the run with the most styles.
     scales: Scales
     runs: tuple[int, ...]  # the indices of the runs
 
@@ -454,8 +454,8 @@ def _cheapest(parts: list[_Part], seconds: Callable[[_Part], float]) -> list[_Pa
         least, choice = math.inf, first
         while True:
             total = each[first | beside] + best[others ^ beside]
-            # Of several choices that take equally long, `<=` takes the one that is tried last. That is
-            # the first part alone, so parts are merged only if that saves time.
+            # A set `beside` is tried before its subsets. If both take equally long, `<=` prefers the
+            # subset, so parts share a bucket only if that saves time.
             if total <= least:
                 least, choice = total, first | beside
             if not beside:

@@ -175,7 +175,7 @@ def replicate_padded(
     forms: Forms | None = None,
     products: lax.Precision = FLOAT32.products,
 ) -> Convolved:
-    """Convolve features with the border pixels repeated once beyond the border; see `conv3x3`."""
+    """Convolve with the border pixels repeated once beyond the border; arguments as in `conv3x3`."""
     return _convolve_padded("edge", x, kernel, forms, products)
 
 

@@ -43,8 +43,9 @@ class PaintedRow(NamedTuple):
 
     row: Row
     image: HostImage  # [h, w, 3] in [0, 1]
-    alpha: Any  # opacity of the content before resizing, [h, w] in [0, 1]; None if it is opaque
-    dpi: Any  # the resolution that the content's file states; None if it states none
+    # Opacity of the content at its original size, [height, width] in [0, 1]; None if it is opaque.
+    alpha: Any
+    dpi: Any  # pixels per inch (across, down) stated by the content's file; None if it states none
     # Seconds that painting took. Several pictures are painted together, so this is their time, divided
     # by the number of pictures.
     seconds: float
@@ -55,8 +56,9 @@ def network_of(
 ) -> instant_painter.InstantNetwork:
     """Return the network that paints a style.
 
-    It is the trained network of the style, or one of the two that come with the package: `styles26` for
-    names of the 26 learned styles, `arbitrary` for style pictures.
+    If the style comes from the file of a network that a user trained, it is this network. Otherwise it
+    is one of the two in the package: `styles26` for names of its 26 learned styles, `arbitrary` for
+    style pictures.
     """
     if style.trained is not None:
         return painter.trained(style.trained)
@@ -142,10 +144,11 @@ class _Inputs:
     def given(self, row: Row, content: images.Picture, style: _ReadStyle) -> Given | None:
         """Check the protected part of the content and the opacities of the inputs, and return them.
 
-        The result is None if they do not change the painted picture.
+        A protected part stays as it is in the content. The result is None if neither it nor the
+        opacities change the painted picture.
         """
         if row.protect is None and self._job.colors in instant_controls.WITHOUT_PICTURE:
-            return None  # opacities are used only to choose the pixels from which colours are taken
+            return None  # opacities only weight pixels in statistics of colours; not needed here
         protect = None
         if row.protect is not None:
             read = [
@@ -190,8 +193,9 @@ class RowGroup(NamedTuple):
     """Pictures that are painted together."""
 
     rows: list[Row]
-    # If pictures lie in a bucket (a square array), the number of pictures that one compiled program
-    # paints; where the group has fewer, copies of its last picture are painted too. 1 without a bucket.
+    # A group with fewer pictures than this is filled up with copies of its last picture. So one
+    # compiled program paints all groups of a network, if their pictures lie in a bucket (a square
+    # array). Without a bucket this is 1: nothing is filled up.
     filled: int = 1
 
 
@@ -335,8 +339,8 @@ def settings(row: Row, job: InstantJob, network: instant_painter.InstantNetwork)
         "inputs": {role: {"name": one.name, "digest": one.digest} for role, one in inputs.items()},
         "weights": {"digest": network.digest},
     }
-    # Colours, realism and masks are added only if they were asked for, so that results of earlier
-    # versions, which did not have these options, still count as finished.
+    # Colours, realism and masks are added only if they were asked for. Otherwise, results of earlier
+    # versions, which did not have these options, would have other metadata and be painted again.
     if job.colors != "style":
         facts["colors"] = job.colors
     if job.realism:

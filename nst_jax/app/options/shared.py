@@ -78,7 +78,7 @@ strength = look(
 
 
 def colors(default: str) -> Decorator:
-    """Return the option `--colors`, whose default `--help` describes by the text `default`."""
+    """Return the option `--colors`; `default` is the text of `--help` for its default."""
     return look(
         "--colors",
         metavar="NAME",
@@ -89,7 +89,7 @@ def colors(default: str) -> Decorator:
 
 
 def realism(default: str) -> Decorator:
-    """Return the option `--realism`, whose default `--help` describes by the text `default`."""
+    """Return the option `--realism`; `default` is the text of `--help` for its default."""
     return look(
         "--realism",
         type=float,
@@ -339,7 +339,7 @@ XLA_LOGS = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def _show_xla_logs(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Let XLA print all its messages; called while flags are parsed, before JAX is imported."""
+    """Let XLA print all its messages. JAX reads this setting at its import, after flags are parsed."""
     del ctx, param
     if value:
         os.environ[XLA_LOGS] = "0"

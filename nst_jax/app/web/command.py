@@ -1,4 +1,4 @@
-"""The command `web`: listen at the address, open the browser, serve until Ctrl-C.
+"""The command `web`: serve a page on which pictures are painted in a browser, until Ctrl-C.
 
 A request is an HTTP request to the server. A visitor is somebody who uses the page in a browser.
 """
@@ -76,7 +76,7 @@ def serve(guard: Guard, listening: socket.socket, ready: Any = None, *, warm: bo
 
     try:
         if warm:  # not a daemon thread, since a process that exits while it compiles may crash
-            # The picture on the first page can be painted only when this thread has compiled its
+            # The first picture a visitor sees is only provisional until this thread has compiled its
             # program. So the thread is started before the server is imported, which takes long, too.
             threading.Thread(target=quick.warm, args=(visitors.folder,), name="warming").start()
 

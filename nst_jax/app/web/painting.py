@@ -140,7 +140,7 @@ class PictureWork:
 
     def _current_job(self) -> PictureJob:
         # The plan (sizes and tiles) was made when the run was begun. It is used again here: if less
-        # memory is available now, a new plan might divide the picture into smaller tiles.
+        # memory is available now, a new plan might have smaller tiles, and so change the last bits.
         job = self._job or replace(self._again(), plan=self._plan)
         if self._back_to is not None:
             job = replace(job, resume=self._positions.before(self._back_to))
@@ -202,8 +202,8 @@ class PictureWork:
                 else:
                     return self._finished(run, recorder)
             except KeyboardInterrupt:
-                pass  # from `watch`: `stopped` returned True, since the visitor asked for a pause or an
-                # end. If the visitor has withdrawn this since then, the run gets another turn.
+                pass  # from `watch`: `stopped` returned True because of a request. If the request was
+                # withdrawn since then, the run gets another turn.
             if run.request not in (Wish.STOP, Wish.BACK) and recorder.last is not None:
                 self._job = replace(job, resume=position())
             return False
