@@ -9,7 +9,7 @@ picture, the activations are pulled towards the activations of the guide instead
 
 The excitement of a picture is the value that is maximised. A `DreamState` has two pictures: the canvas,
 whose excitement has been computed, and the pending canvas, whose excitement the next step computes.
-Each step evaluates the excitement and its gradient once.
+So each step computes the excitement and the gradient of one picture only, in one pass.
 
 References:
   Mordvintsev, Olah, Tyka, "Inceptionism: Going Deeper into Neural Networks", 2015, and their code,
@@ -296,8 +296,9 @@ def _excitement_and_gradient(
     _check_guide(guide, ascent)
     factors = _factors(image, ascent)
     shares = _shares(ascent)
-    # The total is linear in the sums over positions that `_sums` returns. So the gradient of the total
-    # with respect to these sums (the cotangent) is the same for every image.
+    # The total is a weighted sum of the sums that `_sums` returns. Its gradient with respect to them (the
+    # cotangent) is their weights, which depend only on the image's size. So they are known before the
+    # sums are, and each tile is computed only once, for both its sums and its gradient.
     cotangent = {tap: shares[tap] * factors[tap] for tap in ascent.taps}
     grid = tiles.grid_of((image.shape[0], image.shape[1]), ascent.taps, ascent.network)
     of_window = partial(_sums, params, ascent, guide, grid)
