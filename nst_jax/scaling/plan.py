@@ -1,4 +1,4 @@
-"""The plan of a run: everything that is decided before it starts, from the sizes of its pictures alone.
+"""The plan of a run: everything that is decided before it starts, without reading any pixels.
 
 A plan contains the recipe, the scales (resolutions), the devices, how the canvas is divided to fit into
 memory, and the predicted memory and number of arithmetic operations. Each run has one plan:
@@ -275,7 +275,8 @@ def plan(
     """Plan a run of `stylize`, `paint` or `stylize_many`: scales, devices, tiles, memory, operations.
 
     Nothing is compiled or painted, and only the sizes of the pictures are needed. If several processes
-    share the devices, every process must make this call, unless `memory` is given.
+    share the devices, every process must make this call, since together they find the one with the
+    least memory. This is not needed if `memory` is given.
 
     Most arguments are those of `stylize` and `stylize_many`, which describe them in full.
 
@@ -419,7 +420,8 @@ def plan_scales(
 ) -> Plan:
     """Plan a run whose scales, and so the sizes of all pictures at each scale, are known already.
 
-    With several processes, every process must make this call.
+    With several processes, every process must make this call, since together they find the one with
+    the least memory.
 
     Args:
       recipe: a recipe that `recipes.check` returned. If its `network.tile` is None, this function
@@ -516,7 +518,7 @@ def plan_in_arrays(
     Args:
       recipe: a recipe that `recipes.check` returned.
       scales: the scales of the run, with the sizes of the picture.
-      bucket: the argument after its check.
+      bucket: side of the square array in px; or "auto"; or None for arrays of the canvas' size.
       resume: the checkpoint from which the run resumes, or None. With "auto", the run resumes in the
         arrays of the checkpoint's run, also on another platform.
       **options: further arguments of `plan_scales`.
