@@ -272,7 +272,7 @@ def weights_of_vgg(params: Any, kind: type, advice: str) -> None:
 
     Args:
       params: the value to check.
-      kind: the class `Params`, of which the value must be an instance.
+      kind: the class `Params`. It is passed, so that this module need not import it.
       advice: what to do, for the end of the message.
     """
     instance("params", params, kind, advice)

@@ -616,7 +616,10 @@ def plan_bucket(recipe: Recipe, arrays: buckets.Scales, **options: Any) -> Plan:
 
 
 def _fits_but_for_styles(plan: Plan) -> bool:
-    """Return whether a run would fit without tiles if its styles' arrays had the canvas' shape."""
+    """Return whether a run would fit without tiles if its styles' arrays had the canvas' shape.
+
+    If so, the styles are too large, and the error message names them instead of the bucket.
+    """
     if plan.requested.network.tile:  # the caller wants tiles, whatever the memory
         return False
     last = plan.scales[-1]
