@@ -201,8 +201,8 @@ def number(
       ValueError: if a number is not finite, or outside the bounds.
     """
     if (
-        # A quick test for the usual case, since NumPy is slow for the many numbers of a batch. Left to
-        # the checks below are infinity, NaN, and numbers too large for NumPy's int64.
+        # A quick test for the usual case, since NumPy is slow for the many numbers of a batch. It does
+        # not accept infinity, NaN, and numbers too large for NumPy's int64; the checks below see them.
         type(value) in (int, float)
         and abs(value) < 2**63
         and (above is None or value > above)

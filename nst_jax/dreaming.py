@@ -314,7 +314,7 @@ class DreamCanvas:
 
     @functools.cached_property
     def _guide_features(self) -> Features | None:
-        """The features of the guide, whose patterns the dream takes up, by layer; None without a guide."""
+        """The features, by layer, of the guide, whose patterns the dream takes up; None if no guide."""
         if self._guide is None:
             return None
         (shape,) = self.plan.scales[-1].style_shapes

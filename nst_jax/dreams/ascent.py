@@ -9,7 +9,8 @@ picture, the activations are pulled towards the activations of the guide instead
 
 The excitement of a picture is the value that is maximised. A `DreamState` has two pictures: the canvas,
 whose excitement has been computed, and the pending canvas, whose excitement the next step computes.
-So each step computes the excitement and the gradient of one picture only, in one pass.
+So a step computes the excitement and its gradient for the same picture, in one pass through the
+network. The excitement of the changed picture would take a second pass; it is left to the next step.
 
 References:
   Mordvintsev, Olah, Tyka, "Inceptionism: Going Deeper into Neural Networks", 2015, and their code,
@@ -162,7 +163,7 @@ def climb(
     found, gradient = _excitement_and_gradient(params, moved, ascent, guide)
     # Dividing by the standard deviation follows TensorFlow's tutorial. Google's notebook `dream.ipynb`
     # divides by the mean of the magnitudes instead. For normally distributed numbers, this is 0.8 times
-    # the standard deviation, so the notebook's steps are 1.25 times as large for the same step size.
+    # the standard deviation, so the notebook's steps are 1.25 times as large for an equal `step_size`.
     change = jnp.roll(_normalized(gradient), -shift, (0, 1))
     finite = jnp.isfinite(found.total)
     broke_at = jnp.where(~finite & (state.broke_at < 0), state.step + 1, state.broke_at)
