@@ -104,8 +104,8 @@ def members_of(
     )
     prepared = _recolored(resized, pairs, controls, recipe, on_host, side)
     # A style that gets the colours of its content becomes a different picture for each content, and so
-    # does a style in another size. Each of these pictures needs an index of its own (`Member.style`),
-    # since `BatchCanvas` computes the statistics of styles with the same index only once.
+    # does a style in another size. Each of these pictures needs a number of its own (`Member.style`),
+    # since `BatchCanvas` computes the statistics of styles with the same number only once.
     recolors = finishing.recolors(recipe.pictures.colors)
     versions = [(pair.content if recolors else None, pair.style_scale) for pair in pairs]
     numbers = {version: number for number, version in enumerate(dict.fromkeys(versions))}
@@ -560,9 +560,9 @@ def warn_of_enlarged_styles(
             largest[member.style] = member
     blends = _blends(styles, recipe)
     for index, member in largest.items():
-        # `index` is that of an entry of `styles`, unless styles get the colours of their contents or
-        # have several sizes. Then `members_of` adds a multiple of the number of entries to it, so the
-        # remainder of the division by the number of entries is the index of the entry.
+        # `index`, a `Member.style`, is the index of an entry of `styles`, unless styles get the colours
+        # of their contents or have several sizes. Then `members_of` adds a multiple of the number of
+        # entries to it, so the remainder of the division by that number is the index of the entry.
         originals = [style.shape[:2] for style in blends[index % len(blends)]]
         shapes = member.prepared.scales[-1].style_shapes[: len(originals)]
         scaled = _with_style_scale(recipe, _of_picture(style_scale, member.place))

@@ -220,7 +220,7 @@ class Plan:
 
     @property
     def fits_twice(self) -> bool:
-        """Whether two runs fit into memory at the same time; True if the memory is not known."""
+        """Whether two runs of this plan fit into memory at the same time; True if that is not known."""
         return self.available is None or 2 * self.footprint.total * MARGIN <= self.available
 
     def fits_beside_next(self, scale: int) -> bool:
@@ -540,7 +540,8 @@ def plan_in_arrays(
         return plan_in_square(recipe, tuple(scales), bucket, one_size=one_size, **options)
     side = buckets.rounded_up(max(scales[-1].shape))
     if bucket == buckets.AUTO and _may_share(side, options):
-        # If the error is not about the square, `plan_scales` raises it again below.
+        # If the error is about the square, the run does without one. Any other error is raised again
+        # by `plan_scales` below.
         with suppress(ValueError):
             plan = plan_in_square(recipe, tuple(scales), side, **options)
             if plan.fits is not False:
