@@ -294,7 +294,7 @@ def _resized(image: HostImage, shape: Shape) -> given_styles.Resized:
 
 
 def _resized_alpha(alpha: Any, image: HostImage) -> Any:
-    """Resize an alpha channel to a picture's size by Pillow, which compiles nothing; None stays None."""
+    """Resize an alpha channel to an image's size by Pillow, which compiles nothing; None stays None."""
     if alpha is None:
         return None
     return bilinear_8bit(alpha, image.shape[:2])
